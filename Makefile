@@ -1,0 +1,48 @@
+# `make demo` shows the product at work, `make test` proves it: nothing has to be installed before.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+HTTP_PORT ?= 8080
+HETZNER_PORT ?= 8090
+DNS_PORT ?= 5354
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-real lint types clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, then exit)
+	@$(BIN)/python -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
+
+test: $(VENV)/.dev ## run every test that needs no system package
+	$(BIN)/python -m pytest -m "not real" $(ARGS)
+
+test-real: $(VENV)/.dev ## run the tests with real programs (curl, dig, ddclient, inadyn, …)
+	$(BIN)/python -m pytest -m real $(ARGS)
+
+lint: $(VENV)/.dev ## check style
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/python -m mypy
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "$(PYTHON) is missing or older than 3.8: install Python 3.8 or newer, or name one with PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv or ensurepip: on Debian and Ubuntu run 'sudo apt install python3-venv', elsewhere name another Python with PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: backend/requirements.txt client/requirements.txt sandbox/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r backend/requirements.txt -r client/requirements.txt -r sandbox/requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(PIP) -r requirements-dev.txt
+	@touch $@
