@@ -1,0 +1,185 @@
+"""One call to Hetzner's Cloud API: connection, time limit, token, quota.
+
+Facts: https://docs.hetzner.cloud/cloud.spec.json
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+
+import requests
+from requests.auth import AuthBase
+
+from backend.cloud_errors import decode, refusal
+from backend.errors import HetznerUnreachable
+
+Query = Iterable[Tuple[str, str]]
+
+_CONNECT_SECONDS = 4.0
+_MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays far below
+_CHUNK = 64 * 1024
+# The reserve that background work leaves to requests that somebody waits for.
+_RESERVE = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Deadline:
+    """A point in time by which a whole chain of calls has to be through."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def remaining(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            HetznerUnreachable: there are none.
+
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise HetznerUnreachable("Hetzner's API took too long to answer.")
+        return left
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What one bucket of the rate limit held at the last answer."""
+
+    limit: int
+    remaining: int
+
+    @property
+    def is_low(self) -> bool:
+        """Whether only the reserve is left, which belongs to requests somebody waits for."""
+        return self.remaining < self.limit * _RESERVE
+
+
+class _Bearer(AuthBase):
+    """Sets the token as `auth`, for a header of that name would lose to an entry in .netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class CloudApi:
+    """The API as one token sees it. Safe to share between threads."""
+
+    def __init__(self, token: str, url: str, agent: str) -> None:
+        self._token = token
+        self._url = url
+        self._agent = agent
+        self._local = threading.local()
+        self._quotas: Dict[int, Quota] = {}
+
+    @property
+    def quotas(self) -> Tuple[Quota, ...]:
+        """The buckets of the rate limit as last seen: reads and writes have one each."""
+        return tuple(self._quotas.values())
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query = (),
+        body: Optional[Mapping[str, Any]] = None,
+    ) -> Dict[str, Any]:
+        """Make one call and return the decoded answer.
+
+        Raises:
+            HetznerUnreachable: no answer in time, or one that isn't the Cloud API's.
+            HetznerBusy: the API can't do it now.
+            TokenRejected, ChangeRefused: the API refuses for good.
+
+        """
+        try:
+            status, headers, text = self._exchange(method, path, deadline, query, body)
+        except requests.RequestException as error:
+            logger.debug("%s %s: %s", method, path, type(error).__name__)
+            raise HetznerUnreachable(
+                f"Hetzner's API can't be reached ({_reason(error)})."
+            ) from None
+        self._note_quota(headers)
+        logger.debug("%s %s: %s", method, path, status)
+        answer = decode(status, headers, text)
+        if status >= 400:  # noqa: PLR2004
+            raise refusal(status, headers, answer, self._token)
+        return answer
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query,
+        body: Optional[Mapping[str, Any]],
+    ) -> Tuple[int, Mapping[str, str], bytes]:
+        left = deadline.remaining()
+        with self._session().request(
+            method,
+            self._url + path,
+            params=list(query),
+            json=body,
+            timeout=(min(_CONNECT_SECONDS, left), left),
+            # The old API's host answers every call with a redirect to a web page; followed, a
+            # POST becomes a GET that succeeds.
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return response.status_code, response.headers, _read(response, deadline)
+
+    def _session(self) -> requests.Session:
+        # requests promises nothing about sessions shared by threads.
+        session: Optional[requests.Session] = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.auth = _Bearer(self._token)
+            session.headers["User-Agent"] = self._agent
+        return session
+
+    def _note_quota(self, headers: Mapping[str, str]) -> None:
+        try:
+            limit = int(headers["ratelimit-limit"])
+            self._quotas[limit] = Quota(limit, int(headers["ratelimit-remaining"]))
+        except (KeyError, ValueError):
+            return  # a 401 carries none
+
+
+def _read(response: requests.Response, deadline: Deadline) -> bytes:
+    """Read the body within its bounds of size and time."""
+    body = b""
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        deadline.remaining()
+        if len(body) > _MAX_ANSWER:
+            raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
+    return body
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Name the failure in a few words; the full text may hold the URL of a proxy with a login."""
+    for family, words in (
+        (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
+        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.ConnectionError, "no connection"),
+    ):
+        if isinstance(error, family):
+            return words
+    return "the answer broke off"

@@ -1,0 +1,187 @@
+"""May this caller make this update? Turns a claim into an update, or says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from backend.errors import (
+    BadAddress,
+    ForeignHost,
+    HostNotAllowed,
+    MissingCredentials,
+    MissingHostname,
+    PrivateAddress,
+    TooManyFailures,
+    Unauthorized,
+)
+from backend.failures import FailedLogins, network_of
+from backend.keys import KeyFile
+from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.reporter import LoginFailed, Reporter
+
+_NOBODYS_KEY = "compared with when there is no key, so that it takes as long"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the caller proves itself with; `user` is `None` when a key came alone."""
+
+    user: Optional[str]
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a caller says, as plain strings: not yet believed."""
+
+    face: str
+    source: str  # the caller's address, as far as proxies are trusted
+    credentials: Optional[Credentials]
+    name: str = ""
+    addresses: Tuple[str, ...] = ()
+    type: str = ""
+    removes: bool = False
+
+
+class Gate:
+    """Knows who may do what."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        hosts: Iterable[Hostname],
+        key_file: KeyFile,
+        failures: FailedLogins,
+        reporter: Reporter,
+        *,
+        operator: Optional[Credentials] = None,
+        allow_private: bool = False,
+    ) -> None:
+        self._hosts = frozenset(hosts)
+        self._key_file = key_file
+        self._failures = failures
+        self._reporter = reporter
+        self._operator = operator
+        self._allow_private = allow_private
+        self._by_user: Dict[str, List[Hostname]] = {}
+        for host in sorted(self._hosts):
+            for user in {host.text, host.first_label}:
+                self._by_user.setdefault(user, []).append(host)
+
+    def admit(self, claim: Claim) -> Update:
+        """Turn a claim into the update it may make.
+
+        Raises:
+            CallerError: it may make none; the class says why.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Send the key of the host, or log in.")
+        host = self._authorize(claim, claim.credentials)
+        return Update(host, self._wishes(claim), Asker(claim.source, claim.face))
+
+    def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
+        """Return the host the claim is about, if these credentials open it."""
+        named = Hostname.parse(claim.name) if claim.name or credentials.user is None else None
+        if self._is_operator(credentials):
+            return self._operators_choice(named)
+        logged_in = self._logged_in(named, credentials)
+        if not logged_in:
+            raise self._failed(claim, named)
+        if named is None:
+            return _only(logged_in)
+        if not self._opens(named, credentials):
+            raise ForeignHost("This login doesn't open this host.")
+        return named
+
+    def _is_operator(self, credentials: Credentials) -> bool:
+        if self._operator is None or credentials.user is None:
+            return False
+        same_user = _same(credentials.user, self._operator.user or "")
+        return _same(credentials.secret, self._operator.secret) and same_user
+
+    def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
+        if named is None:
+            raise MissingHostname("The operator's login opens every host: name one.")
+        if named not in self._hosts:
+            raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
+        return named
+
+    def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
+        """Return the hosts this login is of: its user and its key are right."""
+        if credentials.user is None:
+            candidates: Sequence[Hostname] = () if named is None else (named,)
+        else:
+            user = credentials.user.strip().lower()
+            candidates = self._by_user.get(user[:-1] if user.endswith(".") else user, ())
+        found = [host for host in candidates if self._opens(host, credentials)]
+        if not candidates:
+            _same(credentials.secret, _NOBODYS_KEY)
+        return found
+
+    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
+        key = self._key_file.keys().get(host) if host in self._hosts else None
+        return _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+
+    def _failed(self, claim: Claim, named: Optional[Hostname]) -> Unauthorized:
+        known = named if named in self._hosts else None
+        keys = [f"source {network_of(claim.source)}"]
+        if known is not None:
+            keys.append(f"host {known}")
+        count, wait = self._failures.count(*keys)
+        self._reporter.report(LoginFailed(claim.source, known, count, locked=wait > 0))
+        if wait > 0:
+            raise TooManyFailures("Too many failed logins: wait, and check the key.", wait)
+        return Unauthorized("Wrong key, or unknown host.")
+
+    def _wishes(self, claim: Claim) -> Tuple[Wish, ...]:
+        chosen = RecordType.parse(claim.type) if claim.type else None
+        if claim.removes:
+            return tuple(Wish(kind, None) for kind in RecordType if chosen in (None, kind))
+        addresses = _usable(claim.addresses) if claim.addresses else [self._detected(claim)]
+        wishes = {chosen or address.type: address for address in reversed(addresses)}
+        return tuple(Wish(kind, wishes[kind]) for kind in RecordType if kind in wishes)
+
+    def _detected(self, claim: Claim) -> Address:
+        address = Address.parse(claim.source)
+        if address.is_local and not self._allow_private:
+            raise PrivateAddress(
+                f"The request seems to come from {address}, a private address: the proxy in front "
+                "passes no client address (X-Real-Ip), or the caller is in the same network and "
+                "has to send its address."
+            )
+        return address
+
+
+def _only(hosts: Sequence[Hostname]) -> Hostname:
+    if len(hosts) > 1:
+        raise MissingHostname("This login is of several hosts: send the full host name.")
+    return hosts[0]
+
+
+def _usable(texts: Iterable[str]) -> List[Address]:
+    """Return what can be published of a list; garbage beside a sound address is passed over."""
+    addresses = []
+    flaws = []
+    for text in texts:
+        try:
+            addresses.append(Address.parse(text))
+        except BadAddress as flaw:
+            flaws.append(flaw)
+    if not addresses:
+        raise flaws[0]
+    return addresses
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare in constant time, whatever the lengths."""
+    return hmac.compare_digest(_digest(one), _digest(other))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,137 @@
+"""The pre-shared-key file: one key a host, kept as the operator left it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Dict, Iterable, Mapping, Tuple
+
+from backend.errors import BadHostname, KeyFileUnusable
+from backend.model import Hostname
+
+_COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
+_SHORT = 16
+_MODE = 0o600
+
+logger = logging.getLogger(__name__)
+
+
+class KeyFile:
+    """Knows every host's key, and notices when the file changes. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: Tuple[int, ...] = ()
+        self._keys: Mapping[Hostname, str] = {}
+        self._complained = False
+
+    def keys(self) -> Mapping[Hostname, str]:
+        """Return the keys as the file has them now.
+
+        A file that can't be read any more costs no host its key: the last good state counts.
+        """
+        try:
+            stamp = _stamp(self._path)
+            if stamp != self._stamp:
+                self._keys = _parse(_read(self._path))
+                self._stamp = stamp
+                self._complained = False
+        except (OSError, KeyFileUnusable) as error:
+            if not self._complained:
+                flaw = _flaw(self._path, error)
+                logger.error("%s The keys read before stay in use.", flaw)  # noqa: TRY400
+                self._complained = True
+        return self._keys
+
+    def complete(self, hosts: Iterable[Hostname]) -> None:
+        """Give each host without a key a new one, written to the end of the file.
+
+        The file is written in place, for it may be a bind mount, which can't be replaced.
+
+        Raises:
+            KeyFileUnusable: it can't be read, or can't be written and has to be.
+
+        """
+        try:
+            text = _read(self._path) if self._path.exists() else ""
+            keys = _parse(text)
+            new = [host for host in hosts if host not in keys]
+            if new:
+                _append(self._path, text, new)
+                logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
+        except (OSError, KeyFileUnusable) as error:
+            raise KeyFileUnusable(_flaw(self._path, error)) from None
+        for host, key in keys.items():
+            if len(key) < _SHORT:
+                logger.warning(
+                    "The key of %s has fewer than %d characters: use a longer one.", host, _SHORT
+                )
+
+
+def _stamp(path: Path) -> Tuple[int, ...]:
+    found = path.stat()
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise KeyFileUnusable("it is no UTF-8 text") from None
+
+
+def _parse(text: str) -> Dict[Hostname, str]:
+    keys: Dict[Hostname, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = _COMMENT.sub("", line).split()
+        if not fields:
+            continue
+        try:
+            name, key = fields
+            host = Hostname.parse(name)
+        except (ValueError, BadHostname):
+            # Never the line itself: it may hold a key.
+            raise KeyFileUnusable(f"line {number} isn't `<fqdn> <key>`") from None
+        if host in keys:
+            logger.warning("The key file has %s twice: line %d counts.", host, number)
+        keys[host] = key
+    return keys
+
+
+def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
+    lines = "".join(f"{host} {secrets.token_urlsafe(32)}\n" for host in hosts)
+    if text and not text.endswith("\n"):
+        lines = "\n" + lines
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+    size = os.fstat(descriptor).st_size
+    try:
+        os.fchmod(descriptor, _MODE)
+        _write_all(descriptor, lines.encode("utf-8"))
+    except OSError:
+        os.ftruncate(descriptor, size)  # half a line would stop the next start
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, rest: bytes) -> None:
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+def _flaw(path: Path, error: Exception) -> str:
+    if isinstance(error, IsADirectoryError) or path.is_dir():
+        return (
+            f"PRE_SHARED_KEY_FILE: {path} is a directory (Docker makes one when a mounted file is "
+            f"missing): remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it."
+        )
+    if isinstance(error, OSError):
+        return (
+            f"PRE_SHARED_KEY_FILE: can't use {path} ({error.strerror}): let this user (uid "
+            f"{os.getuid()}) read and write it, as in `chown {os.getuid()} {path}`."
+        )
+    return f"PRE_SHARED_KEY_FILE: can't use {path}: {error}."

@@ -1,0 +1,244 @@
+"""The values everything here is about, and the parsers that let only sound ones in."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Optional, Tuple, Union
+
+import idna
+
+from backend.errors import AddressMismatch, BadAddress, BadHostname, BadRecordType, MissingHostname
+
+# RFC 1123 §2.1: letters, digits and inner hyphens.
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text
+_INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
+_LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
+
+# Where an address means nothing to the rest of the world. `is_private` and `is_global` won't do:
+# they take in the documentation ranges, and the answer changed between Python releases.
+_LOCAL_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",  # loopback
+        "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
+        "::1/128",
+        "fc00::/7",  # RFC 4193: unique local addresses
+    )
+)
+
+
+class RecordType(enum.Enum):
+    """The two records an update can set."""
+
+    A = "A"
+    AAAA = "AAAA"
+
+    @classmethod
+    def parse(cls, text: str) -> RecordType:
+        """Read a record type in any case; raise `BadRecordType` for any other than A and AAAA."""
+        try:
+            return cls(text.strip().upper())
+        except ValueError:
+            raise BadRecordType(
+                "Unknown record type: use A or AAAA, or leave it out and it follows the address."
+            ) from None
+
+
+@dataclass(frozen=True, order=True)
+class Hostname:
+    """A fully qualified host name in the one spelling DNS has for it."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Hostname:
+        """Read a name in any case, with or without final dot, in Unicode or Punycode.
+
+        A wildcard (``*`` as the first label) counts as a host name here.
+
+        Raises:
+            MissingHostname: the text is empty.
+            BadHostname: it is no fully qualified host name (RFC 1123 §2.1).
+
+        """
+        name = text.strip()
+        if not name:
+            raise MissingHostname("No host name given: send the full name, as in host.example.com.")
+        if name.endswith("."):
+            name = name[:-1]
+        if not name.isascii():
+            name = _to_punycode(name)
+        name = name.lower()
+        if not _is_hostname(name):
+            raise BadHostname(
+                "Not a full host name: write it as in host.example.com, "
+                "with letters, digits and hyphens only."
+            )
+        return cls(name)
+
+    @property
+    def first_label(self) -> str:
+        """The part before the first dot: the short user name routers log in with."""
+        return self.text.split(".", 1)[0]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _to_punycode(name: str) -> str:
+    """Map a Unicode name as browsers do: UTS #46, non-transitional, emoji included.
+
+    `idna.encode` follows IDNA 2008 to the letter and refuses emoji, which registries sell.
+    """
+    try:
+        mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+        labels = [
+            label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+            for label in mapped.split(".")
+        ]
+    except (idna.IDNAError, UnicodeError):
+        raise BadHostname("Not a host name: it has characters no name may have.") from None
+    return ".".join(labels)
+
+
+def _is_hostname(name: str) -> bool:
+    labels = (name[2:] if name.startswith("*.") else name).split(".")
+    return (
+        len(name) <= _MAX_NAME
+        and len(labels) > 1
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and not labels[-1].isdigit()  # no top-level domain is a number: this is an IPv4 address
+    )
+
+
+@dataclass(frozen=True)
+class Address:
+    """An IPv4 or IPv6 address that a record may publish."""
+
+    ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read an address in any spelling; ``::ffff:a.b.c.d`` is the IPv4 address in it.
+
+        Raises:
+            BadAddress: it is no address, or one that no record may publish.
+
+        """
+        ip = _read_ip(text.strip())
+        flaw = _flaw(ip)
+        if flaw:
+            raise BadAddress(f"{ip} can't be published: it is {flaw}.")
+        return cls(ip)
+
+    @property
+    def type(self) -> RecordType:
+        """The record type that holds such an address."""
+        return RecordType.A if self.ip.version == 4 else RecordType.AAAA  # noqa: PLR2004
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it means nothing outside its own network (private, loopback, CGNAT, ULA)."""
+        return any(
+            self.ip in network for network in _LOCAL_NETWORKS if network.version == self.ip.version
+        )
+
+    def __str__(self) -> str:
+        return str(self.ip)
+
+
+def _read_ip(text: str) -> Union[ipaddress.IPv4Address, ipaddress.IPv6Address]:
+    # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries read 8.0.0.1: refuse to guess.
+    # Python 3.9 and newer read fe80::1%eth0, which means nothing on another machine.
+    dotted = text.rpartition(":")[2]
+    if "%" in text or ("." in dotted and _LEADING_ZERO.search(dotted)):
+        raise BadAddress("Not an address: leave out zone indices and leading zeros.")
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        raise BadAddress("Not an IPv4 or IPv6 address.") from None
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def _flaw(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
+    """Why no record may publish this address; empty when one may."""
+    if ip.is_unspecified:
+        return "the unspecified address"
+    if ip.is_multicast:
+        return "a multicast address"
+    if ip.is_link_local:
+        return "a link-local address"
+    if isinstance(ip, ipaddress.IPv4Address):
+        return "in a reserved range" if ip.is_reserved else ""
+    # RFC 4291 §2.6.1: host bits all zero name the network's routers, never one machine.
+    return "" if int(ip) & _INTERFACE_ID else "a bare prefix without a host part"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one record of a host shall be: this address, or (`None`) gone."""
+
+    type: RecordType
+    address: Optional[Address]
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.address.type is not self.type:
+            raise AddressMismatch(
+                f"{self.address} doesn't fit into an {self.type.value} record: "
+                f"leave the type out, or send {self.address.type.value}."
+            )
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asked for an update, for the history: the address and the face it came in by."""
+
+    source: str
+    face: str
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one host wants: at most one wish a family; a family without a wish isn't touched."""
+
+    host: Hostname
+    wishes: Tuple[Wish, ...]
+    asker: Asker
+
+
+class Change(enum.Enum):
+    """What an update did to a record."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"  # Hetzner was asked
+    REMEMBERED = "remembered"  # Hetzner was not asked
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One wish and what became of it."""
+
+    wish: Wish
+    change: Change
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an update that succeeded, wish by wish."""
+
+    host: Hostname
+    settled: Tuple[Settled, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether any record is other than before."""
+        return any(one.change not in (Change.UNCHANGED, Change.REMEMBERED) for one in self.settled)

@@ -1,0 +1,80 @@
+"""Builds the service out of its settings, and starts and stops its threads."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from flask import Flask
+
+from backend import __version__
+from backend.cloud_api import CloudApi
+from backend.failures import FailedLogins
+from backend.gate import Credentials, Gate
+from backend.hetzner import Hetzner
+from backend.keys import KeyFile
+from backend.loops import Loop
+from backend.publisher import Publisher
+from backend.reporter import Reporter
+from backend.settings import Settings
+from backend.sightings import Sightings
+from backend.store import Store
+from backend.updater import Updater
+from backend.web import create_app
+from backend.zones import Zones
+
+_AGENT = f"hetzner-dyndns/{__version__}"
+_FLUSH_SECONDS = 3.0
+# Threads that always answer unchanged updates, however many others wait for Hetzner.
+_FREE_THREADS = 2
+
+
+class Services:
+    """Everything one worker process runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        reporter = Reporter()
+        slots = max(1, settings.server.threads - _FREE_THREADS)
+        self._store = Store(settings.store.url, pool_size=settings.server.threads + slots + 2)
+        self._sightings = Sightings(self._store.hosts)
+        zones = Zones(list(_projects(settings)), settings.hetzner.zone_cache_ttl)
+        publisher = Publisher(self._store, zones, reporter, settings.records.request_cache_ttl)
+        self._updater = Updater(self._store, publisher, self._sightings, reporter, slots=slots)
+        self._loops = [Loop("sightings", _FLUSH_SECONDS, self._sightings.flush)]
+        self.app: Flask = create_app(
+            _gate(settings, reporter),
+            self._updater,
+            self._store.ping,
+            settings.access.trusted_proxies,
+        )
+
+    def start(self) -> None:
+        """Start the background threads."""
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Stop the background threads, and write what is only in memory."""
+        for loop in self._loops:
+            loop.stop(seconds=1)
+        self._updater.stop()
+        self._sightings.flush()
+        self._store.close()
+
+
+def _projects(settings: Settings) -> Iterator[Hetzner]:
+    for token in settings.hetzner.tokens:
+        api = CloudApi(token, settings.hetzner.api_url, _AGENT)
+        yield Hetzner(api, settings.records.ttl, settings.records.chosen_ttl)
+
+
+def _gate(settings: Settings, reporter: Reporter) -> Gate:
+    access = settings.access
+    operator = Credentials(access.operator_name, access.operator_password)
+    return Gate(
+        access.hosts,
+        KeyFile(access.key_file),
+        FailedLogins(access.failure_limit, access.failure_window),
+        reporter,
+        operator=operator if access.operator_name else None,
+        allow_private=access.allow_private,
+    )

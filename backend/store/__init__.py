@@ -1,0 +1,32 @@
+"""What is remembered, shared by every process and machine: a room for each kind of thing."""
+
+from __future__ import annotations
+
+from backend.store.database import Database
+from backend.store.history import History
+from backend.store.hosts import Hosts
+from backend.store.leases import Leases
+from backend.store.records import Record, Records, State
+from backend.store.schema import connect, prepare
+
+__all__ = ["Record", "State", "Store", "prepare_store"]
+
+
+def prepare_store(url: str) -> None:
+    """Create the store, or bring an older one up to date; raise `StoreUnusable` if that fails."""
+    engine = connect(url, pool_size=1)
+    prepare(engine)
+    engine.dispose()
+
+
+class Store:
+    """The memory of the service. Opens nothing before it is used."""
+
+    def __init__(self, url: str, pool_size: int = 5) -> None:
+        self._database = Database(connect(url, pool_size))
+        self.records = Records(self._database)
+        self.hosts = Hosts(self._database)
+        self.leases = Leases(self._database)
+        self.history = History(self._database)
+        self.ping = self._database.ping
+        self.close = self._database.close

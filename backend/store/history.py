@@ -1,0 +1,53 @@
+"""What happened to each record: when, on whose behalf, from what to what, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import List, Optional
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from backend.model import Hostname
+from backend.store.database import Database
+from backend.store.schema import history
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the history. `at` is UTC seconds."""
+
+    at: float
+    host: str
+    type: str
+    event: str
+    source: str
+    face: str
+    old: Optional[str]
+    new: Optional[str]
+    why: str
+
+
+def add(connection: Connection, entry: Entry) -> None:
+    """Add an entry in the transaction of the change it tells of, so that they can't disagree."""
+    connection.execute(history.insert().values(**asdict(entry)))
+
+
+class History:
+    """The history. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, host: Hostname, limit: int = 100) -> List[Entry]:
+        """Return the newest entries about a host, newest first."""
+        columns = [column for column in history.c if column is not history.c.id]
+        query = sa.select(*columns).where(history.c.host == host.text)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit)).all()
+        return [Entry(*row) for row in rows]
+
+    def prune(self, before: float) -> int:
+        """Delete entries older than a time; return how many there were."""
+        with self._database.write() as connection:
+            return connection.execute(history.delete().where(history.c.at < before)).rowcount

@@ -1,0 +1,34 @@
+"""Who may do a thing that only one process of all machines may do at a time."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from backend.store.database import Database
+from backend.store.schema import leases
+
+
+class Leases:
+    """The leases. Times are UTC seconds; every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Take or renew a lease; fail while somebody else holds it."""
+        until = now + seconds
+        insert = self._database.insert(leases).values(name=name, holder=holder, until=until)
+        is_free = sa.or_(leases.c.holder == holder, leases.c.until < now)
+        statement = insert.on_conflict_do_update(
+            index_elements=[leases.c.name],
+            set_={"holder": holder, "until": until},
+            where=is_free,
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount == 1)
+
+    def release(self, name: str, holder: str) -> None:
+        """Give a lease back; nothing happens when it isn't the holder's any more."""
+        mine = sa.and_(leases.c.name == name, leases.c.holder == holder)
+        with self._database.write() as connection:
+            connection.execute(leases.delete().where(mine))

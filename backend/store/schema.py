@@ -1,0 +1,182 @@
+"""The shape of the store: its tables, its version, and how an older file becomes a newer one."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from backend.errors import StoreUnusable
+
+# Raise it with every change of a table, and say in MIGRATIONS how to get there.
+VERSION = 1
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+
+# Any number will do; it keeps two replicas from creating the tables at the same time.
+_ADVISORY_LOCK = 7_041_982
+
+metadata = sa.MetaData()
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
+# All times are UTC, in seconds since 1970.
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("type", sa.String, primary_key=True),
+    sa.Column("wanted", sa.String),  # the address the host wants; null: no record
+    sa.Column("wish", sa.BigInteger, nullable=False),  # counts wishes: tells a late answer
+    sa.Column("wished_at", sa.Float, nullable=False),
+    sa.Column("source", sa.String, nullable=False),  # who sent the wish, and
+    sa.Column("face", sa.String, nullable=False),  # by which protocol
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("published", sa.String),  # what Hetzner accepted last; null: nothing
+    sa.Column("action", sa.BigInteger),  # Hetzner's action that publishes it
+    sa.Column("accepted_at", sa.Float),
+    sa.Column("checked_at", sa.Float, nullable=False),  # when Hetzner last confirmed it
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_try_at", sa.Float, nullable=False),
+    sa.Column("error", sa.String, nullable=False),
+    sa.Index("records_due", "state", "next_try_at"),
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("registered_at", sa.Float, nullable=False),
+    sa.Column("seen_at", sa.Float),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("host", sa.String, nullable=False, index=True),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("event", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("face", sa.String, nullable=False),
+    sa.Column("old", sa.String),
+    sa.Column("new", sa.String),
+    sa.Column("why", sa.String, nullable=False),
+)
+
+
+def connect(url: str, pool_size: int) -> Engine:
+    """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
+
+    Raises:
+        StoreUnusable: the URL can't be used.
+
+    """
+    try:
+        parsed = make_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        options = _SQLITE if is_sqlite else _POSTGRESQL
+        engine = sa.create_engine(parsed, pool_size=pool_size, pool_timeout=2, **options)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise StoreUnusable(
+            f"STATE_URL can't be used ({type(error).__name__}): write it as in "
+            "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "
+            "and install backend/requirements-postgresql.txt for the latter."
+        ) from None
+    if is_sqlite:
+        sa.event.listen(engine, "connect", _tune_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+# Seconds to wait for another writer, for a connection, for an answer: a request has eight in all.
+_SQLITE = {"connect_args": {"timeout": 2}}
+_POSTGRESQL = {
+    "pool_pre_ping": True,  # a database that was restarted costs no failed request
+    "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=3000"},
+}
+
+
+def _tune_sqlite(connection: object, _record: object) -> None:
+    # Statements outside BEGIN commit by themselves; `_begin_sqlite` opens real transactions.
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
+    if connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def prepare(
+    engine: Engine,
+    version: int = VERSION,
+    migrations: Mapping[int, Sequence[str]] = MIGRATIONS,
+) -> None:
+    """Create the tables, or bring those of an older version up to date, in one transaction.
+
+    Raises:
+        StoreUnusable: the store can't be opened, or a newer program has written it.
+
+    """
+    try:
+        with engine.execution_options(write=True).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            _bring_to(version, migrations, connection)
+    except SQLAlchemyError as error:
+        raise StoreUnusable(
+            f"STATE_URL: the store can't be opened ({reason(error)}): check that the folder or "
+            "the database exists, that this user may write there, and that there is room."
+        ) from None
+
+
+def _bring_to(
+    version: int, migrations: Mapping[int, Sequence[str]], connection: Connection
+) -> None:
+    found = _version(connection)
+    if found > version:
+        raise StoreUnusable(
+            f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
+            f"program knows {version}): start the newer program, or restore a backup."
+        )
+    if found == 0:
+        metadata.create_all(connection)
+    for step in range(found + 1, version + 1) if found else ():
+        for statement in migrations[step]:
+            connection.exec_driver_sql(statement)
+    connection.execute(meta.delete().where(meta.c.key == "version"))
+    connection.execute(meta.insert().values(key="version", value=str(version)))
+
+
+def _version(connection: Connection) -> int:
+    """Return the version the store has; 0 when it is empty."""
+    if not sa.inspect(connection).has_table(meta.name):
+        return 0
+    value = connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar()
+    return int(value or 0)
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """Say in a few words what the database said; never the statement or its parameters."""
+    words = str(getattr(error, "orig", None) or type(error).__name__)
+    return words.splitlines()[0][:200] if words else type(error).__name__

@@ -1,0 +1,115 @@
+"""The one use case: remember the wish, ask memory, else Hetzner, and answer in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
+from typing import Any, Callable, Dict
+
+from backend.cloud_api import Deadline
+from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, Superseded
+from backend.model import Change, Outcome, RecordType, Settled, Update
+from backend.publisher import Publisher, Result
+from backend.reporter import Remembered, Reporter
+from backend.sightings import Sightings
+from backend.store import Store
+
+# inadyn waits ten seconds for an answer; two of them are for the way.
+_ANSWER_SECONDS = 8.0
+# So long background work leaves a new wish to the request that brought it.
+_GRACE_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Updater:
+    """Applies updates. Safe to share between threads.
+
+    At most `slots` updates wait for Hetzner at a time; the threads left over answer the unchanged
+    ones, however slow Hetzner is.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        store: Store,
+        publisher: Publisher,
+        sightings: Sightings,
+        reporter: Reporter,
+        *,
+        slots: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._sightings = sightings
+        self._reporter = reporter
+        self._clock = clock
+        self._slots = threading.BoundedSemaphore(slots)
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
+
+    def apply(self, update: Update) -> Outcome:
+        """Do what a host asks for.
+
+        Raises:
+            OperatorError: Hetzner refuses it until the operator changes something.
+            TransientError: it could not be done now. Unless the store is away, the wish is kept.
+
+        """
+        now = self._clock()
+        self._sightings.note(update.host, now)
+        known = self._store.records.of(update.host)
+        records = [known.get(wish.type) for wish in update.wishes]
+        if all(
+            record is not None and record.wanted == wish and self._publisher.is_settled(record)
+            for record, wish in zip(records, update.wishes)
+        ):
+            return self._remembered(update)
+        self._store.records.wish(update, now, _GRACE_SECONDS)
+        return _outcome(update, self._publish(update))
+
+    def stop(self) -> None:
+        """Accept no more work; what is under way ends by its own time limit."""
+        self._pool.shutdown(wait=False)
+
+    def _remembered(self, update: Update) -> Outcome:
+        for wish in update.wishes:
+            self._reporter.report(Remembered(update.host, wish.type))
+        return Outcome(
+            update.host, tuple(Settled(wish, Change.REMEMBERED) for wish in update.wishes)
+        )
+
+    def _publish(self, update: Update) -> Dict[RecordType, Result]:
+        """Publish on another thread: whatever hangs there, the caller is answered in time."""
+        if not self._slots.acquire(blocking=False):
+            raise HetznerBusy("Many updates are waiting for Hetzner: this one is in the queue.")
+        kinds = [wish.type for wish in update.wishes]
+        deadline = Deadline(_ANSWER_SECONDS)
+        future = self._pool.submit(self._publisher.publish, update.host, kinds, deadline)
+        future.add_done_callback(lambda _: self._slots.release())
+        try:
+            return future.result(_ANSWER_SECONDS)
+        except FutureTimeout:
+            future.add_done_callback(_log_crash)
+            raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
+
+
+def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
+    settled = tuple(_settled(results[wish.type]) for wish in update.wishes)
+    if any(one.wish not in update.wishes for one in settled):
+        raise Superseded(f"A newer update of {update.host} came in meanwhile.")
+    return Outcome(update.host, settled)
+
+
+def _settled(result: Result) -> Settled:
+    if isinstance(result, DyndnsError):
+        raise result
+    return result
+
+
+def _log_crash(future: Future[Any]) -> None:
+    """Nobody waits for the answer any more, so nobody else would log this."""
+    error = future.exception()
+    if error is not None and not isinstance(error, DyndnsError):
+        logger.error("A late update failed", exc_info=error)

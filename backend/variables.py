@@ -1,0 +1,161 @@
+"""How one environment variable is read: its kinds, its bounds, its default, its warnings."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, List, Mapping, Optional, Set, Tuple, Union
+from urllib.parse import urlsplit
+
+from backend.cloud_errors import OLD_API_MEND, is_old_token
+from backend.errors import BadHostname, SettingUnusable
+from backend.model import Hostname
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+BIG = 2**31 - 1
+
+
+class Reader:
+    """The environment, with what deserves a warning gathered on the way."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.warnings: List[str] = []
+        self.defaulted: Set[str] = set()
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a variable; an empty value equals an absent one."""
+        return self.environ.get(name, "").strip() or default
+
+    def was_chosen(self, name: str) -> bool:
+        """Whether a variable, read before, has a value of the operator's and not its default."""
+        return bool(self.text(name)) and name not in self.defaulted
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its carrier, how it is read, its default as one would write it."""
+
+    name: str
+    home: str  # carrier.attribute
+    read: Callable[[Variable, Reader], Any]
+    default: str = ""
+    low: int = 0
+    high: int = BIG
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value must never be shown, and may come from the file NAME_FILE."""
+        return self.read in (secret, tokens)
+
+
+def text(variable: Variable, reader: Reader) -> str:
+    """Read a text."""
+    return reader.text(variable.name, variable.default)
+
+
+def path(variable: Variable, reader: Reader) -> Optional[Path]:
+    """Read a path; `None` when the variable is absent."""
+    given = text(variable, reader)
+    return Path(given) if given else None
+
+
+def secret(variable: Variable, reader: Reader) -> str:
+    """Read a variable, or what the file named by NAME_FILE holds."""
+    name = variable.name
+    path = reader.text(f"{name}_FILE")
+    if not path or reader.text(name):
+        return text(variable, reader)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or variable.default
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SettingUnusable(
+            f"{name}_FILE: can't read {path} ({reason}): name a readable file, or set {name}."
+        ) from None
+
+
+def number(variable: Variable, reader: Reader) -> int:
+    """Read a whole number; a bad one falls back to the default with a warning."""
+    try:
+        value = int(text(variable, reader))
+    except ValueError:
+        return _fall_back(variable, reader, "is no whole number")
+    if variable.low <= value <= variable.high:
+        return value
+    return _fall_back(variable, reader, f"must be from {variable.low} to {variable.high}")
+
+
+def _fall_back(variable: Variable, reader: Reader, flaw: str) -> int:
+    reader.defaulted.add(variable.name)
+    reader.warnings.append(f"{variable.name} {flaw}: using the default, {variable.default}.")
+    return int(variable.default)
+
+
+def switch(variable: Variable, reader: Reader) -> bool:
+    """Read a 0/1 switch; anything else falls back to 0 with a warning."""
+    given = text(variable, reader).lower()
+    if given in ("1", "true", "yes", "on"):
+        return True
+    if given not in ("0", "false", "no", "off"):
+        _fall_back(variable, reader, "must be 0 or 1")
+    return False
+
+
+def _items(listed: str) -> Tuple[str, ...]:
+    """Split a comma-separated list; blanks and duplicates drop out."""
+    return tuple(dict.fromkeys(item.strip() for item in listed.split(",") if item.strip()))
+
+
+def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
+    """Read a comma-separated list of host names."""
+    names = _items(text(variable, reader))
+    if not names:
+        reader.warnings.append(f"{variable.name} is empty: no updates are performed.")
+    try:
+        return tuple(dict.fromkeys(Hostname.parse(name) for name in names))
+    except BadHostname as error:
+        raise SettingUnusable(f"{variable.name}: {error}") from None
+
+
+def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
+    """Read a comma-separated list of networks and addresses."""
+    try:
+        items = _items(text(variable, reader))
+        return tuple(ipaddress.ip_network(item, strict=False) for item in items)
+    except ValueError as error:
+        raise SettingUnusable(
+            f"{variable.name}: {error}: list networks, as in 10.0.0.0/8,::1."
+        ) from None
+
+
+def tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
+    """Read the API tokens, one a project, and look for what no token can be."""
+    found = _items(secret(variable, reader))
+    if not found:
+        raise SettingUnusable(
+            f"{variable.name} is missing: set it to a Read & Write API token of the project that "
+            "holds your zones (console.hetzner.com, Security, API tokens)."
+        )
+    for token in found:
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise SettingUnusable(
+                f"{variable.name} holds a character that no token has: copy the token again."
+            )
+        if is_old_token(token):
+            reader.warnings.append(f"{variable.name}: {OLD_API_MEND}")
+    return found
+
+
+def url(variable: Variable, reader: Reader) -> str:
+    """Read an http or https URL, without its final slashes."""
+    given = text(variable, reader).rstrip("/")
+    try:
+        parts = urlsplit(given)
+    except ValueError:
+        parts = urlsplit("")
+    if given and not (parts.scheme in ("http", "https") and parts.hostname):
+        raise SettingUnusable(f"{variable.name} must be a full URL, as in https://example.com.")
+    return given

@@ -1,0 +1,186 @@
+"""The dyndns2 face: ``/nic/update``, as routers speak it.
+
+Protocol: https://help.dyn.com/remote-access-api/perform-update/ and what devices make of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+
+from flask import Blueprint, Request, Response, request
+from werkzeug.exceptions import HTTPException
+
+from backend import errors
+from backend.gate import Claim, Credentials, Gate
+from backend.model import Outcome
+from backend.updater import Updater
+from backend.web import wire
+
+logger = logging.getLogger(__name__)
+
+PATHS = ("/nic/update", "//nic/update", "/v3/update")
+_MOST_HOSTS = 20  # as at dyn.com
+
+# Which status and word an error has here; a class that isn't listed has its parent's. Many
+# clients look at the status alone, so 2xx is for wishes that Hetzner has accepted.
+ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
+    errors.DyndnsError: (500, "911"),
+    errors.CallerError: (400, "dnserr"),
+    errors.RequestTooLarge: (413, "dnserr"),
+    errors.BadHostname: (400, "notfqdn"),
+    errors.TooManyHosts: (400, "numhost"),
+    errors.Unauthorized: (401, "badauth"),
+    errors.HostNotAllowed: (404, "nohost"),
+    errors.TooManyFailures: (429, "abuse"),
+    errors.OperatorError: (502, "dnserr"),
+    errors.TransientError: (503, "911"),
+}
+# These are about the request as a whole: one line, however many hosts it names.
+_WHOLE = (errors.Unauthorized, errors.TooManyFailures, errors.TooManyHosts)
+
+_ADDRESSES = (
+    *("myip", "myipv4", "ip", "ipv4", "ip4"),
+    *("myipv6", "ipv6", "ip6", "myip6", "myip2"),
+)
+# What devices send when they have no address: <ipaddr>, %IP%, __MYIP__, [IP], @IP, …
+_PLACEHOLDER = re.compile(
+    r"<.*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|0\.0\.0\.0|::", re.IGNORECASE
+)
+Parameters = Mapping[str, List[str]]
+
+
+class Line(NamedTuple):
+    """The answer for one host."""
+
+    status: int
+    text: str
+    retry_after: Optional[float] = None
+
+
+def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
+    """Return the face, ready to be registered."""
+    face = Blueprint("dyndns2", __name__)
+
+    def update() -> Response:
+        if request.method == "HEAD":  # Flask maps it to GET, which writes
+            return _respond([Line(405, "badagent")], {"Allow": "GET, POST"})
+        return _respond([_line(claim, gate, updater) for claim in _claims(request, proxies)])
+
+    for path in PATHS:
+        face.add_url_rule(path, view_func=update, methods=["GET", "POST"], strict_slashes=False)
+
+    @face.errorhandler(errors.DyndnsError)
+    def refuse(error: errors.DyndnsError) -> Response:
+        return _respond([_failure(error)])
+
+    @face.errorhandler(Exception)
+    def crash(error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            return http_failure(error)
+        logger.error("A request to /nic/update failed", exc_info=error)
+        return _respond([Line(500, "911")])
+
+    return face
+
+
+def http_failure(error: HTTPException) -> Response:
+    """Return an error of the web framework's in this face's form."""
+    status = error.code or 500
+    allow = dict(error.get_headers()).get("Allow")
+    word = "911" if status >= 500 else "dnserr"  # noqa: PLR2004
+    line = Line(status, "badagent" if allow else word)
+    return _respond([line], {"Allow": allow} if allow else {})
+
+
+def _line(claim: Claim, gate: Gate, updater: Updater) -> Line:
+    try:
+        outcome = updater.apply(gate.admit(claim))
+        return Line(200, "good") if claim.removes else _success(outcome)
+    except _WHOLE:
+        raise
+    except errors.DyndnsError as error:
+        return _failure(error)
+
+
+def _success(outcome: Outcome) -> Line:
+    addresses = ",".join(str(one.wish.address) for one in outcome.settled)
+    return Line(200, f"{'good' if outcome.changed else 'nochg'} {addresses}")
+
+
+def _failure(error: errors.DyndnsError) -> Line:
+    return Line(*wire.answer(ANSWERS, error), getattr(error, "retry_after", None))
+
+
+def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None) -> Response:
+    """Answer one line a host: success if any host had success, else as the first one fared."""
+    leading = next((line for line in lines if line.status == 200), lines[0])  # noqa: PLR2004
+    response = Response(
+        "".join(f"{line.text}\n" for line in lines), leading.status, mimetype="text/plain"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.extend(headers or {})
+    if leading.status == 401:  # noqa: PLR2004
+        response.headers["WWW-Authenticate"] = wire.CHALLENGE
+    if leading.retry_after is not None:
+        response.headers["Retry-After"] = wire.whole_seconds(leading.retry_after)
+    return response
+
+
+def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
+    """Read one claim a host named, in their order; one without a name when there is none."""
+    parameters = _parameters(request)
+    names = _names(parameters)
+    if len(names) > _MOST_HOSTS:
+        raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
+    source = wire.client_address(request, proxies)
+    credentials = _credentials(request, parameters)
+    addresses = tuple(text for text in _listed(parameters, *_ADDRESSES) if not _is_unset(text))
+    removes = [value.lower() for value in parameters.get("offline", ())] == ["yes"]
+    return [
+        Claim("dyndns2", source, credentials, name, addresses, removes=removes)
+        for name in names or [""]
+    ]
+
+
+def _parameters(request: Request) -> Parameters:
+    """Gather the parameters of query and form; their names in any case."""
+    found: Dict[str, List[str]] = defaultdict(list)
+    for source in (request.args, request.form):
+        for name, value in source.items(multi=True):
+            found[name.lower()].append(value)
+    return found
+
+
+def _names(parameters: Parameters) -> List[str]:
+    names = _listed(parameters, "hostname")
+    if names:
+        return names
+    # `/nic/update?host.example.com`, as some cameras send it.
+    return [name for name, values in parameters.items() if values == [""] and "." in name]
+
+
+def _listed(parameters: Parameters, *names: str) -> List[str]:
+    """Return all values of some parameters, which may be lists themselves."""
+    values = [value for name in names for value in parameters.get(name, ())]
+    return [item for value in values for item in re.split(r"[,\s]+", value) if item]
+
+
+def _is_unset(text: str) -> bool:
+    return _PLACEHOLDER.fullmatch(text) is not None
+
+
+def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:
+    """Return the login of the header, else the one some routers put into the query."""
+    sent = wire.credentials(request)
+    if sent is not None and sent != wire.UNREADABLE:
+        return sent
+    user = _first(parameters, "user", "username")
+    secret = _first(parameters, "pass", "password")
+    return Credentials(user, secret) if user and secret else sent
+
+
+def _first(parameters: Parameters, *names: str) -> str:
+    return next((parameters[name][0] for name in names if parameters.get(name)), "")
