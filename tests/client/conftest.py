@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from client import update_dns
+from tests.client.fake_backend import FakeBackend
+
+KEY = "a-key-nobody-must-see-9KxQ"
+
+
+ClientFor = Callable[..., update_dns.Client]
+Lines = Callable[[], List[str]]
+
+
+class Clock:
+    """Time that passes only when somebody sleeps; after `naps` of them the loop is over."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: List[float] = []
+        self.naps = 1
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        if len(self.slept) >= self.naps:
+            raise Over
+
+
+class Over(Exception):
+    """The loop has slept as often as the test wanted."""
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """What was logged since the last call."""
+    caplog.set_level(logging.INFO, logger="update_dns")
+
+    def take() -> List[str]:
+        said = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+        caplog.clear()
+        assert KEY not in "\n".join(said)
+        return said
+
+    return take
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    yield from _serve("127.0.0.1")
+
+
+@pytest.fixture
+def dual(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBackend]:
+    """Listens on IPv4 and IPv6, under a name that has an address of both."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    for served in _serve("::"):
+        served.url = f"http://backend.test:{served.port}"
+        resolve(monkeypatch, "::1", "127.0.0.1")
+        yield served
+
+
+def _serve(host: str) -> Iterator[FakeBackend]:
+    backend = FakeBackend(host)
+    threading.Thread(target=backend.serve_forever, args=(0.01,), daemon=True).start()
+    yield backend
+    backend.close()
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Let backend.test have these addresses, in this order."""
+    real = socket.getaddrinfo
+
+    def look_up(host: str, port: Any, family: int = 0, *rest: Any, **options: Any) -> List[Any]:  # noqa: ANN401
+        if host != "backend.test":
+            return real(host, port, family, *rest, **options)
+        found: List[Any] = [real(name, port, 0, socket.SOCK_STREAM)[0] for name in addresses]
+        found = [entry for entry in found if family in (0, entry[0])]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture
+def client_for(clock: Clock) -> ClientFor:
+    """A client set up by variables, with time that stands still and jitter at its longest."""
+
+    def build(url: str, **variables: str) -> update_dns.Client:
+        given = {"FQDN": "host.example.com", "PRE_SHARED_KEY": KEY, **variables}
+        settings, _ = update_dns.read(given, [url])
+        return update_dns.Client(settings, clock, lambda _, longest: longest)
+
+    return build

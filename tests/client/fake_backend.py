@@ -1,0 +1,122 @@
+"""A backend that answers what the test wrote down, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import ssl
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Dict, List, Optional, Union
+
+
+@dataclass
+class Asked:
+    """A request as it came in."""
+
+    path: str
+    body: Dict[str, str]
+    key: Optional[str]
+    headers: Dict[str, str]
+    peer: str
+
+
+@dataclass
+class Reply:
+    """What to answer; a dict becomes JSON, a string a web page."""
+
+    status: int = 200
+    body: Union[Dict[str, object], str] = field(default_factory=dict)
+    headers: Dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> bytes:
+        page = self.body if isinstance(self.body, str) else json.dumps(self.body)
+        return page.encode()
+
+
+def good(ip: str, status: str = "unchanged") -> Reply:
+    return Reply(200, {"status": status, "fqdn": "host.example.com", "type": "A", "ip": ip})
+
+
+def bad(status: int, code: str, error: str = "This is why.", **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, {"error": error, "code": code}, named)
+
+
+class _Door(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, FakeBackend)
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length))
+        peer = self.client_address[0].replace("::ffff:", "")
+        key = self.headers.get("X-Pre-Shared-Key")
+        server.asked.append(Asked(self.path, body, key, dict(self.headers), peer))
+        server.was_asked.set()
+        reply = server.next_reply(peer)
+        if reply is None:
+            server.gate.wait()
+            return
+        self.send_response(reply.status)
+        fixed = {"Content-Type": "text/html" if isinstance(reply.body, str) else "application/json"}
+        for name, value in {**fixed, **reply.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.text())))
+        self.end_headers()
+        self.wfile.write(reply.text())
+
+    do_GET = do_POST  # noqa: N815 - a followed redirect would come as one
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Listens on one loopback address, or on both of them with the same port."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.asked: List[Asked] = []
+        self.replies: List[Optional[Reply]] = []
+        self.by_peer: Dict[str, Reply] = {}
+        self.was_asked = threading.Event()
+        self.gate = threading.Event()
+        super().__init__((host, 0), _Door)
+        self.port: int = self.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def use_tls(self, certificate: str, key: str) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # The handshake is the business of the connection's own thread.
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
+
+    def handle_error(self, *_: object) -> None:
+        pass  # a client that hangs up is what some tests are about
+
+    def answers(self, *replies: Optional[Reply]) -> None:
+        """The next answers; the last one stays. None: keeps the caller waiting."""
+        self.replies = list(replies)
+
+    def next_reply(self, peer: str) -> Optional[Reply]:
+        if peer in self.by_peer:
+            return self.by_peer[peer]
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+    def close(self) -> None:
+        self.gate.set()
+        self.shutdown()
+        self.server_close()

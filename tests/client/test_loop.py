@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable, List
+
+import pytest
+
+from client.update_dns import Client, is_healthy, loop
+
+from .conftest import ClientFor, Clock, Lines, Over
+from .fake_backend import FakeBackend, Reply, bad, good
+
+Run = Callable[[Client, int], List[float]]
+
+A, B = "198.51.100.1", "198.51.100.2"
+
+
+@pytest.fixture
+def run(clock: Clock) -> Run:
+    """Let the loop sleep so many times."""
+
+    def run(client: Client, naps: int) -> List[float]:
+        clock.slept.clear()
+        clock.naps = naps
+        with pytest.raises(Over):
+            loop(client, clock.sleep)
+        return clock.slept
+
+    return run
+
+
+def test_unchanged_polls_are_logged_once(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    backend.answers(good(A))
+    assert run(client_for(backend.url), 5) == [60] * 5
+    assert len(backend.asked) == 5
+    assert lines() == [f"INFO host.example.com A: {A} (unchanged)"]
+
+
+def test_changes_are_logged_old_and_new(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    backend.answers(good(A, "created"), good(A), good(B, "updated"), good(B), good(B, "updated"))
+    run(client_for(backend.url), 5)
+    assert lines() == [
+        f"INFO host.example.com A: {A} (created)",
+        f"INFO host.example.com A: {A} → {B} (updated)",
+        f"INFO host.example.com A: {B} (updated)",
+    ]
+
+
+def test_a_failure_is_said_once_with_the_next_try_and_so_is_its_end(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    down = bad(503, "unavailable")
+    backend.answers(good(A), down, down, down, good(A), good(A))
+    run(client_for(backend.url), 9)
+    assert lines() == [
+        f"INFO host.example.com A: {A} (unchanged)",
+        "WARNING host.example.com A: the backend answered 503: This is why.; next try in 30 s",
+        f"INFO host.example.com A works again after 3 min: {A} (unchanged)",
+    ]
+
+
+def test_each_new_cause_is_said_once(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    one, other = bad(503, "unavailable"), Reply(502, "<html>")
+    backend.answers(one, other, one, other)
+    run(client_for(backend.url), 20)
+    first, second = lines()
+    assert "503" in first
+    assert "502" in second
+
+
+def test_a_long_failure_is_recalled_every_hour(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    backend.answers(bad(401, "unauthorized"))
+    client = client_for(backend.url)
+    run(client, 180)
+    said = lines()
+    assert len(said) == 3
+    assert "still failing, for 1 h " in said[1]
+    assert "still failing, for 2 h " in said[2]
+    assert "compare PRE_SHARED_KEY" in said[2]
+
+
+def test_pauses_grow_while_the_heart_beats_on(
+    backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
+) -> None:
+    backend.answers(bad(503, "unavailable"))
+    client = client_for(backend.url)
+    run(client, 5)
+    assert clock.slept == [30, 60, 60, 60, 60]
+    assert len(backend.asked) == 4
+
+
+def test_retry_after_is_honoured(
+    backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
+) -> None:
+    backend.answers(bad(429, "too_many_failures", Retry_After="200"), good(A))
+    run(client_for(backend.url), 5)
+    assert clock.slept == [60, 60, 60, 20, 60]
+    assert len(backend.asked) == 2
+
+
+def test_a_failing_host_waits_alone(backend: FakeBackend, client_for: ClientFor, run: Run) -> None:
+    backend.answers(bad(401, "unauthorized"), good(A))
+    run(client_for(backend.url, FQDN="a.example.com,b.example.com"), 4)
+    asked = [asked.body["fqdn"][0] for asked in backend.asked]
+    assert asked == ["a", "b", "b", "b", "b"]
+
+
+def test_a_backend_that_comes_back_ends_the_growing_pauses(
+    backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
+) -> None:
+    down = bad(503, "unavailable")
+    backend.answers(down, down, good(A), down)
+    run(client_for(backend.url), 4)
+    assert clock.slept == [30, 60, 60, 30]
+
+
+def test_every_round_leaves_a_heartbeat(
+    backend: FakeBackend, client_for: ClientFor, run: Run, tmp_path: Path
+) -> None:
+    heart = tmp_path / "heartbeat"
+    backend.answers(good(A), bad(503, "unavailable"))
+    client = client_for(backend.url, HEARTBEAT_FILE=str(heart))
+    for _ in range(5):
+        run(client, 1)
+        assert heart.exists()
+        heart.unlink()
+
+
+def test_a_heartbeat_that_cannot_be_left_is_said_once_and_stops_nothing(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines, tmp_path: Path
+) -> None:
+    backend.answers(good(A))
+    run(client_for(backend.url, HEARTBEAT_FILE=str(tmp_path / "none" / "heartbeat")), 3)
+    assert len(backend.asked) == 3
+    complaint = "WARNING HEARTBEAT_FILE can't be written (No such file or directory): name another"
+    assert lines().count(complaint) == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "interval", "healthy"),
+    [(0, "", True), (300, "", True), (301, "", False), (3000, "1000", True), (121, "0", False)],
+)
+def test_health_is_a_heartbeat_within_three_intervals_and_some_slack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], age: int, interval: str, healthy: bool
+) -> None:
+    heart = tmp_path / "heartbeat"
+    heart.touch()
+    os.utime(heart, (5000, 5000))
+    variables = {"HEARTBEAT_FILE": str(heart), "INTERVAL": interval}
+    assert is_healthy(variables, 5000 + age) is healthy
+    assert capsys.readouterr().out.startswith("healthy" if healthy else "not healthy")
+
+
+@pytest.mark.parametrize("path", ["", "no/such/file"])
+def test_no_heartbeat_is_not_healthy(capsys: pytest.CaptureFixture[str], path: str) -> None:
+    assert not is_healthy({"HEARTBEAT_FILE": path}, 0)
+    assert "not healthy: no heartbeat" in capsys.readouterr().out

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Caller:
+    """Someone with a token and one open connection."""
+
+    def __init__(self, sandbox: Sandbox, token: Optional[str] = None) -> None:
+        self.base = sandbox.http_url
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {token or sandbox.token}"
+
+    def asks(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
+        options = {"timeout": 10, "allow_redirects": False, **options}
+        return self.session.request(method, self.base + path, json=body, **options)
+
+    def gets(self, path: str) -> Dict[str, Any]:
+        """The body of an answer that is no refusal."""
+        response = self.asks("GET", path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def writes(self, method: str, path: str, body: Any = None) -> Dict[str, Any]:
+        response = self.asks(method, path, body)
+        assert response.status_code in (200, 201), response.text
+        return response.json()
+
+    def is_refused(self, method: str, path: str, body: Any = None) -> Tuple[int, str]:
+        response = self.asks(method, path, body)
+        return response.status_code, response.json()["error"]["code"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sandbox(clock: Clock) -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=4, clock=clock) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def caller(sandbox: Sandbox) -> Iterator[Caller]:
+    caller = Caller(sandbox)
+    yield caller
+    caller.session.close()
