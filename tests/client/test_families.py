@@ -14,7 +14,6 @@ def either_order(
     request: pytest.FixtureRequest, dual: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> FakeBackend:
     """The name's addresses in the one order and in the other."""
-    monkeypatch.undo()
     resolve(monkeypatch, *request.param)
     return dual
 
@@ -55,7 +54,6 @@ def test_one_version_failing_does_not_stop_the_other(
 def test_with_a_given_address_any_connection_will_do(
     dual: FakeBackend, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()
     resolve(monkeypatch, "::1")
     dual.answers(good("198.51.100.7"))
     assert client_for(dual.url, IP="198.51.100.7").round()

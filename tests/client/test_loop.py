@@ -46,7 +46,7 @@ def test_changes_are_logged_old_and_new(
     run(client_for(backend.url), 5)
     assert lines() == [
         f"INFO host.example.com A: {A} (created)",
-        f"INFO host.example.com A: {A} → {B} (updated)",
+        f"INFO host.example.com A: {A} -> {B} (updated)",
         f"INFO host.example.com A: {B} (updated)",
     ]
 
@@ -59,7 +59,7 @@ def test_a_failure_is_said_once_with_the_next_try_and_so_is_its_end(
     run(client_for(backend.url), 9)
     assert lines() == [
         f"INFO host.example.com A: {A} (unchanged)",
-        "WARNING host.example.com A: the backend answered 503: This is why.; next try in 30 s",
+        "WARNING host.example.com A: the backend answered 503: This is why; next try in 30 s",
         f"INFO host.example.com A works again after 3 min: {A} (unchanged)",
     ]
 

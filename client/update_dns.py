@@ -1,0 +1,657 @@
+"""Tells a hetzner-dyndns backend, over and over, which address a host has now."""
+
+from __future__ import annotations
+
+import argparse
+import email.utils
+import io
+import ipaddress
+import itertools
+import json
+import logging
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.parse
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from http import HTTPStatus
+from pathlib import Path
+from typing import Callable, Mapping, NamedTuple, NoReturn, Sequence
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InsecureRequestWarning
+
+__version__ = "0.1.0"
+
+HELP = """\
+variables (arguments win; an empty one counts as absent):
+  BACKEND_URL           URL of the backend, such as https://dyndns.example.com
+  FQDN                  name to update; several separated by commas
+  PRE_SHARED_KEY        key of that name; several in the order of FQDN, or one for all
+  PRE_SHARED_KEY_FILE   file with the key(s), or with lines "<fqdn> <key>" as the backend has them
+  IP                    address to set; without it, the one the backend sees
+  RECORD_TYPES          A (default), AAAA or A,AAAA: ask over IPv4, over IPv6 or over both
+  INTERVAL              seconds between two updates (60); 0 updates once
+  CA_BUNDLE             certificates to trust instead of certifi's
+  VERIFY_SSL            0 accepts any certificate
+  HEARTBEAT_FILE        file touched while the loop is alive; --healthy looks at its age
+
+exit status: 0 all went well, 1 an update failed (or not healthy), 2 unusable settings
+"""
+DEFAULT_INTERVAL, LONGEST_INTERVAL = 60, 7 * 86400
+CONNECT_SECONDS, READ_SECONDS = 5, 15  # the backend answers within 8
+FIRST_PAUSE, SLOW_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER = 30, 300, 900, 3600
+REMIND_SECONDS = 3600
+HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 20 s where nothing answers
+SLICE, SLICES = 4096, 16  # more than any answer of the backend
+LONGEST_TEXT = 300
+
+ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
+ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+MENDS = {  # what only a person can put right, and how
+    400: "check FQDN, IP and RECORD_TYPES",
+    401: "compare PRE_SHARED_KEY with this host's line in the backend's pre-shared-key file",
+    403: "add the host to REGISTERED_FQDNS of the backend",
+    404: "check FQDN, the path of BACKEND_URL, and whose zones the backend's token opens",
+}
+STATUSES = ("created", "updated", "unchanged")
+
+log = logging.getLogger("update_dns")
+
+
+class Family(NamedTuple):
+    """The IP version that shows the address of a record type."""
+
+    type: str
+    name: str
+    family: socket.AddressFamily
+    source: str  # "any address" of that version, to bind the near end of a connection to
+
+
+FAMILIES = {
+    "A": Family("A", "IPv4", socket.AF_INET, "0.0.0.0"),  # noqa: S104 - not listened on
+    "AAAA": Family("AAAA", "IPv6", socket.AF_INET6, "::"),
+}
+
+
+class SettingUnusable(Exception):
+    """The program can't start like this; its text names the setting and the mend."""
+
+
+class UpdateFailed(Exception):
+    """An update did not succeed; carries what decides when to try again and what to say."""
+
+    def __init__(
+        self, text: str, *, kind: str = "", slow: bool = False, retry_after: float = 0
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind or text  # what makes it the same failure as the last one
+        self.slow = slow
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing to keep right: the A or AAAA record of a host, and the key that may."""
+
+    host: str
+    type: str
+    key: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.type}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person decided, checked; an instance can be worked with as it is."""
+
+    endpoint: str
+    records: tuple[Record, ...]
+    ip: str | None = None
+    interval: int = DEFAULT_INTERVAL
+    verify: str | bool = True
+    heartbeat: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the backend said it did."""
+
+    status: str
+    address: str
+
+
+def read(environ: Mapping[str, str], args: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Settings from the variables and the positional arguments, and what to warn about."""
+    if len(args) > len(ARGUMENTS):  # not shown: it may be a key
+        raise SettingUnusable("unknown arguments: only <backend_url> <fqdn> [ip] can be given")
+    raw = {**_present(environ), **_present(dict(zip(ARGUMENTS, args)))}
+    notes: list[str] = []
+    endpoint, ip = read_endpoint(raw.get("BACKEND_URL", ""), notes), read_ip(raw.get("IP"))
+    types = read_types(raw.get("RECORD_TYPES", "A"))
+    if ip:
+        wanted, types = types, ["AAAA" if ":" in ip else "A"]
+        if "RECORD_TYPES" in raw and types != wanted:
+            notes.append(f"RECORD_TYPES is {','.join(wanted)}, but by IP it is {types[0]} alone")
+    hosts = read_hosts(raw.get("FQDN", ""))
+    keys = read_keys(raw, hosts)
+    records = tuple(Record(host, kind, keys[host]) for host in hosts for kind in types)
+    interval, verify = read_interval(raw, notes), read_verify(raw, notes)
+    return Settings(endpoint, records, ip, interval, verify, raw.get("HEARTBEAT_FILE")), notes
+
+
+def _present(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in values.items() if value.strip()}
+
+
+def read_endpoint(url: str, notes: list[str]) -> str:
+    """The URL to post to, from a BACKEND_URL with or without the path."""
+    if not url:
+        raise SettingUnusable("BACKEND_URL is not set: give the URL of the backend")
+    if "@" in url:
+        raise SettingUnusable("BACKEND_URL holds a login: the key goes to PRE_SHARED_KEY instead")
+    if not re.match("https?://", url, re.IGNORECASE):
+        raise SettingUnusable(f"BACKEND_URL {url!r} has no http:// or https:// in front: add it")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and not re.search(r"[\s?#]", url)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingUnusable(
+            f"BACKEND_URL {url!r} is unusable: write it like https://host.example"
+        )
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        notes.append("BACKEND_URL is http://: the key can be read on its way; use https://")
+    return re.sub("((/nic)?/update)?/*$", "", url) + "/update"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_ip(text: str | None) -> str | None:
+    """The address in canonical text; the error keeps silent about it, as it may be a stray key."""
+    try:
+        address = ipaddress.ip_address(text) if text else None
+    except ValueError:
+        raise SettingUnusable(
+            "IP (the third argument) is no IP address: correct it, or leave it out to set the "
+            "address the backend sees"
+        ) from None
+    return str(getattr(address, "ipv4_mapped", None) or address) if address else None
+
+
+def read_types(text: str) -> list[str]:
+    """The record types to keep right, each once."""
+    types = _split(text.upper())
+    if not types or not set(types) <= set(FAMILIES):
+        raise SettingUnusable(f"RECORD_TYPES {text!r} is unknown: set it to A, AAAA or A,AAAA")
+    return list(dict.fromkeys(types))
+
+
+def read_hosts(text: str) -> list[str]:
+    """The names, each once, as they were written."""
+    hosts = _split(text)
+    if not hosts:
+        raise SettingUnusable("FQDN is not set: give the name to update")
+    for host in hosts:
+        if not host.isprintable() or re.search(r"[\s/:@]", host):
+            raise SettingUnusable(f"FQDN {host!r} is no host name: write it like host.example.com")
+    return list(dict.fromkeys(hosts))
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_keys(raw: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
+    """The key of each host."""
+    key, path = raw.get("PRE_SHARED_KEY"), raw.get("PRE_SHARED_KEY_FILE")
+    if key and path:
+        raise SettingUnusable("PRE_SHARED_KEY and PRE_SHARED_KEY_FILE are both set: remove one")
+    if path:
+        keys = keys_in_file(_read_key_file(path), hosts)
+    elif key:
+        keys = pair_keys(key, hosts)
+    else:
+        raise SettingUnusable("PRE_SHARED_KEY is not set: copy it from the backend's key file")
+    for host in hosts:
+        if not re.fullmatch("[!-~]+", keys[host]):
+            raise SettingUnusable(f"PRE_SHARED_KEY of {host} has odd characters: copy it once more")
+    return keys
+
+
+def _read_key_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError:
+        reason = "no text"
+    raise SettingUnusable(f"PRE_SHARED_KEY_FILE {path} is unusable ({reason}): name a key file")
+
+
+def keys_in_file(text: str, hosts: Sequence[str]) -> dict[str, str]:
+    """Keys from a file of bare keys, or from one with lines `<fqdn> <key>`."""
+    lines = [re.sub(r"(^|\s)#.*", "", line).split() for line in text.splitlines()]
+    lengths = {len(words) for words in lines} - {0}
+    if lengths <= {1}:
+        return pair_keys(",".join(words[0] for words in lines if words), hosts)
+    if lengths != {2}:
+        raise SettingUnusable('PRE_SHARED_KEY_FILE: write "<fqdn> <key>" in every line, or keys')
+    known = {_plain(words[0]): words[1] for words in lines if words}
+    for host in hosts:
+        if _plain(host) not in known:
+            raise SettingUnusable(f"PRE_SHARED_KEY_FILE has no line for {host}: add it")
+    return {host: known[_plain(host)] for host in hosts}
+
+
+def _plain(host: str) -> str:
+    return host.lower().rstrip(".")
+
+
+def pair_keys(text: str, hosts: Sequence[str]) -> dict[str, str]:
+    """One key for all hosts, or one for each in their order; a lone key may hold a comma."""
+    keys = [text] if len(hosts) == 1 else [key.strip() for key in text.split(",")]
+    if not all(keys) or len(keys) not in (1, len(hosts)):
+        raise SettingUnusable(
+            f"PRE_SHARED_KEY: {len(hosts)} name(s) in FQDN, {len([k for k in keys if k])} key(s): "
+            "give one for each in the same order, or one for all"
+        )
+    return dict(zip(hosts, itertools.cycle(keys)))
+
+
+def read_interval(raw: Mapping[str, str], notes: list[str]) -> int:
+    """Whole seconds; 0 means once."""
+    text = raw.get("INTERVAL", str(DEFAULT_INTERVAL))
+    if re.fullmatch("[0-9]{1,9}", text) and int(text) <= LONGEST_INTERVAL:
+        return int(text)
+    limits = f"0 to {LONGEST_INTERVAL}"
+    notes.append(f"INTERVAL {text!r} is no number from {limits}: using {DEFAULT_INTERVAL}")
+    return DEFAULT_INTERVAL
+
+
+def read_verify(raw: Mapping[str, str], notes: list[str]) -> str | bool:
+    """False, or the path of the certificates to trust."""
+    text, bundle = raw.get("VERIFY_SSL", "1"), raw.get("CA_BUNDLE", certifi.where())
+    if text.lower() in OFF:
+        notes.append("VERIFY_SSL is 0: anyone on the way can pose as the backend and get the key")
+        return False
+    if text.lower() not in ON:
+        notes.append(f"VERIFY_SSL {text!r} is neither 0 nor 1: certificates are verified")
+    if not os.access(bundle, os.R_OK):
+        raise SettingUnusable(f"CA_BUNDLE {bundle} can't be read: name a PEM certificate file")
+    return bundle
+
+
+def next_pause(
+    failures: int, interval: int, error: UpdateFailed, jitter: Callable[[float, float], float]
+) -> float:
+    """Seconds to wait after so many failures in a row."""
+    first = SLOW_PAUSE if error.slow else min(interval, FIRST_PAUSE)
+    pause = min(LONGEST_PAUSE, first * 2 ** min(failures - 1, 10))
+    return max(jitter(pause / 2, pause), error.retry_after)
+
+
+def parse_retry_after(value: str, now: datetime) -> float:
+    """Seconds from a Retry-After of seconds or an HTTP date (RFC 9110 §10.2.3), an hour at most."""
+    try:
+        if re.fullmatch("[0-9]+", value):
+            seconds = float(value)
+        else:
+            then = email.utils.parsedate_to_datetime(value)
+            seconds = (then.replace(tzinfo=then.tzinfo or timezone.utc) - now).total_seconds()
+    except (TypeError, ValueError, OverflowError):  # TypeError: Python before 3.10
+        return 0
+    return min(max(seconds, 0), LONGEST_RETRY_AFTER)
+
+
+def clean(text: object, key: str = "") -> str:
+    """Foreign text made fit for a log line: without the key, control characters and excess."""
+    shown = str(text).replace(key, "***") if key else str(text)
+    shown = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
+    return shown if len(shown) <= LONGEST_TEXT else shown[:LONGEST_TEXT] + "…"
+
+
+def spell(seconds: float) -> str:
+    """A duration as a person would say it: 45 s, 3 min, 3 h 12 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{rest} s"
+
+
+def judge(response: requests.Response, body: bytes, key: str) -> Answer:
+    """What the backend's answer means; anything but a success is raised."""
+    status, headers = response.status_code, response.headers
+    if response.is_redirect:
+        raise redirected(response, key)
+    wait = parse_retry_after(headers.get("Retry-After", ""), datetime.now(timezone.utc))
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        kind = clean(headers.get("Content-Type", "nothing"), key)
+        text = f"{response.url} answered {status} with {kind} instead of a JSON object; "
+        text += "check BACKEND_URL, and what stands in between (a login page, a proxy)"
+        raise UpdateFailed(text, retry_after=wait)
+    if status != HTTPStatus.OK:
+        reason = clean(said.get("error", "no reason given"), key).rstrip(".")
+        mend = f"; {MENDS[status]}" if status in MENDS else ""
+        text, kind = f"the backend answered {status}: {reason}", f"{status} {said.get('code')}"
+        raise UpdateFailed(text + mend, kind=kind, slow=bool(mend), retry_after=wait)
+    if said.get("status") not in STATUSES or not isinstance(said.get("ip"), str):
+        text = f"{response.url} answered, but not as this backend does; check BACKEND_URL"
+        raise UpdateFailed(text)
+    return Answer(said["status"], clean(said["ip"], key))
+
+
+def redirected(response: requests.Response, key: str) -> UpdateFailed:
+    """Never followed: the key must not go where the operator did not send it."""
+    place = clean(urllib.parse.urljoin(response.url, response.headers["Location"]), key)
+    base = re.sub("/update/*$", "", place)
+    text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
+    text += f"if that is the backend, set BACKEND_URL to {base}"
+    return UpdateFailed(text, slow=True)
+
+
+def open_session(source: str | None) -> requests.Session:
+    """A session that calls over one IP version only, if given the "any address" of that one."""
+    session = requests.Session()
+    for scheme in ("http://", "https://") if source else ():
+        adapter = HTTPAdapter()
+        adapter.poolmanager.connection_pool_kw["source_address"] = (source, 0)
+        session.mount(scheme, adapter)
+    session.auth = lambda request: request  # else requests sends a login found in ~/.netrc
+    session.headers["User-Agent"] = f"hetzner-dyndns-client/{__version__}"
+    # A connection kept from the last round would show the address of the last round.
+    session.headers["Connection"] = "close"
+    return session
+
+
+class Backend:
+    """The backend as it is seen from here, over one session for each IP version."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host = urllib.parse.urlsplit(settings.endpoint).hostname or ""
+        self.sessions: dict[str, requests.Session] = {}
+        if settings.verify is False:
+            warnings.simplefilter("ignore", InsecureRequestWarning)  # said once, at the start
+
+    def update(self, record: Record) -> Answer:
+        """Ask for one update; raises UpdateFailed."""
+        ip = self.settings.ip
+        try:
+            with self._session(record).post(
+                self.settings.endpoint,
+                json={"fqdn": record.host, **({"ip": ip} if ip else {"type": record.type})},
+                headers={"X-Pre-Shared-Key": record.key},
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                verify=self.settings.verify,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = b"".join(itertools.islice(response.iter_content(SLICE), SLICES))
+        except OSError as error:  # every exception of requests is one
+            raise UpdateFailed(clean(self._explain(error, record), record.key)) from error
+        return judge(response, body, record.key)
+
+    def _session(self, record: Record) -> requests.Session:
+        # The version of the connection matters only while the backend has to see the address.
+        kind = "" if self.settings.ip else record.type
+        if kind not in self.sessions:
+            self.sessions[kind] = open_session(FAMILIES[kind].source if kind else None)
+        return self.sessions[kind]
+
+    def _explain(self, error: OSError, record: Record) -> str:
+        """What a person can make of a failed connection."""
+        cause = _root(error)
+        reason = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or cause
+        if isinstance(error, requests.exceptions.SSLError):
+            trust = (
+                f"certificates are checked against {self.settings.verify}; CA_BUNDLE names others"
+            )
+            if not self.settings.verify:
+                trust = "check scheme and port of BACKEND_URL"
+            return f"no TLS with {self.host}: {reason}; {trust}"
+        if isinstance(error, requests.exceptions.ProxyError):
+            return f"the proxy on the way to {self.host} fails: {reason}; check HTTP(S)_PROXY"
+        if isinstance(error, requests.exceptions.ReadTimeout):
+            return f"{self.host} took the request, but gave no answer within {READ_SECONDS} s"
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            reason = f"no connection within {CONNECT_SECONDS} s"
+        # A socket of the other IP version ends in a gaierror: it says nothing.
+        detail = "" if isinstance(cause, socket.gaierror) else f": {reason}"
+        return self._unreachable(record, detail)
+
+    def _unreachable(self, record: Record, detail: str) -> str:
+        own, other = FAMILIES[record.type], FAMILIES["AAAA" if record.type == "A" else "A"]
+        found, elsewhere = _resolves(self.host, own.family), _resolves(self.host, other.family)
+        if found or (elsewhere and self.settings.ip):
+            over = "" if self.settings.ip else f" over {own.name}"
+            return f"{self.host} cannot be reached{over}{detail}; check that the backend runs"
+        if elsewhere:
+            mend = f"set RECORD_TYPES to {other.type}, or IP, or name another host in BACKEND_URL"
+            return f"{self.host} has no {own.name} address and so cannot see yours; {mend}"
+        return f"{self.host} is not found in DNS; check BACKEND_URL and this machine's name servers"
+
+
+def _resolves(host: str, family: socket.AddressFamily) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return False
+
+
+def _root(error: OSError) -> OSError:
+    """The system's own error, below what requests and urllib3 wrap around it."""
+    below: BaseException | None = error
+    while below:
+        error = below if isinstance(below, OSError) else error
+        below = below.__cause__ or below.__context__
+    return error
+
+
+class Progress:
+    """What is known of one record between rounds, so that only news is said."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.due = float("-inf")
+        self.address = ""
+        self.failures = 0
+        self.since = self.reminded = 0.0
+        self.kinds: set[str] = set()
+
+    def succeed(self, answer: Answer, now: float) -> str:
+        """The line to log, or an empty one."""
+        before, self.address = self.address, answer.address
+        failures, self.failures = self.failures, 0
+        self.kinds.clear()
+        change = f"{before} -> {self.address}" if before not in ("", self.address) else self.address
+        if failures:
+            lasted = spell(now - self.since)
+            return f"{self.record} works again after {lasted}: {change} ({answer.status})"
+        if before == self.address and answer.status == "unchanged":
+            return ""
+        return f"{self.record}: {change} ({answer.status})"
+
+    def fail(self, error: UpdateFailed, now: float) -> str:
+        """The line to log, or an empty one: each cause once, then a reminder every hour."""
+        self.failures += 1
+        if self.failures == 1:
+            self.since = now
+        new = error.kind not in self.kinds
+        if not new and now - self.reminded < REMIND_SECONDS:
+            return ""
+        self.kinds.add(error.kind)
+        self.reminded = now
+        still = "" if new else f"still failing, for {spell(now - self.since)} now: "
+        return f"{self.record}: {still}{error}"
+
+
+class Client:
+    """Keeps every record of the settings right, each at its own pace."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.jitter = jitter
+        self.backend = Backend(settings)
+        self.records = [Progress(record) for record in settings.records]
+        self.mute = False
+
+    def round(self) -> bool:
+        """Update each record that is due; True if all of them are right."""
+        for progress in self.records:
+            if progress.due <= self.clock():
+                self._update(progress)
+            self.beat()
+        return not any(progress.failures for progress in self.records)
+
+    def _update(self, progress: Progress) -> None:
+        try:
+            answer = self.backend.update(progress.record)
+        except UpdateFailed as error:
+            self._failed(progress, error)
+        except Exception:
+            log.exception("%s: a bug in this program", progress.record)
+            self._failed(progress, UpdateFailed("see the traceback, and report it"))
+        else:
+            now = self.clock()
+            progress.due = now + self.settings.interval
+            news = progress.succeed(answer, now)
+            if news:
+                log.info(news)
+
+    def _failed(self, progress: Progress, error: UpdateFailed) -> None:
+        now, interval = self.clock(), self.settings.interval
+        news = progress.fail(error, now)
+        pause = next_pause(progress.failures, interval, error, self.jitter)
+        progress.due = now + pause
+        if news:
+            log.warning("%s%s", news, f"; next try in {spell(pause)}" if interval else "")
+
+    def idle(self) -> float:
+        """Seconds to sleep: to the next update, but never longer than a heartbeat may take."""
+        wait = min(progress.due for progress in self.records) - self.clock()
+        return min(max(wait, 0), self.settings.interval)
+
+    def beat(self) -> None:
+        """Leave a sign of life for --healthy; that it can't be left is said once."""
+        if not self.settings.heartbeat:
+            return
+        try:
+            Path(self.settings.heartbeat).touch()
+        except OSError as error:
+            if not self.mute:
+                log.warning("HEARTBEAT_FILE can't be written (%s): name another", error.strerror)
+            self.mute = True
+
+
+def loop(client: Client, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
+    """Rounds without an end: only a signal stops them."""
+    while True:
+        client.round()
+        sleep(client.idle())
+
+
+def is_healthy(environ: Mapping[str, str], now: float) -> bool:
+    """Whether the loop gave a sign of life lately; `now` in seconds since 1970."""
+    raw = _present(environ)
+    limit = 3 * read_interval(raw, []) + HEARTBEAT_SLACK
+    try:
+        age = abs(now - Path(raw["HEARTBEAT_FILE"]).stat().st_mtime)
+    except (KeyError, OSError):
+        print("not healthy: no heartbeat; does the loop run with this HEARTBEAT_FILE?")
+        return False
+    print(f"{'healthy' if age <= limit else 'not healthy'}: last heartbeat {spell(age)} ago")
+    return age <= limit
+
+
+def in_background(work: Callable[[], int], on_sigterm: int) -> int:
+    """Do the work in a thread, so that a signal ends it at once, even in a slow name lookup."""
+    statuses: dict[int, int] = {signal.SIGTERM: on_sigterm, signal.SIGINT: 130}
+
+    def end(number: int, _frame: object) -> None:
+        log.info("stopped by %s", signal.Signals(number).name)
+        os._exit(statuses[number])  # no farewell: the thread may hang in a system call
+
+    result: list[int] = []
+    worker = threading.Thread(target=lambda: result.append(work()), daemon=True)
+    for number in statuses:
+        signal.signal(number, end)
+    worker.start()
+    while worker.is_alive():
+        worker.join(1)  # Windows notices Ctrl-C only between two waits
+    return result[0] if result else 1
+
+
+def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+    """The options, and the positional arguments with whatever else was given."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=HELP, formatter_class=form, allow_abbrev=False
+    )
+    for name in ARGUMENTS:
+        parser.add_argument(name.lower(), nargs="?", default="", help=f"wins over {name}")
+    parser.add_argument("--healthy", action="store_true", help="is the loop alive? exit 0 or 1")
+    parser.add_argument("--version", action="version", version=__version__)
+    options, excess = parser.parse_known_args()
+    return options, [getattr(options, name.lower()) for name in ARGUMENTS] + excess
+
+
+def start_log() -> None:
+    """One line per event on stdout, whatever its encoding lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stdout, format=form, datefmt="%Y-%m-%dT%H:%M:%S%z")
+    log.setLevel(logging.INFO)
+
+
+def main() -> int:
+    """Run the program; the exit status."""
+    start_log()
+    options, args = parse_arguments()
+    if options.healthy:
+        return 0 if is_healthy(os.environ, time.time()) else 1
+    try:
+        settings, notes = read(os.environ, args)
+    except SettingUnusable as error:
+        print(f"update_dns.py: {error}", file=sys.stderr)
+        return 2
+    for note in notes:
+        log.warning(note)
+    client = Client(settings)
+    if not settings.interval:
+        return in_background(lambda: 0 if client.round() else 1, on_sigterm=128 + signal.SIGTERM)
+    names = ", ".join(map(str, settings.records))
+    log.info("updating %s every %d s at %s", names, settings.interval, settings.endpoint)
+    return in_background(lambda: loop(client), on_sigterm=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
