@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -55,8 +54,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _stop(self, _server: object, _worker: object) -> None:
         if self._services is not None:
-            with contextlib.suppress(StoreUnavailable):
-                self._services.stop()
+            self._services.stop()
 
 
 def _options(settings: Settings) -> Dict[str, Any]:

@@ -55,15 +55,19 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Quota:
-    """What one bucket of the rate limit held at the last answer."""
+    """What one bucket of the rate limit held at the last answer.
+
+    `limit` is calls an hour; the bucket is refilled continuously. `at` is monotonic seconds.
+    """
 
     limit: int
     remaining: int
+    at: float
 
-    @property
-    def is_low(self) -> bool:
+    def is_low(self, now: float) -> bool:
         """Whether only the reserve is left, which belongs to requests somebody waits for."""
-        return self.remaining < self.limit * _RESERVE
+        refilled = (now - self.at) * self.limit / 3600
+        return self.remaining + refilled < self.limit * _RESERVE
 
 
 class _Bearer(AuthBase):
@@ -88,9 +92,10 @@ class CloudApi:
         self._quotas: Dict[int, Quota] = {}
 
     @property
-    def quotas(self) -> Tuple[Quota, ...]:
-        """The buckets of the rate limit as last seen: reads and writes have one each."""
-        return tuple(self._quotas.values())
+    def is_low(self) -> bool:
+        """Whether a bucket of the rate limit (reads and writes have one each) is low."""
+        now = time.monotonic()
+        return any(quota.is_low(now) for quota in list(self._quotas.values()))
 
     def call(
         self,
@@ -156,7 +161,8 @@ class CloudApi:
     def _note_quota(self, headers: Mapping[str, str]) -> None:
         try:
             limit = int(headers["ratelimit-limit"])
-            self._quotas[limit] = Quota(limit, int(headers["ratelimit-remaining"]))
+            remaining = int(headers["ratelimit-remaining"])
+            self._quotas[limit] = Quota(limit, remaining, time.monotonic())
         except (KeyError, ValueError):
             return  # a 401 carries none
 

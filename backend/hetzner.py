@@ -126,17 +126,24 @@ class Hetzner:
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 
     def put(
-        self, owner: Owner, rrset: Optional[RRSet], address: Address, deadline: Deadline
+        self,
+        owner: Owner,
+        rrset: Optional[RRSet],
+        address: Address,
+        deadline: Deadline,
+        *,
+        rewrite: bool = False,
     ) -> List[int]:
         """Make an address the only one of its family at a name.
 
         `rrset` is what `read` found. Returns the ids of the actions that publish the change; none
-        when nothing had to be done.
+        when nothing had to be done. `rewrite` writes all the same: Hetzner's API shows an address
+        from the moment it is accepted, even if publishing it failed.
         """
         if rrset is None:
             return [self._create(owner, address, deadline)]
         actions = []
-        if not rrset.holds(address):
+        if rewrite or not rrset.holds(address):
             actions.append(self._set_or_create(owner, rrset, address, deadline))
         if self._chosen_ttl not in (None, rrset.ttl):
             path = f"{owner.rrset(address.type)}/actions/change_ttl"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 import time
-import uuid
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 from backend.cloud_api import Deadline
 from backend.cloud_errors import NotFound
@@ -15,21 +13,18 @@ from backend.errors import (
     ChangeRefused,
     DyndnsError,
     HetznerBusy,
-    HostBusy,
     OperatorError,
     StoreUnavailable,
 )
 from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Confirmed, Event, Postponed, Published, Refused, Reporter
-from backend.store import Record, Store
+from backend.store import News, Record, State, Store
+from backend.turns import Turns
 from backend.zones import Location, Zones
 
-# Longer than any job may take: a lease outlives its holder only when that was killed.
-_LEASE_SECONDS = 30.0
-_LEASE_POLL = 0.05
 _FIRST_PAUSE = 5.0
-_LONGEST_PAUSE = 300.0
+_LONGEST_PAUSE = 60.0
 _REFUSED_PAUSE = 3600.0
 _RECHECK_PAUSE = 60.0
 
@@ -39,15 +34,18 @@ Result = Union[Settled, DyndnsError]
 class Publisher:
     """The only one that changes records. Safe to share between threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         store: Store,
+        turns: Turns,
         zones: Zones,
         reporter: Reporter,
+        *,
         cache_ttl: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._turns = turns
         self._zones = zones
         self._reporter = reporter
         self._cache_ttl = cache_ttl
@@ -73,7 +71,7 @@ class Publisher:
             StoreUnavailable: nothing is known of the wishes.
 
         """
-        with self._lease(host, deadline):
+        with self._turns.take(host, deadline):
             known = self._store.records.of(host)
             records = [known[kind] for kind in kinds if kind in known]
             due = [record for record in records if not self.is_settled(record)]
@@ -83,20 +81,6 @@ class Publisher:
             if due:
                 results.update(self._settle_all(host, due, deadline))
             return results
-
-    @contextlib.contextmanager
-    def _lease(self, host: Hostname, deadline: Deadline) -> Iterator[None]:
-        name, holder = f"host {host}", uuid.uuid4().hex
-        leases = self._store.leases
-        while not leases.acquire(name, holder, self._clock(), _LEASE_SECONDS):
-            if deadline.has_passed:
-                raise HostBusy(f"Another update of {host} is still under way.")
-            threading.Event().wait(_LEASE_POLL)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(StoreUnavailable):  # then it runs out by itself
-                leases.release(name, holder)
 
     def _settle_all(
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
@@ -142,7 +126,8 @@ class Publisher:
         address = record.wanted.address
         hetzner, owner = location.hetzner, location.owner
         if address is not None:
-            actions = hetzner.put(owner, rrset, address, deadline)
+            failed_before = record.state is State.PENDING and record.action is not None
+            actions = hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
         else:
             actions = [] if rrset is None else hetzner.delete(owner, record.type, deadline)
         change = _change(record, rrset) if actions else Change.UNCHANGED
@@ -154,15 +139,12 @@ class Publisher:
     ) -> None:
         # An answer that was lost after Hetzner had accepted the wish looks like no change now.
         is_news = change is not Change.UNCHANGED or record.published != record.wanted.address
-        old = str(rrset or "none") if change is not Change.UNCHANGED else str(record.published)
-        why = _why(record)
+        seen = record.published if change is Change.UNCHANGED else rrset
+        old = None if seen is None else str(seen)
+        news = News(change.value, old, _why(record)) if is_news else None
         action = actions[0] if actions else None
-        self._store.records.accept(record, change, action, self._clock(), old=old, why=why)
-        if is_news:
-            new = str(record.wanted.address or "none")
-            self._reporter.report(Published(record.host, record.type, old, new, why))
-        else:
-            self._reporter.report(Confirmed(record.host, record.type))
+        self._store.records.accept(record, action, self._clock(), news)
+        self._reporter.report(_told(record, news))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
@@ -172,10 +154,10 @@ class Publisher:
                 self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
                 self._tell(record, error, Refused(record.host, record.type, str(error)))
             elif record.is_accepted:
-                self._store.records.defer_check(record, now + _RECHECK_PAUSE)
+                self._store.records.defer(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
-                pause = _pause(record, error)
+                pause = pause_after(record.attempts, error)
                 self._store.records.postpone(record, str(error), now, now + pause)
                 told = Postponed(record.host, record.type, str(error), pause)
                 self._tell(record, error, told)
@@ -195,6 +177,13 @@ def _change(record: Record, rrset: Optional[RRSet]) -> Change:
     return Change.UNCHANGED if rrset.holds(address) else Change.REPLACED  # only the TTL changed
 
 
+def _told(record: Record, news: Optional[News]) -> Event:
+    if news is None:
+        return Confirmed(record.host, record.type)
+    new = str(record.wanted.address or "none")
+    return Published(record.host, record.type, news.old or "none", new, news.why)
+
+
 def _why(record: Record) -> str:
     if record.is_accepted:
         return "put back: it was changed at Hetzner"
@@ -203,8 +192,8 @@ def _why(record: Record) -> str:
     return f"asked by {record.asker.source}"
 
 
-def _pause(record: Record, error: DyndnsError) -> float:
+def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
     """Seconds until the next try: growing, capped, and spread so that not all come at once."""
-    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(record.attempts, 10))
+    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Iterator
 
 from flask import Flask
 
 from backend import __version__
 from backend.cloud_api import CloudApi
+from backend.errors import StoreUnavailable
 from backend.failures import FailedLogins
 from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
 from backend.loops import Loop
 from backend.publisher import Publisher
+from backend.reconciler import TICK_SECONDS, Reconciler
 from backend.reporter import Reporter
 from backend.settings import Settings
 from backend.sightings import Sightings
 from backend.store import Store
+from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
 from backend.web import create_app
 from backend.zones import Zones
@@ -36,10 +40,26 @@ class Services:
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads + slots + 2)
         self._sightings = Sightings(self._store.hosts)
-        zones = Zones(list(_projects(settings)), settings.hetzner.zone_cache_ttl)
-        publisher = Publisher(self._store, zones, reporter, settings.records.request_cache_ttl)
+        projects = list(_projects(settings))
+        zones = Zones(projects, settings.hetzner.zone_cache_ttl)
+        turns = Turns(self._store.leases)
+        publisher = Publisher(
+            self._store, turns, zones, reporter, cache_ttl=settings.records.request_cache_ttl
+        )
+        self._reconciler = Reconciler(
+            self._store,
+            publisher,
+            zones,
+            projects,
+            reporter,
+            history_days=settings.store.history_days,
+        )
         self._updater = Updater(self._store, publisher, self._sightings, reporter, slots=slots)
-        self._loops = [Loop("sightings", _FLUSH_SECONDS, self._sightings.flush)]
+        self._loops = [
+            Loop("sightings", _FLUSH_SECONDS, self._sightings.flush),
+            Loop("turns", KEEP_SECONDS, turns.keep),
+            Loop("reconciler", TICK_SECONDS, self._reconciler.tick),
+        ]
         self.app: Flask = create_app(
             _gate(settings, reporter),
             self._updater,
@@ -57,7 +77,9 @@ class Services:
         for loop in self._loops:
             loop.stop(seconds=1)
         self._updater.stop()
-        self._sightings.flush()
+        with contextlib.suppress(StoreUnavailable):
+            self._reconciler.stop()
+            self._sightings.flush()
         self._store.close()
 
 

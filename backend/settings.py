@@ -94,6 +94,7 @@ class StoreSettings:
     """What `store` needs."""
 
     url: str = field(repr=False)  # it may hold the database's password
+    history_days: int
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ VARIABLES = (
         "AUTH_FAILURE_WINDOW", "access.failure_window", variables.number, "900", low=1, high=_YEAR
     ),
     Variable("STATE_URL", "store.url", variables.secret, "sqlite:///hetzner-dyndns.db"),
+    Variable("HISTORY_DAYS", "store.history_days", variables.number, "90", low=1, high=36500),
     Variable("NTFY_URL", "ntfy.url", variables.url),
     Variable("NTFY_TOPIC", "ntfy.topic", variables.text),
     Variable("NTFY_USERNAME", "ntfy.username", variables.text),

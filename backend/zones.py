@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, FrozenSet, Optional, Sequence
 
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, TransientError, ZoneNotFound
@@ -66,6 +66,12 @@ class Zones:
         if found is None:
             raise _absence(listing, host)
         return found
+
+    @property
+    def names(self) -> FrozenSet[str]:
+        """The zones as listed last."""
+        listing = self._listing
+        return frozenset(listing.apexes if listing is not None else ())
 
     def forget(self) -> None:
         """Drop the list: a zone in it turned out to be gone."""

@@ -6,10 +6,10 @@ from backend.store.database import Database
 from backend.store.history import History
 from backend.store.hosts import Hosts
 from backend.store.leases import Leases
-from backend.store.records import Record, Records, State
+from backend.store.records import News, Record, Records, State
 from backend.store.schema import connect, prepare
 
-__all__ = ["Record", "State", "Store", "prepare_store"]
+__all__ = ["News", "Record", "State", "Store", "prepare_store"]
 
 
 def prepare_store(url: str) -> None:

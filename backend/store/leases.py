@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterable
+
 import sqlalchemy as sa
 
 from backend.store.database import Database
@@ -26,6 +28,23 @@ class Leases:
         )
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount == 1)
+
+    def hold(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Take or keep a lease that is held for long; write only when it has to be renewed."""
+        query = sa.select(leases.c.holder, leases.c.until).where(leases.c.name == name)
+        with self._database.read() as connection:
+            found = connection.execute(query).one_or_none()
+        if found is not None and found.until - now > seconds / 2:
+            return bool(found.holder == holder)
+        if found is not None and found.holder != holder and found.until >= now:
+            return False
+        return self.acquire(name, holder, now, seconds)
+
+    def renew(self, holders: Iterable[str], now: float, seconds: float) -> None:
+        """Prolong every lease of some holders."""
+        theirs = leases.c.holder.in_(list(holders))
+        with self._database.write() as connection:
+            connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
     def release(self, name: str, holder: str) -> None:
         """Give a lease back; nothing happens when it isn't the holder's any more."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 import sqlalchemy as sa
 
-from backend.model import Address, Asker, Change, Hostname, RecordType, Update, Wish
+from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 from backend.store import history
 from backend.store.database import Database
 from backend.store.schema import records
+
+# Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
+FIRST_POLL = 4.0
 
 
 class State(enum.Enum):
@@ -33,7 +36,7 @@ class Record:
     asker: Asker
     state: State
     published: Optional[Address]
-    action: Optional[int]
+    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
@@ -49,6 +52,14 @@ class Record:
     def is_accepted(self) -> bool:
         """Whether Hetzner has accepted the wish."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+
+class News(NamedTuple):
+    """What the history shall say of an accepted wish."""
+
+    event: str
+    old: Optional[str]
+    why: str
 
 
 class Records:
@@ -67,8 +78,8 @@ class Records:
     def wish(self, update: Update, now: float, grace: float) -> None:
         """Remember what a host wants, before Hetzner is asked.
 
-        A wish that is new, or that was refused before, becomes pending; the same wish again
-        changes nothing. For `grace` seconds only the request itself tries to fulfil it.
+        A wish that is new becomes pending; the same wish again changes nothing. For `grace`
+        seconds only the request itself tries to fulfil it.
         """
         with self._database.write() as connection:
             for wish in update.wishes:
@@ -81,6 +92,7 @@ class Records:
             "source": update.asker.source,
             "face": update.asker.face,
             "state": State.PENDING.value,
+            "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
             "error": "",
@@ -88,44 +100,54 @@ class Records:
         insert = self._database.insert(records).values(
             host=update.host.text, type=wish.type.value, wish=1, checked_at=0.0, **pending
         )
-        is_news = sa.or_(
-            records.c.wanted.is_distinct_from(insert.excluded.wanted),
-            records.c.state == State.REFUSED.value,
-        )
         upsert: sa.Insert = insert.on_conflict_do_update(
             index_elements=[records.c.host, records.c.type],
             set_={"wish": records.c.wish + 1, **pending},
-            where=is_news,
+            where=records.c.wanted.is_distinct_from(insert.excluded.wanted),
         )
         return upsert
 
+    def due(self, states: Iterable[State], now: float, limit: int) -> List[Record]:
+        """Return records in some states whose next try has come, the longest overdue first."""
+        names = [state.value for state in states]
+        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now)
+        query = sa.select(records).where(is_due).order_by(records.c.next_try_at).limit(limit)
+        with self._database.read() as connection:
+            return [_record(row) for row in connection.execute(query).mappings().all()]
+
+    def hurry(self, state: State, now: float) -> None:
+        """Let every record in a state be tried now: what stood in the way may be gone."""
+        waiting = sa.and_(records.c.state == state.value, records.c.next_try_at > now)
+        with self._database.write() as connection:
+            connection.execute(records.update().where(waiting).values(next_try_at=now))
+
     def accept(
-        self, record: Record, change: Change, action: Optional[int], now: float, **told: str
+        self, record: Record, action: Optional[int], now: float, news: Optional[News] = None
     ) -> None:
         """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
 
-        A newer wish that came in meanwhile stays pending. `told` is what the history shall say
-        besides: `old` and `why`.
+        A newer wish that came in meanwhile stays pending.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        accepted = {
-            "state": (State.PUBLISHED if action is None else State.PUBLISHING).value,
-            "action": action,
-            "attempts": 0,
-            "next_try_at": now,
-            "error": "",
-        }
-        entry = _entry(record, now, change.value, new=published, **told)
+        held: Dict[str, Any] = {"published": published, "checked_at": now}
+        if action is None:
+            accepted = {"state": State.PUBLISHED.value, **_DONE}
+        else:
+            held["accepted_at"] = now
+            accepted = {
+                "state": State.PUBLISHING.value,
+                "action": action,
+                "next_try_at": now + FIRST_POLL,
+            }
         with self._database.write() as connection:
-            this = _this(record).values(published=published, checked_at=now)
-            if change is not Change.UNCHANGED:
-                this = this.values(accepted_at=now)
-                history.add(connection, entry)
-            connection.execute(this)
+            connection.execute(_this(record).values(**held))
             connection.execute(_this_wish(record).values(**accepted))
+            if news is not None:
+                entry = _entry(record, now, news.event, news.old, published, news.why)
+                history.add(connection, entry)
 
     def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> None:
-        """Note that a wish could not be fulfilled yet."""
+        """Note that a wish could not be fulfilled yet, or that its action failed."""
         self._fail(record, State.PENDING, error, now, next_try_at)
 
     def refuse(self, record: Record, error: str, now: float, next_try_at: float) -> None:
@@ -145,14 +167,21 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_this_wish(record).values(**failed))
             if error != record.error:  # once a cause, not once an attempt
-                history.add(connection, _entry(record, now, event, why=error))
+                history.add(connection, _entry(record, now, event, None, None, error))
 
-    def defer_check(self, record: Record, next_try_at: float) -> None:
-        """Note that an accepted record can't be verified before a certain time."""
+    def finish(self, record: Record) -> None:
+        """Note that Hetzner has published what it had accepted."""
+        with self._database.write() as connection:
+            done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
+            connection.execute(done)
+
+    def defer(self, record: Record, next_try_at: float) -> None:
+        """Note that Hetzner needn't be asked about a record before a certain time."""
         with self._database.write() as connection:
             connection.execute(_this_wish(record).values(next_try_at=next_try_at))
 
 
+_DONE = {"action": None, "attempts": 0, "next_try_at": 0.0, "error": ""}
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
 
@@ -166,14 +195,12 @@ def _this_wish(record: Record) -> sa.Update:
     return _this(record).where(records.c.wish == record.wish)
 
 
-def _entry(  # noqa: PLR0913
-    record: Record,
-    at: float,
-    event: str,
-    *,
-    old: Optional[str] = None,
-    new: Optional[str] = None,
-    why: str = "",
+def _this_action(record: Record) -> sa.Update:
+    return _this_wish(record).where(records.c.action == record.action)
+
+
+def _entry(  # noqa: PLR0913, PLR0917
+    record: Record, at: float, event: str, old: Optional[str], new: Optional[str], why: str
 ) -> history.Entry:
     return history.Entry(
         at=at,
