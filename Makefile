@@ -21,7 +21,7 @@ demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, th
 test: $(VENV)/.dev ## run every test that needs no system package
 	$(BIN)/python -m pytest -m "not real" $(ARGS)
 
-test-real: $(VENV)/.dev ## run the tests with real programs (curl, dig, ddclient, inadyn, …)
+test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
 	$(BIN)/python -m pytest -m real $(ARGS)
 
 lint: $(VENV)/.dev ## check style
@@ -45,4 +45,8 @@ $(VENV)/.run: backend/requirements.txt client/requirements.txt sandbox/requireme
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.real: backend/requirements-postgresql.txt $(VENV)/.dev
+	$(PIP) -r backend/requirements-postgresql.txt
 	@touch $@

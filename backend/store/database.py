@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     ProgrammingError,
+    SQLAlchemyError,
     TimeoutError as PoolTimeout,
 )
 
@@ -30,6 +31,7 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
         self._is_postgresql = engine.dialect.name == "postgresql"
+        self._is_away = False
 
     def insert(self, table: sa.Table) -> Any:  # noqa: ANN401
         """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
@@ -38,13 +40,13 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection to read from."""
-        with _translated(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection inside a transaction that is committed at the end."""
-        with _translated(), self._writing.begin() as connection:
+        with self._translated(), self._writing.begin() as connection:
             yield connection
 
     def ping(self) -> None:
@@ -56,13 +58,26 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (ProgrammingError, IntegrityError, DataError):
+            raise  # a bug of ours: waiting won't mend it
+        except (DBAPIError, PoolTimeout) as error:
+            self._tell_of(error)
+            raise StoreUnavailable("The store can't be used right now.") from None
+        if self._is_away:
+            self._is_away = False
+            logger.info("The store can be used again.")
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (ProgrammingError, IntegrityError, DataError):
-        raise  # a bug of ours: waiting won't mend it
-    except (DBAPIError, PoolTimeout) as error:
-        logger.error("The store can't be used: %s.", reason(error))  # noqa: TRY400
-        raise StoreUnavailable("The store can't be used right now.") from None
+    def _tell_of(self, error: SQLAlchemyError) -> None:
+        """Log the first failure of a row; hundreds of requests may run into the same one."""
+        level = logging.DEBUG if self._is_away else logging.ERROR
+        self._is_away = True
+        logger.log(
+            level,
+            "The store can't be used (%s): updates are answered 503 until it can. "
+            "Check the database, its disk and STATE_URL.",
+            reason(error),
+        )

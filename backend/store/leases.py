@@ -27,7 +27,8 @@ class Leases:
             where=is_free,
         )
         with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount == 1)
+            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
+            return bool(done.rowcount == 1)
 
     def hold(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or keep a lease that is held for long; write only when it has to be renewed."""
