@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-import uuid
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
@@ -13,6 +12,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner import ACTIONS_A_CALL, ActionState, Hetzner
+from backend.holders import new_holder
 from backend.model import Hostname
 from backend.publisher import Publisher, Result, pause_after
 from backend.reporter import Postponed, Reporter
@@ -56,7 +56,7 @@ class Reconciler:
         self._reporter = reporter
         self._history_seconds = history_days * 86400.0
         self._clock = clock
-        self._holder = uuid.uuid4().hex
+        self._holder = new_holder()
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
         self._is_leading = False
         self._hetzner_is_away = False

@@ -38,7 +38,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         reporter = Reporter()
         slots = max(1, settings.server.threads - _FREE_THREADS)
-        self._store = Store(settings.store.url, pool_size=settings.server.threads + slots + 2)
+        self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
         projects = list(_projects(settings))
         zones = Zones(projects, settings.hetzner.zone_cache_ttl)

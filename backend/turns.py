@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import uuid
 from typing import Callable, Dict, Iterator
 
 from backend.cloud_api import Deadline
 from backend.errors import HostBusy, StoreUnavailable
+from backend.holders import new_holder
 from backend.model import Hostname
 from backend.store.leases import Leases
 
@@ -36,7 +36,7 @@ class Turns:
             HostBusy: the turn doesn't come in time.
 
         """
-        lease, holder = f"host {host}", uuid.uuid4().hex
+        lease, holder = f"host {host}", new_holder()
         while not self._leases.acquire(lease, holder, self._clock(), _LEASE_SECONDS):
             if deadline.has_passed:
                 raise HostBusy(f"Another update of {host} is still under way.")

@@ -6,6 +6,7 @@ from typing import Iterable
 
 import sqlalchemy as sa
 
+from backend.holders import is_dead
 from backend.store.database import Database
 from backend.store.schema import leases
 
@@ -17,18 +18,14 @@ class Leases:
         self._database = database
 
     def acquire(self, name: str, holder: str, now: float, seconds: float) -> bool:
-        """Take or renew a lease; fail while somebody else holds it."""
-        until = now + seconds
-        insert = self._database.insert(leases).values(name=name, holder=holder, until=until)
-        is_free = sa.or_(leases.c.holder == holder, leases.c.until < now)
-        statement = insert.on_conflict_do_update(
-            index_elements=[leases.c.name],
-            set_={"holder": holder, "until": until},
-            where=is_free,
-        )
-        with self._database.write() as connection:
-            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
-            return bool(done.rowcount == 1)
+        """Take or renew a lease; fail while somebody else holds it.
+
+        A holder that was killed loses it at once when that can be told, else when it runs out.
+        """
+        if self._take(name, holder, now, seconds, instead_of=holder):
+            return True
+        other = self._holder(name)
+        return is_dead(other) and self._take(name, holder, now, seconds, instead_of=other)
 
     def hold(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or keep a lease that is held for long; write only when it has to be renewed."""
@@ -36,10 +33,28 @@ class Leases:
         with self._database.read() as connection:
             found = connection.execute(query).one_or_none()
         if found is not None and found.until - now > seconds / 2:
-            return bool(found.holder == holder)
-        if found is not None and found.holder != holder and found.until >= now:
-            return False
+            if found.holder == holder:
+                return True
+            if not is_dead(found.holder):
+                return False
         return self.acquire(name, holder, now, seconds)
+
+    def _take(self, name: str, holder: str, now: float, seconds: float, instead_of: str) -> bool:
+        until = now + seconds
+        insert = self._database.insert(leases).values(name=name, holder=holder, until=until)
+        statement = insert.on_conflict_do_update(
+            index_elements=[leases.c.name],
+            set_={"holder": holder, "until": until},
+            where=sa.or_(leases.c.holder == instead_of, leases.c.until < now),
+        )
+        with self._database.write() as connection:
+            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
+            return bool(done.rowcount == 1)
+
+    def _holder(self, name: str) -> str:
+        query = sa.select(leases.c.holder).where(leases.c.name == name)
+        with self._database.read() as connection:
+            return str(connection.execute(query).scalar() or "")
 
     def renew(self, holders: Iterable[str], now: float, seconds: float) -> None:
         """Prolong every lease of some holders."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
 
@@ -89,26 +89,37 @@ def connect(url: str, pool_size: int) -> Engine:
     """
     try:
         parsed = make_url(url)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
-        options = _SQLITE if is_sqlite else _POSTGRESQL
-        engine = sa.create_engine(parsed, pool_size=pool_size, pool_timeout=2, **options)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        engine = sa.create_engine(
+            parsed, pool_size=pool_size, max_overflow=2, pool_timeout=2, **_options(parsed)
+        )
+    except (SQLAlchemyError, ImportError) as error:
         raise StoreUnusable(
             f"STATE_URL can't be used ({type(error).__name__}): write it as in "
             "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "
             "and install backend/requirements-postgresql.txt for the latter."
         ) from None
-    if is_sqlite:
+    if parsed.get_backend_name() == "sqlite":
         sa.event.listen(engine, "connect", _tune_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
+def _options(url: sa.URL) -> Mapping[str, Any]:
+    backend = url.get_backend_name()
+    if backend not in _OPTIONS:
+        raise ArgumentError(backend)
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ArgumentError("memory")  # the worker processes could not share it
+    return _OPTIONS[backend]
+
+
 # Seconds to wait for another writer, for a connection, for an answer: a request has eight in all.
-_SQLITE = {"connect_args": {"timeout": 2}}
-_POSTGRESQL = {
-    "pool_pre_ping": True,  # a database that was restarted costs no failed request
-    "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=3000"},
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "sqlite": {"connect_args": {"timeout": 2}},
+    "postgresql": {
+        "pool_pre_ping": True,  # a database that was restarted costs no failed request
+        "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=3000"},
+    },
 }
 
 
