@@ -95,6 +95,7 @@ def _secrets(settings: Settings) -> List[str]:
         *settings.hetzner.tokens,
         settings.access.operator_password,
         settings.ntfy.password,
+        settings.ntfy.token,
         settings.store.url,
     ]
 

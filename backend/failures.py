@@ -6,10 +6,23 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from typing import Callable, Tuple
+from typing import Callable, NamedTuple, Tuple
 
 # The memory that strangers can make us use ends here; whoever failed longest ago is forgotten.
 _MOST_COUNTERS = 10_000
+
+
+class Failures(NamedTuple):
+    """How often logins failed under one key in the current window."""
+
+    number: int
+    excess: int  # how many more than the limit; negative below it
+    rest: float  # seconds until the window ends
+
+    @property
+    def wait(self) -> float:
+        """Seconds to wait until a failure counts as the first one again; 0 up to the limit."""
+        return self.rest if self.excess > 0 else 0.0
 
 
 class FailedLogins:
@@ -24,17 +37,12 @@ class FailedLogins:
         self._lock = threading.Lock()
         self._counters: OrderedDict[str, Tuple[int, float]] = OrderedDict()
 
-    def count(self, *keys: str) -> Tuple[int, float]:
-        """Count one failure under each key.
-
-        Returns the highest count, and the seconds to wait when it is over the limit, else 0.
-        """
+    def count(self, key: str) -> Failures:
+        """Count one failure, and say how it stands."""
         now = self._clock()
         with self._lock:
-            counts = [self._add(key, now) for key in keys]
-        highest, since = max(counts)
-        over = highest > self._limit
-        return highest, since + self._window - now if over else 0.0
+            number, since = self._add(key, now)
+        return Failures(number, number - self._limit, since + self._window - now)
 
     def _add(self, key: str, now: float) -> Tuple[int, float]:
         count, since = self._counters.pop(key, (0, now))

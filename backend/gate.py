@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from backend.errors import (
     BadAddress,
+    CallerError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
@@ -17,10 +18,11 @@ from backend.errors import (
     TooManyFailures,
     Unauthorized,
 )
+from backend.events import LoginFailed, LoginsBlocked
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
-from backend.reporter import LoginFailed, Reporter
+from backend.reporter import Reporter
 
 _NOBODYS_KEY = "compared with when there is no key, so that it takes as long"
 
@@ -59,6 +61,7 @@ class Gate:
         failures: FailedLogins,
         reporter: Reporter,
         *,
+        is_first_to_tell: Callable[[str], bool] = lambda _: True,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
     ) -> None:
@@ -66,6 +69,7 @@ class Gate:
         self._key_file = key_file
         self._failures = failures
         self._reporter = reporter
+        self._is_first_to_tell = is_first_to_tell  # of all processes, within a window
         self._operator = operator
         self._allow_private = allow_private
         self._by_user: Dict[str, List[Hostname]] = {}
@@ -92,7 +96,7 @@ class Gate:
             return self._operators_choice(named)
         logged_in = self._logged_in(named, credentials)
         if not logged_in:
-            raise self._failed(claim, named)
+            raise self._failed(claim, self._candidates(named, credentials))
         if named is None:
             return _only(logged_in)
         if not self._opens(named, credentials):
@@ -114,30 +118,40 @@ class Gate:
 
     def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
         """Return the hosts this login is of: its user and its key are right."""
-        if credentials.user is None:
-            candidates: Sequence[Hostname] = () if named is None else (named,)
-        else:
-            user = credentials.user.strip().lower()
-            candidates = self._by_user.get(user[:-1] if user.endswith(".") else user, ())
-        found = [host for host in candidates if self._opens(host, credentials)]
+        candidates = self._candidates(named, credentials)
         if not candidates:
             _same(credentials.secret, _NOBODYS_KEY)
-        return found
+        return [host for host in candidates if self._opens(host, credentials)]
+
+    def _candidates(
+        self, named: Optional[Hostname], credentials: Credentials
+    ) -> Sequence[Hostname]:
+        """Return the registered hosts that the user, or else the name, stands for."""
+        if credentials.user is None:
+            return [named] if named is not None and named in self._hosts else []
+        user = credentials.user.strip().lower()
+        return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
 
     def _opens(self, host: Hostname, credentials: Credentials) -> bool:
         key = self._key_file.keys().get(host) if host in self._hosts else None
         return _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
 
-    def _failed(self, claim: Claim, named: Optional[Hostname]) -> Unauthorized:
-        known = named if named in self._hosts else None
-        keys = [f"source {network_of(claim.source)}"]
-        if known is not None:
-            keys.append(f"host {known}")
-        count, wait = self._failures.count(*keys)
-        self._reporter.report(LoginFailed(claim.source, known, count, locked=wait > 0))
-        if wait > 0:
-            raise TooManyFailures("Too many failed logins: wait, and check the key.", wait)
-        return Unauthorized("Wrong key, or unknown host.")
+    def _failed(self, claim: Claim, hosts: Sequence[Hostname]) -> CallerError:
+        """Count a failed login, and return the error it deserves."""
+        of_source = self._failures.count(f"source {network_of(claim.source)}")
+        if of_source.number == 1:  # a flood of failures must not become a flood of log lines
+            self._reporter.report(LoginFailed(claim.source, next(iter(hosts), None)))
+        wait = max([of_source.wait, *(self._failed_for(host, claim) for host in hosts)])
+        if not wait:
+            return Unauthorized("Wrong key, or unknown host.")
+        return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
+
+    def _failed_for(self, host: Hostname, claim: Claim) -> float:
+        """Count a failed login of a host, and return the seconds to wait before another try."""
+        failures = self._failures.count(f"host {host}")
+        if failures.excess == 1 and self._is_first_to_tell(f"failed logins {host}"):
+            self._reporter.report(LoginsBlocked(claim.source, host))
+        return failures.wait
 
     def _wishes(self, claim: Claim) -> Tuple[Wish, ...]:
         chosen = RecordType.parse(claim.type) if claim.type else None

@@ -16,9 +16,10 @@ from backend.errors import (
     OperatorError,
     StoreUnavailable,
 )
+from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refused
 from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
-from backend.reporter import Confirmed, Event, Postponed, Published, Refused, Reporter
+from backend.reporter import Reporter
 from backend.store import News, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
@@ -143,8 +144,11 @@ class Publisher:
         old = None if seen is None else str(seen)
         news = News(change.value, old, _why(record)) if is_news else None
         action = actions[0] if actions else None
-        self._store.records.accept(record, action, self._clock(), news)
+        now = self._clock()
+        self._store.records.accept(record, action, now, news)
         self._reporter.report(_told(record, news))
+        if record.error and record.action is None:
+            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
@@ -159,7 +163,7 @@ class Publisher:
             else:
                 pause = pause_after(record.attempts, error)
                 self._store.records.postpone(record, str(error), now, now + pause)
-                told = Postponed(record.host, record.type, str(error), pause)
+                told = Postponed(record.host, record.type, str(error))
                 self._tell(record, error, told)
         return error
 

@@ -11,11 +11,12 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
+from backend.events import Cleared, Postponed
 from backend.hetzner import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.holders import new_holder
 from backend.model import Hostname
 from backend.publisher import Publisher, Result, pause_after
-from backend.reporter import Postponed, Reporter
+from backend.reporter import Reporter
 from backend.store import Record, State, Store
 from backend.zones import Zones
 
@@ -159,7 +160,7 @@ class Reconciler:
 
     def _judge(self, record: Record, action: Optional[ActionState], now: float) -> None:
         if action is not None and action.status == "success":
-            self._store.records.finish(record)
+            self._finish(record, now)
         elif action is not None and action.status == "error":
             self._reopen(record, f"Hetzner could not publish it: {action.error}.", now)
         elif action is None or _age(record, now) > _LONGEST_ACTION:
@@ -167,12 +168,17 @@ class Reconciler:
         else:
             self._wait(record, now)
 
+    def _finish(self, record: Record, now: float) -> None:
+        self._store.records.finish(record)
+        if record.error:
+            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+
     def _reopen(self, record: Record, error: str, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
-        pause = pause_after(record.attempts)
-        self._store.records.postpone(record, error, now, now + pause)
+        next_try_at = now + pause_after(record.attempts)
+        self._store.records.postpone(record, error, now, next_try_at)
         if error != record.error:
-            self._reporter.report(Postponed(record.host, record.type, error, pause))
+            self._reporter.report(Postponed(record.host, record.type, error))
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""

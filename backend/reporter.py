@@ -2,103 +2,158 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple, Type, Union
+from typing import Callable, Dict, Mapping, Tuple, Type
 
-from backend.model import Hostname, RecordType
+from backend.events import (
+    CameBack,
+    Cleared,
+    Confirmed,
+    Event,
+    FellSilent,
+    LoginFailed,
+    LoginsBlocked,
+    Postponed,
+    Published,
+    Refused,
+    Remembered,
+)
+from backend.ntfy import Push
 
 logger = logging.getLogger("hetzner-dyndns")
 
 
-@dataclass(frozen=True)
-class Published:
-    """Hetzner has accepted a change of a record."""
+class When(enum.Enum):
+    """When an event is pushed."""
 
-    host: Hostname
-    type: RecordType
-    old: str
-    new: str
-    why: str
+    NEVER = 0
+    DEBUGGING = 1  # DEBUG_LOGGING=1
+    CHANGING = 2  # the same, or NOTIFY_ON_CHANGE=1
+    ALWAYS = 3
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """Hetzner was asked, and has the record as it shall be."""
+class Voice:
+    """How an event is told: the level and the line in the log, and the push."""
 
-    host: Hostname
-    type: RecordType
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """The record is as it shall be; Hetzner wasn't asked."""
-
-    host: Hostname
-    type: RecordType
+    level: int
+    sentence: str
+    when: When = When.NEVER
+    title: str = ""
+    priority: int = 3
+    tags: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Postponed:
-    """A wish could not be fulfilled now, and will be tried again."""
-
-    host: Hostname
-    type: RecordType
-    error: str
-    pause: float  # seconds
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A wish can't be fulfilled before the operator changes something."""
-
-    host: Hostname
-    type: RecordType
-    error: str
-
-
-@dataclass(frozen=True)
-class LoginFailed:
-    """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
-
-    source: str
-    host: Optional[Hostname]
-    count: int
-    locked: bool
-
-
-Event = Union[Published, Confirmed, Remembered, Postponed, Refused, LoginFailed]
-
-_SENTENCES: Mapping[Type[Event], Tuple[int, str]] = {
-    Published: (logging.INFO, "%(host)s %(type)s: %(old)s -> %(new)s (%(why)s)"),
-    Confirmed: (logging.DEBUG, "%(host)s %(type)s: no change (asked Hetzner)"),
-    Remembered: (logging.DEBUG, "%(host)s %(type)s: no change (cache)"),
-    Postponed: (
-        logging.WARNING,
-        "%(host)s %(type)s: not published yet, next try in %(pause).0f s. %(error)s",
+_VOICES: Mapping[Type[Event], Voice] = {
+    Published: Voice(
+        logging.INFO,
+        "{host} {type}: {old} -> {new} ({why}).",
+        When.CHANGING,
+        "{host} has a new address",
+        tags=("arrows_counterclockwise",),
     ),
-    Refused: (logging.ERROR, "%(host)s %(type)s: can't be published. %(error)s"),
-    LoginFailed: (
+    Confirmed: Voice(logging.DEBUG, "{host} {type}: no change (asked Hetzner)."),
+    Remembered: Voice(logging.DEBUG, "{host} {type}: no change (cache)."),
+    Postponed: Voice(
         logging.WARNING,
-        "Failed login from %(source)s for %(host)s, number %(count)d of late",
+        "{host} {type} is not published yet, and will be tried again. {error}",
+        When.ALWAYS,
+        "{host} can't be updated now",
+        tags=("hourglass",),
+    ),
+    Refused: Voice(
+        logging.ERROR,
+        "{host} {type} can't be published. {error}",
+        When.ALWAYS,
+        "{host} can't be updated",
+        tags=("no_entry",),
+    ),
+    Cleared: Voice(
+        logging.INFO,
+        "{host} {type} is published after all, {after} after it was asked for.",
+        When.ALWAYS,
+        "{host} is up to date again",
+        tags=("white_check_mark",),
+    ),
+    FellSilent: Voice(
+        logging.ERROR,
+        "{host} is lost: nothing heard of it for {after}. Look whether it, its line and its "
+        "update client are running.",
+        When.ALWAYS,
+        "{host} is lost",
+        # 4 makes ntfy's apps vibrate long and pop over.
+        priority=4,
+        tags=("rotating_light",),
+    ),
+    CameBack: Voice(
+        logging.INFO,
+        "{host} is back again after {after}.",
+        When.ALWAYS,
+        "{host} is back",
+        tags=("white_check_mark",),
+    ),
+    LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}."),
+    LoginsBlocked: Voice(
+        logging.WARNING,
+        "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
+        "a while, the right one still passes. If it is your own device, give it the key in the "
+        "key file.",
+        When.ALWAYS,
+        "Failed logins for {host}",
+        tags=("lock",),
     ),
 }
 
 
 class Reporter:
-    """Tells the operator what happened, as one log line an event."""
+    """Tells the operator what happened: a log line, and perhaps a push."""
+
+    def __init__(
+        self,
+        push: Callable[[Push], None] = lambda _: None,
+        *,
+        on_change: bool = False,
+        debugging: bool = False,
+    ) -> None:
+        self._push = push
+        self._pushed = {When.ALWAYS}
+        if debugging:
+            self._pushed |= {When.DEBUGGING, When.CHANGING}
+        if on_change:
+            self._pushed.add(When.CHANGING)
 
     def report(self, event: Event) -> None:
         """Tell of an event. Never raises, never waits for anybody."""
-        level, sentence = _SENTENCES[type(event)]
-        if logger.isEnabledFor(level):
-            logger.log(level, sentence, _words(event))
+        voice = _VOICES[type(event)]
+        if not logger.isEnabledFor(voice.level) and voice.when not in self._pushed:
+            return  # an unchanged poll ends here
+        words = _words(event)
+        sentence = voice.sentence.format(**words)
+        logger.log(voice.level, "%s", sentence)
+        if voice.when in self._pushed:
+            title = voice.title.format(**words)
+            self._push(Push(title, sentence, voice.priority, voice.tags))
 
 
-def _words(event: Event) -> Mapping[str, object]:
+def _words(event: Event) -> Dict[str, object]:
     words = dict(vars(event))
     if "type" in words:
         words["type"] = words["type"].value
+    if "after" in words:
+        words["after"] = duration(words["after"])
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words
+
+
+def duration(seconds: float) -> str:
+    """Say how long something took, in its two largest units: 3 h 12 min."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"

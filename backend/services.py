@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator
+import time
+from typing import Iterator, Optional
 
 from flask import Flask
 
@@ -15,6 +16,7 @@ from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
 from backend.loops import Loop
+from backend.ntfy import Ntfy, Outbox
 from backend.publisher import Publisher
 from backend.reconciler import TICK_SECONDS, Reconciler
 from backend.reporter import Reporter
@@ -23,11 +25,13 @@ from backend.sightings import Sightings
 from backend.store import Store
 from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
+from backend.watcher import Watcher
 from backend.web import create_app
 from backend.zones import Zones
 
 _AGENT = f"hetzner-dyndns/{__version__}"
 _FLUSH_SECONDS = 3.0
+_DRAIN_SECONDS = 3.0
 # Threads that always answer unchanged updates, however many others wait for Hetzner.
 _FREE_THREADS = 2
 
@@ -36,7 +40,12 @@ class Services:
     """Everything one worker process runs."""
 
     def __init__(self, settings: Settings) -> None:
-        reporter = Reporter()
+        self._outbox = _outbox(settings)
+        reporter = Reporter(
+            self._outbox.put if self._outbox is not None else lambda _: None,
+            on_change=settings.ntfy.on_change,
+            debugging=settings.log.debug,
+        )
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
@@ -55,13 +64,21 @@ class Services:
             history_days=settings.store.history_days,
         )
         self._updater = Updater(self._store, publisher, self._sightings, reporter, slots=slots)
+        self._watcher = Watcher(
+            self._store,
+            settings.access.hosts,
+            reporter,
+            lost_after=settings.watch.lost_after,
+            interval=settings.watch.interval,
+        )
         self._loops = [
             Loop("sightings", _FLUSH_SECONDS, self._sightings.flush),
             Loop("turns", KEEP_SECONDS, turns.keep),
             Loop("reconciler", TICK_SECONDS, self._reconciler.tick),
+            Loop("watcher", settings.watch.interval, self._watcher.tick),
         ]
         self.app: Flask = create_app(
-            _gate(settings, reporter),
+            _gate(settings, reporter, self._store),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
@@ -69,6 +86,8 @@ class Services:
 
     def start(self) -> None:
         """Start the background threads."""
+        if self._outbox is not None:
+            self._outbox.start()
         for loop in self._loops:
             loop.start()
 
@@ -79,7 +98,10 @@ class Services:
         self._updater.stop()
         with contextlib.suppress(StoreUnavailable):
             self._reconciler.stop()
+            self._watcher.stop()
             self._sightings.flush()
+        if self._outbox is not None:
+            self._outbox.stop(_DRAIN_SECONDS)
         self._store.close()
 
 
@@ -89,14 +111,36 @@ def _projects(settings: Settings) -> Iterator[Hetzner]:
         yield Hetzner(api, settings.records.ttl, settings.records.chosen_ttl)
 
 
-def _gate(settings: Settings, reporter: Reporter) -> Gate:
+def _gate(settings: Settings, reporter: Reporter, store: Store) -> Gate:
     access = settings.access
     operator = Credentials(access.operator_name, access.operator_password)
+
+    def is_first_to_tell(what: str) -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            return store.leases.is_first(what, time.time(), access.failure_window)
+        return False
+
     return Gate(
         access.hosts,
         KeyFile(access.key_file),
         FailedLogins(access.failure_limit, access.failure_window),
         reporter,
+        is_first_to_tell=is_first_to_tell,
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
+    )
+
+
+def _outbox(settings: Settings) -> Optional[Outbox]:
+    ntfy = settings.ntfy
+    if not ntfy.url:
+        return None
+    return Outbox(
+        Ntfy(
+            ntfy.url,
+            ntfy.topic,
+            username=ntfy.username,
+            password=ntfy.password,
+            token=ntfy.token,
+        )
     )

@@ -53,12 +53,14 @@ class AccessSettings:
 
 @dataclass(frozen=True)
 class NtfySettings:
-    """What `ntfy` needs."""
+    """What `ntfy` and `reporter` need; no URL, no pushes."""
 
     url: str
     topic: str
     username: str
     password: str = field(repr=False)
+    token: str = field(repr=False)
+    on_change: bool
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ VARIABLES = (
     Variable("NTFY_TOPIC", "ntfy.topic", variables.text),
     Variable("NTFY_USERNAME", "ntfy.username", variables.text),
     Variable("NTFY_PASSWORD", "ntfy.password", variables.secret),
+    Variable("NTFY_TOKEN", "ntfy.token", variables.secret),
+    Variable("NOTIFY_ON_CHANGE", "ntfy.on_change", variables.switch, "0"),
     Variable(
         "LOST_CONNECTION_TIMEOUT", "watch.lost_after", variables.number, "10800", low=1, high=_YEAR
     ),
@@ -168,6 +172,7 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
     records = carriers["records"]
     records["chosen_ttl"] = records["ttl"] if reader.was_chosen("RECORD_TTL") else None
     _check_operator(carriers["access"])
+    _check_ntfy(carriers["ntfy"])
     settings = Settings(
         hetzner=HetznerSettings(**carriers["hetzner"]),
         records=RecordSettings(**records),
@@ -188,3 +193,8 @@ def _check_operator(access: Mapping[str, Any]) -> None:
         )
     if ":" in access["operator_name"]:
         raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon: HTTP Basic forbids it.")
+
+
+def _check_ntfy(ntfy: Mapping[str, Any]) -> None:
+    if bool(ntfy["url"]) is not bool(ntfy["topic"]):
+        raise SettingUnusable("NTFY_URL and NTFY_TOPIC belong together: set both, or neither.")

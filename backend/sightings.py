@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict
+import time
+from typing import Callable, Dict
 
 from backend.errors import StoreUnavailable
 from backend.model import Hostname
@@ -13,8 +14,9 @@ from backend.store.hosts import Hosts
 class Sightings:
     """Spares an unchanged update its write. Safe to share between threads."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, clock: Callable[[], float] = time.time) -> None:
         self._hosts = hosts
+        self._clock = clock
         self._lock = threading.Lock()
         self._gathered: Dict[Hostname, float] = {}
 
@@ -30,7 +32,7 @@ class Sightings:
         if not gathered:
             return
         try:
-            self._hosts.see(gathered)
+            self._hosts.see(gathered, self._clock())
         except StoreUnavailable:
             with self._lock:
                 self._gathered = {**gathered, **self._gathered}

@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict
 
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, Superseded
+from backend.events import Remembered
 from backend.model import Change, Outcome, RecordType, Settled, Update
 from backend.publisher import Publisher, Result
-from backend.reporter import Remembered, Reporter
+from backend.reporter import Reporter
 from backend.sightings import Sightings
 from backend.store import Store
 

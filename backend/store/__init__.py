@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from backend.store.database import Database
 from backend.store.history import History
-from backend.store.hosts import Hosts
+from backend.store.hosts import Hosts, Sighting, Watch
 from backend.store.leases import Leases
 from backend.store.records import News, Record, Records, State
 from backend.store.schema import connect, prepare
 
-__all__ = ["News", "Record", "State", "Store", "prepare_store"]
+__all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store"]
 
 
 def prepare_store(url: str) -> None:
@@ -26,6 +26,7 @@ class Store:
         self._database = Database(connect(url, pool_size))
         self.records = Records(self._database)
         self.hosts = Hosts(self._database)
+        self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.history = History(self._database)
         self.ping = self._database.ping

@@ -1,14 +1,30 @@
-"""Since when each host is registered, and when it was last heard of."""
+"""Since when each host is registered, when it was last heard of, and whether it is lost."""
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Mapping, Optional
+from dataclasses import dataclass
+from typing import Iterable, List, Mapping, Optional
 
 import sqlalchemy as sa
 
 from backend.model import Hostname
+from backend.store import history
 from backend.store.database import Database
-from backend.store.schema import hosts
+from backend.store.schema import hosts, meta
+
+_WATCHED = "watched_until"
+_SKEW = 60.0  # seconds by which the clocks of several machines may differ
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What is known of a registered host. Times are UTC seconds."""
+
+    host: Hostname
+    registered_at: float
+    seen_at: Optional[float]  # None: never
+    excused: float  # seconds since then in which nobody could have heard it
+    silent_since: Optional[float]  # None: not reported lost
 
 
 class Hosts:
@@ -18,31 +34,104 @@ class Hosts:
         self._database = database
 
     def register(self, names: Iterable[Hostname], now: float) -> None:
-        """Note since when each host is known; those known already keep their time."""
+        """Note since when each host is registered, and which ones are no longer."""
         rows = [{"host": name.text, "registered_at": now} for name in names]
-        if not rows:
-            return
-        with self._database.write() as connection:
-            connection.execute(self._database.insert(hosts).on_conflict_do_nothing(), rows)
-
-    def see(self, sightings: Mapping[Hostname, float]) -> None:
-        """Note when hosts were last heard of; an older time never replaces a newer one."""
-        rows = [
-            {"host": host.text, "registered_at": at, "seen_at": at}
-            for host, at in sightings.items()
-        ]
         insert = self._database.insert(hosts)
-        is_newer = sa.or_(hosts.c.seen_at.is_(None), hosts.c.seen_at < insert.excluded.seen_at)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[hosts.c.host],
+            set_={"registered_at": insert.excluded.registered_at},
+            where=hosts.c.registered_at.is_(None),
+        )
+        gone = hosts.c.host.not_in([row["host"] for row in rows])
+        with self._database.write() as connection:
+            connection.execute(
+                hosts.update().where(gone).values(registered_at=None, silent_since=None)
+            )
+            if rows:
+                connection.execute(upsert, rows)
+
+    def see(self, sightings: Mapping[Hostname, float], now: float) -> None:
+        """Note when hosts were last heard of.
+
+        An older time doesn't replace a newer one, unless that lies in the future: the clock was
+        set back.
+        """
+        rows = [{"host": host.text, "seen_at": at} for host, at in sightings.items()]
+        insert = self._database.insert(hosts)
+        is_newer = sa.or_(
+            hosts.c.seen_at.is_(None),
+            hosts.c.seen_at < insert.excluded.seen_at,
+            hosts.c.seen_at > now + _SKEW,
+        )
         statement = insert.on_conflict_do_update(
             index_elements=[hosts.c.host],
-            set_={"seen_at": insert.excluded.seen_at},
+            set_={"seen_at": insert.excluded.seen_at, "excused": 0},
             where=is_newer,
         )
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def last_seen(self) -> Dict[Hostname, Optional[float]]:
-        """Return when each known host was last heard of."""
+    def registered(self) -> List[Sighting]:
+        """Return what is known of every registered host."""
+        query = sa.select(
+            *(hosts.c.host, hosts.c.registered_at, hosts.c.seen_at),
+            *(hosts.c.excused, hosts.c.silent_since),
+        ).where(hosts.c.registered_at.is_not(None))
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(hosts.c.host, hosts.c.seen_at)).all()
-        return {Hostname(host): seen_at for host, seen_at in rows}
+            rows = connection.execute(query).all()
+        return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
+
+    def excuse(self, seconds: float) -> None:
+        """Note that for so long nobody could have heard any host."""
+        longer = hosts.update().values(excused=hosts.c.excused + seconds)
+        with self._database.write() as connection:
+            connection.execute(longer)
+
+    def fall_silent(self, sighting: Sighting, now: float) -> bool:
+        """Note that a host fell silent; false when that is noted already."""
+        since = sighting.seen_at or sighting.registered_at
+        return self._flip(sighting, hosts.c.silent_since.is_(None), since, "lost", now)
+
+    def come_back(self, sighting: Sighting, now: float) -> bool:
+        """Note that a host came back; false when that is noted already."""
+        return self._flip(sighting, hosts.c.silent_since.is_not(None), None, "back", now)
+
+    def _flip(
+        self,
+        sighting: Sighting,
+        is_other: sa.ColumnElement[bool],
+        since: Optional[float],
+        event: str,
+        now: float,
+    ) -> bool:
+        """Change a host's state in one step, so that one process alone has done it."""
+        name = sighting.host.text
+        change = hosts.update().where(hosts.c.host == name, is_other).values(silent_since=since)
+        with self._database.write() as connection:
+            if connection.execute(change).rowcount != 1:
+                return False
+            history.add(connection, history.Entry(now, name, "", event, "", "", None, None, ""))
+        return True
+
+
+class Watch:
+    """Until when somebody watched, to tell a silent host from a service that was away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def watched_until(self) -> Optional[float]:
+        """Return until when somebody watched; `None` when nobody ever did."""
+        query = sa.select(meta.c.value).where(meta.c.key == _WATCHED)
+        with self._database.read() as connection:
+            value = connection.execute(query).scalar()
+        return None if value is None else float(value)
+
+    def watch_until(self, now: float) -> None:
+        """Note that somebody watches now."""
+        insert = self._database.insert(meta).values(key=_WATCHED, value=repr(now))
+        statement = insert.on_conflict_do_update(
+            index_elements=[meta.c.key], set_={"value": insert.excluded.value}
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)

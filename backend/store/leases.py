@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Iterable
 
 import sqlalchemy as sa
@@ -27,16 +28,20 @@ class Leases:
         other = self._holder(name)
         return is_dead(other) and self._take(name, holder, now, seconds, instead_of=other)
 
+    def is_first(self, name: str, now: float, seconds: float) -> bool:
+        """Whether nobody in any process has asked this for so long: true once."""
+        return self._take(name, uuid.uuid4().hex, now, seconds, instead_of="")
+
     def hold(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or keep a lease that is held for long; write only when it has to be renewed."""
         query = sa.select(leases.c.holder, leases.c.until).where(leases.c.name == name)
         with self._database.read() as connection:
             found = connection.execute(query).one_or_none()
-        if found is not None and found.until - now > seconds / 2:
-            if found.holder == holder:
-                return True
-            if not is_dead(found.holder):
+        if found is not None and found.until >= now:
+            if found.holder != holder and not is_dead(found.holder):
                 return False
+            if found.holder == holder and found.until - now > seconds / 2:
+                return True
         return self.acquire(name, holder, now, seconds)
 
     def _take(self, name: str, holder: str, now: float, seconds: float, instead_of: str) -> bool:

@@ -33,6 +33,7 @@ class Record:
     host: Hostname
     wanted: Wish
     wish: int  # counts wishes: tells a late answer to an older one
+    wished_at: float
     asker: Asker
     state: State
     published: Optional[Address]
@@ -79,7 +80,8 @@ class Records:
         """Remember what a host wants, before Hetzner is asked.
 
         A wish that is new becomes pending; the same wish again changes nothing. For `grace`
-        seconds only the request itself tries to fulfil it.
+        seconds only the request itself tries to fulfil it. An error told before stays until it is
+        cleared, so that a new wish doesn't make it news.
         """
         with self._database.write() as connection:
             for wish in update.wishes:
@@ -95,10 +97,9 @@ class Records:
             "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
-            "error": "",
         }
         insert = self._database.insert(records).values(
-            host=update.host.text, type=wish.type.value, wish=1, checked_at=0.0, **pending
+            host=update.host.text, type=wish.type.value, wish=1, checked_at=0.0, error="", **pending
         )
         upsert: sa.Insert = insert.on_conflict_do_update(
             index_elements=[records.c.host, records.c.type],
@@ -131,10 +132,13 @@ class Records:
         published = None if record.wanted.address is None else str(record.wanted.address)
         held: Dict[str, Any] = {"published": published, "checked_at": now}
         if action is None:
-            accepted = {"state": State.PUBLISHED.value, **_DONE}
+            accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
         else:
             held["accepted_at"] = now
+            # The failure of an action is cleared by the end of the next one.
+            cleared = _DONE if record.action is None else {}
             accepted = {
+                **cleared,
                 "state": State.PUBLISHING.value,
                 "action": action,
                 "next_try_at": now + FIRST_POLL,
@@ -220,6 +224,7 @@ def _record(row: Mapping[Any, Any]) -> Record:
         host=Hostname(row["host"]),
         wanted=Wish(RecordType(row["type"]), _address(row["wanted"])),
         wish=row["wish"],
+        wished_at=row["wished_at"],
         asker=Asker(row["source"], row["face"]),
         state=State(row["state"]),
         published=_address(row["published"]),

@@ -52,8 +52,11 @@ hosts = sa.Table(
     "hosts",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
-    sa.Column("registered_at", sa.Float, nullable=False),
-    sa.Column("seen_at", sa.Float),
+    sa.Column("registered_at", sa.Float),  # null: not registered any more
+    sa.Column("seen_at", sa.Float),  # null: never
+    # Seconds since then in which nobody could have heard the host, for the service was away.
+    sa.Column("excused", sa.Float, nullable=False, server_default="0"),
+    sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
 )
 
 leases = sa.Table(
