@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError
 
 _BESIDE = Path(__file__).resolve().parents[3] / "shared/reference/hetzner-dns.openapi.json"
 PATH = Path(os.environ.get("HETZNER_OPENAPI") or _BESIDE)
@@ -141,6 +141,13 @@ def _json_schema(carrier: Dict[str, Any]) -> Dict[str, Any]:
 
 def _validate(value: object, schema: Dict[str, Any], what: str) -> None:
     validator = Draft202012Validator(schema, format_checker=_formats)
-    fault = best_match(validator.iter_errors(value))
-    if fault:
-        raise Mismatch(f"{what} is not as documented: {fault.json_path}: {fault.message}")
+    for fault in validator.iter_errors(value):
+        told = _deepest(fault)
+        raise Mismatch(f"{what} is not as documented: {told.json_path}: {told.message}")
+
+
+def _deepest(fault: ValidationError) -> ValidationError:
+    """The fault itself, where the document only says that none of its alternatives fits."""
+    while fault.context:
+        fault = max(fault.context, key=lambda inner: len(inner.absolute_path))
+    return fault

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Callable, Iterator
 
 import pytest
 
@@ -11,6 +11,10 @@ from sandbox import Sandbox
 hcloud = pytest.importorskip("hcloud", reason="the official client needs Python 3.10 or newer")
 from hcloud.actions import ActionFailedException, ActionTimeoutException  # noqa: E402
 from hcloud.zones import Zone, ZonePrimaryNameserver, ZoneRecord, ZoneRRSet  # noqa: E402
+
+if TYPE_CHECKING:
+    from hcloud import Client
+    from hcloud.zones import BoundZoneRRSet
 
 ZONE = Zone(name="example.com")
 ACTION_SECONDS = 0.02
@@ -23,7 +27,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Any:
+def client(sandbox: Sandbox) -> Client:
     return hcloud.Client(
         sandbox.token,
         api_endpoint=sandbox.http_url,
@@ -34,7 +38,7 @@ def client(sandbox: Sandbox) -> Any:
 
 
 @pytest.fixture
-def home(client: Any) -> Any:
+def home(client: Client) -> BoundZoneRRSet:
     created = client.zones.create_rrset(
         ZONE, name="home", type="A", ttl=60, records=[ZoneRecord("192.0.2.1", "router")]
     )
@@ -42,13 +46,13 @@ def home(client: Any) -> Any:
     return created.rrset
 
 
-def refused(call: Any, *arguments: Any, **options: Any) -> str:
+def refused(call: Callable[..., object], *arguments: object, **options: object) -> str:
     with pytest.raises(hcloud.APIException) as caught:
         call(*arguments, **options)
     return caught.value.code
 
 
-def test_it_finds_zones_by_name_by_id_and_in_lists(client: Any) -> None:
+def test_it_finds_zones_by_name_by_id_and_in_lists(client: Client) -> None:
     zone = client.zones.get("example.com")
     assert (zone.name, zone.mode, zone.status, zone.ttl) == ("example.com", "primary", "ok", 3600)
     assert zone.record_count == 4
@@ -59,7 +63,7 @@ def test_it_finds_zones_by_name_by_id_and_in_lists(client: Any) -> None:
 
 
 def test_it_creates_an_rrset_and_dns_shows_it_when_the_action_is_done(
-    client: Any, sandbox: Sandbox
+    client: Client, sandbox: Sandbox
 ) -> None:
     sandbox.actions_end("never")
     client.zones.create_rrset(ZONE, name="home", type="A", records=[ZoneRecord("192.0.2.1")])
@@ -71,19 +75,21 @@ def test_it_creates_an_rrset_and_dns_shows_it_when_the_action_is_done(
     assert sandbox.answer("home.example.com", "A") == ["192.0.2.2"]
 
 
-def test_it_lists_the_rrsets_of_a_name(client: Any, home: Any) -> None:
+def test_it_lists_the_rrsets_of_a_name(client: Client, home: BoundZoneRRSet) -> None:
     assert client.zones.get_rrset_all(ZONE, name="home", type=["A", "AAAA"]) == [home]
     assert client.zones.get_rrset_all(ZONE, name="none", type=["A", "AAAA"]) == []
     assert {rrset.id for rrset in client.zones.get_rrset_all(ZONE)} == {"@/SOA", "@/NS", "home/A"}
 
 
-def test_it_pages_through_more_than_one_page(client: Any, sandbox: Sandbox) -> None:
+def test_it_pages_through_more_than_one_page(client: Client, sandbox: Sandbox) -> None:
     for number in range(120):
         sandbox.publish(f"host{number}.example.com", "A", "192.0.2.1")
     assert len(client.zones.get_rrset_all(ZONE, type=["A"])) == 120
 
 
-def test_it_replaces_adds_comments_and_removes_records(client: Any, home: Any) -> None:
+def test_it_replaces_adds_comments_and_removes_records(
+    client: Client, home: BoundZoneRRSet
+) -> None:
     zones = client.zones
     for action in (
         zones.set_rrset_records(home, [ZoneRecord("192.0.2.2")]),
@@ -101,7 +107,7 @@ def test_it_replaces_adds_comments_and_removes_records(client: Any, home: Any) -
     assert refused(zones.get_rrset, ZONE, "home", "A") == "not_found"
 
 
-def test_it_changes_ttl_labels_and_protection(client: Any, home: Any) -> None:
+def test_it_changes_ttl_labels_and_protection(client: Client, home: BoundZoneRRSet) -> None:
     client.zones.change_rrset_ttl(home, None)
     client.zones.update_rrset(home, labels={"made-by": "dyndns"})
     client.zones.change_rrset_protection(home, change=True)
@@ -113,12 +119,12 @@ def test_it_changes_ttl_labels_and_protection(client: Any, home: Any) -> None:
     assert refused(client.zones.set_rrset_records, home, [ZoneRecord("192.0.2.9")]) == "protected"
 
 
-def test_it_deletes_an_rrset(client: Any, home: Any, sandbox: Sandbox) -> None:
+def test_it_deletes_an_rrset(client: Client, home: BoundZoneRRSet, sandbox: Sandbox) -> None:
     client.zones.delete_rrset(home).action.wait_until_finished()
     assert sandbox.answer("home.example.com", "A") == []
 
 
-def test_it_is_told_apart_what_is_in_the_way(client: Any, home: Any) -> None:
+def test_it_is_told_apart_what_is_in_the_way(client: Client, home: BoundZoneRRSet) -> None:
     zones, one = client.zones, [ZoneRecord("192.0.2.1")]
     absent = ZoneRRSet(name="none", type="A", zone=ZONE)
     assert refused(zones.create_rrset, ZONE, name="home", type="A", records=one) == (
@@ -129,7 +135,7 @@ def test_it_is_told_apart_what_is_in_the_way(client: Any, home: Any) -> None:
     assert refused(zones.get_rrset_all, Zone(name="example.net")) == "not_found"
 
 
-def test_it_makes_labels_exports_imports_and_deletes_a_zone(client: Any) -> None:
+def test_it_makes_labels_exports_imports_and_deletes_a_zone(client: Client) -> None:
     zones = client.zones
     rrset = ZoneRRSet(name="www", type="A", records=[ZoneRecord("192.0.2.1")])
     created = zones.create(name="example.org", mode="primary", ttl=600, rrsets=[rrset])
@@ -148,7 +154,7 @@ def test_it_makes_labels_exports_imports_and_deletes_a_zone(client: Any) -> None
     assert refused(zones.get, "example.org") == "not_found"
 
 
-def test_it_finds_a_secondary_zone_closed_to_record_calls(client: Any) -> None:
+def test_it_finds_a_secondary_zone_closed_to_record_calls(client: Client) -> None:
     servers = [ZonePrimaryNameserver("192.0.2.53")]
     zone = client.zones.create(
         name="example.org", mode="secondary", primary_nameservers=servers
@@ -160,7 +166,7 @@ def test_it_finds_a_secondary_zone_closed_to_record_calls(client: Any) -> None:
 
 
 def test_it_follows_actions_to_success_to_error_and_to_no_end(
-    client: Any, home: Any, sandbox: Sandbox
+    client: Client, home: BoundZoneRRSet, sandbox: Sandbox
 ) -> None:
     sandbox.actions_end("error")
     action = client.zones.change_rrset_ttl(home, 120)

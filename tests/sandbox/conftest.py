@@ -29,9 +29,12 @@ class Caller:
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token or sandbox.token}"
 
-    def asks(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
-        options = {"timeout": 10, "allow_redirects": False, **options}
-        return self.session.request(method, self.base + path, json=body, **options)
+    def asks(
+        self, method: str, path: str, body: object = None, timeout: float = 10
+    ) -> requests.Response:
+        return self.session.request(
+            method, self.base + path, json=body, timeout=timeout, allow_redirects=False
+        )
 
     def gets(self, path: str) -> Dict[str, Any]:
         """The body of an answer that is no refusal."""
@@ -39,12 +42,12 @@ class Caller:
         assert response.status_code == 200, response.text
         return response.json()
 
-    def writes(self, method: str, path: str, body: Any = None) -> Dict[str, Any]:
+    def writes(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
         response = self.asks(method, path, body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
-    def is_refused(self, method: str, path: str, body: Any = None) -> Tuple[int, str]:
+    def is_refused(self, method: str, path: str, body: object = None) -> Tuple[int, str]:
         response = self.asks(method, path, body)
         return response.status_code, response.json()["error"]["code"]
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Dict, List
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sandbox.rdata import canonical
 from sandbox.refusal import ApiError
@@ -20,13 +20,14 @@ def faults(body: Dict[str, Any]) -> List[str]:
     """The names of the fields that an RRSet with this body is refused for."""
     reading = Input(body, *FIELDS)
     reading.rrset("example.com")
-    try:
+    if not reading.faults:
         reading.check()
-    except ApiError as error:
-        assert (error.status, error.code) == (422, "invalid_input")
-        assert error.details is not None
-        return [field["name"] for field in error.details["fields"]]  # type: ignore[attr-defined]
-    return []
+        return []
+    with pytest.raises(ApiError) as caught:
+        reading.check()
+    assert (caught.value.status, caught.value.code) == (422, "invalid_input")
+    fields = caught.value.body()["error"]["details"]["fields"]  # type: ignore[index]
+    return [field["name"] for field in fields]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_values_of_every_type_are_stored(kind: str, value: str, stored: str) -> 
     ],
 )
 def test_values_that_mean_nothing_are_refused(kind: str, value: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\w"):
         canonical(kind, value)
 
 
@@ -169,16 +170,22 @@ def test_other_names_may_not_be_zones(name: str) -> None:
     assert zone_faults(name)
 
 
+@settings(deadline=None)
 @given(kind=st.sampled_from(TYPES), value=st.text(max_size=60))
 def test_any_text_is_either_a_value_or_refused(kind: str, value: str) -> None:
     with contextlib.suppress(ValueError):
         assert canonical(kind, canonical(kind, value)) == canonical(kind, value)
 
 
-@given(body=st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*FIELDS, "value", "comment"]), inner, max_size=5),
-))
+@settings(deadline=None)
+@given(
+    body=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*FIELDS, "value", "comment"]), inner, max_size=5)
+        ),
+    )
+)
 def test_any_json_is_either_an_rrset_or_refused(body: object) -> None:
     faults(body if isinstance(body, dict) else {"records": body})

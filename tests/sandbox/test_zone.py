@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Callable
 
 import pytest
 
@@ -20,7 +20,7 @@ def serial(zone: Zone) -> int:
     return int(zone.rrsets[SOA].values[0].split()[2])
 
 
-def refusal(change: Any, *arguments: Any) -> ApiError:
+def refusal(change: Callable[..., Zone], *arguments: object) -> ApiError:
     with pytest.raises(ApiError) as caught:
         change(*arguments)
     return caught.value

@@ -35,10 +35,7 @@ def test_a_zone_file_is_read() -> None:
     assert {rrset.key: (rrset.ttl, rrset.values) for rrset in rrsets} == {
         ("@", "SOA"): (
             None,
-            (
-                "hydrogen.ns.hetzner.com. dns.hetzner.com."
-                " 2024010100 86400 10800 3600000 3600",
-            ),
+            ("hydrogen.ns.hetzner.com. dns.hetzner.com. 2024010100 86400 10800 3600000 3600",),
         ),
         ("@", "NS"): (
             10800,

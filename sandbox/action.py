@@ -1,0 +1,42 @@
+"""How far an accepted write has got: running, half-way, then success or error, by the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from sandbox.zone import Zone
+
+OUTCOMES = ("success", "error", "never")
+
+
+@dataclass(frozen=True)
+class Action:
+    """One accepted write; `snapshot` is the zone it publishes, None where it removes the zone."""
+
+    id: int
+    command: str
+    zone: Zone
+    snapshot: Optional[Zone]
+    started: float
+    seconds: float
+    outcome: str = "success"
+
+    def status(self, now: float) -> str:
+        """`running`, `success` or `error`."""
+        finished = self.outcome != "never" and now >= self.started + self.seconds
+        return self.outcome if finished else "running"
+
+    def progress(self, now: float) -> int:
+        """Percent: 0, 50, 100, the only steps that recordings of Hetzner show."""
+        if self.status(now) != "running":
+            return 100
+        return 0 if now < self.started + self.seconds / 2 else 50
+
+    def finished(self, now: float) -> Optional[float]:
+        """When it ended, or None."""
+        return None if self.status(now) == "running" else self.started + self.seconds
+
+    def order(self) -> Tuple[float, int]:
+        """The order in which actions end."""
+        return (self.started + self.seconds, self.id)

@@ -1,0 +1,76 @@
+"""The calls that tell how far accepted writes have got."""
+
+from __future__ import annotations
+
+import functools
+from typing import Callable, List, Mapping, Tuple
+
+from flask import g, request
+
+from sandbox.action import Action
+from sandbox.exchange import Reply, Route, action_json, ordered, page_reply
+from sandbox.refusal import invalid, not_found
+from sandbox.zonedata import Zones
+
+
+def some_actions(zones: Zones) -> Reply:
+    """The actions of the ids asked for; there is no listing all of a project's."""
+    if not request.args.getlist("id"):
+        raise invalid({"id": ["missing"]})
+    found = _chosen(zones.actions(g.project))
+    return {"actions": [action_json(zones, action) for action in found]}, 200
+
+
+def get_action(zones: Zones, action_id: int) -> Reply:
+    """One action, whatever it was about."""
+    return {"action": action_json(zones, zones.action(g.project, action_id))}, 200
+
+
+def list_actions(zones: Zones) -> Reply:
+    """The actions on all zones that the query lets through."""
+    return _list(zones, zones.actions(g.project))
+
+
+def list_zone_actions(zones: Zones, z: str) -> Reply:
+    """The actions on one zone that the query lets through."""
+    zone = zones.find(g.project, z)
+    return _list(zones, [a for a in zones.actions(g.project) if a.zone.id == zone.id])
+
+
+def get_zone_action(zones: Zones, z: str, action_id: int) -> Reply:
+    """One action on one zone; deprecated at Hetzner since 2026-04-30."""
+    action = zones.action(g.project, action_id)
+    if action.zone.id != zones.find(g.project, z).id:
+        raise not_found("Action")
+    return {"action": action_json(zones, action)}, 200
+
+
+def _list(zones: Zones, actions: List[Action]) -> Reply:
+    now, statuses = zones.clock(), request.args.getlist("status")
+    fields: Mapping[str, Callable[[Action], object]] = {
+        "id": lambda action: action.id,
+        "command": lambda action: action.command,
+        "status": lambda action: action.status(now),
+        "started": lambda action: action.started,
+        "finished": lambda action: action.finished(now) or 0,
+    }
+    found = [a for a in _chosen(actions) if not statuses or a.status(now) in statuses]
+    return page_reply("actions", ordered(found, fields), functools.partial(action_json, zones))
+
+
+def _chosen(actions: List[Action]) -> List[Action]:
+    ids = request.args.getlist("id")
+    for text in ids:
+        if not text.isdigit():
+            raise invalid({"id": ["must be an integer"]})
+    return [action for action in actions if not ids or str(action.id) in ids]
+
+
+ROUTES: Tuple[Route, ...] = (
+    ("GET", "/actions", some_actions),
+    ("GET", "/actions/<int:action_id>", get_action),
+    ("GET", "/zones/actions", list_actions),
+    ("GET", "/zones/actions/<int:action_id>", get_action),
+    ("GET", "/zones/<z>/actions", list_zone_actions),
+    ("GET", "/zones/<z>/actions/<int:action_id>", get_zone_action),
+)

@@ -1,0 +1,153 @@
+"""The published zones as real DNS: what an authoritative nameserver answers to a question."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+
+import dnslib
+
+from sandbox.rdata import record
+from sandbox.zone import SOA, RRSet, Zone
+
+Published = Mapping[str, Zone]
+
+_LONGEST_CHAIN = 8
+_TRANSFERS = ("AXFR", "IXFR")
+_UDP_BYTES = 512
+# What fits through any network unfragmented; more is not offered over UDP.
+_MOST_UDP_BYTES = 1232
+
+
+class Found(NamedTuple):
+    """RRSets of an answer, each with its owner and zone; without any the code tells why."""
+
+    rcode: str
+    answers: List[Tuple[str, Zone, RRSet]]
+    zone: Optional[Zone] = None
+
+
+def look_up(published: Published, name: str, kind: str) -> Found:
+    """What is at a name (lower case, no final dot), CNAMEs followed as far as the zones go."""
+    found: List[Tuple[str, Zone, RRSet]] = []
+    for _ in range(_LONGEST_CHAIN):
+        zone = _zone_of(published, name)
+        if zone is None:
+            return Found("NOERROR" if found else "REFUSED", found)
+        owner = _owner(zone, _relative(name, zone))
+        if owner is None:
+            return Found("NXDOMAIN", found, zone)
+        here = [rrset for rrset in zone.rrsets.values() if rrset.name == owner]
+        matching = [rrset for rrset in here if kind in (rrset.type, "ANY")]
+        if matching:
+            return Found("NOERROR", found + [(name, zone, rrset) for rrset in matching])
+        alias = next((rrset for rrset in here if rrset.type == "CNAME"), None)
+        if alias is None:
+            return Found("NOERROR", found, zone)
+        found.append((name, zone, alias))
+        name = _absolute(alias.values[0], zone)
+    return Found("SERVFAIL", found)
+
+
+def reply(published: Published, request: Any) -> Any:  # noqa: ANN401
+    """The whole answer (dnslib.DNSRecord) to a question."""
+    answer = request.reply(ra=0, aa=0)
+    # Only a resolver that has checked signatures may say so; dnslib copies the asker's wish.
+    answer.header.ad = 0
+    if request.header.opcode != dnslib.OPCODE.QUERY or len(request.questions) != 1:
+        answer.header.rcode = dnslib.RCODE.NOTIMP
+        return answer
+    if request.q.qclass != dnslib.CLASS.IN or _kind(request.q) in _TRANSFERS:
+        answer.header.rcode = dnslib.RCODE.REFUSED
+        return answer
+    asked = str(request.q.qname)
+    found = look_up(published, asked.lower().rstrip("."), _kind(request.q))
+    answer.header.rcode = getattr(dnslib.RCODE, found.rcode)
+    answer.header.aa = int(found.rcode not in ("REFUSED", "SERVFAIL"))
+    for owner, zone, rrset in found.answers:
+        # The asked name comes back in the asker's own spelling.
+        spelt = asked if owner == asked.lower().rstrip(".") else owner
+        answer.add_answer(*_resource_records(spelt, zone, rrset))
+    if found.zone:
+        answer.add_auth(_denial(found.zone))
+    if any(extra.rtype == dnslib.QTYPE.OPT for extra in request.ar):
+        answer.add_ar(dnslib.EDNS0(udp_len=_MOST_UDP_BYTES))
+    return answer
+
+
+def answer_bytes(published: Published, packet: bytes, *, udp: bool) -> bytes:
+    """The answer to a packet, b"" to what is no question; cut short where UDP can't hold it."""
+    try:
+        request = dnslib.DNSRecord.parse(packet)
+    except (dnslib.DNSError, ValueError, IndexError):
+        return b""
+    if request.header.qr:
+        return b""
+    answer = reply(published, request)
+    packed = bytes(answer.pack())
+    if udp and len(packed) > _bytes_borne(request):
+        packed = bytes(answer.truncate().pack())
+    return packed
+
+
+def strings(published: Published, name: str, kind: str) -> List[str]:
+    """The values in the answer, sorted, as text: for A and AAAA the addresses."""
+    found = look_up(published, name.lower().rstrip("."), kind)
+    return sorted(value for _, _, rrset in found.answers for value in rrset.values)
+
+
+def _zone_of(published: Published, name: str) -> Optional[Zone]:
+    labels = name.split(".")
+    for cut in range(len(labels)):
+        zone = published.get(".".join(labels[cut:]))
+        if zone and SOA in zone.rrsets:
+            return zone
+    return None
+
+
+def _relative(name: str, zone: Zone) -> str:
+    return "@" if name == zone.name else name[: -len(zone.name) - 1]
+
+
+def _absolute(target: str, zone: Zone) -> str:
+    if target == "@":
+        return zone.name
+    return (target if target.endswith(".") else f"{target}.{zone.name}").lower().rstrip(".")
+
+
+def _owner(zone: Zone, name: str) -> Optional[str]:
+    """Whose records answer for a name: its own, else those of the nearest wildcard (RFC 4592)."""
+    names = {rrset.name for rrset in zone.rrsets.values()}
+    if _exists(name, names):
+        return name
+    parent = name.partition(".")[2]
+    while parent and not _exists(parent, names):
+        parent = parent.partition(".")[2]
+    wildcard = f"*.{parent}" if parent else "*"
+    return wildcard if wildcard in names else None
+
+
+def _exists(name: str, names: set[str]) -> bool:
+    return name in names or any(other.endswith("." + name) for other in names)
+
+
+def _kind(question: Any) -> str:  # noqa: ANN401
+    return str(dnslib.QTYPE.get(question.qtype, question.qtype))
+
+
+def _resource_records(owner: str, zone: Zone, rrset: RRSet) -> List[Any]:
+    ttl = zone.ttl if rrset.ttl is None else rrset.ttl
+    return [
+        record(rrset.type, value, owner=owner, origin=zone.name, ttl=ttl) for value in rrset.values
+    ]
+
+
+def _denial(zone: Zone) -> Any:  # noqa: ANN401
+    """The SOA that says for how long a name or type may be taken as absent (RFC 2308)."""
+    (soa,) = _resource_records(zone.name, zone, zone.rrsets[SOA])
+    soa.ttl = min(soa.ttl, soa.rdata.times[4])
+    return soa
+
+
+def _bytes_borne(request: Any) -> int:  # noqa: ANN401
+    offered = [extra.edns_len for extra in request.ar if extra.rtype == dnslib.QTYPE.OPT]
+    return max(_UDP_BYTES, min(_MOST_UDP_BYTES, *offered)) if offered else _UDP_BYTES

@@ -1,0 +1,61 @@
+"""The Cloud DNS API as a Flask app: which path is which call, and the shape of every refusal."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Optional
+from urllib.parse import urlencode
+
+from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from sandbox import action_calls, rrset_calls, zone_calls
+from sandbox.gate import Gate
+from sandbox.refusal import ApiError
+from sandbox.zonedata import Zones
+
+
+def create_app(zones: Zones, gate: Gate, doors: Optional[Blueprint] = None) -> Flask:
+    """The app, serving these zones behind this gate, with the doors for tests if given."""
+    app = Flask(__name__, static_folder=None)
+    # A stray slash is an unknown path; a redirect would hide the caller's mistake.
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    gate.guard(app)
+    app.register_blueprint(_api(zones))
+    if doors:
+        app.register_blueprint(doors)
+    app.register_error_handler(ApiError, _refuse)
+    app.register_error_handler(HTTPException, _refuse_http)
+    return app
+
+
+def _api(zones: Zones) -> Blueprint:
+    api = Blueprint("v1", __name__, url_prefix="/v1")
+    for method, path, call in (*zone_calls.ROUTES, *rrset_calls.ROUTES, *action_calls.ROUTES):
+        view = functools.partial(call, zones)
+        api.add_url_rule(path, f"{method} {path}", view, methods=[method])
+    api.after_request(_add_link)
+    return api
+
+
+def _add_link(response: Response) -> Response:
+    """Say where the pages are, as Hetzner does, in a header that leaves out the filters."""
+    if "last_page" in g:
+        query = urlencode({"page": g.last_page})
+        response.headers["Link"] = f'<{request.base_url}?{query}>; rel="last"'
+    return response
+
+
+def _refuse(error: ApiError) -> Response:
+    return Response(_json(error.body()), error.status, mimetype="application/json")
+
+
+def _json(body: object) -> str:
+    return json.dumps(body, separators=(",", ":")) + "\n"
+
+
+def _refuse_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    return _refuse(ApiError(status, error.name.lower()))

@@ -1,0 +1,58 @@
+"""How many requests a token has left: a bucket of an hour's worth that refills without a pause."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from typing import Callable, Dict, NamedTuple, Tuple
+
+_HOUR = 3600.0
+# Recorded at Hetzner: writes of records and looking after their actions have the larger bucket.
+_ACTIONS = re.compile(r"(POST /v1/zones/.+/actions/.+|GET /v1/(zones/)?actions(/.+)?)")
+
+
+class Allowance(NamedTuple):
+    """What the rate-limit headers say; `reset` is the UNIX time when the bucket is full again."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset: int
+
+    def headers(self) -> Dict[str, str]:
+        """Lower case, as Hetzner sends them."""
+        return {
+            "ratelimit-limit": str(self.limit),
+            "ratelimit-remaining": str(self.remaining),
+            "ratelimit-reset": str(self.reset),
+        }
+
+
+class Limits:
+    """Two buckets for each token; `clock` gives seconds since 1970, limits are per hour."""
+
+    def __init__(self, clock: Callable[[], float], limit: int = 3600, actions: int = 7200) -> None:
+        self._clock = clock
+        self._limits = (limit, actions)
+        self._lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Fill all buckets."""
+        with self._lock:
+            self._buckets: Dict[Tuple[str, bool], Tuple[float, float]] = {}
+
+    def take(self, token: str, method: str, path: str) -> Allowance:
+        """One request's worth out of the bucket it counts against."""
+        actions = bool(_ACTIONS.fullmatch(f"{method} {path}"))
+        limit = self._limits[actions]
+        with self._lock:
+            now = self._clock()
+            level, then = self._buckets.get((token, actions), (float(limit), now))
+            level = min(float(limit), level + (now - then) * limit / _HOUR)
+            granted = level >= 1
+            level -= granted
+            self._buckets[token, actions] = (level, now)
+        reset = math.ceil(now + (limit - level) * _HOUR / limit)
+        return Allowance(granted, limit, int(level), reset)

@@ -1,0 +1,70 @@
+"""How the Cloud API refuses: status, code, message and details, in Hetzner's shape."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Optional, Sequence
+
+CODES = {
+    400: "json_error",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    410: "deprecated_api_endpoint",
+    412: "resource_unavailable",
+    422: "invalid_input",
+    423: "locked",
+    429: "rate_limit_exceeded",
+    500: "server_error",
+    502: "bad_gateway",
+    503: "unavailable",
+    504: "timeout",
+}
+
+
+class ApiError(Exception):
+    """A call that Hetzner would refuse; clients tell the kinds apart by `code` alone."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: Optional[str] = None,
+        details: Optional[Mapping[str, object]] = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or CODES.get(status, "server_error")
+        self.details = details
+
+    def body(self) -> Dict[str, object]:
+        """The JSON object that goes over the wire."""
+        error = {"code": self.code, "message": str(self), "details": self.details}
+        return {"error": error}
+
+
+def not_found(what: str) -> ApiError:
+    """A zone, an RRSet and an action that isn't there all answer with the same code."""
+    return ApiError(404, f"{what} not found")
+
+
+def invalid(
+    faults: Mapping[str, Sequence[str]], message: str = "", *, code: Optional[str] = None
+) -> ApiError:
+    """An input error; `faults` maps a field's path, as in `records[0].value`, to its messages."""
+    named = ", ".join(f"'{name}': {'; '.join(texts)}" for name, texts in faults.items())
+    fields = [{"name": name, "messages": list(texts)} for name, texts in faults.items()]
+    text = message or f"invalid input in field {named}"
+    return ApiError(409 if code else 422, text, code=code, details={"fields": fields})
+
+
+def taken(field: str, message: str) -> ApiError:
+    """Something of that name exists already."""
+    return invalid({field: ["already exists"]}, message, code="uniqueness_error")
+
+
+def protected(message: str) -> ApiError:
+    """The user asked Hetzner to guard this against just such a change."""
+    return ApiError(423, message, code="protected")

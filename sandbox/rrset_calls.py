@@ -1,0 +1,165 @@
+"""The calls on the RRSets of a zone, all of them refused where the zone is a secondary one."""
+
+from __future__ import annotations
+
+import functools
+from typing import Callable, Mapping, Tuple
+
+from flask import g, request
+
+from sandbox.exchange import (
+    Reply,
+    Route,
+    body_input,
+    change_reply,
+    ordered,
+    page_reply,
+    selects,
+)
+from sandbox.refusal import ApiError, not_found
+from sandbox.shapes import rrset_shape
+from sandbox.validation import TYPES, name_faults
+from sandbox.zone import Record, RRSet, Zone
+from sandbox.zonedata import Zones
+
+_MOST_PER_PAGE = 100
+_SORTS: Mapping[str, Callable[[RRSet], object]] = {
+    "id": lambda rrset: rrset.key,
+    "name": lambda rrset: rrset.name,
+    # RRSets show no time of creation; the order in which they are kept is that of creation.
+    "created": lambda _: 0,
+}
+
+
+def list_rrsets(zones: Zones, z: str) -> Reply:
+    """All RRSets that the query lets through; none is no error."""
+    zone = _primary(zones, z)
+    name, types, selected = request.args.get("name"), request.args.getlist("type"), selects()
+    found = [
+        rrset
+        for rrset in zone.rrsets.values()
+        if name in (None, rrset.name)
+        and (not types or rrset.type in types)
+        and selected(rrset.labels)
+    ]
+    shape = functools.partial(rrset_shape, zone)
+    return page_reply("rrsets", ordered(found, _SORTS), shape, _MOST_PER_PAGE)
+
+
+def create_rrset(zones: Zones, z: str) -> Reply:
+    """A new RRSet; an old one isn't touched."""
+    zone = _primary(zones, z)
+    body = body_input("name", "type", "ttl", "records", "labels")
+    rrset = body.rrset(zone.name)
+    body.check()
+    reply, status = change_reply(zones, z, "create_rrset", Zone.create, rrset)
+    return {"rrset": rrset_shape(zone, rrset), **reply}, status
+
+
+def get_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """One RRSet."""
+    zone = _primary(zones, z)
+    return {"rrset": rrset_shape(zone, zone.get((name, kind)))}, 200
+
+
+def label_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Replace an RRSet's labels, and nothing else."""
+    before = _primary(zones, z).get((name, kind))
+    body = body_input("labels")
+    if body.has("records"):
+        raise ApiError(422, "can't update records with this endpoint")
+    labels = body.labels(before.labels)
+    body.check()
+    zone = zones.amend(g.project, z, lambda zone: zone.label((name, kind), labels))
+    return {"rrset": rrset_shape(zone, zone.get((name, kind)))}, 200
+
+
+def delete_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Remove an RRSet with all its records."""
+    _primary(zones, z)
+    return change_reply(zones, z, "delete_rrset", Zone.delete, (name, kind))
+
+
+def change_ttl(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Another TTL; null, which must be said, is the zone's."""
+    _primary(zones, z)
+    body = body_input("ttl")
+    ttl = body.ttl(default=None)
+    if not body.has("ttl"):
+        body.fault("ttl", "missing")
+    body.check()
+    return change_reply(zones, z, "change_rrset_ttl", Zone.set_ttl, (name, kind), ttl)
+
+
+def change_protection(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Guard an RRSet against changes, or no longer."""
+    _primary(zones, z)
+    body = body_input("change")
+    on = body.read("change", bool)
+    body.check()
+    return change_reply(zones, z, "change_rrset_protection", Zone.protect, (name, kind), on=on)
+
+
+def set_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Other records instead of the old ones."""
+    records = _records(zones, z, kind)
+    return change_reply(zones, z, "set_rrset_records", Zone.set_records, (name, kind), records)
+
+
+def add_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """More records, be they the first: then the path names what is created."""
+    zone = _primary(zones, z)
+    body = body_input("records", "ttl")
+    records, ttl = body.records(_known(kind)), body.ttl(default=None)
+    for fault in name_faults(name, zone.name):
+        body.fault("name", fault)
+    body.check()
+    return change_reply(zones, z, "add_rrset_records", Zone.add_records, (name, kind), records, ttl)
+
+
+def remove_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Fewer records, by their values."""
+    records = _records(zones, z, kind)
+    command = "remove_rrset_records"
+    return change_reply(zones, z, command, Zone.remove_records, (name, kind), records)
+
+
+def update_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
+    """Other comments on records; alone among the writes it answers 200."""
+    records = _records(zones, z, kind, comment=...)
+    reply, _ = change_reply(zones, z, "update_rrset_records", Zone.comment, (name, kind), records)
+    return reply, 200
+
+
+def _primary(zones: Zones, z: str) -> Zone:
+    return zones.find(g.project, z).require("primary")
+
+
+def _known(kind: str) -> str:
+    if kind not in TYPES:
+        raise not_found("RRSet")
+    return kind
+
+
+def _records(zones: Zones, z: str, kind: str, comment: object = "") -> Tuple[Record, ...]:
+    _primary(zones, z)
+    body = body_input("records")
+    records = body.records(_known(kind), comment)
+    body.check()
+    return records
+
+
+_RRSET = "/zones/<z>/rrsets/<name>/<kind>"
+ROUTES: Tuple[Route, ...] = (
+    ("GET", "/zones/<z>/rrsets", list_rrsets),
+    ("POST", "/zones/<z>/rrsets", create_rrset),
+    ("GET", _RRSET, get_rrset),
+    ("PUT", _RRSET, label_rrset),
+    ("DELETE", _RRSET, delete_rrset),
+    ("POST", f"{_RRSET}/actions/change_ttl", change_ttl),
+    ("POST", f"{_RRSET}/actions/change_protection", change_protection),
+    ("POST", f"{_RRSET}/actions/set_records", set_records),
+    ("POST", f"{_RRSET}/actions/add_records", add_records),
+    ("POST", f"{_RRSET}/actions/remove_records", remove_records),
+    ("POST", f"{_RRSET}/actions/update_records", update_records),
+)

@@ -1,0 +1,92 @@
+"""A sandbox that runs: HTTP and DNS are started together, and stopped together."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from types import TracebackType
+from typing import TYPE_CHECKING, List, Optional, Type
+
+from sandbox import dns
+from sandbox.controls import Controls
+from sandbox.dns_server import DnsServer
+from sandbox.doors import doors
+from sandbox.hetzner import create_app
+from sandbox.serving import HttpServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class PortUnusableError(Exception):
+    """A port can't be listened on; the text says which, why, and which option chooses another."""
+
+
+class Sandbox(Controls):
+    """A local Hetzner: `with Sandbox(zones=["example.com"]) as sandbox: sandbox.http_url`.
+
+    What `stop` has stopped may be started again, on the same ports if they are given: that is
+    how Hetzner goes away and comes back.
+    """
+
+    host: str
+    http_port: int
+    dns_port: int
+
+    def start(self, host: str = "127.0.0.1", http_port: int = 0, dns_port: int = 0) -> None:
+        """Listen; port 0 picks a free port."""
+        listening = _listen_http(host, http_port)
+        try:
+            self._dns = DnsServer(host, dns_port, self._answer)
+        except OSError as error:
+            listening.close()
+            raise _unusable(host, dns_port, "--dns-port", error) from error
+        self._http = HttpServer(create_app(self.zones, self.gate, doors(self)), listening)
+        self.host, self.http_port, self.dns_port = host, self._http.port, self._dns.port
+
+    def stop(self) -> None:
+        """Close both ports and the connections still open; calls held back are forgotten."""
+        self._http.stop()
+        self.gate.faults.let_go()
+        self._dns.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    @property
+    def http_url(self) -> str:
+        """The API's base, to be used instead of https://api.hetzner.cloud/v1."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.http_port}/v1"
+
+    def answer(self, name: str, kind: str) -> List[str]:
+        """The values that DNS gives for a full name now, sorted; [] where it has none."""
+        return dns.strings(self.zones.published(), name, kind)
+
+    def _answer(self, packet: bytes, udp: bool) -> bytes:
+        return dns.answer_bytes(self.zones.published(), packet, udp=udp)
+
+
+def _listen_http(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise _unusable(host, port, "--http-port", error) from error
+
+
+def _unusable(host: str, port: int, option: str, error: OSError) -> PortUnusableError:
+    why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+    return PortUnusableError(
+        f"port {port} on {host} {why}: stop the program that uses it,"
+        f" or choose another port with {option} (0 picks a free one)"
+    )

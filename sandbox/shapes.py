@@ -1,0 +1,78 @@
+"""What zones, RRSets and actions look like in JSON."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timezone
+from typing import Dict, List, Optional, Tuple
+
+from sandbox.action import Action
+from sandbox.zone import NAMESERVERS, Record, RRSet, Zone
+
+Shape = Dict[str, object]
+
+
+def zone_shape(zone: Zone, status: str) -> Shape:
+    """A zone that is registered elsewhere and delegated properly."""
+    return {
+        "id": zone.id,
+        "name": zone.name,
+        "mode": zone.mode,
+        "ttl": zone.ttl,
+        "labels": dict(zone.labels),
+        "primary_nameservers": [dict(server) for server in zone.primary_nameservers],
+        "created": moment(zone.created),
+        "protection": {"delete": zone.protected},
+        "status": status,
+        "record_count": zone.record_count,
+        "registrar": "other",
+        "authoritative_nameservers": {
+            "assigned": list(NAMESERVERS),
+            "delegated": list(NAMESERVERS),
+            "delegation_last_check": moment(zone.created),
+            "delegation_status": "valid",
+        },
+    }
+
+
+def rrset_shape(zone: Zone, rrset: RRSet) -> Shape:
+    """An RRSet; its records come in a new order each time, as Hetzner promises none."""
+    return {
+        "id": f"{rrset.name}/{rrset.type}",
+        "name": rrset.name,
+        "type": rrset.type,
+        "ttl": rrset.ttl,
+        "labels": dict(rrset.labels),
+        "protection": {"change": rrset.protected},
+        "records": [
+            {"value": record.value, "comment": record.comment}
+            for record in _shuffled(rrset.records)
+        ],
+        "zone": zone.id,
+    }
+
+
+def action_shape(action: Action, now: float) -> Shape:
+    """An action as of `now`."""
+    failed = action.status(now) == "error"
+    return {
+        "id": action.id,
+        "command": action.command,
+        "status": action.status(now),
+        "progress": action.progress(now),
+        "started": moment(action.started),
+        "finished": moment(action.finished(now)),
+        "resources": [{"id": action.zone.id, "type": "zone"}],
+        "error": {"code": "action_failed", "message": "Action failed"} if failed else None,
+    }
+
+
+def moment(seconds: Optional[float]) -> Optional[str]:
+    """A time as Hetzner writes it."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shuffled(records: Tuple[Record, ...]) -> List[Record]:
+    return secrets.SystemRandom().sample(records, len(records))

@@ -1,0 +1,192 @@
+"""What a zone is and how one may be changed; every change gives a new value or is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, Mapping, Optional, Tuple
+
+from sandbox.refusal import ApiError, invalid, not_found, protected, taken
+
+Key = Tuple[str, str]
+
+NAMESERVERS = ("hydrogen.ns.hetzner.com.", "oxygen.ns.hetzner.com.", "helium.ns.hetzner.de.")
+SOA = ("@", "SOA")
+NS = ("@", "NS")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One value of an RRSet; the value is its identity, records have no ids."""
+
+    value: str
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class RRSet:
+    """All records of one name and type; a `ttl` of None means the zone's."""
+
+    name: str
+    type: str
+    records: Tuple[Record, ...]
+    ttl: Optional[int] = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Name and type: what identifies it within its zone."""
+        return (self.name, self.type)
+
+    @property
+    def values(self) -> Tuple[str, ...]:
+        """The records without their comments."""
+        return tuple(record.value for record in self.records)
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone as of one moment; whoever holds one holds a snapshot that never changes."""
+
+    name: str
+    mode: str = "primary"
+    ttl: int = 3600
+    labels: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
+    primary_nameservers: Tuple[Mapping[str, object], ...] = ()
+    rrsets: Mapping[Key, RRSet] = field(default_factory=dict)
+    id: int = 0
+    created: float = 0.0
+    project: Optional[str] = None
+
+    @property
+    def record_count(self) -> int:
+        """All resource records, SOA and NS included."""
+        return sum(len(rrset.records) for rrset in self.rrsets.values())
+
+    def get(self, key: Key) -> RRSet:
+        """The RRSet, or 404."""
+        if key not in self.rrsets:
+            raise not_found("RRSet")
+        return self.rrsets[key]
+
+    def require(self, mode: str) -> Zone:
+        """Itself, if in this mode: RRSets of a secondary zone belong to another nameserver."""
+        if self.mode != mode:
+            message = f"this operation is not supported for zones in {self.mode} mode"
+            raise ApiError(422, message, code="incorrect_zone_mode")
+        return self
+
+    def put(self, *rrsets: RRSet) -> Zone:
+        """With these RRSets, whatever was there before."""
+        return dataclasses.replace(
+            self, rrsets={**self.rrsets, **{rrset.key: rrset for rrset in rrsets}}
+        )
+
+    def create(self, *rrsets: RRSet) -> Zone:
+        """With more RRSets, unless one of the same name and type, or a CNAME, is in the way."""
+        return functools.reduce(Zone._create, rrsets, self)
+
+    def _create(self, rrset: RRSet) -> Zone:
+        if rrset.key in self.rrsets:
+            raise taken("name", f"RRSet '{rrset.name}/{rrset.type}' already exists")
+        types = {kind for name, kind in self.rrsets if name == rrset.name}
+        if types and "CNAME" in {rrset.type, *types}:
+            there = ", ".join(sorted(types))
+            message = f"'{rrset.name}' has {there}: CNAME can't share a name with another type"
+            raise invalid({"type": [message]})
+        return self.put(rrset)
+
+    def delete(self, key: Key) -> Zone:
+        """Without this RRSet."""
+        self._changeable(key)
+        if key == SOA:
+            raise invalid({"type": ["a zone can't be without its SOA"]})
+        rrsets = {other: rrset for other, rrset in self.rrsets.items() if other != key}
+        return dataclasses.replace(self, rrsets=rrsets)
+
+    def label(self, key: Key, labels: Mapping[str, str]) -> Zone:
+        """With other labels on this RRSet; protection guards records, not labels."""
+        return self.put(dataclasses.replace(self.get(key), labels=labels))
+
+    def protect(self, key: Key, *, on: bool) -> Zone:
+        """With this RRSet's change protection switched."""
+        return self.put(dataclasses.replace(self.get(key), protected=on))
+
+    def set_ttl(self, key: Key, ttl: Optional[int]) -> Zone:
+        """With another TTL, in seconds, on this RRSet."""
+        return self.put(dataclasses.replace(self._changeable(key), ttl=ttl))
+
+    def set_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+        """With these values and comments instead of the old ones; never creates."""
+        return self.put(dataclasses.replace(self._changeable(key), records=records))
+
+    def add_records(self, key: Key, records: Tuple[Record, ...], ttl: Optional[int]) -> Zone:
+        """With these records as well; creates the RRSet if need be, never changes its TTL."""
+        if key not in self.rrsets:
+            return self.create(RRSet(key[0], key[1], records, ttl))
+        rrset = self._changeable(key)
+        if ttl not in (None, rrset.ttl):
+            raise invalid({"ttl": [f"RRSet '{key[0]}/{key[1]}' has differing record TTLs"]})
+        for place, record in enumerate(records, start=len(rrset.records)):
+            if record.value in rrset.values:
+                message = f"duplicate value '{record.value}'"
+                raise invalid({f"records[0].records[{place}].value": [message]}, message)
+        return self.set_records(key, rrset.records + records)
+
+    def remove_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+        """Without the records of these values; without the RRSet when none is left."""
+        rrset = self._changeable(key)
+        gone = _known(rrset, records)
+        left = tuple(record for record in rrset.records if record.value not in gone)
+        return self.set_records(key, left) if left else self.delete(key)
+
+    def comment(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+        """With other comments on the records of these values."""
+        rrset = self._changeable(key)
+        _known(rrset, records)
+        comments = {record.value: record for record in records}
+        return self.set_records(key, tuple(comments.get(r.value, r) for r in rrset.records))
+
+    def replace_rrsets(self, rrsets: Iterable[RRSet], ttl: int) -> Zone:
+        """With nothing but these RRSets and this default TTL."""
+        if any(rrset.protected for rrset in self.rrsets.values()):
+            raise protected("RRSet(s) is/are change protected")
+        return dataclasses.replace(self, rrsets={}, ttl=ttl).create(*rrsets)
+
+    def next_serial(self) -> Zone:
+        """With the SOA's serial moved on, by which secondaries notice a change."""
+        if SOA not in self.rrsets:
+            return self
+        rrset = self.rrsets[SOA]
+        words = rrset.values[0].split()
+        words[2] = str((int(words[2]) + 1) % 2**32)
+        return self.put(dataclasses.replace(rrset, records=(Record(" ".join(words)),)))
+
+    def _changeable(self, key: Key) -> RRSet:
+        rrset = self.get(key)
+        if rrset.protected:
+            raise protected("RRSet(s) is/are change protected")
+        return rrset
+
+
+Edit = Callable[[Zone], Zone]
+
+
+def fresh(zone: Zone) -> Zone:
+    """The zone with the SOA and NS that Hetzner adds to every new primary zone."""
+    if zone.mode != "primary":
+        return zone
+    soa = f"{NAMESERVERS[0]} dns.hetzner.com. 2026010100 86400 10800 3600000 3600"
+    nameservers = tuple(Record(name) for name in NAMESERVERS)
+    defaults = {SOA: RRSet(*SOA, (Record(soa),)), NS: RRSet(*NS, nameservers)}
+    return dataclasses.replace(zone, rrsets={**defaults, **zone.rrsets})
+
+
+def _known(rrset: RRSet, records: Tuple[Record, ...]) -> Tuple[str, ...]:
+    for place, record in enumerate(records):
+        if record.value not in rrset.values:
+            raise invalid({f"records[{place}].value": [f"no record has '{record.value}'"]})
+    return tuple(record.value for record in records)

@@ -1,0 +1,120 @@
+"""A zone as BIND text and back; comments go out but, as at Hetzner, don't come in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from sandbox.rdata import canonical
+from sandbox.refusal import invalid
+from sandbox.validation import TTL, TYPES, name_faults
+from sandbox.zone import NAMESERVERS, NS, SOA, Key, Record, RRSet, Zone
+
+
+def export(zone: Zone) -> str:
+    """The zone file."""
+    lines = [f"$ORIGIN\t{zone.name}.", f"$TTL\t{zone.ttl}", ""]
+    for rrset in sorted(zone.rrsets.values(), key=lambda rrset: (rrset.key != SOA, rrset.key)):
+        ttl = "" if rrset.ttl is None else f"{rrset.ttl}\t"
+        for record in rrset.records:
+            comment = f" ; {record.comment}" if record.comment else ""
+            lines.append(f"{rrset.name}\tIN\t{ttl}{rrset.type}\t{record.value}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def parse(text: str, zone: Zone) -> Tuple[int, List[RRSet]]:
+    """The default TTL and all RRSets of a zone file, or a refusal that names the line."""
+    reading = _Reading(zone)
+    for number, words in _logical_lines(text):
+        reading.line(number, words)
+    if SOA not in reading.rrsets:
+        raise invalid({"zonefile": ["has no SOA record"]})
+    if NS not in reading.rrsets or not set(NAMESERVERS) <= set(reading.rrsets[NS].values):
+        raise invalid({"zonefile": ["lacks the assigned nameservers"]})
+    return reading.default, list(reading.rrsets.values())
+
+
+class _Reading:
+    """What has been read so far, and what the next line inherits from it."""
+
+    def __init__(self, zone: Zone) -> None:
+        self.zone = zone
+        self.default = zone.ttl
+        self.origin = zone.name
+        self.owner = "@"
+        self.rrsets: Dict[Key, RRSet] = {}
+
+    def line(self, number: int, words: List[str]) -> None:
+        try:
+            self._line(words)
+        except (ValueError, IndexError) as error:
+            raise invalid({"zonefile": [f"line {number}: {error}"]}) from error
+
+    def _line(self, words: List[str]) -> None:
+        if words[0] == "$ORIGIN":
+            self.origin = words[1].rstrip(".")
+        elif words[0] == "$TTL":
+            self.default = _seconds(words[1])
+        else:
+            self._record(words)
+
+    def _record(self, words: List[str]) -> None:
+        if words[0]:
+            self.owner = self._relative(words[0].lower())
+        rest = words[1:]
+        ttl: Optional[int] = None
+        while rest[0].upper() == "IN" or rest[0].isdigit():
+            word = rest.pop(0)
+            ttl = _seconds(word) if word.isdigit() else ttl
+        kind, value = rest[0].upper(), " ".join(rest[1:])
+        if kind not in TYPES:
+            raise ValueError(f"no type {kind}")
+        faults = name_faults(self.owner, self.zone.name)
+        if faults:
+            raise ValueError(f"{self.owner} {faults[0]}")
+        before = self.rrsets.get((self.owner, kind))
+        values = (*(before.values if before else ()), canonical(kind, value))
+        if len(set(values)) < len(values):
+            raise ValueError(f"duplicate value {value}")
+        records = tuple(Record(value) for value in values)
+        self.rrsets[self.owner, kind] = RRSet(self.owner, kind, records, ttl)
+
+    def _relative(self, name: str) -> str:
+        absolute = name.rstrip(".") if name.endswith(".") else f"{name}.{self.origin}"
+        absolute = self.origin if name == "@" else absolute
+        if absolute == self.zone.name:
+            return "@"
+        if not absolute.endswith(f".{self.zone.name}"):
+            raise ValueError(f"{absolute} is not in the zone")
+        return absolute[: -len(f".{self.zone.name}")]
+
+
+def _seconds(word: str) -> int:
+    if not word.isdigit() or int(word) not in TTL:
+        raise ValueError(f"a TTL must be between {TTL[0]} and {TTL[-1]}")
+    return int(word)
+
+
+def _logical_lines(text: str) -> Iterator[Tuple[int, List[str]]]:
+    """Lines without comments, as words; one that begins with a blank has an empty first word."""
+    words: List[str] = []
+    depth = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        found = _words(number, line)
+        if not depth:
+            words = [""] if re.match(r"\s", line) else []
+        depth += found.count("(") - found.count(")")
+        words += [word for word in found if word not in ("(", ")")]
+        if not depth and any(words):
+            yield number, words
+
+
+def _words(number: int, line: str) -> List[str]:
+    lexer = shlex.shlex(line, posix=False)
+    lexer.whitespace_split = True
+    lexer.commenters = ";"
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise invalid({"zonefile": [f"line {number}: {error}"]}) from error

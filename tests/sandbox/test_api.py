@@ -1,0 +1,330 @@
+"""What only HTTP shows: tokens, headers, statuses, errors in Hetzner's shape."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import pytest
+import requests
+
+from sandbox import DEMO_TOKEN, Sandbox
+from tests.sandbox.conftest import Caller, Clock
+
+RRSETS = "/zones/example.com/rrsets"
+HOME = f"{RRSETS}/home/A"
+NEW = {"name": "home", "type": "A", "records": [{"value": "192.0.2.1"}]}
+ONE = {"records": [{"value": "192.0.2.1"}]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        f"Bearer {'x' * 64}",
+        f"Bearer {DEMO_TOKEN[:32]}",
+        f"Bearer {DEMO_TOKEN}x",
+        f"Basic {DEMO_TOKEN}",
+        DEMO_TOKEN,
+    ],
+)
+def test_a_wrong_token_gets_hetzners_very_bytes_and_no_limit(
+    sandbox: Sandbox, header: Optional[str]
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    answer = requests.get(f"{sandbox.http_url}/zones", headers=headers, timeout=10)
+    assert answer.status_code == 401
+    assert answer.content == (
+        b'{"error":{"code":"unauthorized","details":null,'
+        b'"message":"the token you have provided is invalid"}}\n'
+    )
+    assert not {"ratelimit-limit", "x-correlation-id"} & {name.lower() for name in answer.headers}
+    assert [call.token_index for call in sandbox.calls()] == [None]
+
+
+@pytest.mark.parametrize("path", ["/zones", "/zones/none.example", "/nowhere"])
+def test_every_other_answer_has_limit_and_correlation_id(caller: Caller, path: str) -> None:
+    headers = caller.asks("GET", path).headers
+    assert {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"} <= set(headers)
+    assert len(headers["X-Correlation-Id"]) == 32
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_limit_headers_are_in_lower_case(caller: Caller) -> None:
+    names = list(caller.asks("GET", "/zones").raw.headers)
+    assert [name for name in names if "limit" in name.lower()] == [
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "//zones", 404, "not_found"),
+        ("GET", "/zones/", 404, "not_found"),
+        ("GET", "/servers/actions/7", 404, "not_found"),
+        ("PATCH", "/zones", 405, "method_not_allowed"),
+        ("PUT", f"{HOME}/actions/set_records", 405, "method_not_allowed"),
+        ("GET", "/zones/actions/seven", 404, "not_found"),
+        ("GET", "/zones/none.example/rrsets", 404, "not_found"),
+        ("GET", f"{RRSETS}/home/a", 404, "not_found"),
+        ("POST", f"{RRSETS}/home/SPF/actions/add_records", 404, "not_found"),
+    ],
+)
+def test_unknown_paths_and_methods_are_told_in_hetzners_shape(
+    caller: Caller, method: str, path: str, status: int, code: str
+) -> None:
+    answer = caller.asks(method, path, ONE if "records" in path else None)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert set(answer.json()["error"]) == {"code", "message", "details"}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
+def test_a_body_that_is_no_json_object_is_a_json_error(caller: Caller, data: bytes) -> None:
+    answer = caller.session.post(caller.base + RRSETS, data=data, timeout=10)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "json_error")
+
+
+def test_an_absent_zone_is_404_as_an_item_and_an_empty_list_by_name(caller: Caller) -> None:
+    assert caller.is_refused("GET", "/zones/none.example") == (404, "not_found")
+    assert caller.gets("/zones?name=none.example")["zones"] == []
+    assert caller.asks("GET", "/zones/none.example").json() == {
+        "error": {"code": "not_found", "message": "Zone not found", "details": None}
+    }
+
+
+def test_an_absent_rrset_is_404_as_an_item_and_an_empty_list_by_name(caller: Caller) -> None:
+    assert caller.is_refused("GET", HOME) == (404, "not_found")
+    assert caller.gets(f"{RRSETS}?name=home&type=A&type=AAAA")["rrsets"] == []
+
+
+def test_an_rrset_lives_from_201_to_201(caller: Caller) -> None:
+    created = caller.asks("POST", RRSETS, NEW)
+    assert created.status_code == 201
+    assert created.json()["rrset"] == {
+        "id": "home/A",
+        "name": "home",
+        "type": "A",
+        "ttl": None,
+        "labels": {},
+        "protection": {"change": False},
+        "records": [{"value": "192.0.2.1", "comment": ""}],
+        "zone": 53091,
+    }
+    assert created.json()["action"]["command"] == "create_rrset"
+    assert caller.gets(HOME)["rrset"] == created.json()["rrset"]
+    assert caller.gets("/zones/example.com")["zone"]["record_count"] == 5
+    assert caller.asks("DELETE", HOME).status_code == 201
+    assert caller.gets("/zones/example.com")["zone"]["record_count"] == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "command"),
+    [
+        ("set_records", ONE, 201, "set_rrset_records"),
+        ("add_records", {"records": [{"value": "192.0.2.9"}]}, 201, "add_rrset_records"),
+        ("remove_records", ONE, 201, "remove_rrset_records"),
+        (
+            "update_records",
+            {"records": [{"value": "192.0.2.1", "comment": "x"}]},
+            200,
+            "update_rrset_records",
+        ),
+        ("change_ttl", {"ttl": None}, 201, "change_rrset_ttl"),
+        ("change_protection", {"change": True}, 201, "change_rrset_protection"),
+    ],
+)
+def test_each_rrset_action_has_its_status_and_command(
+    caller: Caller, path: str, body: object, status: int, command: str
+) -> None:
+    caller.writes("POST", RRSETS, NEW)
+    answer = caller.asks("POST", f"{HOME}/actions/{path}", body)
+    assert (answer.status_code, answer.json()["action"]["command"]) == (status, command)
+    action = answer.json()["action"]
+    for where in ("/actions", "/zones/actions", "/zones/example.com/actions"):
+        assert caller.gets(f"{where}/{action['id']}")["action"] == action
+        assert action in caller.gets(f"{where}?id={action['id']}")["actions"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("set_records", {"records": [{"value": "192.0.2.1"}], "ttl": 60}, 422, "invalid_input"),
+        ("set_records", {"records": []}, 422, "invalid_input"),
+        ("set_records", {}, 422, "invalid_input"),
+        ("add_records", {**ONE, "ttl": 59}, 422, "invalid_input"),
+        ("add_records", ONE, 422, "invalid_input"),
+        ("update_records", ONE, 422, "invalid_input"),
+        ("change_ttl", {}, 422, "invalid_input"),
+        ("change_ttl", {"ttl": 59}, 422, "invalid_input"),
+        ("change_protection", {}, 422, "invalid_input"),
+        ("change_protection", {"change": 1}, 422, "invalid_input"),
+    ],
+)
+def test_wrong_rrset_actions_are_refused(
+    caller: Caller, path: str, body: object, status: int, code: str
+) -> None:
+    caller.writes("POST", RRSETS, NEW)
+    assert caller.is_refused("POST", f"{HOME}/actions/{path}", body) == (status, code)
+
+
+def test_add_records_creates_under_names_that_may_be_created_only(caller: Caller) -> None:
+    for name in ("Home", "home.example.com"):
+        refusal = caller.is_refused("POST", f"{RRSETS}/{name}/A/actions/add_records", ONE)
+        assert refusal == (422, "invalid_input")
+    caller.writes("POST", f"{HOME}/actions/add_records", {**ONE, "ttl": 60})
+    assert caller.gets(HOME)["rrset"]["ttl"] == 60
+
+
+def test_put_replaces_labels_and_refuses_records(caller: Caller) -> None:
+    caller.writes("POST", RRSETS, {**NEW, "labels": {"old": ""}})
+    rrset = caller.writes("PUT", HOME, {"labels": {"new": "1"}})["rrset"]
+    assert rrset["labels"] == {"new": "1"}
+    assert caller.asks("PUT", HOME, ONE).json()["error"] == {
+        "code": "invalid_input",
+        "message": "can't update records with this endpoint",
+        "details": None,
+    }
+    assert caller.is_refused("PUT", HOME, {"ttl": 60}) == (422, "invalid_input")
+
+
+def test_the_apex_the_wildcard_and_the_zones_id_go_into_paths(caller: Caller) -> None:
+    zone = caller.gets("/zones/example.com")["zone"]["id"]
+    for name in ("@", "*", "*.deep"):
+        caller.writes("POST", f"/zones/{zone}/rrsets", {**NEW, "name": name})
+        assert caller.gets(f"/zones/{zone}/rrsets/{name}/A")["rrset"]["name"] == name
+    assert caller.gets(f"/zones/{zone}/rrsets/%40/A")["rrset"]["id"] == "@/A"
+
+
+def test_records_come_in_no_certain_order(caller: Caller) -> None:
+    records = [{"value": f"192.0.2.{number}"} for number in range(50)]
+    caller.writes("POST", RRSETS, {**NEW, "records": records})
+    orders = [
+        [record["value"] for record in caller.gets(HOME)["rrset"]["records"]] for _ in range(2)
+    ]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_lists_are_filtered_sorted_and_paged(caller: Caller, sandbox: Sandbox) -> None:
+    for number in range(7):
+        sandbox.publish(f"h{number}.example.com", "A", "192.0.2.1")
+        sandbox.publish(f"h{number}.example.com", "AAAA", "2001:db8::1")
+    answer = caller.gets(f"{RRSETS}?type=A&type=CNAME&sort=name:desc&per_page=3&page=2")
+    assert [rrset["name"] for rrset in answer["rrsets"]] == ["h3", "h2", "h1"]
+    assert answer["meta"]["pagination"] == {
+        "page": 2,
+        "per_page": 3,
+        "previous_page": 1,
+        "next_page": 3,
+        "last_page": 3,
+        "total_entries": 7,
+    }
+    names = [rrset["id"] for rrset in caller.gets(f"{RRSETS}?name=h1&sort=id")["rrsets"]]
+    assert names == ["h1/A", "h1/AAAA"]
+    assert caller.gets(f"{RRSETS}?per_page=100")["meta"]["pagination"]["per_page"] == 100
+    assert caller.gets("/zones?per_page=100")["meta"]["pagination"]["per_page"] == 50
+
+
+def test_the_link_header_knows_the_last_page_and_forgets_the_filter(caller: Caller) -> None:
+    link = caller.asks("GET", "/zones?name=example.com").headers["Link"]
+    assert link == f'<{caller.base}/zones?page=1>; rel="last"'
+
+
+def test_zones_are_filtered_by_mode_and_label(caller: Caller) -> None:
+    servers = [{"address": "192.0.2.53"}]
+    second = {"name": "example.net", "mode": "secondary", "primary_nameservers": servers}
+    caller.writes("POST", "/zones", {**second, "labels": {"env": "test"}})
+    for query in ("mode=secondary", "label_selector=env%3Dtest", "sort=id:desc&per_page=1"):
+        assert [zone["name"] for zone in caller.gets(f"/zones?{query}")["zones"]] == ["example.net"]
+    assert caller.is_refused("GET", "/zones/example.net/rrsets") == (422, "incorrect_zone_mode")
+    change = "/zones/example.com/actions/change_primary_nameservers"
+    assert caller.is_refused("POST", change, {"primary_nameservers": servers}) == (
+        422,
+        "incorrect_zone_mode",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "home.example.org"},
+        {"mode": "tertiary"},
+        {"ttl": 59},
+        {"primary_nameservers": [{"address": "ns1"}]},
+        {"primary_nameservers": [{}]},
+        {"primary_nameservers": [{"address": "192.0.2.53", "port": True}]},
+        {"rrsets": [{"name": "A.", "type": "A", "records": []}]},
+        {"rrsets": [NEW, {**NEW, "type": "CNAME", "records": [{"value": "www"}]}]},
+        {"zonefile": "nonsense"},
+        {"zonefile": "", "rrsets": []},
+    ],
+)
+def test_wrong_zones_are_refused(caller: Caller, change: Dict[str, object]) -> None:
+    zone = {"name": "example.org", "mode": "primary", **change}
+    assert caller.is_refused("POST", "/zones", zone) == (422, "invalid_input")
+    assert caller.gets("/zones?name=example.org")["zones"] == []
+
+
+def test_each_token_sees_its_own_zones_and_those_without_one(clock: Clock) -> None:
+    one, two, reader = "a" * 64, "b" * 64, "c" * 64
+    zones = ["example.com", f"one.example={one}", f"two.example={two}"]
+    with Sandbox(zones, [one, two], read_only_tokens=[reader], clock=clock) as sandbox:
+        seen = {}
+        for token in (one, two, reader):
+            caller = Caller(sandbox, token)
+            seen[token] = [zone["name"] for zone in caller.gets("/zones")["zones"]]
+            caller.session.close()
+        assert seen == {
+            one: ["example.com", "one.example"],
+            two: ["example.com", "two.example"],
+            reader: ["example.com"],
+        }
+        assert [call.token_index for call in sandbox.calls()] == [0, 1, 2]
+
+
+def test_a_read_only_token_may_look_and_not_write(clock: Clock) -> None:
+    reader = "c" * 64
+    with Sandbox(read_only_tokens=[reader], clock=clock) as sandbox:
+        caller = Caller(sandbox, reader)
+        caller.gets("/zones/example.com")
+        assert caller.is_refused("POST", RRSETS, NEW) == (401, "token_readonly")
+        assert sandbox.records("home.example.com", "A") == []
+        caller.session.close()
+
+
+def test_actions_are_found_by_id_by_zone_and_by_status(caller: Caller, clock: Clock) -> None:
+    caller.writes("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    clock.advance(10)
+    first = caller.writes("POST", RRSETS, NEW)["action"]["id"]
+    second = caller.writes("DELETE", HOME)["action"]["id"]
+    here = caller.gets("/zones/example.com/actions?sort=id:desc")["actions"]
+    assert [action["id"] for action in here] == [second, first]
+    everywhere = caller.gets("/zones/actions")["actions"]
+    assert [action["command"] for action in everywhere] == [
+        "create_zone",
+        "create_rrset",
+        "delete_rrset",
+    ]
+    assert len(caller.gets("/zones/actions?status=success")["actions"]) == 1
+    assert len(caller.gets("/zones/actions?status=success&status=running")["actions"]) == 3
+    some = caller.gets(f"/actions?id={first}&id={second}&id=7")["actions"]
+    assert [action["id"] for action in some] == [first, second]
+    absent = (404, "not_found")
+    assert caller.is_refused("GET", f"/zones/example.org/actions/{first}") == absent
+    assert caller.is_refused("GET", "/actions?id=seven") == (422, "invalid_input")
+    assert caller.is_refused("GET", "/actions") == (422, "invalid_input")
+
+
+def test_a_secondary_zone_keeps_its_nameservers(caller: Caller) -> None:
+    server = {"address": "192.0.2.53", "tsig_key": "a2V5", "tsig_algorithm": "hmac-sha256"}
+    zone = {"name": "example.net", "mode": "secondary", "primary_nameservers": [server]}
+    caller.writes("POST", "/zones", zone)
+    shown = caller.gets("/zones/example.net")["zone"]
+    assert shown["primary_nameservers"] == [{**server, "port": 53}]
+    assert shown["record_count"] == 0

@@ -1,0 +1,274 @@
+"""The doors for tests, through HTTP and from Python alike."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Dict
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+from tests.sandbox.conftest import Caller, Clock
+
+RRSETS = "/zones/example.com/rrsets"
+NEW = {"name": "home", "type": "A", "records": [{"value": "192.0.2.1"}]}
+
+
+def door(sandbox: Sandbox, method: str, name: str, body: object = None) -> requests.Response:
+    url = f"http://{sandbox.host}:{sandbox.http_port}/_sandbox/{name}"
+    return requests.request(method, url, json=body, timeout=10)
+
+
+def opens(sandbox: Sandbox, name: str, body: object = None) -> None:
+    answer = door(sandbox, "POST", name, body)
+    assert (answer.status_code, answer.json()) == (200, {"done": True})
+
+
+def test_calls_are_listed_in_order_without_those_to_the_doors(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    caller.gets(f"{RRSETS}?name=home&type=A")
+    caller.writes("POST", RRSETS, NEW)
+    caller.session.post(f"{caller.base}/zones", data=b"{no json", timeout=10)
+    assert [(call.line, call.status, call.body) for call in sandbox.calls()] == [
+        ("GET /zones/example.com/rrsets?name=home&type=A", 200, None),
+        ("POST /zones/example.com/rrsets", 201, NEW),
+        ("POST /zones", 400, "{no json"),
+    ]
+    listed = door(sandbox, "GET", "calls").json()
+    assert [(call["method"], call["path"], call["query"]) for call in listed] == [
+        ("GET", RRSETS, "name=home&type=A"),
+        ("POST", RRSETS, ""),
+        ("POST", "/zones", ""),
+    ]
+    assert door(sandbox, "DELETE", "calls").json() == {"done": True}
+    assert sandbox.calls() == []
+
+
+def test_a_reset_makes_everything_as_it_was(sandbox: Sandbox, caller: Caller) -> None:
+    caller.writes("POST", RRSETS, NEW)
+    caller.writes("DELETE", "/zones/example.com")
+    sandbox.fail(500, count=None)
+    sandbox.actions_end("error")
+    opens(sandbox, "reset")
+    assert caller.gets(RRSETS)["meta"]["pagination"]["total_entries"] == 2
+    assert [call.line for call in sandbox.calls()] == ["GET /zones/example.com/rrsets"]
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "code"),
+    [
+        ({"status": 423}, 423, "locked"),
+        ({"status": 409, "code": "conflict"}, 409, "conflict"),
+        ({"status": 403, "code": "maintenance"}, 403, "maintenance"),
+        ({"status": 429}, 429, "rate_limit_exceeded"),
+        ({"status": 500}, 500, "server_error"),
+        ({"status": 503}, 503, "unavailable"),
+        ({"status": 504}, 504, "timeout"),
+        ({"status": 418}, 418, "server_error"),
+    ],
+)
+def test_the_next_call_fails_as_ordered_and_the_one_after_it_succeeds(
+    sandbox: Sandbox, caller: Caller, order: Dict[str, Any], status: int, code: str
+) -> None:
+    opens(sandbox, "fail", order)
+    assert caller.is_refused("POST", RRSETS, NEW) == (status, code)
+    assert sandbox.records("home.example.com", "A") == []
+    caller.writes("POST", RRSETS, NEW)
+    assert [call.status for call in sandbox.calls()] == [status, 201]
+
+
+def test_failures_are_counted_and_meant_for_methods_and_paths(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "fail", {"status": 503, "count": 2, "path": "/zones/*/rrsets", "method": "post"})
+    assert caller.gets(RRSETS)
+    assert caller.gets("/zones")
+    statuses = [caller.asks("POST", RRSETS, NEW).status_code for _ in range(3)]
+    assert statuses == [503, 503, 201]
+
+
+def test_failures_without_a_count_last_until_the_reset(sandbox: Sandbox, caller: Caller) -> None:
+    opens(sandbox, "fail", {"status": 502, "count": None})
+    assert {caller.asks("GET", "/zones").status_code for _ in range(5)} == {502}
+    sandbox.reset()
+    assert caller.gets("/zones")
+
+
+def test_orders_are_served_the_oldest_first(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.fail(500)
+    sandbox.fail(503)
+    assert [caller.asks("GET", "/zones").status_code for _ in range(3)] == [500, 503, 200]
+
+
+def test_a_page_of_html_a_redirect_a_torn_body_and_headers_can_be_ordered(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "fail", {"html": True})
+    page = caller.asks("GET", "/zones")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert page.text.startswith("<!DOCTYPE html>")
+    opens(sandbox, "fail", {"location": "https://console.hetzner.com/"})
+    moved = caller.asks("GET", "/zones")
+    assert (moved.status_code, moved.headers["Location"]) == (301, "https://console.hetzner.com/")
+    opens(sandbox, "fail", {"status": 201, "body": '{"action":{"id'})
+    torn = caller.asks("POST", RRSETS, NEW)
+    assert (torn.status_code, torn.text) == (201, '{"action":{"id')
+    assert torn.headers["Content-Type"] == "application/json"
+    headers = {"Retry-After": "7", "ratelimit-remaining": "0"}
+    opens(sandbox, "fail", {"status": 429, "headers": headers})
+    busy = caller.asks("GET", "/zones")
+    assert (busy.headers["Retry-After"], busy.headers["ratelimit-remaining"]) == ("7", "0")
+    assert busy.headers["ratelimit-limit"] == "3600"
+
+
+def test_a_dropped_call_gets_no_answer_and_is_not_carried_out(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "fail", {"drop": True})
+    with pytest.raises(requests.ConnectionError):
+        caller.asks("POST", RRSETS, NEW)
+    assert sandbox.records("home.example.com", "A") == []
+    assert [call.status for call in sandbox.calls()] == [None]
+
+
+def test_a_call_that_fails_after_it_was_carried_out_is_carried_out(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "fail", {"after": True})
+    with pytest.raises(requests.ConnectionError):
+        caller.asks("POST", RRSETS, NEW)
+    assert sandbox.records("home.example.com", "A") == ["192.0.2.1"]
+    opens(sandbox, "fail", {"after": True, "status": 504})
+    assert caller.is_refused("DELETE", f"{RRSETS}/home/A") == (504, "timeout")
+    assert sandbox.records("home.example.com", "A") == []
+    assert [call.status for call in sandbox.calls()] == [None, 504]
+
+
+class Held:
+    """A call that waits in the sandbox until it is let go, and then gets no answer."""
+
+    def __init__(self, sandbox: Sandbox, method: str, path: str, body: object = None) -> None:
+        self._caller = Caller(sandbox)
+        self._thread = threading.Thread(target=self._ask, args=[method, path, body])
+        before = len(sandbox.calls())
+        self._thread.start()
+        while len(sandbox.calls()) == before:
+            self._thread.join(0.001)
+
+    def ends(self) -> None:
+        self._thread.join(10)
+        assert isinstance(self._error, requests.ConnectionError)
+        self._caller.session.close()
+
+    def _ask(self, method: str, path: str, body: object) -> None:
+        try:
+            self._caller.asks(method, path, body, timeout=60)
+        except requests.RequestException as error:
+            self._error = error
+
+
+def test_a_delay_holds_matching_calls_back_as_often_as_ordered(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "delay", {"seconds": 60, "path": "/zones/*", "count": 1})
+    assert caller.gets("/zones")
+    held = Held(sandbox, "GET", "/zones/example.com")
+    assert caller.gets("/zones/example.com")
+    assert [call.status for call in sandbox.calls()] == [200, None, 200]
+    sandbox.reset()
+    held.ends()
+
+
+def test_a_short_delay_ends_by_itself(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.delay(0.01)
+    assert caller.gets("/zones")
+    (call,) = sandbox.calls()
+    assert call.ended is not None
+
+
+def test_a_delay_without_a_count_lasts_until_the_reset_and_writes_held_back_are_forgotten(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    sandbox.delay(60)
+    held = [Held(sandbox, "POST", RRSETS, NEW) for _ in range(2)]
+    sandbox.reset()
+    for call in held:
+        call.ends()
+    assert caller.gets(RRSETS)["meta"]["pagination"]["total_entries"] == 2
+
+
+def test_a_stopped_sandbox_lets_go_of_calls_without_carrying_them_out(sandbox: Sandbox) -> None:
+    sandbox.delay(60)
+    held = Held(sandbox, "POST", RRSETS, NEW)
+    sandbox.stop()
+    held.ends()
+    deadline = time.monotonic() + 10
+    while sandbox.calls()[0].ended is None:
+        assert time.monotonic() < deadline, "the call is still held"
+    assert sandbox.records("home.example.com", "A") == []
+    sandbox.start()
+
+
+def test_it_shows_whether_calls_overlapped() -> None:
+    with Sandbox() as sandbox:
+        sandbox.delay(60)
+        held = [Held(sandbox, "POST", RRSETS, NEW) for _ in range(2)]
+        assert [call.ended for call in sandbox.calls()] == [None, None]
+        sandbox.reset()
+        for call in held:
+            call.ends()
+        caller = Caller(sandbox)
+        caller.gets("/zones")
+        caller.gets("/zones")
+        caller.session.close()
+        first, second = sandbox.calls()
+        assert first.ended is not None
+        assert first.started < first.ended <= second.started
+
+
+def test_the_next_actions_end_as_ordered(sandbox: Sandbox, caller: Caller, clock: Clock) -> None:
+    opens(sandbox, "actions", {"outcome": "error"})
+    opens(sandbox, "actions", {"outcome": "never", "count": 1})
+    ids = [caller.writes("POST", RRSETS, {**NEW, "name": name})["action"]["id"] for name in "abc"]
+    clock.advance(100)
+    ends = [caller.gets(f"/actions/{number}")["action"] for number in ids]
+    assert [action["status"] for action in ends] == ["error", "running", "success"]
+    assert sandbox.answer("a.example.com", "A") == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        ("fail", {}, "say what goes wrong"),
+        ("fail", {"after": False}, "say what goes wrong"),
+        ("fail", {"status": 99}, "between 200 and 599"),
+        ("fail", {"status": "503"}, "'status' must be of type int"),
+        ("fail", {"status": True}, "'status' must be of type int"),
+        ("fail", {"status": 503, "count": 0}, "count must be at least 1"),
+        ("fail", {"status": 503, "colour": "red"}, "there is no field 'colour'"),
+        ("fail", {"status": 503, "headers": {"Retry-After": 7}}, "headers"),
+        ("fail", {"status": 503, "headers": {"X": "a\r\nb"}}, "on one line: X"),
+        ("fail", [], "not a JSON object"),
+        ("delay", {}, "'seconds' is missing"),
+        ("delay", {"seconds": -1}, "between 0 and 3600"),
+        ("delay", {"seconds": "1"}, "'seconds' must be of type int or float"),
+        ("actions", {}, "'outcome' is missing"),
+        ("actions", {"outcome": "maybe"}, "must be one of success, error, never"),
+        ("actions", {"outcome": "error", "count": -1}, "at least 1"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_explained(
+    sandbox: Sandbox, caller: Caller, name: str, body: object, told: str
+) -> None:
+    answer = door(sandbox, "POST", name, body)
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]
+    assert caller.gets("/zones")
+
+
+def test_a_door_that_is_not_there_says_so(sandbox: Sandbox) -> None:
+    assert door(sandbox, "GET", "nothing").status_code == 404
+    assert door(sandbox, "GET", "fail").status_code == 405

@@ -1,0 +1,187 @@
+"""The sandbox within a test's own process, and as a program of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any, Dict, Iterator, List
+
+import pytest
+import requests
+
+from sandbox import DEMO_TOKEN, Sandbox
+from tests.sandbox.conftest import Caller, Clock
+
+Program = subprocess.Popen
+
+
+@pytest.fixture
+def programs() -> Iterator[List[Program]]:
+    started: List[Program] = []
+    yield started
+    for program in started:
+        program.kill()
+        program.communicate()
+
+
+def start(programs: List[Program], *arguments: str) -> Program:
+    command = [sys.executable, "-m", "sandbox", *arguments]
+    pipe = subprocess.PIPE
+    programs.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    return programs[-1]
+
+
+def lines_until_ready(program: Program) -> List[str]:
+    lines: List[str] = []
+    while lines[-1:] != ["sandbox ready"]:
+        line = program.stdout.readline()
+        assert line, program.stderr.read()
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+def test_one_connection_serves_many_calls(sandbox: Sandbox) -> None:
+    with socket.create_connection((sandbox.host, sandbox.http_port), timeout=5) as connection:
+        stream = connection.makefile("rb")
+        head = f"Host: x\r\nAuthorization: Bearer {sandbox.token}\r\n"
+        for body in ("{}", "{"):
+            text = f"POST /v1/zones HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"
+            connection.sendall(text.encode())
+        statuses = []
+        for _ in range(2):
+            statuses.append(int(stream.readline().split()[1]))
+            length = 0
+            for line in iter(stream.readline, b"\r\n"):
+                name, _, value = line.decode().partition(":")
+                length = int(value) if name == "Content-Length" else length
+            stream.read(length)
+        stream.close()
+    assert statuses == [422, 400]
+
+
+def test_a_chunked_body_is_read(caller: Caller) -> None:
+    chunks = iter([b'{"name": "www", "type": "A",', b' "records": [{"value": "192.0.2.1"}]}'])
+    answer = caller.session.post(f"{caller.base}/zones/example.com/rrsets", data=chunks, timeout=5)
+    assert answer.status_code == 201
+
+
+def test_a_stopped_sandbox_is_gone_even_for_open_connections_and_can_come_back(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    ports = {"http_port": sandbox.http_port, "dns_port": sandbox.dns_port}
+    caller.writes("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    sandbox.stop()
+    with pytest.raises(requests.ConnectionError):
+        caller.gets("/zones")
+    sandbox.start(**ports)
+    assert (sandbox.http_port, sandbox.dns_port) == tuple(ports.values())
+    assert caller.gets("/zones/example.org")
+
+
+def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -> None:
+    sandbox.publish("home.example.com", "AAAA", "2001:DB8::2", "2001:db8::1", ttl=60)
+    assert sandbox.records("home.example.com", "AAAA") == ["2001:db8::1", "2001:db8::2"]
+    assert sandbox.answer("home.example.com", "AAAA") == ["2001:db8::1", "2001:db8::2"]
+    sandbox.publish("home.example.com", "AAAA")
+    assert sandbox.records("home.example.com", "AAAA") == []
+    assert sandbox.answer("home.example.com", "AAAA") == []
+    assert sandbox.calls() == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tokens": ["short"]},
+        {"tokens": ["x" * 63 + "-"]},
+        {"zones": ["com"]},
+        {"zones": ["Example.com"]},
+        {"zones": ["example.com."]},
+        {"zones": [f"example.com={'x' * 64}"]},
+        {"action_seconds": -1},
+    ],
+)
+def test_a_sandbox_that_makes_no_sense_is_refused(options: Dict[str, Any], clock: Clock) -> None:
+    with pytest.raises(ValueError, match=r"token|zone|action_seconds"):
+        Sandbox(**options, clock=clock)
+
+
+def test_the_program_says_its_ports_and_its_token_and_then_that_it_is_ready(
+    programs: List[Program],
+) -> None:
+    program = start(programs, "--http-port", "0", "--dns-port", "0", "--zone", "a.example")
+    http, dns, token, ready = lines_until_ready(program)
+    assert (dns.split()[0], ready) == ("dns", "sandbox ready")
+    assert token == f"token {DEMO_TOKEN}"
+    headers = {"Authorization": f"Bearer {DEMO_TOKEN}"}
+    answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=5)
+    assert [zone["name"] for zone in answer.json()["zones"]] == ["a.example"]
+
+
+def test_the_program_takes_several_zones_and_tokens(programs: List[Program]) -> None:
+    one, two, reader = "1" * 64, "2" * 64, "3" * 64
+    zones = ["--zone", "a.example", f"b.example={two}", "--zone", "c.example"]
+    tokens = ["--token", one, "--token", two, "--read-only-token", reader]
+    ports = ["--http-port", "0", "--dns-port", "0", "--action-seconds", "0"]
+    http, _, ready = lines_until_ready(start(programs, *zones, *tokens, *ports))
+    assert ready == "sandbox ready"
+    for token, names in ((one, "ac"), (two, "abc"), (reader, "ac")):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=5)
+        assert [zone["name"] for zone in answer.json()["zones"]] == [f"{n}.example" for n in names]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_program_ends_at_a_signal_without_a_word(programs: List[Program], number: int) -> None:
+    program = start(programs, "--http-port", "0", "--dns-port", "0")
+    http = lines_until_ready(program)[0].split()[1]
+    with requests.Session() as session:
+        session.get(f"{http}/zones", timeout=5)
+        program.send_signal(number)
+        assert program.wait(timeout=10) == 0
+    assert program.communicate() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "kind"),
+    [
+        ("--http-port", "--dns-port", socket.SOCK_STREAM),
+        ("--dns-port", "--http-port", socket.SOCK_STREAM),
+        ("--dns-port", "--http-port", socket.SOCK_DGRAM),
+    ],
+)
+def test_a_port_in_use_is_told_in_one_line_that_says_what_to_do(
+    programs: List[Program], option: str, other: str, kind: int
+) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        program = start(programs, option, str(port), other, "0")
+        out, err = program.communicate(timeout=10)
+    assert (program.returncode, out) == (1, "")
+    assert err == (
+        f"sandbox: port {port} on 127.0.0.1 is in use: stop the program that uses it,"
+        f" or choose another port with {option} (0 picks a free one)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--token", "short"], "a token has 64 letters and digits"),
+        (["--zone", "com"], "give a name like example.com"),
+        (["--http-port", "65536"], "invalid port_number value: '65536'"),
+        (["--action-seconds", "nan"], "action_seconds can't be negative"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_explained(
+    programs: List[Program], arguments: List[str], told: str
+) -> None:
+    program = start(programs, *arguments)
+    out, err = program.communicate(timeout=10)
+    assert (program.returncode, out) == (2, "")
+    assert told in err
+    assert "Traceback" not in err
