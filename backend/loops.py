@@ -28,7 +28,8 @@ class Loop:
     def stop(self, seconds: float) -> None:
         """Tell the thread to stop, and wait for it so long at most."""
         self._stopping.set()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):

@@ -122,7 +122,8 @@ class Outbox:
             self._waiting.put_nowait(None)
         except queue.Full:
             return
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while True:
