@@ -97,7 +97,7 @@ def refusal(
     error = answer.get("error")
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
         return _nonsense(status, headers)
-    code = error["code"]
+    code = _plain(error["code"], token)[:60]
     said = _quote(error.get("message"), token)
     if code in _BUSY_CODES or (code not in _REFUSALS and status >= 500):  # noqa: PLR2004
         return HetznerBusy(f"Hetzner can't do it now: {code}, {said}.", _pause(headers, code))
@@ -109,8 +109,12 @@ def refusal(
 
 def _quote(message: object, token: str) -> str:
     """Make a message from outside fit for a log line, whatever it echoes."""
-    text = str(message).replace(token, "(token)")
-    return '"' + "".join(c if c.isprintable() else " " for c in text)[:200].rstrip(".") + '"'
+    return '"' + _plain(str(message), token)[:200].rstrip(".") + '"'
+
+
+def _plain(text: str, token: str) -> str:
+    text = text.replace(token, "(token)")
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _pause(headers: Mapping[str, str], code: str) -> float:

@@ -38,7 +38,7 @@ class KeyFile:
             if stamp != self._stamp:
                 self._keys = _parse(_read(self._path))
                 self._stamp = stamp
-                self._complained = False
+            self._complained = False
         except (OSError, KeyFileUnusable) as error:
             if not self._complained:
                 flaw = _flaw(self._path, error)

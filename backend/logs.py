@@ -60,10 +60,17 @@ class SharedRotatingFile(RotatingFileHandler):
 
     def __init__(self, file: Path, max_bytes: int, backup_count: int) -> None:
         super().__init__(file, maxBytes=max_bytes, backupCount=backup_count, encoding="utf-8")
-        self._lock_file = open(f"{file}.lock", "a", encoding="utf-8")  # noqa: SIM115, PTH123
+        self._open_lock()
+
+    def _open_lock(self) -> None:
+        """Open the lock: each process its own, for a lock is shared with what a fork inherits."""
+        self._lock_file = open(f"{self.baseFilename}.lock", "a", encoding="utf-8")  # noqa: SIM115, PTH123
+        self._owner = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, after another process may have rotated the file."""
+        if self._owner != os.getpid():
+            self._open_lock()
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
             self._follow()

@@ -73,7 +73,7 @@ class Hostname:
             raise MissingHostname("No host name given: send the full name, as in host.example.com.")
         if name.endswith("."):
             name = name[:-1]
-        if not name.isascii():
+        if not name.isascii() and len(name) <= _MAX_NAME:
             name = _to_punycode(name)
         name = name.lower()
         if not _is_hostname(name):

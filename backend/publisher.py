@@ -21,6 +21,7 @@ from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Reporter
 from backend.store import News, Record, State, Store
+from backend.store.records import FIRST_POLL
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
@@ -58,7 +59,10 @@ class Publisher:
             return False
         now = self._clock()
         # A clock that was set back must not make memory good for ever.
-        return 0 <= now - record.checked_at < self._cache_ttl or now < record.next_try_at
+        is_fresh = 0 <= now - record.checked_at < self._cache_ttl
+        # After a check that failed; shorter pauses are those between two looks at an action.
+        is_deferred = FIRST_POLL < record.next_try_at - now <= _RECHECK_PAUSE
+        return is_fresh or is_deferred
 
     def publish(
         self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline

@@ -41,11 +41,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self._outbox = _outbox(settings)
-        reporter = Reporter(
-            self._outbox.put if self._outbox is not None else lambda _: None,
-            on_change=settings.ntfy.on_change,
-            debugging=settings.log.debug,
-        )
+        reporter = _reporter(settings, self._outbox)
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
@@ -128,6 +124,14 @@ def _gate(settings: Settings, reporter: Reporter, store: Store) -> Gate:
         is_first_to_tell=is_first_to_tell,
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
+    )
+
+
+def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:
+    return Reporter(
+        outbox.put if outbox is not None else lambda _: None,
+        on_change=settings.ntfy.on_change,
+        debugging=settings.log.debug,
     )
 
 

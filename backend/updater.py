@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, Superseded
@@ -18,7 +18,7 @@ from backend.sightings import Sightings
 from backend.store import Store
 
 # inadyn waits ten seconds for an answer; two of them are for the way.
-_ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 8.0
 # So long background work leaves a new wish to the request that brought it.
 _GRACE_SECONDS = 10.0
 
@@ -50,8 +50,8 @@ class Updater:
         self._slots = threading.BoundedSemaphore(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 
-    def apply(self, update: Update) -> Outcome:
-        """Do what a host asks for.
+    def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:
+        """Do what a host asks for, by a deadline that several updates may share.
 
         Raises:
             OperatorError: Hetzner refuses it until the operator changes something.
@@ -68,7 +68,7 @@ class Updater:
         ):
             return self._remembered(update)
         self._store.records.wish(update, now, _GRACE_SECONDS)
-        return _outcome(update, self._publish(update))
+        return _outcome(update, self._publish(update, deadline or Deadline(ANSWER_SECONDS)))
 
     def stop(self) -> None:
         """Accept no more work; what is under way ends by its own time limit."""
@@ -81,16 +81,16 @@ class Updater:
             update.host, tuple(Settled(wish, Change.REMEMBERED) for wish in update.wishes)
         )
 
-    def _publish(self, update: Update) -> Dict[RecordType, Result]:
+    def _publish(self, update: Update, deadline: Deadline) -> Dict[RecordType, Result]:
         """Publish on another thread: whatever hangs there, the caller is answered in time."""
+        seconds = deadline.remaining()
         if not self._slots.acquire(blocking=False):
             raise HetznerBusy("Many updates are waiting for Hetzner: this one is in the queue.")
         kinds = [wish.type for wish in update.wishes]
-        deadline = Deadline(_ANSWER_SECONDS)
         future = self._pool.submit(self._publisher.publish, update.host, kinds, deadline)
         future.add_done_callback(lambda _: self._slots.release())
         try:
-            return future.result(_ANSWER_SECONDS)
+            return future.result(seconds)
         except FutureTimeout:
             future.add_done_callback(_log_crash)
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None

@@ -69,7 +69,7 @@ def secret(variable: Variable, reader: Reader) -> str:
     if not path or reader.text(name):
         return text(variable, reader)
     try:
-        return Path(path).read_text(encoding="utf-8").strip() or variable.default
+        return Path(path).read_text(encoding="utf-8-sig").strip() or variable.default
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise SettingUnusable(
@@ -114,10 +114,14 @@ def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
     names = _items(text(variable, reader))
     if not names:
         reader.warnings.append(f"{variable.name} is empty: no updates are performed.")
+    return tuple(dict.fromkeys(_host(variable, name) for name in names))
+
+
+def _host(variable: Variable, name: str) -> Hostname:
     try:
-        return tuple(dict.fromkeys(Hostname.parse(name) for name in names))
+        return Hostname.parse(name)
     except BadHostname as error:
-        raise SettingUnusable(f"{variable.name}: {error}") from None
+        raise SettingUnusable(f"{variable.name}: {name!r}: {error}") from None
 
 
 def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
@@ -154,6 +158,8 @@ def url(variable: Variable, reader: Reader) -> str:
     given = text(variable, reader).rstrip("/")
     try:
         parts = urlsplit(given)
+        if parts.port == 0 or " " in given:
+            parts = urlsplit("")
     except ValueError:
         parts = urlsplit("")
     if given and not (parts.scheme in ("http", "https") and parts.hostname):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ class Zones:
         self._clock = clock
         self._lock = threading.Lock()
         self._listing: Optional[_Listing] = None
+        self._retry_at = clock()
 
     def find(self, host: Hostname, deadline: Deadline) -> Location:
         """Return where a host's records are; the longest matching zone wins.
@@ -81,7 +81,8 @@ class Zones:
     def _listed(self, deadline: Deadline, max_age: float) -> _Listing:
         with self._lock:
             known = self._listing
-            if known is not None and self._clock() - known.at < max_age:
+            now = self._clock()
+            if known is not None and (now - known.at < max_age or now < self._retry_at):
                 return known
             try:
                 self._listing = self._list(deadline)
@@ -89,8 +90,8 @@ class Zones:
                 if known is None:
                     raise
                 # Stale, but good enough for a while: whoever comes next mustn't wait for it again.
-                at = self._clock() - max_age + _MISS_PAUSE
-                self._listing = dataclasses.replace(known, at=at)
+                self._retry_at = self._clock() + _MISS_PAUSE
+                self._listing = known
             return self._listing
 
     def _list(self, deadline: Deadline) -> _Listing:

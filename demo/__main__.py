@@ -15,7 +15,7 @@ from typing import Iterator, List, NamedTuple, NoReturn
 import dnslib
 import requests
 
-from demo.processes import ROOT, DemoFailed, Program
+from demo.processes import ROOT, DemoFailed, Program, say
 
 TOKEN = "demo" * 16
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
@@ -123,24 +123,24 @@ class Stage:
 
 def play(stage: Stage) -> None:
     """Do the main job once by each way in, and check what the DNS says."""
-    _say("1. The client sends an address for the first time")
+    say("1. The client sends an address for the first time")
     client = stage.client(HOST, "198.51.100.10", interval=0)
     if client.wait(_START_SECONDS) != 0:
         raise DemoFailed("The client reports a failure; see its lines above.")
     stage.expect_in_dns(HOST, "198.51.100.10")
 
-    _say("2. A router sends a new address by dyndns2")
+    say("2. A router sends a new address by dyndns2")
     _expect(_router(stage, "198.51.100.11", stage.key(HOST)), "good 198.51.100.11")
     stage.expect_in_dns(HOST, "198.51.100.11")
 
-    _say("3. It sends the same address again: answered from memory")
+    say("3. It sends the same address again: answered from memory")
     before = stage.calls()
     _expect(_router(stage, "198.51.100.11", stage.key(HOST)), "nochg 198.51.100.11")
     asked = f"Hetzner was asked {stage.calls() - before} times"
     print(f"   {asked}")
     _expect(asked, "Hetzner was asked 0 times")
 
-    _say("4. Somebody without the key tries the same")
+    say("4. Somebody without the key tries the same")
     _expect(_router(stage, "203.0.113.66", "not-the-key"), "badauth")
     stage.expect_in_dns(HOST, "198.51.100.11")
 
@@ -158,14 +158,10 @@ def _expect(seen: str, expected: str) -> None:
         raise DemoFailed(f"Expected {expected!r}, but saw {seen!r}.")
 
 
-def _say(text: str) -> None:
-    print(f"\n{text}", flush=True)
-
-
 def invite(stage: Stage) -> None:
     """Say what to type to see it work."""
     key, port = stage.key(HOST), stage.ports.http
-    _say("Now you. In another terminal:")
+    say("Now you. In another terminal:")
     print(f"""
    dig @127.0.0.1 -p {stage.ports.dns} +short {HOST} A
 
@@ -218,7 +214,7 @@ def _run(ports: Ports, *, once: bool) -> None:
     with _staged(ports) as stage:
         play(stage)
         if once:
-            _say("All as it should be.")
+            say("All as it should be.")
             return
         stage.client(LAPTOP, "198.51.100.30", interval=10)
         stage.expect_in_dns(LAPTOP, "198.51.100.30")

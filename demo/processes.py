@@ -89,3 +89,8 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
         "LANG": "C.UTF-8",
         **variables,
     }
+
+
+def say(text: str) -> None:
+    """Begin a new step of the demonstration."""
+    print(f"\n{text}", flush=True)

@@ -127,7 +127,7 @@ class Records:
     ) -> None:
         """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
 
-        A newer wish that came in meanwhile stays pending.
+        A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
         held: Dict[str, Any] = {"published": published, "checked_at": now}
@@ -146,6 +146,7 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
             connection.execute(_this_wish(record).values(**accepted))
+            connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
                 history.add(connection, entry)
@@ -197,6 +198,11 @@ def _this(record: Record) -> sa.Update:
 
 def _this_wish(record: Record) -> sa.Update:
     return _this(record).where(records.c.wish == record.wish)
+
+
+def _overtaken(record: Record, now: float) -> sa.Update:
+    newer = _this(record).where(records.c.wish != record.wish)
+    return newer.values(state=State.PENDING.value, action=None, next_try_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:

@@ -95,7 +95,7 @@ def connect(url: str, pool_size: int) -> Engine:
         engine = sa.create_engine(
             parsed, pool_size=pool_size, max_overflow=2, pool_timeout=2, **_options(parsed)
         )
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:
         raise StoreUnusable(
             f"STATE_URL can't be used ({type(error).__name__}): write it as in "
             "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "

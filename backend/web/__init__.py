@@ -35,7 +35,7 @@ def create_app(
 
 def _http_failure(error: HTTPException) -> Response:
     """Answer what no view answers in the form of the face it was meant for."""
-    if request.path.rstrip("/").endswith(dyndns2.PATHS):
+    if request.path.lstrip("/").startswith(("nic/", "v3/")):
         return dyndns2.http_failure(error)
     return json_api.http_failure(error)
 

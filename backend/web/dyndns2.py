@@ -8,20 +8,22 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
+from backend.cloud_api import Deadline
 from backend.gate import Claim, Credentials, Gate
-from backend.model import Outcome
-from backend.updater import Updater
+from backend.model import Outcome, Update
+from backend.updater import ANSWER_SECONDS, Updater
 from backend.web import wire
 
 logger = logging.getLogger(__name__)
 
 PATHS = ("/nic/update", "//nic/update", "/v3/update")
+_ROUTING: Mapping[str, Any] = {"strict_slashes": False, "provide_automatic_options": False}
 _MOST_HOSTS = 20  # as at dyn.com
 
 # Which status and word an error has here; a class that isn't listed has its parent's. Many
@@ -67,10 +69,13 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
             return _respond([Line(405, "badagent")], {"Allow": "GET, POST"})
-        return _respond([_line(claim, gate, updater) for claim in _claims(request, proxies)])
+        # All logins first: an answer of 401 means that nothing was changed.
+        admitted = [_admit(claim, gate) for claim in _claims(request, proxies)]
+        deadline = Deadline(ANSWER_SECONDS)
+        return _respond([_line(update, updater, deadline) for update in admitted])
 
     for path in PATHS:
-        face.add_url_rule(path, view_func=update, methods=["GET", "POST"], strict_slashes=False)
+        face.add_url_rule(path, view_func=update, methods=["GET", "POST"], **_ROUTING)
 
     @face.errorhandler(errors.DyndnsError)
     def refuse(error: errors.DyndnsError) -> Response:
@@ -95,14 +100,26 @@ def http_failure(error: HTTPException) -> Response:
     return _respond([line], {"Allow": allow} if allow else {})
 
 
-def _line(claim: Claim, gate: Gate, updater: Updater) -> Line:
+def _admit(claim: Claim, gate: Gate) -> Union[Update, errors.DyndnsError]:
     try:
-        outcome = updater.apply(gate.admit(claim))
-        return Line(200, "good") if claim.removes else _success(outcome)
+        return gate.admit(claim)
     except _WHOLE:
         raise
     except errors.DyndnsError as error:
+        return error
+
+
+def _line(
+    admitted: Union[Update, errors.DyndnsError], updater: Updater, deadline: Deadline
+) -> Line:
+    if isinstance(admitted, errors.DyndnsError):
+        return _failure(admitted)
+    try:
+        outcome = updater.apply(admitted, deadline)
+    except errors.DyndnsError as error:
         return _failure(error)
+    is_removal = all(wish.address is None for wish in admitted.wishes)
+    return Line(200, "good") if is_removal else _success(outcome)
 
 
 def _success(outcome: Outcome) -> Line:
@@ -138,7 +155,7 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
     source = wire.client_address(request, proxies)
     credentials = _credentials(request, parameters)
     addresses = tuple(text for text in _listed(parameters, *_ADDRESSES) if not _is_unset(text))
-    removes = [value.lower() for value in parameters.get("offline", ())] == ["yes"]
+    removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
         Claim("dyndns2", source, credentials, name, addresses, removes=removes)
         for name in names or [""]

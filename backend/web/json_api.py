@@ -50,12 +50,12 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
 
-    @face.post("/update")
+    @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
         claim = _claim(request, proxies, removes=False)
         return _json(200, _told(updater.apply(gate.admit(claim))))
 
-    @face.delete("/update")
+    @face.delete("/update", provide_automatic_options=False)
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
         return _json(200, _told_of_removal(updater.apply(gate.admit(claim))))

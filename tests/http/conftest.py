@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+from tests.http.service import Host, Router, Service
+
+FIRST, SECOND, READ_ONLY = (letter * 64 for letter in "abc")
+Serve = Callable[..., Service]
+
+
+class Console:
+    """The operator at Hetzner's own console: changes there that this service knows nothing of."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self.close = self._session.close
+
+    def changes(self, method: str, path: str, body: object = None, token: str = FIRST) -> None:
+        """Change something there; none of it counts as a call."""
+        headers = {"Authorization": f"Bearer {token}"}
+        url = self._sandbox.http_url + path
+        response = self._session.request(method, url, json=body, headers=headers, timeout=10)
+        assert response.status_code in (200, 201), response.text
+        self._sandbox.forget_calls()
+
+    def shows(self, name: str, kind: str = "A") -> Dict[str, Any]:
+        """What the console shows of a record."""
+        zone, owner = self._sandbox.zones.holder(name)
+        rrset = zone.rrsets[owner, kind]
+        values = {record.value: record.comment for record in rrset.records}
+        return {"ttl": rrset.ttl, "records": values}
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[Sandbox]:
+    zones = [
+        f"example.com={FIRST}",
+        f"lab.example.com={SECOND}",
+        f"example.net={SECOND}",
+        f"example.org={READ_ONLY}",
+    ]
+    with Sandbox(zones, [FIRST, SECOND], read_only_tokens=[READ_ONLY]) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
+    running_sandbox.reset()
+    return running_sandbox
+
+
+@pytest.fixture
+def console(sandbox: Sandbox) -> Iterator[Console]:
+    console = Console(sandbox)
+    yield console
+    console.close()
+
+
+@pytest.fixture
+def serve(sandbox: Sandbox, tmp_path: Path) -> Iterator[Serve]:
+    """Starts services; those of one test share a folder, and so are workers on one store."""
+    services: List[Service] = []
+
+    def start(**variables: str) -> Service:
+        services.append(Service(sandbox, tmp_path, **variables))
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.stop()
+
+
+@pytest.fixture
+def service(serve: Serve) -> Service:
+    return serve()
+
+
+@pytest.fixture
+def host(service: Service) -> Host:
+    return service.host()
+
+
+@pytest.fixture
+def router(service: Service) -> Router:
+    return service.router()
+
+
+@pytest.fixture(scope="module")
+def quiet_service(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One for a whole table of requests that must leave no trace."""
+    running_sandbox.reset()
+    service = Service(running_sandbox, tmp_path_factory.mktemp("quiet"))
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def untouched(quiet_service: Service) -> Iterator[Service]:
+    """Fails when a request causes a call to Hetzner or leaves anything in the store."""
+    quiet_service.sandbox.forget_calls()
+    yield quiet_service
+    assert quiet_service.calls() == []
+    for table in ("records", "history", "leases", "hosts"):
+        assert quiet_service.rows(table) == []

@@ -1,0 +1,83 @@
+"""Many requests at once, through two workers: never two writes of one host at a time."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from sandbox import Call
+from tests.http.conftest import Serve
+from tests.http.service import HOME, HOSTS, told
+from tests.http.waiting import Background
+
+THREADS = "40"  # more than there are requests at once, so that none is told to wait
+
+
+def writes(calls: List[Call], name: str) -> List[Tuple[float, float]]:
+    """When each write of a record began and ended, in order."""
+    spans = []
+    for call in calls:
+        body = call.body if isinstance(call.body, dict) else {}
+        if call.method != "GET" and (body.get("name") == name or f"/{name}/" in call.path):
+            assert call.ended is not None
+            spans.append((call.started, call.ended))
+    return sorted(spans)
+
+
+def test_twenty_updates_of_one_host_end_at_the_last_wish_and_never_overlap(serve: Serve) -> None:
+    workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
+    sandbox = workers[0].sandbox
+    sandbox.delay(0.02, path="/zones/*")
+    running = [
+        Background(lambda n=number: workers[n % 2].host().updates(f"198.51.100.{n + 1}"))  # type: ignore[misc]
+        for number in range(20)
+    ]
+    answers = [told(update.result()) for update in running]
+
+    assert {status for status, _ in answers} <= {200, 503}
+    ((wanted, state),) = workers[0].states().values()
+    assert sandbox.records(HOME, "A") == [wanted]
+    assert state in ("publishing", "published")
+    accepted = [body["ip"] for status, body in answers if status == 200]
+    assert wanted in accepted
+    spans = writes(sandbox.calls(), "home")
+    assert spans
+    assert [(a, b) for a, b in zip(spans, spans[1:]) if b[0] < a[1]] == []
+
+
+def test_everybody_whose_update_was_answered_good_was_at_hetzner(serve: Serve) -> None:
+    workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
+    running = [
+        Background(lambda n=number: workers[n % 2].host().updates(f"198.51.100.{n % 4 + 1}"))  # type: ignore[misc]
+        for number in range(20)
+    ]
+    answers = [told(update.result()) for update in running]
+    sent = {
+        record["value"]
+        for call in workers[0].sandbox.calls()
+        if isinstance(call.body, dict)
+        for record in call.body["records"]
+    }
+    assert {body["ip"] for status, body in answers if status == 200} <= sent
+
+
+def test_hosts_do_not_wait_for_one_another(serve: Serve) -> None:
+    workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
+    running = [
+        Background(lambda n=number, h=host: workers[n % 2].host(h).updates(f"198.51.100.{n + 1}"))  # type: ignore[misc]
+        for number, host in enumerate(HOSTS)
+    ]
+    assert {update.result().status_code for update in running} == {200}
+    for number, host in enumerate(HOSTS):
+        assert workers[0].sandbox.records(host, "A") == [f"198.51.100.{number + 1}"]
+
+
+def test_the_same_update_sent_many_times_at_once_creates_one_record(serve: Serve) -> None:
+    workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
+    running = [
+        Background(lambda n=number: workers[n % 2].host().updates("198.51.100.1"))  # type: ignore[misc]
+        for number in range(20)
+    ]
+    answers = [told(update.result()) for update in running]
+    assert {status for status, _ in answers} == {200}
+    assert sorted(body["status"] for _, body in answers) == ["created"] + ["unchanged"] * 19
+    assert len(writes(workers[0].sandbox.calls(), "home")) == 1

@@ -1,0 +1,59 @@
+"""A bug of ours: each face says so in its own form, and tells nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from backend.settings import read
+from backend.web import create_app
+from tests.http.service import check_form, refused, said
+
+SECRET = "what nobody may see"
+
+
+class Broken:
+    """Stands for any part of the service that has a bug."""
+
+    def admit(self, _: object) -> None:
+        raise KeyError(SECRET)
+
+    def apply(self, _: object) -> None:
+        raise AssertionError("never reached")
+
+
+@pytest.fixture
+def app() -> Flask:
+    broken: Any = Broken()
+    settings, _ = read({"HETZNER_TOKEN": "x" * 64})
+    return create_app(broken, broken, lambda: None, settings.access.trusted_proxies)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_json_says_internal_and_no_more(
+    app: Flask, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = app.test_client().open("/update", method=method, json={"fqdn": "home.example.com"})
+    check_form(answer)
+    assert refused(answer) == (500, "internal")
+    assert SECRET.encode() not in answer.data
+    assert SECRET in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/nic/update", "/v3/update"])
+def test_dyndns2_says_911_and_no_more(
+    app: Flask, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = app.test_client().get(path, query_string={"hostname": "a.example.com", "pass": "key"})
+    check_form(answer)
+    assert said(answer) == (500, b"911\n")
+    assert SECRET in caplog.text
+    assert "pass" not in caplog.text
+
+
+def test_a_bug_is_never_shown_in_a_debugger(app: Flask) -> None:
+    app.debug = True
+    answer = app.test_client().post("/update", json={})
+    assert refused(answer) == (500, "internal")

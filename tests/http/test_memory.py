@@ -1,0 +1,205 @@
+"""What is remembered: across requests, faces, restarts and workers; and when Hetzner is asked."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from tests.http.conftest import Serve
+from tests.http.service import (
+    HOME,
+    LIST,
+    Host,
+    Router,
+    Service,
+    reading,
+    record,
+    refused,
+    said,
+    setting,
+    told,
+)
+
+
+def test_both_faces_share_one_memory(service: Service, host: Host, router: Router) -> None:
+    host.updates("198.51.100.1")
+    service.calls()
+    assert said(router.updates(myip="198.51.100.1")) == (200, b"nochg 198.51.100.1\n")
+    router.updates(myip="198.51.100.2")
+    service.calls()
+    assert told(host.updates("198.51.100.2")) == (200, record("unchanged", "198.51.100.2"))
+    assert service.calls() == []
+
+
+def test_after_a_restart_an_unchanged_address_costs_no_call(serve: Serve) -> None:
+    service = serve()
+    service.router().updates(myip="198.51.100.1,2001:db8::5")
+    service.stop()
+    service.calls()
+    service = serve()
+    answer = service.router().updates(myip="198.51.100.1,2001:db8::5")
+    assert said(answer) == (200, b"nochg 198.51.100.1,2001:db8::5\n")
+    assert told(service.host().updates("2001:db8::5")) == (200, record("unchanged", "2001:db8::5"))
+    assert service.calls() == []
+
+
+def test_after_a_restart_a_wish_that_failed_is_still_wanted(serve: Serve) -> None:
+    service = serve()
+    service.sandbox.fail(503)
+    service.host().updates("198.51.100.1")
+    service.stop()
+    service = serve()
+    assert service.states() == {(HOME, "A"): ("198.51.100.1", "pending")}
+    assert told(service.host().updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
+
+
+def test_two_workers_never_answer_unchanged_wrongly(serve: Serve) -> None:
+    one, two = serve(), serve()
+    one.host().updates("198.51.100.1")
+    for _ in range(5):
+        for worker, ip in ((two, "198.51.100.2"), (one, "198.51.100.1")):
+            assert told(worker.host().updates(ip)) == (200, record("updated", ip))
+            assert one.sandbox.records(HOME, "A") == [ip]
+
+
+def test_what_one_worker_did_the_other_knows(serve: Serve) -> None:
+    one, two = serve(), serve()
+    one.host().updates("198.51.100.1")
+    one.calls()
+    assert told(two.host().updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+    assert two.calls() == []
+
+
+def published_before(service: Service) -> Host:
+    """A host whose address Hetzner had already, so that nothing is under way."""
+    service.sandbox.publish(HOME, "A", "198.51.100.1")
+    host = service.host()
+    assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+    service.calls()
+    return host
+
+
+def test_without_a_cache_hetzner_is_asked_every_time(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = published_before(service)
+    for _ in range(3):
+        assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+        assert service.calls() == [reading("home")]
+
+
+def test_a_change_by_hand_is_put_back(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = published_before(service)
+    service.sandbox.publish(HOME, "A", "203.0.113.66")
+    assert told(host.updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
+    assert service.calls() == [reading("home"), setting("home")]
+    assert service.sandbox.records(HOME, "A") == ["198.51.100.1"]
+    entry = service.rows("history")[-1]
+    assert (entry["old"], entry["new"]) == ("203.0.113.66", "198.51.100.1")
+
+
+def test_a_record_deleted_by_hand_is_put_back(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = published_before(service)
+    service.sandbox.publish(HOME, "A")
+    assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
+
+
+def test_a_change_by_hand_right_after_an_update_is_put_back(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = service.host()
+    host.updates("198.51.100.1")
+    service.sandbox.publish(HOME, "A", "203.0.113.66")
+    assert told(host.updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
+
+
+def test_within_the_cache_time_a_change_by_hand_is_not_looked_for(
+    service: Service, host: Host
+) -> None:
+    host.updates("198.51.100.1")
+    service.sandbox.publish(HOME, "A", "203.0.113.66")
+    service.calls()
+    assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+    assert service.calls() == []
+
+
+def test_a_check_that_fails_is_no_failure_of_the_host(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = published_before(service)
+    service.sandbox.fail(503, count=None)
+    assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+    assert said(service.router().updates(myip="198.51.100.1")) == (200, b"nochg 198.51.100.1\n")
+
+
+def test_after_a_check_that_failed_hetzner_is_left_alone_for_a_while(serve: Serve) -> None:
+    service = serve(REQUEST_CACHE_TTL="0")
+    host = published_before(service)
+    service.sandbox.fail(503)
+    host.updates("198.51.100.1")
+    service.calls()
+    host.updates("198.51.100.1")
+    assert service.calls() == []
+
+
+def test_every_change_is_in_the_history(service: Service, host: Host, router: Router) -> None:
+    host.updates("198.51.100.1")
+    host.updates("198.51.100.1")
+    router.updates(myip="198.51.100.2")
+    host.leaves(type="A")
+    told_of = ("host", "type", "event", "source", "face", "old", "new")
+    entries = [tuple(row[name] for name in told_of) for row in service.rows("history")]
+    source = "198.51.100.77"
+    assert entries == [
+        (HOME, "A", "created", source, "json", None, "198.51.100.1"),
+        (HOME, "A", "replaced", source, "dyndns2", "198.51.100.1", "198.51.100.2"),
+        (HOME, "A", "deleted", source, "json", "198.51.100.2", None),
+    ]
+
+
+def test_an_unchanged_update_writes_nothing_itself(service: Service, host: Host) -> None:
+    host.updates("198.51.100.1")
+    with closing(sqlite3.connect(str(service.database))) as connection:
+        # Whoever wants to write now has to wait, and would fail.
+        connection.execute("begin immediate")
+        answer = told(host.updates("198.51.100.1"))
+    assert answer == (200, record("unchanged", "198.51.100.1"))
+
+
+def test_a_host_that_was_served_counts_as_seen_when_the_worker_ends(serve: Serve) -> None:
+    service = serve()
+    service.host().updates("198.51.100.1")
+    service.host().updates("198.51.100.1")
+    service.stop()
+    (row,) = service.rows("hosts")
+    assert row["host"] == HOME
+    assert row["seen_at"] > 0
+
+
+def test_while_the_store_cant_be_written_a_change_is_not_accepted(
+    service: Service, host: Host, router: Router
+) -> None:
+    host.updates("198.51.100.1")
+    service.calls()
+    with closing(sqlite3.connect(str(service.database))) as connection:
+        connection.execute("begin immediate")
+        assert refused(host.updates("198.51.100.2")) == (503, "unavailable")
+        assert said(router.updates(myip="198.51.100.2")) == (503, b"911\n")
+    assert service.calls() == []
+    assert told(host.updates("198.51.100.2")) == (200, record("updated", "198.51.100.2"))
+
+
+def test_without_a_store_the_answer_is_still_in_form(serve: Serve) -> None:
+    service = serve()
+    service.database.unlink()
+    service.database.mkdir()
+    assert refused(service.host().updates("198.51.100.1")) == (503, "unavailable")
+    assert said(service.router().updates(myip="198.51.100.1")) == (503, b"911\n")
+    assert service.calls() == []
+
+
+def test_the_first_update_of_a_worker_lists_the_zones_for_itself(serve: Serve) -> None:
+    one, two = serve(), serve()
+    one.host().updates("198.51.100.1")
+    one.calls()
+    two.host().updates("198.51.100.2")
+    assert two.calls() == [LIST, reading("home"), setting("home")]

@@ -1,0 +1,59 @@
+"""Unit tests open no sockets: whoever needs one belongs into another folder."""
+
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from backend.store import Store, prepare_store
+
+from .fakes import Clock, CloudInMemory, Ears
+
+_HERE = Path(__file__).parent
+# The transport has nothing but a socket to be tested on.
+_WITH_SOCKETS = "test_cloud_api.py"
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    for item in items:
+        path = Path(str(item.fspath))
+        if path.parent == _HERE and path.name != _WITH_SOCKETS:
+            item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def cloud() -> CloudInMemory:
+    return CloudInMemory("example.com")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The URL of a store that is ready to be used."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    prepare_store(url)
+    return url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def other_store(url: str) -> Iterator[Store]:
+    """The same store as another process sees it."""
+    store = Store(url)
+    yield store
+    store.close()

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from backend import errors
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        errors.HetznerUnreachable,
+        errors.HetznerBusy,
+        errors.HostBusy,
+        errors.Superseded,
+        errors.StoreUnavailable,
+    ],
+)
+def test_what_time_may_put_right_says_when_to_ask_again(family: type) -> None:
+    assert family("away").retry_after > 0
+    assert family("away", retry_after=7).retry_after == 7
+    assert str(family("away", 7)) == "away"
+
+
+def test_a_lockout_says_when_it_ends() -> None:
+    error = errors.TooManyFailures("wait", 120)
+    assert (str(error), error.retry_after) == ("wait", 120)

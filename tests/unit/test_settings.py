@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import pytest
+
+from backend.errors import SettingUnusable
+from backend.settings import VARIABLES, Settings, read
+from backend.variables import Variable
+
+from .fakes import host
+
+TOKEN = "t" * 64
+NEEDED = {"HETZNER_TOKEN": TOKEN, "REGISTERED_FQDNS": "host.example.com"}
+_PRIVATE_RANGES = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+    *("::1/128", "fc00::/7", "fe80::/10"),
+)
+SECRETS = ["HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD", "NTFY_TOKEN"]
+# What can't be set without another one.
+PARTNERS = {
+    "NTFY_URL": {"NTFY_TOPIC": "dyndns"},
+    "NTFY_TOPIC": {"NTFY_URL": "https://ntfy.example.com"},
+    "BASIC_AUTH_USERNAME": {"BASIC_AUTH_PASSWORD": "pw"},
+    "BASIC_AUTH_PASSWORD": {"BASIC_AUTH_USERNAME": "admin"},
+}
+
+
+def settings(**environ: str) -> Settings:
+    """The settings these variables make, nothing of which deserves a warning."""
+    found, warnings = read({**NEEDED, **environ})
+    assert warnings == []
+    return found
+
+
+def warned(**environ: str) -> Tuple[Settings, List[str]]:
+    return read({**NEEDED, **environ})
+
+
+def refused(**environ: str) -> str:
+    with pytest.raises(SettingUnusable) as caught:
+        read({**NEEDED, **environ})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def value(found: Settings, variable: Variable) -> object:
+    carrier, attribute = variable.home.split(".")
+    return getattr(getattr(found, carrier), attribute)
+
+
+DEFAULTS: Dict[str, Any] = {
+    "HETZNER_TOKEN": (TOKEN,),
+    "HETZNER_API_URL": "https://api.hetzner.cloud/v1",
+    "ZONE_CACHE_TTL": 86400,
+    "RECORD_TTL": 21600,
+    "REQUEST_CACHE_TTL": 300,
+    "REGISTERED_FQDNS": (host("host.example.com"),),
+    "PRE_SHARED_KEY_FILE": Path("pre-shared-key"),
+    "BASIC_AUTH_USERNAME": "",
+    "BASIC_AUTH_PASSWORD": "",
+    "TRUSTED_PROXIES": tuple(map(ipaddress.ip_network, _PRIVATE_RANGES)),
+    "ALLOW_PRIVATE_ADDRESSES": False,
+    "AUTH_FAILURE_LIMIT": 10,
+    "AUTH_FAILURE_WINDOW": 900,
+    "STATE_URL": "sqlite:///hetzner-dyndns.db",
+    "HISTORY_DAYS": 90,
+    "NTFY_URL": "",
+    "NTFY_TOPIC": "",
+    "NTFY_USERNAME": "",
+    "NTFY_PASSWORD": "",
+    "NTFY_TOKEN": "",
+    "NOTIFY_ON_CHANGE": False,
+    "LOST_CONNECTION_TIMEOUT": 10800,
+    "CONNECTION_CHECK_INTERVAL": 60,
+    "DEBUG_LOGGING": False,
+    "LOG_FILE": None,
+    "LOG_MAX_BYTES": 1048576,
+    "LOG_BACKUP_COUNT": 3,
+    "LISTEN_ADDRESS": "",
+    "LISTEN_PORT": 80,
+    "WEB_CONCURRENCY": 2,
+    "THREADS": 8,
+}
+
+CHOSEN: Dict[str, Tuple[str, Any]] = {
+    "HETZNER_TOKEN": ("one, two,one,", ("one", "two")),
+    "HETZNER_API_URL": ("http://127.0.0.1:8090/v1//", "http://127.0.0.1:8090/v1"),
+    "ZONE_CACHE_TTL": ("1", 1),
+    "RECORD_TTL": ("60", 60),
+    "REQUEST_CACHE_TTL": ("0", 0),
+    "REGISTERED_FQDNS": (
+        " B.example.com., a.example.com,,bücher.example.com,b.example.com",
+        tuple(map(host, ("b.example.com", "a.example.com", "xn--bcher-kva.example.com"))),
+    ),
+    "PRE_SHARED_KEY_FILE": ("/pre-shared-key", Path("/pre-shared-key")),
+    "BASIC_AUTH_USERNAME": ("admin", "admin"),
+    "BASIC_AUTH_PASSWORD": ("a b:c", "a b:c"),
+    "TRUSTED_PROXIES": (
+        "192.0.2.1, 198.51.100.7/24,2001:db8::/32",
+        tuple(map(ipaddress.ip_network, ("192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"))),
+    ),
+    "ALLOW_PRIVATE_ADDRESSES": ("1", True),
+    "AUTH_FAILURE_LIMIT": ("1", 1),
+    "AUTH_FAILURE_WINDOW": ("60", 60),
+    "STATE_URL": ("postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
+    "HISTORY_DAYS": ("1", 1),
+    "NTFY_URL": ("https://ntfy.example.com/", "https://ntfy.example.com"),
+    "NTFY_TOPIC": ("dyndns", "dyndns"),
+    "NTFY_USERNAME": ("user", "user"),
+    "NTFY_PASSWORD": ("pass word", "pass word"),
+    "NTFY_TOKEN": ("tk_x", "tk_x"),
+    "NOTIFY_ON_CHANGE": ("1", True),
+    "LOST_CONNECTION_TIMEOUT": (" 300 ", 300),
+    "CONNECTION_CHECK_INTERVAL": ("5", 5),
+    "DEBUG_LOGGING": ("1", True),
+    "LOG_FILE": ("/log/dyndns.log", Path("/log/dyndns.log")),
+    "LOG_MAX_BYTES": ("0", 0),
+    "LOG_BACKUP_COUNT": ("0", 0),
+    "LISTEN_ADDRESS": ("127.0.0.1", "127.0.0.1"),
+    "LISTEN_PORT": ("65535", 65535),
+    "WEB_CONCURRENCY": ("1", 1),
+    "THREADS": ("1", 1),
+}
+
+# name: too low, too high
+BOUNDS = {
+    "ZONE_CACHE_TTL": ("0", "31536001"),
+    "RECORD_TTL": ("59", "2147483648"),
+    "REQUEST_CACHE_TTL": ("-1", "31536001"),
+    "AUTH_FAILURE_LIMIT": ("0", "2147483648"),
+    "AUTH_FAILURE_WINDOW": ("0", "31536001"),
+    "HISTORY_DAYS": ("0", "36501"),
+    "LOST_CONNECTION_TIMEOUT": ("0", "31536001"),
+    "CONNECTION_CHECK_INTERVAL": ("0", "31536001"),
+    "LOG_MAX_BYTES": ("-1", "2147483648"),
+    "LOG_BACKUP_COUNT": ("-1", "1001"),
+    "LISTEN_PORT": ("0", "65536"),
+    "WEB_CONCURRENCY": ("0", "65"),
+    "THREADS": ("0", "257"),
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+@pytest.mark.parametrize("text", [None, "", " "], ids=["absent", "empty", "blank"])
+def test_every_setting_has_its_default_and_empty_is_absent(
+    variable: Variable, text: Optional[str]
+) -> None:
+    # Two are always set here; what happens without them is the business of tests below.
+    is_set = text is not None and variable.name not in NEEDED
+    environ = {variable.name: text} if is_set else {}
+    assert variable.name in DEFAULTS, "a new setting needs an example here"
+    assert value(settings(**environ), variable) == DEFAULTS[variable.name]
+
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+def test_every_setting_can_be_chosen(variable: Variable) -> None:
+    assert variable.name in CHOSEN, "a new setting needs an example here"
+    text, expected = CHOSEN[variable.name]
+    environ = {variable.name: text, **PARTNERS.get(variable.name, {})}
+    found = value(settings(**environ), variable)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("text", ["soon", "1.5", "6e4", "0x50", "1 000", "low", "high"])
+def test_a_number_that_is_none_or_out_of_range_falls_back_with_a_warning(
+    name: str, text: str
+) -> None:
+    low, high = BOUNDS[name]
+    found, warnings = warned(**{name: {"low": low, "high": high}.get(text, text)})
+    (variable,) = (one for one in VARIABLES if one.name == name)
+    assert value(found, variable) == DEFAULTS[name]
+    (warning,) = warnings
+    assert warning.startswith(f"{name} ")
+    assert f"using the default, {DEFAULTS[name]}." in warning
+
+
+def test_every_number_has_its_bounds_tested() -> None:
+    numbers = {name for name, default in DEFAULTS.items() if type(default) is int}
+    assert numbers == set(BOUNDS)
+
+
+@pytest.mark.parametrize("name", ["ALLOW_PRIVATE_ADDRESSES", "DEBUG_LOGGING", "NOTIFY_ON_CHANGE"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("1", True), ("true", True), ("YES", True), ("on", True)),
+        *(("0", False), ("False", False), ("no", False), ("off", False)),
+    ],
+)
+def test_a_switch_understands_what_people_write(name: str, text: str, *, expected: bool) -> None:
+    (variable,) = (one for one in VARIABLES if one.name == name)
+    assert value(settings(**{name: text}), variable) is expected
+
+
+@pytest.mark.parametrize("text", ["2", "maybe", "1 1"])
+def test_a_switch_that_is_neither_on_nor_off_is_off_with_a_warning(text: str) -> None:
+    found, warnings = warned(ALLOW_PRIVATE_ADDRESSES=text)
+    assert found.access.allow_private is False
+    assert warnings == ["ALLOW_PRIVATE_ADDRESSES must be 0 or 1: using the default, 0."]
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("3600", 3600), ("21600", 21600), ("", None), ("soon", None), ("59", None)],
+)
+def test_existing_records_get_only_a_ttl_that_the_operator_chose(text: str, chosen: object) -> None:
+    found, _ = warned(RECORD_TTL=text)
+    assert found.records.chosen_ttl == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "partner"),
+    [
+        ("BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"),
+        ("BASIC_AUTH_PASSWORD", "BASIC_AUTH_USERNAME"),
+        ("NTFY_URL", "NTFY_TOPIC"),
+        ("NTFY_TOPIC", "NTFY_URL"),
+    ],
+)
+def test_one_of_a_pair_without_the_other_is_refused_by_both_names(name: str, partner: str) -> None:
+    told = refused(**{name: CHOSEN[name][0]})
+    assert name in told
+    assert partner in told
+
+
+def test_an_operators_name_that_http_cannot_carry_is_refused() -> None:
+    told = refused(BASIC_AUTH_USERNAME="ad:min", BASIC_AUTH_PASSWORD="pw")
+    assert told.startswith("BASIC_AUTH_USERNAME can't hold a colon")
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_without_a_token_the_start_stops_with_the_way_to_get_one(text: str) -> None:
+    told = refused(HETZNER_TOKEN=text)
+    assert told.startswith("HETZNER_TOKEN is missing")
+    assert "Read & Write" in told
+
+
+@pytest.mark.parametrize(
+    "text", ["to ken", "t\u00f6ken", "to\u200bken", "to\x07ken", "good,b\u00e4d"]
+)
+def test_a_token_with_a_character_no_token_has_is_refused_and_not_shown(text: str) -> None:
+    told = refused(HETZNER_TOKEN=text)
+    assert told.startswith("HETZNER_TOKEN")
+    assert text not in told
+
+
+def test_a_token_of_the_old_api_is_warned_of_and_not_shown() -> None:
+    _, warnings = warned(HETZNER_TOKEN=f"{TOKEN},{'o' * 32}")
+    (warning,) = warnings
+    assert warning.startswith("HETZNER_TOKEN: ")
+    assert "old DNS API" in warning
+    assert "o" * 32 not in warning
+
+
+def test_without_hosts_it_starts_with_a_warning() -> None:
+    found, warnings = warned(REGISTERED_FQDNS="")
+    assert found.access.hosts == ()
+    assert warnings == ["REGISTERED_FQDNS is empty: no updates are performed."]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REGISTERED_FQDNS", "host"),
+        ("REGISTERED_FQDNS", "good.example.com,bad_name.example.com"),
+        ("REGISTERED_FQDNS", "good.example.com;other.example.com"),
+        ("REGISTERED_FQDNS", "https://host.example.com"),
+        ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "10.0.0.1 10.0.0.2"),
+        ("HETZNER_API_URL", "api.hetzner.cloud/v1"),
+        ("HETZNER_API_URL", "ftp://api.hetzner.cloud/v1"),
+        ("HETZNER_API_URL", "https://"),
+        ("HETZNER_API_URL", "https://[::1"),
+        ("HETZNER_API_URL", "http://127.0.0.1:port/v1"),
+        ("HETZNER_API_URL", "http://127.0.0.1:99999/v1"),
+        ("NTFY_URL", "ntfy.example.com"),
+        ("NTFY_URL", "https://ntfy example.com"),
+    ],
+)
+def test_what_nothing_can_be_made_of_stops_the_start_by_its_name(name: str, text: str) -> None:
+    told = refused(**{name: text, **PARTNERS.get(name, {})})
+    assert told.startswith((f"{name}: ", f"{name} must be"))
+
+
+def test_the_host_name_that_is_none_is_named_among_many() -> None:
+    assert "bad_name.example.com" in refused(
+        REGISTERED_FQDNS="a.example.com,bad_name.example.com,b.example.com"
+    )
+
+
+@pytest.mark.parametrize("name", SECRETS)
+class TestASecret:
+    def read(self, name: str, environ: Dict[str, str]) -> object:
+        needed = {key: text for key, text in NEEDED.items() if key != name}
+        found, _ = read({**needed, **PARTNERS.get(name, {}), **environ})
+        (variable,) = (one for one in VARIABLES if one.name == name)
+        text = value(found, variable)
+        return text[0] if name == "HETZNER_TOKEN" else text
+
+    def test_may_come_from_a_file(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "secret"
+        file.write_text(" from-file\r\n")
+        assert self.read(name, {f"{name}_FILE": str(file)}) == "from-file"
+
+    def test_may_come_from_a_file_that_windows_wrote(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "secret"
+        file.write_text("from-file\r\n", encoding="utf-8-sig")
+        assert self.read(name, {f"{name}_FILE": str(file)}) == "from-file"
+
+    def test_of_the_variable_goes_before_the_file(self, name: str, tmp_path: Path) -> None:
+        environ = {name: "from-variable", f"{name}_FILE": str(tmp_path / "absent")}
+        assert self.read(name, environ) == "from-variable"
+
+    def test_in_an_empty_variable_comes_from_the_file(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "secret"
+        file.write_text("from-file")
+        assert self.read(name, {name: " ", f"{name}_FILE": str(file)}) == "from-file"
+
+    @pytest.mark.parametrize("flaw", ["absent", "directory", "no text"])
+    def test_in_a_file_that_cannot_be_read_stops_the_start(
+        self, name: str, tmp_path: Path, flaw: str
+    ) -> None:
+        file = tmp_path / "secret"
+        if flaw == "directory":
+            file.mkdir()
+        elif flaw == "no text":
+            file.write_bytes(b"secret\xff")
+        with pytest.raises(SettingUnusable) as caught:
+            self.read(name, {f"{name}_FILE": str(file)})
+        assert str(caught.value).startswith(f"{name}_FILE: can't read {file}")
+        assert caught.value.__suppress_context__
+
+
+def test_no_secret_is_left_out_here() -> None:
+    assert {variable.name for variable in VARIABLES if variable.is_secret} == set(SECRETS)
+
+
+def test_an_empty_file_is_an_absent_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("\n")
+    assert settings(STATE_URL_FILE=str(file)).store.url == "sqlite:///hetzner-dyndns.db"
+    with pytest.raises(SettingUnusable, match="HETZNER_TOKEN is missing"):
+        read({"HETZNER_TOKEN_FILE": str(file)})
+
+
+def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
+    assert settings(NTFY_TOPIC_FILE=str(tmp_path / "absent")).ntfy.topic == ""
+
+
+@pytest.mark.parametrize("show", [repr, str])
+def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str]) -> None:
+    secrets = {
+        "HETZNER_TOKEN": "SECRET-1",
+        "BASIC_AUTH_PASSWORD": "SECRET-2",
+        "STATE_URL": "postgresql+psycopg://u:SECRET-3@db/x",
+        "NTFY_PASSWORD": "SECRET-4",
+        "NTFY_TOKEN": "SECRET-5",
+    }
+    assert set(secrets) == set(SECRETS)
+    found = settings(BASIC_AUTH_USERNAME="admin", **secrets)
+    assert "SECRET" not in show(found)
+    for field in dataclasses.fields(found):
+        assert "SECRET" not in show(getattr(found, field.name))
+    assert "host.example.com" in show(found), "what is no secret may be seen"
+
+
+def test_variables_of_other_programs_are_passed_over() -> None:
+    assert settings(PATH="/bin", RECORD_TTLS="x") == settings()
+
+
+def test_no_two_settings_share_a_name_or_a_home() -> None:
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
+    assert len({variable.home for variable in VARIABLES}) == len(VARIABLES)

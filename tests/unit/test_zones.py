@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import Tuple
+
+import pytest
+
+from backend.cloud_api import Deadline
+from backend.errors import (
+    HetznerBusy,
+    HetznerUnreachable,
+    TokenRejected,
+    TransientError,
+    ZoneNotFound,
+)
+from backend.hetzner import Hetzner
+from backend.zones import Location, Zones
+
+from .fakes import Clock, CloudInMemory, host
+
+TTL = 86400
+LISTED = ["GET /zones"]
+
+
+def zones_of(clock: Clock, *clouds: CloudInMemory, ttl: float = TTL) -> Zones:
+    return Zones([Hetzner(cloud, 60) for cloud in clouds], ttl, clock)
+
+
+def find(zones: Zones, name: str) -> Location:
+    return zones.find(host(name), Deadline(5))
+
+
+def place(zones: Zones, name: str) -> Tuple[str, str]:
+    owner = find(zones, name).owner
+    return owner.zone.name, owner.name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("host.example.com", ("example.com", "host")),
+        ("example.com", ("example.com", "@")),
+        ("a.b.c.example.com", ("example.com", "a.b.c")),
+        ("*.home.example.com", ("example.com", "*.home")),
+        ("*.example.com", ("example.com", "*")),
+        ("host.lab.example.com", ("lab.example.com", "host")),
+        ("lab.example.com", ("lab.example.com", "@")),
+        ("host.example.co.uk", ("example.co.uk", "host")),
+    ],
+)
+def test_the_longest_zone_that_holds_the_name_wins(
+    clock: Clock, name: str, expected: Tuple[str, str]
+) -> None:
+    cloud = CloudInMemory("example.com", "lab.example.com", "example.co.uk")
+    assert place(zones_of(clock, cloud), name) == expected
+
+
+@pytest.mark.parametrize("name", ["notexample.com", "example.com.evil.org", "host.example.org"])
+def test_a_name_that_only_looks_like_one_of_the_zone_is_not_in_it(
+    clock: Clock, cloud: CloudInMemory, name: str
+) -> None:
+    with pytest.raises(ZoneNotFound, match=f"No zone for {name} .*create the zone"):
+        find(zones_of(clock, cloud), name)
+
+
+def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
+    clouds = [CloudInMemory("example.com"), CloudInMemory("example.org")]
+    zones = zones_of(clock, *clouds)
+    assert find(zones, "host.example.com").hetzner.api is clouds[0]
+    assert find(zones, "host.example.org").hetzner.api is clouds[1]
+    assert [cloud.calls for cloud in clouds] == [LISTED, LISTED]
+
+
+def test_the_first_of_two_tokens_that_see_a_zone_is_used(clock: Clock) -> None:
+    clouds = [CloudInMemory("example.com"), CloudInMemory("example.com")]
+    assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
+
+
+def test_the_mode_of_the_zone_is_known(clock: Clock, cloud: CloudInMemory) -> None:
+    cloud.zones["example.com"] = "secondary"
+    assert find(zones_of(clock, cloud), "host.example.com").owner.zone.mode == "secondary"
+
+
+def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    for seconds, calls in ((0, LISTED), (TTL - 1, []), (2, LISTED), (1, [])):
+        clock.advance(seconds)
+        find(zones, "host.example.com")
+        assert cloud.take_calls() == calls
+
+
+def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(60)
+    cloud.zones["example.org"] = "primary"
+    assert place(zones, "host.example.org") == ("example.org", "host")
+    assert cloud.calls == LISTED * 2
+
+
+def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    for name in ("a.example.org", "b.example.org", "a.example.org"):
+        clock.advance(1)
+        with pytest.raises(ZoneNotFound):
+            find(zones, name)
+    assert cloud.calls == LISTED
+
+
+def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    zones.forget()
+    assert zones.names == frozenset()
+    find(zones, "host.example.com")
+    assert cloud.calls == LISTED * 2
+    assert zones.names == {"example.com"}
+
+
+@pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])
+def test_without_any_list_the_failure_of_hetzner_is_told(
+    clock: Clock, cloud: CloudInMemory, error: TransientError
+) -> None:
+    cloud.failures["GET"] = error
+    with pytest.raises(type(error)):
+        find(zones_of(clock, cloud), "host.example.com")
+
+
+def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_everybody(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    cloud.take_calls()
+    clock.advance(TTL)
+    for _ in range(3):
+        assert place(zones, "host.example.com") == ("example.com", "host")
+    assert cloud.take_calls() == LISTED
+    clock.advance(60)
+    del cloud.failures["GET"]
+    find(zones, "host.example.com")
+    find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED
+
+
+def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(TTL - 100)
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    with pytest.raises(ZoneNotFound):
+        find(zones, "host.example.org")
+    del cloud.failures["GET"]
+    cloud.take_calls()
+    clock.advance(200)
+    find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED
+
+
+def test_a_bad_token_does_not_take_the_other_tokens_zones_away(clock: Clock) -> None:
+    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    assert find(zones_of(clock, bad, good), "host.example.com").hetzner.api is good
+
+
+def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
+    clock: Clock,
+) -> None:
+    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    with pytest.raises(TokenRejected):
+        find(zones_of(clock, bad, good), "host.example.org")
+
+
+def test_no_zone_at_all_is_told_as_a_missing_zone(clock: Clock) -> None:
+    with pytest.raises(ZoneNotFound):
+        find(zones_of(clock, CloudInMemory()), "host.example.com")
+
+
+def test_a_list_is_not_waited_for_beyond_the_deadline(clock: Clock, cloud: CloudInMemory) -> None:
+    with pytest.raises(HetznerUnreachable):
+        zones_of(clock, cloud).find(host(), Deadline(0))
+    assert cloud.calls == []
