@@ -1,0 +1,138 @@
+"""Backends as real processes over one store, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import requests
+
+from sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATOR = ("operator", "the-operators-password")
+_START_SECONDS = 60.0
+_END_SECONDS = 20.0
+
+
+def until(condition: Callable[[], object], what: Callable[[], str], seconds: float) -> None:
+    """Wait until a condition holds; fail with a sentence made then when it doesn't in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what()
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Replica:
+    """One `python -m backend`, with its worker processes."""
+
+    def __init__(
+        self, folder: Path, sandbox: Sandbox, hosts: Sequence[str], **variables: str
+    ) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.log = folder / f"backend-{self.port}.log"
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HETZNER_TOKEN": sandbox.token,
+            "HETZNER_API_URL": sandbox.http_url,
+            "REGISTERED_FQDNS": ",".join(hosts),
+            "BASIC_AUTH_USERNAME": OPERATOR[0],
+            "BASIC_AUTH_PASSWORD": OPERATOR[1],
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": str(self.port),
+            **variables,
+        }
+        self.sandbox = sandbox
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.auth = OPERATOR
+        self._process: Optional[subprocess.Popen[bytes]] = None
+
+    def start(self, prefix: Sequence[str] = ()) -> None:
+        """Start it, perhaps by way of another program, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "backend"],
+                cwd=self._folder,
+                env=self._environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait_until_well()
+
+    def wait_until_well(self) -> None:
+        until(self.is_well, lambda: f"the backend isn't well:\n{self.said()}", _START_SECONDS)
+
+    def is_well(self) -> bool:
+        try:
+            answer = self.session.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5)
+        except requests.RequestException:
+            return False
+        return answer.status_code == 200
+
+    def updates(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
+        """Send an update; status 0 when no answer came."""
+        query = {"hostname": host, "myip": address}
+        url = f"http://127.0.0.1:{self.port}/nic/update"
+        try:
+            answer = self.session.get(url, params=query, timeout=seconds)
+        except requests.RequestException:
+            return 0, ""
+        return answer.status_code, answer.text
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it wasn't started"
+        return self._process
+
+    def workers(self) -> List[int]:
+        """The process ids of the workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text(encoding="ascii").split()]
+
+    def kill_workers(self) -> None:
+        """Kill every worker at once; the first process starts new ones."""
+        _kill(self.workers())
+
+    def kill(self) -> None:
+        """Kill everything, the first process before its workers."""
+        workers = self.workers()
+        _kill([self.process.pid, *workers])
+        self.process.wait(_END_SECONDS)
+
+    def stop(self) -> int:
+        """Stop it as an operator does, and return the exit code."""
+        self.session.close()
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        return self._process.wait(_END_SECONDS)
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+def _kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def in_dns(sandbox: Sandbox, hosts: Sequence[str]) -> Dict[str, List[str]]:
+    return {host: sandbox.answer(host, "A") for host in hosts}

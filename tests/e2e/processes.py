@@ -1,0 +1,270 @@
+"""Real processes in a folder of their own: started, waited for, and always stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import dnslib
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "e2e0" * 16
+OPERATOR = ("operator", "the-operators-password")
+HOSTS = tuple(f"host{number}.example.com" for number in range(60))
+_SECONDS = 40.0
+_POLL_SECONDS = 0.05
+_PACKET_SECONDS = 5.0
+
+
+def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
+    """Wait until a condition holds, for a bounded time; `told` adds to what a failure says."""
+    end = time.monotonic() + _SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain: {what}\n{told()}")
+        time.sleep(_POLL_SECONDS)
+
+
+def environment(folder: Path, **variables: str) -> Dict[str, str]:
+    """Nothing of the test's own environment but where programs are: no proxy, no certificates."""
+    return {
+        "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        **variables,
+    }
+
+
+def run(command: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder, **variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Program:
+    """A process that runs until it is told to stop, its output in a file."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, **variables: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.folder = folder
+        self._command = [sys.executable, *arguments]
+        self._environ = environment(folder, **variables)
+        self._log = folder / f"{name}.log"
+        self._process: Optional[subprocess.Popen[bytes]] = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.folder,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something this process is to bring about; fail at once when it has ended."""
+
+        def holds() -> object:
+            if not self.is_running:
+                pytest.fail(f"{self.name} has ended by itself\n{self.output}")
+            return condition()
+
+        until(holds, f"{self.name}: {what}", lambda: self.output)
+
+    def kill(self) -> None:
+        """Kill the process and all its children without a warning."""
+        assert self._process is not None
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(_SECONDS)
+
+    def stop(self) -> None:
+        """Tell it to stop; fail when it doesn't, or when it didn't run till now, or complains."""
+        if self._process is None:
+            return
+        if not self.is_running:
+            pytest.fail(f"{self.name} had ended before it was told to\n{self.output}")
+        self._process.terminate()
+        try:
+            code = self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"{self.name} didn't stop when it was told to\n{self.output}")
+        self._process = None
+        if code != 0 or "Traceback" in self.output:
+            pytest.fail(f"{self.name} ended with exit code {code}\n{self.output}")
+
+
+class Hetzner(Program):
+    """The stand-in for Hetzner, its records asked for by real DNS."""
+
+    def __init__(self, folder: Path) -> None:
+        arguments = ["-m", "sandbox", "--http-port", "0", "--dns-port", "0"]
+        arguments += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
+        super().__init__("hetzner", arguments, folder)
+        self._session = _session()
+        self.api_url = ""
+        self.dns_port = 0
+
+    def start(self) -> None:
+        super().start()
+        self.wait_until(lambda: "sandbox ready" in self.output, "to be ready")
+        said = dict(line.split(" ", 1) for line in self.output.splitlines() if " " in line)
+        self.api_url = said["http"]
+        self.dns_port = int(said["dns"].rpartition(":")[2])
+
+    def stop(self) -> None:
+        self._session.close()
+        super().stop()
+
+    def resolves(self, host: str, kind: str = "A") -> List[str]:
+        """The addresses that DNS has for a name."""
+        question = dnslib.DNSRecord.question(host, kind)
+        packet = question.send("127.0.0.1", self.dns_port, timeout=_PACKET_SECONDS)
+        return sorted(str(answer.rdata) for answer in dnslib.DNSRecord.parse(packet).rr)
+
+    def expect(self, host: str, *addresses: str, kind: str = "A") -> None:
+        """Wait until DNS has these addresses, and no other."""
+        what = f"{host} {kind} to be {addresses}"
+        self.wait_until(lambda: self.resolves(host, kind) == sorted(addresses), what)
+
+    def door(self, method: str, name: str, /, **order: object) -> Any:  # noqa: ANN401
+        """Use one of the doors for tests."""
+        url = self.api_url.replace("/v1", f"/_sandbox/{name}")
+        answer = self._session.request(method, url, json=order, timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def calls_about(self, host: str) -> List[Mapping[str, Any]]:
+        """What was asked about a host since the start; following actions is none of it."""
+        label = host.split(".", 1)[0]
+        return [
+            call
+            for call in self.door("GET", "calls")
+            if f"name={label}&" in call["query"]
+            or f"/{label}/" in call["path"]
+            or (isinstance(call["body"], dict) and call["body"].get("name") == label)
+        ]
+
+
+class Backend(Program):
+    """`python -m backend` with the settings of an operator who has two workers."""
+
+    def __init__(self, folder: Path, hetzner: Hetzner, **variables: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        settings = {
+            "HETZNER_TOKEN": TOKEN,
+            "HETZNER_API_URL": hetzner.api_url,
+            "REGISTERED_FQDNS": ",".join(HOSTS),
+            "BASIC_AUTH_USERNAME": OPERATOR[0],
+            "BASIC_AUTH_PASSWORD": OPERATOR[1],
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": str(self.port),
+            # All callers of these tests are on this machine.
+            "ALLOW_PRIVATE_ADDRESSES": "1",
+            **variables,
+        }
+        super().__init__("backend", ["-m", "backend"], folder, **settings)
+        self.session = _session()
+
+    def start(self) -> None:
+        super().start()
+        self.wait_until(self._is_well, "to be well")
+
+    def stop(self) -> None:
+        self.session.close()
+        super().stop()
+
+    def key_of(self, host: str) -> str:
+        """The key that it has made for a host at its first start."""
+        lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
+        return dict(line.split() for line in lines)[host]
+
+    def updates(self, host: str, ip: str) -> Mapping[str, Any]:
+        """Set an address; what the JSON face says of it."""
+        answer = self.session.post(
+            f"{self.url}/update",
+            json={"fqdn": host, "ip": ip},
+            headers={"X-Pre-Shared-Key": self.key_of(host)},
+            timeout=20,
+        )
+        assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.output}"
+        said: Mapping[str, Any] = answer.json()
+        return said
+
+    def finds(self, query: str) -> List[Tuple[Any, ...]]:
+        """What is in its store."""
+        with closing(sqlite3.connect(str(self.folder / "hetzner-dyndns.db"))) as connection:
+            return list(connection.execute(query))
+
+    def workers(self) -> List[int]:
+        """The process ids of its workers."""
+        return sorted(
+            int(status.parent.name)
+            for status in Path("/proc").glob("[0-9]*/stat")
+            if _parent(status) == self.pid
+        )
+
+    def _is_well(self) -> bool:
+        try:
+            return self.session.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+def _parent(status: Path) -> int:
+    try:
+        # The name in parentheses may hold anything: https://man7.org/linux/man-pages/man5/proc.5.html
+        return int(status.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0  # it has just ended

@@ -1,0 +1,129 @@
+"""A set-up that can't work stops the start: exit code 1, and one line that says what to change."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Callable, Dict, NamedTuple, Tuple
+
+import pytest
+
+from tests.e2e.processes import TOKEN, Backend, Hetzner, run
+
+
+class SetUp(NamedTuple):
+    """Something wrong: in the variables, or in what `prepare` leaves in the folder."""
+
+    named: Tuple[str, ...]  # what the line has to name
+    variables: Dict[str, str] = {}  # noqa: RUF012
+    prepare: Callable[[Path], object] = lambda _: None
+
+
+def leave_a_newer_store(folder: Path) -> None:
+    connection = sqlite3.connect(str(folder / "hetzner-dyndns.db"))
+    connection.execute("create table meta (key text primary key, value text not null)")
+    connection.execute("insert into meta values ('version', '999')")
+    connection.commit()
+    connection.close()
+
+
+def leave_no_store(folder: Path) -> None:
+    (folder / "hetzner-dyndns.db").write_bytes(b"this is no database" * 1000)
+
+
+SECRET = "never-show-this-0123456789"
+SET_UPS: Dict[str, SetUp] = {
+    "no token": SetUp(("HETZNER_TOKEN", "console.hetzner.com"), {"HETZNER_TOKEN": ""}),
+    "a token with a blank in it": SetUp(
+        ("HETZNER_TOKEN",), {"HETZNER_TOKEN": f"{SECRET} {SECRET}"}
+    ),
+    "a token file that isn't there": SetUp(
+        ("HETZNER_TOKEN_FILE", "/nowhere/token"),
+        {"HETZNER_TOKEN": "", "HETZNER_TOKEN_FILE": "/nowhere/token"},
+    ),
+    "a key file that is a directory": SetUp(
+        ("PRE_SHARED_KEY_FILE", "pre-shared-key", "directory"),
+        prepare=lambda folder: (folder / "pre-shared-key").mkdir(),
+    ),
+    "a key file that is nonsense": SetUp(
+        ("PRE_SHARED_KEY_FILE", "line 1"),
+        prepare=lambda folder: (folder / "pre-shared-key").write_text(f"a b {SECRET}\n"),
+    ),
+    "a key file in no folder": SetUp(
+        ("PRE_SHARED_KEY_FILE", "/nowhere/keys"), {"PRE_SHARED_KEY_FILE": "/nowhere/keys"}
+    ),
+    "a newer store": SetUp(("STATE_URL", "newer", "999"), prepare=leave_a_newer_store),
+    "a store that is none": SetUp(("STATE_URL",), prepare=leave_no_store),
+    "a store in no folder": SetUp(("STATE_URL",), {"STATE_URL": "sqlite:////nowhere/state.db"}),
+    "a store nobody knows": SetUp(("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}),
+    "a host name that is none": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
+    "half an operator": SetUp(
+        ("BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"), {"BASIC_AUTH_PASSWORD": SECRET}
+    ),
+    "an API address that is none": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
+    "proxies that are none": SetUp(("TRUSTED_PROXIES",), {"TRUSTED_PROXIES": "proxy.lan"}),
+    "a log file below a file": SetUp(
+        ("LOG_FILE", "not-a-folder"),
+        {"LOG_FILE": "not-a-folder/backend.log"},
+        prepare=lambda folder: (folder / "not-a-folder").write_text(""),
+    ),
+}
+
+
+@pytest.mark.parametrize("set_up", SET_UPS.values(), ids=SET_UPS.keys())
+def test_one_line_says_what_to_change(folder: Path, set_up: SetUp) -> None:
+    set_up.prepare(folder)
+    variables = {"HETZNER_TOKEN": TOKEN, "REGISTERED_FQDNS": "home.example.com"}
+    variables = {**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables}
+    ended = run([sys.executable, "-m", "backend"], folder, **variables)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert [word for word in set_up.named if word not in ended.stderr] == []
+    assert "Traceback" not in ended.stdout
+    assert SECRET not in ended.stdout + ended.stderr
+
+
+@pytest.mark.xfail(reason="BUG: gunicorn tries five times, says eleven lines and names no setting")
+def test_a_port_that_is_taken_is_told_in_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run(
+            [sys.executable, "-m", "backend"],
+            folder,
+            HETZNER_TOKEN=TOKEN,
+            LISTEN_ADDRESS="127.0.0.1",
+            LISTEN_PORT=port,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "LISTEN_PORT" in ended.stderr
+    assert port in ended.stderr
+
+
+def test_the_first_start_makes_a_key_for_each_host_and_later_ones_keep_them(
+    hetzner: Hetzner, folder: Path
+) -> None:
+    key_file = folder / "pre-shared-key"
+    key_file.write_text("# mine\nhost1.example.com a-key-of-my-own-0123456789\n")
+    backend = Backend(folder, hetzner, REGISTERED_FQDNS="host1.example.com,host2.example.com")
+    backend.start()
+    first = key_file.read_text()
+    backend.stop()
+    assert first.startswith("# mine\nhost1.example.com a-key-of-my-own-0123456789\n")
+    assert re.fullmatch(r"host2\.example\.com [A-Za-z0-9_-]{43}", first.splitlines()[2])
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    backend.start()
+    backend.stop()
+    assert key_file.read_text() == first
+    assert first.splitlines()[2].split()[1] not in backend.output
+
+
+def test_a_number_that_is_none_is_a_warning_and_not_the_end(hetzner: Hetzner, folder: Path) -> None:
+    backend = Backend(folder, hetzner, REQUEST_CACHE_TTL="five minutes", RECORD_TTL="1")
+    backend.start()
+    backend.stop()
+    for line in ("REQUEST_CACHE_TTL is no whole number", "RECORD_TTL must be from 60"):
+        assert re.search(rf"WARNING {line}.*using the default", backend.output), backend.output
