@@ -206,6 +206,7 @@ class Backend(Program):
             "LISTEN_PORT": str(self.port),
             # All callers of these tests are on this machine.
             "ALLOW_PRIVATE_ADDRESSES": "1",
+            "AUTH_FAILURE_LIMIT": "1000",
             **variables,
         }
         super().__init__("backend", ["-m", "backend"], folder, **settings)
