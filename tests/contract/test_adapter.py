@@ -1,0 +1,28 @@
+"""Every request our adapter makes is one that Hetzner's own document allows."""
+
+from __future__ import annotations
+
+from backend.cloud_api import CloudApi, Deadline
+from backend.hetzner import Hetzner, Owner
+from backend.model import Address, RecordType
+from sandbox import Sandbox
+from tests.contract import openapi
+
+
+@openapi.needs_document
+def test_every_call_of_the_adapter_fits_the_document() -> None:
+    with Sandbox(zones=["example.com"], action_seconds=0) as sandbox:
+        hetzner = Hetzner(CloudApi(sandbox.token, sandbox.http_url, "test"), 60, 120)
+        (zone,) = hetzner.zones(Deadline(20))
+        for name in ("@", "*.home", "deep.name"):
+            owner = Owner(zone, name)
+            for text in ("198.51.100.1", "198.51.100.2", "2001:db8::1"):
+                address = Address.parse(text)
+                rrset = hetzner.read(owner, Deadline(20)).get(address.type)
+                actions = hetzner.put(owner, rrset, address, Deadline(20))
+                hetzner.actions(actions, Deadline(20))
+            hetzner.delete(owner, RecordType.A, Deadline(20))
+        calls = sandbox.calls()
+    assert {call.method for call in calls} == {"GET", "POST", "DELETE"}
+    for call in calls:
+        openapi.check_request(call.method, call.path, call.query, call.body)
