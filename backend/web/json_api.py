@@ -98,6 +98,9 @@ def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) 
 def _fields(request: Request) -> Mapping[str, Any]:
     """Read the body: JSON, or form fields, which PowerShell and curl send unasked."""
     body = request.get_data(parse_form_data=False, cache=True)
+    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise errors.RequestTooLarge("The body is too large: an update takes some hundred bytes.")
     if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
         return request.form
     if not body.strip():
