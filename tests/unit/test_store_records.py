@@ -205,6 +205,16 @@ class TestALateAnswer:
         assert record.published == Address.parse(FIRST)
         assert not record.is_accepted, "it would be answered from memory as unchanged"
 
+    @pytest.mark.parametrize("action", [None, ACTION])
+    def test_to_an_older_wish_does_not_clear_what_keeps_the_newer_one_back(
+        self, store: Store, action: Optional[int]
+    ) -> None:
+        older = wish(store, FIRST)
+        store.records.postpone(wish(store, SECOND), "away", NOW, NOW + 5)
+        store.records.accept(older, action, NOW + 1)
+        record = of(store)
+        assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
+
     @pytest.mark.parametrize("failure", ["postpone", "refuse"])
     def test_that_is_a_failure_of_an_older_wish_does_not_touch_the_newer_one(
         self, store: Store, failure: str
