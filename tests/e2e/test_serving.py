@@ -111,7 +111,9 @@ def test_a_body_in_chunks_is_read(backend: Backend, hetzner: Hetzner, host: str)
 
 def test_a_long_body_in_chunks_is_too_large(backend: Backend, host: str) -> None:
     body = json.dumps({"fqdn": host, "ip": "198.51.100.5"}).encode()
-    chunks = b"%x\r\n%s\r\n" % (len(body), body) + (b"2000\r\n" + b" " * 0x2000 + b"\r\n") * 8
+    # Not so long that the server would close while there is much left to read: older gunicorns
+    # then break the connection before the answer is read.
+    chunks = b"%x\r\n%s\r\n" % (len(body), body) + (b"1000\r\n" + b" " * 0x1000 + b"\r\n") * 4
     status, _, body = raw(backend.port, chunked(backend, host, chunks + b"0\r\n\r\n"))
     assert status.split(" ")[1] == "413"
     assert json.loads(body)["code"] == "too_large"

@@ -1,0 +1,38 @@
+"""An update that goes on while its test does something else."""
+
+from __future__ import annotations
+
+import threading
+from typing import List, Optional, Tuple
+
+import requests
+
+from tests.e2e.processes import Backend
+
+
+class Updating:
+    """One update on a thread of its own."""
+
+    def __init__(self, backend: Backend, host: str, ip: str) -> None:
+        self._url = f"{backend.url}/update"
+        self._headers = {"X-Pre-Shared-Key": backend.key_of(host)}
+        self._body = {"fqdn": host, "ip": ip}
+        self._answers: List[Optional[Tuple[int, str]]] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def answer(self) -> Optional[Tuple[int, str]]:
+        """Status and word of the answer; None when the connection ended without one."""
+        self._thread.join(30)
+        assert self._answers, "no answer, and no end"
+        return self._answers[0]
+
+    def _run(self) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                answer = session.post(self._url, json=self._body, headers=self._headers, timeout=20)
+            except requests.ConnectionError:
+                self._answers.append(None)
+                return
+            self._answers.append((answer.status_code, answer.json().get("status", "")))
