@@ -29,6 +29,7 @@ class _Log(Logger):  # type: ignore[misc]
     def setup(self, cfg: object) -> None:
         del cfg
         self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.propagate = True  # gunicorn has just switched it off
         # Its start-up chatter is about itself.
         self.error_log.setLevel(logging.WARNING)
 

@@ -67,7 +67,6 @@ def test_a_worker_that_is_killed_is_replaced_and_forgets_nothing(
     assert "Worker" in mortal.output
 
 
-@pytest.mark.xfail(reason="BUG: gunicorn.error doesn't propagate: bare lines, on stderr only")
 def test_what_gunicorn_has_to_say_goes_where_all_other_lines_go(mortal: Backend) -> None:
     (victim, *_) = mortal.workers()
     run(["sh", "-c", f"kill -9 {victim}"], mortal.folder)
