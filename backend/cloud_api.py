@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
 import requests
-from requests.auth import AuthBase
+import urllib3
 
+from backend.bearer import Bearer
 from backend.cloud_errors import decode, refusal
 from backend.errors import HetznerUnreachable
 
@@ -70,17 +71,6 @@ class Quota:
         return self.remaining + refilled < self.limit * _RESERVE
 
 
-class _Bearer(AuthBase):
-    """Sets the token as `auth`, for a header of that name would lose to an entry in .netrc."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class CloudApi:
     """The API as one token sees it. Safe to share between threads."""
 
@@ -115,7 +105,7 @@ class CloudApi:
         """
         try:
             status, headers, text = self._exchange(method, path, deadline, query, body)
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             logger.debug("%s %s: %s", method, path, type(error).__name__)
             raise HetznerUnreachable(
                 f"Hetzner's API can't be reached ({_reason(error)})."
@@ -154,7 +144,7 @@ class CloudApi:
         session: Optional[requests.Session] = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.auth = _Bearer(self._token)
+            session.auth = Bearer(self._token)
             session.headers["User-Agent"] = self._agent
         return session
 
@@ -170,7 +160,8 @@ class CloudApi:
 def _read(response: requests.Response, deadline: Deadline) -> bytes:
     """Read the body within its bounds of size and time."""
     body = b""
-    for chunk in response.iter_content(_CHUNK):
+    # Whatever has arrived, and no more: a chunk of a size of ours might never be full.
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
         body += chunk
         deadline.remaining()
         if len(body) > _MAX_ANSWER:
@@ -178,7 +169,7 @@ def _read(response: requests.Response, deadline: Deadline) -> bytes:
     return body
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception) -> str:
     """Name the failure in a few words; the full text may hold the URL of a proxy with a login."""
     for family, words in (
         (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),

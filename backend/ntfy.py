@@ -14,6 +14,8 @@ from typing import Optional, Tuple
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from backend.bearer import Bearer
+
 _SECONDS = 10.0  # for one try
 _PAUSES = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # between tries; then the push is given up
 _MOST_WAITING = 100
@@ -39,17 +41,6 @@ class PushFailed(Exception):
     """The server can't take the push now."""
 
 
-class _Bearer(AuthBase):
-    """An access token, set as `auth` so that no entry in .netrc replaces it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class Ntfy:
     """A topic on an ntfy server."""
 
@@ -58,7 +49,7 @@ class Ntfy:
     ) -> None:
         self._url = url
         self._topic = topic
-        self._auth: Optional[AuthBase] = _Bearer(token) if token else None
+        self._auth: Optional[AuthBase] = Bearer(token) if token else None
         if username and not token:
             # Encoded here: requests would take text for latin-1.
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))

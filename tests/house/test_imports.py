@@ -12,7 +12,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 # From the ground up. A package stands for its modules.
 LAYERS = (
     {"__init__", "model", "errors", "events", "holders"},
-    {"cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
@@ -22,7 +22,8 @@ LAYERS = (
 # Who may import what isn't Python's own.
 HOMES = {
     "idna": {"model"},
-    "requests": {"cloud_api", "ntfy"},
+    "requests": {"bearer", "cloud_api", "ntfy"},
+    "urllib3": {"cloud_api"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},

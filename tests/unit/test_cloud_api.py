@@ -182,7 +182,6 @@ def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadline(
     is_given_up.set()
 
 
-@pytest.mark.xfail(reason="a chunk is waited for as a whole; the updater's wait is the bound")
 def test_a_body_that_trickles_is_cut_off_at_the_deadline(api: CloudApi, hetzner: Hetzner) -> None:
     was_hung_up_on = threading.Event()
     has_ended = threading.Event()
