@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
-from backend.errors import CnameInTheWay, HetznerUnreachable
+from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
 from backend.model import Address, RecordType
 
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -96,12 +96,17 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
-        with _understood():
-            return [
-                Zone(str(zone["name"]), str(zone["mode"]))
-                for page in self._pages("/zones", deadline)
-                for zone in page["zones"]
-            ]
+        found: List[Zone] = []
+        page: Optional[int] = 1
+        for _ in range(_MAX_PAGES):
+            query = [("page", str(page)), ("per_page", _PAGE)]
+            answer = self.api.call("GET", "/zones", deadline, query)
+            with _understood():
+                found += [Zone(str(zone["name"]), str(zone["mode"])) for zone in answer["zones"]]
+                page = answer["meta"]["pagination"]["next_page"]
+            if page is None:
+                break
+        return found
 
     def read(self, owner: Owner, deadline: Deadline) -> Dict[RecordType, RRSet]:
         """Read both families at a name in one call.
@@ -112,10 +117,11 @@ class Hetzner:
 
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", owner.rrsets, deadline, query)
         with _understood():
             found = {
                 rrset["type"]: _rrset(rrset)
-                for rrset in self.api.call("GET", owner.rrsets, deadline, query)["rrsets"]
+                for rrset in answer["rrsets"]
                 if rrset["name"] == owner.name
             }
         if "CNAME" in found:
@@ -141,10 +147,16 @@ class Hetzner:
         from the moment it is accepted, even if publishing it failed.
         """
         if rrset is None:
-            return [self._create(owner, address, deadline)]
+            try:
+                return [self._create(owner, address, deadline)]
+            except AlreadyExists:  # somebody was quicker: what else is in theirs is kept
+                rrset, rewrite = self._read_again(owner, address.type, deadline), True
         actions = []
         if rewrite or not rrset.holds(address):
-            actions.append(self._set_or_create(owner, rrset, address, deadline))
+            try:
+                actions.append(self._set(owner, address, rrset.comment, deadline))
+            except NotFound:  # somebody deleted it; a new one has the right TTL from the start
+                return [self._create(owner, address, deadline)]
         if self._chosen_ttl not in (None, rrset.ttl):
             path = f"{owner.rrset(address.type)}/actions/change_ttl"
             actions.append(self._act("POST", path, deadline, {"ttl": self._chosen_ttl}))
@@ -160,8 +172,8 @@ class Hetzner:
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
         query = [("id", str(number)) for number in ids]
+        answer = self.api.call("GET", "/actions", deadline, query)
         with _understood():
-            answer = self.api.call("GET", "/actions", deadline, query)
             return {int(action["id"]): _action_state(action) for action in answer["actions"]}
 
     def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
@@ -171,18 +183,13 @@ class Hetzner:
             "ttl": self._ttl,
             "records": [{"value": str(address)}],
         }
-        try:
-            return self._act("POST", owner.rrsets, deadline, body)
-        except AlreadyExists:  # somebody was quicker
-            return self._set(owner, address, "", deadline)
+        return self._act("POST", owner.rrsets, deadline, body)
 
-    def _set_or_create(
-        self, owner: Owner, rrset: RRSet, address: Address, deadline: Deadline
-    ) -> int:
-        try:
-            return self._set(owner, address, rrset.comment, deadline)
-        except NotFound:  # somebody deleted it
-            return self._create(owner, address, deadline)
+    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
+        rrset = self.read(owner, deadline).get(kind)
+        if rrset is None:
+            raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
+        return rrset
 
     def _set(self, owner: Owner, address: Address, comment: str, deadline: Deadline) -> int:
         record = {"value": str(address)}
@@ -201,16 +208,6 @@ class Hetzner:
         answer = self.api.call(method, path, deadline, body=body)
         with _understood():
             return int(answer["action"]["id"])
-
-    def _pages(self, path: str, deadline: Deadline) -> Iterator[Dict[str, Any]]:
-        page: Optional[int] = 1
-        for _ in range(_MAX_PAGES):
-            query = [("page", str(page)), ("per_page", _PAGE)]
-            answer = self.api.call("GET", path, deadline, query)
-            yield answer
-            page = answer["meta"]["pagination"]["next_page"]
-            if page is None:
-                return
 
 
 def _rrset(found: Mapping[str, Any]) -> RRSet:
