@@ -20,7 +20,7 @@ from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refu
 from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Reporter
-from backend.store import News, Record, State, Store
+from backend.store import News, Record, Store
 from backend.store.records import FIRST_POLL
 from backend.turns import Turns
 from backend.zones import Location, Zones
@@ -131,8 +131,8 @@ class Publisher:
         address = record.wanted.address
         hetzner, owner = location.hetzner, location.owner
         if address is not None:
-            failed_before = record.state is State.PENDING and record.action is not None
-            actions = hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
+            doubtful = record.is_doubtful
+            actions = hetzner.put(owner, rrset, address, deadline, rewrite=doubtful)
         else:
             actions = [] if rrset is None else hetzner.delete(owner, record.type, deadline)
         change = _change(record, rrset) if actions else Change.UNCHANGED

@@ -37,7 +37,7 @@ class Record:
     asker: Asker
     state: State
     published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
+    action: Optional[int]  # Hetzner's action that publishes it; while pending: see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
@@ -53,6 +53,11 @@ class Record:
     def is_accepted(self) -> bool:
         """Whether Hetzner has accepted the wish."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the API may show what isn't published: its action failed, or goes unwatched."""
+        return not self.is_accepted and self.action is not None
 
 
 class News(NamedTuple):
@@ -73,8 +78,7 @@ class Records:
         """Return what is known of a host's records: one indexed read."""
         with self._database.read() as connection:
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
-        found = [_record(row) for row in rows]
-        return {record.type: record for record in found}
+        return {record.type: record for record in map(_record, rows)}
 
     def wish(self, update: Update, now: float, grace: float) -> None:
         """Remember what a host wants, before Hetzner is asked.
@@ -94,7 +98,6 @@ class Records:
             "source": update.asker.source,
             "face": update.asker.face,
             "state": State.PENDING.value,
-            "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
         }
@@ -125,20 +128,20 @@ class Records:
     def accept(
         self, record: Record, action: Optional[int], now: float, news: Optional[News] = None
     ) -> None:
-        """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
+        """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
 
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
         held: Dict[str, Any] = {"published": published, "checked_at": now}
-        if action is None:
-            accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
-        else:
+        accepted = held
+        if action is None and record.state is not State.PUBLISHING:
+            accepted = {"state": State.PUBLISHED.value, **_DONE}
+        elif action is not None:
             held["accepted_at"] = now
-            # The failure of an action is cleared by the end of the next one.
-            cleared = _DONE if record.action is None else {}
             accepted = {
-                **cleared,
+                # The failure of an action is cleared by the end of the next one.
+                **(_DONE if record.action is None else {}),
                 "state": State.PUBLISHING.value,
                 "action": action,
                 "next_try_at": now + FIRST_POLL,
@@ -148,8 +151,8 @@ class Records:
             connection.execute(_this_wish(record).values(**accepted))
             connection.execute(_overtaken(record, now))
             if news is not None:
-                entry = _entry(record, now, news.event, news.old, published, news.why)
-                history.add(connection, entry)
+                told = _entry(record, now, news.event, news.old, published, news.why)
+                history.add(connection, told)
 
     def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> None:
         """Note that a wish could not be fulfilled yet, or that its action failed."""
@@ -177,8 +180,7 @@ class Records:
     def finish(self, record: Record) -> None:
         """Note that Hetzner has published what it had accepted."""
         with self._database.write() as connection:
-            done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
-            connection.execute(done)
+            connection.execute(_this_action(record).values(state=State.PUBLISHED.value, **_DONE))
 
     def defer(self, record: Record, next_try_at: float) -> None:
         """Note that Hetzner needn't be asked about a record before a certain time."""
@@ -202,11 +204,12 @@ def _this_wish(record: Record) -> sa.Update:
 
 def _overtaken(record: Record, now: float) -> sa.Update:
     newer = _this(record).where(records.c.wish != record.wish)
-    return newer.values(state=State.PENDING.value, action=None, next_try_at=now)
+    return newer.values(state=State.PENDING.value, next_try_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:
-    return _this_wish(record).where(records.c.action == record.action)
+    followed = _this_wish(record).where(records.c.state == State.PUBLISHING.value)
+    return followed.where(records.c.action == record.action)
 
 
 def _entry(  # noqa: PLR0913, PLR0917
