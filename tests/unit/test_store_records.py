@@ -369,6 +369,12 @@ class TestTheHistory:
     def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
         for at in (1, 2, 3):
             store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
-        assert store.history.prune(before=2) == 1
+        assert store.history.prune(before=2, limit=10) == 1
         assert events(store) == ["at2", "at3"]
-        assert store.history.prune(before=2) == 0
+        assert store.history.prune(before=2, limit=10) == 0
+
+    def test_loses_no_more_at_once_than_asked_for(self, store: Store) -> None:
+        for at in range(5):
+            store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
+        assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
+        assert events(store) == ["at4"]
