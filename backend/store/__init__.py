@@ -6,7 +6,8 @@ from backend.store.database import Database
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
 from backend.store.leases import Leases
-from backend.store.records import News, Record, Records, State
+from backend.store.record import Record, State
+from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
 
 __all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store"]

@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import sqlalchemy as sa
 
-from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.model import Hostname, RecordType, Update, Wish
 from backend.store import history
 from backend.store.database import Database
+from backend.store.record import Record, State, read_record
 from backend.store.schema import records
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
 FIRST_POLL = 4.0
-
-
-class State(enum.Enum):
-    """How far a wish has come."""
-
-    PENDING = "pending"  # wanted, not yet accepted by Hetzner
-    PUBLISHING = "publishing"  # accepted; Hetzner's action still runs
-    PUBLISHED = "published"
-    REFUSED = "refused"  # needs the operator
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of one record: the wish, and how far it has come. Times are UTC seconds."""
-
-    host: Hostname
-    wanted: Wish
-    wish: int  # counts wishes: tells a late answer to an older one
-    wished_at: float
-    asker: Asker
-    state: State
-    published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
-    accepted_at: Optional[float]
-    checked_at: float
-    attempts: int
-    next_try_at: float
-    error: str
-
-    @property
-    def type(self) -> RecordType:
-        """The record's type."""
-        return self.wanted.type
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether Hetzner has accepted the wish."""
-        return self.state in (State.PUBLISHING, State.PUBLISHED)
 
 
 class News(NamedTuple):
@@ -73,7 +34,7 @@ class Records:
         """Return what is known of a host's records: one indexed read."""
         with self._database.read() as connection:
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
-        found = [_record(row) for row in rows]
+        found = [read_record(row) for row in rows]
         return {record.type: record for record in found}
 
     def wish(self, update: Update, now: float, grace: float) -> None:
@@ -108,13 +69,23 @@ class Records:
         )
         return upsert
 
-    def due(self, states: Iterable[State], now: float, limit: int) -> List[Record]:
-        """Return records in some states whose next try has come, the longest overdue first."""
-        names = [state.value for state in states]
+    def to_try(self, now: float, limit: int) -> List[Record]:
+        """Return wishes whose next try has come, the longest overdue first."""
+        names = (State.PENDING.value, State.REFUSED.value)
         is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now)
-        query = sa.select(records).where(is_due).order_by(records.c.next_try_at).limit(limit)
+        return self._first(is_due, records.c.next_try_at, limit)
+
+    def to_look_at(self, now: float, limit: int) -> List[Record]:
+        """Return accepted wishes whose action it is time to ask about, likewise."""
+        is_due = sa.and_(records.c.state == State.PUBLISHING.value, records.c.look_at <= now)
+        return self._first(is_due, records.c.look_at, limit)
+
+    def _first(
+        self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
+    ) -> List[Record]:
+        query = sa.select(records).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
-            return [_record(row) for row in connection.execute(query).mappings().all()]
+            return [read_record(row) for row in connection.execute(query).mappings().all()]
 
     def hurry(self, state: State, now: float) -> None:
         """Let every record in a state be tried now: what stood in the way may be gone."""
@@ -130,7 +101,7 @@ class Records:
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        held: Dict[str, Any] = {"published": published, "checked_at": now}
+        held: Dict[str, Any] = {"published": published, "checked_at": now, "recheck_at": 0.0}
         if action is None:
             accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
         else:
@@ -141,8 +112,10 @@ class Records:
                 **cleared,
                 "state": State.PUBLISHING.value,
                 "action": action,
-                "next_try_at": now + FIRST_POLL,
+                "look_at": now + FIRST_POLL,
             }
+        if news is not None:
+            held["changed_at"] = now
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
             connection.execute(_this_wish(record).values(**accepted))
@@ -180,13 +153,18 @@ class Records:
             done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
             connection.execute(done)
 
-    def defer(self, record: Record, next_try_at: float) -> None:
-        """Note that Hetzner needn't be asked about a record before a certain time."""
+    def look_later(self, record: Record, at: float) -> None:
+        """Note that Hetzner needn't be asked about a record's action before a certain time."""
         with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(next_try_at=next_try_at))
+            connection.execute(_this_action(record).values(look_at=at))
+
+    def recheck_later(self, record: Record, at: float) -> None:
+        """Note that an accepted record is good without another check until a certain time."""
+        with self._database.write() as connection:
+            connection.execute(_this_wish(record).values(recheck_at=at))
 
 
-_DONE = {"action": None, "attempts": 0, "next_try_at": 0.0, "error": ""}
+_DONE = {"action": None, "attempts": 0, "error": ""}
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
 
@@ -223,25 +201,3 @@ def _entry(  # noqa: PLR0913, PLR0917
         new=new,
         why=why,
     )
-
-
-def _record(row: Mapping[Any, Any]) -> Record:
-    return Record(
-        host=Hostname(row["host"]),
-        wanted=Wish(RecordType(row["type"]), _address(row["wanted"])),
-        wish=row["wish"],
-        wished_at=row["wished_at"],
-        asker=Asker(row["source"], row["face"]),
-        state=State(row["state"]),
-        published=_address(row["published"]),
-        action=row["action"],
-        accepted_at=row["accepted_at"],
-        checked_at=row["checked_at"],
-        attempts=row["attempts"],
-        next_try_at=row["next_try_at"],
-        error=row["error"],
-    )
-
-
-def _address(text: Optional[str]) -> Optional[Address]:
-    return None if text is None else Address.parse(text)

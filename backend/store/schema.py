@@ -11,8 +11,18 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from backend.errors import StoreUnusable
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
-VERSION = 1
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
+VERSION = 2
+MIGRATIONS: Mapping[int, Sequence[str]] = {
+    2: (
+        "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
+        "ALTER TABLE records ADD COLUMN recheck_at FLOAT DEFAULT '0' NOT NULL",
+        "ALTER TABLE records ADD COLUMN changed_at FLOAT",
+        "UPDATE records SET look_at = next_try_at WHERE state = 'publishing'",
+        "UPDATE records SET changed_at = accepted_at",
+        "CREATE INDEX records_looks ON records (state, look_at)",
+        "ALTER TABLE hosts ADD COLUMN muted_until FLOAT",
+    ),
+}
 
 # Any number will do; it keeps two replicas from creating the tables at the same time.
 _ADVISORY_LOCK = 7_041_982
@@ -43,9 +53,13 @@ records = sa.Table(
     sa.Column("accepted_at", sa.Float),
     sa.Column("checked_at", sa.Float, nullable=False),  # when Hetzner last confirmed it
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("next_try_at", sa.Float, nullable=False),
+    sa.Column("next_try_at", sa.Float, nullable=False),  # pending, refused: not before
     sa.Column("error", sa.String, nullable=False),
+    sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
+    sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "next_try_at"),
+    sa.Index("records_looks", "state", "look_at"),
 )
 
 hosts = sa.Table(
@@ -57,6 +71,7 @@ hosts = sa.Table(
     # Seconds since then in which nobody could have heard the host, for the service was away.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
+    sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
 )
 
 leases = sa.Table(
