@@ -21,6 +21,10 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "UPDATE records SET changed_at = accepted_at",
         "CREATE INDEX records_looks ON records (state, look_at)",
         "ALTER TABLE hosts ADD COLUMN muted_until FLOAT",
+        """CREATE TABLE failed_logins (
+            key VARCHAR NOT NULL PRIMARY KEY, number INTEGER NOT NULL, since FLOAT NOT NULL
+        )""",
+        "CREATE INDEX ix_failed_logins_since ON failed_logins (since)",
     ),
 }
 
@@ -95,6 +99,14 @@ history = sa.Table(
     sa.Column("old", sa.String),
     sa.Column("new", sa.String),
     sa.Column("why", sa.String, nullable=False),
+)
+
+failed_logins = sa.Table(
+    "failed_logins",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),  # a source network or a host
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("since", sa.Float, nullable=False, index=True),  # when the window began
 )
 
 
