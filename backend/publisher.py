@@ -21,7 +21,6 @@ from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Reporter
 from backend.store import News, Record, Store
-from backend.store.records import FIRST_POLL
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
@@ -60,9 +59,8 @@ class Publisher:
         now = self._clock()
         # A clock that was set back must not make memory good for ever.
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
-        # After a check that failed; shorter pauses are those between two looks at an action.
-        is_deferred = FIRST_POLL < record.next_try_at - now <= _RECHECK_PAUSE
-        return is_fresh or is_deferred
+        is_postponed = 0 < record.recheck_at - now <= _RECHECK_PAUSE
+        return is_fresh or is_postponed
 
     def publish(
         self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline
@@ -162,7 +160,7 @@ class Publisher:
                 self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
                 self._tell(record, error, Refused(record.host, record.type, str(error)))
             elif record.is_accepted:
-                self._store.records.defer(record, now + _RECHECK_PAUSE)
+                self._store.records.recheck_later(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
                 pause = pause_after(record.attempts, error)

@@ -100,7 +100,7 @@ class Reconciler:
         if now < self._probe_at:
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
-        due = self._store.records.due((State.PENDING, State.REFUSED), now, limit)
+        due = self._store.records.to_try(now, limit)
         by_host: Dict[Hostname, List[Record]] = defaultdict(list)
         for record in due:
             by_host[record.host].append(record)
@@ -138,7 +138,7 @@ class Reconciler:
 
     def _follow(self, now: float) -> None:
         """Ask how far the actions have come, many in one call."""
-        due = self._store.records.due((State.PUBLISHING,), now, _ACTIONS_A_TICK)
+        due = self._store.records.to_look_at(now, _ACTIONS_A_TICK)
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
@@ -193,7 +193,7 @@ class Reconciler:
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""
-        self._store.records.defer(record, now + min(60.0, max(2.0, _age(record, now))))
+        self._store.records.look_later(record, now + min(60.0, max(2.0, _age(record, now))))
 
     # -- history
 

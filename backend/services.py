@@ -11,7 +11,7 @@ from flask import Flask
 from backend import __version__
 from backend.cloud_api import CloudApi
 from backend.errors import StoreUnavailable
-from backend.failures import FailedLogins
+from backend.failures import FLUSH_SECONDS, FailedLogins
 from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
@@ -30,7 +30,7 @@ from backend.web import create_app
 from backend.zones import Zones
 
 _AGENT = f"hetzner-dyndns/{__version__}"
-_FLUSH_SECONDS = 3.0
+_SIGHTINGS_SECONDS = 3.0
 _DRAIN_SECONDS = 3.0
 # Threads that always answer unchanged updates, however many others wait for Hetzner.
 _FREE_THREADS = 2
@@ -45,19 +45,16 @@ class Services:
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
+        failures = _failures(settings, self._store)
         projects = list(_projects(settings))
         zones = Zones(projects, settings.hetzner.zone_cache_ttl)
         turns = Turns(self._store.leases)
         publisher = Publisher(
             self._store, turns, zones, reporter, cache_ttl=settings.records.request_cache_ttl
         )
+        days = settings.store.history_days
         self._reconciler = Reconciler(
-            self._store,
-            publisher,
-            zones,
-            projects,
-            reporter,
-            history_days=settings.store.history_days,
+            self._store, publisher, zones, projects, reporter, history_days=days
         )
         self._updater = Updater(self._store, publisher, self._sightings, reporter, slots=slots)
         self._watcher = Watcher(
@@ -68,13 +65,14 @@ class Services:
             interval=settings.watch.interval,
         )
         self._loops = [
-            Loop("sightings", _FLUSH_SECONDS, self._sightings.flush),
+            Loop("sightings", _SIGHTINGS_SECONDS, self._sightings.flush),
+            Loop("failed logins", FLUSH_SECONDS, failures.flush),
             Loop("turns", KEEP_SECONDS, turns.keep),
             Loop("reconciler", TICK_SECONDS, self._reconciler.tick),
             Loop("watcher", settings.watch.interval, self._watcher.tick),
         ]
         self.app: Flask = create_app(
-            _gate(settings, reporter, self._store),
+            _gate(settings, reporter, self._store, failures),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
@@ -107,7 +105,12 @@ def _projects(settings: Settings) -> Iterator[Hetzner]:
         yield Hetzner(api, settings.records.ttl, settings.records.chosen_ttl)
 
 
-def _gate(settings: Settings, reporter: Reporter, store: Store) -> Gate:
+def _failures(settings: Settings, store: Store) -> FailedLogins:
+    access = settings.access
+    return FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
+
+
+def _gate(settings: Settings, reporter: Reporter, store: Store, failures: FailedLogins) -> Gate:
     access = settings.access
     operator = Credentials(access.operator_name, access.operator_password)
 
@@ -119,7 +122,7 @@ def _gate(settings: Settings, reporter: Reporter, store: Store) -> Gate:
     return Gate(
         access.hosts,
         KeyFile(access.key_file),
-        FailedLogins(access.failure_limit, access.failure_window),
+        failures,
         reporter,
         is_first_to_tell=is_first_to_tell,
         operator=operator if access.operator_name else None,

@@ -186,6 +186,16 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
     return settings, reader.warnings
 
 
+def read_server(environ: Mapping[str, str]) -> ServerSettings:
+    """Read no more than where the service listens: what it takes to ask how it is."""
+    reader = Reader(environ)
+    carrier, values = "server.", {}
+    for variable in VARIABLES:
+        if variable.home.startswith(carrier):
+            values[variable.home[len(carrier) :]] = variable.read(variable, reader)
+    return ServerSettings(**values)
+
+
 def _check_operator(access: Mapping[str, Any]) -> None:
     if bool(access["operator_name"]) is not bool(access["operator_password"]):
         raise SettingUnusable(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from backend.store.database import Database
+from backend.store.failed_logins import FailedLoginCounts
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
 from backend.store.leases import Leases
-from backend.store.records import News, Record, Records, State
+from backend.store.record import Record, State
+from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
 
 __all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store"]
@@ -29,5 +31,6 @@ class Store:
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.history = History(self._database)
+        self.failed_logins = FailedLoginCounts(self._database)
         self.ping = self._database.ping
         self.close = self._database.close

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import sqlalchemy as sa
 
-from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.model import Hostname, RecordType, Update, Wish
 from backend.store import history
 from backend.store.database import Database
+from backend.store.record import Record, State, read_record
 from backend.store.schema import records
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
 FIRST_POLL = 4.0
-
-
-class State(enum.Enum):
-    """How far a wish has come."""
-
-    PENDING = "pending"  # wanted, not yet accepted by Hetzner
-    PUBLISHING = "publishing"  # accepted; Hetzner's action still runs
-    PUBLISHED = "published"
-    REFUSED = "refused"  # needs the operator
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of one record: the wish, and how far it has come. Times are UTC seconds."""
-
-    host: Hostname
-    wanted: Wish
-    wish: int  # counts wishes: tells a late answer to an older one
-    wished_at: float
-    asker: Asker
-    state: State
-    published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it; while pending: see `is_doubtful`
-    accepted_at: Optional[float]
-    checked_at: float
-    attempts: int
-    next_try_at: float
-    error: str
-
-    @property
-    def type(self) -> RecordType:
-        """The record's type."""
-        return self.wanted.type
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether Hetzner has accepted the wish."""
-        return self.state in (State.PUBLISHING, State.PUBLISHED)
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether the API may show what isn't published: its action failed, or goes unwatched."""
-        return not self.is_accepted and self.action is not None
 
 
 class News(NamedTuple):
@@ -78,7 +34,8 @@ class Records:
         """Return what is known of a host's records: one indexed read."""
         with self._database.read() as connection:
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
-        return {record.type: record for record in map(_record, rows)}
+        found = [read_record(row) for row in rows]
+        return {record.type: record for record in found}
 
     def wish(self, update: Update, now: float, grace: float) -> None:
         """Remember what a host wants, before Hetzner is asked.
@@ -111,13 +68,23 @@ class Records:
         )
         return upsert
 
-    def due(self, states: Iterable[State], now: float, limit: int) -> List[Record]:
-        """Return records in some states whose next try has come, the longest overdue first."""
-        names = [state.value for state in states]
+    def to_try(self, now: float, limit: int) -> List[Record]:
+        """Return wishes whose next try has come, the longest overdue first."""
+        names = (State.PENDING.value, State.REFUSED.value)
         is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now)
-        query = sa.select(records).where(is_due).order_by(records.c.next_try_at).limit(limit)
+        return self._first(is_due, records.c.next_try_at, limit)
+
+    def to_look_at(self, now: float, limit: int) -> List[Record]:
+        """Return accepted wishes whose action it is time to ask about, likewise."""
+        is_due = sa.and_(records.c.state == State.PUBLISHING.value, records.c.look_at <= now)
+        return self._first(is_due, records.c.look_at, limit)
+
+    def _first(
+        self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
+    ) -> List[Record]:
+        query = sa.select(records).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
-            return [_record(row) for row in connection.execute(query).mappings().all()]
+            return [read_record(row) for row in connection.execute(query).mappings().all()]
 
     def hurry(self, state: State, now: float) -> None:
         """Let every record in a state be tried now: what stood in the way may be gone."""
@@ -133,26 +100,30 @@ class Records:
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        held: Dict[str, Any] = {"published": published, "checked_at": now}
-        accepted = held
+        held: Dict[str, Any] = {"published": published, "checked_at": now, "recheck_at": 0.0}
+        accepted: Dict[str, Any] = {}
         if action is None and record.state is not State.PUBLISHING:
             accepted = {"state": State.PUBLISHED.value, **_DONE}
         elif action is not None:
             held["accepted_at"] = now
+            # The failure of an action is cleared by the end of the next one.
+            cleared = _DONE if record.action is None else {}
             accepted = {
-                # The failure of an action is cleared by the end of the next one.
-                **(_DONE if record.action is None else {}),
+                **cleared,
                 "state": State.PUBLISHING.value,
                 "action": action,
-                "next_try_at": now + FIRST_POLL,
+                "look_at": now + FIRST_POLL,
             }
+        if news is not None:
+            held["changed_at"] = now
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
-            connection.execute(_this_wish(record).values(**accepted))
+            if accepted:
+                connection.execute(_this_wish(record).values(**accepted))
             connection.execute(_overtaken(record, now))
             if news is not None:
-                told = _entry(record, now, news.event, news.old, published, news.why)
-                history.add(connection, told)
+                entry = _entry(record, now, news.event, news.old, published, news.why)
+                history.add(connection, entry)
 
     def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> None:
         """Note that a wish could not be fulfilled yet, or that its action failed."""
@@ -180,15 +151,21 @@ class Records:
     def finish(self, record: Record) -> None:
         """Note that Hetzner has published what it had accepted."""
         with self._database.write() as connection:
-            connection.execute(_this_action(record).values(state=State.PUBLISHED.value, **_DONE))
+            done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
+            connection.execute(done)
 
-    def defer(self, record: Record, next_try_at: float) -> None:
-        """Note that Hetzner needn't be asked about a record before a certain time."""
+    def look_later(self, record: Record, at: float) -> None:
+        """Note that Hetzner needn't be asked about a record's action before a certain time."""
         with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(next_try_at=next_try_at))
+            connection.execute(_this_action(record).values(look_at=at))
+
+    def recheck_later(self, record: Record, at: float) -> None:
+        """Note that an accepted record is good without another check until a certain time."""
+        with self._database.write() as connection:
+            connection.execute(_this_wish(record).values(recheck_at=at))
 
 
-_DONE = {"action": None, "attempts": 0, "next_try_at": 0.0, "error": ""}
+_DONE = {"action": None, "attempts": 0, "error": ""}
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
 
@@ -208,8 +185,8 @@ def _overtaken(record: Record, now: float) -> sa.Update:
 
 
 def _this_action(record: Record) -> sa.Update:
-    followed = _this_wish(record).where(records.c.state == State.PUBLISHING.value)
-    return followed.where(records.c.action == record.action)
+    is_followed = records.c.state == State.PUBLISHING.value
+    return _this_wish(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917
@@ -226,25 +203,3 @@ def _entry(  # noqa: PLR0913, PLR0917
         new=new,
         why=why,
     )
-
-
-def _record(row: Mapping[Any, Any]) -> Record:
-    return Record(
-        host=Hostname(row["host"]),
-        wanted=Wish(RecordType(row["type"]), _address(row["wanted"])),
-        wish=row["wish"],
-        wished_at=row["wished_at"],
-        asker=Asker(row["source"], row["face"]),
-        state=State(row["state"]),
-        published=_address(row["published"]),
-        action=row["action"],
-        accepted_at=row["accepted_at"],
-        checked_at=row["checked_at"],
-        attempts=row["attempts"],
-        next_try_at=row["next_try_at"],
-        error=row["error"],
-    )
-
-
-def _address(text: Optional[str]) -> Optional[Address]:
-    return None if text is None else Address.parse(text)

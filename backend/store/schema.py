@@ -11,8 +11,22 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from backend.errors import StoreUnusable
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
-VERSION = 1
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
+VERSION = 2
+MIGRATIONS: Mapping[int, Sequence[str]] = {
+    2: (
+        "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
+        "ALTER TABLE records ADD COLUMN recheck_at FLOAT DEFAULT '0' NOT NULL",
+        "ALTER TABLE records ADD COLUMN changed_at FLOAT",
+        "UPDATE records SET look_at = next_try_at WHERE state = 'publishing'",
+        "UPDATE records SET changed_at = accepted_at",
+        "CREATE INDEX records_looks ON records (state, look_at)",
+        "ALTER TABLE hosts ADD COLUMN muted_until FLOAT",
+        """CREATE TABLE failed_logins (
+            key VARCHAR NOT NULL PRIMARY KEY, number INTEGER NOT NULL, since FLOAT NOT NULL
+        )""",
+        "CREATE INDEX ix_failed_logins_since ON failed_logins (since)",
+    ),
+}
 
 # Any number will do; it keeps two replicas from creating the tables at the same time.
 _ADVISORY_LOCK = 7_041_982
@@ -43,9 +57,13 @@ records = sa.Table(
     sa.Column("accepted_at", sa.Float),
     sa.Column("checked_at", sa.Float, nullable=False),  # when Hetzner last confirmed it
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("next_try_at", sa.Float, nullable=False),
+    sa.Column("next_try_at", sa.Float, nullable=False),  # pending, refused: not before
     sa.Column("error", sa.String, nullable=False),
+    sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
+    sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "next_try_at"),
+    sa.Index("records_looks", "state", "look_at"),
 )
 
 hosts = sa.Table(
@@ -57,6 +75,7 @@ hosts = sa.Table(
     # Seconds since then in which nobody could have heard the host, for the service was away.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
+    sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
 )
 
 leases = sa.Table(
@@ -80,6 +99,14 @@ history = sa.Table(
     sa.Column("old", sa.String),
     sa.Column("new", sa.String),
     sa.Column("why", sa.String, nullable=False),
+)
+
+failed_logins = sa.Table(
+    "failed_logins",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),  # a source network or a host
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("since", sa.Float, nullable=False, index=True),  # when the window began
 )
 
 

@@ -17,7 +17,7 @@ LAYERS = (
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
     {"web"},
-    {"variables", "settings", "logs", "services", "cli", "__main__"},
+    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
 )
 # Who may import what isn't Python's own.
 HOMES = {
@@ -27,10 +27,10 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
-    "gunicorn": {"__main__"},
+    "gunicorn": {"server"},
 }
-# `services` builds the application and `__main__` hands it on: they name its type.
-TYPES = {("services", "flask.Flask"), ("__main__", "flask.Flask")}
+# `services` builds the application and `server` hands it on: they name its type.
+TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}
 
 
 def imports() -> Iterator[Tuple[str, str]]:

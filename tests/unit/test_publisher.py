@@ -528,7 +528,7 @@ def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
     assert desk.change(FIRST) is Change.UNCHANGED
     after = desk.record()
     assert (after.state, after.action) == (State.PUBLISHING, before.action)
-    assert (after.accepted_at, after.next_try_at) == (before.accepted_at, before.next_try_at)
+    assert (after.accepted_at, after.look_at) == (before.accepted_at, before.look_at)
     assert after.checked_at == clock.now
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 import pytest
 import sqlalchemy as sa
 
 from backend.errors import StoreUnavailable
-from backend.model import Address, Asker, RecordType, Wish
+from backend.model import Address, Asker, Hostname, RecordType, Wish
 from backend.store import News, Record, State, Store
 from backend.store.records import FIRST_POLL
 
@@ -59,6 +60,8 @@ def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store)
         attempts=0,
         next_try_at=NOW + GRACE,
         error="",
+        recheck_at=0,
+        changed_at=None,
     )
     assert not of(store).is_accepted
 
@@ -95,7 +98,8 @@ def test_an_accepted_wish_with_an_action_is_publishing_and_followed_after_a_whil
     assert record.state is State.PUBLISHING
     assert record.is_accepted
     assert (record.action, record.accepted_at, record.checked_at) == (ACTION, NOW, NOW)
-    assert record.next_try_at == NOW + FIRST_POLL
+    assert store.records.to_look_at(NOW + FIRST_POLL - 0.1, 9) == []
+    assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [record]
 
 
 def test_a_finished_action_makes_the_record_published(store: Store) -> None:
@@ -242,11 +246,15 @@ class TestALateAnswer:
         getattr(store.records, failure)(older, "late", NOW, NOW + 5)
         assert of(store) == newer
 
-    def test_that_defers_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
+    @pytest.mark.parametrize("pause", ["look_later", "recheck_later"])
+    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(
+        self, store: Store, pause: str
+    ) -> None:
         older = wish(store, FIRST)
-        newer = accepted(store, SECOND)
-        store.records.defer(older, NOW + 60)
+        newer = accepted(store, SECOND, action=ACTION)
+        getattr(store.records, pause)(older, NOW + 60)
         assert of(store) == newer
+        assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
 
 
 class TestTwoProcesses:
@@ -281,12 +289,26 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
     reopened.close()
 
 
-def test_a_deferred_record_is_as_before_but_for_its_next_try(store: Store) -> None:
+def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.records.defer(before, NOW + 60)
-    after = of(store)
-    assert after.next_try_at == NOW + 60
-    assert (after.state, after.checked_at) == (before.state, before.checked_at)
+    store.records.recheck_later(before, NOW + 60)
+    assert of(store) == replace(before, recheck_at=NOW + 60)
+
+
+def test_a_look_that_is_put_off_changes_nothing_else(store: Store) -> None:
+    before = accepted(store, action=ACTION)
+    store.records.look_later(before, NOW + 60)
+    assert of(store) == before
+    assert store.records.to_look_at(NOW + 59, 9) == []
+    assert store.records.to_look_at(NOW + 60, 9) == [before]
+
+
+def test_only_a_change_counts_as_one(store: Store) -> None:
+    record = wish(store, FIRST)
+    store.records.accept(record, None, NOW + 1)
+    assert of(store).changed_at is None
+    store.records.accept(record, ACTION, NOW + 2, News("replaced", None, "asked by"))
+    assert of(store).changed_at == NOW + 2
 
 
 class TestDue:
@@ -297,9 +319,8 @@ class TestDue:
             store.records.wish(update(FIRST, name=name), NOW, wait)
         accepted(store, action=ACTION)
 
-    def names(self, store: Store, seconds: float, limit: int = 10, *states: State) -> list:
-        due = store.records.due(states or (State.PENDING,), NOW + seconds, limit)
-        return [record.host.first_label for record in due]
+    def names(self, store: Store, seconds: float, limit: int = 10) -> list:
+        return [one.host.first_label for one in store.records.to_try(NOW + seconds, limit)]
 
     def test_records_are_returned_when_their_time_has_come_the_longest_overdue_first(
         self, store: Store
@@ -311,15 +332,18 @@ class TestDue:
     def test_no_more_are_returned_than_asked_for(self, store: Store) -> None:
         assert self.names(store, 30, 2) == ["host2", "host3"]
 
-    def test_only_those_in_the_states_asked_for_are_returned(self, store: Store) -> None:
-        assert self.names(store, 99, 10, State.PUBLISHING) == ["host"]
-        assert self.names(store, 99, 10, State.REFUSED, State.PUBLISHED) == []
-        assert len(self.names(store, 99, 10, State.PENDING, State.PUBLISHING)) == 4
+    def test_a_refused_wish_is_tried_again_and_an_accepted_one_looked_at(
+        self, store: Store
+    ) -> None:
+        record = store.records.of(Hostname("host1.example.com"))[A]
+        store.records.refuse(record, "no zone", NOW, NOW + 5)
+        assert self.names(store, 5) == ["host1"]
+        looked_at = store.records.to_look_at(NOW + 99, 10)
+        assert [one.host.first_label for one in looked_at] == ["host"]
 
     def test_those_in_a_state_can_be_hurried(self, store: Store) -> None:
         store.records.hurry(State.PENDING, NOW)
         assert len(self.names(store, 0)) == 3
-        assert self.names(store, 0, 10, State.PUBLISHING) == []
 
 
 class TestTheHistory:

@@ -3,16 +3,18 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 import pytest
 
 from backend.errors import StoreUnusable
+from backend.model import RecordType
 from backend.store import Store, prepare_store
 from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
 
 from .fakes import host, update
 
+VERSION_1 = Path(__file__).parent / "stores" / "version-1.sql"
 ADD_COLOUR = {2: ["ALTER TABLE hosts ADD COLUMN colour VARCHAR"]}
 REPAINT = {**ADD_COLOUR, 3: ["UPDATE hosts SET colour = 'red'", "UPDATE hosts SET seen_at = 7"]}
 
@@ -73,6 +75,40 @@ def test_preparing_again_changes_nothing(file: Path) -> None:
 
 def test_every_version_can_be_reached_from_the_one_before() -> None:
     assert set(MIGRATIONS) == set(range(2, VERSION + 1))
+
+
+def test_a_store_of_version_1_has_the_same_tables_as_a_new_one_afterwards(
+    file: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.db"
+    prepare_store(url_of(new))
+    with closing(sqlite3.connect(str(file))) as connection:
+        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
+    prepare_store(url_of(file))
+    assert version(file) == str(VERSION)
+    assert tables(file) == tables(new)
+
+
+def test_a_store_of_version_1_keeps_what_it_knows(file: Path) -> None:
+    with closing(sqlite3.connect(str(file))) as connection:
+        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
+    prepare_store(url_of(file))
+    store = Store(url_of(file))
+    assert [one.host.text for one in store.hosts.registered()] == ["host.example.com"]
+    (publishing,) = store.records.to_look_at(105, 9)
+    assert (publishing.type, publishing.action, publishing.wish) == (RecordType.A, 42, 3)
+    assert publishing.changed_at == 101
+    assert store.records.to_look_at(104, 9) == []
+    (pending,) = store.records.to_try(130, 9)
+    assert (pending.type, pending.attempts, pending.error) == (RecordType.AAAA, 2, "away")
+    store.close()
+
+
+def tables(file: Path) -> Dict[str, Any]:
+    names = [name for (name,) in ask(file, "SELECT name FROM sqlite_master ORDER BY name")]
+    return {
+        name: sorted(row[1:] for row in ask(file, f"PRAGMA table_info({name})")) for name in names
+    }
 
 
 def test_a_stored_wish_survives_a_power_cut_and_readers_do_not_wait_for_writers(

@@ -1,0 +1,181 @@
+"""Serves: settings, logs, key file, store, socket, then gunicorn with its workers."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import time
+from typing import Any, Dict, List, Mapping, Optional
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from backend import __version__, logs
+from backend.errors import SettingUnusable
+from backend.keys import KeyFile
+from backend.services import Services
+from backend.settings import ServerSettings, Settings, read
+from backend.store import Store, prepare_store
+
+# Connections that wait for a worker while all are busy: gunicorn's own default.
+_BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: object) -> None:
+        del cfg
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.propagate = True  # gunicorn has just switched it off
+        # Its start-up chatter is about itself.
+        self.error_log.setLevel(logging.WARNING)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, with a service of its own in each worker: threads don't survive a fork."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._services: Optional[Services] = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in _options(self._settings.server, self._listener).items():
+            if name in self.cfg.settings:  # not every gunicorn knows every option
+                self.cfg.set(name, value)
+        self.cfg.set("worker_exit", self._stop)
+
+    def load(self) -> Flask:
+        self._services = Services(self._settings)
+        self._services.start()
+        return self._services.app
+
+    def _stop(self, _server: object, _worker: object) -> None:
+        if self._services is not None:
+            self._services.stop()
+
+
+def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
+    return {
+        "bind": f"fd://{listener.fileno()}",
+        "workers": server.workers,
+        "worker_class": "gthread",
+        "threads": server.threads,
+        "timeout": 30,
+        "graceful_timeout": 10,
+        "keepalive": 5,
+        "logger_class": _Log,
+        "proc_name": "hetzner-dyndns",
+        "control_socket_disable": True,  # nobody needs it, and it wants a writable home
+        # The heartbeat files of the workers; memory where the root file system is read-only.
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108
+    }
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    """Bind the address; by default every one, IPv4 and IPv6 by one socket.
+
+    gunicorn would do it, too, but answers a taken port with five tries and a traceback.
+
+    Raises:
+        SettingUnusable: it can't be bound.
+
+    """
+    address = server.address or ("::" if _has_ipv6() else "0.0.0.0")  # noqa: S104
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, server.port))
+        # Of two programs that have bound a port, the second one to listen is told.
+        listener.listen(_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        raise SettingUnusable(_unbindable(error, address, server.port)) from None
+    return listener
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _unbindable(error: Exception, address: str, port: int) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return (
+            f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which): "
+            "stop that one, or choose another LISTEN_PORT."
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return (
+            f"LISTEN_PORT: this user may not use port {port}: choose one from 1024 up, as in "
+            "LISTEN_PORT=8080."
+        )
+    reason = getattr(error, "strerror", None) or "not an address"
+    return (
+        f"LISTEN_ADDRESS: can't listen on {address} ({reason}): name an address of this machine, "
+        "or leave it empty for all of them."
+    )
+
+
+def _secrets(settings: Settings) -> List[str]:
+    return [
+        *settings.hetzner.tokens,
+        settings.access.operator_password,
+        settings.ntfy.password,
+        settings.ntfy.token,
+        settings.store.url,
+    ]
+
+
+def _prepare(environ: Mapping[str, str]) -> Settings:
+    """Do everything that can fail for a wrong set-up, before anything serves."""
+    settings, warnings = read(environ)
+    log = settings.log
+    logs.set_up(
+        debug=log.debug,
+        file=log.file,
+        max_bytes=log.max_bytes,
+        backup_count=log.backup_count,
+        secrets=_secrets(settings),
+    )
+    for warning in warnings:
+        logger.warning(warning)
+    KeyFile(settings.access.key_file).complete(settings.access.hosts)
+    prepare_store(settings.store.url)
+    store = Store(settings.store.url, pool_size=1)
+    store.hosts.register(settings.access.hosts, time.time())
+    store.close()
+    return settings
+
+
+def serve(environ: Mapping[str, str]) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        OperatorError: the set-up is wrong.
+        StoreUnavailable: the store doesn't answer.
+
+    """
+    settings = _prepare(environ)
+    listener = _listen(settings.server)
+    logger.info(
+        "hetzner-dyndns %s serves %d hosts on port %d.",
+        __version__,
+        len(settings.access.hosts),
+        settings.server.port,
+    )
+    _Server(settings, listener).run()

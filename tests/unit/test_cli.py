@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from backend import __version__, cli
+
+COMMANDS = Path(cli.__file__).parent / "commands"
+
+
+def test_every_command_has_its_module_and_every_module_its_command() -> None:
+    modules = {path.stem for path in COMMANDS.glob("*.py")} - {"__init__"}
+    assert modules == set(cli.COMMANDS)
+    for name in modules:
+        assert importlib.import_module(f"backend.commands.{name}").__doc__
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["--help"], {})
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert [name for name in cli.COMMANDS if f"  {name} " not in told] == []
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(["--version"], {})
+    assert capsys.readouterr().out == f"hetzner-dyndns {__version__}\n"
+
+
+def test_what_is_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["chekc"], {})
+    assert ended.value.code == 2
+    assert "chekc" in capsys.readouterr().err
+
+
+def test_a_set_up_that_is_wrong_ends_the_command_with_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run([], {})
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("hetzner-dyndns can't start. HETZNER_TOKEN")
