@@ -99,6 +99,10 @@ class Replica:
         assert self._process is not None, "it wasn't started"
         return self._process
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def workers(self) -> List[int]:
         """The process ids of the workers."""
         return children(self.process.pid)
