@@ -141,7 +141,10 @@ def test_the_same_holds_where_the_store_is_postgresql(
     hosts = names(kills)
 
     def expect_intact() -> None:
-        query = "SELECT count(*) FROM records WHERE state = 'published' AND wanted IS DISTINCT FROM published"
+        query = (
+            "SELECT count(*) FROM records "
+            "WHERE state = 'published' AND wanted IS DISTINCT FROM published"
+        )
         assert postgresql.ask(query, database=url.rpartition("/")[2]) == [(0,)], f"seed {SEED}"
 
     replica = Replica(tmp_path, sandbox, hosts, STATE_URL=url)
