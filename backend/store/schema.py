@@ -6,7 +6,7 @@ from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import postgresql
@@ -169,9 +169,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:
-    # A connection that was opened while the disk was read-only would stay so for ever.
-    if isinstance(context.sqlalchemy_exception, OperationalError):
+    # A connection that was opened while the disk was read-only would stay so for ever. On a disk
+    # that is full, however, the open ones can still be read from, and new ones may not be opened.
+    if "readonly" in str(context.original_exception):
         context.is_disconnect = True
+        # Open, it would keep the files of its connection open, and read-only for all others.
+        if context.execution_context is not None:
+            context.execution_context.cursor.close()
 
 
 def prepare(
