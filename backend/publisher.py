@@ -17,9 +17,9 @@ from backend.errors import (
     StoreUnavailable,
 )
 from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refused
-from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Reporter
+from backend.rrsets import RRSet
 from backend.store import News, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
@@ -28,6 +28,9 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
 _REFUSED_PAUSE = 3600.0
 _RECHECK_PAUSE = 60.0
+# Hosts that are heard of are checked each REQUEST_CACHE_TTL; what wasn't for twice as long is read
+# before it is written.
+_KNOWN_FOR = 2
 
 Result = Union[Settled, DyndnsError]
 
@@ -89,7 +92,7 @@ class Publisher:
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
     ) -> Dict[RecordType, Result]:
         try:
-            location, found = self._look(host, deadline)
+            location, found = self._recall(host, records, deadline) or self._look(host, deadline)
         except DyndnsError as error:
             return {record.type: self._fail(record, error) for record in records}
         results: Dict[RecordType, Result] = {}
@@ -101,6 +104,25 @@ class Publisher:
                 results[record.type] = self._fail(record, error)
         return results
 
+    def _recall(
+        self, host: Hostname, records: Sequence[Record], deadline: Deadline
+    ) -> Optional[Tuple[Location, Mapping[RecordType, RRSet]]]:
+        """Spare the read before a write where Hetzner confirmed the records a short while ago."""
+        location = self._find(host, deadline)
+        recalled: Dict[RecordType, RRSet] = {}
+        for record in records:
+            if record.published is None or not self._is_known(record):
+                return None
+            recalled[record.type] = location.hetzner.recalled(record.published, record.comment)
+        return location, recalled
+
+    def _is_known(self, record: Record) -> bool:
+        """Whether a new address can be written at once: nothing odd has happened lately."""
+        is_change = record.wanted.address not in (None, record.published)
+        is_smooth = record.state is State.PENDING and not record.attempts and record.action is None
+        age = self._clock() - record.checked_at
+        return is_change and is_smooth and 0 <= age < _KNOWN_FOR * self._cache_ttl
+
     def _look(
         self, host: Hostname, deadline: Deadline
     ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
@@ -108,10 +130,16 @@ class Publisher:
         location = self._find(host, deadline)
         try:
             return location, location.hetzner.read(location.owner, deadline)
-        except NotFound:  # the list of zones is out of date
-            self._zones.forget()
-            location = self._find(host, deadline)
-            return location, location.hetzner.read(location.owner, deadline)
+        except NotFound:
+            return self._look_anew(host, deadline)
+
+    def _look_anew(
+        self, host: Hostname, deadline: Deadline
+    ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
+        """Do the same after the list of zones turned out to be out of date."""
+        self._zones.forget()
+        location = self._find(host, deadline)
+        return location, location.hetzner.read(location.owner, deadline)
 
     def _find(self, host: Hostname, deadline: Deadline) -> Location:
         location = self._zones.find(host, deadline)
@@ -126,16 +154,25 @@ class Publisher:
         self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
     ) -> Settled:
         """Make Hetzner hold what one record shall be."""
-        address = record.wanted.address
-        hetzner, owner = location.hetzner, location.owner
-        if address is not None:
-            failed_before = record.state is State.PENDING and record.action is not None
-            actions = hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
-        else:
-            actions = [] if rrset is None else hetzner.delete(owner, record.type, deadline)
+        try:
+            actions = self._write(record, location, rrset, deadline)
+        except NotFound:
+            location, found = self._look_anew(record.host, deadline)
+            rrset = found.get(record.type)
+            actions = self._write(record, location, rrset, deadline)
         change = _change(record, rrset) if actions else Change.UNCHANGED
         self._remember(record, change, rrset, actions)
         return Settled(record.wanted, change)
+
+    def _write(
+        self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
+    ) -> Sequence[int]:
+        address = record.wanted.address
+        hetzner, owner = location.hetzner, location.owner
+        if address is None:
+            return [] if rrset is None else hetzner.delete(owner, record.type, deadline)
+        failed_before = record.state is State.PENDING and record.action is not None
+        return hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
 
     def _remember(
         self, record: Record, change: Change, rrset: Optional[RRSet], actions: Sequence[int]
@@ -147,7 +184,8 @@ class Publisher:
         news = News(change.value, old, _why(record)) if is_news else None
         action = actions[0] if actions else None
         now = self._clock()
-        self._store.records.accept(record, action, now, news)
+        comment = "" if rrset is None else rrset.comment
+        self._store.records.accept(record, action, now, news, comment=comment)
         self._reporter.report(_told(record, news))
         if record.error and record.action is None:
             self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))

@@ -94,14 +94,25 @@ class Records:
             connection.execute(records.update().where(waiting).values(next_try_at=now))
 
     def accept(
-        self, record: Record, action: Optional[int], now: float, news: Optional[News] = None
+        self,
+        record: Record,
+        action: Optional[int],
+        now: float,
+        news: Optional[News] = None,
+        *,
+        comment: str = "",
     ) -> None:
         """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
 
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        held: Dict[str, Any] = {"published": published, "checked_at": now, "recheck_at": 0.0}
+        held: Dict[str, Any] = {
+            "published": published,
+            "checked_at": now,
+            "recheck_at": 0.0,
+            "comment": comment,
+        }
         if action is None:
             accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
         else:

@@ -17,6 +17,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
         "ALTER TABLE records ADD COLUMN recheck_at FLOAT DEFAULT '0' NOT NULL",
         "ALTER TABLE records ADD COLUMN changed_at FLOAT",
+        "ALTER TABLE records ADD COLUMN comment VARCHAR DEFAULT '' NOT NULL",
         "UPDATE records SET look_at = next_try_at WHERE state = 'publishing'",
         "UPDATE records SET changed_at = accepted_at",
         "CREATE INDEX records_looks ON records (state, look_at)",
@@ -61,6 +62,7 @@ records = sa.Table(
     sa.Column("error", sa.String, nullable=False),
     sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
     sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    sa.Column("comment", sa.String, nullable=False, server_default=""),  # somebody's, at Hetzner
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "next_try_at"),
     sa.Index("records_looks", "state", "look_at"),

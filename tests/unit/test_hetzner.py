@@ -7,8 +7,9 @@ import pytest
 from backend.cloud_api import Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerUnreachable
-from backend.hetzner import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.hetzner import ActionState, Hetzner
 from backend.model import Address, RecordType
+from backend.rrsets import Owner, RRSet, Zone
 
 from .fakes import Call, ScriptedApi
 

@@ -5,7 +5,6 @@ from typing import Dict, List, Optional
 import pytest
 
 from backend.cloud_api import Deadline
-from backend.cloud_errors import NotFound
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
@@ -106,6 +105,42 @@ def test_a_first_update_lists_the_zones_reads_and_creates(
     assert ears.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
 
 
+@pytest.mark.parametrize("address", [FIRST, SECOND])
+def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
+    desk: Desk, cloud: CloudInMemory, clock: Clock, address: str
+) -> None:
+    desk.fulfil(FIRST)
+    clock.advance(2 * CACHE_TTL)
+    cloud.take_calls()
+    desk.change(address)
+    assert cloud.take_calls() == [READ, SET][: 1 + (address == SECOND)]
+
+
+def test_a_record_is_read_before_it_is_written_after_a_failure(
+    desk: Desk, cloud: CloudInMemory
+) -> None:
+    desk.fulfil(FIRST)
+    cloud.failures["POST"] = HetznerUnreachable("away")
+    desk.error(SECOND)
+    cloud.failures.clear()
+    cloud.take_calls()
+    desk.publish()
+    assert cloud.take_calls() == [READ, SET]
+
+
+def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: CloudInMemory) -> None:
+    cloud.publish(NAME, "A", "198.51.100.9")
+    (record,) = cloud.rrsets["example.com", "host", "A"]["records"]
+    record["comment"] = "the cellar"
+    desk.fulfil(FIRST)
+    cloud.take_calls()
+    desk.fulfil(SECOND)
+    assert cloud.take_calls() == [SET]
+    assert cloud.rrsets["example.com", "host", "A"]["records"] == [
+        {"value": SECOND, "comment": "the cellar"}
+    ]
+
+
 def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: CloudInMemory) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
@@ -114,11 +149,11 @@ def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: CloudInMemory) -> 
     assert desk.told() == ["created"]
 
 
-def test_a_usual_change_costs_two_calls(desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
+def test_a_usual_change_costs_one_call(desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
     assert desk.change(SECOND) is Change.REPLACED
-    assert cloud.take_calls() == [READ, SET]
+    assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
     assert ears.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
     (entry, _) = desk.store.history.of(HOST)
@@ -457,7 +492,7 @@ def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
     store.records.wish(update(SECOND), clock(), 10)
     result = publisher.publish(HOST, (A,), Deadline(5))[A]
     assert isinstance(result, Settled)
-    assert old.take_calls() == [READ, LIST]
+    assert old.take_calls() == [SET, CREATE, LIST]
     assert new.take_calls() == [LIST, READ, CREATE]
 
 
@@ -467,8 +502,8 @@ def test_a_zone_that_is_gone_for_good_is_told_as_a_missing_zone(
     desk.fulfil(FIRST)
     del cloud.zones["example.com"]
     cloud.take_calls()
-    assert isinstance(desk.error(SECOND), (ZoneNotFound, NotFound))
-    assert cloud.take_calls() == [READ, LIST]
+    assert isinstance(desk.error(SECOND), ZoneNotFound)
+    assert cloud.take_calls() == [SET, CREATE, LIST]
 
 
 def test_an_update_waits_for_its_turn_and_then_gives_up(

@@ -60,6 +60,7 @@ def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store)
         attempts=0,
         next_try_at=NOW + GRACE,
         error="",
+        comment="",
         recheck_at=0,
         changed_at=None,
     )
