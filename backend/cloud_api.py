@@ -175,6 +175,7 @@ def _reason(error: Exception) -> str:
         (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
         (requests.exceptions.ProxyError, "the proxy doesn't answer"),
         (requests.exceptions.Timeout, "no answer in time"),
+        (urllib3.exceptions.TimeoutError, "the answer stopped half-way"),
         (requests.exceptions.ConnectionError, "no connection"),
     ):
         if isinstance(error, family):

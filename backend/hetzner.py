@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
-from backend.errors import CnameInTheWay, HetznerUnreachable
+from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
 from backend.model import Address, RecordType
 from backend.rrsets import Owner, RRSet, Zone, read_rrset
 
@@ -43,10 +43,11 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
+        pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
         with _understood():
             return [
                 Zone(str(zone["name"]), str(zone["mode"]))
-                for page in self._pages("/zones", _ZONES_A_PAGE, deadline)
+                for page in pages
                 for zone in page["zones"]
             ]
 
@@ -59,10 +60,11 @@ class Hetzner:
 
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", owner.rrsets, deadline, query)
         with _understood():
             found = {
                 rrset["type"]: read_rrset(rrset)
-                for rrset in self.api.call("GET", owner.rrsets, deadline, query)["rrsets"]
+                for rrset in answer["rrsets"]
                 if rrset["name"] == owner.name
             }
         if "CNAME" in found:
@@ -83,8 +85,8 @@ class Hetzner:
         """
         path = Owner(zone, "@").rrsets
         query = [("type", "A"), ("type", "AAAA")]
+        pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
         with _understood():
-            pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
             return len(pages), {
                 (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
                 for page in pages
@@ -116,10 +118,16 @@ class Hetzner:
         from the moment it is accepted, even if publishing it failed.
         """
         if rrset is None:
-            return [self._create(owner, address, deadline)]
+            try:
+                return [self._create(owner, address, deadline)]
+            except AlreadyExists:  # somebody was quicker: what else is in theirs is kept
+                rrset, rewrite = self._read_again(owner, address.type, deadline), True
         actions = []
         if rewrite or not rrset.holds(address):
-            actions.append(self._set_or_create(owner, rrset, address, deadline))
+            try:
+                actions.append(self._set(owner, address, rrset.comment, deadline))
+            except NotFound:  # somebody deleted it; a new one has the right TTL from the start
+                return [self._create(owner, address, deadline)]
         if self._chosen_ttl not in (None, rrset.ttl):
             path = f"{owner.rrset(address.type)}/actions/change_ttl"
             actions.append(self._act("POST", path, deadline, {"ttl": self._chosen_ttl}))
@@ -135,8 +143,8 @@ class Hetzner:
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
         query = [("id", str(number)) for number in ids]
+        answer = self.api.call("GET", "/actions", deadline, query)
         with _understood():
-            answer = self.api.call("GET", "/actions", deadline, query)
             return {int(action["id"]): _action_state(action) for action in answer["actions"]}
 
     def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
@@ -146,18 +154,13 @@ class Hetzner:
             "ttl": self._ttl,
             "records": [{"value": str(address)}],
         }
-        try:
-            return self._act("POST", owner.rrsets, deadline, body)
-        except AlreadyExists:  # somebody was quicker
-            return self._set(owner, address, "", deadline)
+        return self._act("POST", owner.rrsets, deadline, body)
 
-    def _set_or_create(
-        self, owner: Owner, rrset: RRSet, address: Address, deadline: Deadline
-    ) -> int:
-        try:
-            return self._set(owner, address, rrset.comment, deadline)
-        except NotFound:  # somebody deleted it
-            return self._create(owner, address, deadline)
+    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
+        rrset = self.read(owner, deadline).get(kind)
+        if rrset is None:
+            raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
+        return rrset
 
     def _set(self, owner: Owner, address: Address, comment: str, deadline: Deadline) -> int:
         record = {"value": str(address)}
@@ -189,7 +192,8 @@ class Hetzner:
             query = [*selection, ("page", str(page)), ("per_page", size)]
             answer = self.api.call("GET", path, deadline, query)
             yield answer
-            page = answer["meta"]["pagination"]["next_page"]
+            with _understood():
+                page = answer["meta"]["pagination"]["next_page"]
             if page is None:
                 return
 

@@ -119,7 +119,7 @@ class Publisher:
     def _is_known(self, record: Record) -> bool:
         """Whether a new address can be written at once: nothing odd has happened lately."""
         is_change = record.wanted.address not in (None, record.published)
-        is_smooth = record.state is State.PENDING and not record.attempts and record.action is None
+        is_smooth = record.state is State.PENDING and not record.attempts
         age = self._clock() - record.checked_at
         return is_change and is_smooth and 0 <= age < _KNOWN_FOR * self._cache_ttl
 
@@ -171,8 +171,8 @@ class Publisher:
         hetzner, owner = location.hetzner, location.owner
         if address is None:
             return [] if rrset is None else hetzner.delete(owner, record.type, deadline)
-        failed_before = record.state is State.PENDING and record.action is not None
-        return hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
+        doubtful = record.is_doubtful
+        return hetzner.put(owner, rrset, address, deadline, rewrite=doubtful)
 
     def _remember(
         self, record: Record, change: Change, rrset: Optional[RRSet], actions: Sequence[int]

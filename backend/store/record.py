@@ -49,6 +49,15 @@ class Record:
         """Whether Hetzner has accepted the wish."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what Hetzner's API shows may never have been published.
+
+        It shows an address from the moment it is accepted. The action that was to publish one
+        failed, or nobody follows it any more, be it for this wish or one before it.
+        """
+        return not self.is_accepted and self.action is not None
+
 
 def read_record(row: Mapping[Any, Any]) -> Record:
     """Make a record of a row of the table."""

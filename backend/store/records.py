@@ -55,7 +55,6 @@ class Records:
             "source": update.asker.source,
             "face": update.asker.face,
             "state": State.PENDING.value,
-            "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
         }
@@ -102,7 +101,7 @@ class Records:
         *,
         comment: str = "",
     ) -> None:
-        """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
+        """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
 
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
@@ -113,9 +112,10 @@ class Records:
             "recheck_at": 0.0,
             "comment": comment,
         }
-        if action is None:
-            accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
-        else:
+        accepted: Dict[str, Any] = {}
+        if action is None and record.state is not State.PUBLISHING:
+            accepted = {"state": State.PUBLISHED.value, **_DONE}
+        elif action is not None:
             held["accepted_at"] = now
             # The failure of an action is cleared by the end of the next one.
             cleared = _DONE if record.action is None else {}
@@ -129,7 +129,8 @@ class Records:
             held["changed_at"] = now
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
-            connection.execute(_this_wish(record).values(**accepted))
+            if accepted:
+                connection.execute(_this_wish(record).values(**accepted))
             connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
@@ -191,11 +192,12 @@ def _this_wish(record: Record) -> sa.Update:
 
 def _overtaken(record: Record, now: float) -> sa.Update:
     newer = _this(record).where(records.c.wish != record.wish)
-    return newer.values(state=State.PENDING.value, action=None, next_try_at=now)
+    return newer.values(state=State.PENDING.value, next_try_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:
-    return _this_wish(record).where(records.c.action == record.action)
+    is_followed = records.c.state == State.PUBLISHING.value
+    return _this_wish(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917

@@ -202,6 +202,18 @@ def test_a_body_that_trickles_is_cut_off_at_the_deadline(api: CloudApi, hetzner:
     assert was_hung_up_on.is_set(), "the whole body was read, however long it took"
 
 
+def test_a_body_that_stops_half_way_is_told_as_such(api: CloudApi, hetzner: Hetzner) -> None:
+    is_given_up = threading.Event()
+
+    def stops(call: Exchange) -> None:
+        call.answers(200, b'{"zones"', length=100)
+        is_given_up.wait(5)
+
+    hetzner.script = stops
+    assert "the answer stopped half-way" in str(failure(api, seconds=0.2))
+    is_given_up.set()
+
+
 def test_a_deadline_that_has_passed_costs_no_call(api: CloudApi, hetzner: Hetzner) -> None:
     assert type(failure(api, seconds=0)) is HetznerUnreachable
     assert hetzner.seen == []

@@ -409,6 +409,7 @@ class TestHetznerBeingAway:
         self, desk: Desk, cloud: CloudInMemory, ears: Ears
     ) -> None:
         desk.fulfil(FIRST)
+        desk.store.records.finish(desk.record())
         cloud.lost_answers["POST"] = AWAY
         assert desk.error(SECOND) is AWAY
         assert cloud.values("host", "A") == [SECOND], "Hetzner has done it all the same"
@@ -524,6 +525,47 @@ def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows
     cloud.take_calls()
     desk.publish(A)
     assert cloud.take_calls() == [READ, SET]
+
+
+@pytest.mark.parametrize("what", ["postpone", "refuse"])
+def test_that_publishing_failed_is_not_forgotten_over_other_wishes_and_failures(
+    desk: Desk, cloud: CloudInMemory, what: str
+) -> None:
+    desk.fulfil(FIRST)
+    desk.store.records.postpone(desk.record(), "Its action failed.", desk.clock(), desk.clock())
+    desk.wish(update(SECOND))
+    getattr(desk.store.records, what)(desk.record(), "Meanwhile.", desk.clock(), desk.clock())
+    desk.wish(update(FIRST))
+    cloud.take_calls()
+    desk.publish(A)
+    assert cloud.take_calls() == [READ, SET], "the API shows the first one, the DNS may not"
+    assert not desk.record().is_doubtful
+
+
+def test_an_address_that_is_wanted_again_while_its_action_goes_unwatched_is_written_anew(
+    desk: Desk, cloud: CloudInMemory
+) -> None:
+    desk.fulfil(FIRST)
+    desk.wish(update(SECOND))
+    desk.wish(update(FIRST))
+    cloud.take_calls()
+    desk.publish(A)
+    assert cloud.take_calls() == [READ, SET]
+
+
+def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
+    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    desk = Desk(store, cloud, clock, ears, cache_ttl=0)
+    desk.fulfil(FIRST)
+    before = desk.record()
+    clock.advance(1)
+    assert desk.change(FIRST) is Change.UNCHANGED
+    after = desk.record()
+    assert (after.state, after.action) == (State.PUBLISHING, before.action)
+    assert after.accepted_at == before.accepted_at
+    assert store.records.to_look_at(clock() + 3, 9) == [after]
+    assert after.checked_at == clock.now
 
 
 def test_without_a_store_hetzner_is_not_asked(
