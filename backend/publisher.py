@@ -46,6 +46,7 @@ class Publisher:
         reporter: Reporter,
         *,
         cache_ttl: float,
+        is_checked_elsewhere: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -53,12 +54,18 @@ class Publisher:
         self._zones = zones
         self._reporter = reporter
         self._cache_ttl = cache_ttl
+        self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
 
     def is_settled(self, record: Optional[Record]) -> bool:
-        """Whether a record is accepted, and confirmed so lately that Hetzner needn't be asked."""
+        """Whether a record is accepted, and Hetzner needn't be asked: it was, a short while ago.
+
+        With many hosts the verifier asks it, not each of them.
+        """
         if record is None or not record.is_accepted:
             return False
+        if self._is_checked_elsewhere and record.checked_at > 0:
+            return True
         now = self._clock()
         # A clock that was set back must not make memory good for ever.
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
@@ -198,7 +205,7 @@ class Publisher:
                 self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
                 self._tell(record, error, Refused(record.host, record.type, str(error)))
             elif record.is_accepted:
-                self._store.records.recheck_later(record, now + _RECHECK_PAUSE)
+                self._store.checks.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
                 pause = pause_after(record.attempts, error)

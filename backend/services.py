@@ -18,13 +18,14 @@ from backend.keys import KeyFile
 from backend.loops import Loop
 from backend.ntfy import Ntfy, Outbox
 from backend.publisher import Publisher
-from backend.reconciler import TICK_SECONDS, Reconciler
+from backend.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
 from backend.reporter import Reporter
 from backend.settings import Settings
 from backend.sightings import Sightings
 from backend.store import Store
 from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
+from backend.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
 from backend.watcher import Watcher
 from backend.web import create_app
 from backend.zones import Zones
@@ -32,6 +33,8 @@ from backend.zones import Zones
 _AGENT = f"hetzner-dyndns/{__version__}"
 _SIGHTINGS_SECONDS = 3.0
 _DRAIN_SECONDS = 3.0
+# Whoever wants fresher records than that has each of them read as it is asked for.
+_SHORTEST_ROUND = 60
 # Threads that always answer unchanged updates, however many others wait for Hetzner.
 _FREE_THREADS = 2
 
@@ -49,9 +52,13 @@ class Services:
         projects = list(_projects(settings))
         zones = Zones(projects, settings.hetzner.zone_cache_ttl)
         turns = Turns(self._store.leases)
+        cache_ttl = settings.records.request_cache_ttl
         publisher = Publisher(
-            self._store, turns, zones, reporter, cache_ttl=settings.records.request_cache_ttl
+            *(self._store, turns, zones, reporter),
+            cache_ttl=cache_ttl,
+            is_checked_elsewhere=_is_verified_by_zone(settings),
         )
+        self._verifier = Verifier(self._store, publisher, zones, projects, cache_ttl=cache_ttl)
         days = settings.store.history_days
         self._reconciler = Reconciler(
             self._store, publisher, zones, projects, reporter, history_days=days
@@ -64,19 +71,24 @@ class Services:
             lost_after=settings.watch.lost_after,
             interval=settings.watch.interval,
         )
-        self._loops = [
-            Loop("sightings", _SIGHTINGS_SECONDS, self._sightings.flush),
-            Loop("failed logins", FLUSH_SECONDS, failures.flush),
-            Loop("turns", KEEP_SECONDS, turns.keep),
-            Loop("reconciler", TICK_SECONDS, self._reconciler.tick),
-            Loop("watcher", settings.watch.interval, self._watcher.tick),
-        ]
+        self._loops = list(self._every_loop(settings, failures, turns))
         self.app: Flask = create_app(
             _gate(settings, reporter, self._store, failures),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
         )
+
+    def _every_loop(
+        self, settings: Settings, failures: FailedLogins, turns: Turns
+    ) -> Iterator[Loop]:
+        yield Loop("sightings", _SIGHTINGS_SECONDS, self._sightings.flush)
+        yield Loop("failed logins", FLUSH_SECONDS, failures.flush)
+        yield Loop("turns", KEEP_SECONDS, turns.keep)
+        yield Loop("reconciler", RECONCILE_SECONDS, self._reconciler.tick)
+        yield Loop("watcher", settings.watch.interval, self._watcher.tick)
+        if _is_verified_by_zone(settings):
+            yield Loop("verifier", VERIFY_SECONDS, self._verifier.tick)
 
     def start(self) -> None:
         """Start the background threads."""
@@ -92,6 +104,7 @@ class Services:
         self._updater.stop()
         with contextlib.suppress(StoreUnavailable):
             self._reconciler.stop()
+            self._verifier.stop()
             self._watcher.stop()
             self._sightings.flush()
         if self._outbox is not None:
@@ -103,6 +116,11 @@ def _projects(settings: Settings) -> Iterator[Hetzner]:
     for token in settings.hetzner.tokens:
         api = CloudApi(token, settings.hetzner.api_url, _AGENT)
         yield Hetzner(api, settings.records.ttl, settings.records.chosen_ttl)
+
+
+def _is_verified_by_zone(settings: Settings) -> bool:
+    ttl = settings.records.request_cache_ttl
+    return len(settings.access.hosts) >= MANY_HOSTS and ttl >= _SHORTEST_ROUND
 
 
 def _failures(settings: Settings, store: Store) -> FailedLogins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backend.store.checks import Checks
 from backend.store.database import Database
 from backend.store.failed_logins import FailedLoginCounts
 from backend.store.history import History
@@ -27,6 +28,7 @@ class Store:
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size))
         self.records = Records(self._database)
+        self.checks = Checks(self._database)
         self.hosts = Hosts(self._database)
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)

@@ -130,7 +130,7 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
             if accepted:
-                connection.execute(_this_wish(record).values(**accepted))
+                connection.execute(this_wish(record).values(**accepted))
             connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
@@ -155,7 +155,7 @@ class Records:
         }
         event = "refused" if state is State.REFUSED else "postponed"
         with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(**failed))
+            connection.execute(this_wish(record).values(**failed))
             if error != record.error:  # once a cause, not once an attempt
                 history.add(connection, _entry(record, now, event, None, None, error))
 
@@ -170,11 +170,6 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_this_action(record).values(look_at=at))
 
-    def recheck_later(self, record: Record, at: float) -> None:
-        """Note that an accepted record is good without another check until a certain time."""
-        with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(recheck_at=at))
-
 
 _DONE = {"action": None, "attempts": 0, "error": ""}
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
@@ -186,7 +181,8 @@ def _this(record: Record) -> sa.Update:
     )
 
 
-def _this_wish(record: Record) -> sa.Update:
+def this_wish(record: Record) -> sa.Update:
+    """Return an update of a record's row, unless a newer wish came in."""
     return _this(record).where(records.c.wish == record.wish)
 
 
@@ -197,7 +193,7 @@ def _overtaken(record: Record, now: float) -> sa.Update:
 
 def _this_action(record: Record) -> sa.Update:
     is_followed = records.c.state == State.PUBLISHING.value
-    return _this_wish(record).where(records.c.action == record.action, is_followed)
+    return this_wish(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917

@@ -15,7 +15,7 @@ LAYERS = (
     {"bearer", "cloud_errors", "cloud_api", "rrsets", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher"},
+    | {"reconciler", "verifier", "watcher"},
     {"web"},
     {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
 )

@@ -247,13 +247,13 @@ class TestALateAnswer:
         getattr(store.records, failure)(older, "late", NOW, NOW + 5)
         assert of(store) == newer
 
-    @pytest.mark.parametrize("pause", ["look_later", "recheck_later"])
-    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(
-        self, store: Store, pause: str
-    ) -> None:
+    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
-        getattr(store.records, pause)(older, NOW + 60)
+        store.records.look_later(older, NOW + 60)
+        store.checks.postpone(older, NOW + 60)
+        store.checks.doubt(older)
+        store.checks.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
         assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
 
@@ -292,7 +292,7 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
 
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.records.recheck_later(before, NOW + 60)
+    store.checks.postpone(before, NOW + 60)
     assert of(store) == replace(before, recheck_at=NOW + 60)
 
 
