@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
+from backend.changes import change_of, event_of, reason_for
 from backend.cloud_api import Deadline
 from backend.cloud_errors import NotFound
 from backend.errors import (
@@ -16,16 +16,15 @@ from backend.errors import (
     OperatorError,
     StoreUnavailable,
 )
-from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refused
+from backend.events import Cleared, Event, Postponed, Refused
 from backend.model import Change, Hostname, RecordType, Settled
+from backend.pauses import Shares, pause_after
 from backend.reporter import Reporter
 from backend.rrsets import RRSet
 from backend.store import News, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
-_FIRST_PAUSE = 5.0
-_LONGEST_PAUSE = 60.0
 _REFUSED_PAUSE = 3600.0
 _RECHECK_PAUSE = 60.0
 # Hosts that are heard of are checked each REQUEST_CACHE_TTL; what wasn't for twice as long is read
@@ -56,6 +55,7 @@ class Publisher:
         self._cache_ttl = cache_ttl
         self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
+        self._shares = Shares()
 
     def is_settled(self, record: Optional[Record]) -> bool:
         """Whether a record is accepted, and Hetzner needn't be asked: it was, a short while ago.
@@ -116,12 +116,24 @@ class Publisher:
     ) -> Optional[Tuple[Location, Mapping[RecordType, RRSet]]]:
         """Spare the read before a write where Hetzner confirmed the records a short while ago."""
         location = self._find(host, deadline)
+        self._share_out(location, host, records)
         recalled: Dict[RecordType, RRSet] = {}
         for record in records:
             if record.published is None or not self._is_known(record):
                 return None
             recalled[record.type] = location.hetzner.recalled(record.published, record.comment)
         return location, recalled
+
+    def _share_out(self, location: Location, host: Hostname, records: Sequence[Record]) -> None:
+        if all(record.is_accepted for record in records):
+            return  # nobody wants a change
+        wait = self._shares.take(host, is_short=location.hetzner.api.is_short)
+        if wait:
+            raise HetznerBusy(
+                f"{host} changes so often that others would be left without calls to Hetzner: "
+                "its turn comes later. Look what sends it other addresses all the time.",
+                wait,
+            )
 
     def _is_known(self, record: Record) -> bool:
         """Whether a new address can be written at once: nothing odd has happened lately."""
@@ -167,7 +179,7 @@ class Publisher:
             location, found = self._look_anew(record.host, deadline)
             rrset = found.get(record.type)
             actions = self._write(record, location, rrset, deadline)
-        change = _change(record, rrset) if actions else Change.UNCHANGED
+        change = change_of(record, rrset) if actions else Change.UNCHANGED
         self._remember(record, change, rrset, actions)
         return Settled(record.wanted, change)
 
@@ -188,12 +200,12 @@ class Publisher:
         is_news = change is not Change.UNCHANGED or record.published != record.wanted.address
         seen = record.published if change is Change.UNCHANGED else rrset
         old = None if seen is None else str(seen)
-        news = News(change.value, old, _why(record)) if is_news else None
+        news = News(change.value, old, reason_for(record)) if is_news else None
         action = actions[0] if actions else None
         now = self._clock()
         comment = "" if rrset is None else rrset.comment
         self._store.records.accept(record, action, now, news, comment=comment)
-        self._reporter.report(_told(record, news))
+        self._reporter.report(event_of(record, news))
         if record.error and record.action is None:
             self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
 
@@ -217,34 +229,3 @@ class Publisher:
     def _tell(self, record: Record, error: DyndnsError, event: Event) -> None:
         if str(error) != record.error:  # once a cause, not once an attempt
             self._reporter.report(event)
-
-
-def _change(record: Record, rrset: Optional[RRSet]) -> Change:
-    address = record.wanted.address
-    if address is None:
-        return Change.DELETED
-    if rrset is None:
-        return Change.CREATED
-    return Change.UNCHANGED if rrset.holds(address) else Change.REPLACED  # only the TTL changed
-
-
-def _told(record: Record, news: Optional[News]) -> Event:
-    if news is None:
-        return Confirmed(record.host, record.type)
-    new = str(record.wanted.address or "none")
-    return Published(record.host, record.type, news.old or "none", new, news.why)
-
-
-def _why(record: Record) -> str:
-    if record.is_accepted:
-        return "put back: it was changed at Hetzner"
-    if record.attempts:
-        return f"asked by {record.asker.source}, done at attempt {record.attempts + 1}"
-    return f"asked by {record.asker.source}"
-
-
-def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
-    """Seconds until the next try: growing, capped, and spread so that not all come at once."""
-    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
-    asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
-    return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311

@@ -15,7 +15,8 @@ from backend.events import Cleared, Postponed
 from backend.hetzner import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.holders import new_holder
 from backend.model import Hostname
-from backend.publisher import Publisher, Result, pause_after
+from backend.pauses import pause_after
+from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
 from backend.store import Record, State, Store
 from backend.zones import Zones

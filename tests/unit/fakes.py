@@ -53,6 +53,7 @@ class ScriptedApi:
     """Stands in for `CloudApi`: gives one prepared answer after the other."""
 
     is_low = False
+    is_short = False
 
     def __init__(self, *answers: Union[Mapping[str, Any], Exception]) -> None:
         self.calls: List[Call] = []
@@ -82,6 +83,7 @@ class CloudInMemory:
     """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does."""
 
     is_low = False
+    is_short = False
 
     def __init__(self, *zones: str) -> None:
         self.zones = dict.fromkeys(zones, "primary")  # their modes

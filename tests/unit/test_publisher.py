@@ -19,7 +19,7 @@ from backend.errors import (
 from backend.events import Cleared, Confirmed, Postponed, Published, Refused
 from backend.hetzner import Hetzner
 from backend.model import Change, RecordType, Settled, Update
-from backend.publisher import Publisher, Result, pause_after
+from backend.publisher import Publisher, Result
 from backend.store import Record, State, Store
 from backend.turns import Turns
 from backend.zones import Zones
@@ -577,18 +577,18 @@ def test_without_a_store_hetzner_is_not_asked(
     assert cloud.calls == []
 
 
-class TestThePause:
-    @pytest.mark.parametrize(
-        ("attempts", "longest"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (50, 60)]
-    )
-    def test_grows_with_the_attempts_up_to_a_minute(self, attempts: int, longest: float) -> None:
-        pauses = {pause_after(attempts) for _ in range(200)}
-        assert longest / 2 <= min(pauses) < max(pauses) <= longest
-        assert len(pauses) > 100, "not all hosts come at once"
+def test_a_host_that_changes_all_the_time_waits_while_the_quota_is_short(
+    desk: Desk, cloud: CloudInMemory, ears: Ears
+) -> None:
+    cloud.is_short = True
+    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
+    assert [type(result) for result in results] == [Settled] * 4 + [HetznerBusy] * 4
+    assert cloud.values("host", "A") == ["198.51.100.4"]
+    assert desk.record().state is State.PENDING
+    assert len(ears.heard(Postponed)) == 1, "told once, however often it asks"
+    assert HOST.text in str(results[-1])
 
-    def test_is_never_shorter_than_hetzner_asks_for(self) -> None:
-        assert pause_after(0, HetznerBusy("busy", retry_after=3000)) == 3000
-        assert pause_after(10, HetznerBusy("busy", retry_after=1)) >= 30
 
-    def test_is_not_what_is_only_said_to_callers(self) -> None:
-        assert pause_after(0, HetznerUnreachable("away", retry_after=3000)) <= 5
+def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:
+    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
+    assert [type(result) for result in results] == [Settled] * 8
