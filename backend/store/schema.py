@@ -6,9 +6,10 @@ from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
+from backend.store import postgresql
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
 VERSION = 2
@@ -133,25 +134,24 @@ def connect(url: str, pool_size: int) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         sa.event.listen(engine, "connect", _tune_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
+        sa.event.listen(engine, "handle_error", _let_go)
+    else:
+        postgresql.tune(engine)
     return engine
 
 
 def _options(url: sa.URL) -> Mapping[str, Any]:
     backend = url.get_backend_name()
-    if backend not in _OPTIONS:
+    if backend not in _OPTIONS or url.get_driver_name() not in ("pysqlite", "psycopg"):
         raise ArgumentError(backend)
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise ArgumentError("memory")  # the worker processes could not share it
     return _OPTIONS[backend]
 
 
-# Seconds to wait for another writer, for a connection, for an answer: a request has eight in all.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": {"connect_args": {"timeout": 2}},
-    "postgresql": {
-        "pool_pre_ping": True,  # a database that was restarted costs no failed request
-        "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=3000"},
-    },
+    "sqlite": {"connect_args": {"timeout": 2}},  # seconds to wait for another writer
+    "postgresql": postgresql.OPTIONS,
 }
 
 
@@ -168,6 +168,12 @@ def _begin_sqlite(connection: Connection) -> None:
     # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
     if connection.get_execution_options().get("write"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _let_go(context: sa.engine.ExceptionContext) -> None:
+    # A connection that was opened while the disk was read-only would stay so for ever.
+    if isinstance(context.sqlalchemy_exception, OperationalError):
+        context.is_disconnect = True
 
 
 def prepare(
