@@ -25,7 +25,7 @@ from backend.sightings import Sightings
 from backend.store import Store
 from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
-from backend.watcher import Watcher
+from backend.watcher import TICK_SECONDS as WATCH_SECONDS, Watcher
 from backend.web import create_app
 from backend.zones import Zones
 
@@ -71,7 +71,7 @@ class Services:
             Loop("sightings", _FLUSH_SECONDS, self._sightings.flush),
             Loop("turns", KEEP_SECONDS, turns.keep),
             Loop("reconciler", TICK_SECONDS, self._reconciler.tick),
-            Loop("watcher", settings.watch.interval, self._watcher.tick),
+            Loop("watcher", min(WATCH_SECONDS, settings.watch.interval), self._watcher.tick),
         ]
         self.app: Flask = create_app(
             _gate(settings, reporter, self._store),

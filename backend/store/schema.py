@@ -68,7 +68,7 @@ hosts = sa.Table(
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("registered_at", sa.Float),  # null: not registered any more
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds since then in which nobody could have heard the host, for the service was away.
+    # Seconds since then that don't count as silence: nobody listened, or the clock was set.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
