@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from backend.cloud_api import Deadline
 from backend.cloud_errors import NotFound
@@ -20,7 +20,7 @@ from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refu
 from backend.hetzner import RRSet
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.reporter import Reporter
-from backend.store import News, Record, State, Store
+from backend.store import News, Novelty, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
@@ -147,31 +147,44 @@ class Publisher:
         news = News(change.value, old, _why(record)) if is_news else None
         action = actions[0] if actions else None
         now = self._clock()
-        self._store.records.accept(record, action, now, news)
+        novelty = self._store.records.accept(record, action, now, news)
         self._reporter.report(_told(record, news))
-        if record.error and record.action is None:
-            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
         now = self._clock()
         with contextlib.suppress(StoreUnavailable):  # the wish is stored, and that suffices
             if isinstance(error, OperatorError):
-                self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
-                self._tell(record, error, Refused(record.host, record.type, str(error)))
+                again_at = now + _REFUSED_PAUSE
+                novelty = self._store.records.refuse(record, str(error), now, again_at)
+                self._tell(Refused, record, error, novelty)
             elif record.is_accepted:
                 self._store.records.recheck_later(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
-                pause = pause_after(record.attempts, error)
-                self._store.records.postpone(record, str(error), now, now + pause)
-                told = Postponed(record.host, record.type, str(error))
-                self._tell(record, error, told)
+                again_at = now + pause_after(record.attempts, error)
+                novelty = self._store.records.postpone(record, str(error), now, again_at)
+                self._tell(Postponed, record, error, novelty)
         return error
 
-    def _tell(self, record: Record, error: DyndnsError, event: Event) -> None:
-        if str(error) != record.error:  # once a cause, not once an attempt
-            self._reporter.report(event)
+    def _tell(
+        self,
+        kind: Type[Union[Postponed, Refused]],
+        record: Record,
+        error: DyndnsError,
+        novelty: Novelty,
+    ) -> None:
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(kind(record.host, record.type, str(error), is_news=is_news))
+
+
+def cleared(record: Record, novelty: Novelty, now: float) -> Cleared:
+    """Return the event that a record is well again."""
+    after = now - record.wished_at
+    return Cleared(record.host, record.type, after, is_news=novelty is Novelty.HOST)
 
 
 def _change(record: Record, rrset: Optional[RRSet]) -> Change:

@@ -16,7 +16,8 @@ from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
 from backend.loops import Loop
-from backend.ntfy import Ntfy, Outbox
+from backend.ntfy import Ntfy
+from backend.outbox import Complaints, Outbox
 from backend.publisher import Publisher
 from backend.reconciler import TICK_SECONDS, Reconciler
 from backend.reporter import Reporter
@@ -37,10 +38,10 @@ _FREE_THREADS = 2
 
 
 class Services:
-    """Everything one worker process runs."""
+    """Everything one worker process runs; what all of them say once is shared by them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._outbox = _outbox(settings)
+    def __init__(self, settings: Settings, complaints: Optional[Complaints] = None) -> None:
+        self._outbox = _outbox(settings, complaints)
         reporter = _reporter(settings, self._outbox)
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
@@ -135,16 +136,15 @@ def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:
     )
 
 
-def _outbox(settings: Settings) -> Optional[Outbox]:
+def _outbox(settings: Settings, complaints: Optional[Complaints]) -> Optional[Outbox]:
     ntfy = settings.ntfy
     if not ntfy.url:
         return None
-    return Outbox(
-        Ntfy(
-            ntfy.url,
-            ntfy.topic,
-            username=ntfy.username,
-            password=ntfy.password,
-            token=ntfy.token,
-        )
+    topic = Ntfy(
+        ntfy.url,
+        ntfy.topic,
+        username=ntfy.username,
+        password=ntfy.password,
+        token=ntfy.token,
     )
+    return Outbox(topic, complaints)

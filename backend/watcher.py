@@ -29,10 +29,7 @@ def judge(sightings: Iterable[Sighting], lost_after: float, now: float) -> Itera
     """
     for sighting in sightings:
         is_silent = silence(sighting, now) > lost_after
-        is_told = sighting.silent_since is not None
-        if is_silent and not is_told:
-            yield sighting
-        elif is_told and not is_silent and _was_heard(sighting):
+        if is_silent if sighting.silent_since is None else not is_silent and _was_heard(sighting):
             yield sighting
 
 

@@ -11,7 +11,6 @@ from backend.holders import is_dead
 from backend.store.database import Database
 from backend.store.schema import leases
 
-
 # Seconds by which the clocks of several machines may differ.
 _SKEW = 60.0
 

@@ -21,6 +21,9 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "UPDATE records SET changed_at = accepted_at",
         "CREATE INDEX records_looks ON records (state, look_at)",
         "ALTER TABLE hosts ADD COLUMN muted_until FLOAT",
+        """CREATE TABLE troubles (host VARCHAR NOT NULL, type VARCHAR NOT NULL,
+            cause VARCHAR NOT NULL, PRIMARY KEY (host, type, cause))""",
+        "INSERT INTO troubles SELECT host, type, error FROM records WHERE error <> ''",
     ),
 }
 
@@ -60,6 +63,15 @@ records = sa.Table(
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "next_try_at"),
     sa.Index("records_looks", "state", "look_at"),
+)
+
+# What the operator was told of a record since it was well: each cause once.
+troubles = sa.Table(
+    "troubles",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("type", sa.String, primary_key=True),
+    sa.Column("cause", sa.String, primary_key=True),
 )
 
 hosts = sa.Table(

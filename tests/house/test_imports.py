@@ -11,8 +11,8 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {"__init__", "model", "errors", "events", "holders", "once"},
+    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
@@ -23,7 +23,7 @@ LAYERS = (
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},

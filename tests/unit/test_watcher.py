@@ -19,7 +19,7 @@ DAY = 86400.0
 NOW = 1_800_000_000.0
 
 
-def sighting(  # noqa: PLR0913
+def sighting(
     *,
     seen: Optional[float] = None,
     registered: float = NOW - 100 * DAY,
