@@ -157,6 +157,7 @@ def test_a_restart_forgets_nothing_and_tells_nothing_again(
     assert worker.cloud.take_calls() == ["GET /zones"]
     assert worker.ears.events[before:] == []
     again.cloud.failures = {}
+    again.clock.advance(4000)
     assert again.tries(V4) == CLEARED
     again.reconciler.stop()
     reopened.close()
