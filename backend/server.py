@@ -140,6 +140,9 @@ def _secrets(settings: Settings) -> List[str]:
         settings.ntfy.password,
         settings.ntfy.token,
         settings.store.url,
+        *logs.secrets_in(settings.store.url),
+        *logs.secrets_in(settings.ntfy.url),
+        *logs.secrets_in(settings.hetzner.api_url),
     ]
 
 
