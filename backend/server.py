@@ -16,6 +16,7 @@ from gunicorn.glogging import Logger
 from backend import __version__, logs
 from backend.errors import SettingUnusable
 from backend.keys import KeyFile
+from backend.outbox import Complaints
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
@@ -44,6 +45,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._settings = settings
         self._listener = listener
         self._services: Optional[Services] = None
+        self._complaints = Complaints()
         super().__init__()
 
     def load_config(self) -> None:
@@ -53,7 +55,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("worker_exit", self._stop)
 
     def load(self) -> Flask:
-        self._services = Services(self._settings)
+        self._services = Services(self._settings, self._complaints)
         self._services.start()
         return self._services.app
 
@@ -138,6 +140,9 @@ def _secrets(settings: Settings) -> List[str]:
         settings.ntfy.password,
         settings.ntfy.token,
         settings.store.url,
+        *logs.secrets_in(settings.store.url),
+        *logs.secrets_in(settings.ntfy.url),
+        *logs.secrets_in(settings.hetzner.api_url),
     ]
 
 

@@ -16,7 +16,8 @@ from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
 from backend.loops import Loop
-from backend.ntfy import Ntfy, Outbox
+from backend.ntfy import Ntfy
+from backend.outbox import Complaints, Outbox
 from backend.publisher import Publisher
 from backend.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
 from backend.reporter import Reporter
@@ -26,7 +27,7 @@ from backend.store import Store
 from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
 from backend.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
-from backend.watcher import Watcher
+from backend.watcher import TICK_SECONDS as WATCH_SECONDS, Watcher
 from backend.web import create_app
 from backend.zones import Zones
 
@@ -40,10 +41,10 @@ _FREE_THREADS = 2
 
 
 class Services:
-    """Everything one worker process runs."""
+    """Everything one worker process runs; what all of them say once is shared by them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._outbox = _outbox(settings)
+    def __init__(self, settings: Settings, complaints: Optional[Complaints] = None) -> None:
+        self._outbox = _outbox(settings, complaints)
         reporter = _reporter(settings, self._outbox)
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
@@ -86,7 +87,8 @@ class Services:
         yield Loop("failed logins", FLUSH_SECONDS, failures.flush)
         yield Loop("turns", KEEP_SECONDS, turns.keep)
         yield Loop("reconciler", RECONCILE_SECONDS, self._reconciler.tick)
-        yield Loop("watcher", settings.watch.interval, self._watcher.tick)
+        watch_seconds = min(WATCH_SECONDS, settings.watch.interval)
+        yield Loop("watcher", watch_seconds, self._watcher.tick)
         if _is_verified_by_zone(settings):
             yield Loop("verifier", VERIFY_SECONDS, self._verifier.tick)
 
@@ -156,16 +158,15 @@ def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:
     )
 
 
-def _outbox(settings: Settings) -> Optional[Outbox]:
+def _outbox(settings: Settings, complaints: Optional[Complaints]) -> Optional[Outbox]:
     ntfy = settings.ntfy
     if not ntfy.url:
         return None
-    return Outbox(
-        Ntfy(
-            ntfy.url,
-            ntfy.topic,
-            username=ntfy.username,
-            password=ntfy.password,
-            token=ntfy.token,
-        )
+    topic = Ntfy(
+        ntfy.url,
+        ntfy.topic,
+        username=ntfy.username,
+        password=ntfy.password,
+        token=ntfy.token,
     )
+    return Outbox(topic, complaints)

@@ -11,8 +11,8 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy"},
+    {"__init__", "model", "errors", "events", "holders", "once"},
+    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {
         "failures",
@@ -33,7 +33,7 @@ LAYERS = (
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
