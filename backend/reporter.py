@@ -16,6 +16,7 @@ from backend.events import (
     LoginFailed,
     LoginsBlocked,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
     Remembered,
@@ -93,6 +94,11 @@ _VOICES: Mapping[Type[Event], Voice] = {
         When.ALWAYS,
         "{host} is back",
         tags=("white_check_mark",),
+    ),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
     ),
     LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}."),
     LoginsBlocked: Voice(
