@@ -31,6 +31,8 @@ class Prefix:
 
         """
         address, _, length = text.strip().partition("/")
+        if "%" in address:
+            raise BadAddress("Not a prefix: leave out zone indices.")
         if address.count(":") == 3 and "::" not in address:  # noqa: PLR2004
             address += "::"
         lan = _network(address, _LAN)
@@ -56,7 +58,6 @@ class Prefix:
 
 def _network(address: str, length: int) -> ipaddress.IPv6Network:
     try:
-        # No network has a zone index, and one given in two parts is not looked at for one.
         return ipaddress.IPv6Network(f"{address}/{length}", strict=False)
     except ValueError:
         raise BadAddress("Not an IPv6 prefix: write it as in 2001:db8:1:2::/64.") from None

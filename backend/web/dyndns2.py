@@ -122,7 +122,7 @@ def _line(
         outcome = updater.apply(admitted, deadline)
     except errors.DyndnsError as error:
         return _failure(error)
-    is_removal = all(wish.address is None for wish in admitted.wishes)
+    is_removal = all(one.wish.address is None for one in outcome.settled)
     return Line(200, "good") if is_removal else _success(outcome)
 
 
