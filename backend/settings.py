@@ -192,12 +192,22 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
 
 def read_server(environ: Mapping[str, str]) -> ServerSettings:
     """Read no more than where the service listens: what it takes to ask how it is."""
+    return ServerSettings(**_read_carrier("server", environ))
+
+
+def read_access(environ: Mapping[str, str]) -> AccessSettings:
+    """Read no more than which hosts there are and where their keys are."""
+    return AccessSettings(**_read_carrier("access", environ))
+
+
+def _read_carrier(name: str, environ: Mapping[str, str]) -> Dict[str, Any]:
     reader = Reader(environ)
-    carrier, values = "server.", {}
-    for variable in VARIABLES:
-        if variable.home.startswith(carrier):
-            values[variable.home[len(carrier) :]] = variable.read(variable, reader)
-    return ServerSettings(**values)
+    homes = [(variable, variable.home.split(".")) for variable in VARIABLES]
+    return {
+        attribute: variable.read(variable, reader)
+        for variable, (carrier, attribute) in homes
+        if carrier == name
+    }
 
 
 def _check_operator(access: Mapping[str, Any]) -> None:

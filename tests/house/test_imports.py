@@ -18,6 +18,7 @@ LAYERS = (
         "failures",
         "gate",
         "addressing",
+        "routers",
         "host_parts",
         "publisher",
         "updater",
