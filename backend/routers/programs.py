@@ -20,9 +20,9 @@ password='$key'
 use=web, web=$url/ip
 $host
 
-# IPv6 instead: use=if, if=eth0 becomes usev6=ifv6, ifv6=eth0. Both, from ddclient 3.11 on:
+# Both families, from ddclient 3.11 on, instead of the line with `use=`:
 #   usev4=webv4, webv4=$url/ip
-#   usev6=ifv6, ifv6=eth0
+#   usev6=webv6, webv6=$url/ip
 """,
     ),
     "inadyn": (

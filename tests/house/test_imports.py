@@ -28,7 +28,17 @@ LAYERS = (
     }
     | {"reconciler", "watcher"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
+    {
+        "variables",
+        "settings",
+        "logs",
+        "services",
+        "server",
+        "worker",
+        "commands",
+        "cli",
+        "__main__",
+    },
 )
 # Who may import what isn't Python's own.
 HOMES = {
@@ -38,7 +48,7 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
-    "gunicorn": {"server"},
+    "gunicorn": {"server", "worker"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}
