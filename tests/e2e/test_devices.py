@@ -160,37 +160,33 @@ def test_a_device_that_waits_for_a_challenge_gets_one(backend: Backend, host: st
 FAILURES: Dict[str, Tuple[str, str, bytes]] = {
     "an old Fritz!Box's second URL": (
         sends("GET /nic/update%20http:/x HTTP/1.1", HOST, BASIC),
-        *("404 NOT FOUND", b"dnserr\n"),
+        *("404", b"dnserr\n"),
     ),
     "PUT": (
         sends(f"PUT {UPDATE} HTTP/1.1", HOST, BASIC, "Content-Length: 0"),
-        *("405 METHOD NOT ALLOWED", b"badagent\n"),
+        *("405", b"badagent\n"),
     ),
-    "HEAD": (sends(f"HEAD {UPDATE} HTTP/1.1", HOST, BASIC), "405 METHOD NOT ALLOWED", b""),
+    "HEAD": (sends(f"HEAD {UPDATE} HTTP/1.1", HOST, BASIC), "405", b""),
     "21 hosts": (
         sends(f"GET /nic/update?hostname={','.join(['{host}'] * 21)} HTTP/1.1", HOST, BASIC),
-        *("400 BAD REQUEST", b"numhost\n"),
-    ),
-    "line feeds alone": (
-        sends(f"GET {UPDATE} HTTP/1.1", HOST, BASIC).replace("\r\n", "\n"),
-        *("400 Bad Request", b"badagent\n"),
+        *("400", b"numhost\n"),
     ),
     "a line of 10,000 characters": (
         sends(f"GET {UPDATE}&x={'x' * 10_000} HTTP/1.1", HOST, BASIC),
-        *("414 Request-URI Too Long", b"badagent\n"),
+        *("414", b"badagent\n"),
     ),
     "a header without a name": (
         sends(f"GET {UPDATE} HTTP/1.1", HOST, ": x", BASIC),
-        *("400 Bad Request", b"badagent\n"),
+        *("400", b"badagent\n"),
     ),
     "a header of 20,000 characters": (
         sends(f"GET {UPDATE} HTTP/1.1", HOST, f"X: {'x' * 20_000}", BASIC),
-        *("431 Request Header Fields Too Large", b"badagent\n"),
+        *("431", b"badagent\n"),
     ),
-    "another protocol": ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "400 Bad Request", b"badagent\n"),
+    "another protocol": ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "400", b"badagent\n"),
     "HTTP of the future": (
         sends(f"GET {UPDATE} HTTP/9.9", HOST, BASIC),
-        *("400 Bad Request", b"badagent\n"),
+        *("400", b"badagent\n"),
     ),
 }
 
@@ -200,7 +196,7 @@ def test_what_cannot_be_served_is_told_in_plain_text(  # noqa: PLR0913, PLR0917
     backend: Backend, hetzner: Hetzner, host: str, sent: str, status: str, line: bytes
 ) -> None:
     told, headers, body = raw(backend.port, filled_in(sent, backend, host))
-    assert (told.split(" ", 1)[1].lower(), body) == (status.lower(), line)
+    assert (told.split(" ")[1], body) == (status, line)
     assert "Content-Type: text/plain; charset=utf-8" in headers
     assert not [header for header in headers if header.startswith(("Transfer-", "Location"))]
     assert hetzner.resolves(host) == []
@@ -210,9 +206,16 @@ def test_what_cannot_be_served_is_told_in_plain_text(  # noqa: PLR0913, PLR0917
 def test_a_tls_handshake_is_told_that_this_is_none(backend: Backend) -> None:
     hello = bytes.fromhex("16030100050100000100") + b"\r\n\r\n"
     status, headers, body = raw(backend.port, hello)
-    assert status == "HTTP/1.1 400 Bad Request"
+    assert status.startswith("HTTP/1.1 400 ")
     assert body == b"badagent\n"
     assert "Content-Type: text/plain; charset=utf-8" in headers
+
+
+def test_line_feeds_alone_end_no_line(backend: Backend, hetzner: Hetzner, host: str) -> None:
+    sent = sends(f"GET {UPDATE} HTTP/1.1", HOST, BASIC).replace("\r\n", "\n")
+    _, _, body = raw(backend.port, filled_in(sent, backend, host))
+    assert body in (b"badagent\n", b"")  # older gunicorns wait for the end of the line
+    assert hetzner.resolves(host) == []
 
 
 def test_twenty_hosts_with_the_longest_names_fit_into_one_request(
