@@ -83,6 +83,14 @@ class CameBack:
 
 
 @dataclass(frozen=True)
+class PrefixIgnored:
+    """A host was to move to another IPv6 prefix, and nobody knows its host part."""
+
+    host: Hostname
+    prefix: str
+
+
+@dataclass(frozen=True)
 class LoginFailed:
     """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
 
@@ -107,6 +115,7 @@ Event = Union[
     Cleared,
     FellSilent,
     CameBack,
+    PrefixIgnored,
     LoginFailed,
     LoginsBlocked,
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from backend.addressing import Given, read
 from backend.errors import (
-    BadAddress,
+    AddressMismatch,
     CallerError,
     ForeignHost,
     HostNotAllowed,
@@ -52,6 +54,7 @@ class Claim:
     addresses: Tuple[str, ...] = ()
     type: str = ""
     removes: bool = False
+    prefixes: Tuple[str, ...] = ()  # of the network it is in
 
 
 class Gate:
@@ -67,6 +70,7 @@ class Gate:
         is_first_to_tell: Callable[[str], bool] = lambda _: True,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
+        interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
     ) -> None:
         self._hosts = frozenset(hosts)
         self._key_file = key_file
@@ -75,6 +79,7 @@ class Gate:
         self._is_first_to_tell = is_first_to_tell  # of all processes, within a window
         self._operator = operator
         self._allow_private = allow_private
+        self._interface_ids = interface_ids or {}
         self._by_user: Dict[str, List[Hostname]] = {}
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
@@ -90,7 +95,7 @@ class Gate:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
-        return Update(host, self._wishes(claim), Asker(claim.source, claim.face))
+        return self._update(host, claim)
 
     def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
         """Return the host the claim is about, if these credentials open it."""
@@ -154,13 +159,28 @@ class Gate:
             return Unauthorized("Wrong key, or unknown host.")
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
 
-    def _wishes(self, claim: Claim) -> Tuple[Wish, ...]:
+    def _update(self, host: Hostname, claim: Claim) -> Update:
         chosen = RecordType.parse(claim.type) if claim.type else None
+        asker = Asker(claim.source, claim.face)
         if claim.removes:
-            return tuple(Wish(kind, None) for kind in RecordType if chosen in (None, kind))
-        addresses = _usable(claim.addresses) if claim.addresses else [self._detected(claim)]
-        wishes = {chosen or address.type: address for address in reversed(addresses)}
-        return tuple(Wish(kind, wishes[kind]) for kind in RecordType if kind in wishes)
+            kinds = [kind for kind in RecordType if chosen in (None, kind)]
+            return Update(host, tuple(Wish(kind, None) for kind in kinds), asker)
+        given = self._given(claim)
+        found = {chosen or address.type: address for address in reversed(given.addresses)}
+        prefix = given.prefix
+        if prefix is not None and chosen is RecordType.A:
+            raise AddressMismatch(f"{prefix} belongs into an AAAA record: leave the type out.")
+        if prefix is not None and host in self._interface_ids:
+            address = prefix.address_of(self._interface_ids[host])
+            found[RecordType.AAAA] = Address.parse(address)
+        wishes = tuple(Wish(kind, found[kind]) for kind in RecordType if kind in found)
+        # An address in full is the host's own; where there is none, the prefix has to do.
+        return Update(host, wishes, asker, None if RecordType.AAAA in found else prefix)
+
+    def _given(self, claim: Claim) -> Given:
+        if claim.addresses or claim.prefixes:
+            return read(claim.addresses, claim.prefixes)
+        return Given((self._detected(claim),))
 
     def _detected(self, claim: Claim) -> Address:
         address = Address.parse(claim.source)
@@ -177,20 +197,6 @@ def _only(hosts: Sequence[Hostname]) -> Hostname:
     if len(hosts) > 1:
         raise MissingHostname("This login is of several hosts: send the full host name.")
     return hosts[0]
-
-
-def _usable(texts: Iterable[str]) -> List[Address]:
-    """Return what can be published of a list; garbage beside a sound address is passed over."""
-    addresses = []
-    flaws = []
-    for text in texts:
-        try:
-            addresses.append(Address.parse(text))
-        except BadAddress as flaw:
-            flaws.append(flaw)
-    if not addresses:
-        raise flaws[0]
-    return addresses
 
 
 def _same(one: str, other: str) -> bool:

@@ -72,6 +72,15 @@ class Publisher:
         is_postponed = 0 < record.recheck_at - now <= _RECHECK_PAUSE
         return is_fresh or is_postponed
 
+    def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        """Return what Hetzner holds for a host, whatever the host wants.
+
+        Raises:
+            OperatorError, TransientError: as calls to Hetzner do.
+
+        """
+        return self._look(host, deadline)[1]
+
     def publish(
         self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline
     ) -> Dict[RecordType, Result]:

@@ -17,6 +17,7 @@ from backend.events import (
     LoginFailed,
     LoginsBlocked,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
     Remembered,
@@ -95,6 +96,11 @@ _VOICES: Mapping[Type[Event], Voice] = {
         When.ALWAYS,
         "{host} is back",
         tags=("white_check_mark",),
+    ),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
     ),
     LoginFailed: Voice(
         logging.WARNING,

@@ -20,6 +20,7 @@ from backend.outbox import Complaints
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
+from backend.worker import Worker
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
@@ -68,7 +69,8 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
     return {
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
-        "worker_class": "gthread",
+        "worker_class": Worker,
+        "limit_request_line": 8190,  # twenty long host names; the most that can be set
         "threads": server.threads,
         "timeout": 30,
         "graceful_timeout": 10,

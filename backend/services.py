@@ -147,6 +147,7 @@ def _gate(settings: Settings, reporter: Reporter, store: Store, failures: Failed
         is_first_to_tell=is_first_to_tell,
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
+        interface_ids=access.interface_ids,
     )
 
 

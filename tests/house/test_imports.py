@@ -11,7 +11,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders", "once"},
+    {"__init__", "model", "errors", "events", "holders", "once", "prefixes"},
     {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {
@@ -19,6 +19,9 @@ LAYERS = (
         "gate",
         "pauses",
         "changes",
+        "addressing",
+        "routers",
+        "host_parts",
         "publisher",
         "updater",
         "sightings",
@@ -27,7 +30,17 @@ LAYERS = (
     }
     | {"reconciler", "verifier", "watcher"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
+    {
+        "variables",
+        "settings",
+        "logs",
+        "services",
+        "server",
+        "worker",
+        "commands",
+        "cli",
+        "__main__",
+    },
 )
 # Who may import what isn't Python's own.
 HOMES = {
@@ -37,7 +50,7 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
-    "gunicorn": {"server"},
+    "gunicorn": {"server", "worker"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}
