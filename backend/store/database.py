@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreUnavailable
-from backend.store.schema import reason
+from backend.store.schema import meta, reason
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ class Database:
             yield connection
 
     def ping(self) -> None:
-        """Find out whether the database answers."""
+        """Find out whether the database answers, and is ours."""
         with self.read() as connection:
-            connection.execute(sa.select(1))
+            connection.execute(sa.select(meta.c.value))
 
     def close(self) -> None:
         """Close every connection."""
