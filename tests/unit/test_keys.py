@@ -251,7 +251,7 @@ def test_a_file_of_another_user_will_do_if_it_can_be_written(
         "from backend.keys import KeyFile\n"
         "from backend.model import Hostname\n"
         "from backend.errors import KeyFileUnusable\n"
-        "b''.decode('utf-8-sig')  # that user may not be able to read Python's own files\n"
+        "b'x'.decode('utf-8-sig')  # that user may not be able to read Python's own files\n"
         "os.setgid(1234); os.setuid(1234)\n"
         "try:\n"
         "    KeyFile(Path(sys.argv[1])).complete([Hostname.parse('nas.example.com')])\n"
