@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, NoReturn, Optional
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+from gunicorn.workers import gthread
 
 from backend import __version__, logs
 from backend.errors import SettingUnusable
@@ -22,6 +23,9 @@ from backend.store import Store, prepare_store
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
+# For a request that is on its way on a connection kept open, when it's time to stop: the proxy
+# that keeps them is near.
+_LINGER_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("worker_exit", self._stop)
 
     def load(self) -> Flask:
+        if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
+            gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
         self._services = Services(self._settings)
         self._services.start()
         return self._services.app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any, Optional, Tuple
 from urllib.parse import quote
@@ -30,6 +31,8 @@ def tune(engine: Engine, file: Path) -> None:
         cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
         cursor.close()
         record.info["file"] = _identity(file)
+        if record.info["file"] is None:  # it went away a moment after it was opened
+            raise sqlite3.OperationalError("unable to open database file")
 
     def taken(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401
         # SQLite goes on writing to a file that was deleted or replaced: all of it would be lost.

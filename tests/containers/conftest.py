@@ -25,7 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.real)
-            item.add_marker(pytest.mark.enable_socket)
 
 
 @pytest.fixture(scope="session")

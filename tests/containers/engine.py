@@ -31,7 +31,7 @@ def until(condition: Callable[[], object], what: str, told: Callable[[], str] = 
 
 
 class Engine:
-    """podman with settings of its own (make-base-image.sh), or with CONTAINER_ENGINE=docker that."""
+    """podman with settings of its own (make-base-image.sh); Docker with CONTAINER_ENGINE=docker."""
 
     def __init__(self, folder: Path) -> None:
         self.name = os.environ.get("CONTAINER_ENGINE", "podman")
@@ -143,9 +143,7 @@ def _cache() -> Path:
 def in_git(folder: str) -> List[str]:
     """The files of a folder that belong to the project, and those that are about to."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
-    ended = subprocess.run(
-        command, cwd=ROOT / folder, capture_output=True, text=True, check=True
-    )
+    ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=True)
     return sorted(line for line in ended.stdout.splitlines() if (ROOT / folder / line).exists())
 
 

@@ -99,6 +99,19 @@ def test_a_file_that_is_taken_away_under_an_open_store_is_missed_at_once(
     use(store)
 
 
+def test_a_file_that_goes_away_while_it_is_opened_is_missed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: real(path.with_name("x"), **options))
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    (tmp_path / "store.db").unlink()
+    monkeypatch.undo()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+
+
 def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
     store: Store, tmp_path: Path
 ) -> None:
