@@ -59,6 +59,14 @@ def test_a_change_made_by_someone_else_is_put_right_at_the_next_poll(
     deployment.until_dns(CLIENT_IP)
 
 
+def test_the_images_that_run_are_those_just_built(
+    deployment: Deployment, images: Images
+) -> None:
+    for name, tag in ((BACKEND, images.backend), (CLIENT, images.client)):
+        running = deployment.engine.inspect(name)["Image"].rpartition(":")[2]
+        assert running == deployment.engine.inspect(tag)["Id"].rpartition(":")[2]
+
+
 @each
 def test_it_has_no_capabilities_and_may_get_none(deployment: Deployment, name: str) -> None:
     said = status(deployment.engine, name)
@@ -73,7 +81,7 @@ def test_its_root_is_read_only_and_it_has_128_mb(
     deployment: Deployment, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = deployment.engine
-    for path in ("/x", "/app/x", "/app/backend/x", "/etc/x"):
+    for path in ("/x", "/app/x", "/etc/x", "/home/x"):
         ended = engine.attempt("exec", "--user", "0", name, "touch", path)
         assert "Read-only file system" in ended.stderr, path
     assert engine.inspect(name)["HostConfig"]["Memory"] == 128 << 20
