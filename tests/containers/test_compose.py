@@ -59,9 +59,7 @@ def test_a_change_made_by_someone_else_is_put_right_at_the_next_poll(
     deployment.until_dns(CLIENT_IP)
 
 
-def test_the_images_that_run_are_those_just_built(
-    deployment: Deployment, images: Images
-) -> None:
+def test_the_images_that_run_are_those_just_built(deployment: Deployment, images: Images) -> None:
     for name, tag in ((BACKEND, images.backend), (CLIENT, images.client)):
         running = deployment.engine.inspect(name)["Image"].rpartition(":")[2]
         assert running == deployment.engine.inspect(tag)["Id"].rpartition(":")[2]
