@@ -24,7 +24,10 @@ from backend.keys import KeyFile
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 from backend.reporter import Reporter
 
-_NOBODYS_KEY = "compared with when there is no key, so that it takes as long"
+# An unknown host costs the same comparison and the same counting as a wrong key: so does it take
+# the same time.
+_NOBODYS_KEY = "compared with when there is no key"
+_NO_HOST = "no host"
 
 
 @dataclass(frozen=True)
@@ -138,20 +141,18 @@ class Gate:
 
     def _failed(self, claim: Claim, hosts: Sequence[Hostname]) -> CallerError:
         """Count a failed login, and return the error it deserves."""
-        of_source = self._failures.count(f"source {network_of(claim.source)}")
+        keys = [f"host {host}" for host in hosts] or [_NO_HOST]
+        of_source, *others = self._failures.count([f"source {network_of(claim.source)}", *keys])
+        of_hosts = list(zip(hosts, others))
         if of_source.number == 1:  # a flood of failures must not become a flood of log lines
             self._reporter.report(LoginFailed(claim.source, next(iter(hosts), None)))
-        wait = max([of_source.wait, *(self._failed_for(host, claim) for host in hosts)])
+        for host, failures in of_hosts:
+            if failures.has_crossed and self._is_first_to_tell(f"failed logins {host}"):
+                self._reporter.report(LoginsBlocked(claim.source, host))
+        wait = max([of_source.wait, *(failures.wait for _, failures in of_hosts)])
         if not wait:
             return Unauthorized("Wrong key, or unknown host.")
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
-
-    def _failed_for(self, host: Hostname, claim: Claim) -> float:
-        """Count a failed login of a host, and return the seconds to wait before another try."""
-        failures = self._failures.count(f"host {host}")
-        if failures.excess == 1 and self._is_first_to_tell(f"failed logins {host}"):
-            self._reporter.report(LoginsBlocked(claim.source, host))
-        return failures.wait
 
     def _wishes(self, claim: Claim) -> Tuple[Wish, ...]:
         chosen = RecordType.parse(claim.type) if claim.type else None

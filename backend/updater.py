@@ -58,6 +58,7 @@ class Updater:
             TransientError: it could not be done now. Unless the store is away, the wish is kept.
 
         """
+        deadline = deadline or Deadline(ANSWER_SECONDS)
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
@@ -68,7 +69,7 @@ class Updater:
         ):
             return self._remembered(update)
         self._store.records.wish(update, now, _GRACE_SECONDS)
-        return _outcome(update, self._publish(update, deadline or Deadline(ANSWER_SECONDS)))
+        return _outcome(update, self._publish(update, deadline))
 
     def stop(self) -> None:
         """Accept no more work; what is under way ends by its own time limit."""

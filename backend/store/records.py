@@ -55,7 +55,6 @@ class Records:
             "source": update.asker.source,
             "face": update.asker.face,
             "state": State.PENDING.value,
-            "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
         }
@@ -94,17 +93,29 @@ class Records:
             connection.execute(records.update().where(waiting).values(next_try_at=now))
 
     def accept(
-        self, record: Record, action: Optional[int], now: float, news: Optional[News] = None
+        self,
+        record: Record,
+        action: Optional[int],
+        now: float,
+        news: Optional[News] = None,
+        *,
+        comment: str = "",
     ) -> None:
-        """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
+        """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
 
         A newer wish is pending then, even if Hetzner had accepted it before this one.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        held: Dict[str, Any] = {"published": published, "checked_at": now, "recheck_at": 0.0}
-        if action is None:
-            accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
-        else:
+        held: Dict[str, Any] = {
+            "published": published,
+            "checked_at": now,
+            "recheck_at": 0.0,
+            "comment": comment,
+        }
+        accepted: Dict[str, Any] = {}
+        if action is None and record.state is not State.PUBLISHING:
+            accepted = {"state": State.PUBLISHED.value, **_DONE}
+        elif action is not None:
             held["accepted_at"] = now
             # The failure of an action is cleared by the end of the next one.
             cleared = _DONE if record.action is None else {}
@@ -118,7 +129,8 @@ class Records:
             held["changed_at"] = now
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
-            connection.execute(_this_wish(record).values(**accepted))
+            if accepted:
+                connection.execute(this_wish(record).values(**accepted))
             connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
@@ -143,7 +155,7 @@ class Records:
         }
         event = "refused" if state is State.REFUSED else "postponed"
         with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(**failed))
+            connection.execute(this_wish(record).values(**failed))
             if error != record.error:  # once a cause, not once an attempt
                 history.add(connection, _entry(record, now, event, None, None, error))
 
@@ -158,11 +170,6 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_this_action(record).values(look_at=at))
 
-    def recheck_later(self, record: Record, at: float) -> None:
-        """Note that an accepted record is good without another check until a certain time."""
-        with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(recheck_at=at))
-
 
 _DONE = {"action": None, "attempts": 0, "error": ""}
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
@@ -174,17 +181,19 @@ def _this(record: Record) -> sa.Update:
     )
 
 
-def _this_wish(record: Record) -> sa.Update:
+def this_wish(record: Record) -> sa.Update:
+    """Return an update of a record's row, unless a newer wish came in."""
     return _this(record).where(records.c.wish == record.wish)
 
 
 def _overtaken(record: Record, now: float) -> sa.Update:
     newer = _this(record).where(records.c.wish != record.wish)
-    return newer.values(state=State.PENDING.value, action=None, next_try_at=now)
+    return newer.values(state=State.PENDING.value, next_try_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:
-    return _this_wish(record).where(records.c.action == record.action)
+    is_followed = records.c.state == State.PUBLISHING.value
+    return this_wish(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917

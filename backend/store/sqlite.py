@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 
 def existing_only(url: sa.URL) -> sa.URL:
@@ -42,6 +42,7 @@ def tune(engine: Engine, file: Path) -> None:
     sa.event.listen(engine, "connect", opened)
     sa.event.listen(engine, "checkout", taken)
     sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "handle_error", _let_go)
 
 
 def _identity(file: Path) -> Optional[Tuple[int, int]]:
@@ -56,3 +57,9 @@ def _begin(connection: Connection) -> None:
     # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
     if connection.get_execution_options().get("write"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _let_go(context: sa.engine.ExceptionContext) -> None:
+    # A connection that was opened while the disk was read-only would stay so for ever.
+    if isinstance(context.sqlalchemy_exception, OperationalError):
+        context.is_disconnect = True

@@ -12,10 +12,20 @@ BACKEND = Path(__file__).parents[2] / "backend"
 # From the ground up. A package stands for its modules.
 LAYERS = (
     {"__init__", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
-    {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher"},
+    {
+        "failures",
+        "gate",
+        "pauses",
+        "changes",
+        "publisher",
+        "updater",
+        "sightings",
+        "reporter",
+        "loops",
+    }
+    | {"reconciler", "verifier", "watcher"},
     {"web"},
     {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
 )

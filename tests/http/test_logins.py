@@ -115,7 +115,6 @@ def test_a_good_login_for_another_host_is_not_counted(strict: Service) -> None:
         assert said(answer) == (404, b"nohost\n")
 
 
-@pytest.mark.xfail(reason="DEVIATION from §5: failed logins are counted in each process for itself")
 def test_failures_are_counted_in_all_workers_together(serve: Serve) -> None:
     workers = [serve(AUTH_FAILURE_LIMIT="3") for _ in range(2)]
     assert [guess(workers[number % 2]) for number in range(4)][-1] == LOCKED

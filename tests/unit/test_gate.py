@@ -22,6 +22,7 @@ from backend.events import LoginFailed, LoginsBlocked
 from backend.failures import FailedLogins
 from backend.gate import Claim, Credentials, Gate
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.store import Store
 
 from .fakes import Clock, Ears, host
 
@@ -57,8 +58,12 @@ def keys() -> Keys:
 
 
 @pytest.fixture
-def gate(keys: Keys, clock: Clock, ears: Ears) -> Gate:
-    failures = FailedLogins(LIMIT, WINDOW, clock)
+def failures(store: Store, clock: Clock) -> FailedLogins:
+    return FailedLogins(LIMIT, WINDOW, store.failed_logins, clock)
+
+
+@pytest.fixture
+def gate(keys: Keys, failures: FailedLogins, ears: Ears) -> Gate:
     return Gate(map(host, KEYS), keys, failures, ears, operator=OPERATOR)
 
 
@@ -243,16 +248,18 @@ def test_the_operator_has_to_name_a_host(gate: Gate) -> None:
     assert refused(gate, claim("", "operator", "operators-password")) is MissingHostname
 
 
-def test_without_an_operator_its_login_is_nobodys(keys: Keys, clock: Clock, ears: Ears) -> None:
-    gate = Gate([host("nas.example.com")], keys, FailedLogins(LIMIT, WINDOW, clock), ears)
+def test_without_an_operator_its_login_is_nobodys(
+    keys: Keys, failures: FailedLogins, ears: Ears
+) -> None:
+    gate = Gate([host("nas.example.com")], keys, failures, ears)
     assert refused(gate, claim(user="operator", secret="operators-password")) is Unauthorized
     assert refused(gate, claim(user="", secret="")) is Unauthorized
 
 
 def test_without_registered_hosts_no_key_opens_anything(
-    keys: Keys, clock: Clock, ears: Ears
+    keys: Keys, failures: FailedLogins, ears: Ears
 ) -> None:
-    gate = Gate([], keys, FailedLogins(LIMIT, WINDOW, clock), ears)
+    gate = Gate([], keys, failures, ears)
     assert refused(gate, claim()) is Unauthorized
 
 
@@ -289,13 +296,13 @@ def test_a_flood_of_failures_is_told_once_a_source_and_window_and_once_a_host(
 
 
 def test_a_blocked_host_is_not_told_by_a_process_that_is_not_the_first_to_see_it(
-    keys: Keys, clock: Clock, ears: Ears
+    keys: Keys, failures: FailedLogins, ears: Ears
 ) -> None:
     asked = []
     gate = Gate(
         map(host, KEYS),
         keys,
-        FailedLogins(LIMIT, WINDOW, clock),
+        failures,
         ears,
         is_first_to_tell=lambda what: bool(asked.append(what)),
     )
@@ -399,9 +406,8 @@ def test_a_private_address_will_do_when_given_and_not_when_only_seen(
 
 
 def test_a_private_address_that_is_only_seen_will_do_where_that_is_allowed(
-    keys: Keys, clock: Clock, ears: Ears
+    keys: Keys, failures: FailedLogins, ears: Ears
 ) -> None:
-    failures = FailedLogins(LIMIT, WINDOW, clock)
     gate = Gate(map(host, KEYS), keys, failures, ears, allow_private=True)
     assert wishes(gate, claim(source="192.168.178.20")) == [("A", "192.168.178.20")]
     assert refused(gate, claim(source="fe80::1")) is BadAddress
