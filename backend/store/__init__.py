@@ -27,7 +27,7 @@ class Store:
     """The memory of the service. Opens nothing before it is used."""
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
-        self._database = Database(connect(url, pool_size))
+        self._database = Database(connect(url, pool_size, create=False))
         self.records = Records(self._database)
         self.checks = Checks(self._database)
         self.hosts = Hosts(self._database)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
-from backend.store import postgresql
+from backend.store import postgresql, sqlite
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
 VERSION = 2
@@ -125,8 +126,10 @@ failed_logins = sa.Table(
 )
 
 
-def connect(url: str, pool_size: int) -> Engine:
+def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
+
+    Without `create`, an SQLite file has to exist when it is opened.
 
     Raises:
         StoreUnusable: the URL can't be used.
@@ -134,8 +137,14 @@ def connect(url: str, pool_size: int) -> Engine:
     """
     try:
         parsed = make_url(url)
+        options = _options(parsed)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
         engine = sa.create_engine(
-            parsed, pool_size=pool_size, max_overflow=2, pool_timeout=2, **_options(parsed)
+            sqlite.existing_only(parsed) if is_sqlite and not create else parsed,
+            pool_size=pool_size,
+            max_overflow=2,
+            pool_timeout=2,
+            **options,
         )
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise StoreUnusable(
@@ -143,10 +152,8 @@ def connect(url: str, pool_size: int) -> Engine:
             "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "
             "and install backend/requirements-postgresql.txt for the latter."
         ) from None
-    if parsed.get_backend_name() == "sqlite":
-        sa.event.listen(engine, "connect", _tune_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        sa.event.listen(engine, "handle_error", _let_go)
+    if is_sqlite:
+        sqlite.tune(engine, Path(str(parsed.database)))
     else:
         postgresql.tune(engine)
     return engine
@@ -165,27 +172,6 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "sqlite": {"connect_args": {"timeout": 2}},  # seconds to wait for another writer
     "postgresql": postgresql.OPTIONS,
 }
-
-
-def _tune_sqlite(connection: object, _record: object) -> None:
-    # Statements outside BEGIN commit by themselves; `_begin_sqlite` opens real transactions.
-    connection.isolation_level = None  # type: ignore[attr-defined]
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
-    if connection.get_execution_options().get("write"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _let_go(context: sa.engine.ExceptionContext) -> None:
-    # A connection that was opened while the disk was read-only would stay so for ever.
-    if isinstance(context.sqlalchemy_exception, OperationalError):
-        context.is_disconnect = True
 
 
 def prepare(
