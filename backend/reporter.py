@@ -94,12 +94,12 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "{host} is back",
         tags=("white_check_mark",),
     ),
-    LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}."),
+    LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}.{unsaid}"),
     LoginsBlocked: Voice(
         logging.WARNING,
         "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
         "a while, the right one still passes. If it is your own device, give it the key in the "
-        "key file.",
+        "key file.{unsaid}",
         When.ALWAYS,
         "Failed logins for {host}",
         tags=("lock",),
@@ -143,6 +143,9 @@ def _words(event: Event) -> Dict[str, object]:
         words["type"] = words["type"].value
     if "after" in words:
         words["after"] = duration(words["after"])
+    if "unsaid" in words:
+        more = words["unsaid"]
+        words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words

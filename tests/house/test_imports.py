@@ -11,10 +11,10 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders"},
+    {"__init__", "allowance", "model", "errors", "events", "holders"},
     {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
-    {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
+    {"alarm", "failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
     {"web"},
     {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
