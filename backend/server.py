@@ -19,6 +19,7 @@ from backend.keys import KeyFile
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
+from backend.worker import Worker
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
@@ -66,8 +67,12 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
     return {
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "threads": server.threads,
+        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
         "timeout": 30,
         "graceful_timeout": 10,
         "keepalive": 5,

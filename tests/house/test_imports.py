@@ -11,13 +11,23 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "allowance", "model", "errors", "events", "holders"},
+    {"__init__", "allowance", "arrival", "model", "errors", "events", "holders"},
     {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
     {"alarm", "failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
+    {
+        "variables",
+        "settings",
+        "logs",
+        "services",
+        "worker",
+        "server",
+        "commands",
+        "cli",
+        "__main__",
+    },
 )
 # Who may import what isn't Python's own.
 HOMES = {
@@ -27,7 +37,7 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
-    "gunicorn": {"server"},
+    "gunicorn": {"server", "worker"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}
