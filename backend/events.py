@@ -96,6 +96,7 @@ class LoginFailed:
 
     source: str
     host: Optional[Hostname]
+    unsaid: int = 0  # others before it that were not told, for there were too many
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class LoginsBlocked:
 
     source: str
     host: Hostname
+    unsaid: int = 0  # other hosts before it that were not told, for there were too many
 
 
 Event = Union[

@@ -78,8 +78,11 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
         "worker_class": Worker,
-        "limit_request_line": 8190,  # twenty long host names; the most that can be set
         "threads": server.threads,
+        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
         "timeout": 30,
         "graceful_timeout": 10,
         "keepalive": 5,

@@ -9,6 +9,7 @@ from typing import Iterator, Optional
 from flask import Flask
 
 from backend import __version__
+from backend.alarm import TELL_SECONDS, Alarm
 from backend.cloud_api import CloudApi
 from backend.errors import StoreUnavailable
 from backend.failures import FLUSH_SECONDS, FailedLogins
@@ -50,6 +51,7 @@ class Services:
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
         failures = _failures(settings, self._store)
+        self._alarm = _alarm(settings, reporter, self._store)
         projects = list(_projects(settings))
         zones = Zones(projects, settings.hetzner.zone_cache_ttl)
         turns = Turns(self._store.leases)
@@ -74,7 +76,7 @@ class Services:
         )
         self._loops = list(self._every_loop(settings, failures, turns))
         self.app: Flask = create_app(
-            _gate(settings, reporter, self._store, failures),
+            _gate(settings, self._alarm, failures),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
@@ -85,6 +87,7 @@ class Services:
     ) -> Iterator[Loop]:
         yield Loop("sightings", _SIGHTINGS_SECONDS, self._sightings.flush)
         yield Loop("failed logins", FLUSH_SECONDS, failures.flush)
+        yield Loop("alarm", TELL_SECONDS, self._alarm.tell)
         yield Loop("turns", KEEP_SECONDS, turns.keep)
         yield Loop("reconciler", RECONCILE_SECONDS, self._reconciler.tick)
         watch_seconds = min(WATCH_SECONDS, settings.watch.interval)
@@ -109,6 +112,7 @@ class Services:
             self._verifier.stop()
             self._watcher.stop()
             self._sightings.flush()
+            self._alarm.tell()
         if self._outbox is not None:
             self._outbox.stop(_DRAIN_SECONDS)
         self._store.close()
@@ -130,21 +134,23 @@ def _failures(settings: Settings, store: Store) -> FailedLogins:
     return FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
 
 
-def _gate(settings: Settings, reporter: Reporter, store: Store, failures: FailedLogins) -> Gate:
-    access = settings.access
-    operator = Credentials(access.operator_name, access.operator_password)
-
+def _alarm(settings: Settings, reporter: Reporter, store: Store) -> Alarm:
     def is_first_to_tell(what: str) -> bool:
         with contextlib.suppress(StoreUnavailable):
-            return store.leases.is_first(what, time.time(), access.failure_window)
+            return store.leases.is_first(what, time.time(), settings.access.failure_window)
         return False
 
+    return Alarm(reporter, is_first_to_tell)
+
+
+def _gate(settings: Settings, alarm: Alarm, failures: FailedLogins) -> Gate:
+    access = settings.access
+    operator = Credentials(access.operator_name, access.operator_password)
     return Gate(
         access.hosts,
         KeyFile(access.key_file),
         failures,
-        reporter,
-        is_first_to_tell=is_first_to_tell,
+        alarm,
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         interface_ids=access.interface_ids,

@@ -11,10 +11,21 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders", "once", "prefixes"},
+    {
+        "__init__",
+        "allowance",
+        "arrival",
+        "model",
+        "errors",
+        "events",
+        "holders",
+        "once",
+        "prefixes",
+    },
     {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {
+        "alarm",
         "failures",
         "gate",
         "pauses",
@@ -35,8 +46,8 @@ LAYERS = (
         "settings",
         "logs",
         "services",
-        "server",
         "worker",
+        "server",
         "commands",
         "cli",
         "__main__",

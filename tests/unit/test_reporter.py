@@ -83,6 +83,11 @@ TOLD = [
         "Failed login from 198.51.100.1 for an unknown host.",
     ),
     (
+        LoginFailed("198.51.100.1", None, unsaid=77),
+        logging.WARNING,
+        "Failed login from 198.51.100.1 for an unknown host. (77 more since the last such line.)",
+    ),
+    (
         LoginsBlocked("198.51.100.1", HOST),
         logging.WARNING,
         "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
