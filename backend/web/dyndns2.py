@@ -69,6 +69,7 @@ class Line(NamedTuple):
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(wire.read_body)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
