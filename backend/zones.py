@@ -9,8 +9,9 @@ from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, TransientError, ZoneNotFound
-from backend.hetzner import Hetzner, Owner
+from backend.hetzner import Hetzner
 from backend.model import Hostname
+from backend.rrsets import Owner
 
 # A name without a zone must not cost a list of zones a request.
 _MISS_PAUSE = 10.0

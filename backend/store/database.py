@@ -21,7 +21,7 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreUnavailable
-from backend.store.schema import reason
+from backend.store.schema import meta, reason
 
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
 _SLOW_SECONDS = 1.0
@@ -62,9 +62,9 @@ class Database:
             yield connection
 
     def ping(self) -> None:
-        """Find out whether the database answers."""
+        """Find out whether the database answers, and is ours."""
         with self.read() as connection:
-            connection.execute(sa.select(1))
+            connection.execute(sa.select(meta.c.value))
 
     def close(self) -> None:
         """Close every connection."""

@@ -35,6 +35,7 @@ class Record:
     attempts: int
     next_try_at: float
     error: str
+    comment: str  # what somebody wrote beside the address at Hetzner
     recheck_at: float  # a check of an accepted record failed: not again before
     changed_at: Optional[float]
 
@@ -74,6 +75,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
         attempts=row["attempts"],
         next_try_at=row["next_try_at"],
         error=row["error"],
+        comment=row["comment"],
         recheck_at=row["recheck_at"],
         changed_at=row["changed_at"],
     )

@@ -37,7 +37,7 @@ def test_a_record_that_vanishes_before_ours_is_set_is_created(service: Service, 
     service.calls()
     answer = held_up(service.sandbox, host, "198.51.100.2", setting("home"))
     assert answer == (200, record("updated", "198.51.100.2"))
-    assert service.calls() == [reading("home"), setting("home"), CREATE]
+    assert service.calls() == [setting("home"), CREATE]
     assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
 
 

@@ -60,6 +60,7 @@ def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store)
         attempts=0,
         next_try_at=NOW + GRACE,
         error="",
+        comment="",
         recheck_at=0,
         changed_at=None,
     )
@@ -246,13 +247,13 @@ class TestALateAnswer:
         getattr(store.records, failure)(older, "late", NOW, NOW + 5)
         assert of(store) == newer
 
-    @pytest.mark.parametrize("pause", ["look_later", "recheck_later"])
-    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(
-        self, store: Store, pause: str
-    ) -> None:
+    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
-        getattr(store.records, pause)(older, NOW + 60)
+        store.records.look_later(older, NOW + 60)
+        store.checks.postpone(older, NOW + 60)
+        store.checks.doubt(older)
+        store.checks.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
         assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
 
@@ -291,7 +292,7 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
 
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.records.recheck_later(before, NOW + 60)
+    store.checks.postpone(before, NOW + 60)
     assert of(store) == replace(before, recheck_at=NOW + 60)
 
 
@@ -402,3 +403,14 @@ class TestTheHistory:
             store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
         assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
         assert events(store) == ["at4"]
+
+
+def test_a_wish_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
+    store.hosts.register([HOST], NOW)
+    wish(store, FIRST)
+    later = NOW + GRACE
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]
+    store.hosts.register([], NOW)
+    assert store.records.to_try(later, 9) == []
+    store.hosts.register([HOST], NOW)
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]
