@@ -162,7 +162,12 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
     addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
-        Claim("dyndns2", source, credentials, name, addresses, removes=removes, prefixes=prefixes)
+        Claim(
+            *("dyndns2", source, credentials, name, addresses),
+            removes=removes,
+            prefixes=prefixes,
+            name_follows_login=True,
+        )
         for name in names or [""]
     ]
 
