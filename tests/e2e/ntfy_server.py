@@ -32,7 +32,7 @@ class NtfyServer(Program):
         self._command = [str(shutil.which("ntfy")), "serve", "--config", str(self._config)]
         self._session = new_session()
         self.limits_to(most)
-        self.token = self._add_users()
+        self.token = ""
 
     def limits_to(self, most: int) -> None:
         limit = 'visitor-request-limit-exempt-hosts: "127.0.0.1"'
@@ -67,6 +67,8 @@ class NtfyServer(Program):
     def start(self) -> None:
         super().start()
         self.wait_until(self._is_well, "to be well")
+        if not self.token:
+            self.token = self._add_users()
 
     def stop(self) -> None:
         """Stop it, if it runs."""

@@ -176,15 +176,15 @@ def test_a_wrong_setting_is_logged_once_with_the_mend_and_its_end_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    server = Server(*[WRONG_LOGIN] * 3)
+    server = Server(*[WRONG_LOGIN] * 5)
     outbox = started(server)
     for number in range(3):
         outbox.put(push(str(number)))
-    server.waits_for(lambda: len(server.tries) == 3)
+    server.waits_for(lambda: len(server.tries) == 5)
     outbox.put(push("mended"))
     server.waits_for(lambda: len(server.taken) == 2)
     outbox.stop(PATIENCE)
-    assert server.tries == ["0", "1", "2", "mended", "Notifications were lost"]
+    assert server.tries == ["0", "0", "0", "1", "2", "mended", "Notifications were lost"]
     assert server.taken[1].message.startswith("3 could not be delivered")
     refused, back = lines(caplog)
     assert refused == (
@@ -194,15 +194,29 @@ def test_a_wrong_setting_is_logged_once_with_the_mend_and_its_end_too(
     assert back == "ntfy takes pushes again."
 
 
+def test_a_refusal_that_ntfy_takes_back_costs_nothing_and_is_no_word_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number in range(10):
+        server = Server(WRONG_LOGIN, WRONG_LOGIN)
+        outbox = started(server, pauses=(0.0001,))
+        outbox.put(push(str(number)))
+        if number % 2:
+            server.waits_for(lambda server=server: server.taken)
+        outbox.stop(PATIENCE)
+        assert server.titles() == [str(number)]
+    assert lines(caplog) == []
+
+
 def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     complaints = Complaints()
     for _ in range(3):
-        server = Server(AWAY, WRONG_LOGIN)
+        server = Server(AWAY, *[WRONG_LOGIN] * 3)
         outbox = started(server, complaints=complaints)
         outbox.put(push("title"))
-        server.waits_for(lambda server=server: len(server.tries) == 2)
+        server.waits_for(lambda server=server: len(server.tries) == 4)
         outbox.stop(PATIENCE)
     away, refused = lines(caplog, logging.ERROR)
     assert "No push gets through" in away
