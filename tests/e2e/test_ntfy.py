@@ -298,9 +298,7 @@ def test_a_server_that_comes_late_costs_no_update_and_no_push(
     count = updates_all(backend, hetzner, 3)
     until(lambda: "No push gets through" in backend.output, "a word of it", lambda: backend.output)
     ntfy.start()
-    until(
-        lambda: len(ntfy.messages()) == count, "all pushes to arrive", lambda: str(ntfy.titles())
-    )
+    until(lambda: len(ntfy.messages()) == count, "all pushes to arrive", lambda: str(ntfy.titles()))
     backends.stop()
     assert len(ntfy.messages()) == count
     assert backend.output.count("No push gets through") == 1
@@ -317,9 +315,7 @@ def test_a_server_that_hangs_costs_no_update_and_no_push(
     until(lambda: line.connections, "a push to be under way", lambda: backend.output)
     assert ntfy.messages() == [], "all updates were done while not one push was through"
     line.open()
-    until(
-        lambda: len(set(texts(ntfy))) == count, "all pushes to arrive", lambda: str(texts(ntfy))
-    )
+    until(lambda: len(set(texts(ntfy))) == count, "all pushes to arrive", lambda: str(texts(ntfy)))
     backends.stop()
     line.close()
 
