@@ -93,6 +93,7 @@ class Outbox:
             self._has_ended = True
         for letter in left:
             self._lose(letter, "the service ends")
+        self._sum_up()
 
     def _add(self, letter: _Letter) -> Optional[_Letter]:
         """Add a letter; return the one that has to go for it."""
@@ -170,7 +171,7 @@ class Outbox:
             self._complaints.is_refused,
             f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
         )
-        self._lose(letter, "it was refused", logging.DEBUG)  # which has been said
+        self._lose(letter, "it was refused", is_said=True)
         return 0.0
 
     def _put_back(self, letter: _Letter) -> None:
@@ -185,7 +186,7 @@ class Outbox:
             self._sending = None
             if self._waiting or self._has_ended:
                 return
-            lost, self._lost = self._lost, 0
+        lost = self._sum_up()
         if lost:
             self.put(_summary(lost))
         if self._said:
@@ -199,12 +200,23 @@ class Outbox:
             self._said.append(complaint)
             logger.error("%s", sentence)
 
-    def _lose(self, letter: _Letter, why: str, level: int = logging.WARNING) -> None:
+    def _lose(self, letter: _Letter, why: str, *, is_said: bool = False) -> None:
+        """Give a letter up: the first one is named in the log, the others are counted there."""
         with self._changed:
             self._lost += 1
+            is_said = is_said or self._lost > 1
             if self._sending is letter:
                 self._sending = None
+        level = logging.DEBUG if is_said else logging.WARNING
         logger.log(level, "Not pushed, for %s: %s", why, letter.push.title)
+
+    def _sum_up(self) -> int:
+        """Say in the log how many were lost since the last time, and return it."""
+        with self._changed:
+            lost, self._lost = self._lost, 0
+        if lost:
+            logger.warning("%d pushes were lost; what they were to tell is in this log.", lost)
+        return lost
 
 
 def _summary(lost: int) -> Push:
