@@ -83,11 +83,20 @@ class CameBack:
 
 
 @dataclass(frozen=True)
+class PrefixIgnored:
+    """A host was to move to another IPv6 prefix, and nobody knows its host part."""
+
+    host: Hostname
+    prefix: str
+
+
+@dataclass(frozen=True)
 class LoginFailed:
     """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
 
     source: str
     host: Optional[Hostname]
+    unsaid: int = 0  # others before it that were not told, for there were too many
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class LoginsBlocked:
 
     source: str
     host: Hostname
+    unsaid: int = 0  # other hosts before it that were not told, for there were too many
 
 
 Event = Union[
@@ -107,6 +117,7 @@ Event = Union[
     Cleared,
     FellSilent,
     CameBack,
+    PrefixIgnored,
     LoginFailed,
     LoginsBlocked,
 ]

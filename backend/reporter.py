@@ -17,6 +17,7 @@ from backend.events import (
     LoginFailed,
     LoginsBlocked,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
     Remembered,
@@ -96,16 +97,21 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "{host} is back",
         tags=("white_check_mark",),
     ),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
+    ),
     LoginFailed: Voice(
         logging.WARNING,
-        "Failed login from {source} for {host}. If it is your own device, compare its login with "
-        "the key file.",
+        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "login with the key file.",
     ),
     LoginsBlocked: Voice(
         logging.WARNING,
         "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
         "a while, the right one still passes. If it is your own device, give it the key in the "
-        "key file.",
+        "key file.{unsaid}",
         When.ALWAYS,
         "Failed logins for {host}",
         tags=("lock",),
@@ -152,6 +158,9 @@ def _words(event: Event) -> Dict[str, object]:
         words["after"] = duration(words["after"])
     if "seen_at" in words:
         words["last_seen"] = _last_seen(words["seen_at"])
+    if "unsaid" in words:
+        more = words["unsaid"]
+        words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words

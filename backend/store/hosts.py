@@ -62,6 +62,8 @@ class Hosts:
         set back.
         """
         rows = [{"host": host.text, "seen_at": at} for host, at in sightings.items()]
+        if not rows:  # no rows would be taken for one row without values
+            return
         insert = self._database.insert(hosts)
         is_newer = sa.or_(
             hosts.c.seen_at.is_(None),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Sequence
+import re
+from typing import Any, Callable, Dict, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -25,7 +26,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.url_map.merge_slashes = False  # it would answer //nic/update with a redirect
+    app.wsgi_app = _one_slash(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
     app.register_blueprint(pages.blueprint(ping, proxies))
@@ -34,9 +35,19 @@ def create_app(
     return app
 
 
+def _one_slash(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Read ``//nic//update`` as ``/nic/update``: Werkzeug would answer with a redirect."""
+
+    def call(environ: Dict[str, Any], start_response: Callable[..., Any]) -> Any:  # noqa: ANN401
+        path = re.sub("//+", "/", environ.get("PATH_INFO", ""))
+        return application({**environ, "PATH_INFO": path}, start_response)
+
+    return call
+
+
 def _http_failure(error: HTTPException) -> Response:
     """Answer what no view answers in the form of the face it was meant for."""
-    if request.path.lstrip("/").startswith(("nic/", "v3/")):
+    if request.path.startswith(("/nic/", "/v3/")):
         return dyndns2.http_failure(error)
     return json_api.http_failure(error)
 

@@ -15,6 +15,7 @@ from backend.events import (
     LoginFailed,
     LoginsBlocked,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
     Remembered,
@@ -67,6 +68,11 @@ TOLD = [
         "nas.example.com is back again after 3 h 12 min.",
     ),
     (
+        PrefixIgnored(HOST, "2001:db8:1:2::/64"),
+        logging.WARNING,
+        "nas.example.com was sent the prefix 2001:db8:1:2::/64 and has no AAAA record ",
+    ),
+    (
         LoginFailed("198.51.100.1", HOST),
         logging.WARNING,
         "Failed login from 198.51.100.1 for nas.example.com.",
@@ -75,6 +81,11 @@ TOLD = [
         LoginFailed("198.51.100.1", None),
         logging.WARNING,
         "Failed login from 198.51.100.1 for an unknown host.",
+    ),
+    (
+        LoginFailed("198.51.100.1", None, unsaid=77),
+        logging.WARNING,
+        "Failed login from 198.51.100.1 for an unknown host. (77 more since the last such line.)",
     ),
     (
         LoginsBlocked("198.51.100.1", HOST),
@@ -86,7 +97,10 @@ ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
 ]
-NEVER = [Confirmed(HOST, A), Remembered(HOST, A), LoginFailed("x", HOST)]
+NEVER = [
+    *(Confirmed(HOST, A), Remembered(HOST, A)),
+    *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
+]
 
 
 @pytest.mark.parametrize(("event", "level", "line"), TOLD)

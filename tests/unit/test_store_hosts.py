@@ -69,6 +69,12 @@ def test_a_sighting_by_another_process_counts_as_well(store: Store, other_store:
     assert seen_at(store) == seen_at(other_store) == 250
 
 
+def test_no_sightings_are_no_write(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({}, 100)
+    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+
+
 def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
     store.hosts.see({NAS: 50}, 50)
     assert store.hosts.registered() == []

@@ -19,7 +19,7 @@ from backend.hetzner import Hetzner
 from backend.model import RecordType
 from backend.publisher import Publisher
 from backend.reconciler import Reconciler
-from backend.store import Store
+from backend.store import State, Store
 from backend.turns import Turns
 from backend.zones import Zones
 
@@ -51,6 +51,9 @@ class Worker:
         self.store.records.wish(wanted, self.clock(), 10)
         kinds = [wish.type for wish in wanted.wishes]
         self.publisher.publish(wanted.host, kinds, Deadline(5))
+        for record in self.store.records.of(wanted.host).values():
+            if record.state is State.PUBLISHING:
+                self.store.records.finish(record)
         self.clock.advance(4000)
         return [one for one in map(said, self.ears.events[before:]) if one[0]]
 
