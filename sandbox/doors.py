@@ -40,7 +40,9 @@ def doors(controls: Controls) -> Blueprint:
     door("DELETE", "/calls", controls.forget_calls)
     door("POST", "/reset", controls.reset)
     door("POST", "/fail", lambda: controls.fail(**_order(_FAULT)))
+    door("DELETE", "/fail", controls.fail_no_more)
     door("POST", "/delay", lambda: controls.delay(**_order(_DELAY, "seconds")))
+    door("DELETE", "/delay", controls.delay_no_more)
     door("POST", "/actions", lambda: controls.actions_end(**_order(_ACTIONS, "outcome")))
     return blueprint
 

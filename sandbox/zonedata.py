@@ -16,7 +16,7 @@ from sandbox.zone import Edit, Zone, fresh
 _FIRST_ACTION = 604_989_101_982_297
 _FIRST_ZONE = 53_091
 # Older ones are forgotten: a load test may make millions.
-_MOST_ACTIONS = 100_000
+MOST_ACTIONS = 100_000
 
 
 class Zones:
@@ -179,7 +179,7 @@ class Zones:
         )
         self._action_id += 1
         self._actions[action.id] = action
-        if len(self._actions) > _MOST_ACTIONS:
+        if len(self._actions) > MOST_ACTIONS:
             self._actions.popitem(last=False)
         self._running[zone.id] += 1
         if outcome != "never":
