@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, List
 
 import pytest
 
@@ -20,7 +20,6 @@ from tests.e2e.processes import ROOT, environment, free_port, until
 
 HOST = "host.example.com"
 LAST_LINE = "Ctrl-C ends everything."
-Process = subprocess.Popen
 
 
 def ports() -> List[str]:
@@ -28,33 +27,49 @@ def ports() -> List[str]:
     return [word for option in options for word in (option, str(free_port()))]
 
 
-def demo(
-    folder: Path, *options: str, through: Sequence[str] = (), output: int = subprocess.PIPE
-) -> Process:
-    """Start it as a person's shell would: with buffered output, in a session of its own."""
-    environ = {**environment(folder), "TMPDIR": str(folder)}
-    del environ["PYTHONUNBUFFERED"]
-    return subprocess.Popen(
-        [*through, sys.executable, "-m", "demo", *options],
-        cwd=ROOT,
-        env=environ,
-        stdin=output if output > 0 else subprocess.DEVNULL,
-        stdout=output,
-        stderr=output if output > 0 else subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=not through,
-    )
+class Demo:
+    """A demonstration started as a person's shell would, its output in a file as by `> said`."""
 
+    def __init__(self, folder: Path, *options: str, terminal: int = -1, stdout: int = -1) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self._said = folder / "said"
+        environ = {**environment(folder), "TMPDIR": str(self.temporary)}
+        del environ["PYTHONUNBUFFERED"]
+        own = terminal >= 0
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                [*(["setsid", "--ctty"] if own else []), sys.executable, "-m", "demo", *options],
+                cwd=ROOT,
+                env=environ,
+                stdin=terminal if own else subprocess.DEVNULL,
+                stdout=terminal if own else stdout if stdout >= 0 else said,
+                stderr=terminal if own else said,
+                start_new_session=not own,
+            )
 
-def said_until_invited(process: Process) -> str:
-    """What it says up to the last line, which it has to say while it runs."""
-    said = ""
-    for line in process.stdout:
-        said += line
-        if LAST_LINE in line:
-            return said
-    pytest.fail(f"no invitation\n{said}")
+    @property
+    def said(self) -> str:
+        return self._said.read_text(encoding="utf-8")
+
+    def invites(self) -> None:
+        """Wait until it has said all, which it has to do while it runs."""
+
+        def has_invited() -> bool:
+            assert self.process.poll() is None, self.said
+            return LAST_LINE in self.said
+
+        until(has_invited, "the invitation", lambda: self.said)
+
+    def left(self, members: Dict[int, str]) -> List[str]:
+        alive = [command for pid, command in members.items() if is_alive(pid)]
+        return alive + [str(path) for path in self.temporary.iterdir()]
+
+    def leaves_nothing(self, members: Dict[int, str]) -> None:
+        def told() -> str:
+            return "\n".join(self.left(members))
+
+        until(lambda: not self.left(members), "nothing to be left", told)
 
 
 def family(pid: int) -> Dict[int, str]:
@@ -82,32 +97,25 @@ def is_alive(pid: int) -> bool:
     return words[0] not in "ZX"
 
 
-def expect_nothing_left(members: Dict[int, str], folder: Path) -> None:
-    def left() -> List[str]:
-        alive = [command for pid, command in members.items() if is_alive(pid)]
-        return alive + [str(path) for path in folder.glob("hetzner-dyndns-demo-*")]
-
-    until(lambda: not left(), "nothing to be left", lambda: "\n".join(left()))
-
-
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Process]:
-    process = demo(tmp_path, *ports())
-    yield process
-    process.terminate()
-    process.communicate(timeout=60)
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path, *ports())
+    yield demo
+    demo.process.terminate()
+    demo.process.wait(60)
 
 
 def paragraphs(said: str) -> List[str]:
     """What is printed between the word to the person and the last line, by empty lines."""
-    invitation = said.partition("Now you. In another terminal:\n")[2].rpartition("\n")[0]
-    return [part.strip("\n") for part in invitation.rpartition("\n")[0].split("\n\n") if part]
+    told = said.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
+    return [part.strip("\n") for part in told.split("\n\n") if part.strip()]
 
 
 @pytest.mark.real("curl", "dig", "ddclient")
-def test_every_printed_command_works_as_printed(running: Process, tmp_path: Path) -> None:
-    parts = [part for part in paragraphs(said_until_invited(running)) if part.strip()]
-    commands = [part for part in parts if not part.rstrip().endswith(":")]
+def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> None:
+    demo.invites()
+    parts = paragraphs(demo.said)
+    commands = [part for part in parts if not part.endswith(":")]
     assert len(parts) == 2 * len(commands), parts
 
     def typed(command: str) -> str:
@@ -142,52 +150,62 @@ def test_it_is_told_that_the_dns_lags_behind() -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_however_it_ends_nothing_is_left(
-    running: Process, tmp_path: Path, ending: signal.Signals
-) -> None:
-    said_until_invited(running)
-    members = family(running.pid)
+def test_however_it_ends_nothing_is_left(demo: Demo, ending: signal.Signals) -> None:
+    demo.invites()
+    members = family(demo.process.pid)
     commands = " ".join(members.values())
     assert all(name in commands for name in ("-m sandbox", "-m backend", "update_dns.py"))
-    assert list(tmp_path.glob("hetzner-dyndns-demo-*"))
-    running.send_signal(ending)
-    rest = running.stdout.read()
-    assert running.wait(60) == (-ending if ending == signal.SIGKILL else 0)
-    assert "Traceback" not in rest
-    assert ("Ended; nothing is left behind." in rest) == (ending != signal.SIGKILL)
-    expect_nothing_left(members, tmp_path)
+    assert len(list(demo.temporary.iterdir())) == 1
+    demo.process.send_signal(ending)
+    killed = ending == signal.SIGKILL
+    assert demo.process.wait(60) == (-ending if killed else 0)
+    assert ("Ended; nothing is left behind." in demo.said) != killed
+    assert killed or demo.left(members) == []
+    demo.leaves_nothing(members)
+    assert "Traceback" not in demo.said
+
+
+def test_a_second_ctrl_c_does_not_disturb_the_cleaning_up(demo: Demo) -> None:
+    demo.invites()
+    members = family(demo.process.pid)
+    while demo.process.poll() is None:
+        demo.process.send_signal(signal.SIGINT)
+    assert demo.process.returncode == 0
+    assert demo.left(members) == []
 
 
 @pytest.mark.real("setsid")
 def test_a_terminal_that_is_closed_takes_everything_along(tmp_path: Path) -> None:
     ours, its = pty.openpty()
-    process = demo(tmp_path, *ports(), through=["setsid", "--ctty"], output=its)
+    demo = Demo(tmp_path, *ports(), terminal=its)
     os.close(its)
     said = b""
     while LAST_LINE.encode() not in said:
         said += os.read(ours, 10000)
-    members = family(process.pid)
+    members = family(demo.process.pid)
     os.close(ours)
-    assert process.wait(60) == 0
-    expect_nothing_left(members, tmp_path)
+    assert demo.process.wait(60) == 0
+    demo.leaves_nothing(members)
 
 
-def test_a_reader_that_has_gone_ends_it_without_a_traceback(tmp_path: Path) -> None:
-    process = demo(tmp_path, *ports())
-    process.stdout.readline()
-    members = family(process.pid)
-    process.stdout.close()
-    assert process.wait(60) == 1
-    expect_nothing_left(members, tmp_path)
+def test_a_reader_that_has_gone_ends_it_with_one_line(tmp_path: Path) -> None:
+    ours, its = os.pipe()
+    demo = Demo(tmp_path, *ports(), stdout=its)
+    os.close(its)
+    os.read(ours, 1000)
+    members = family(demo.process.pid)
+    os.close(ours)
+    assert demo.process.wait(60) == 1
+    assert demo.said == "The demonstration failed: [Errno 32] Broken pipe\n"
+    demo.leaves_nothing(members)
 
 
 def complaint(folder: Path, *options: str) -> str:
-    process = demo(folder, *options)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert said.count("\n") == 1, said
-    assert list(folder.iterdir()) == []
-    return said
+    demo = Demo(folder, *options)
+    assert demo.process.wait(60) == 1
+    assert demo.said.count("\n") == 1, demo.said
+    assert demo.left({}) == []
+    return demo.said
 
 
 @pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
