@@ -36,29 +36,36 @@ http {{
 """
 
 
-class Nginx(Program):
-    """The proxy; `authority` is what its clients have to trust."""
+def configure(folder: Path, backend: str, addresses: Sequence[str], port: int) -> List[str]:
+    """Write the configuration and the certificates into a folder; return the command.
 
-    def __init__(
-        self, folder: Path, backend: str, addresses: Sequence[str] = ("127.0.0.1",), port: int = 0
-    ) -> None:
-        super().__init__("nginx", [], folder)
-        self.port = port or free_port()
+    What its clients have to trust is ca.pem.
+    """
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    bare = [address.strip("[]") for address in addresses]
+    certificate = authority.issue_cert("localhost", *bare)
+    certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(folder / "server.pem"), append=True)
+    listeners = "\n".join(f"        listen {address}:{port} ssl;" for address in addresses)
+    text = _CONFIGURATION.format(folder=folder, backend=backend, listeners=listeners)
+    (folder / "nginx.conf").write_text(text)
+    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+class Nginx(Program):
+    """The proxy on this machine; `authority` is what its clients have to trust."""
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.authority = str(folder / "ca.pem")
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(self.authority)
-        bare = [address.strip("[]") for address in addresses]
-        certificate = authority.issue_cert("localhost", *bare)
-        certificate.private_key_pem.write_to_path(str(folder / "server.key"))
-        for blob in certificate.cert_chain_pems:
-            blob.write_to_path(str(folder / "server.pem"), append=True)
-        listeners = "\n".join(f"        listen {address}:{self.port} ssl;" for address in addresses)
-        text = _CONFIGURATION.format(folder=folder, backend=backend, listeners=listeners)
-        (folder / "nginx.conf").write_text(text)
+        command = configure(folder, backend, ["127.0.0.1"], self.port)
+        super().__init__("nginx", command, folder)
 
     def command(self, arguments: Sequence[str]) -> List[str]:
-        return ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), *arguments]
+        return list(arguments)
 
     def start(self) -> None:
         super().start()
