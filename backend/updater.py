@@ -72,10 +72,11 @@ class Updater:
 
         """
         now = self._clock()
-        deadline = deadline or Deadline(ANSWER_SECONDS)
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
-        update = self._completed(update, known, deadline)
+        if update.prefix is not None:
+            deadline = deadline or Deadline(ANSWER_SECONDS)
+            update = self._completed(update, known, deadline)
         records = [known.get(wish.type) for wish in update.wishes]
         if all(
             record is not None and record.wanted == wish and self._publisher.is_settled(record)
@@ -83,7 +84,7 @@ class Updater:
         ):
             return self._remembered(update)
         self._store.records.wish(update, now, _GRACE_SECONDS)
-        return _outcome(update, self._publish(update, deadline))
+        return _outcome(update, self._publish(update, deadline or Deadline(ANSWER_SECONDS)))
 
     def stop(self) -> None:
         """Accept no more work; what is under way ends by its own time limit."""
