@@ -42,6 +42,7 @@ class Postponed:
     host: Hostname
     type: RecordType
     error: str
+    is_news: bool = True  # of the host; false: its other record failed alike, which was told
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Refused:
     host: Hostname
     type: RecordType
     error: str
+    is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Cleared:
     host: Hostname
     type: RecordType
     after: float  # seconds since the wish
+    is_news: bool = True  # of the host; false: its other record isn't well yet
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class LoginFailed:
 
     source: str
     host: Optional[Hostname]
+    unsaid: int = 0  # others before it that were not told, for there were too many
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class LoginsBlocked:
 
     source: str
     host: Hostname
+    unsaid: int = 0  # other hosts before it that were not told, for there were too many
 
 
 Event = Union[

@@ -6,9 +6,10 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.addressing import Given, read
+from backend.alarm import Alarm
 from backend.errors import (
     AddressMismatch,
     CallerError,
@@ -20,13 +21,13 @@ from backend.errors import (
     TooManyFailures,
     Unauthorized,
 )
-from backend.events import LoginFailed, LoginsBlocked
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
-from backend.reporter import Reporter
 
-_NOBODYS_KEY = "compared with when there is no key, so that it takes as long"
+# An unknown host costs the same look at the key file, the same comparison and the same counting as
+# a wrong key: so does it take the same time.
+_NOBODYS_KEY = "compared with when there is no key"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ class Gate:
         hosts: Iterable[Hostname],
         key_file: KeyFile,
         failures: FailedLogins,
-        reporter: Reporter,
+        alarm: Alarm,
         *,
-        is_first_to_tell: Callable[[str], bool] = lambda _: True,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
         interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
@@ -72,8 +72,7 @@ class Gate:
         self._hosts = frozenset(hosts)
         self._key_file = key_file
         self._failures = failures
-        self._reporter = reporter
-        self._is_first_to_tell = is_first_to_tell  # of all processes, within a window
+        self._alarm = alarm
         self._operator = operator
         self._allow_private = allow_private
         self._interface_ids = interface_ids or {}
@@ -101,7 +100,7 @@ class Gate:
             return self._operators_choice(named)
         logged_in = self._logged_in(named, credentials)
         if not logged_in:
-            raise self._failed(claim, self._candidates(named, credentials))
+            raise self._failed(claim, named, credentials)
         if named is None:
             return _only(logged_in)
         if not self._opens(named, credentials):
@@ -123,10 +122,9 @@ class Gate:
 
     def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
         """Return the hosts this login is of: its user and its key are right."""
-        candidates = self._candidates(named, credentials)
-        if not candidates:
-            _same(credentials.secret, _NOBODYS_KEY)
-        return [host for host in candidates if self._opens(host, credentials)]
+        candidates: Sequence[Optional[Hostname]] = self._candidates(named, credentials)
+        opened = [host for host in candidates or [None] if self._opens(host, credentials)]
+        return [host for host in opened if host is not None]
 
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
@@ -134,29 +132,28 @@ class Gate:
         """Return the registered hosts that the user, or else the name, stands for."""
         if credentials.user is None:
             return [named] if named is not None and named in self._hosts else []
-        user = credentials.user.strip().lower()
-        return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
+        return self._by_user.get(_user(credentials.user), [])
 
-    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
-        key = self._key_file.keys().get(host) if host in self._hosts else None
+    def _opens(self, host: Optional[Hostname], credentials: Credentials) -> bool:
+        keys = self._key_file.keys()
+        key = keys.get(host) if host is not None and host in self._hosts else None
         return _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
 
-    def _failed(self, claim: Claim, hosts: Sequence[Hostname]) -> CallerError:
+    def _failed(
+        self, claim: Claim, named: Optional[Hostname], credentials: Credentials
+    ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
-        of_source = self._failures.count(f"source {network_of(claim.source)}")
-        if of_source.number == 1:  # a flood of failures must not become a flood of log lines
-            self._reporter.report(LoginFailed(claim.source, next(iter(hosts), None)))
-        wait = max([of_source.wait, *(self._failed_for(host, claim) for host in hosts)])
+        host = next(iter(self._candidates(named, credentials)), None)
+        keys = [f"source {network_of(claim.source)}", _tried(named, credentials)]
+        of_source, of_name = self._failures.count(keys)
+        if of_source.number == 1:
+            self._alarm.failed(claim.source, host)
+        if host is not None and of_name.has_crossed:
+            self._alarm.blocked(claim.source, host)
+        wait = max(of_source.wait, of_name.wait)
         if not wait:
             return Unauthorized("Wrong key, or unknown host.")
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
-
-    def _failed_for(self, host: Hostname, claim: Claim) -> float:
-        """Count a failed login of a host, and return the seconds to wait before another try."""
-        failures = self._failures.count(f"host {host}")
-        if failures.excess == 1 and self._is_first_to_tell(f"failed logins {host}"):
-            self._reporter.report(LoginsBlocked(claim.source, host))
-        return failures.wait
 
     def _update(self, host: Hostname, claim: Claim) -> Update:
         chosen = RecordType.parse(claim.type) if claim.type else None
@@ -190,6 +187,23 @@ class Gate:
                 "has to send its address."
             )
         return address
+
+
+def _user(text: str) -> str:
+    user = text.strip().lower()
+    return user[:-1] if user.endswith(".") else user
+
+
+def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
+    """Return what the failures for a host count as: a digest of its first label.
+
+    It is made of the request alone. Were hosts that exist counted otherwise than others, the 429
+    would tell which exist. The label is what all ways to name a host have in common; hosts that
+    share one share their count, which costs none of them anything. A digest, for people type
+    passwords into the field of the user.
+    """
+    name = _user(credentials.user) if credentials.user is not None else str(named)
+    return f"name {_digest(name.split('.', 1)[0]).hex()[:32]}"
 
 
 def _only(hosts: Sequence[Hostname]) -> Hostname:

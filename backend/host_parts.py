@@ -9,10 +9,10 @@ from typing import Callable, Dict, Mapping, Optional
 from backend.cloud_api import Deadline
 from backend.errors import BadAddress
 from backend.events import PrefixIgnored
-from backend.hetzner import RRSet
 from backend.model import Address, Hostname, RecordType, Update, Wish
 from backend.prefixes import Prefix
 from backend.reporter import Reporter
+from backend.rrsets import RRSet
 from backend.store import Record
 
 # A host without an AAAA must not cost a call to Hetzner at each request.

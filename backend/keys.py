@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import re
@@ -15,6 +17,15 @@ from backend.model import Hostname
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
 _SHORT = 16
 _MODE = 0o600
+_OTHERS = 0o077
+_FULL = "make room on its disk"
+# What helps where it isn't the file's owner that is wrong.
+_MENDS = {
+    errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +72,8 @@ class KeyFile:
             new = [host for host in hosts if host not in keys]
             if new:
                 _append(self._path, text, new)
+            _tighten(self._path)
+            if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, KeyFileUnusable) as error:
             raise KeyFileUnusable(_flaw(self._path, error)) from None
@@ -108,7 +121,6 @@ def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
     size = os.fstat(descriptor).st_size
     try:
-        os.fchmod(descriptor, _MODE)
         _write_all(descriptor, lines.encode("utf-8"))
     except OSError:
         os.ftruncate(descriptor, size)  # half a line would stop the next start
@@ -123,15 +135,29 @@ def _write_all(descriptor: int, rest: bytes) -> None:
     os.fsync(descriptor)
 
 
+def _tighten(path: Path) -> None:
+    """Keep other users out; where that can't be done, as on a network share, it is said."""
+    if not path.exists() or not path.stat().st_mode & _OTHERS:
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(_MODE)
+    if path.stat().st_mode & _OTHERS:
+        logger.warning("Other users can read %s: let its owner `chmod 600` it.", path)
+    else:
+        logger.info("Other users could read %s: it has mode 600 now.", path)
+
+
 def _flaw(path: Path, error: Exception) -> str:
+    flaw, mend = str(error), ""
     if isinstance(error, IsADirectoryError) or path.is_dir():
-        return (
-            f"PRE_SHARED_KEY_FILE: {path} is a directory (Docker makes one when a mounted file is "
-            f"missing): remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it."
+        flaw = "it is a directory (Docker makes one when a mounted file is missing)"
+        mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
+    elif not path.parent.is_dir():
+        flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
+    elif isinstance(error, OSError):
+        flaw, mend = str(error.strerror), _MENDS.get(error.errno or 0, "")
+        mend = mend or (
+            f"let this user (uid {os.getuid()}) read and write it, as in "
+            f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
         )
-    if isinstance(error, OSError):
-        return (
-            f"PRE_SHARED_KEY_FILE: can't use {path} ({error.strerror}): let this user (uid "
-            f"{os.getuid()}) read and write it, as in `chown {os.getuid()} {path}`."
-        )
-    return f"PRE_SHARED_KEY_FILE: can't use {path}: {error}."
+    return f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}{': ' if mend else ''}{mend}."

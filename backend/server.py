@@ -7,15 +7,17 @@ import logging
 import os
 import socket
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, NoReturn, Optional
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+from gunicorn.workers import gthread
 
 from backend import __version__, logs
 from backend.errors import SettingUnusable
 from backend.keys import KeyFile
+from backend.outbox import Complaints
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
@@ -23,6 +25,9 @@ from backend.worker import Worker
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
+# For a request that is on its way on a connection kept open, when it's time to stop: the proxy
+# that keeps them is near.
+_LINGER_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +50,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._settings = settings
         self._listener = listener
         self._services: Optional[Services] = None
+        self._complaints = Complaints()
         super().__init__()
 
     def load_config(self) -> None:
@@ -54,13 +60,17 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("worker_exit", self._stop)
 
     def load(self) -> Flask:
-        self._services = Services(self._settings)
+        if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
+            gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
+        self._services = Services(self._settings, self._complaints)
         self._services.start()
         return self._services.app
 
-    def _stop(self, _server: object, _worker: object) -> None:
+    def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         if self._services is not None:
             self._services.stop()
+            if not worker.alive:  # it was told to stop, and has; else its exit code counts
+                _leave(0)
 
 
 def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
@@ -68,8 +78,11 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
         "worker_class": Worker,
-        "limit_request_line": 8190,  # twenty long host names; the most that can be set
         "threads": server.threads,
+        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
         "timeout": 30,
         "graceful_timeout": 10,
         "keepalive": 5,
@@ -140,6 +153,9 @@ def _secrets(settings: Settings) -> List[str]:
         settings.ntfy.password,
         settings.ntfy.token,
         settings.store.url,
+        *logs.secrets_in(settings.store.url),
+        *logs.secrets_in(settings.ntfy.url),
+        *logs.secrets_in(settings.hetzner.api_url),
     ]
 
 
@@ -180,4 +196,15 @@ def serve(environ: Mapping[str, str]) -> None:
         len(settings.access.hosts),
         settings.server.port,
     )
-    _Server(settings, listener).run()
+    try:
+        _Server(settings, listener).run()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _leave(end.code)
+        raise
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: Python's own tidying takes it a second on a small machine."""
+    logging.shutdown()
+    os._exit(status)

@@ -25,7 +25,7 @@ class HetznerSettings:
     """What `hetzner` and `zones` need."""
 
     tokens: Tuple[str, ...] = field(repr=False)
-    api_url: str
+    api_url: str = field(repr=False)  # it may hold a login
     zone_cache_ttl: int
 
 
@@ -57,7 +57,7 @@ class AccessSettings:
 class NtfySettings:
     """What `ntfy` and `reporter` need; no URL, no pushes."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a login
     topic: str
     username: str
     password: str = field(repr=False)

@@ -18,11 +18,11 @@ from backend.errors import (
     TransientError,
 )
 from backend.events import Remembered
-from backend.hetzner import RRSet
 from backend.host_parts import HostParts
 from backend.model import Change, Hostname, Outcome, RecordType, Settled, Update
 from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
+from backend.rrsets import RRSet
 from backend.sightings import Sightings
 from backend.store import Record, Store
 
@@ -71,6 +71,7 @@ class Updater:
             TransientError: it could not be done now. Unless the store is away, the wish is kept.
 
         """
+        deadline = deadline or Deadline(ANSWER_SECONDS)
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)

@@ -47,7 +47,8 @@ class History:
             rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit)).all()
         return [Entry(*row) for row in rows]
 
-    def prune(self, before: float) -> int:
-        """Delete entries older than a time; return how many there were."""
+    def prune(self, before: float, limit: int) -> int:
+        """Delete so many entries older than a time at most; return how many there were."""
+        old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
         with self._database.write() as connection:
-            return connection.execute(history.delete().where(history.c.at < before)).rowcount
+            return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount

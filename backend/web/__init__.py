@@ -14,6 +14,7 @@ from backend.updater import Updater
 from backend.web import dyndns2, json_api, pages, wire
 
 _MAX_BODY = 16 * 1024
+_SHORTEST_KEY = 16  # characters; of shorter ones the operator is warned
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,13 @@ def _http_failure(error: HTTPException) -> Response:
 
 
 def _log(response: Response) -> Response:
-    # The path without the query, which may hold a key.
-    logger.debug(
-        "%s %s %s -> %s", request.remote_addr, request.method, request.path, response.status_code
-    )
+    # Without the query, which may hold a key.
+    path = request.path if request.url_rule is not None else _shown(request.path)
+    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, response.status_code)
     return response
+
+
+def _shown(path: str) -> str:
+    """Return a path that nobody knows, without what may be a key or would break the line."""
+    parts = ["…" if len(part) >= _SHORTEST_KEY else part for part in path.split("/")]
+    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))

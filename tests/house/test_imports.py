@@ -11,12 +11,25 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders", "prefixes"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {
+        "__init__",
+        "allowance",
+        "arrival",
+        "model",
+        "errors",
+        "events",
+        "holders",
+        "once",
+        "prefixes",
+    },
+    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {
+        "alarm",
         "failures",
         "gate",
+        "pauses",
+        "changes",
         "addressing",
         "routers",
         "host_parts",
@@ -26,15 +39,15 @@ LAYERS = (
         "reporter",
         "loops",
     }
-    | {"reconciler", "watcher"},
+    | {"reconciler", "verifier", "watcher"},
     {"web"},
     {
         "variables",
         "settings",
         "logs",
         "services",
-        "server",
         "worker",
+        "server",
         "commands",
         "cli",
         "__main__",
@@ -44,7 +57,7 @@ LAYERS = (
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},

@@ -388,7 +388,12 @@ def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str])
         "NTFY_TOKEN": "SECRET-5",
     }
     assert set(secrets) == set(SECRETS)
-    found = settings(BASIC_AUTH_USERNAME="admin", **secrets)
+    logins = {
+        "NTFY_URL": "https://u:SECRET-6@ntfy.example.com",
+        "NTFY_TOPIC": "dyndns",
+        "HETZNER_API_URL": "https://SECRET-7@api.example.com",
+    }
+    found = settings(BASIC_AUTH_USERNAME="admin", **secrets, **logins)
     assert "SECRET" not in show(found)
     for field in dataclasses.fields(found):
         assert "SECRET" not in show(getattr(found, field.name))
