@@ -75,9 +75,7 @@ class Updater:
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
-        if update.prefix is not None:
-            deadline = deadline or Deadline(ANSWER_SECONDS)
-            update = self._completed(update, known, deadline)
+        update = self._completed(update, known, deadline)
         records = [known.get(wish.type) for wish in update.wishes]
         if all(
             record is not None and record.wanted == wish and self._publisher.is_settled(record)
@@ -85,7 +83,7 @@ class Updater:
         ):
             return self._remembered(update)
         self._store.records.wish(update, now, _GRACE_SECONDS)
-        return _outcome(update, self._publish(update, deadline or Deadline(ANSWER_SECONDS)))
+        return _outcome(update, self._publish(update, deadline))
 
     def stop(self) -> None:
         """Accept no more work; what is under way ends by its own time limit."""
