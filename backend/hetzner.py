@@ -43,7 +43,13 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
-        pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+        try:
+            pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+        except NotFound:  # an API without a list of zones
+            raise HetznerUnreachable(
+                "HETZNER_API_URL answers, but knows no zones: it has to end with the version of "
+                "the API, as in https://api.hetzner.cloud/v1."
+            ) from None
         with _understood():
             return [
                 Zone(str(zone["name"]), str(zone["mode"]))

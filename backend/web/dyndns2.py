@@ -69,6 +69,7 @@ class Line(NamedTuple):
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(wire.read_body)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
@@ -161,7 +162,12 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
     addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
-        Claim("dyndns2", source, credentials, name, addresses, removes=removes, prefixes=prefixes)
+        Claim(
+            *("dyndns2", source, credentials, name, addresses),
+            removes=removes,
+            prefixes=prefixes,
+            name_follows_login=True,
+        )
         for name in names or [""]
     ]
 

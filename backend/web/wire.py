@@ -8,9 +8,9 @@ import ipaddress
 import math
 from typing import Mapping, Optional, Sequence, Type, TypeVar, Union
 
-from flask import Request
+from flask import Request, request
 
-from backend.errors import DyndnsError
+from backend.errors import BadRequest, DyndnsError, RequestTooLarge
 from backend.gate import Credentials
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -67,6 +67,23 @@ def _ip(text: str) -> Optional[IP]:
     except ValueError:
         return None
     return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def read_body() -> None:
+    """Read the body of the current request whole, before anybody looks for fields in a part of it.
+
+    Raises:
+        RequestTooLarge: it is longer than any honest request.
+        BadRequest: it breaks off, or is none in chunks (RFC 9112 §7.1).
+
+    """
+    try:
+        body = request.get_data(cache=True, parse_form_data=False)
+    except OSError:
+        raise BadRequest("The body breaks off: send the request again.") from None
+    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestTooLarge("The body is too large: an update takes a few hundred bytes.")
 
 
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:

@@ -26,6 +26,7 @@ LAYERS = (
     {"keys", "zones", "store", "turns"},
     {
         "alarm",
+        "rejections",
         "failures",
         "gate",
         "pauses",
