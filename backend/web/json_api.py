@@ -83,6 +83,7 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
 
 def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) -> Claim:
     fields = _fields(request)
+    wire.check_number(len(fields))
     address = _text(fields, "ip")
     return Claim(
         face="json",

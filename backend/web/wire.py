@@ -10,15 +10,22 @@ from typing import Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request
 
-from backend.errors import DyndnsError
+from backend.errors import BadRequest, DyndnsError
 from backend.gate import Credentials
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
+
+
+def check_number(parameters: int) -> None:
+    """Refuse a request with more parameters or fields than any honest one has."""
+    if parameters > MOST_PARAMETERS:
+        raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
