@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
 
 from flask import Blueprint, Request, Response, request
@@ -43,12 +44,14 @@ _STATUSES = {
     Change.REMEMBERED: "unchanged",
     Change.DELETED: "deleted",
 }
+_DOCUMENT = Path(__file__).with_name("openapi.json")
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
+    document = _DOCUMENT.read_bytes()
 
     @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
@@ -59,6 +62,11 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
         return _json(200, _told_of_removal(updater.apply(gate.admit(claim))))
+
+    @face.get("/openapi.json")
+    def describe() -> Response:
+        headers = {"Cache-Control": "no-store"}
+        return Response(document, 200, headers, mimetype="application/json")
 
     @face.errorhandler(errors.DyndnsError)
     def refuse(error: errors.DyndnsError) -> Response:
