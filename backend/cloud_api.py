@@ -112,7 +112,7 @@ class CloudApi:
             ) from None
         self._note_quota(headers)
         logger.debug("%s %s: %s", method, path, status)
-        answer = decode(status, headers, text)
+        answer = decode(status, headers, text, self._token)
         if status >= 400:  # noqa: PLR2004
             raise refusal(status, headers, answer, self._token)
         return answer

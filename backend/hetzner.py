@@ -5,15 +5,15 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 from urllib.parse import quote
 
+from backend.cloud_answers import id_of, plain, text_of, understood
 from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
-from backend.errors import CnameInTheWay, HetznerUnreachable
+from backend.errors import CnameInTheWay
 from backend.model import Address, RecordType
 
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -96,9 +96,9 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
-        with _understood():
+        with understood():
             return [
-                Zone(str(zone["name"]), str(zone["mode"]))
+                Zone(text_of(zone["name"]), text_of(zone["mode"]))
                 for page in self._pages("/zones", deadline)
                 for zone in page["zones"]
             ]
@@ -112,7 +112,7 @@ class Hetzner:
 
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
-        with _understood():
+        with understood():
             found = {
                 rrset["type"]: _rrset(rrset)
                 for rrset in self.api.call("GET", owner.rrsets, deadline, query)["rrsets"]
@@ -160,9 +160,9 @@ class Hetzner:
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
         query = [("id", str(number)) for number in ids]
-        with _understood():
+        with understood():
             answer = self.api.call("GET", "/actions", deadline, query)
-            return {int(action["id"]): _action_state(action) for action in answer["actions"]}
+            return {id_of(action): _action_state(action) for action in answer["actions"]}
 
     def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
         body = {
@@ -199,8 +199,8 @@ class Hetzner:
         body: Optional[Mapping[str, Any]] = None,
     ) -> int:
         answer = self.api.call(method, path, deadline, body=body)
-        with _understood():
-            return int(answer["action"]["id"])
+        with understood():
+            return id_of(answer["action"])
 
     def _pages(self, path: str, deadline: Deadline) -> Iterator[Dict[str, Any]]:
         page: Optional[int] = 1
@@ -216,15 +216,16 @@ class Hetzner:
 def _rrset(found: Mapping[str, Any]) -> RRSet:
     records = found["records"]
     return RRSet(
-        values=tuple(str(record["value"]) for record in records),
-        comments=tuple(str(record.get("comment") or "") for record in records),
+        values=tuple(text_of(record["value"]) for record in records),
+        comments=tuple(text_of(record.get("comment") or "") for record in records),
         ttl=found["ttl"],
     )
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:
     error = action.get("error") or {}
-    return ActionState(str(action["status"]), str(error.get("message") or error.get("code") or ""))
+    told = text_of(error.get("message") or error.get("code") or "")
+    return ActionState(text_of(action["status"]), plain(told))
 
 
 def _ip_or_text(value: str) -> Union[IP, str]:
@@ -232,14 +233,3 @@ def _ip_or_text(value: str) -> Union[IP, str]:
         return ipaddress.ip_address(value)
     except ValueError:
         return value
-
-
-@contextlib.contextmanager
-def _understood() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise HetznerUnreachable(
-            "Hetzner's API answers JSON of a shape this version doesn't know: "
-            "check HETZNER_API_URL, or look for an update of hetzner-dyndns."
-        ) from None

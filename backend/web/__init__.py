@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Callable, Sequence
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend.gate import Gate
@@ -17,18 +17,12 @@ _MAX_BODY = 16 * 1024
 logger = logging.getLogger(__name__)
 
 
-class _Request(Request):
-    """A request whose form is bounded in parts, too; not every Flask has a setting for it."""
-
-    max_form_parts = wire.MOST_PARAMETERS
-
-
 def create_app(
     gate: Gate, updater: Updater, ping: Callable[[], None], proxies: Sequence[wire.Network]
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
-    app.request_class = _Request
+    app.request_class = wire.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False  # it would answer //nic/update with a redirect

@@ -12,7 +12,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 # From the ground up. A package stands for its modules.
 LAYERS = (
     {"__init__", "allowance", "arrival", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {"bearer", "cloud_answers", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
     {"alarm", "failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
     | {"reconciler", "watcher"},
