@@ -174,10 +174,13 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
 
 def _parameters(request: Request) -> Parameters:
     """Gather the parameters of query and form; their names in any case."""
+    # Before anything is taken apart: the query; a form has its bound in bytes.
+    wire.check_number(request.query_string.count(b"&"))
     found: Dict[str, List[str]] = defaultdict(list)
     for source in (request.args, request.form):
         for name, value in source.items(multi=True):
             found[name.lower()].append(value)
+    wire.check_number(sum(map(len, found.values())))
     return found
 
 

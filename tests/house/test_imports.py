@@ -22,7 +22,17 @@ LAYERS = (
         "once",
         "prefixes",
     },
-    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
+    {
+        "bearer",
+        "cloud_answers",
+        "cloud_errors",
+        "cloud_api",
+        "quota",
+        "rrsets",
+        "hetzner",
+        "ntfy",
+        "outbox",
+    },
     {"keys", "zones", "store", "turns"},
     {
         "alarm",
