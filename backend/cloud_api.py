@@ -110,7 +110,7 @@ class CloudApi:
             ) from None
         self.quotas.note(kind, headers)
         logger.debug("%s %s: %s", method, path, status)
-        answer = decode(status, headers, text)
+        answer = decode(status, headers, text, self._token)
         if status >= 400:  # noqa: PLR2004
             raise refusal(status, headers, answer, self._token)
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
 
 from flask import Blueprint, Request, Response, request
@@ -43,6 +44,7 @@ _STATUSES = {
     Change.REMEMBERED: "unchanged",
     Change.DELETED: "deleted",
 }
+_DOCUMENT = Path(__file__).with_name("openapi.json")
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -50,6 +52,7 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
     face.before_request(wire.read_body)
+    document = _DOCUMENT.read_bytes()
 
     @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
@@ -60,6 +63,11 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
         return _json(200, _told_of_removal(updater.apply(gate.admit(claim))))
+
+    @face.get("/openapi.json")
+    def describe() -> Response:
+        headers = {"Cache-Control": "no-store"}
+        return Response(document, 200, headers, mimetype="application/json")
 
     @face.errorhandler(errors.DyndnsError)
     def refuse(error: errors.DyndnsError) -> Response:
@@ -84,6 +92,7 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
 
 def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) -> Claim:
     fields = _fields(request)
+    wire.check_number(len(fields))
     address = _text(fields, "ip")
     return Claim(
         face="json",

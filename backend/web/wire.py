@@ -6,7 +6,7 @@ import base64
 import binascii
 import ipaddress
 import math
-from typing import Mapping, Optional, Sequence, Type, TypeVar, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
 
@@ -17,8 +17,26 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
+
+
+class BoundedRequest(Request):
+    """A request whose form is bounded in parts, and whose query is text whatever was sent."""
+
+    max_form_parts = MOST_PARAMETERS  # not every Flask has a setting for it
+
+    def __init__(self, environ: Dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(environ, *arguments, **named)
+        # Devices send raw bytes of any encoding, and Flask stumbles over them.
+        self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
+
+
+def check_number(parameters: int) -> None:
+    """Refuse a request with more parameters or fields than any honest one has."""
+    if parameters > MOST_PARAMETERS:
+        raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
