@@ -29,7 +29,7 @@ class Record:
     asker: Asker
     state: State
     published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
+    action: Optional[int]  # Hetzner's that publishes it; not accepted: see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
