@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from backend.events import Confirmed, Event, Published
+from backend.events import Cleared, Confirmed, Event, Published
 from backend.model import Change
 from backend.rrsets import RRSet
-from backend.store import News, Record
+from backend.store import News, Novelty, Record
 
 
 def change_of(record: Record, rrset: Optional[RRSet]) -> Change:
@@ -35,3 +35,9 @@ def reason_for(record: Record) -> str:
     if record.attempts:
         return f"asked by {record.asker.source}, done at attempt {record.attempts + 1}"
     return f"asked by {record.asker.source}"
+
+
+def cleared(record: Record, novelty: Novelty, now: float) -> Cleared:
+    """Return the event that a record is well again."""
+    after = now - record.wished_at
+    return Cleared(record.host, record.type, after, is_news=novelty is Novelty.HOST)

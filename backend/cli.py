@@ -12,6 +12,7 @@ from backend.errors import DyndnsError
 # By name: what the help says of it. `commands/` has a module for each.
 COMMANDS: Mapping[str, str] = {
     "serve": "serve /update and /nic/update (what happens without a command)",
+    "setup": "print what to paste into a router or a program, for one host",
     "healthy": "exit 0 when the running service is well, for a container's HEALTHCHECK",
 }
 

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence
 
+from backend.allowance import Allowance
 from backend.errors import StoreUnavailable
 from backend.store.failed_logins import FailedLoginCounts
 
@@ -18,7 +19,8 @@ _MOST_COUNTERS = 10_000
 _MOST_A_FLUSH = 500
 _SHARED_AT_ONCE = 20.0
 _SHARED_A_SECOND = 2.0
-_PRUNE_SECONDS = 600.0
+_MOST_STORED = 100_000
+_PRUNE_SECONDS = 60.0
 
 
 class Failures(NamedTuple):
@@ -64,7 +66,7 @@ class FailedLogins:
         self._clock = clock
         self._lock = threading.Lock()
         self._counters: OrderedDict[str, _Counter] = OrderedDict()
-        self._allowance = (_SHARED_AT_ONCE, clock())
+        self._sharing = Allowance(_SHARED_AT_ONCE, _SHARED_A_SECOND, clock())
         self._prune_at = clock()
 
     def count(self, keys: Sequence[str]) -> List[Failures]:
@@ -77,7 +79,7 @@ class FailedLogins:
                 counter.own += 1
             # Who is over the limit already is answered from memory.
             is_news = any(number <= self._limit for number in before)
-            fresh = self._take(keys) if is_news and self._may_share(now) else {}
+            fresh = self._take(keys) if is_news and self._sharing.take(now) else {}
         self._share(fresh, now)
         return [self._stand(counter, was, now) for counter, was in zip(counters, before)]
 
@@ -96,7 +98,7 @@ class FailedLogins:
         if fresh:
             self._exchange(fresh, now)
         if now >= self._prune_at:
-            self._counts.prune(now - self._window)
+            self._counts.prune(now - self._window, _MOST_STORED)
             self._prune_at = now + _PRUNE_SECONDS
 
     def _counter(self, key: str, now: float) -> _Counter:
@@ -107,12 +109,6 @@ class FailedLogins:
         if len(self._counters) > _MOST_COUNTERS:
             self._counters.popitem(last=False)
         return counter
-
-    def _may_share(self, now: float) -> bool:
-        left, at = self._allowance
-        left = min(_SHARED_AT_ONCE, left + max(0.0, now - at) * _SHARED_A_SECOND)
-        self._allowance = (max(0.0, left - 1), now)
-        return left >= 1
 
     def _take(self, keys: Sequence[str]) -> Dict[str, int]:
         """Take what others don't know of yet out of some counters, to share it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from backend.changes import change_of, event_of, reason_for
+from backend.changes import change_of, cleared, event_of, reason_for
 from backend.cloud_api import Deadline
 from backend.cloud_errors import NotFound
 from backend.errors import (
@@ -16,12 +16,12 @@ from backend.errors import (
     OperatorError,
     StoreUnavailable,
 )
-from backend.events import Cleared, Event, Postponed, Refused
+from backend.events import Postponed, Refused
 from backend.model import Change, Hostname, RecordType, Settled
 from backend.pauses import Shares, pause_after
 from backend.reporter import Reporter
 from backend.rrsets import RRSet
-from backend.store import News, Record, State, Store
+from backend.store import News, Novelty, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
@@ -71,6 +71,15 @@ class Publisher:
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
         is_postponed = 0 < record.recheck_at - now <= _RECHECK_PAUSE
         return is_fresh or is_postponed
+
+    def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        """Return what Hetzner holds for a host, whatever the host wants.
+
+        Raises:
+            OperatorError, TransientError: as calls to Hetzner do.
+
+        """
+        return self._look(host, deadline)[1]
 
     def publish(
         self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline
@@ -204,28 +213,35 @@ class Publisher:
         action = actions[0] if actions else None
         now = self._clock()
         comment = "" if rrset is None else rrset.comment
-        self._store.records.accept(record, action, now, news, comment=comment)
+        novelty = self._store.records.accept(record, action, now, news, comment=comment)
         self._reporter.report(event_of(record, news))
-        if record.error and record.action is None:
-            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
         now = self._clock()
         with contextlib.suppress(StoreUnavailable):  # the wish is stored, and that suffices
             if isinstance(error, OperatorError):
-                self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
-                self._tell(record, error, Refused(record.host, record.type, str(error)))
+                again_at = now + _REFUSED_PAUSE
+                novelty = self._store.records.refuse(record, str(error), now, again_at)
+                self._tell(Refused, record, error, novelty)
             elif record.is_accepted:
                 self._store.checks.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
-                pause = pause_after(record.attempts, error)
-                self._store.records.postpone(record, str(error), now, now + pause)
-                told = Postponed(record.host, record.type, str(error))
-                self._tell(record, error, told)
+                again_at = now + pause_after(record.attempts, error)
+                novelty = self._store.records.postpone(record, str(error), now, again_at)
+                self._tell(Postponed, record, error, novelty)
         return error
 
-    def _tell(self, record: Record, error: DyndnsError, event: Event) -> None:
-        if str(error) != record.error:  # once a cause, not once an attempt
-            self._reporter.report(event)
+    def _tell(
+        self,
+        kind: Type[Union[Postponed, Refused]],
+        record: Record,
+        error: DyndnsError,
+        novelty: Novelty,
+    ) -> None:
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(kind(record.host, record.type, str(error), is_news=is_news))

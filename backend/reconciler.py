@@ -9,16 +9,17 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
+from backend.changes import cleared
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.events import Cleared, Postponed
+from backend.events import Postponed
 from backend.hetzner import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.holders import new_holder
 from backend.model import Hostname
 from backend.pauses import pause_after
 from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
-from backend.store import Record, State, Store
+from backend.store import Novelty, Record, State, Store
 from backend.zones import Zones
 
 TICK_SECONDS = 1.0
@@ -181,16 +182,17 @@ class Reconciler:
             self._wait(record, now)
 
     def _finish(self, record: Record, now: float) -> None:
-        self._store.records.finish(record)
-        if record.error:
-            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+        novelty = self._store.records.finish(record)
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
 
     def _reopen(self, record: Record, error: str, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
         next_try_at = now + pause_after(record.attempts)
-        self._store.records.postpone(record, error, now, next_try_at)
-        if error != record.error:
-            self._reporter.report(Postponed(record.host, record.type, error))
+        novelty = self._store.records.postpone(record, error, now, next_try_at)
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(Postponed(record.host, record.type, error, is_news=is_news))
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""

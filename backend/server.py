@@ -17,9 +17,11 @@ from gunicorn.workers import gthread
 from backend import __version__, logs
 from backend.errors import SettingUnusable
 from backend.keys import KeyFile
+from backend.outbox import Complaints
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
+from backend.worker import Worker
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
@@ -48,6 +50,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._settings = settings
         self._listener = listener
         self._services: Optional[Services] = None
+        self._complaints = Complaints()
         super().__init__()
 
     def load_config(self) -> None:
@@ -59,7 +62,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
             gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
-        self._services = Services(self._settings)
+        self._services = Services(self._settings, self._complaints)
         self._services.start()
         return self._services.app
 
@@ -74,8 +77,12 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
     return {
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "threads": server.threads,
+        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
         "timeout": 30,
         "graceful_timeout": 10,
         "keepalive": 5,
@@ -146,6 +153,9 @@ def _secrets(settings: Settings) -> List[str]:
         settings.ntfy.password,
         settings.ntfy.token,
         settings.store.url,
+        *logs.secrets_in(settings.store.url),
+        *logs.secrets_in(settings.ntfy.url),
+        *logs.secrets_in(settings.hetzner.api_url),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Iterator, Optional
 from flask import Flask
 
 from backend import __version__
+from backend.alarm import TELL_SECONDS, Alarm
 from backend.cloud_api import CloudApi
 from backend.errors import StoreUnavailable
 from backend.failures import FLUSH_SECONDS, FailedLogins
@@ -16,7 +17,8 @@ from backend.gate import Credentials, Gate
 from backend.hetzner import Hetzner
 from backend.keys import KeyFile
 from backend.loops import Loop
-from backend.ntfy import Ntfy, Outbox
+from backend.ntfy import Ntfy
+from backend.outbox import Complaints, Outbox
 from backend.publisher import Publisher
 from backend.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
 from backend.reporter import Reporter
@@ -26,7 +28,7 @@ from backend.store import Store
 from backend.turns import KEEP_SECONDS, Turns
 from backend.updater import Updater
 from backend.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
-from backend.watcher import Watcher
+from backend.watcher import TICK_SECONDS as WATCH_SECONDS, Watcher
 from backend.web import create_app
 from backend.zones import Zones
 
@@ -40,15 +42,16 @@ _FREE_THREADS = 2
 
 
 class Services:
-    """Everything one worker process runs."""
+    """Everything one worker process runs; what all of them say once is shared by them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._outbox = _outbox(settings)
+    def __init__(self, settings: Settings, complaints: Optional[Complaints] = None) -> None:
+        self._outbox = _outbox(settings, complaints)
         reporter = _reporter(settings, self._outbox)
         slots = max(1, settings.server.threads - _FREE_THREADS)
         self._store = Store(settings.store.url, pool_size=settings.server.threads)
         self._sightings = Sightings(self._store.hosts)
         failures = _failures(settings, self._store)
+        self._alarm = _alarm(settings, reporter, self._store)
         projects = list(_projects(settings))
         zones = Zones(projects, settings.hetzner.zone_cache_ttl)
         turns = Turns(self._store.leases)
@@ -73,7 +76,7 @@ class Services:
         )
         self._loops = list(self._every_loop(settings, failures, turns))
         self.app: Flask = create_app(
-            _gate(settings, reporter, self._store, failures),
+            _gate(settings, self._alarm, failures),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
@@ -84,9 +87,11 @@ class Services:
     ) -> Iterator[Loop]:
         yield Loop("sightings", _SIGHTINGS_SECONDS, self._sightings.flush)
         yield Loop("failed logins", FLUSH_SECONDS, failures.flush)
+        yield Loop("alarm", TELL_SECONDS, self._alarm.tell)
         yield Loop("turns", KEEP_SECONDS, turns.keep)
         yield Loop("reconciler", RECONCILE_SECONDS, self._reconciler.tick)
-        yield Loop("watcher", settings.watch.interval, self._watcher.tick)
+        watch_seconds = min(WATCH_SECONDS, settings.watch.interval)
+        yield Loop("watcher", watch_seconds, self._watcher.tick)
         if _is_verified_by_zone(settings):
             yield Loop("verifier", VERIFY_SECONDS, self._verifier.tick)
 
@@ -107,6 +112,7 @@ class Services:
             self._verifier.stop()
             self._watcher.stop()
             self._sightings.flush()
+            self._alarm.tell()
         if self._outbox is not None:
             self._outbox.stop(_DRAIN_SECONDS)
         self._store.close()
@@ -128,23 +134,26 @@ def _failures(settings: Settings, store: Store) -> FailedLogins:
     return FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
 
 
-def _gate(settings: Settings, reporter: Reporter, store: Store, failures: FailedLogins) -> Gate:
-    access = settings.access
-    operator = Credentials(access.operator_name, access.operator_password)
-
+def _alarm(settings: Settings, reporter: Reporter, store: Store) -> Alarm:
     def is_first_to_tell(what: str) -> bool:
         with contextlib.suppress(StoreUnavailable):
-            return store.leases.is_first(what, time.time(), access.failure_window)
+            return store.leases.is_first(what, time.time(), settings.access.failure_window)
         return False
 
+    return Alarm(reporter, is_first_to_tell)
+
+
+def _gate(settings: Settings, alarm: Alarm, failures: FailedLogins) -> Gate:
+    access = settings.access
+    operator = Credentials(access.operator_name, access.operator_password)
     return Gate(
         access.hosts,
         KeyFile(access.key_file),
         failures,
-        reporter,
-        is_first_to_tell=is_first_to_tell,
+        alarm,
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
+        interface_ids=access.interface_ids,
     )
 
 
@@ -156,16 +165,15 @@ def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:
     )
 
 
-def _outbox(settings: Settings) -> Optional[Outbox]:
+def _outbox(settings: Settings, complaints: Optional[Complaints]) -> Optional[Outbox]:
     ntfy = settings.ntfy
     if not ntfy.url:
         return None
-    return Outbox(
-        Ntfy(
-            ntfy.url,
-            ntfy.topic,
-            username=ntfy.username,
-            password=ntfy.password,
-            token=ntfy.token,
-        )
+    topic = Ntfy(
+        ntfy.url,
+        ntfy.topic,
+        username=ntfy.username,
+        password=ntfy.password,
+        token=ntfy.token,
     )
+    return Outbox(topic, complaints)

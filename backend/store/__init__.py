@@ -11,8 +11,9 @@ from backend.store.leases import Leases
 from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
+from backend.store.troubles import Novelty
 
-__all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store"]
+__all__ = ["News", "Novelty", "Record", "Sighting", "State", "Store", "prepare_store"]
 
 
 def prepare_store(url: str) -> None:

@@ -45,7 +45,12 @@ class FailedLoginCounts:
         )
         return upsert
 
-    def prune(self, before: float) -> None:
-        """Forget windows that began before a time."""
+    def prune(self, before: float, most: int) -> None:
+        """Forget windows that began before a time, and the oldest of more than so many."""
+        since = failed_logins.c.since
+        newest = sa.select(since).order_by(since.desc()).offset(most).limit(1)
         with self._database.write() as connection:
-            connection.execute(failed_logins.delete().where(failed_logins.c.since < before))
+            connection.execute(failed_logins.delete().where(since < before))
+            border = connection.execute(newest).scalar()
+            if border is not None:
+                connection.execute(failed_logins.delete().where(since <= border))

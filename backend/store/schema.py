@@ -28,6 +28,9 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             key VARCHAR NOT NULL PRIMARY KEY, number INTEGER NOT NULL, since FLOAT NOT NULL
         )""",
         "CREATE INDEX ix_failed_logins_since ON failed_logins (since)",
+        """CREATE TABLE troubles (host VARCHAR NOT NULL, type VARCHAR NOT NULL,
+            cause VARCHAR NOT NULL, PRIMARY KEY (host, type, cause))""",
+        "INSERT INTO troubles SELECT host, type, error FROM records WHERE error <> ''",
     ),
 }
 
@@ -70,13 +73,22 @@ records = sa.Table(
     sa.Index("records_looks", "state", "look_at"),
 )
 
+# What the operator was told of a record since it was well: each cause once.
+troubles = sa.Table(
+    "troubles",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("type", sa.String, primary_key=True),
+    sa.Column("cause", sa.String, primary_key=True),
+)
+
 hosts = sa.Table(
     "hosts",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("registered_at", sa.Float),  # null: not registered any more
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds since then in which nobody could have heard the host, for the service was away.
+    # Seconds since then that don't count as silence: nobody listened, or the clock was set.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost

@@ -84,13 +84,21 @@ def credentials(request: Request) -> Optional[Credentials]:
 
     A login that can't be read counts as a wrong one.
     """
-    key = request.headers.get("X-Pre-Shared-Key", "").strip()
+    key = _as_sent(request.headers.get("X-Pre-Shared-Key", "").strip())
     if key:
         return Credentials(None, key)
     header = request.headers.get("Authorization", "").strip()
     if not header:
         return None
     return _basic(header) or UNREADABLE
+
+
+def _as_sent(text: str) -> str:
+    """Undo what WSGI does to a header: it makes a character of each byte, whatever was meant."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _basic(header: str) -> Optional[Credentials]:

@@ -145,7 +145,7 @@ class Hetzner(Program):
         arguments = ["-m", "sandbox", "--http-port", "0", "--dns-port", "0"]
         arguments += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
         super().__init__("hetzner", arguments, folder)
-        self._session = _session()
+        self._session = new_session()
         self.api_url = ""
         self.dns_port = 0
 
@@ -210,7 +210,7 @@ class Backend(Program):
             **variables,
         }
         super().__init__("backend", ["-m", "backend"], folder, **settings)
-        self.session = _session()
+        self.session = new_session()
 
     def start(self) -> None:
         super().start()
@@ -257,7 +257,7 @@ class Backend(Program):
             return False
 
 
-def _session() -> requests.Session:
+def new_session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     return session

@@ -11,14 +11,28 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy"},
+    {
+        "__init__",
+        "allowance",
+        "arrival",
+        "model",
+        "errors",
+        "events",
+        "holders",
+        "once",
+        "prefixes",
+    },
+    {"bearer", "cloud_errors", "cloud_api", "quota", "rrsets", "hetzner", "ntfy", "outbox"},
     {"keys", "zones", "store", "turns"},
     {
+        "alarm",
         "failures",
         "gate",
         "pauses",
         "changes",
+        "addressing",
+        "routers",
+        "host_parts",
         "publisher",
         "updater",
         "sightings",
@@ -27,17 +41,27 @@ LAYERS = (
     }
     | {"reconciler", "verifier", "watcher"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
+    {
+        "variables",
+        "settings",
+        "logs",
+        "services",
+        "worker",
+        "server",
+        "commands",
+        "cli",
+        "__main__",
+    },
 )
 # Who may import what isn't Python's own.
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
-    "gunicorn": {"server"},
+    "gunicorn": {"server", "worker"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}

@@ -37,8 +37,31 @@ class Calls:
             raise StoreUnavailable("away")
         return self._counts.add(numbers, now, window)
 
-    def prune(self, before: float) -> None:
-        self._counts.prune(before)
+    def prune(self, before: float, most: int) -> None:
+        self._counts.prune(before, most)
+
+
+class Numbers:
+    """Stands in for the store: knows nothing, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.numbers = []
+        self.pruned = []
+
+    def add(self, numbers: dict, now: float, window: float) -> dict:
+        del window
+        self.numbers.append(len(numbers))
+        return {key: (number, now) for key, number in numbers.items()}
+
+    def prune(self, before: float, most: int) -> None:
+        del before
+        self.pruned.append(most)
+
+
+def rows(store: Store) -> list:
+    with store._database.read() as connection:  # noqa: SLF001
+        found = connection.exec_driver_sql("SELECT key FROM failed_logins ORDER BY since")
+        return [row.key for row in found]
 
 
 def test_so_many_failures_as_the_limit_have_no_consequence_and_one_more_has(
@@ -121,6 +144,40 @@ class TestStrangers:
             failures.count([f"source {number}", HOST])
         assert failures.count([HOST])[0].number == 10_002, "who fails all the time is kept"
         assert len(failures._counters) == 10_000  # noqa: SLF001
+
+    def test_of_a_million_addresses_take_bounded_memory_and_few_writes(self, clock: Clock) -> None:
+        counts = Numbers()
+        failures = FailedLogins(LIMIT, WINDOW, counts, clock)
+        for number in range(1_000_000):
+            failures.count([f"source {number}"])
+            if number % 2000 == 0:
+                failures.flush()
+                clock.advance(2)  # a thousand guesses a second
+        assert len(failures._counters) == 10_000  # noqa: SLF001
+        assert max(counts.numbers) == 500, "in one write"
+        assert len(counts.numbers) <= 20 + 2 * 1000 + 500, "writes in 1000 seconds"
+
+    def test_leave_a_bounded_number_of_rows_in_the_store(self, store: Store, clock: Clock) -> None:
+        for number in range(10):
+            store.failed_logins.add({f"source {number}": 1}, clock(), WINDOW)
+            clock.advance(1)
+        store.failed_logins.prune(clock() - WINDOW, 4)
+        assert rows(store) == [f"source {number}" for number in range(6, 10)]
+
+    def test_cannot_keep_the_rows_of_a_window_of_a_year(self, clock: Clock) -> None:
+        counts = Numbers()
+        failures = FailedLogins(LIMIT, 365 * 86400, counts, clock)
+        failures.flush()
+        clock.advance(60)
+        failures.flush()
+        assert counts.pruned == [100_000, 100_000]
+
+    def test_who_rotate_addresses_in_one_ipv6_network_are_one_source(
+        self, failures: FailedLogins
+    ) -> None:
+        for number in range(20_000):
+            failures.count([network_of(f"2001:db8:1:2:{number:x}::1")])
+        assert len(failures._counters) == 1  # noqa: SLF001
 
     def test_cannot_make_it_write_at_each_failure(self, store: Store, clock: Clock) -> None:
         calls = Calls(store)
