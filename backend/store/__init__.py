@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from backend.store.database import Database
+from backend.store.desk import Desk
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
+from backend.store.landscape import Landscape
 from backend.store.leases import Leases
 from backend.store.record import Record, State
 from backend.store.records import News, Records
@@ -30,5 +32,7 @@ class Store:
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.history = History(self._database)
+        self.landscape = Landscape(self._database)
+        self.desk = Desk(self._database)
         self.ping = self._database.ping
         self.close = self._database.close

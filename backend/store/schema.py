@@ -21,6 +21,18 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "UPDATE records SET changed_at = accepted_at",
         "CREATE INDEX records_looks ON records (state, look_at)",
         "ALTER TABLE hosts ADD COLUMN muted_until FLOAT",
+        (
+            "CREATE TABLE projects (project INTEGER NOT NULL, error VARCHAR NOT NULL, "
+            "at FLOAT NOT NULL, PRIMARY KEY (project))"
+        ),
+        (
+            "CREATE TABLE zones (name VARCHAR NOT NULL, project INTEGER NOT NULL, "
+            "mode VARCHAR NOT NULL, delegation VARCHAR NOT NULL, PRIMARY KEY (name))"
+        ),
+        (
+            "CREATE TABLE quotas (project INTEGER NOT NULL, calls INTEGER NOT NULL, "
+            "remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))"
+        ),
     ),
 }
 
@@ -95,6 +107,33 @@ history = sa.Table(
     sa.Column("old", sa.String),
     sa.Column("new", sa.String),
     sa.Column("why", sa.String, nullable=False),
+)
+
+# What Hetzner said last, for the operator. Projects are numbered as HETZNER_TOKEN lists them.
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("error", sa.String, nullable=False),  # why its zones could not be listed
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+zones = sa.Table(
+    "zones",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("project", sa.Integer, nullable=False),
+    sa.Column("mode", sa.String, nullable=False),
+    sa.Column("delegation", sa.String, nullable=False),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed an hour
+    sa.Column("remaining", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 
