@@ -95,6 +95,15 @@ class LoginsBlocked:
     host: Hostname
 
 
+@dataclass(frozen=True)
+class OperatorActed:
+    """The operator did something about a host, from the page or by a command."""
+
+    host: Hostname
+    what: str
+    source: str
+
+
 Event = Union[
     Published,
     Confirmed,
@@ -106,4 +115,5 @@ Event = Union[
     CameBack,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
 ]

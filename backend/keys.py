@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import re
 import secrets
+import time
 from pathlib import Path
-from typing import Dict, Iterable, Mapping, Tuple
+from typing import Dict, Iterable, Iterator, Mapping, Tuple
 
 from backend.errors import BadHostname, KeyFileUnusable
 from backend.model import Hostname
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
+_LINE = re.compile(r"(\s*\S+\s+)\S+")
 _SHORT = 16
 _MODE = 0o600
+_BOM = "\ufeff"
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +75,32 @@ class KeyFile:
                     "The key of %s has fewer than %d characters: use a longer one.", host, _SHORT
                 )
 
+    def rotate(self, host: Hostname) -> str:
+        """Give a host a new key and return it; the old one opens nothing from now on.
+
+        Raises:
+            KeyFileUnusable: the file can't be read or written.
+
+        """
+        key = secrets.token_urlsafe(32)
+        self.replace(host, key)
+        return key
+
+    def replace(self, host: Hostname, key: str) -> None:
+        """Give a host this key. The rest of the file stays as it is, comments and all.
+
+        Raises:
+            KeyFileUnusable: the file can't be read or written.
+
+        """
+        try:
+            with _locked(self._path) as descriptor:
+                old = _contents(descriptor)
+                new = _replaced(_text(old), host, key).encode("utf-8")
+                _overwrite(descriptor, old, new)
+        except (OSError, KeyFileUnusable) as error:
+            raise KeyFileUnusable(_flaw(self._path, error)) from None
+
 
 def _stamp(path: Path) -> Tuple[int, ...]:
     found = path.stat()
@@ -77,8 +108,16 @@ def _stamp(path: Path) -> Tuple[int, ...]:
 
 
 def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        # Not while somebody overwrites it: half a line would be no key.
+        with contextlib.suppress(OSError):  # where nothing can be locked, hardly anybody does
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return _text(file.read()).lstrip(_BOM)
+
+
+def _text(content: bytes) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         raise KeyFileUnusable("it is no UTF-8 text") from None
 
@@ -109,6 +148,7 @@ def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
     size = os.fstat(descriptor).st_size
     try:
         os.fchmod(descriptor, _MODE)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         _write_all(descriptor, lines.encode("utf-8"))
     except OSError:
         os.ftruncate(descriptor, size)  # half a line would stop the next start
@@ -120,6 +160,57 @@ def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
 def _write_all(descriptor: int, rest: bytes) -> None:
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Open the file for changes by one process at a time."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _contents(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _replaced(text: str, host: Hostname, key: str) -> str:
+    """Return the text with another key for a host: in its last line, for that one counts."""
+    known = _parse(text.lstrip(_BOM))
+    if host not in known:
+        return text + ("" if text.endswith("\n") or not text else "\n") + f"{host} {key}\n"
+    lines = text.splitlines(keepends=True)
+    place = max(number for number, line in enumerate(lines) if _is_of(host, line))
+    lines[place] = _LINE.sub(lambda found: found[1] + key, lines[place], count=1)
+    return "".join(lines)
+
+
+def _is_of(host: Hostname, line: str) -> bool:
+    fields = _COMMENT.sub("", line).lstrip(_BOM).split()
+    return bool(fields) and Hostname.parse(fields[0]) == host
+
+
+def _overwrite(descriptor: int, old: bytes, new: bytes) -> None:
+    """Write in place, for the file may be a bind mount; put the old text back if that fails."""
+    try:
+        _write_at_once(descriptor, new)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _write_at_once(descriptor, old)
+        raise
+    # Two changes within one tick of the file system's clock would look like one.
+    os.utime(descriptor, ns=(time.time_ns(), time.time_ns()))
+
+
+def _write_at_once(descriptor: int, text: bytes) -> None:
+    done = 0
+    while done < len(text):
+        done += os.pwrite(descriptor, text[done:], done)
+    os.ftruncate(descriptor, len(text))
     os.fsync(descriptor)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Tuple, Type
 
@@ -15,6 +16,7 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
     Published,
     Refused,
@@ -104,6 +106,7 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "Failed logins for {host}",
         tags=("lock",),
     ),
+    OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
 }
 
 
@@ -124,15 +127,15 @@ class Reporter:
         if on_change:
             self._pushed.add(When.CHANGING)
 
-    def report(self, event: Event) -> None:
-        """Tell of an event. Never raises, never waits for anybody."""
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
         voice = _VOICES[type(event)]
         if not logger.isEnabledFor(voice.level) and voice.when not in self._pushed:
             return  # an unchanged poll ends here
         words = _words(event)
         sentence = voice.sentence.format(**words)
         logger.log(voice.level, "%s", sentence)
-        if voice.when in self._pushed:
+        if voice.when in self._pushed and not quietly:
             title = voice.title.format(**words)
             self._push(Push(title, sentence, voice.priority, voice.tags))
 
@@ -146,6 +149,11 @@ def _words(event: Event) -> Dict[str, object]:
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words
+
+
+def moment(at: float) -> str:
+    """Say when something is (UTC seconds) to the minute: 2026-11-24 12:03 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backend.store.database import Database
 from backend.store.desk import Desk
+from backend.store.existing import require
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
 from backend.store.landscape import Landscape
@@ -12,7 +13,7 @@ from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
 
-__all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store"]
+__all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store", "require_store"]
 
 
 def prepare_store(url: str) -> None:
@@ -20,6 +21,15 @@ def prepare_store(url: str) -> None:
     engine = connect(url, pool_size=1)
     prepare(engine)
     engine.dispose()
+
+
+def require_store(url: str) -> None:
+    """Make sure of a store that `prepare_store` would leave alone; else raise `StoreUnusable`."""
+    engine = connect(url, pool_size=1)
+    try:
+        require(engine)
+    finally:
+        engine.dispose()
 
 
 class Store:

@@ -8,7 +8,34 @@ from typing import Iterable, List, Sequence, Tuple
 import sqlalchemy as sa
 
 from backend.store.database import Database
-from backend.store.schema import projects, quotas, zones
+from backend.store.schema import metadata
+
+# Projects are numbered as HETZNER_TOKEN lists them.
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("error", sa.String, nullable=False),  # why its zones could not be listed
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+zones = sa.Table(
+    "zones",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("project", sa.Integer, nullable=False),
+    sa.Column("mode", sa.String, nullable=False),
+    sa.Column("delegation", sa.String, nullable=False),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed an hour
+    sa.Column("remaining", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
 
 
 @dataclass(frozen=True)

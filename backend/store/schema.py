@@ -109,33 +109,6 @@ history = sa.Table(
     sa.Column("why", sa.String, nullable=False),
 )
 
-# What Hetzner said last, for the operator. Projects are numbered as HETZNER_TOKEN lists them.
-projects = sa.Table(
-    "projects",
-    metadata,
-    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("error", sa.String, nullable=False),  # why its zones could not be listed
-    sa.Column("at", sa.Float, nullable=False),
-)
-
-zones = sa.Table(
-    "zones",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("project", sa.Integer, nullable=False),
-    sa.Column("mode", sa.String, nullable=False),
-    sa.Column("delegation", sa.String, nullable=False),
-)
-
-quotas = sa.Table(
-    "quotas",
-    metadata,
-    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed an hour
-    sa.Column("remaining", sa.Integer, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-
 
 def connect(url: str, pool_size: int) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
@@ -221,7 +194,7 @@ def prepare(
 def _bring_to(
     version: int, migrations: Mapping[int, Sequence[str]], connection: Connection
 ) -> None:
-    found = _version(connection)
+    found = version_of(connection)
     if found > version:
         raise StoreUnusable(
             f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
@@ -236,7 +209,7 @@ def _bring_to(
     connection.execute(meta.insert().values(key="version", value=str(version)))
 
 
-def _version(connection: Connection) -> int:
+def version_of(connection: Connection) -> int:
     """Return the version the store has; 0 when it is empty."""
     if not sa.inspect(connection).has_table(meta.name):
         return 0

@@ -11,13 +11,14 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders"},
+    {"__init__", "model", "errors", "events", "holders", "moments"},
     {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
     {"keys", "zones", "store", "turns"},
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher"},
+    | {"reconciler", "watcher", "status", "overview", "actions"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"},
+    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"}
+    | {"workbench"},
 )
 # Who may import what isn't Python's own.
 HOMES = {
