@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import requests
 import urllib3
@@ -82,10 +82,15 @@ class CloudApi:
         self._quotas: Dict[int, Quota] = {}
 
     @property
+    def quotas(self) -> List[Quota]:
+        """The buckets of the rate limit as the last answers told them."""
+        return list(self._quotas.values())
+
+    @property
     def is_low(self) -> bool:
         """Whether a bucket of the rate limit (reads and writes have one each) is low."""
         now = time.monotonic()
-        return any(quota.is_low(now) for quota in list(self._quotas.values()))
+        return any(quota.is_low(now) for quota in self.quotas)
 
     def call(
         self,

@@ -10,6 +10,7 @@ from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 from backend.errors import (
     BadAddress,
     CallerError,
+    DyndnsError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
@@ -21,6 +22,7 @@ from backend.errors import (
 from backend.events import LoginFailed, LoginsBlocked
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
+from backend.meters import Meters
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 from backend.reporter import Reporter
 
@@ -64,6 +66,7 @@ class Gate:
         is_first_to_tell: Callable[[str], bool] = lambda _: True,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
+        meters: Optional[Meters] = None,
     ) -> None:
         self._hosts = frozenset(hosts)
         self._key_file = key_file
@@ -72,6 +75,7 @@ class Gate:
         self._is_first_to_tell = is_first_to_tell  # of all processes, within a window
         self._operator = operator
         self._allow_private = allow_private
+        self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
@@ -84,6 +88,26 @@ class Gate:
             CallerError: it may make none; the class says why.
 
         """
+        try:
+            return self._admit(claim)
+        except DyndnsError as error:
+            self._meters.turned_away(claim.face, error)
+            raise
+
+    def admit_operator(self, claim: Claim) -> Asker:
+        """Let the operator in, and nobody else.
+
+        Raises:
+            Unauthorized, TooManyFailures: it is somebody else.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Log in as the operator.")
+        if not self._is_operator(claim.credentials):
+            raise self._failed(claim, ())
+        return Asker(claim.source, claim.face)
+
+    def _admit(self, claim: Claim) -> Update:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
@@ -138,6 +162,7 @@ class Gate:
 
     def _failed(self, claim: Claim, hosts: Sequence[Hostname]) -> CallerError:
         """Count a failed login, and return the error it deserves."""
+        self._meters.failed_login()
         of_source = self._failures.count(f"source {network_of(claim.source)}")
         if of_source.number == 1:  # a flood of failures must not become a flood of log lines
             self._reporter.report(LoginFailed(claim.source, next(iter(hosts), None)))

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -85,8 +85,14 @@ class Ntfy:
 class Outbox:
     """Sends pushes on a thread of its own, in order. Safe to share between threads."""
 
-    def __init__(self, ntfy: Ntfy, pauses: Tuple[float, ...] = _PAUSES) -> None:
+    def __init__(
+        self,
+        ntfy: Ntfy,
+        pauses: Tuple[float, ...] = _PAUSES,
+        count: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._ntfy = ntfy
+        self._count = count  # ``sent`` or ``dropped``
         self._pauses = pauses
         self._waiting: queue.Queue[Optional[Push]] = queue.Queue(_MOST_WAITING)
         self._stopping = threading.Event()
@@ -98,12 +104,18 @@ class Outbox:
         """Start the thread."""
         self._thread.start()
 
+    def flaw(self) -> str:
+        """Return what is wrong with the thread; a server that is away is nothing wrong."""
+        has_died = self._thread.ident is not None and not self._thread.is_alive()
+        return "ntfy has died" if has_died and not self._stopping.is_set() else ""
+
     def put(self, push: Push) -> None:
         """Leave a push to be sent; it is dropped, and counted, when too many wait already."""
         try:
             self._waiting.put_nowait(push)
         except queue.Full:
             self._dropped += 1
+            self._count("dropped")
             logger.warning("ntfy doesn't keep up: dropped the push %r.", push.title)
 
     def stop(self, seconds: float) -> None:
@@ -131,13 +143,16 @@ class Outbox:
                 self._ntfy.publish(push)
             except PushRefused as error:
                 self._complain(push, error)
+                self._count("dropped")
                 return
             except PushFailed as error:
                 if pause is None or self._stopping.wait(pause):
                     logger.warning("ntfy can't be reached (%s): gave up %r.", error, push.title)
+                    self._count("dropped")
                     return
             else:
                 self._is_refused = False
+                self._count("sent")
                 return
 
     def _complain(self, push: Push, error: PushRefused) -> None:

@@ -6,7 +6,7 @@ import enum
 import logging
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Tuple, Type
+from typing import Callable, Dict, Mapping, Protocol, Tuple, Type
 
 from backend.events import (
     CameBack,
@@ -108,6 +108,13 @@ _VOICES: Mapping[Type[Event], Voice] = {
     ),
     OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
 }
+
+
+class Listener(Protocol):
+    """Whoever wants to hear of events."""
+
+    def report(self, event: Event) -> None:
+        """Hear of an event."""
 
 
 class Reporter:

@@ -13,11 +13,12 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from backend import __version__, logs
+from backend import __version__, logs, meters
 from backend.errors import SettingUnusable
 from backend.keys import KeyFile
 from backend.services import Services
 from backend.settings import ServerSettings, Settings, read
+from backend.slots import Slots
 from backend.store import Store, prepare_store
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
@@ -40,8 +41,9 @@ class _Log(Logger):  # type: ignore[misc]
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, with a service of its own in each worker: threads don't survive a fork."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, slots: Slots) -> None:
         self._settings = settings
+        self._slots = slots
         self._listener = listener
         self._services: Optional[Services] = None
         super().__init__()
@@ -51,9 +53,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
         self.cfg.set("worker_exit", self._stop)
+        self.cfg.set("on_exit", lambda _: self._slots.remove())
 
     def load(self) -> Flask:
-        self._services = Services(self._settings)
+        self._services = Services(self._settings, self._slots)
         self._services.start()
         return self._services.app
 
@@ -178,4 +181,6 @@ def serve(environ: Mapping[str, str]) -> None:
         len(settings.access.hosts),
         settings.server.port,
     )
-    _Server(settings, listener).run()
+    slots = Slots.open()
+    meters.share(slots)
+    _Server(settings, listener, slots).run()

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Optional
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, Superseded
 from backend.events import Remembered
+from backend.meters import Meters
 from backend.model import Change, Outcome, RecordType, Settled, Update
 from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
@@ -40,12 +41,14 @@ class Updater:
         reporter: Reporter,
         *,
         slots: int,
+        meters: Optional[Meters] = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._sightings = sightings
         self._reporter = reporter
+        self._meters = meters or Meters()
         self._clock = clock
         self._slots = threading.BoundedSemaphore(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
@@ -58,6 +61,12 @@ class Updater:
             TransientError: it could not be done now. Unless the store is away, the wish is kept.
 
         """
+        with self._meters.update(update.asker.face) as measured:
+            outcome = self._apply(update, deadline)
+            measured.outcome = _word(outcome)
+            return outcome
+
+    def _apply(self, update: Update, deadline: Optional[Deadline]) -> Outcome:
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
@@ -101,6 +110,13 @@ def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
     if any(one.wish not in update.wishes for one in settled):
         raise Superseded(f"A newer update of {update.host} came in meanwhile.")
     return Outcome(update.host, settled)
+
+
+def _word(outcome: Outcome) -> str:
+    """Return what became of an update in one word: of its first record that is new, if any is."""
+    changes = [one.change for one in outcome.settled]
+    news = [one for one in changes if one not in (Change.UNCHANGED, Change.REMEMBERED)]
+    return [*news, *changes][0].value
 
 
 def _settled(result: Result) -> Settled:

@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Iterator, Optional
 from backend.events import CameBack, Event, FellSilent
 from backend.holders import new_holder
 from backend.model import Hostname
-from backend.reporter import Reporter
+from backend.reporter import Listener
 from backend.store import Sighting, Store
 
 _LEASE = "watcher"
@@ -50,7 +50,7 @@ class Watcher:
         self,
         store: Store,
         hosts: Iterable[Hostname],
-        reporter: Reporter,
+        reporter: Listener,
         *,
         lost_after: float,
         interval: float,

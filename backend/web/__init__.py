@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Sequence
+from typing import Callable, List, Optional, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend.gate import Gate
 from backend.updater import Updater
-from backend.web import dyndns2, json_api, pages, wire
+from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
+from backend.web.face import Face
 
 _MAX_BODY = 16 * 1024
 
@@ -18,7 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    gate: Gate, updater: Updater, ping: Callable[[], None], proxies: Sequence[wire.Network]
+    gate: Gate,
+    updater: Updater,
+    flaws: Callable[[], List[str]],
+    proxies: Sequence[wire.Network],
+    desk: Optional[Face] = None,
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
@@ -27,7 +32,10 @@ def create_app(
     app.url_map.merge_slashes = False  # it would answer //nic/update with a redirect
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
-    app.register_blueprint(pages.blueprint(ping, proxies))
+    app.register_blueprint(pages.blueprint(flaws, proxies))
+    if desk is not None:
+        app.register_blueprint(assets.blueprint())
+        app.register_blueprint(operator_pages.blueprint(gate, desk, proxies))
     app.register_error_handler(HTTPException, _http_failure)
     app.after_request(_log)
     return app

@@ -69,6 +69,17 @@ def _ip(text: str) -> Optional[IP]:
     return getattr(ip, "ipv4_mapped", None) or ip
 
 
+def base_url(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address of this service as its caller has it, as far as proxies tell."""
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    scheme, host = request.scheme, request.host
+    if peer is not None and _is_trusted(peer, trusted):
+        told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        scheme = told if told in ("http", "https") else scheme
+        host = request.headers.get("X-Forwarded-Host", "").strip() or host
+    return f"{scheme}://{host}"
+
+
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
     """Return what a face's table says of an error: of its class, else of the nearest parent."""
     return next(table[family] for family in type(error).__mro__ if family in table)

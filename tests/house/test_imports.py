@@ -11,14 +11,16 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders", "moments"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
+    {"__init__", "model", "errors", "events", "holders", "moments", "slots"},
+    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy", "meters", "measured"}
+    | {"inspection"},
     {"keys", "zones", "store", "turns"},
     {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher", "status", "overview", "actions"},
+    | {"reconciler", "watcher", "status", "overview", "actions"}
+    | {"health", "mutes", "survey", "timeline", "routers", "gauges"},
     {"web"},
     {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"}
-    | {"workbench"},
+    | {"workbench", "frontdesk"},
 )
 # Who may import what isn't Python's own.
 HOMES = {
@@ -28,7 +30,9 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
+    "markupsafe": {"web"},
     "gunicorn": {"server"},
+    "prometheus_client": {"meters", "gauges"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}

@@ -14,6 +14,7 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
     Published,
     Refused,
@@ -76,12 +77,22 @@ TOLD = [
         logging.WARNING,
         "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
     ),
+    (
+        OperatorActed(HOST, "has a new key", "198.51.100.1"),
+        logging.INFO,
+        "nas.example.com has a new key (operator, 198.51.100.1).",
+    ),
 ]
 ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
 ]
-NEVER = [Confirmed(HOST, A), Remembered(HOST, A), LoginFailed("x", HOST)]
+NEVER = [
+    Confirmed(HOST, A),
+    Remembered(HOST, A),
+    LoginFailed("x", HOST),
+    OperatorActed(HOST, "x", "y"),
+]
 
 
 @pytest.mark.parametrize(("event", "level", "line"), TOLD)
