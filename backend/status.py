@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, Hostname, RecordType
-from backend.reporter import duration
 from backend.store import Record, Sighting, State
 from backend.watcher import silence
 
@@ -86,7 +85,7 @@ def _judge_one(
 ) -> HostStatus:
     condition = _condition(sighting, records, lost_after, now)
     relevant = [record for record in records if _STATES.get(record.state) is condition]
-    error, mend = _told(condition, sighting, relevant, now)
+    error, mend = _told(condition, relevant)
     return HostStatus(
         host=sighting.host,
         condition=condition,
@@ -138,15 +137,12 @@ def _since(condition: Condition, sighting: Sighting, relevant: Sequence[Record])
     return min((record.wished_at for record in relevant), default=None)
 
 
-def _told(
-    condition: Condition, sighting: Sighting, relevant: Sequence[Record], now: float
-) -> Tuple[str, str]:
+def _told(condition: Condition, relevant: Sequence[Record]) -> Tuple[str, str]:
     """Return what was seen, and what to do about it."""
     error = next((record.error for record in relevant if record.error), "")
     if condition is Condition.SILENT:
-        quiet = duration(now - (sighting.seen_at or now))
         mend = "Look whether it, its line and its update client are running."
-        return f"Nothing heard of it for {quiet}.", mend
+        return "Nothing is heard of it any more.", mend
     if condition is Condition.NEVER:
         mend = "Set it up: its page shows what to paste into which device."
         return "It has never sent an update.", mend

@@ -16,7 +16,8 @@ CONTACT = ("lost", "back")
 DEEDS = ("rotated", "muted", "unmuted", "forgotten")
 
 _DAY = 86400.0
-_TICKS = 4
+_TICKS = 7
+_STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,16 @@ def _marks(entries: Sequence[Entry], window: _Window) -> List[Mark]:
 
 
 def _ticks(window: _Window, days: float) -> List[Tuple[float, str]]:
-    form = "%H:%M" if days <= 2 else "%d %b"  # noqa: PLR2004
-    step = (window.end - window.start) / _TICKS
-    moments = [window.start + step * number for number in range(_TICKS)]
-    return [(window.percent(at), time.strftime(form, time.gmtime(at))) for at in moments]
+    """Mark round moments (UTC): few enough for a phone."""
+    step = next((hours * 3600 for hours in _STEPS if days * 24 / hours <= _TICKS), _DAY * days)
+    form = "%H:%M" if step < _DAY else "%d %b"
+    first = window.start - window.start % step + step
+    moments = [first + step * number for number in range(_TICKS)]
+    return [
+        (window.percent(at), time.strftime(form, time.gmtime(at)))
+        for at in moments
+        if at < window.end
+    ]
 
 
 def _summary(entries: Sequence[Entry], window: _Window, days: float) -> str:
