@@ -17,7 +17,7 @@ from backend.model import Hostname
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
 _LINE = re.compile(r"(\s*\S+\s+)\S+")
-_SHORT = 16
+SHORTEST = 16
 _MODE = 0o600
 _BOM = "\ufeff"
 
@@ -51,6 +51,13 @@ class KeyFile:
                 self._complained = True
         return self._keys
 
+    def read(self) -> Mapping[Hostname, str]:
+        """Return the keys; raise `KeyFileUnusable` where `keys` would go on with those before."""
+        try:
+            return _parse(_read(self._path))
+        except (OSError, KeyFileUnusable) as error:
+            raise KeyFileUnusable(_flaw(self._path, error)) from None
+
     def complete(self, hosts: Iterable[Hostname]) -> None:
         """Give each host without a key a new one, written to the end of the file.
 
@@ -70,9 +77,9 @@ class KeyFile:
         except (OSError, KeyFileUnusable) as error:
             raise KeyFileUnusable(_flaw(self._path, error)) from None
         for host, key in keys.items():
-            if len(key) < _SHORT:
+            if len(key) < SHORTEST:
                 logger.warning(
-                    "The key of %s has fewer than %d characters: use a longer one.", host, _SHORT
+                    "The key of %s has fewer than %d characters: use a longer one.", host, SHORTEST
                 )
 
     def rotate(self, host: Hostname) -> str:

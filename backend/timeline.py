@@ -17,6 +17,7 @@ DEEDS = ("rotated", "muted", "unmuted", "forgotten")
 
 _DAY = 86400.0
 _TICKS = 7
+_LAST_TICK = 92  # percent: there has to be room for its label
 _STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
 
 
@@ -158,7 +159,7 @@ def _ticks(window: _Window, days: float) -> List[Tuple[float, str]]:
     return [
         (window.percent(at), time.strftime(form, time.gmtime(at)))
         for at in moments
-        if at < window.end
+        if window.percent(at) < _LAST_TICK
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional, Tuple
+
 from backend.store.database import Database
 from backend.store.desk import Desk
 from backend.store.existing import require
@@ -13,7 +16,16 @@ from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
 
-__all__ = ["News", "Record", "Sighting", "State", "Store", "prepare_store", "require_store"]
+__all__ = [
+    "News",
+    "Record",
+    "Sighting",
+    "State",
+    "Store",
+    "describe_store",
+    "prepare_store",
+    "require_store",
+]
 
 
 def prepare_store(url: str) -> None:
@@ -21,6 +33,13 @@ def prepare_store(url: str) -> None:
     engine = connect(url, pool_size=1)
     prepare(engine)
     engine.dispose()
+
+
+def describe_store(url: str) -> Tuple[str, Optional[Path]]:
+    """Return the kind of database, and its file if it is one; raise `StoreUnusable` if neither."""
+    engine = connect(url, pool_size=1)
+    is_file = engine.dialect.name == "sqlite"
+    return engine.dialect.name, Path(engine.url.database or "") if is_file else None
 
 
 def require_store(url: str) -> None:

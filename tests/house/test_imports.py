@@ -20,7 +20,7 @@ LAYERS = (
     | {"health", "mutes", "survey", "timeline", "routers", "gauges"},
     {"web"},
     {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"}
-    | {"workbench", "frontdesk"},
+    | {"workbench", "frontdesk", "checks", "host_checks"},
 )
 # Who may import what isn't Python's own.
 HOMES = {
