@@ -32,8 +32,15 @@ class Slots:
         where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
         return cls(Path(tempfile.mkdtemp(prefix="hetzner-dyndns-", dir=where)))
 
+    def close(self) -> None:
+        """Give this process's number back."""
+        if self._held is not None:
+            self._held.close()
+        self._held, self._owner = None, 0
+
     def remove(self) -> None:
         """Remove the folder with everything in it."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def mine(self) -> int:
