@@ -120,10 +120,11 @@ def _condition(
     sighting: Sighting, records: Sequence[Record], lost_after: float, now: float
 ) -> Condition:
     found = {_STATES[record.state] for record in records if record.state in _STATES}
-    if sighting.silent_since is not None or silence(sighting, now) > lost_after:
-        found.add(Condition.NEVER if sighting.seen_at is None else Condition.SILENT)
-    elif sighting.seen_at is None and not records:
-        found.add(Condition.NEVER)
+    if sighting.seen_at is None:
+        if not records:  # otherwise it was heard just now, which is written every few seconds
+            found.add(Condition.NEVER)
+    elif sighting.silent_since is not None or silence(sighting, now) > lost_after:
+        found.add(Condition.SILENT)
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 
 
