@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence
 
 from backend import __version__, inspection
@@ -15,6 +15,7 @@ from backend.overview import delegation_mend, is_lost
 from backend.settings import HetznerSettings
 
 _SECONDS = 20.0
+_REACH = "Check HETZNER_API_URL, this machine's network and DNS; status.hetzner.com may say more."
 
 Progress = Callable[[str], None]
 
@@ -64,7 +65,8 @@ def _check_token(what: str, api: CloudApi, tokens: _Tokens) -> Iterator[Line]:
         yield _writing(what, inspection.may_write(api, Deadline(_SECONDS)))
     except DyndnsError as error:
         tokens.have_failed = True
-        yield told(FAIL, what, error)
+        line = told(FAIL, what, error)
+        yield line if line.mend else replace(line, mend=_REACH)
 
 
 def _writing(what: str, may_write: Optional[bool]) -> Line:

@@ -12,7 +12,10 @@ from backend.store import Record, Sighting, State
 from backend.watcher import silence
 
 # A sentence of ours says what was seen, a colon or semicolon, and what to do about it.
-_PARTED = re.compile(r"(?P<seen>(?:[^(:]|\([^)]*\))+)(?P<mark>: )(?P<mend>[a-z].*)", re.DOTALL)
+_PARTED = re.compile(
+    r"(?P<seen>(?:[A-Z_]+: )?(?:[^(:]|\([^)]*\))+): (?P<mend>[a-z].*)",
+    re.DOTALL,
+)
 _QUOTED = '"; '
 _BUSY = "Hetzner can't do it now:"
 

@@ -152,6 +152,11 @@ def test_a_mute_that_is_over_is_not_shown() -> None:
             'Hetzner can\'t do it now: locked, "wait".',
             "",
         ),
+        (
+            "STATE_URL: the store can't be opened (locked): check the disk.",
+            "STATE_URL: the store can't be opened (locked).",
+            "Check the disk.",
+        ),
         ("Something else.", "Something else.", ""),
         ("", "", ""),
     ],
