@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, Dict, Optional, Tuple
 
 _MEMORY = "/dev/shm"  # noqa: S108
+_PREFIX = "hetzner-dyndns-"
+_OWNED = "owned"
 
 
 class Slots:
@@ -22,15 +24,30 @@ class Slots:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._owned: Optional[IO[bytes]] = None
         self._held: Optional[IO[bytes]] = None
         self._number = 0
         self._owner = 0
 
     @classmethod
     def open(cls) -> Slots:
-        """Make the folder: in memory where that is possible, for its files are written often."""
-        where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-        return cls(Path(tempfile.mkdtemp(prefix="hetzner-dyndns-", dir=where)))
+        """Make the folder: in memory where that is possible, for its files are written often.
+
+        Folders of services that were killed are swept away.
+        """
+        where = Path(_MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir())
+        for other in where.glob(f"{_PREFIX}*/{_OWNED}"):
+            _sweep(other)
+        slots = cls(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=where)))
+        slots._own()
+        return slots
+
+    def _own(self) -> None:
+        """Hold a lock that our workers inherit: the folder is in use until the last one ends."""
+        new = self.folder / f"{_OWNED}.new"
+        self._owned = new.open("wb")
+        fcntl.flock(self._owned, fcntl.LOCK_EX)
+        new.rename(self.folder / _OWNED)
 
     def close(self) -> None:
         """Give this process's number back."""
@@ -41,6 +58,8 @@ class Slots:
     def remove(self) -> None:
         """Remove the folder with everything in it."""
         self.close()
+        if self._owned is not None:
+            self._owned.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def mine(self) -> int:
@@ -86,6 +105,12 @@ class Slots:
                 return number, file
             file.close()
             number += 1
+
+
+def _sweep(owned: Path) -> None:
+    with contextlib.suppress(OSError), owned.open("rb") as file:  # it may be another user's
+        if _lock(file, fcntl.LOCK_EX):
+            shutil.rmtree(owned.parent, ignore_errors=True)
 
 
 def _lock(file: IO[bytes], kind: int) -> bool:

@@ -88,6 +88,15 @@ def test_a_process_keeps_its_slot(slots: Slots) -> None:
     assert slots.mine() == slots.mine() == 0
 
 
+def test_the_folder_of_a_killed_service_is_swept_away_and_no_other() -> None:
+    alive, killed = Slots.open(), Slots.open()
+    killed._owned.close()  # type: ignore[union-attr]  # noqa: SLF001
+    Slots.open().remove()
+    assert alive.folder.exists()
+    assert not killed.folder.exists()
+    alive.remove()
+
+
 def test_the_folder_is_removed_with_all_in_it() -> None:
     slots = Slots.open()
     slots.note("x")
