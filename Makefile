@@ -47,6 +47,6 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/.real: backend/requirements-postgresql.txt $(VENV)/.dev
-	$(PIP) -r backend/requirements-postgresql.txt
+$(VENV)/.real: backend/requirements-postgresql.txt requirements-real.txt $(VENV)/.dev
+	$(PIP) -r backend/requirements-postgresql.txt -r requirements-real.txt
 	@touch $@

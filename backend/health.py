@@ -35,8 +35,7 @@ class Health:
 
     def flaws(self) -> List[str]:
         """Return what is wrong in any worker; nothing when all is well."""
-        found = self._own()
-        found += [flaw for flaw in self._others() if flaw not in found]
+        found = list(dict.fromkeys([*self._own(), *self._others()]))
         try:
             self._ping()
         except StoreUnavailable:
