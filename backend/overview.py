@@ -69,10 +69,6 @@ class Snapshot:
         found = Counter(one.condition for one in self.hosts)
         return {condition: found.get(condition, 0) for condition in Condition}
 
-    def host(self, name: Hostname) -> Optional[HostStatus]:
-        """Return one host; `None` when it isn't registered."""
-        return next((one for one in self.hosts if one.host == name), None)
-
     def is_low(self, quota: SeenQuota) -> bool:
         """Whether so little is left of a quota that background work pauses."""
         return quota.left(self.now) < quota.calls * _LOW
@@ -108,6 +104,16 @@ class Overview:
             waiting=waiting,
             oldest_wish_at=oldest,
         )
+
+    def host(self, name: Hostname) -> Tuple[Optional[HostStatus], float]:
+        """Read how one host fares, and the time; `None` when it isn't registered."""
+        now = self._clock()
+        if name not in self._hosts:
+            return None, now
+        known = [one for one in self._store.hosts.registered() if one.host == name]
+        records = self._store.records.of(name).values()
+        judged = judge(known, records, self._store.desk.mutes(), self._lost_after, now)
+        return next(iter(judged), None), now
 
     def _judged(self, records: Sequence[Record], now: float) -> List[HostStatus]:
         known = [one for one in self._store.hosts.registered() if one.host in self._hosts]

@@ -18,6 +18,7 @@ DEEDS = ("rotated", "muted", "unmuted", "forgotten")
 _DAY = 86400.0
 _TICKS = 7
 _LAST_TICK = 92  # percent: there has to be room for its label
+_NARROWEST = 0.4  # percent: two or three pixels
 _STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
 
 
@@ -119,7 +120,16 @@ def _addresses(
         if address
     ]
     failures = [one for one in entries if one.event not in CHANGES]
-    return Lane(kind.value, [bar for bar in bars if bar], _marks(failures, window))
+    return Lane(kind.value, _seen([bar for bar in bars if bar]), _marks(failures, window))
+
+
+def _seen(bars: Sequence[Bar]) -> List[Bar]:
+    """Leave out bars that nobody could tell from the one before; the table has all of them."""
+    seen: List[Bar] = []
+    for bar in bars:
+        if bar.width >= _NARROWEST or not seen or bar.start >= seen[-1].start + _NARROWEST:
+            seen.append(bar)
+    return seen
 
 
 def _contact(entries: Sequence[Entry], silent_since: Optional[float], window: _Window) -> Lane:
@@ -139,15 +149,13 @@ def _contact(entries: Sequence[Entry], silent_since: Optional[float], window: _W
 
 
 def _marks(entries: Sequence[Entry], window: _Window) -> List[Mark]:
-    return [
-        Mark(
-            window.percent(one.at),
-            one.event,
-            f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else ""),
-        )
-        for one in entries
-        if window.holds(one.at)
-    ]
+    found = {}
+    for one in entries:
+        if window.holds(one.at):
+            title = f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else "")
+            at = window.percent(one.at)
+            found[one.event, at // _NARROWEST] = Mark(at, one.event, title)
+    return list(found.values())
 
 
 def _ticks(window: _Window, days: float) -> List[Tuple[float, str]]:

@@ -12,7 +12,6 @@ from backend import routers
 from backend.errors import BadRequest, CallerError, HostNotAllowed
 from backend.model import Hostname, RecordType
 from backend.moments import after
-from backend.overview import Snapshot
 from backend.status import Condition, HostStatus
 from backend.timeline import draw
 from backend.web import wire
@@ -56,8 +55,7 @@ class HostPage:
         return self._page(Hostname.parse(name))
 
     def _page(self, host: Hostname, key: Optional[str] = None, *, is_new: bool = False) -> str:
-        snapshot = self._face.overview.read()
-        status = snapshot.host(host)
+        status, now = self._face.overview.host(host)
         if status is None:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
         url = self._base_url()
@@ -66,8 +64,8 @@ class HostPage:
         device = next((one for one in devices if one[0] == chosen), devices[0])
         return render_template(
             "host.html",
-            **self._told(status, snapshot),
-            snapshot=snapshot,
+            **self._told(status, now),
+            now=now,
             one=status,
             kinds=list(RecordType),
             devices=devices,
@@ -81,7 +79,7 @@ class HostPage:
             rotation=self._rotation(host),
         )
 
-    def _told(self, status: HostStatus, snapshot: Snapshot) -> Mapping[str, Any]:
+    def _told(self, status: HostStatus, now: float) -> Mapping[str, Any]:
         """Gather what the history tells."""
         kind = request.args.get("kind", "")
         number = max(1, request.args.get("page", 1, type=int))
@@ -104,7 +102,7 @@ class HostPage:
             "kinds_of_history": KIND_NAMES,
             "days": span,
             "spans": _spans(self._face.history_days),
-            "timeline": draw(every, status.published, silent_since, snapshot.now, span),
+            "timeline": draw(every, status.published, silent_since, now, span),
         }
 
     def _base_url(self) -> str:

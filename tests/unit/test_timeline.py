@@ -85,3 +85,11 @@ def test_nothing_leaves_the_picture(told: List[Tuple[float, str, str]], days: in
     for lane in picture.lanes:
         assert all(0 <= bar.start <= 100 and bar.width <= 100 for bar in lane.bars)
         assert all(0 <= mark.at <= 100 for mark in lane.marks)
+
+
+def test_a_host_that_changes_all_the_time_makes_no_endless_picture() -> None:
+    entries = [entry(number / 1000, "replaced", "x", "y") for number in range(2000)]
+    entries += [entry(number / 1000, "refused") for number in range(2000)]
+    lane = draw(entries, {}, None, NOW, days=7).lanes[0]
+    assert len(lane.bars) <= 251
+    assert len(lane.marks) <= 251
