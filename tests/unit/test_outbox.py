@@ -316,6 +316,16 @@ class TestTheEnd:
         ending.join(PATIENCE)
         assert server.seconds == [3]
 
+    def test_is_no_time_to_complain_of_a_server_that_had_none(
+        self, caplog: pytest.LogCaptureFixture, clock: Clock
+    ) -> None:
+        outbox = Outbox(Server(AWAY), clock=clock)
+        outbox.put(push("title"))
+        outbox._end = clock() + 0.001  # noqa: SLF001 - as if the stop had come before the first try
+        outbox.start()
+        outbox.stop(PATIENCE)
+        assert lines(caplog) == ["Not pushed, for the service ends: title", ONE_LOST]
+
     def test_does_not_wait_for_a_server_that_hangs_and_names_what_is_lost(
         self, caplog: pytest.LogCaptureFixture, gate: Gate
     ) -> None:
