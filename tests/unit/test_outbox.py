@@ -156,14 +156,15 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
     outbox.stop(PATIENCE)
 
 
-def test_that_ntfy_is_away_is_logged_once_and_its_end_too(
+def test_that_ntfy_is_away_is_logged_once_and_its_end_too_each_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
+    complaints = Complaints()
     for _ in range(2):
         caplog.clear()
         server = Server(*[AWAY] * 5)
-        outbox = started(server)
+        outbox = started(server, complaints=complaints)
         outbox.put(push("one"))
         outbox.put(push("two"))
         server.waits_for(lambda server=server: len(server.taken) == 2)
