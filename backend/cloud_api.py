@@ -6,9 +6,11 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -61,6 +63,7 @@ class CloudApi:
     def __init__(self, token: str, url: str, agent: str) -> None:
         self._token = token
         self._url = url
+        self._host = urlsplit(url).hostname
         self._agent = agent
         self._local = threading.local()
         self.quotas = Quotas()
@@ -103,11 +106,11 @@ class CloudApi:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             logger.debug("%s %s: %s", method, path, type(error).__name__)
             raise HetznerUnreachable(
-                f"Hetzner's API can't be reached ({_reason(error)})."
+                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
             ) from None
         self.quotas.note(kind, headers)
         logger.debug("%s %s: %s", method, path, status)
-        answer = decode(status, headers, text)
+        answer = decode(status, headers, text, self._token)
         if status >= 400:  # noqa: PLR2004
             raise refusal(status, headers, answer, self._token)
         return answer
@@ -168,8 +171,20 @@ def _reason(error: Exception) -> str:
         (requests.exceptions.ProxyError, "the proxy doesn't answer"),
         (requests.exceptions.Timeout, "no answer in time"),
         (urllib3.exceptions.TimeoutError, "the answer stopped half-way"),
-        (requests.exceptions.ConnectionError, "no connection"),
+        (requests.exceptions.ConnectionError, _root(error)),
     ):
         if isinstance(error, family):
             return words
     return "the answer broke off"
+
+
+def _root(error: BaseException) -> str:
+    """Say what the operating system said, at the bottom of a chain of errors."""
+    below: Optional[BaseException] = error
+    while below is not None:
+        if isinstance(below, socket.gaierror):
+            return "its name isn't found: check DNS"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror.lower()
+        below = below.__cause__ or below.__context__
+    return "no connection"

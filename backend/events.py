@@ -91,6 +91,15 @@ class PrefixIgnored:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """A host with the right key sent an update of which nothing can be made."""
+
+    host: Hostname
+    source: str
+    error: str
+
+
+@dataclass(frozen=True)
 class LoginFailed:
     """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
 
@@ -118,6 +127,7 @@ Event = Union[
     FellSilent,
     CameBack,
     PrefixIgnored,
+    Rejected,
     LoginFailed,
     LoginsBlocked,
 ]

@@ -24,6 +24,7 @@ from backend.errors import (
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.rejections import Rejections
 
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
@@ -52,6 +53,7 @@ class Claim:
     addresses: Tuple[str, ...] = ()
     type: str = ""
     removes: bool = False
+    name_follows_login: bool = False  # a request without a name is about the login's own host
     prefixes: Tuple[str, ...] = ()  # of the network it is in
 
 
@@ -64,6 +66,7 @@ class Gate:
         key_file: KeyFile,
         failures: FailedLogins,
         alarm: Alarm,
+        rejections: Rejections,
         *,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
@@ -73,6 +76,7 @@ class Gate:
         self._key_file = key_file
         self._failures = failures
         self._alarm = alarm
+        self._rejections = rejections
         self._operator = operator
         self._allow_private = allow_private
         self._interface_ids = interface_ids or {}
@@ -91,7 +95,13 @@ class Gate:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
-        return self._update(host, claim)
+        try:
+            update = self._update(host, claim)
+        except CallerError as error:
+            self._rejections.tell(host, claim.source, str(error))
+            raise
+        self._rejections.forget(host)
+        return update
 
     def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
         """Return the host the claim is about, if these credentials open it."""
@@ -102,8 +112,10 @@ class Gate:
         if not logged_in:
             raise self._failed(claim, named, credentials)
         if named is None:
-            return _only(logged_in)
+            return _only(logged_in, claim)
         if not self._opens(named, credentials):
+            flaw = f"Its login doesn't open {named}."
+            self._rejections.tell(logged_in[0], claim.source, flaw)
             raise ForeignHost("This login doesn't open this host.")
         return named
 
@@ -206,7 +218,9 @@ def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
     return f"name {_digest(name.split('.', 1)[0]).hex()[:32]}"
 
 
-def _only(hosts: Sequence[Hostname]) -> Hostname:
+def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
+    if not claim.name_follows_login:
+        raise MissingHostname("No host name given: send the full name, as in host.example.com.")
     if len(hosts) > 1:
         raise MissingHostname("This login is of several hosts: send the full host name.")
     return hosts[0]

@@ -5,10 +5,10 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from backend.cloud_answers import id_of, plain, text_of, understood
 from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
 from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
@@ -43,10 +43,16 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
-        pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
-        with _understood():
+        try:
+            pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+        except NotFound:  # an API without a list of zones
+            raise HetznerUnreachable(
+                "HETZNER_API_URL answers, but knows no zones: it has to end with the version of "
+                "the API, as in https://api.hetzner.cloud/v1."
+            ) from None
+        with understood():
             return [
-                Zone(str(zone["name"]), str(zone["mode"]))
+                Zone(text_of(zone["name"]), text_of(zone["mode"]))
                 for page in pages
                 for zone in page["zones"]
             ]
@@ -61,7 +67,7 @@ class Hetzner:
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
         answer = self.api.call("GET", owner.rrsets, deadline, query)
-        with _understood():
+        with understood():
             found = {
                 rrset["type"]: read_rrset(rrset)
                 for rrset in answer["rrsets"]
@@ -86,7 +92,7 @@ class Hetzner:
         path = Owner(zone, "@").rrsets
         query = [("type", "A"), ("type", "AAAA")]
         pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
-        with _understood():
+        with understood():
             return len(pages), {
                 (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
                 for page in pages
@@ -144,8 +150,8 @@ class Hetzner:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
         query = [("id", str(number)) for number in ids]
         answer = self.api.call("GET", "/actions", deadline, query)
-        with _understood():
-            return {int(action["id"]): _action_state(action) for action in answer["actions"]}
+        with understood():
+            return {id_of(action): _action_state(action) for action in answer["actions"]}
 
     def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
         body = {
@@ -177,8 +183,8 @@ class Hetzner:
         body: Optional[Mapping[str, Any]] = None,
     ) -> int:
         answer = self.api.call(method, path, deadline, body=body)
-        with _understood():
-            return int(answer["action"]["id"])
+        with understood():
+            return id_of(answer["action"])
 
     def _pages(
         self,
@@ -192,7 +198,7 @@ class Hetzner:
             query = [*selection, ("page", str(page)), ("per_page", size)]
             answer = self.api.call("GET", path, deadline, query)
             yield answer
-            with _understood():
+            with understood():
                 page = answer["meta"]["pagination"]["next_page"]
             if page is None:
                 return
@@ -200,15 +206,5 @@ class Hetzner:
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:
     error = action.get("error") or {}
-    return ActionState(str(action["status"]), str(error.get("message") or error.get("code") or ""))
-
-
-@contextlib.contextmanager
-def _understood() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise HetznerUnreachable(
-            "Hetzner's API answers JSON of a shape this version doesn't know: "
-            "check HETZNER_API_URL, or look for an update of hetzner-dyndns."
-        ) from None
+    told = text_of(error.get("message") or error.get("code") or "")
+    return ActionState(text_of(action["status"]), plain(told))

@@ -16,6 +16,8 @@ _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one fo
 _LIFETIME = 3600.0  # seconds until a push is too old to be of use
 _MOST_WAITING = 100
 _LONGEST_TRY = 10.0  # seconds
+# ntfy 2.11 answers 403 now and then when several publish at once: one refusal means nothing.
+_REFUSALS_BELIEVED = 3
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Outbox:
         self._numbers = itertools.count()
         self._waiting: List[_Letter] = []
         self._sending: Optional[_Letter] = None
+        self._refusals = 0  # in a row
         self._lost = 0  # since the last summary
         self._end: Optional[float] = None  # when stopping: by when
         self._has_ended = False
@@ -90,6 +93,7 @@ class Outbox:
             self._has_ended = True
         for letter in left:
             self._lose(letter, "the service ends")
+        self._sum_up()
 
     def _add(self, letter: _Letter) -> Optional[_Letter]:
         """Add a letter; return the one that has to go for it."""
@@ -141,20 +145,14 @@ class Outbox:
         try:
             self._ntfy.publish(letter.push, self._seconds_left())
         except PushRefused as error:
-            self._complain(
-                self._complaints.is_refused,
-                f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
-            )
-            self._lose(letter, "it was refused", logging.DEBUG)  # which has been said
+            return self._refused(letter, error)
         except PushFailed as error:
             self._complain(
                 self._complaints.is_away,
                 f"No push gets through to ntfy ({error}). They wait for an hour at most; nothing "
                 "else is affected. If this lasts, check NTFY_URL and the server.",
             )
-            with self._changed:
-                self._sending = None
-                heapq.heappush(self._waiting, letter)
+            self._put_back(letter)
             return max(self._pauses[min(failures, len(self._pauses) - 1)], error.retry_after)
         except Exception:
             logger.exception("A push failed; the outbox goes on")
@@ -163,13 +161,32 @@ class Outbox:
             self._note_success()
         return 0.0
 
+    def _refused(self, letter: _Letter, error: PushRefused) -> float:
+        """Believe a refusal, or try again: at once when there is no time left to wait."""
+        self._refusals += 1
+        if self._refusals < _REFUSALS_BELIEVED:
+            self._put_back(letter)
+            return self._pauses[0] if self._end is None else 0.0
+        self._complain(
+            self._complaints.is_refused,
+            f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
+        )
+        self._lose(letter, "it was refused", is_said=True)
+        return 0.0
+
+    def _put_back(self, letter: _Letter) -> None:
+        with self._changed:
+            self._sending = None
+            heapq.heappush(self._waiting, letter)
+
     def _note_success(self) -> None:
         """Once nothing waits any more, say that all is well again, and what was lost."""
         with self._changed:
+            self._refusals = 0
             self._sending = None
             if self._waiting or self._has_ended:
                 return
-            lost, self._lost = self._lost, 0
+        lost = self._sum_up()
         if lost:
             self.put(_summary(lost))
         if self._said:
@@ -183,12 +200,23 @@ class Outbox:
             self._said.append(complaint)
             logger.error("%s", sentence)
 
-    def _lose(self, letter: _Letter, why: str, level: int = logging.WARNING) -> None:
+    def _lose(self, letter: _Letter, why: str, *, is_said: bool = False) -> None:
+        """Give a letter up: the first one is named in the log, the others are counted there."""
         with self._changed:
             self._lost += 1
+            is_said = is_said or self._lost > 1
             if self._sending is letter:
                 self._sending = None
+        level = logging.DEBUG if is_said else logging.WARNING
         logger.log(level, "Not pushed, for %s: %s", why, letter.push.title)
+
+    def _sum_up(self) -> int:
+        """Say in the log how many were lost since the last time, and return it."""
+        with self._changed:
+            lost, self._lost = self._lost, 0
+        if lost:
+            logger.warning("%d pushes were lost; what they were to tell is in this log.", lost)
+        return lost
 
 
 def _summary(lost: int) -> Push:

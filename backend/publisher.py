@@ -56,6 +56,7 @@ class Publisher:
         self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
         self._shares = Shares()
+        self._began = clock()
 
     def is_settled(self, record: Optional[Record]) -> bool:
         """Whether a record is accepted, and Hetzner needn't be asked: it was, a short while ago.
@@ -149,7 +150,9 @@ class Publisher:
         is_change = record.wanted.address not in (None, record.published)
         is_smooth = record.state is State.PENDING and not record.attempts
         age = self._clock() - record.checked_at
-        return is_change and is_smooth and 0 <= age < _KNOWN_FOR * self._cache_ttl
+        # A process that has just begun may have been given another RECORD_TTL.
+        is_known = record.checked_at >= self._began and 0 <= age < _KNOWN_FOR * self._cache_ttl
+        return is_change and is_smooth and is_known
 
     def _look(
         self, host: Hostname, deadline: Deadline

@@ -20,6 +20,7 @@ from backend.events import (
     PrefixIgnored,
     Published,
     Refused,
+    Rejected,
     Remembered,
 )
 from backend.ntfy import Push
@@ -101,6 +102,10 @@ _VOICES: Mapping[Type[Event], Voice] = {
         logging.WARNING,
         "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
         "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
+    ),
+    Rejected: Voice(
+        logging.WARNING,
+        "{host} sends updates of which nothing can be made, the last from {source}. {error}",
     ),
     LoginFailed: Voice(
         logging.WARNING,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, FrozenSet, Mapping, Optional, Tuple, Union
 from urllib.parse import quote
 
+from backend.cloud_answers import text_of
 from backend.model import Address, RecordType
 
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -70,8 +71,8 @@ def read_rrset(found: Mapping[str, Any]) -> RRSet:
     """Make an RRSet of the API's JSON; raise `KeyError` or `TypeError` if it is none."""
     records = found["records"]
     return RRSet(
-        values=tuple(str(record["value"]) for record in records),
-        comments=tuple(str(record.get("comment") or "") for record in records),
+        values=tuple(text_of(record["value"]) for record in records),
+        comments=tuple(text_of(record.get("comment") or "") for record in records),
         ttl=found["ttl"],
     )
 

@@ -58,6 +58,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
         self.cfg.set("worker_exit", self._stop)
+        self.cfg.set("on_exit", lambda _: logger.info("hetzner-dyndns has stopped."))
 
     def load(self) -> Flask:
         if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
@@ -191,10 +192,10 @@ def serve(environ: Mapping[str, str]) -> None:
     settings = _prepare(environ)
     listener = _listen(settings.server)
     logger.info(
-        "hetzner-dyndns %s serves %d hosts on port %d.",
+        "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
         __version__,
-        len(settings.access.hosts),
         settings.server.port,
+        len(settings.access.hosts),
     )
     try:
         _Server(settings, listener).run()

@@ -21,6 +21,7 @@ from backend.ntfy import Ntfy
 from backend.outbox import Complaints, Outbox
 from backend.publisher import Publisher
 from backend.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
+from backend.rejections import Rejections
 from backend.reporter import Reporter
 from backend.settings import Settings
 from backend.sightings import Sightings
@@ -76,7 +77,7 @@ class Services:
         )
         self._loops = list(self._every_loop(settings, failures, turns))
         self.app: Flask = create_app(
-            _gate(settings, self._alarm, failures),
+            _gate(settings, reporter, self._alarm, failures),
             self._updater,
             self._store.ping,
             settings.access.trusted_proxies,
@@ -143,7 +144,7 @@ def _alarm(settings: Settings, reporter: Reporter, store: Store) -> Alarm:
     return Alarm(reporter, is_first_to_tell)
 
 
-def _gate(settings: Settings, alarm: Alarm, failures: FailedLogins) -> Gate:
+def _gate(settings: Settings, reporter: Reporter, alarm: Alarm, failures: FailedLogins) -> Gate:
     access = settings.access
     operator = Credentials(access.operator_name, access.operator_password)
     return Gate(
@@ -151,6 +152,7 @@ def _gate(settings: Settings, alarm: Alarm, failures: FailedLogins) -> Gate:
         KeyFile(access.key_file),
         failures,
         alarm,
+        Rejections(reporter),
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         interface_ids=access.interface_ids,

@@ -73,7 +73,6 @@ class Updater:
         """
         deadline = deadline or Deadline(ANSWER_SECONDS)
         now = self._clock()
-        deadline = deadline or Deadline(ANSWER_SECONDS)
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
         update = self._completed(update, known, deadline)

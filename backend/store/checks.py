@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.records import this_wish
+from backend.store.records import is_registered, this_wish
 from backend.store.schema import hosts, records
 
 
@@ -24,7 +24,10 @@ class Checks:
             hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
         )
         is_due = sa.and_(
-            records.c.state == State.PUBLISHED.value, records.c.checked_at <= before, was_heard
+            records.c.state == State.PUBLISHED.value,
+            records.c.checked_at <= before,
+            was_heard,
+            is_registered(),
         )
         query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)
         with self._database.read() as connection:

@@ -10,7 +10,7 @@ from backend.model import Hostname, RecordType, Update, Wish
 from backend.store import history, schema, troubles
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import records
+from backend.store.schema import hosts, records
 from backend.store.troubles import Novelty
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
@@ -71,7 +71,7 @@ class Records:
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now)
+        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now, is_registered())
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:
@@ -190,6 +190,12 @@ def _this(record: Record) -> sa.Update:
     return records.update().where(
         records.c.host == record.host.text, records.c.type == record.type.value
     )
+
+
+def is_registered() -> sa.ColumnElement[bool]:
+    """Return the condition that a record's host wasn't taken off the list of hosts."""
+    is_gone = sa.exists().where(hosts.c.host == records.c.host, hosts.c.registered_at.is_(None))
+    return sa.not_(is_gone)
 
 
 def this_wish(record: Record) -> sa.Update:

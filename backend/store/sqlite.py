@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DisconnectionError
 
 
 def existing_only(url: sa.URL) -> sa.URL:
@@ -60,6 +60,10 @@ def _begin(connection: Connection) -> None:
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:
-    # A connection that was opened while the disk was read-only would stay so for ever.
-    if isinstance(context.sqlalchemy_exception, OperationalError):
+    # A connection that was opened while the disk was read-only would stay so for ever. On a disk
+    # that is full, however, the open ones can still be read from, and new ones may not be opened.
+    if "readonly" in str(context.original_exception):
         context.is_disconnect = True
+        # Open, it would keep the files of its connection open, and read-only for all others.
+        if context.execution_context is not None:
+            context.execution_context.cursor.close()

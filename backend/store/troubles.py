@@ -30,7 +30,8 @@ def add(connection: Connection, insert: sa.Insert, record: Record, cause: str) -
     if cause in mine or len(mine) >= _MOST_CAUSES:
         return Novelty.NONE
     row = {"host": record.host.text, "type": record.type.value, "cause": cause}
-    if connection.execute(insert.values(row)).rowcount != 1:
+    done = connection.execute(insert.values(row), execution_options={"preserve_rowcount": True})
+    if done.rowcount != 1:  # another process was faster
         return Novelty.NONE
     return Novelty.RECORD if any(told == cause for _, told in known) else Novelty.HOST
 

@@ -24,6 +24,7 @@ def create_app(
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
+    app.request_class = wire.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.wsgi_app = _one_slash(app.wsgi_app)  # type: ignore[method-assign]

@@ -69,6 +69,7 @@ class Line(NamedTuple):
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(wire.read_body)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
@@ -161,17 +162,25 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
     addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
-        Claim("dyndns2", source, credentials, name, addresses, removes=removes, prefixes=prefixes)
+        Claim(
+            *("dyndns2", source, credentials, name, addresses),
+            removes=removes,
+            prefixes=prefixes,
+            name_follows_login=True,
+        )
         for name in names or [""]
     ]
 
 
 def _parameters(request: Request) -> Parameters:
     """Gather the parameters of query and form; their names in any case."""
+    # Before anything is taken apart: the query; a form has its bound in bytes.
+    wire.check_number(request.query_string.count(b"&"))
     found: Dict[str, List[str]] = defaultdict(list)
     for source in (request.args, request.form):
         for name, value in source.items(multi=True):
             found[name.lower()].append(value)
+    wire.check_number(sum(map(len, found.values())))
     return found
 
 

@@ -103,8 +103,14 @@ class Replica:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def all_workers(self) -> List[int]:
+        """The process ids of the workers, once all of them run."""
+        number = int(self._environ.get("WEB_CONCURRENCY", "2"))
+        until(lambda: len(self.workers()) == number, self.said, _START_SECONDS)
+        return self.workers()
+
     def workers(self) -> List[int]:
-        """The process ids of the workers."""
+        """The process ids of the workers that run now."""
         return children(self.process.pid)
 
     def kill_workers(self) -> None:

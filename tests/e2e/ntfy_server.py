@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -32,7 +33,7 @@ class NtfyServer(Program):
         self._command = [str(shutil.which("ntfy")), "serve", "--config", str(self._config)]
         self._session = new_session()
         self.limits_to(most)
-        self.token = self._add_users()
+        self.token = ""
 
     def limits_to(self, most: int) -> None:
         limit = 'visitor-request-limit-exempt-hosts: "127.0.0.1"'
@@ -67,6 +68,8 @@ class NtfyServer(Program):
     def start(self) -> None:
         super().start()
         self.wait_until(self._is_well, "to be well")
+        if not self.token:
+            self.token = self._add_users()
 
     def stop(self) -> None:
         """Stop it, if it runs."""
@@ -109,10 +112,14 @@ class NtfyServer(Program):
 
 
 class Line:
-    """A TCP proxy that holds everything back until it is told to let it through."""
+    """A TCP proxy that holds everything back until it is told to let it through.
 
-    def __init__(self, port: int) -> None:
+    From then on it still keeps what callers send for so many seconds.
+    """
+
+    def __init__(self, port: int, seconds: float = 0.0) -> None:
         self._to = port
+        self._seconds = seconds
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._is_open = threading.Event()
@@ -137,13 +144,14 @@ class Line:
             self.connections += 1
             server = socket.create_connection(("127.0.0.1", self._to))
             self._ends += [caller, server]
-            for source, sink in ((caller, server), (server, caller)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+            for way in ((caller, server, self._seconds), (server, caller, 0.0)):
+                threading.Thread(target=self._pump, args=way, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, seconds: float) -> None:
         try:
             while chunk := source.recv(65536):
                 self._is_open.wait()
+                time.sleep(seconds)
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)
         except OSError:

@@ -75,10 +75,13 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.folder = folder
-        self._command = [sys.executable, *arguments]
+        self._command = self.command(arguments)
         self._environ = environment(folder, **variables)
         self._log = folder / f"{name}.log"
         self._process: Optional[subprocess.Popen[bytes]] = None
+
+    def command(self, arguments: Sequence[str]) -> List[str]:
+        return [sys.executable, *arguments]
 
     @property
     def pid(self) -> int:

@@ -71,7 +71,7 @@ def test_a_database_that_is_away_is_told_and_used_again_once_it_is_back(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
-    workers = replica.workers()
+    workers = replica.all_workers()
     postgresql.crash()
     try:
         sandbox.forget_calls()
@@ -95,7 +95,7 @@ def test_a_database_that_hangs_keeps_no_caller_waiting(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
-    workers = replica.workers()
+    workers = replica.all_workers()
     postgresql.hang()
     try:
         for last in range(1, 4):

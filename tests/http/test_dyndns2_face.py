@@ -311,3 +311,13 @@ def test_a_caller_without_user_agent_host_and_accept_is_served(
         environ_overrides=environ,
     )
     assert said(answer) == GOOD
+
+
+@pytest.mark.parametrize("raw", ["caf\xe9", "\xff\xfe", "\xc3"])
+def test_raw_bytes_of_any_encoding_in_the_query_hurt_nobody(
+    service: Service, router: Router, raw: str
+) -> None:
+    query = f"hostname={HOME}&myip=198.51.100.1&device={raw}"
+    environ = {"QUERY_STRING": query}
+    answer = service.asks("GET", "/nic/update", headers=router.headers, environ_overrides=environ)
+    assert said(answer) == (200, b"good 198.51.100.1\n")

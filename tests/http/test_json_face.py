@@ -232,12 +232,6 @@ def test_the_operator_may_update_every_registered_host(service: Service, name: s
     assert told(answer) == (200, record("created", "198.51.100.1", name))
 
 
-def test_a_login_whose_user_names_one_host_needs_no_fqdn(service: Service) -> None:
-    login = {"Authorization": basic("home", key_of(HOME))}
-    answer = service.asks("POST", "/update", json={"ip": "198.51.100.1"}, headers=login)
-    assert told(answer) == (200, record("created", "198.51.100.1"))
-
-
 def test_a_new_record_gets_the_ttl_the_operator_set(serve: Serve, console: Console) -> None:
     serve(RECORD_TTL="120").host().updates("198.51.100.1")
     assert console.shows(HOME)["ttl"] == 120

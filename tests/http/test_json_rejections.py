@@ -304,3 +304,10 @@ def test_a_name_that_is_registered_but_in_no_zone_is_not_found(service: Service)
     answer = service.host(NOWHERE).updates("198.51.100.1")
     assert refused(answer) == (404, "zone_not_found")
     assert NOWHERE in answer.get_json()["error"]
+
+
+def test_the_name_is_not_taken_from_the_login(service: Service) -> None:
+    headers = {"Authorization": basic("home", key_of(HOME))}
+    answer = service.asks("POST", "/update", json={"ip": "198.51.100.1"}, headers=headers)
+    assert refused(answer) == (400, "missing_fqdn")
+    assert service.calls() == []

@@ -290,3 +290,9 @@ def test_an_action_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None
 
 def test_an_rrset_is_shown_by_its_values() -> None:
     assert str(found("198.51.100.8", "198.51.100.7")) == "198.51.100.7, 198.51.100.8"
+
+
+def test_an_api_without_zones_is_one_at_a_wrong_url() -> None:
+    hetzner = Hetzner(ScriptedApi(NotFound("not found")), 60)
+    with pytest.raises(HetznerUnreachable, match="HETZNER_API_URL"):
+        hetzner.zones(Deadline(5))

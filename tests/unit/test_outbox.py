@@ -14,6 +14,7 @@ from .fakes import Clock
 # Bounds for a machine that is busy: what is waited for comes at once, or never.
 PATIENCE = 20.0
 AWAY, BUSY = PushFailed("it can't be reached, no connection"), PushFailed("it answers 429", 7)
+ONE_LOST = "1 pushes were lost; what they were to tell is in this log."
 WRONG_LOGIN = PushRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
 
 Answer = Union[Exception, Callable[[], None], None]
@@ -176,17 +177,18 @@ def test_a_wrong_setting_is_logged_once_with_the_mend_and_its_end_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    server = Server(*[WRONG_LOGIN] * 3)
+    server = Server(*[WRONG_LOGIN] * 5)
     outbox = started(server)
     for number in range(3):
         outbox.put(push(str(number)))
-    server.waits_for(lambda: len(server.tries) == 3)
+    server.waits_for(lambda: len(server.tries) == 5)
     outbox.put(push("mended"))
     server.waits_for(lambda: len(server.taken) == 2)
     outbox.stop(PATIENCE)
-    assert server.tries == ["0", "1", "2", "mended", "Notifications were lost"]
+    assert server.tries == ["0", "0", "0", "1", "2", "mended", "Notifications were lost"]
     assert server.taken[1].message.startswith("3 could not be delivered")
-    refused, back = lines(caplog)
+    refused, lost, back = lines(caplog)
+    assert lost == "3 pushes were lost; what they were to tell is in this log."
     assert refused == (
         "ntfy refuses pushes: wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD. Until that "
         "is mended, events are in this log only."
@@ -194,15 +196,29 @@ def test_a_wrong_setting_is_logged_once_with_the_mend_and_its_end_too(
     assert back == "ntfy takes pushes again."
 
 
+def test_a_refusal_that_ntfy_takes_back_costs_nothing_and_is_no_word_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number in range(10):
+        server = Server(WRONG_LOGIN, WRONG_LOGIN)
+        outbox = started(server, pauses=(0.0001,))
+        outbox.put(push(str(number)))
+        if number % 2:
+            server.waits_for(lambda server=server: server.taken)
+        outbox.stop(PATIENCE)
+        assert server.titles() == [str(number)]
+    assert lines(caplog) == []
+
+
 def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     complaints = Complaints()
     for _ in range(3):
-        server = Server(AWAY, WRONG_LOGIN)
+        server = Server(AWAY, *[WRONG_LOGIN] * 3)
         outbox = started(server, complaints=complaints)
         outbox.put(push("title"))
-        server.waits_for(lambda server=server: len(server.tries) == 2)
+        server.waits_for(lambda server=server: len(server.tries) == 4)
         outbox.stop(PATIENCE)
     away, refused = lines(caplog, logging.ERROR)
     assert "No push gets through" in away
@@ -212,6 +228,7 @@ def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
 def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
     caplog: pytest.LogCaptureFixture, gate: Gate
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     server = Server(gate)
     outbox = started(server)
     outbox.put(push("first"))
@@ -220,7 +237,8 @@ def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
     dropped = [f"Not pushed, for too many wait: change {number}" for number in (100, 101, 102, 99)]
-    assert lines(caplog) == dropped
+    assert lines(caplog, logging.DEBUG) == dropped
+    assert lines(caplog) == dropped[:1], "the others are counted"
     gate.open()
     server.waits_for(lambda: len(server.taken) == 102)
     outbox.stop(PATIENCE)
@@ -231,6 +249,7 @@ def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
     ]
     (summary,) = (one for one in server.taken if one.title == "Notifications were lost")
     assert summary.message.startswith("4 could not be delivered")
+    assert lines(caplog)[1:] == ["4 pushes were lost; what they were to tell is in this log."]
 
 
 def test_a_push_that_is_too_old_to_be_of_use_is_given_up(
@@ -308,7 +327,7 @@ class TestTheEnd:
         outbox.stop(0.05)
         assert lines(caplog) == [
             "Not pushed, for the service ends: hanging",
-            "Not pushed, for the service ends: waiting",
+            "2 pushes were lost; what they were to tell is in this log.",
         ]
 
     def test_tries_a_server_that_is_away_once_more_at_most(
@@ -320,7 +339,7 @@ class TestTheEnd:
         server.waits_for(lambda: server.tries)
         outbox.stop(PATIENCE)
         assert len(server.tries) <= 2
-        assert lines(caplog)[1:] == ["Not pushed, for the service ends: title"]
+        assert lines(caplog)[1:] == ["Not pushed, for the service ends: title", ONE_LOST]
 
     def test_of_an_outbox_that_never_started_names_what_is_lost(
         self, caplog: pytest.LogCaptureFixture
@@ -331,5 +350,6 @@ class TestTheEnd:
         outbox.put(push("after the end"))
         assert lines(caplog) == [
             "Not pushed, for the service ends: title",
+            ONE_LOST,
             "Not pushed, for the service ends: after the end",
         ]

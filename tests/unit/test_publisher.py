@@ -116,6 +116,17 @@ def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
     assert cloud.take_calls() == [READ, SET][: 1 + (address == SECOND)]
 
 
+def test_a_record_is_read_before_it_is_written_by_a_process_that_has_just_begun(
+    desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    desk.fulfil(FIRST)
+    clock.advance(1)
+    restarted = Desk(desk.store, cloud, clock, ears, chosen_ttl=60)
+    cloud.take_calls()
+    restarted.fulfil(SECOND)
+    assert cloud.take_calls() == [LIST, READ, SET, CHANGE_TTL]
+
+
 def test_a_record_is_read_before_it_is_written_after_a_failure(
     desk: Desk, cloud: CloudInMemory
 ) -> None:

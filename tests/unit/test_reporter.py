@@ -18,6 +18,7 @@ from backend.events import (
     PrefixIgnored,
     Published,
     Refused,
+    Rejected,
     Remembered,
 )
 from backend.model import RecordType
@@ -73,6 +74,11 @@ TOLD = [
         "nas.example.com was sent the prefix 2001:db8:1:2::/64 and has no AAAA record ",
     ),
     (
+        Rejected(HOST, "198.51.100.1", "Not an address."),
+        logging.WARNING,
+        "nas.example.com sends updates of which nothing can be made, the last from 198.51.100.1. ",
+    ),
+    (
         LoginFailed("198.51.100.1", HOST),
         logging.WARNING,
         "Failed login from 198.51.100.1 for nas.example.com.",
@@ -100,6 +106,7 @@ ALWAYS = [
 NEVER = [
     *(Confirmed(HOST, A), Remembered(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
+    Rejected(HOST, "x", "x"),
 ]
 
 

@@ -51,6 +51,23 @@ def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not
     assert len(records.of(host())) == 1
 
 
+def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    records = Records(database)
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                records.wish(update("198.51.100.1"), 1, 1)
+            records.of(host())
+        other.execute("ROLLBACK")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    records.wish(update("198.51.100.1"), 1, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
 def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
     database: Database, tmp_path: Path
 ) -> None:

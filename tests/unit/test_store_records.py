@@ -403,3 +403,14 @@ class TestTheHistory:
             store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
         assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
         assert events(store) == ["at4"]
+
+
+def test_a_wish_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
+    store.hosts.register([HOST], NOW)
+    wish(store, FIRST)
+    later = NOW + GRACE
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]
+    store.hosts.register([], NOW)
+    assert store.records.to_try(later, 9) == []
+    store.hosts.register([HOST], NOW)
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]

@@ -38,6 +38,7 @@ class Round:
         self.verifier = Verifier(
             store, self.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock
         )
+        store.hosts.register([host(name) for name in NAMES], clock())
         for number, name in enumerate(NAMES):
             self.publish(name, f"198.51.100.{number}")
         self.are_heard()
@@ -165,3 +166,10 @@ def test_a_few_hosts_in_a_large_zone_are_read_one_by_one(
     round_.store.hosts.see({host(name): now for name in NAMES[:2]}, now)
     assert round_.after(CACHE_TTL) == [READ, READ]
     assert round_.record(NAMES[1]).checked_at == clock()
+
+
+def test_hosts_that_were_taken_off_the_list_are_not_checked(round_: Round) -> None:
+    round_.store.hosts.register([host(NAMES[0])], round_.clock())
+    round_.after(CACHE_TTL)
+    checked = [name for name in NAMES if round_.record(name).checked_at == round_.clock()]
+    assert checked == NAMES[:1]
