@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
@@ -29,7 +30,7 @@ class Record:
     asker: Asker
     state: State
     published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
+    action: Optional[int]  # Hetzner's that publishes it; not accepted: see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
@@ -81,5 +82,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     )
 
 
+# Whoever looks at all records looks again soon, and most are as they were.
+@functools.lru_cache(maxsize=8192)
 def _address(text: Optional[str]) -> Optional[Address]:
     return None if text is None else Address.parse(text)

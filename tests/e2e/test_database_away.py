@@ -9,8 +9,10 @@ from typing import Iterator, List, Tuple
 
 import pytest
 
+from backend.model import Hostname
+from backend.store import Store, prepare_store
 from sandbox import Sandbox
-from tests.e2e.cluster import Replica, in_dns, until
+from tests.e2e.cluster import Replica, free_port, in_dns, until
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 
 __all__ = ["postgresql"]
@@ -125,6 +127,22 @@ def test_a_database_that_hangs_while_hetzner_is_asked_keeps_no_caller_waiting(
         finally:
             postgresql.go_on()
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
+
+
+def test_of_several_servers_the_one_that_can_be_written_is_used(
+    postgresql: PostgreSQL,
+) -> None:
+    url = postgresql.new_database()
+    login, _, rest = url.partition("@")
+    place, _, name = rest.partition("/")
+    several = f"{login}@/{name}?host=127.0.0.1:{free_port()}&host={place}"
+    several += "&target_session_attrs=read-write"
+    prepare_store(several)
+    store = Store(several)
+    try:
+        assert store.records.of(Hostname.parse(HOSTS[0])) == {}
+    finally:
+        store.close()
 
 
 def test_wishes_of_before_are_fulfilled_after_the_database_was_away(

@@ -103,10 +103,12 @@ class Office:
     def told(self) -> List[Tuple[str, str]]:
         return [(entry.event, entry.why) for entry in reversed(self.store.history.of(HOST))]
 
-    def fails(self, error: Optional[DyndnsError], method: str = "GET") -> None:
+    def fails(self, error: Optional[DyndnsError], *methods: str) -> None:
+        """Let calls of these methods fail from now on, or all calls."""
         self.cloud.failures.clear()
-        if error is not None:
-            self.cloud.failures[method] = error
+        for method in methods or ("GET", "POST", "DELETE"):
+            if error is not None:
+                self.cloud.failures[method] = error
 
 
 @pytest.fixture
@@ -130,8 +132,8 @@ def other_office(other_store: Store, cloud: Cloud, clock: Clock, ears: Ears) -> 
     other.reconciler.stop()
 
 
-def times(calls: Iterable[Tuple[float, str]], call: str) -> List[float]:
-    return [at for at, made in calls if made == call]
+def times(calls: Iterable[Tuple[float, str]], *kinds: str) -> List[float]:
+    return [at for at, made in calls if made in kinds]
 
 
 class TestAWish:
@@ -155,7 +157,7 @@ class TestAWish:
         office.publish(FIRST, "other.example.com")  # the zones are known
         office.fails(AWAY)
         office.wish(SECOND)
-        tries = times(office.ticks(600), READ)
+        tries = times(office.ticks(600), READ, SET)
         pauses = [after - before for before, after in zip(tries, tries[1:])]
         # Each is half of what it may be at least.
         for pause, longest in zip(pauses, (5, 10, 20, 40, 60, 60, 60, 60)):
