@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import socket
@@ -205,6 +206,9 @@ def serve(environ: Mapping[str, str]) -> None:
     )
     slots = Slots.open()
     meters.share(slots)
+    # The workers share the memory of what is loaded by now until they write to it, as each search
+    # for garbage does: this saves 10 of 80 MB.
+    gc.freeze()
     try:
         _Server(settings, listener, slots).run()
     except SystemExit as end:
