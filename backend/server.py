@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 import time
 from typing import Any, Dict, List, Mapping, Optional
@@ -175,6 +176,8 @@ def serve(environ: Mapping[str, str]) -> None:
         StoreUnavailable: the store doesn't answer.
 
     """
+    # A core dump would hold every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = _prepare(environ)
     listener = _listen(settings.server)
     logger.info(

@@ -20,7 +20,15 @@ def main() -> int:
     if importlib.util.find_spec("schemathesis") is None:
         print("schemathesis isn't installed here: the document is not tried out", flush=True)
     else:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "fuzz/test_api.py"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:schemathesis",
+            "fuzz/test_api.py",
+        ]
         if subprocess.run(command, check=False).returncode:
             failed.append("test_api")
     print(f"{len(_ALL) + 1} searches, failed: {', '.join(failed) or 'none'}", flush=True)
@@ -34,7 +42,12 @@ def _search(name: str, seconds: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "fuzz.parsers", name, folder),
-            *(f"-max_total_time={seconds}", "-max_len=4096", "-verbosity=0", "-print_final_stats=1"),
+            *(
+                f"-max_total_time={seconds}",
+                "-max_len=4096",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ),
             f"-artifact_prefix={folder}/",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -73,7 +73,7 @@ def test_every_answer_is_one_of_the_documents(
 
 
 def test_the_cases_came_past_the_login() -> None:
-    print(dict(STATUSES))  # noqa: T201
+    print(dict(STATUSES))
     assert {(method, status) for method in ("POST", "DELETE") for status in (200, 400, 401)} <= set(
         STATUSES
     )
