@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import socket
 import time
 from typing import Any, Dict, List, Mapping, NoReturn, Optional
@@ -196,6 +197,8 @@ def serve(environ: Mapping[str, str]) -> None:
         StoreUnavailable: the store doesn't answer.
 
     """
+    # A core dump would hold every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = _prepare(environ)
     listener = _listen(settings.server)
     logger.info(
