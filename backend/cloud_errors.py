@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Mapping, Tuple, Type
 
+from backend.cloud_answers import plain
 from backend.errors import (
     ChangeRefused,
     DyndnsError,
@@ -68,22 +69,25 @@ _BUSY_CODES = frozenset(
 )
 
 
-def decode(status: int, headers: Mapping[str, str], text: bytes) -> Dict[str, Any]:
-    """Return the JSON object of an answer; raise `HetznerUnreachable` when there is none in it."""
+def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> Dict[str, Any]:
+    """Return the JSON object of an answer; raise `HetznerUnreachable` when there is none in it.
+
+    A server that echoes the token, wherever it may be, finds nobody who passes it on.
+    """
     if 300 <= status < 400:  # noqa: PLR2004
-        raise _nonsense(status, headers)
+        raise _nonsense(status, headers, token)
     try:
-        answer = json.loads(text.decode("utf-8"))
+        answer = json.loads(text.decode("utf-8").replace(token, "(token)"))
     except (ValueError, RecursionError):
-        raise _nonsense(status, headers) from None
+        raise _nonsense(status, headers, token) from None
     if not isinstance(answer, dict):
-        raise _nonsense(status, headers)
+        raise _nonsense(status, headers, token)
     return answer
 
 
-def _nonsense(status: int, headers: Mapping[str, str]) -> HetznerUnreachable:
+def _nonsense(status: int, headers: Mapping[str, str], token: str) -> HetznerUnreachable:
     kind = headers.get("location") or headers.get("content-type") or "no content type"
-    shown = "".join(c if c.isprintable() else " " for c in kind)[:100]
+    shown = _plain(kind, token)[:100]
     return HetznerUnreachable(
         f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API: "
         "check the URL, or the proxy in between."
@@ -96,7 +100,7 @@ def refusal(
     """Return the error that an answer with a status of 400 or more stands for."""
     error = answer.get("error")
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
-        return _nonsense(status, headers)
+        return _nonsense(status, headers, token)
     code = _plain(error["code"], token)[:60]
     said = _quote(error.get("message"), token)
     if code in _BUSY_CODES or (code not in _REFUSALS and status >= 500):  # noqa: PLR2004
@@ -113,8 +117,7 @@ def _quote(message: object, token: str) -> str:
 
 
 def _plain(text: str, token: str) -> str:
-    text = text.replace(token, "(token)")
-    return "".join(c if c.isprintable() else " " for c in text)
+    return plain(text.replace(token, "(token)"))
 
 
 def _pause(headers: Mapping[str, str], code: str) -> float:

@@ -11,7 +11,7 @@ from backend.keys import KeyFile
 from backend.loops import Loop
 from backend.meters import Meters
 from backend.mutes import Mutes
-from backend.ntfy import Outbox
+from backend.outbox import Outbox
 from backend.overview import Overview
 from backend.reporter import Reporter
 from backend.settings import Settings

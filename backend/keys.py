@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
-import re
 import secrets
 import time
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Mapping, Tuple
+from typing import Iterable, Iterator, Mapping, Tuple
 
-from backend.errors import BadHostname, KeyFileUnusable
+from backend.errors import KeyFileUnusable
+from backend.key_lines import BOM, parse, replaced, sound_lines
 from backend.model import Hostname
 
-_COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
-_LINE = re.compile(r"(\s*\S+\s+)\S+")
 SHORTEST = 16
 _MODE = 0o600
-_BOM = "\ufeff"
+_OTHERS = 0o077
+_FULL = "make room on its disk"
+# What helps where it isn't the file's owner that is wrong.
+_MENDS = {
+    errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +43,13 @@ class KeyFile:
     def keys(self) -> Mapping[Hostname, str]:
         """Return the keys as the file has them now.
 
-        A file that can't be read any more costs no host its key: the last good state counts.
+        A file that can't be read any more costs no host its key: the last good state counts. Of
+        one with a line that is none the others count, in every process alike.
         """
         try:
             stamp = _stamp(self._path)
             if stamp != self._stamp:
-                self._keys = _parse(_read(self._path))
+                self._keys = self._sound(_read(self._path))
                 self._stamp = stamp
             self._complained = False
         except (OSError, KeyFileUnusable) as error:
@@ -51,10 +59,18 @@ class KeyFile:
                 self._complained = True
         return self._keys
 
+    def _sound(self, text: str) -> Mapping[Hostname, str]:
+        keys, flaws = sound_lines(text)
+        if not flaws:
+            return keys
+        flaw = _flaw(self._path, flaws[0])
+        logger.error("%s The other lines count. The keys read before stay in use.", flaw)
+        return {**self._keys, **keys}
+
     def read(self) -> Mapping[Hostname, str]:
         """Return the keys; raise `KeyFileUnusable` where `keys` would go on with those before."""
         try:
-            return _parse(_read(self._path))
+            return parse(_read(self._path))
         except (OSError, KeyFileUnusable) as error:
             raise KeyFileUnusable(_flaw(self._path, error)) from None
 
@@ -69,10 +85,12 @@ class KeyFile:
         """
         try:
             text = _read(self._path) if self._path.exists() else ""
-            keys = _parse(text)
+            keys = parse(text)
             new = [host for host in hosts if host not in keys]
             if new:
                 _append(self._path, text, new)
+            _tighten(self._path)
+            if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, KeyFileUnusable) as error:
             raise KeyFileUnusable(_flaw(self._path, error)) from None
@@ -103,7 +121,7 @@ class KeyFile:
         try:
             with _locked(self._path) as descriptor:
                 old = _contents(descriptor)
-                new = _replaced(_text(old), host, key).encode("utf-8")
+                new = replaced(_text(old), host, key).encode("utf-8")
                 _overwrite(descriptor, old, new)
         except (OSError, KeyFileUnusable) as error:
             raise KeyFileUnusable(_flaw(self._path, error)) from None
@@ -119,7 +137,7 @@ def _read(path: Path) -> str:
         # Not while somebody overwrites it: half a line would be no key.
         with contextlib.suppress(OSError):  # where nothing can be locked, hardly anybody does
             fcntl.flock(file, fcntl.LOCK_SH)
-        return _text(file.read()).lstrip(_BOM)
+        return _text(file.read()).lstrip(BOM)
 
 
 def _text(content: bytes) -> str:
@@ -129,24 +147,6 @@ def _text(content: bytes) -> str:
         raise KeyFileUnusable("it is no UTF-8 text") from None
 
 
-def _parse(text: str) -> Dict[Hostname, str]:
-    keys: Dict[Hostname, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = _COMMENT.sub("", line).split()
-        if not fields:
-            continue
-        try:
-            name, key = fields
-            host = Hostname.parse(name)
-        except (ValueError, BadHostname):
-            # Never the line itself: it may hold a key.
-            raise KeyFileUnusable(f"line {number} isn't `<fqdn> <key>`") from None
-        if host in keys:
-            logger.warning("The key file has %s twice: line %d counts.", host, number)
-        keys[host] = key
-    return keys
-
-
 def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
     lines = "".join(f"{host} {secrets.token_urlsafe(32)}\n" for host in hosts)
     if text and not text.endswith("\n"):
@@ -154,7 +154,6 @@ def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
     size = os.fstat(descriptor).st_size
     try:
-        os.fchmod(descriptor, _MODE)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         _write_all(descriptor, lines.encode("utf-8"))
     except OSError:
@@ -170,6 +169,18 @@ def _write_all(descriptor: int, rest: bytes) -> None:
     os.fsync(descriptor)
 
 
+def _tighten(path: Path) -> None:
+    """Keep other users out; where that can't be done, as on a network share, it is said."""
+    if not path.exists() or not path.stat().st_mode & _OTHERS:
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(_MODE)
+    if path.stat().st_mode & _OTHERS:
+        logger.warning("Other users can read %s: let its owner `chmod 600` it.", path)
+    else:
+        logger.info("Other users could read %s: it has mode 600 now.", path)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """Open the file for changes by one process at a time."""
@@ -183,22 +194,6 @@ def _locked(path: Path) -> Iterator[int]:
 
 def _contents(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-
-
-def _replaced(text: str, host: Hostname, key: str) -> str:
-    """Return the text with another key for a host: in its last line, for that one counts."""
-    known = _parse(text.lstrip(_BOM))
-    if host not in known:
-        return text + ("" if text.endswith("\n") or not text else "\n") + f"{host} {key}\n"
-    lines = text.splitlines(keepends=True)
-    place = max(number for number, line in enumerate(lines) if _is_of(host, line))
-    lines[place] = _LINE.sub(lambda found: found[1] + key, lines[place], count=1)
-    return "".join(lines)
-
-
-def _is_of(host: Hostname, line: str) -> bool:
-    fields = _COMMENT.sub("", line).lstrip(_BOM).split()
-    return bool(fields) and Hostname.parse(fields[0]) == host
 
 
 def _overwrite(descriptor: int, old: bytes, new: bytes) -> None:
@@ -222,14 +217,16 @@ def _write_at_once(descriptor: int, text: bytes) -> None:
 
 
 def _flaw(path: Path, error: Exception) -> str:
+    flaw, mend = str(error), ""
     if isinstance(error, IsADirectoryError) or path.is_dir():
-        return (
-            f"PRE_SHARED_KEY_FILE: {path} is a directory (Docker makes one when a mounted file is "
-            f"missing): remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it."
+        flaw = "it is a directory (Docker makes one when a mounted file is missing)"
+        mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
+    elif not path.parent.is_dir():
+        flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
+    elif isinstance(error, OSError):
+        flaw, mend = str(error.strerror), _MENDS.get(error.errno or 0, "")
+        mend = mend or (
+            f"let this user (uid {os.getuid()}) read and write it, as in "
+            f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
         )
-    if isinstance(error, OSError):
-        return (
-            f"PRE_SHARED_KEY_FILE: can't use {path} ({error.strerror}): let this user (uid "
-            f"{os.getuid()}) read and write it, as in `chown {os.getuid()} {path}`."
-        )
-    return f"PRE_SHARED_KEY_FILE: can't use {path}: {error}."
+    return f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}{': ' if mend else ''}{mend}."

@@ -6,7 +6,7 @@ import enum
 import logging
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Protocol, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
 
 from backend.events import (
     CameBack,
@@ -18,8 +18,10 @@ from backend.events import (
     LoginsBlocked,
     OperatorActed,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
+    Rejected,
     Remembered,
 )
 from backend.ntfy import Push
@@ -60,7 +62,8 @@ _VOICES: Mapping[Type[Event], Voice] = {
     Remembered: Voice(logging.DEBUG, "{host} {type}: no change (cache)."),
     Postponed: Voice(
         logging.WARNING,
-        "{host} {type} is not published yet, and will be tried again. {error}",
+        "{host} {type} is not published yet, and will be tried again. {error} Nothing needs to be "
+        "done unless this lasts.",
         When.ALWAYS,
         "{host} can't be updated now",
         tags=("hourglass",),
@@ -81,8 +84,8 @@ _VOICES: Mapping[Type[Event], Voice] = {
     ),
     FellSilent: Voice(
         logging.ERROR,
-        "{host} is lost: nothing heard of it for {after}. Look whether it, its line and its "
-        "update client are running.",
+        "{host} is lost: nothing heard of it for {after} ({last_seen}). Look whether it, its line "
+        "and its update client are running, and whether the client has the host's key.",
         When.ALWAYS,
         "{host} is lost",
         # 4 makes ntfy's apps vibrate long and pop over.
@@ -96,12 +99,25 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "{host} is back",
         tags=("white_check_mark",),
     ),
-    LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}."),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
+    ),
+    Rejected: Voice(
+        logging.WARNING,
+        "{host} sends updates of which nothing can be made, the last from {source}. {error}",
+    ),
+    LoginFailed: Voice(
+        logging.WARNING,
+        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "login with the key file.",
+    ),
     LoginsBlocked: Voice(
         logging.WARNING,
         "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
         "a while, the right one still passes. If it is your own device, give it the key in the "
-        "key file.",
+        "key file.{unsaid}",
         When.ALWAYS,
         "Failed logins for {host}",
         tags=("lock",),
@@ -137,12 +153,13 @@ class Reporter:
     def report(self, event: Event, *, quietly: bool = False) -> None:
         """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
         voice = _VOICES[type(event)]
-        if not logger.isEnabledFor(voice.level) and voice.when not in self._pushed:
+        is_pushed = voice.when in self._pushed and getattr(event, "is_news", True)
+        if not logger.isEnabledFor(voice.level) and not is_pushed:
             return  # an unchanged poll ends here
         words = _words(event)
         sentence = voice.sentence.format(**words)
         logger.log(voice.level, "%s", sentence)
-        if voice.when in self._pushed and not quietly:
+        if is_pushed and not quietly:
             title = voice.title.format(**words)
             self._push(Push(title, sentence, voice.priority, voice.tags))
 
@@ -153,9 +170,18 @@ def _words(event: Event) -> Dict[str, object]:
         words["type"] = words["type"].value
     if "after" in words:
         words["after"] = duration(words["after"])
+    if "seen_at" in words:
+        words["last_seen"] = _last_seen(words["seen_at"])
+    if "unsaid" in words:
+        more = words["unsaid"]
+        words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words
+
+
+def _last_seen(at: Optional[float]) -> str:
+    return "never since it was registered" if at is None else f"last seen {moment(at)}"
 
 
 def moment(at: float) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Tuple
 
+from backend.store.checks import Checks
 from backend.store.database import Database
 from backend.store.desk import Desk
 from backend.store.existing import require
+from backend.store.failed_logins import FailedLoginCounts
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
 from backend.store.landscape import Landscape
@@ -15,9 +17,11 @@ from backend.store.leases import Leases
 from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
+from backend.store.troubles import Novelty
 
 __all__ = [
     "News",
+    "Novelty",
     "Record",
     "Sighting",
     "State",
@@ -55,12 +59,14 @@ class Store:
     """The memory of the service. Opens nothing before it is used."""
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
-        self._database = Database(connect(url, pool_size))
+        self._database = Database(connect(url, pool_size, create=False))
         self.records = Records(self._database)
+        self.checks = Checks(self._database)
         self.hosts = Hosts(self._database)
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.history = History(self._database)
+        self.failed_logins = FailedLoginCounts(self._database)
         self.landscape = Landscape(self._database)
         self.desk = Desk(self._database)
         self.ping = self._database.ping

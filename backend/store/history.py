@@ -67,7 +67,8 @@ class History:
         with self._database.read() as connection:
             return [Entry(*row) for row in connection.execute(query).all()]
 
-    def prune(self, before: float) -> int:
-        """Delete entries older than a time; return how many there were."""
+    def prune(self, before: float, limit: int) -> int:
+        """Delete so many entries older than a time at most; return how many there were."""
+        old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
         with self._database.write() as connection:
-            return connection.execute(history.delete().where(history.c.at < before)).rowcount
+            return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount

@@ -14,7 +14,8 @@ from flask import Request, Response, g, render_template, request
 
 from backend import errors
 from backend.actions import Actions
-from backend.gate import Claim, Credentials, Gate
+from backend.credentials import Credentials
+from backend.gate import Claim, Gate
 from backend.meters import Meters
 from backend.model import Asker
 from backend.overview import Overview

@@ -6,19 +6,37 @@ import base64
 import binascii
 import ipaddress
 import math
-from typing import Mapping, Optional, Sequence, Type, TypeVar, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
 
-from flask import Request
+from flask import Request, request
 
-from backend.errors import DyndnsError
-from backend.gate import Credentials
+from backend.credentials import Credentials
+from backend.errors import BadRequest, DyndnsError, RequestTooLarge
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
+
+
+class BoundedRequest(Request):
+    """A request whose form is bounded in parts, and whose query is text whatever was sent."""
+
+    max_form_parts = MOST_PARAMETERS  # not every Flask has a setting for it
+
+    def __init__(self, environ: Dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(environ, *arguments, **named)
+        # Devices send raw bytes of any encoding, and Flask stumbles over them.
+        self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
+
+
+def check_number(parameters: int) -> None:
+    """Refuse a request with more parameters or fields than any honest one has."""
+    if parameters > MOST_PARAMETERS:
+        raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
@@ -69,6 +87,23 @@ def _ip(text: str) -> Optional[IP]:
     return getattr(ip, "ipv4_mapped", None) or ip
 
 
+def read_body() -> None:
+    """Read the body of the current request whole, before anybody looks for fields in a part of it.
+
+    Raises:
+        RequestTooLarge: it is longer than any honest request.
+        BadRequest: it breaks off, or is none in chunks (RFC 9112 §7.1).
+
+    """
+    try:
+        body = request.get_data(cache=True, parse_form_data=False)
+    except OSError:
+        raise BadRequest("The body breaks off: send the request again.") from None
+    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestTooLarge("The body is too large: an update takes a few hundred bytes.")
+
+
 def base_url(request: Request, trusted: Sequence[Network]) -> str:
     """Return the address of this service as its caller has it, as far as proxies tell."""
     peer = _ip(request.environ.get("REMOTE_ADDR", ""))
@@ -95,13 +130,21 @@ def credentials(request: Request) -> Optional[Credentials]:
 
     A login that can't be read counts as a wrong one.
     """
-    key = request.headers.get("X-Pre-Shared-Key", "").strip()
+    key = _as_sent(request.headers.get("X-Pre-Shared-Key", "").strip())
     if key:
         return Credentials(None, key)
     header = request.headers.get("Authorization", "").strip()
     if not header:
         return None
     return _basic(header) or UNREADABLE
+
+
+def _as_sent(text: str) -> str:
+    """Undo what WSGI does to a header: it makes a character of each byte, whatever was meant."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _basic(header: str) -> Optional[Credentials]:

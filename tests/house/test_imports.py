@@ -11,27 +11,80 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "model", "errors", "events", "holders", "moments", "slots"},
-    {"bearer", "cloud_errors", "cloud_api", "hetzner", "ntfy", "meters", "measured"}
-    | {"inspection"},
-    {"keys", "zones", "store", "turns"},
-    {"failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher", "status", "overview", "actions"}
-    | {"health", "mutes", "survey", "timeline", "routers", "gauges"},
+    {
+        "__init__",
+        "allowance",
+        "arrival",
+        "credentials",
+        "model",
+        "errors",
+        "events",
+        "holders",
+        "moments",
+        "slots",
+        "once",
+        "prefixes",
+    },
+    {
+        "bearer",
+        "cloud_answers",
+        "cloud_errors",
+        "cloud_api",
+        "quota",
+        "rrsets",
+        "hetzner",
+        "ntfy",
+        "outbox",
+        "meters",
+        "measured",
+        "inspection",
+    },
+    {"key_lines", "keys", "zones", "store", "turns"},
+    {
+        "alarm",
+        "rejections",
+        "failures",
+        "gate",
+        "pauses",
+        "changes",
+        "addressing",
+        "routers",
+        "host_parts",
+        "publisher",
+        "updater",
+        "sightings",
+        "reporter",
+        "loops",
+    }
+    | {"reconciler", "verifier", "watcher", "status", "overview", "actions"}
+    | {"health", "mutes", "survey", "timeline", "gauges"},
     {"web"},
-    {"variables", "settings", "logs", "services", "server", "commands", "cli", "__main__"}
-    | {"workbench", "frontdesk", "checks", "host_checks"},
+    {
+        "variables",
+        "settings",
+        "logs",
+        "services",
+        "worker",
+        "server",
+        "commands",
+        "cli",
+        "__main__",
+        "workbench",
+        "frontdesk",
+        "checks",
+        "host_checks",
+    },
 )
 # Who may import what isn't Python's own.
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
     "markupsafe": {"web"},
-    "gunicorn": {"server"},
+    "gunicorn": {"server", "worker"},
     "prometheus_client": {"meters", "gauges"},
 }
 # `services` builds the application and `server` hands it on: they name its type.

@@ -43,3 +43,10 @@ def test_healthz_is_not_ok_without_a_store(serve: Serve) -> None:
     answer = service.app.test_client().get("/healthz")
     assert answer.status_code == 503
     assert answer.mimetype == "text/plain"
+
+
+def test_the_openapi_document_is_served_to_everybody(service: Service) -> None:
+    answer = service.asks("GET", "/openapi.json")
+    assert answer.status_code == 200
+    assert answer.get_json()["openapi"] == "3.1.0"
+    assert list(answer.get_json()["paths"]) == ["/update"]

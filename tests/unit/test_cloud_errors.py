@@ -154,7 +154,7 @@ def test_a_failure_of_another_shape_is_not_the_cloud_apis(
 
 
 def test_a_json_object_is_decoded() -> None:
-    assert decode(200, JSON, '{"zones": ["bücher"]}'.encode()) == {"zones": ["bücher"]}
+    assert decode(200, JSON, '{"zones": ["bücher"]}'.encode(), TOKEN) == {"zones": ["bücher"]}
 
 
 @pytest.mark.parametrize(
@@ -175,19 +175,28 @@ def test_a_json_object_is_decoded() -> None:
 @pytest.mark.parametrize("status", [200, 404, 502])
 def test_an_answer_that_is_no_json_object_is_not_the_cloud_apis(status: int, text: bytes) -> None:
     with pytest.raises(HetznerUnreachable, match=f"HETZNER_API_URL answers {status}"):
-        decode(status, {"content-type": "text/html"}, text)
+        decode(status, {"content-type": "text/html"}, text, TOKEN)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 399])
 def test_a_redirect_is_the_wrong_endpoint_whatever_its_body(status: int) -> None:
     headers = {"location": "https://console.hetzner.com/", **JSON}
     with pytest.raises(HetznerUnreachable, match=r"https://console\.hetzner\.com/"):
-        decode(status, headers, json.dumps({"zones": []}).encode())
+        decode(status, headers, json.dumps({"zones": []}).encode(), TOKEN)
 
 
 @pytest.mark.parametrize("header", ["location", "content-type"])
 def test_a_header_that_is_shown_is_one_short_line_of_plain_text(header: str) -> None:
     with pytest.raises(HetznerUnreachable) as caught:
-        decode(302, {header: "a\x1bb" + "x" * 5000}, b"")
+        decode(302, {header: "a\x1bb" + "x" * 5000}, b"", TOKEN)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+def test_a_token_that_the_server_echoes_is_shown_to_nobody() -> None:
+    text = f'{{"action": {{"error": {{"message": "you sent {TOKEN}"}}}}}}'.encode()
+    assert TOKEN not in str(decode(200, JSON, text, TOKEN))
+    with pytest.raises(HetznerUnreachable) as caught:
+        decode(302, {"location": f"/login?with={TOKEN}"}, b"", TOKEN)
+    assert "(token)" in str(caught.value)
+    assert TOKEN not in str(caught.value)

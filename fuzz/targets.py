@@ -1,0 +1,264 @@
+"""What must hold for whatever strangers, routers, operators and Hetzner send: a function a parser.
+
+Hypothesis calls them in the tests with a bounded number of cases, atheris in `make fuzz` with as
+many as there is time for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ipaddress
+import json
+from typing import Any, Callable, Dict, Mapping
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException
+
+from backend import arrival, keys, settings
+from backend.cloud_api import Deadline
+from backend.cloud_errors import decode, refusal
+from backend.errors import (
+    BadAddress,
+    BadHostname,
+    BadRecordType,
+    DyndnsError,
+    KeyFileUnusable,
+    SettingUnusable,
+    StoreUnusable,
+)
+from backend.gate import Claim, Credentials
+from backend.hetzner import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.model import Address, Hostname, RecordType
+from backend.store.schema import connect
+from backend.variables import networks
+from backend.web import dyndns2, json_api, wire
+
+# No word of ours, or its being in a message would prove nothing.
+SECRET = "canary-7f3a9c51e2"
+TRUSTED = networks(
+    next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
+)
+APP = Flask(__name__)
+APP.request_class = wire.BoundedRequest
+APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
+OWNER = Owner(Zone("example.com", "primary"), "home")
+
+
+def hostname(text: str) -> None:
+    try:
+        host = Hostname.parse(text)
+    except BadHostname as error:
+        _fit_to_show(error)
+        return
+    assert Hostname.parse(host.text) == host
+    assert host.text.isascii()
+    assert host.text == host.text.lower()
+    assert 3 <= len(host.text) <= 253
+    assert all(1 <= len(label) <= 63 for label in host.text.split("."))
+
+
+def address(text: str) -> None:
+    with contextlib.suppress(BadRecordType):
+        RecordType.parse(text)
+    try:
+        found = Address.parse(text)
+    except BadAddress as error:
+        _fit_to_show(error)
+        return
+    assert Address.parse(str(found)) == found
+    assert not any((found.ip.is_multicast, found.ip.is_unspecified, found.ip.is_link_local))
+
+
+def client_address(text: str) -> None:
+    first, _, rest = text.partition("\n")
+    second, _, third = rest.partition("\n")
+    environ = {"REMOTE_ADDR": first, "HTTP_X_REAL_IP": second, "HTTP_X_FORWARDED_FOR": third}
+    for peer in (first, "10.0.0.1"):
+        with APP.test_request_context(environ_overrides={**environ, "REMOTE_ADDR": peer}):
+            found = wire.client_address(request, TRUSTED)
+        assert not found or str(ipaddress.ip_address(found.split("%")[0]))
+        assert peer or not found
+
+
+def credentials(text: str) -> None:
+    for name in ("HTTP_AUTHORIZATION", "HTTP_X_PRE_SHARED_KEY"):
+        with APP.test_request_context(environ_overrides={name: text}):
+            found = wire.credentials(request)
+        assert found is None or isinstance(found, Credentials)
+        assert text.strip() not in repr(found) or len(text.strip()) < len(repr(found))
+
+
+def dyndns2_request(data: bytes) -> None:
+    query, _, body = data.partition(b"\n")
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b"):
+        environ = {
+            "QUERY_STRING": query.decode("latin-1"),
+            "CONTENT_TYPE": kind,
+            "CONTENT_LENGTH": str(len(body)),
+            "REQUEST_METHOD": "POST",
+            "wsgi.input": io.BytesIO(body),
+        }
+        with APP.request_context({**_environ(), **environ}):
+            _believable(lambda: dyndns2._claims(request, TRUSTED))  # noqa: SLF001
+
+
+def json_request(data: bytes) -> None:
+    for kind in ("application/json", "application/x-www-form-urlencoded", ""):
+        environ = {
+            "CONTENT_TYPE": kind,
+            "CONTENT_LENGTH": str(len(data)),
+            "REQUEST_METHOD": "POST",
+            "wsgi.input": io.BytesIO(data),
+        }
+        with APP.request_context({**_environ(), **environ}):
+            _believable(lambda: [json_api._claim(request, TRUSTED, removes=False)])  # noqa: SLF001
+
+
+def key_file(text: str) -> None:
+    for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
+        try:
+            found = keys._parse(content)  # noqa: SLF001
+        except KeyFileUnusable as error:
+            _fit_to_show(error)
+            continue
+        assert all(key and not any(c.isspace() for c in key) for key in found.values())
+
+
+def setting(text: str) -> None:
+    """Give one variable after the other the same text, with everything else sound and marked."""
+    sound = {
+        "HETZNER_TOKEN": SECRET,
+        "BASIC_AUTH_USERNAME": "operator",
+        "BASIC_AUTH_PASSWORD": SECRET,
+        "STATE_URL": f"postgresql+psycopg://dyndns:{SECRET}@db.example.com/dyndns",
+        "NTFY_URL": "https://ntfy.example.com",
+        "NTFY_TOPIC": "topic",
+        "NTFY_TOKEN": SECRET,
+    }
+    for variable in settings.VARIABLES:
+        value = f"{SECRET}{text}" if variable.is_secret else text
+        try:
+            found, warnings = settings.read({**sound, variable.name: value})
+        except SettingUnusable as error:
+            _fit_to_show(error)
+            continue
+        assert SECRET not in repr(found) + "".join(warnings)
+
+
+def store_url(text: str) -> None:
+    for url in (text, f"postgresql+psycopg://u:{SECRET}@{text}", f"{text}://u:{SECRET}@h/d"):
+        try:
+            connect(url, pool_size=1).dispose()
+        except StoreUnusable as error:
+            _fit_to_show(error)
+
+
+def hetzner_answer(data: bytes) -> None:
+    """Read an answer as it comes from the network, with every status and as every call's."""
+    token = SECRET
+    for status in (200, 201, 301, 401, 404, 409, 422, 429, 500, 503):
+        headers = {"retry-after": data[:9].decode("latin-1"), "location": f"/{SECRET}"}
+        try:
+            answer = decode(status, headers, data, token)
+            if status >= 400:
+                _fit_to_show(refusal(status, headers, answer, token))
+                continue
+        except DyndnsError as error:
+            _fit_to_show(error)
+            continue
+        hetzner_object(answer)
+
+
+def hetzner_object(answer: Mapping[str, Any]) -> None:
+    """Understand an object, whatever is in it, or say that it is none of Hetzner's."""
+    dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
+    rrset = RRSet(("198.51.100.1",), ("",), 60)
+    wanted = Address.parse("198.51.100.2")
+    deadline = Deadline(60)
+    calls: Dict[str, Callable[[], Any]] = {
+        "zones": lambda: dns.zones(deadline),
+        "read": lambda: dns.read(OWNER, deadline),
+        "create": lambda: dns.put(OWNER, None, wanted, deadline),
+        "put": lambda: dns.put(OWNER, rrset, wanted, deadline),
+        "actions": lambda: dns.actions([1], deadline),
+    }
+    for name, call in calls.items():
+        try:
+            found = call()
+        except DyndnsError as error:
+            _fit_to_show(error)
+            continue
+        _fit_to_store(name, found)
+
+
+def length_of(data: bytes) -> None:
+    for content in (data, b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + data):
+        try:
+            length = arrival.length_of(content)
+        except arrival.TooLong:
+            continue
+        assert length is None or 0 < length <= len(content)
+
+
+class _Scripted:
+    """Stands in for `CloudApi`: answers everything alike."""
+
+    is_low = False
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        self._answer = answer
+
+    def call(self, *_: object, **__: object) -> Mapping[str, Any]:
+        return self._answer
+
+
+def _environ() -> Dict[str, Any]:
+    return {
+        "REMOTE_ADDR": "198.51.100.1",
+        "SERVER_NAME": "backend",
+        "SERVER_PORT": "80",
+        "PATH_INFO": "/update",
+        "wsgi.url_scheme": "http",
+    }
+
+
+def _believable(read: Callable[[], Any]) -> None:
+    try:
+        claims = read()
+    except (DyndnsError, HTTPException):
+        return
+    assert 1 <= len(claims) <= 20
+    assert all(isinstance(claim, Claim) for claim in claims)
+
+
+def _fit_to_show(error: DyndnsError) -> None:
+    """Its text goes to the caller, the log, the store and the operator's phone."""
+    text = str(error)
+    assert text.strip()
+    assert SECRET not in text, text
+    assert "\n" not in text, text
+    text.encode("utf-8")
+    assert len(text) < 1000
+
+
+def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
+    if name in ("create", "put"):
+        assert all(0 <= action < 2**63 for action in found)
+    elif name == "actions":
+        assert all(isinstance(one, ActionState) for one in found.values())
+        json.dumps([one.error for one in found.values()], ensure_ascii=False).encode("utf-8")
+    elif name == "read":
+        for rrset in found.values():
+            str(rrset).encode("utf-8")
+            rrset.comment.encode("utf-8")
+            rrset.holds(Address.parse("198.51.100.1"))
+    else:
+        for zone in found:
+            zone.name.encode("utf-8")
+            unquote_to_bytes(Owner(zone, "@").rrsets)
+
+
+TEXTS = (hostname, address, client_address, credentials, key_file, setting, store_url)
+BYTES = (dyndns2_request, json_request, hetzner_answer, length_of)

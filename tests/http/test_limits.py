@@ -1,0 +1,69 @@
+"""What no honest request has is refused, before it costs anything."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.http.service import HOME, Host, Router, Service, refused, said
+
+MANY = {f"field{number}": "x" for number in range(200)}
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_body_of_more_than_16_kib_is_too_large(untouched: Service, method: str) -> None:
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
+        answer = untouched.asks(method, "/update", data=b"x" * 16385, content_type=kind)
+        assert refused(answer) == (413, "too_large")
+
+
+def test_a_form_of_more_than_16_kib_is_too_large_for_dyndns2(untouched: Service) -> None:
+    answer = untouched.asks("POST", "/nic/update", data={"hostname": HOME, "x": "x" * 16385})
+    assert said(answer) == (413, b"dnserr\n")
+
+
+def test_more_parameters_than_any_router_sends_are_refused(untouched: Service) -> None:
+    router = untouched.router()
+    assert said(router.asks("GET", {"hostname": HOME, **MANY})) == (400, b"dnserr\n")
+    assert said(router.asks("POST", "", data={"hostname": HOME, **MANY})) == (400, b"dnserr\n")
+    assert said(router.asks("GET", "&" * 200)) == (400, b"dnserr\n")
+
+
+def test_more_fields_than_any_update_has_are_refused(untouched: Service) -> None:
+    host = untouched.host()
+    assert refused(host.updates("198.51.100.1", **MANY)) == (400, "bad_request")
+    form = {"fqdn": HOME, **MANY}
+    answer = untouched.asks("POST", "/update", data=form, headers=host.headers)
+    assert refused(answer) == (400, "bad_request")
+
+
+def test_more_parts_than_any_form_has_are_refused(untouched: Service) -> None:
+    form = {"fqdn": HOME, **dict.fromkeys(MANY, "")}
+    options = {"data": form, "content_type": "multipart/form-data; boundary=b"}
+    answer = untouched.asks("POST", "/nic/update", **options)
+    assert said(answer) == (413, b"dnserr\n")
+
+
+@pytest.mark.parametrize("number", [1, 21])
+def test_more_than_twenty_hosts_in_a_request_are_refused(router: Router, number: int) -> None:
+    names = ",".join([HOME] * number)
+    answer = router.asks("GET", {"hostname": names, "myip": "198.51.100.1"})
+    assert said(answer) == ((200, b"good 198.51.100.1\n") if number == 1 else (400, b"numhost\n"))
+
+
+@pytest.mark.parametrize("body", [b"[" * 16000, b'{"fqdn":' * 2000, b'{"fqdn": ' + b"9" * 16000])
+def test_json_that_is_made_to_hurt_is_refused_like_any_other(
+    untouched: Service, body: bytes
+) -> None:
+    assert refused(untouched.asks("POST", "/update", data=body)) == (400, "bad_request")
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(
+    host: Host, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        service.asks("GET", "/x%0a2030-01-01T00:00:00Z%20ERROR%20forged")
+        host.updates("198.51.100.1")
+    assert "\\n2030" in caplog.text
+    assert "\n2030" not in caplog.text
