@@ -12,7 +12,7 @@ from backend.model import Hostname
 from backend.store import history
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import hosts, leases, meta, records
+from backend.store.schema import hosts, leases, meta, records, troubles
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
@@ -66,6 +66,8 @@ class Desk:
                     *(None, None, record.error),
                 )
                 history.add(connection, entry)
+            if rows:  # the next failure is news again
+                connection.execute(troubles.delete().where(troubles.c.host == host.text))
         return len(rows)
 
     def mutes(self) -> Dict[Hostname, float]:

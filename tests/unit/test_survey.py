@@ -4,8 +4,8 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from backend.cloud_api import Quota
 from backend.errors import HetznerUnreachable, TokenRejected
+from backend.quota import Quota
 from backend.store import Store
 from backend.survey import Survey
 
