@@ -154,11 +154,12 @@ class Outbox:
         except PushRefused as error:
             return self._refused(letter, error)
         except PushFailed as error:
-            self._complain(
-                self._complaints.is_away,
-                f"No push gets through to ntfy ({error}). They wait for an hour at most; nothing "
-                "else is affected. If this lasts, check NTFY_URL and the server.",
-            )
+            if self._end is None:  # at the end, a try may have had no time
+                self._complain(
+                    self._complaints.is_away,
+                    f"No push gets through to ntfy ({error}). They wait for an hour at most; "
+                    "nothing else is affected. If this lasts, check NTFY_URL and the server.",
+                )
             self._put_back(letter)
             return max(self._pauses[min(failures, len(self._pauses) - 1)], error.retry_after)
         except Exception:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
+import resource
 import socket
 import time
 from typing import Any, Dict, List, Mapping, NoReturn, Optional
@@ -195,6 +197,8 @@ def serve(environ: Mapping[str, str]) -> None:
         StoreUnavailable: the store doesn't answer.
 
     """
+    # A core dump would hold every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = _prepare(environ)
     listener = _listen(settings.server)
     logger.info(
@@ -205,6 +209,9 @@ def serve(environ: Mapping[str, str]) -> None:
     )
     slots = Slots.open()
     meters.share(slots)
+    # The workers share the memory of what is loaded by now until they write to it, as each search
+    # for garbage does: this saves 10 of 80 MB.
+    gc.freeze()
     try:
         _Server(settings, listener, slots).run()
     except SystemExit as end:
