@@ -8,9 +8,10 @@ HTTP_PORT ?= 8080
 HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
+SECONDS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint types clean
+.PHONY: help demo test test-real lint fuzz types clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,9 +25,13 @@ test: $(VENV)/.dev ## run every test that needs no system package
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
 	$(BIN)/python -m pytest -m real $(ARGS)
 
-lint: $(VENV)/.dev ## check style
+lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m bandit -q -c pyproject.toml -r backend client sandbox demo
+
+fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
+	$(BIN)/python -m fuzz $(SECONDS)
 
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy
@@ -45,6 +50,10 @@ $(VENV)/.run: backend/requirements.txt client/requirements.txt sandbox/requireme
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(PIP) -r requirements-fuzz.txt
 	@touch $@
 
 $(VENV)/.real: backend/requirements-postgresql.txt $(VENV)/.dev

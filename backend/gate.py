@@ -26,6 +26,7 @@ from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
+_NOBODY = Hostname("")
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,8 @@ class Gate:
 
     def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
         """Return the hosts this login is of: its user and its key are right."""
-        candidates: Sequence[Optional[Hostname]] = self._candidates(named, credentials)
-        opened = [host for host in candidates or [None] if self._opens(host, credentials)]
-        return [host for host in opened if host is not None]
+        candidates = self._candidates(named, credentials) or [_NOBODY]
+        return [host for host in candidates if self._opens(host, credentials)]
 
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
@@ -129,10 +129,10 @@ class Gate:
             return [named] if named is not None and named in self._hosts else []
         return self._by_user.get(_user(credentials.user), [])
 
-    def _opens(self, host: Optional[Hostname], credentials: Credentials) -> bool:
-        keys = self._key_file.keys()
-        key = keys.get(host) if host is not None and host in self._hosts else None
-        return _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
+        key = self._key_file.keys().get(host)
+        is_right = _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+        return host in self._hosts and is_right
 
     def _failed(
         self, claim: Claim, named: Optional[Hostname], credentials: Credentials

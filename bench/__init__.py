@@ -1,0 +1,1 @@
+"""Figures, never a test: each beside a yardstick of the same run."""
