@@ -26,7 +26,6 @@ from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
-_NOBODY = Hostname("")
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Gate:
         self._operator = operator
         self._allow_private = allow_private
         self._by_user: Dict[str, List[Hostname]] = {}
+        self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -118,8 +118,10 @@ class Gate:
 
     def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
         """Return the hosts this login is of: its user and its key are right."""
-        candidates = self._candidates(named, credentials) or [_NOBODY]
-        return [host for host in candidates if self._opens(host, credentials)]
+        candidates = self._candidates(named, credentials)
+        # Nobody is looked at as long as somebody, for nothing.
+        opened = [host for host in candidates or self._stand_in if self._opens(host, credentials)]
+        return opened if candidates else []
 
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
