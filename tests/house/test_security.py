@@ -14,7 +14,7 @@ TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[^`:]+\.py(?:::[A-Za-z0-9_]+)*)`", TEXT)))
 
 
-def tests_in(path: Path) -> Set[str]:
+def names_in(path: Path) -> Set[str]:
     """The tests of a file, as pytest names them."""
     found: Set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -31,7 +31,7 @@ def _functions(body: List[ast.stmt]) -> List[str]:
 def test_a_test_that_is_named_exists(name: str) -> None:
     path, _, test = name.partition("::")
     assert (ROOT / path).is_file()
-    assert not test or test in tests_in(ROOT / path)
+    assert not test or test in names_in(ROOT / path)
 
 
 def test_every_claim_has_a_test() -> None:
