@@ -117,6 +117,15 @@ class LoginsBlocked:
     unsaid: int = 0  # other hosts before it that were not told, for there were too many
 
 
+@dataclass(frozen=True)
+class OperatorActed:
+    """The operator did something about a host, from the page or by a command."""
+
+    host: Hostname
+    what: str
+    source: str
+
+
 Event = Union[
     Published,
     Confirmed,
@@ -130,4 +139,5 @@ Event = Union[
     Rejected,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
 ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.addressing import Given, read
 from backend.alarm import Alarm
+from backend.credentials import Credentials, digest, same
 from backend.errors import (
     AddressMismatch,
     CallerError,
+    DyndnsError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
@@ -23,23 +23,13 @@ from backend.errors import (
 )
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
+from backend.meters import Meters
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 from backend.rejections import Rejections
 
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What the caller proves itself with; `user` is `None` when a key came alone."""
-
-    user: Optional[str]
-    secret: str
-
-    def __repr__(self) -> str:
-        return "Credentials(…)"
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,7 @@ class Gate:
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
         interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
+        meters: Optional[Meters] = None,
     ) -> None:
         self._hosts = frozenset(hosts)
         self._key_file = key_file
@@ -80,6 +71,7 @@ class Gate:
         self._operator = operator
         self._allow_private = allow_private
         self._interface_ids = interface_ids or {}
+        self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
@@ -92,6 +84,26 @@ class Gate:
             CallerError: it may make none; the class says why.
 
         """
+        try:
+            return self._admit(claim)
+        except DyndnsError as error:
+            self._meters.turned_away(claim.face, error)
+            raise
+
+    def admit_operator(self, claim: Claim) -> Asker:
+        """Let the operator in, and nobody else.
+
+        Raises:
+            Unauthorized, TooManyFailures: it is somebody else.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Log in as the operator.")
+        if not self._is_operator(claim.credentials):
+            raise self._failed(claim, None, claim.credentials)
+        return Asker(claim.source, claim.face)
+
+    def _admit(self, claim: Claim) -> Update:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
@@ -122,8 +134,8 @@ class Gate:
     def _is_operator(self, credentials: Credentials) -> bool:
         if self._operator is None or credentials.user is None:
             return False
-        same_user = _same(credentials.user, self._operator.user or "")
-        return _same(credentials.secret, self._operator.secret) and same_user
+        same_user = same(credentials.user, self._operator.user or "")
+        return same(credentials.secret, self._operator.secret) and same_user
 
     def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
         if named is None:
@@ -149,12 +161,13 @@ class Gate:
     def _opens(self, host: Optional[Hostname], credentials: Credentials) -> bool:
         keys = self._key_file.keys()
         key = keys.get(host) if host is not None and host in self._hosts else None
-        return _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+        return same(credentials.secret, key or _NOBODYS_KEY) and key is not None
 
     def _failed(
         self, claim: Claim, named: Optional[Hostname], credentials: Credentials
     ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
+        self._meters.failed_login()
         host = next(iter(self._candidates(named, credentials)), None)
         keys = [f"source {network_of(claim.source)}", _tried(named, credentials)]
         of_source, of_name = self._failures.count(keys)
@@ -215,7 +228,7 @@ def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
     passwords into the field of the user.
     """
     name = _user(credentials.user) if credentials.user is not None else str(named)
-    return f"name {_digest(name.split('.', 1)[0]).hex()[:32]}"
+    return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
 
 
 def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
@@ -224,12 +237,3 @@ def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
     if len(hosts) > 1:
         raise MissingHostname("This login is of several hosts: send the full host name.")
     return hosts[0]
-
-
-def _same(one: str, other: str) -> bool:
-    """Compare in constant time, whatever the lengths."""
-    return hmac.compare_digest(_digest(one), _digest(other))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

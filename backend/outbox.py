@@ -48,12 +48,14 @@ class Outbox:
         complaints: Optional[Complaints] = None,
         *,
         pauses: Sequence[float] = _PAUSES,
+        count: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ntfy = ntfy
         self._complaints = complaints or Complaints()
         self._said: List[Once] = []
         self._pauses = pauses
+        self._count = count  # ``sent`` or ``dropped``
         self._clock = clock
         self._numbers = itertools.count()
         self._waiting: List[_Letter] = []
@@ -68,6 +70,11 @@ class Outbox:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def flaw(self) -> str:
+        """Return what is wrong with the thread; a server that is away is nothing wrong."""
+        has_died = self._thread.ident is not None and not self._thread.is_alive()
+        return "ntfy has died" if has_died and self._end is None else ""
 
     def put(self, push: Push) -> None:
         """Leave a push to be sent; when too many wait, the least urgent is dropped."""
@@ -147,11 +154,12 @@ class Outbox:
         except PushRefused as error:
             return self._refused(letter, error)
         except PushFailed as error:
-            self._complain(
-                self._complaints.is_away,
-                f"No push gets through to ntfy ({error}). They wait for an hour at most; nothing "
-                "else is affected. If this lasts, check NTFY_URL and the server.",
-            )
+            if self._end is None:  # at the end, a try may have had no time
+                self._complain(
+                    self._complaints.is_away,
+                    f"No push gets through to ntfy ({error}). They wait for an hour at most; "
+                    "nothing else is affected. If this lasts, check NTFY_URL and the server.",
+                )
             self._put_back(letter)
             return max(self._pauses[min(failures, len(self._pauses) - 1)], error.retry_after)
         except Exception:
@@ -181,6 +189,7 @@ class Outbox:
 
     def _note_success(self) -> None:
         """Once nothing waits any more, say that all is well again, and what was lost."""
+        self._count("sent")
         with self._changed:
             self._refusals = 0
             self._sending = None
@@ -202,6 +211,7 @@ class Outbox:
 
     def _lose(self, letter: _Letter, why: str, *, is_said: bool = False) -> None:
         """Give a letter up: the first one is named in the log, the others are counted there."""
+        self._count("dropped")
         with self._changed:
             self._lost += 1
             is_said = is_said or self._lost > 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping
+from typing import Callable, Dict, Iterator, Mapping
 
 _HOUR = 3600.0
 # Other processes draw on the same buckets: the last few calls are theirs, perhaps.
@@ -38,6 +38,10 @@ class Quotas:
         self._clock = clock
         self._quotas: Dict[int, Quota] = {}
         self._bucket_of: Dict[str, int] = {}  # learnt from the answers: none is documented
+
+    def __iter__(self) -> Iterator[Quota]:
+        """Go through the buckets as the last answers told them."""
+        return iter(list(self._quotas.values()))
 
     def note(self, kind: str, headers: Mapping[str, str]) -> None:
         """Learn from the headers of an answer to a call of some kind."""

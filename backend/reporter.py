@@ -6,7 +6,7 @@ import enum
 import logging
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
 
 from backend.events import (
     CameBack,
@@ -16,6 +16,7 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
     PrefixIgnored,
     Published,
@@ -121,7 +122,15 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "Failed logins for {host}",
         tags=("lock",),
     ),
+    OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
 }
+
+
+class Listener(Protocol):
+    """Whoever wants to hear of events."""
+
+    def report(self, event: Event) -> None:
+        """Hear of an event."""
 
 
 class Reporter:
@@ -141,8 +150,8 @@ class Reporter:
         if on_change:
             self._pushed.add(When.CHANGING)
 
-    def report(self, event: Event) -> None:
-        """Tell of an event. Never raises, never waits for anybody."""
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
         voice = _VOICES[type(event)]
         is_pushed = voice.when in self._pushed and getattr(event, "is_news", True)
         if not logger.isEnabledFor(voice.level) and not is_pushed:
@@ -150,7 +159,7 @@ class Reporter:
         words = _words(event)
         sentence = voice.sentence.format(**words)
         logger.log(voice.level, "%s", sentence)
-        if is_pushed:
+        if is_pushed and not quietly:
             title = voice.title.format(**words)
             self._push(Push(title, sentence, voice.priority, voice.tags))
 
@@ -172,9 +181,12 @@ def _words(event: Event) -> Dict[str, object]:
 
 
 def _last_seen(at: Optional[float]) -> str:
-    if at is None:
-        return "never since it was registered"
-    return time.strftime("last seen %Y-%m-%d %H:%M UTC", time.gmtime(at))
+    return "never since it was registered" if at is None else f"last seen {moment(at)}"
+
+
+def moment(at: float) -> str:
+    """Say when something is (UTC seconds) to the minute: 2026-11-24 12:03 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ from backend.errors import (
 )
 from backend.events import Remembered
 from backend.host_parts import HostParts
+from backend.meters import Meters
 from backend.model import Change, Hostname, Outcome, RecordType, Settled, Update
 from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
@@ -51,12 +52,14 @@ class Updater:
         reporter: Reporter,
         *,
         slots: int,
+        meters: Optional[Meters] = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._sightings = sightings
         self._reporter = reporter
+        self._meters = meters or Meters()
         self._clock = clock
         self._host_parts = HostParts(self._read, reporter)
         self._slots = threading.BoundedSemaphore(slots)
@@ -72,6 +75,12 @@ class Updater:
 
         """
         deadline = deadline or Deadline(ANSWER_SECONDS)
+        with self._meters.update(update.asker.face) as measured:
+            outcome = self._apply(update, deadline)
+            measured.outcome = _word(outcome)
+            return outcome
+
+    def _apply(self, update: Update, deadline: Deadline) -> Outcome:
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
@@ -134,6 +143,13 @@ def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
     if any(one.wish not in update.wishes for one in settled):
         raise Superseded(f"A newer update of {update.host} came in meanwhile.")
     return Outcome(update.host, settled)
+
+
+def _word(outcome: Outcome) -> str:
+    """Return what became of an update in one word: of its first record that is new, if any is."""
+    changes = [one.change for one in outcome.settled]
+    news = [one for one in changes if one not in (Change.UNCHANGED, Change.REMEMBERED)]
+    return [*news, *changes][0].value
 
 
 def _settled(result: Result) -> Settled:

@@ -9,7 +9,7 @@ from typing import Callable, Iterable, Iterator, Optional
 from backend.events import CameBack, Event, FellSilent
 from backend.holders import new_holder
 from backend.model import Hostname
-from backend.reporter import Reporter
+from backend.reporter import Listener
 from backend.store import Sighting, Store
 
 TICK_SECONDS = 10.0  # how often `tick` should be called, or more often
@@ -70,7 +70,7 @@ class Watcher:
         self,
         store: Store,
         hosts: Iterable[Hostname],
-        reporter: Reporter,
+        reporter: Listener,
         *,
         lost_after: float,
         interval: float,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
@@ -81,5 +82,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     )
 
 
+# Whoever looks at all records looks again soon, and most are as they were.
+@functools.lru_cache(maxsize=8192)
 def _address(text: Optional[str]) -> Optional[Address]:
     return None if text is None else Address.parse(text)

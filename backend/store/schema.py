@@ -31,6 +31,12 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         """CREATE TABLE troubles (host VARCHAR NOT NULL, type VARCHAR NOT NULL,
             cause VARCHAR NOT NULL, PRIMARY KEY (host, type, cause))""",
         "INSERT INTO troubles SELECT host, type, error FROM records WHERE error <> ''",
+        """CREATE TABLE projects (project INTEGER NOT NULL, error VARCHAR NOT NULL,
+            at FLOAT NOT NULL, PRIMARY KEY (project))""",
+        """CREATE TABLE zones (name VARCHAR NOT NULL, project INTEGER NOT NULL,
+            mode VARCHAR NOT NULL, delegation VARCHAR NOT NULL, PRIMARY KEY (name))""",
+        """CREATE TABLE quotas (project INTEGER NOT NULL, calls INTEGER NOT NULL,
+            remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))""",
     ),
 }
 
@@ -200,7 +206,7 @@ def prepare(
 def _bring_to(
     version: int, migrations: Mapping[int, Sequence[str]], connection: Connection
 ) -> None:
-    found = _version(connection)
+    found = version_of(connection)
     if found > version:
         raise StoreUnusable(
             f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
@@ -215,7 +221,7 @@ def _bring_to(
     connection.execute(meta.insert().values(key="version", value=str(version)))
 
 
-def _version(connection: Connection) -> int:
+def version_of(connection: Connection) -> int:
     """Return the version the store has; 0 when it is empty."""
     if not sa.inspect(connection).has_table(meta.name):
         return 0

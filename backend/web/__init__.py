@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend.gate import Gate
 from backend.updater import Updater
-from backend.web import dyndns2, json_api, pages, wire
+from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
+from backend.web.face import Face
 
 _MAX_BODY = 16 * 1024
 _SHORTEST_KEY = 16  # characters; of shorter ones the operator is warned
@@ -20,7 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    gate: Gate, updater: Updater, ping: Callable[[], None], proxies: Sequence[wire.Network]
+    gate: Gate,
+    updater: Updater,
+    flaws: Callable[[], List[str]],
+    proxies: Sequence[wire.Network],
+    desk: Optional[Face] = None,
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
@@ -30,7 +35,10 @@ def create_app(
     app.wsgi_app = _one_slash(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
-    app.register_blueprint(pages.blueprint(ping, proxies))
+    app.register_blueprint(pages.blueprint(flaws, proxies))
+    if desk is not None:
+        app.register_blueprint(assets.blueprint())
+        app.register_blueprint(operator_pages.blueprint(gate, desk, proxies))
     app.register_error_handler(HTTPException, _http_failure)
     app.after_request(_log)
     return app

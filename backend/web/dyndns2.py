@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
 from backend.cloud_api import Deadline
-from backend.gate import Claim, Credentials, Gate
+from backend.credentials import Credentials
+from backend.gate import Claim, Gate
 from backend.model import Outcome, Update
 from backend.updater import ANSWER_SECONDS, Updater
 from backend.web import wire

@@ -10,8 +10,8 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
 
+from backend.credentials import Credentials
 from backend.errors import BadRequest, DyndnsError, RequestTooLarge
-from backend.gate import Credentials
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
@@ -102,6 +102,17 @@ def read_body() -> None:
     # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestTooLarge("The body is too large: an update takes a few hundred bytes.")
+
+
+def base_url(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address of this service as its caller has it, as far as proxies tell."""
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    scheme, host = request.scheme, request.host
+    if peer is not None and _is_trusted(peer, trusted):
+        told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        scheme = told if told in ("http", "https") else scheme
+        host = request.headers.get("X-Forwarded-Host", "").strip() or host
+    return f"{scheme}://{host}"
 
 
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:

@@ -56,8 +56,10 @@ class Engine:
         return ""
 
     def start(self) -> None:
-        """Open the door that Compose goes through."""
-        if self.name == "podman":
+        """Open the door that Compose goes through; Docker has one, but no base image yet."""
+        if self.name == "docker":
+            self.run("pull", "--quiet", BASE)
+        else:
             command = ["podman", "system", "service", "--time", "0", f"unix://{self._socket}"]
             self._service = subprocess.Popen(
                 command, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -88,6 +88,16 @@ def test_its_root_is_read_only_and_it_has_128_mb(
         print(f"\n{name} uses {used}")
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_the_backend_listens_on_both_ip_versions_by_one_socket(deployment: Deployment) -> None:
+    table = Path(f"/proc/{deployment.engine.pid(BACKEND)}/net")
+    any_address, port, listening = "0" * 32, "0050", "0A"
+    sockets = [line.split() for line in (table / "tcp6").read_text(encoding="ascii").splitlines()]
+    assert [f"{any_address}:{port}", listening] in [[words[1], words[3]] for words in sockets[1:]]
+    # That IPv4 gets in by it, all other tests show: there is no other.
+    assert f":{port} 00000000:0000 {listening}" not in (table / "tcp").read_text(encoding="ascii")
+
+
 @each
 def test_it_is_healthy(deployment: Deployment, name: str) -> None:
     until(

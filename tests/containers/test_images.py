@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.containers.conftest import SECRET, Images
-from tests.containers.engine import Engine, in_git
+from tests.containers.engine import BASE, Engine, in_git
 
 # What is in the folder for those who build and start the image, and not for those who run it.
 FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
@@ -83,7 +83,7 @@ def test_labels_say_what_it_is_and_where_it_comes_from(engine: Engine, image: st
 def test_the_size_is_told(
     engine: Engine, images: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = int(engine.inspect("docker.io/library/python:3.13-slim")["Size"])
+    base = int(engine.inspect(BASE)["Size"])
     sizes = {
         name: int(engine.inspect(tag)["Size"]) - base for name, tag in images._asdict().items()
     }

@@ -142,6 +142,8 @@ def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
         assert backend.session.get(url, params=query, auth=(host, "wrong")).text == "badauth\n"
     for _ in range(3):
         backend.updates(host, "198.51.100.3")
+    # Perhaps at once, perhaps when Hetzner's action has come to its end.
+    backend.wait_until(lambda: "published after all" in backend.output, "to tell the end")
     backend.stop()
     story = [line.split(" ", 1)[1] for line in backend.output.splitlines()]
     by = "(asked by 127.0.0.1"
@@ -154,6 +156,7 @@ def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
         f"WARNING Failed login from 127.0.0.1 for {host}. If it is your own device, ",
         f"INFO {host} A: 198.51.100.2 -> 198.51.100.3 {by}, done at attempt 3).",
         f"INFO {host} A is published after all, ",
+        "INFO hetzner-dyndns has stopped.",
     ]
     # Each worker may have met the wrong key for the first time.
     told = [line for number, line in enumerate(story) if line not in story[:number]]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 import requests
 
 from tests.e2e.ntfy_server import TOPIC, WRITER, Line, NtfyServer
+from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 from tests.e2e.processes import Backend, Hetzner, until
+
+__all__ = ["postgresql"]
 
 NAS, ROUTER, CAM, BOX = (f"{name}.example.com" for name in ("nas", "router", "cam", "box"))
 LOGIN = {"NTFY_USERNAME": WRITER[0], "NTFY_PASSWORD": WRITER[1]}
@@ -41,6 +44,7 @@ class Backends:
         self._hetzner = hetzner
         self._folder = folder
         self._running: List[Backend] = []
+        self.ask: Callable[[str], List[Tuple[Any, ...]]] = self._finds
 
     def start(self, **variables: str) -> Backend:
         backend = Backend(
@@ -62,19 +66,20 @@ class Backends:
 
     def looks_again(self) -> None:
         """Wait until the hosts were looked at twice: the first look may be under way."""
-        (backend, *_) = [one for one in self._running if one.is_running]
         for _ in range(2):
-            before = watched_until(backend)
+            before = self._watched_until()
             until(
-                lambda before=before: watched_until(backend) > before,
+                lambda before=before: self._watched_until() > before,
                 "another look at the hosts",
-                lambda: backend.output,
+                lambda: "".join(backend.output for backend in self._running),
             )
 
+    def _watched_until(self) -> float:
+        rows = self.ask("select value from meta where key = 'watched_until'")
+        return float(rows[0][0]) if rows else 0.0
 
-def watched_until(backend: Backend) -> float:
-    rows = backend.finds("select value from meta where key = 'watched_until'")
-    return float(rows[0][0]) if rows else 0.0
+    def _finds(self, query: str) -> List[Tuple[Any, ...]]:
+        return self._running[0].finds(query)
 
 
 def sightings(backend: Backend) -> List[Tuple[object, ...]]:
@@ -188,10 +193,24 @@ def test_a_host_that_never_came_is_told_of(ntfy: NtfyServer, backends: Backends)
     assert "never since it was registered" in ntfy.expect(f"{NAS} is lost")["message"]
 
 
+@pytest.mark.parametrize(
+    "store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.real(*PARTS))]
+)
 def test_two_replicas_with_two_workers_each_tell_everything_once(
-    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
+    ntfy: NtfyServer,
+    backends: Backends,
+    hetzner: Hetzner,
+    request: pytest.FixtureRequest,
+    store: str,
 ) -> None:
+    shared = {}
+    if store == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        shared["STATE_URL"] = server.new_database()
+        name = shared["STATE_URL"].rpartition("/")[2]
+        backends.ask = lambda query: server.ask(query, database=name)
     settings = {
+        **shared,
         "REGISTERED_FQDNS": f"{NAS},{ROUTER}",
         "LOST_CONNECTION_TIMEOUT": "6",
         "CONNECTION_CHECK_INTERVAL": "1",

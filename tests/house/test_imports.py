@@ -15,10 +15,13 @@ LAYERS = (
         "__init__",
         "allowance",
         "arrival",
+        "credentials",
         "model",
         "errors",
         "events",
         "holders",
+        "moments",
+        "slots",
         "once",
         "prefixes",
     },
@@ -32,8 +35,11 @@ LAYERS = (
         "hetzner",
         "ntfy",
         "outbox",
+        "meters",
+        "measured",
+        "inspection",
     },
-    {"keys", "zones", "store", "turns"},
+    {"key_lines", "keys", "zones", "store", "turns"},
     {
         "alarm",
         "rejections",
@@ -50,7 +56,8 @@ LAYERS = (
         "reporter",
         "loops",
     }
-    | {"reconciler", "verifier", "watcher"},
+    | {"reconciler", "verifier", "watcher", "status", "overview", "actions"}
+    | {"health", "mutes", "survey", "timeline", "gauges"},
     {"web"},
     {
         "variables",
@@ -62,6 +69,10 @@ LAYERS = (
         "commands",
         "cli",
         "__main__",
+        "workbench",
+        "frontdesk",
+        "checks",
+        "host_checks",
     },
 )
 # Who may import what isn't Python's own.
@@ -72,7 +83,9 @@ HOMES = {
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
+    "markupsafe": {"web"},
     "gunicorn": {"server", "worker"},
+    "prometheus_client": {"meters", "gauges"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}

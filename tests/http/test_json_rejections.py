@@ -261,7 +261,7 @@ def test_options_answers_in_the_form_of_the_face(untouched: Service) -> None:
     assert refused(untouched.asks("OPTIONS", "/update")) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("path", ["/", "/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
+@pytest.mark.parametrize("path", ["/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
 def test_what_is_not_there_is_not_found(untouched: Service, path: str) -> None:
     assert refused(untouched.asks("POST", path, **by(KEY))) == (404, "not_found")
 

@@ -6,6 +6,7 @@ from typing import Dict, List, Mapping, Optional, Tuple, Type
 import pytest
 
 from backend.alarm import Alarm
+from backend.credentials import Credentials
 from backend.errors import (
     AddressMismatch,
     BadAddress,
@@ -22,7 +23,7 @@ from backend.errors import (
 )
 from backend.events import LoginFailed, LoginsBlocked, Rejected
 from backend.failures import FailedLogins
-from backend.gate import Claim, Credentials, Gate
+from backend.gate import Claim, Gate
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 from backend.rejections import Rejections
 from backend.store import Store

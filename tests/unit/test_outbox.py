@@ -156,14 +156,15 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
     outbox.stop(PATIENCE)
 
 
-def test_that_ntfy_is_away_is_logged_once_and_its_end_too(
+def test_that_ntfy_is_away_is_logged_once_and_its_end_too_each_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
+    complaints = Complaints()
     for _ in range(2):
         caplog.clear()
         server = Server(*[AWAY] * 5)
-        outbox = started(server)
+        outbox = started(server, complaints=complaints)
         outbox.put(push("one"))
         outbox.put(push("two"))
         server.waits_for(lambda server=server: len(server.taken) == 2)
@@ -315,6 +316,16 @@ class TestTheEnd:
         ending.start()
         ending.join(PATIENCE)
         assert server.seconds == [3]
+
+    def test_is_no_time_to_complain_of_a_server_that_had_none(
+        self, caplog: pytest.LogCaptureFixture, clock: Clock
+    ) -> None:
+        outbox = Outbox(Server(AWAY), clock=clock)
+        outbox.put(push("title"))
+        outbox._end = clock() + 0.001  # noqa: SLF001 - as if the stop had come before the first try
+        outbox.start()
+        outbox.stop(PATIENCE)
+        assert lines(caplog) == ["Not pushed, for the service ends: title", ONE_LOST]
 
     def test_does_not_wait_for_a_server_that_hangs_and_names_what_is_lost(
         self, caplog: pytest.LogCaptureFixture, gate: Gate

@@ -14,6 +14,7 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
     PrefixIgnored,
     Published,
@@ -98,6 +99,11 @@ TOLD = [
         logging.WARNING,
         "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
     ),
+    (
+        OperatorActed(HOST, "has a new key", "198.51.100.1"),
+        logging.INFO,
+        "nas.example.com has a new key (operator, 198.51.100.1).",
+    ),
 ]
 ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
@@ -107,6 +113,7 @@ NEVER = [
     *(Confirmed(HOST, A), Remembered(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
     Rejected(HOST, "x", "x"),
+    OperatorActed(HOST, "x", "y"),
 ]
 
 

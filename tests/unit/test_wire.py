@@ -8,8 +8,8 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
+from backend.credentials import Credentials
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
-from backend.gate import Credentials
 from backend.web import wire
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))

@@ -1,0 +1,471 @@
+"""Every secret is marked, everything is done that can be done: the mark is told to nobody."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+from tests.e2e import buggy
+from tests.e2e.fake_ntfy import FakeNtfy
+from tests.e2e.processes import Program, free_port, run, until
+
+# A word that is nowhere else: not in names of folders, not in a message of ours.
+MARK = "zeisig"
+HOME, NAS, LAB, OTHER, SILENT = (
+    f"{name}.example.com" for name in ("home", "nas", "lab", "other", "silent")
+)
+ORG = "host.example.org"  # its zone is of the token that may only read
+HOSTS = (HOME, NAS, LAB, OTHER, SILENT, ORG, buggy.HOST)
+# Everything that can be looked at; a page that is added belongs here.
+PAGES = ("/", "/metrics", "/healthz", "/ip", "/openapi.json", f"/hosts/{HOME}", "/nothing")
+
+
+def marked(name: str, length: int = 0) -> str:
+    return f"{MARK}-{name}".ljust(length, "0")
+
+
+TOKENS = [f"{MARK}token{number}".ljust(64, "0") for number in range(2)]
+UNKNOWN_TOKEN = f"{MARK}oldtoken".ljust(32, "0")
+OPERATOR = ("operator", marked("operators-password"))
+
+
+def key_of(host: str) -> str:
+    return marked(f"key-of-{host.partition('.')[0]}", 24)
+
+
+def forms() -> List[bytes]:
+    """The mark as it may be written: plain, in Base64 wherever it begins, in hex."""
+    shifted = [base64.b64encode(b"x" * shift + MARK.encode())[shift + 1 : -4] for shift in range(3)]
+    return [MARK.encode(), *shifted, MARK.encode().hex().encode()]
+
+
+def finds(text: bytes) -> List[bytes]:
+    """Every line in which the mark is."""
+    return [
+        line
+        for line in text.splitlines()
+        if MARK.encode() in line.lower() or any(form in line for form in forms())
+    ]
+
+
+class Caller:
+    """Sends requests, and keeps every byte of the answers."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.answers: List[bytes] = []
+        self.statuses: List[Tuple[int, str]] = []
+
+    def sends(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
+        with requests.Session() as session:
+            session.trust_env = False
+            url = f"http://127.0.0.1:{self._port}{path}"
+            answer = session.request(method, url, timeout=20, allow_redirects=False, **how)
+        headers = "".join(f"{name}: {value}\n" for name, value in answer.headers.items())
+        self.answers.append(f"{path}\n{headers}".replace(path, "").encode() + answer.content)
+        word = answer.text.strip().partition(" ")[0]
+        with contextlib.suppress(ValueError):
+            said = json.loads(answer.text)
+            word = said.get("code", said.get("status", "")) if isinstance(said, dict) else word
+        self.statuses.append((answer.status_code, word))
+
+    def updates(self, host: str, ip: str, key: Optional[str] = None) -> None:
+        headers = {"X-Pre-Shared-Key": key or key_of(host)}
+        self.sends("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
+
+    def sends_raw(self, request: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=20) as connection:
+            connection.sendall(request)
+            self.answers.append(connection.recv(65536))
+
+
+class Backend(Program):
+    """The service with a mark in every secret, and a bug."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.port = free_port()
+        self.key_file = folder / "pre-shared-key"
+        settings = {
+            "REGISTERED_FQDNS": ",".join(HOSTS),
+            "PYTHONFAULTHANDLER": "1",
+            "BASIC_AUTH_USERNAME": OPERATOR[0],
+            "BASIC_AUTH_PASSWORD": OPERATOR[1],
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": str(self.port),
+            "ALLOW_PRIVATE_ADDRESSES": "1",
+            "AUTH_FAILURE_LIMIT": "5",
+            "DEBUG_LOGGING": "1",
+            "LOG_FILE": str(folder / "logs" / "log"),
+            "LOG_MAX_BYTES": "20000",
+            "LOG_BACKUP_COUNT": "50",
+            "NOTIFY_ON_CHANGE": "1",
+            "LOST_CONNECTION_TIMEOUT": "2",
+            "CONNECTION_CHECK_INTERVAL": "1",
+            "REQUEST_CACHE_TTL": "0",
+            **variables,
+        }
+        super().__init__("backend", ["-m", "tests.e2e.buggy"], folder, **settings)
+
+    def start(self) -> None:
+        keys = "".join(f"{host} {key_of(host)}\n" for host in HOSTS)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.key_file.write_text(f"{keys}# a comment\n", encoding="utf-8")
+        super().start()
+        self.wait_until(self.answers, "to answer")
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and "serves" in self.output
+
+    def processes(self) -> List[Path]:
+        """Its processes, as the operating system shows them."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        return [Path(f"/proc/{pid}") for pid in (str(self.pid), *children.split())]
+
+    def titles(self) -> bytes:
+        """What `ps` shows of each process."""
+        named = [process / name for process in self.processes() for name in ("cmdline", "status")]
+        return b"\n".join(path.read_bytes().replace(b"\0", b" ") for path in named)
+
+    def logs(self) -> bytes:
+        return b"\n".join(path.read_bytes() for path in sorted((self.folder / "logs").iterdir()))
+
+    def store(self) -> bytes:
+        """Every byte of the store: tables, indices, what was deleted and not yet overwritten."""
+        return b"\n".join(path.read_bytes() for path in self.folder.glob("hetzner-dyndns.db*"))
+
+
+WRITE = {"method": "POST", "path": "/zones/*/rrsets*"}
+READ = {"method": "GET", "path": "/zones/*/rrsets"}
+_ECHO = {"error": {"code": "invalid_input", "message": f"Bearer {TOKENS[0]} {UNKNOWN_TOKEN}"}}
+FAULTS: List[Dict[str, Any]] = [
+    {**READ, "status": 401, "code": "unauthorized"},
+    {**READ, "status": 403, "code": "forbidden"},
+    {**WRITE, "status": 422, "code": "protected"},
+    {**READ, "status": 429, "code": "rate_limit_exceeded"},
+    {**READ, "status": 500},
+    {**WRITE, "status": 503, "code": "unavailable"},
+    {**READ, "html": True},
+    {**READ, "location": f"https://console.example/?token={TOKENS[0]}"},
+    {**WRITE, "status": 422, "body": json.dumps(_ECHO).replace(f" {UNKNOWN_TOKEN}", "")},
+    {**READ, "status": 400, "body": json.dumps({"error": {"code": TOKENS[0], "message": ""}})},
+    {**READ, "status": 200, "body": TOKENS[0], "headers": {"Content-Type": TOKENS[0]}},
+    {**READ, "body": '{"rrsets": [' + TOKENS[0]},
+    {**READ, "body": '{"hello": [1]}'},
+    {**READ, "drop": True},
+    {**WRITE, "after": True},
+]
+
+
+def what_hosts_do(caller: Caller) -> None:
+    """Succeed, by every way to log in."""
+    caller.updates(HOME, "198.51.100.1")
+    caller.updates(HOME, "198.51.100.1")
+    caller.updates(HOME, "2001:db8::1")
+    login = {"auth": ("home", key_of(HOME))}
+    caller.sends("GET", f"/nic/update?hostname={HOME}&myip=198.51.100.2", **login)
+    in_query = f"/nic/update?hostname={HOME}&user=home&pass={key_of(HOME)}&myip=198.51.100.3"
+    caller.sends("GET", in_query)
+    caller.sends("POST", "/nic/update", data={"hostname": HOME, "user": "home"}, **login)
+    caller.sends("DELETE", "/update", json={"fqdn": HOME, "type": "AAAA"}, **login)
+    caller.sends("POST", "/update", data={"fqdn": NAS, "ip": "198.51.100.4"}, auth=OPERATOR)
+    caller.sends("POST", "/update", json={"fqdn": "x.example.com"}, auth=OPERATOR)
+    caller.updates(SILENT, "198.51.100.5")
+    caller.updates(ORG, "198.51.100.6")
+    caller.updates(buggy.HOST, "198.51.100.7")
+    bug = {"auth": ("bug", key_of(buggy.HOST))}
+    caller.sends("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
+
+
+def what_people_get_wrong(caller: Caller) -> None:
+    """Send a secret to where it doesn't belong, or a wrong one."""
+    wrong = marked("wrong-key")
+    for field in ("fqdn", "ip", "type", "url"):
+        fields = {"fqdn": HOME, field: wrong}
+        for how in ({"json": fields}, {"data": fields}, {"json": {**fields, field: [wrong]}}):
+            headers = {"X-Pre-Shared-Key": key_of(HOME)}
+            caller.sends("POST", "/update", headers=headers, **how)
+    for query in (f"hostname={wrong}", f"hostname={HOME}&myip={wrong}", f"{wrong}.example.com"):
+        caller.sends("GET", f"/nic/update?{query}", auth=("home", key_of(HOME)))
+        caller.sends("GET", f"/nic/update?{query}&user={wrong}&pass={wrong}")
+    for number in range(8):
+        caller.updates(LAB, "198.51.100.1", wrong)
+        caller.sends("GET", f"/nic/update?hostname={LAB}&myip=1.2.3.{number}", auth=("lab", wrong))
+        caller.sends("GET", "/nic/update", auth=(wrong, wrong))
+    for header in (f"Basic {wrong}", f"Bearer {wrong}", wrong):
+        caller.sends("GET", "/nic/update", headers={"Authorization": header})
+    for body in (wrong, f'"{wrong}"', f'{{"fqdn": "{wrong}', wrong * 3000):
+        caller.sends("POST", "/update", data=body, auth=("home", key_of(HOME)))
+    for lines in (
+        f"GET /nic/update?pass={wrong} HTP/1.1",
+        f"{wrong} / HTTP/1.1",
+        f"GET /ip HTTP/1.1\r\nAuthorization Basic {wrong}",
+        f"GET /ip HTTP/1.1\r\nHost: x\r\nContent-Length: {wrong}",
+        f"POST /update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{wrong}",
+    ):
+        caller.sends_raw(f"{lines}\r\n\r\n".encode())
+
+
+def what_hetzner_does(caller: Caller, sandbox: Sandbox) -> None:
+    """Fail in every way."""
+    for number, fault in enumerate(FAULTS):
+        sandbox.fail(**fault)
+        caller.updates(OTHER, f"203.0.113.{number}")
+    sandbox.actions_end("error", count=1)
+    caller.updates(HOME, "203.0.113.200")
+
+
+def what_ntfy_does(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
+    """Fail in every way."""
+    for number, (status, told) in enumerate(
+        [(401, "ntfy refuses pushes"), (302, "Not pushed"), (500, ""), (0, "")]
+    ):
+        ntfy.status = status
+        before = len(ntfy.pushes)
+        caller.updates(HOME, f"192.0.2.{number}")
+        # Told to give up, it goes on to the next push; in the end, one waits for its next try.
+        backend.wait_until(
+            lambda: told in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
+            f"ntfy's {status} to be met",
+        )
+
+
+def what_the_disk_does(caller: Caller, backend: Backend) -> None:
+    """Fail for the store, and for the key file."""
+    lock = sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"), isolation_level=None)
+    with contextlib.closing(lock):
+        lock.execute("BEGIN IMMEDIATE")
+        caller.updates(HOME, "192.0.2.99")
+    backend.key_file.write_text(f"{marked('not-a-key')}\n", encoding="utf-8")
+    caller.updates(NAS, "192.0.2.98")
+    backend.key_file.unlink()
+    backend.key_file.mkdir()
+    caller.updates(NAS, "192.0.2.97")
+
+
+def what_an_operator_looks_at(caller: Caller) -> None:
+    for page in PAGES:
+        caller.sends("GET", page)
+        caller.sends("GET", page, auth=OPERATOR)
+        caller.sends("GET", page, auth=("operator", marked("wrong-password")))
+
+
+@pytest.fixture(scope="module", params=["token", "password"])
+def told(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dict[str, bytes]]:
+    """Everything that is told to anybody, by where it is told."""
+    folder = tmp_path_factory.mktemp("service")
+    ntfy = FakeNtfy()
+    zones = [f"example.com={TOKENS[0]}", f"example.org={TOKENS[1]}"]
+    with Sandbox(zones, TOKENS[:1], read_only_tokens=TOKENS[1:], action_seconds=0.1) as sandbox:
+        backend = Backend(folder, **settings(request.param, sandbox, ntfy, folder))
+        backend.start()
+        try:
+            yield everything_told(backend, sandbox, ntfy, request.param)
+        finally:
+            if backend.is_running:
+                backend.kill()
+            ntfy.stop()
+
+
+def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict[str, str]:
+    user = f"somebody:{marked('password-in-a-url')}@"
+    token_file = folder / "token-file"
+    token_file.write_text(",".join([*TOKENS, UNKNOWN_TOKEN]), encoding="utf-8")
+    return {
+        "HETZNER_TOKEN_FILE": str(token_file),
+        "HETZNER_API_URL": sandbox.http_url.replace("http://", f"http://{user}"),
+        "NTFY_URL": f"http://{user}127.0.0.1:{ntfy.port}",
+        "NTFY_TOPIC": "dyndns",
+        **(
+            {"NTFY_TOKEN": marked("ntfy-token")}
+            if login == "token"
+            else {"NTFY_USERNAME": "me", "NTFY_PASSWORD": marked("ntfy-password")}
+        ),
+    }
+
+
+def everything_told(
+    backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy, login: str
+) -> Dict[str, bytes]:
+    caller = Caller(backend.port)
+    what_hosts_do(caller)
+    what_people_get_wrong(caller)
+    what_hetzner_does(caller, sandbox)
+    backend.wait_until(lambda: "could not publish it" in backend.output, "an action's end")
+    backend.wait_until(lambda: any(b"is lost" in push for push in ntfy.pushes), "a lost host")
+    backend.wait_until(
+        lambda: any(b"Failed logins" in push for push in ntfy.pushes), "failed logins to be told"
+    )
+    what_an_operator_looks_at(caller)
+    titles = backend.titles()
+    what_ntfy_does(caller, ntfy, backend)
+    store = backend.store()
+    what_the_disk_does(caller, backend)
+    os.kill(int(backend.processes()[1].name), signal.SIGSEGV)
+    backend.wait_until(lambda: "Fatal Python error" in backend.output, "a report of the crash")
+    os.kill(backend.pid, signal.SIGTERM)
+    until(lambda: not backend.is_running, "the end", lambda: backend.output)
+    calls = [f"{call.line} {call.body}" for call in sandbox.calls()]
+    assert any(
+        login_.startswith("Bearer" if login == "token" else "Basic") for login_ in ntfy.logins
+    )
+    return {
+        "output": backend.output.encode(),
+        "log files": backend.logs(),
+        "answers": b"\n".join(caller.answers),
+        "statuses": repr(caller.statuses).encode(),
+        "pushes": b"\n".join(ntfy.pushes),
+        "calls": "\n".join(calls).encode(),
+        "store": store,
+        "process titles": titles,
+    }
+
+
+CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "store")
+
+
+@pytest.mark.parametrize("channel", [*CHANNELS, "process titles"])
+def test_no_secret_is_told(told: Dict[str, bytes], channel: str) -> None:
+    assert len(told[channel]) > 100
+    assert finds(told[channel]) == []
+
+
+# What only a scenario that has really happened can have left behind.
+TRACES = (
+    ("output", "host.example.org A can't be published. Hetzner refuses it: token_readonly"),
+    ("output", "a token of 32 characters is a leftover"),
+    ("output", "A request to /update failed"),
+    ("output", "A request to /nic/update failed"),
+    ("output", "RuntimeError: [None, '(secret)"),
+    ("output", "Failed login from 127.0.0.1 for "),
+    ("output", "Too many failed logins for "),
+    ("output", "(token)"),
+    ("output", "is lost: nothing heard of it"),
+    ("output", "Hetzner could not publish it"),
+    ("output", "ntfy refuses pushes (status 401)"),
+    ("output", "The store can't be used (database is locked)"),
+    ("output", "line 1 isn't `<fqdn> <key>`"),
+    ("output", "The keys read before stay in use."),
+    ("output", "Fatal Python error: Segmentation fault"),
+    ("output", "ntfy can't be reached"),
+    ("log files", "A request to /update failed"),
+    ("answers", "hetzner_refused"),
+    ("answers", "invalid_fqdn"),
+    ("statuses", "(200, 'good')"),
+    ("statuses", "(200, 'deleted')"),
+    ("statuses", "(403, 'fqdn_not_allowed')"),
+    ("statuses", "(413, 'too_large')"),
+    ("statuses", "(429, 'too_many_failures')"),
+    ("statuses", "(500, 'internal')"),
+    ("statuses", "(502, 'hetzner_refused')"),
+    ("statuses", "(503, 'unavailable')"),
+    ("pushes", "is lost"),
+    ("pushes", "Failed logins for lab.example.com"),
+    ("pushes", "can't be updated"),
+    ("store", "home.example.com"),
+    ("process titles", "tests.e2e.buggy"),
+)
+
+
+def test_all_of_it_has_happened(told: Dict[str, bytes]) -> None:
+    missing = [(channel, words) for channel, words in TRACES if words.encode() not in told[channel]]
+    assert missing == [], told["output"].decode("utf-8", "replace")[-20000:]
+
+
+@pytest.mark.parametrize("form", forms())
+def test_a_mark_would_be_found(form: bytes) -> None:
+    assert finds(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
+
+
+PASSWORD = marked("password")
+GOOD = {"HETZNER_TOKEN": TOKENS[0], "REGISTERED_FQDNS": HOME, "LISTEN_PORT": "1"}
+UNUSABLE: Dict[str, Dict[str, str]] = {
+    "a token with a blank": {"HETZNER_TOKEN": f"{TOKENS[0]} {TOKENS[1]}"},
+    "a token that is no ASCII": {"HETZNER_TOKEN": f"{TOKENS[0]}é"},
+    "a file that is a directory": {"HETZNER_TOKEN": "", "HETZNER_TOKEN_FILE": "/"},
+    "a URL of nothing": {"HETZNER_API_URL": f"ftp://me:{PASSWORD}@example.com"},
+    "a URL with a bad port": {"HETZNER_API_URL": f"https://me:{PASSWORD}@example.com:x"},
+    "a URL without a host": {"NTFY_URL": f"https://me:{PASSWORD}@", "NTFY_TOPIC": "t"},
+    "a password alone": {"BASIC_AUTH_PASSWORD": PASSWORD},
+    "a user with a colon": {"BASIC_AUTH_USERNAME": "a:b", "BASIC_AUTH_PASSWORD": PASSWORD},
+    "a URL for another database": {"STATE_URL": f"mysql://me:{PASSWORD}@127.0.0.1/db"},
+    "a URL without sense": {"STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:port/db"},
+    "a URL that is a path": {"STATE_URL": f"me:{PASSWORD}@127.0.0.1"},
+    "a driver nobody has": {"STATE_URL": f"postgresql+nothing://me:{PASSWORD}@127.0.0.1/db"},
+    "a database that is away": {
+        "STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db?connect_timeout=1"
+    },
+    "a folder that isn't there": {"STATE_URL": f"sqlite:////nowhere/x.db?timeout={PASSWORD}"},
+    "a port that is taken by nobody": {"LISTEN_ADDRESS": "nowhere.invalid"},
+}
+KEY_FILES = {
+    "half a line": f"{marked('key')}\n".encode(),
+    "a line too long": f"{HOME} {marked('key')} {marked('key')}\n".encode(),
+    "no host": f"{marked('key')} {HOME}\n".encode(),
+    "no text": f"{HOME} {marked('key')}".encode() + b"\xff",
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_a_start_that_fails_tells_no_secret(tmp_path: Path, what: str, debug: str) -> None:
+    settings = {**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]}
+    ended = run([sys.executable, "-m", "backend"], tmp_path, **settings)
+    said = (ended.stdout + ended.stderr).encode()
+    assert ended.returncode == 1
+    assert b"hetzner-dyndns can't start." in said
+    assert finds(said) == []
+
+
+@pytest.mark.parametrize("what", KEY_FILES)
+def test_a_start_that_fails_for_its_key_file_tells_no_key(tmp_path: Path, what: str) -> None:
+    (tmp_path / "pre-shared-key").write_bytes(KEY_FILES[what])
+    ended = run([sys.executable, "-m", "backend"], tmp_path, **GOOD)
+    said = (ended.stdout + ended.stderr).encode()
+    assert ended.returncode == 1
+    assert b"PRE_SHARED_KEY_FILE" in said
+    assert finds(said) == []
+
+
+def test_the_password_of_a_proxy_is_not_told(tmp_path: Path) -> None:
+    proxy = f"http://me:{PASSWORD}@127.0.0.1:1"
+    proxies = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "HETZNER_TOKEN": TOKENS[0]}
+    backend = Backend(tmp_path / "proxied", **proxies)
+    backend.start()
+    try:
+        caller = Caller(backend.port)
+        caller.updates(HOME, "198.51.100.1")
+        assert caller.statuses == [(503, "unavailable")]
+        assert "the proxy doesn't answer" in backend.output
+        told = backend.output.encode() + caller.answers[0] + backend.store() + backend.logs()
+        assert finds(told) == []
+    finally:
+        backend.stop()
+
+
+def test_a_crash_leaves_no_core_with_every_secret_in_it(tmp_path: Path) -> None:
+    backend = Backend(tmp_path / "limited", HETZNER_TOKEN=TOKENS[0])
+    backend.start()
+    try:
+        for process in backend.processes():
+            (cores,) = re.findall(
+                "Max core file size +([0-9]+) +([0-9]+)", (process / "limits").read_text()
+            )
+            assert cores == ("0", "0")
+    finally:
+        backend.stop()
