@@ -122,7 +122,7 @@ class Service:
         if path.startswith("//"):  # of which Werkzeug's client would take the first part for a host
             environ["PATH_INFO"] = path
         options["environ_overrides"] = environ
-        with self.app.test_client(use_cookies=False) as client:  # old ones trip over a Host
+        with self.app.test_client() as client:
             response = client.open(path, method=method, **options)
         check_form(response)
         return response
