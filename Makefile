@@ -8,13 +8,14 @@ HTTP_PORT ?= 8080
 HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
+SECONDS ?= 10
 
 # For every platform of the images, and without the name of the index they came from.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
 	--generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint types lock clean
+.PHONY: help demo test test-real lint fuzz types lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +32,9 @@ test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclien
 lint: $(VENV)/.dev ## check style
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
+	$(BIN)/python -m fuzz $(SECONDS)
 
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy
@@ -54,6 +58,10 @@ $(VENV)/.run: backend/requirements.txt client/requirements.txt sandbox/requireme
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(PIP) -r requirements-fuzz.txt
 	@touch $@
 
 $(VENV)/.real: backend/requirements-postgresql.txt tests/requirements-real.txt $(VENV)/.dev
