@@ -11,11 +11,25 @@ from backend.model import Address, Hostname, RecordType
 from backend.store import Record, Sighting, State
 from backend.watcher import silence
 
-# A sentence of ours says what was seen, a colon or semicolon, and what to do about it.
-_PARTED = re.compile(
-    r"(?P<seen>(?:[A-Z_]+: )?(?:[^(:]|\([^)]*\))+): (?P<mend>[a-z].*)",
-    re.DOTALL,
+# A sentence of ours says what was seen, a colon, and what to do about it, which begins so.
+_DOINGS = (
+    *(
+        "add",
+        "ask",
+        "check",
+        "choose",
+        "copy",
+        "create",
+        "delete",
+        "install",
+        "leave",
+        "let",
+        "lift",
+    ),
+    *("list", "look", "make", "mount", "name", "remove", "restore", "run", "set", "start", "stop"),
+    *("update", "use", "using the default", "wait", "write", "it is changed at"),
 )
+_PARTED = re.compile(rf"(?P<seen>.+): (?P<mend>(?:{'|'.join(_DOINGS)})\b.*)", re.DOTALL)
 _QUOTED = '"; '
 _BUSY = "Hetzner can't do it now:"
 
@@ -164,8 +178,8 @@ def parted(error: str) -> Tuple[str, str]:
         seen, _, mend = error.rpartition(_QUOTED)
         return f'{seen}".', _sentence(mend)
     found = None if error.startswith(_BUSY) else _PARTED.fullmatch(error)
-    if found is None:
-        return error, ""
+    if found is None or found["mend"].count(")") > found["mend"].count("("):
+        return error, ""  # a colon in parentheses parts nothing
     return f"{found['seen']}.", _sentence(found["mend"])
 
 

@@ -12,7 +12,7 @@ from backend.model import Hostname
 from backend.store import history
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import hosts, leases, meta, records
+from backend.store.schema import hosts, leases, meta, records, troubles
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
@@ -53,19 +53,21 @@ class Desk:
     def forget(self, host: Hostname, now: float, source: str, face: str) -> int:
         """Forget what keeps a host's wishes from being fulfilled; return how many there were.
 
-        A wish is dropped that Hetzner never accepted: its record is wanted as it is published. One
-        whose publishing failed is kept, for what Hetzner's API shows of it may be wrong.
+        A wish is dropped that Hetzner doesn't accept: its record is wanted as it was accepted last.
+        If that may never have been published, it is written again.
         """
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
         with self._database.write() as connection:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
-                connection.execute(_this(record).values(**_forgotten(record)))
+                connection.execute(_this(record).values(**_forgotten(record, now)))
                 entry = history.Entry(
                     *(now, host.text, record.type.value, "forgotten", source, face),
                     *(None, None, record.error),
                 )
                 history.add(connection, entry)
+            if rows:  # the next failure is news again
+                connection.execute(troubles.delete().where(troubles.c.host == host.text))
         return len(rows)
 
     def mutes(self) -> Dict[Hostname, float]:
@@ -127,14 +129,15 @@ def _this(record: Record) -> sa.Update:
     )
 
 
-def _forgotten(record: Record) -> Dict[str, object]:
-    if record.is_accepted or record.action is not None:
-        return {"error": "", "attempts": 0}
+def _forgotten(record: Record, now: float) -> Dict[str, object]:
+    cleared = {"error": "", "attempts": 0}
+    if record.is_accepted:
+        return cleared
     return {
-        "error": "",
-        "attempts": 0,
+        **cleared,
         "wanted": None if record.published is None else str(record.published),
         "wish": record.wish + 1,  # an answer to the wish that was dropped comes too late
-        "state": State.PUBLISHED.value,
+        "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
+        "next_try_at": now,
         "checked_at": 0.0,
     }

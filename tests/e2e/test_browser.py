@@ -50,9 +50,9 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
     assert answer.status_code == 502, answer.text
 
 
-def asks(folder: Any, url: str) -> str:  # noqa: ANN401
+def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
     """Ask as a router does, by curl."""
-    ran = run(["curl", "-sS", url], folder)
+    ran = run(["curl", "-sS", *(["-u", login] if login else []), url], folder)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -121,25 +121,34 @@ def test_a_fritzbox_snippet_is_copied_and_works(
     until(lambda: "Copied" in page.locator("#copied").inner_text(), "the text to be copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert key in copied
-    assert asks(folder, filled_in(copied, host, key) + "&myip=198.51.100.80").startswith("good ")
+    assert asks(folder, filled_in(copied), login(copied)).startswith("good ")
     hetzner.expect(host, "198.51.100.80")
     page.reload()
     page.goto(f"/hosts/{host}")
     assert key not in page.content()
 
 
-def filled_in(snippet: str, host: str, key: str) -> str:
-    """The update URL of a snippet as the Fritz!Box sends it."""
-    (url,) = re.findall(r"https?://\S+", snippet)[:1]
+def field(snippet: str, name: str) -> str:
+    """What a snippet says is to be filled in."""
+    return re.findall(rf"^\s*{name}\s+(\S+)$", snippet, re.MULTILINE)[0]
+
+
+def filled_in(snippet: str) -> str:
+    """The update URL of a snippet as the Fritz!Box sends it, which has no IPv6."""
+    url = field(snippet, "Update URL")
     for placeholder, value in (
-        ("<domain>", host),
-        ("<username>", host),
-        ("<pass>", key),
-        ("<passwd>", key),
+        ("<domain>", field(snippet, "Domain name")),
         ("<ipaddr>", "198.51.100.80"),
+        ("<ip6addr>", ""),
     ):
         url = url.replace(placeholder, value)
+    assert "<" not in url
     return url
+
+
+def login(snippet: str) -> str:
+    """The login of a snippet, which the Fritz!Box sends in a header."""
+    return f"{field(snippet, 'User name')}:{field(snippet, 'Password')}"
 
 
 def test_another_device_is_chosen_without_leaving_the_page(browser: Browser, host: str) -> None:

@@ -8,6 +8,7 @@ from typing import Dict, Optional
 
 import pytest
 
+from backend.model import Hostname
 from backend.web import face
 from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
@@ -131,6 +132,9 @@ def test_what_was_published_stays_when_a_later_error_is_forgotten(
     service: Service, operator: Operator, console: Console
 ) -> None:
     service.host().updates("198.51.100.9")
+    for store in service.store():
+        (publishing,) = store.records.of(Hostname(HOME)).values()
+        store.records.finish(publishing)
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     assert service.host().updates("198.51.100.1").status_code == 502
     operator.presses(HOME, "forget")

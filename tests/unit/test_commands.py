@@ -207,3 +207,10 @@ def test_without_a_store_a_command_makes_none(shell: Shell, tmp_path: Path, comm
     assert status == 1
     assert "start the service once" in told
     assert not (tmp_path / "other.db").exists()
+
+
+def test_after_an_error_was_forgotten_the_same_one_is_news_again(shell: Shell) -> None:
+    shell.refuse("an error")
+    shell.types("hosts", "forget", HOME.text)
+    shell.refuse("an error")
+    assert events(shell) == ["refused", "forgotten", "refused"]

@@ -106,13 +106,13 @@ def test_a_host_that_never_came_is_not_called_silent(store: Store) -> None:
 
 def test_the_worst_of_two_records_counts(store: Store) -> None:
     store.records.accept(wish(store, "198.51.100.1"), None, NOW)
-    store.records.refuse(wish(store, "2001:db8::1"), "No: do it.", NOW, NOW + HOUR)
+    store.records.refuse(wish(store, "2001:db8::1"), "No: make it.", NOW, NOW + HOUR)
     one = judged(store, sighting(lost=True))
     assert (one.condition, one.error) == (Condition.REFUSED, "No.")
 
 
 def test_the_worst_host_comes_first_and_equals_by_name(store: Store) -> None:
-    store.records.refuse(wish(store, "198.51.100.1"), "No: do it.", NOW, NOW + HOUR)
+    store.records.refuse(wish(store, "198.51.100.1"), "No: make it.", NOW, NOW + HOUR)
     others = [sighting(NAS), sighting(host("a.example.com"), seen=2 * HOUR), sighting(HOME)]
     ranked = judge(others, store.desk.records(), {}, LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
@@ -156,6 +156,16 @@ def test_a_mute_that_is_over_is_not_shown() -> None:
             "STATE_URL: the store can't be opened (locked): check the disk.",
             "STATE_URL: the store can't be opened (locked).",
             "Check the disk.",
+        ),
+        (
+            "Hetzner's API (api.hetzner.cloud) can't be reached: connection refused.",
+            "Hetzner's API (api.hetzner.cloud) can't be reached: connection refused.",
+            "",
+        ),
+        (
+            "PRE_SHARED_KEY_FILE: can't use /: it is a folder (Docker): remove it, then (uid 0).",
+            "PRE_SHARED_KEY_FILE: can't use /: it is a folder (Docker).",
+            "Remove it, then (uid 0).",
         ),
         ("Something else.", "Something else.", ""),
         ("", "", ""),
