@@ -647,7 +647,9 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     for name in ARGUMENTS:
         parser.add_argument(name.lower(), nargs="?", default="", help=f"wins over {name}")
     parser.add_argument("--healthy", action="store_true", help="is the loop alive? exit 0 or 1")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--version", action="version", version=f"hetzner-dyndns client {__version__}"
+    )
     options, excess = parser.parse_known_args()
     return options, [getattr(options, name.lower()) for name in ARGUMENTS] + excess
 

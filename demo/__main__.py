@@ -12,6 +12,7 @@ from typing import Iterator, NoReturn, TextIO
 
 import requests
 
+from backend import __version__
 from demo.invitation import invitation
 from demo.keeper import Keeper
 from demo.ports import NAMES, Ports, chosen
@@ -113,6 +114,7 @@ def _options() -> argparse.Namespace:
     add("--hetzner-port", metavar="PORT", default="8090", help="the sandbox's API (8090)")
     add("--dns-port", metavar="PORT", default="5354", help="the sandbox's DNS (5354)")
     add("--once", action="store_true", help="check the job once, then end")
+    add("--version", action="version", version=f"hetzner-dyndns demo {__version__}")
     return parser.parse_args()
 
 

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 from typing import List, Optional
 
+from backend import __version__
+
 try:
     from sandbox.controls import DEMO_TOKEN
     from sandbox.running import PortUnusableError, Sandbox
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     readers = "tokens that may only read"
     add("--read-only-token", nargs="+", action="extend", default=[], metavar="TOKEN", help=readers)
     _add_speeds(parser)
+    add("--version", action="version", version=f"hetzner-dyndns sandbox {__version__}")
     return parser
 
 
