@@ -176,7 +176,7 @@ def _flaw(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
         return "the unspecified address"
     if ip.is_multicast:
         return "a multicast address"
-    if ip.is_link_local:
+    if ip.is_link_local or getattr(ip, "is_site_local", False):  # RFC 3879 took the latter back
         return "a link-local address"
     if isinstance(ip, ipaddress.IPv4Address):
         return "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""

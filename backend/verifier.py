@@ -114,6 +114,8 @@ class Verifier:
     def _put_right(self, records: Sequence[Record]) -> None:
         """Let records be read one by one, and written if they differ."""
         for record in records:
+            if not self._lead(self._clock()):
+                return
             self._store.checks.doubt(record)
             self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))
 

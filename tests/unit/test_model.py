@@ -209,6 +209,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ("169.254.7.8", "link-local"),
         ("::ffff:169.254.7.8", "link-local"),
         ("fe80::1", "link-local"),
+        ("fec0::1", "link-local"),
         ("240.0.0.1", "reserved"),
         ("255.255.255.255", "reserved"),
         ("2001:db8:1:2::", "bare prefix"),
