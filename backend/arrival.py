@@ -17,6 +17,9 @@ _CHUNKED = re.compile(rb"(?i)\ntransfer-encoding[ \t]*:[^\n]*chunked")
 _CHUNK = re.compile(rb"(?i)([0-9a-f]{1,8})[^\n]*\n")
 _TRAILERS = re.compile(rb"(?:[^\r\n][^\n]*\n)*\r?\n")
 
+_EXPECT = re.compile(rb"(?<=\n)Expect(?=[ \t]*:[ \t]*100-continue[ \t]*\r?\n)", re.IGNORECASE)
+_HEARD = b"X-pect"  # as long as the header's own name
+
 
 class TooLong(Exception):
     """The head has no end where every honest one has."""
@@ -43,6 +46,18 @@ def length_of(data: bytes) -> Optional[int]:
     declared = max((int(found) for found in _LENGTH.findall(head)), default=0)
     whole = end.end() + (declared if declared <= MOST_BODY else 0)
     return whole if len(data) >= whole else None
+
+
+def heard(data: bytes) -> Optional[bytes]:
+    """Return a request without its wish to be told to send its body; `None` when it has none.
+
+    Windows asks so (RFC 9110 §10.1.1), and waits a moment for the answer; others wait longer.
+    """
+    end = _END_OF_HEAD.search(data, 0, MOST_HEAD)
+    if end is None or b" HTTP/1.0" in data.split(b"\n", 1)[0]:
+        return None
+    found = _EXPECT.search(data, 0, end.end())
+    return data[: found.start()] + _HEARD + data[found.end() :] if found else None
 
 
 def _end_of_chunks(data: bytes, at: int) -> Optional[int]:

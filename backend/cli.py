@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, Type
 
 from backend import __version__
-from backend.errors import DyndnsError
+from backend.errors import (
+    DyndnsError,
+    HostNotAllowed,
+    KeyFileUnusable,
+    SettingUnusable,
+    StoreUnavailable,
+    StoreUnusable,
+)
 
 # By name: what the help says of it. `commands/` has a module for each.
 COMMANDS: Mapping[str, str] = {
     "serve": "serve /update and /nic/update (what happens without a command)",
+    "setup": "print what to paste into a router or a program, for one host",
+    "check": "try everything for real: settings, key file, store, tokens, zones, ntfy",
+    "hosts": "show how every host fares; try again, forget an error, mute",
+    "keys": "show which hosts have a key, give one a new key, share one",
+    "history": "show every change, failure and silence",
     "healthy": "exit 0 when the running service is well, for a container's HEALTHCHECK",
+    "completion": "print a script that lets bash or zsh complete all this",
+}
+# Where the documents help, by what is wrong.
+SECTIONS: Mapping[Type[DyndnsError], str] = {
+    KeyFileUnusable: 'README.md, "The key file can\'t be used"',
+    SettingUnusable: 'README.md, "Settings"',
+    HostNotAllowed: 'README.md, "Settings"',
+    StoreUnusable: 'docs/operations.md, "When the store can\'t be used"',
+    StoreUnavailable: 'docs/operations.md, "When the store can\'t be used"',
 }
 
 
@@ -20,17 +41,28 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit status; 1 with one line when the set-up is wrong."""
     arguments = list(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
-    # Only the one that was asked for: the HEALTHCHECK shouldn't load what serving takes.
-    command = importlib.import_module(f"backend.commands.{name}")
-    parser = _parser(name, command)
+    command, parser = _command(name), parser_of(name)
     try:
         return int(command.run(parser.parse_args(arguments), environ))
     except DyndnsError as error:
         verb = "start" if name == "serve" else f"run `{name}`"
-        parser.exit(1, f"hetzner-dyndns can't {verb}. {error}\n")
+        parser.exit(1, f"hetzner-dyndns can't {verb}. {error}{_section(error)}\n")
 
 
-def _parser(name: str, command: Any) -> argparse.ArgumentParser:  # noqa: ANN401
+def _section(error: DyndnsError) -> str:
+    """Return where to read on."""
+    found = [SECTIONS[family] for family in type(error).__mro__ if family in SECTIONS]
+    return f" (See {found[0]}.)" if found else ""
+
+
+def _command(name: str) -> Any:  # noqa: ANN401
+    # Only the one that was asked for: the HEALTHCHECK shouldn't load what serving takes.
+    return importlib.import_module(f"backend.commands.{name}")
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Return what reads the arguments of one command."""
+    command = _command(name)
     if name == "serve":
         parser = argparse.ArgumentParser(
             prog="python -m backend",

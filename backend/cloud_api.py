@@ -6,17 +6,19 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from backend.bearer import Bearer
 from backend.cloud_errors import decode, refusal
-from backend.errors import HetznerUnreachable
+from backend.errors import HetznerBusy, HetznerUnreachable
+from backend.quota import Quotas
 
 Query = Iterable[Tuple[str, str]]
 
@@ -25,6 +27,7 @@ _MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays
 _CHUNK = 64 * 1024
 # The reserve that background work leaves to requests that somebody waits for.
 _RESERVE = 0.1
+_PLENTY = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -54,38 +57,26 @@ class Deadline:
         return left
 
 
-@dataclass(frozen=True)
-class Quota:
-    """What one bucket of the rate limit held at the last answer.
-
-    `limit` is calls an hour; the bucket is refilled continuously. `at` is monotonic seconds.
-    """
-
-    limit: int
-    remaining: int
-    at: float
-
-    def is_low(self, now: float) -> bool:
-        """Whether only the reserve is left, which belongs to requests somebody waits for."""
-        refilled = (now - self.at) * self.limit / 3600
-        return self.remaining + refilled < self.limit * _RESERVE
-
-
 class CloudApi:
     """The API as one token sees it. Safe to share between threads."""
 
     def __init__(self, token: str, url: str, agent: str) -> None:
         self._token = token
         self._url = url
+        self._host = urlsplit(url).hostname
         self._agent = agent
         self._local = threading.local()
-        self._quotas: Dict[int, Quota] = {}
+        self.quotas = Quotas()
 
     @property
     def is_low(self) -> bool:
-        """Whether a bucket of the rate limit (reads and writes have one each) is low."""
-        now = time.monotonic()
-        return any(quota.is_low(now) for quota in list(self._quotas.values()))
+        """Whether only the reserve is left, which belongs to requests somebody waits for."""
+        return self.quotas.is_below(_RESERVE)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the quota is to be shared out fairly."""
+        return self.quotas.is_below(_PLENTY)
 
     def call(
         self,
@@ -103,14 +94,21 @@ class CloudApi:
             TokenRejected, ChangeRefused: the API refuses for good.
 
         """
+        kind = _kind(method, path)
+        pause = self.quotas.pause(kind)
+        if pause:
+            raise HetznerBusy(
+                "The hourly quota of calls to Hetzner is used up; it is refilled all the time.",
+                pause,
+            )
         try:
             status, headers, text = self._exchange(method, path, deadline, query, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             logger.debug("%s %s: %s", method, path, type(error).__name__)
             raise HetznerUnreachable(
-                f"Hetzner's API can't be reached ({_reason(error)})."
+                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
             ) from None
-        self._note_quota(headers)
+        self.quotas.note(kind, headers)
         logger.debug("%s %s: %s", method, path, status)
         answer = decode(status, headers, text, self._token)
         if status >= 400:  # noqa: PLR2004
@@ -148,13 +146,10 @@ class CloudApi:
             session.headers["User-Agent"] = self._agent
         return session
 
-    def _note_quota(self, headers: Mapping[str, str]) -> None:
-        try:
-            limit = int(headers["ratelimit-limit"])
-            remaining = int(headers["ratelimit-remaining"])
-            self._quotas[limit] = Quota(limit, remaining, time.monotonic())
-        except (KeyError, ValueError):
-            return  # a 401 carries none
+
+def _kind(method: str, path: str) -> str:
+    """Name the calls that seem to draw on the same bucket."""
+    return f"{method} actions" if "/actions" in path else method
 
 
 def _read(response: requests.Response, deadline: Deadline) -> bytes:
@@ -175,8 +170,21 @@ def _reason(error: Exception) -> str:
         (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
         (requests.exceptions.ProxyError, "the proxy doesn't answer"),
         (requests.exceptions.Timeout, "no answer in time"),
-        (requests.exceptions.ConnectionError, "no connection"),
+        (urllib3.exceptions.TimeoutError, "the answer stopped half-way"),
+        (requests.exceptions.ConnectionError, _root(error)),
     ):
         if isinstance(error, family):
             return words
     return "the answer broke off"
+
+
+def _root(error: BaseException) -> str:
+    """Say what the operating system said, at the bottom of a chain of errors."""
+    below: Optional[BaseException] = error
+    while below is not None:
+        if isinstance(below, socket.gaierror):
+            return "its name isn't found: check DNS"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror.lower()
+        below = below.__cause__ or below.__context__
+    return "no connection"

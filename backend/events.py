@@ -42,6 +42,7 @@ class Postponed:
     host: Hostname
     type: RecordType
     error: str
+    is_news: bool = True  # of the host; false: its other record failed alike, which was told
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Refused:
     host: Hostname
     type: RecordType
     error: str
+    is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Cleared:
     host: Hostname
     type: RecordType
     after: float  # seconds since the wish
+    is_news: bool = True  # of the host; false: its other record isn't well yet
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,23 @@ class CameBack:
 
 
 @dataclass(frozen=True)
+class PrefixIgnored:
+    """A host was to move to another IPv6 prefix, and nobody knows its host part."""
+
+    host: Hostname
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A host with the right key sent an update of which nothing can be made."""
+
+    host: Hostname
+    source: str
+    error: str
+
+
+@dataclass(frozen=True)
 class LoginFailed:
     """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
 
@@ -97,6 +117,15 @@ class LoginsBlocked:
     unsaid: int = 0  # other hosts before it that were not told, for there were too many
 
 
+@dataclass(frozen=True)
+class OperatorActed:
+    """The operator did something about a host, from the page or by a command."""
+
+    host: Hostname
+    what: str
+    source: str
+
+
 Event = Union[
     Published,
     Confirmed,
@@ -106,6 +135,9 @@ Event = Union[
     Cleared,
     FellSilent,
     CameBack,
+    PrefixIgnored,
+    Rejected,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import ipaddress
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from backend.addressing import Given, read
 from backend.alarm import Alarm
+from backend.credentials import Credentials, digest, same
 from backend.errors import (
-    BadAddress,
+    AddressMismatch,
     CallerError,
+    DyndnsError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
@@ -21,22 +23,13 @@ from backend.errors import (
 )
 from backend.failures import FailedLogins, network_of
 from backend.keys import KeyFile
+from backend.meters import Meters
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.rejections import Rejections
 
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What the caller proves itself with; `user` is `None` when a key came alone."""
-
-    user: Optional[str]
-    secret: str
-
-    def __repr__(self) -> str:
-        return "Credentials(…)"
 
 
 @dataclass(frozen=True)
@@ -50,6 +43,8 @@ class Claim:
     addresses: Tuple[str, ...] = ()
     type: str = ""
     removes: bool = False
+    name_follows_login: bool = False  # a request without a name is about the login's own host
+    prefixes: Tuple[str, ...] = ()  # of the network it is in
 
 
 class Gate:
@@ -61,16 +56,22 @@ class Gate:
         key_file: KeyFile,
         failures: FailedLogins,
         alarm: Alarm,
+        rejections: Rejections,
         *,
         operator: Optional[Credentials] = None,
         allow_private: bool = False,
+        interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
+        meters: Optional[Meters] = None,
     ) -> None:
         self._hosts = frozenset(hosts)
         self._key_file = key_file
         self._failures = failures
         self._alarm = alarm
+        self._rejections = rejections
         self._operator = operator
         self._allow_private = allow_private
+        self._interface_ids = interface_ids or {}
+        self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
         self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
         for host in sorted(self._hosts):
@@ -84,10 +85,36 @@ class Gate:
             CallerError: it may make none; the class says why.
 
         """
+        try:
+            return self._admit(claim)
+        except DyndnsError as error:
+            self._meters.turned_away(claim.face, error)
+            raise
+
+    def admit_operator(self, claim: Claim) -> Asker:
+        """Let the operator in, and nobody else.
+
+        Raises:
+            Unauthorized, TooManyFailures: it is somebody else.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Log in as the operator.")
+        if not self._is_operator(claim.credentials):
+            raise self._failed(claim, None, claim.credentials)
+        return Asker(claim.source, claim.face)
+
+    def _admit(self, claim: Claim) -> Update:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
-        return Update(host, self._wishes(claim), Asker(claim.source, claim.face))
+        try:
+            update = self._update(host, claim)
+        except CallerError as error:
+            self._rejections.tell(host, claim.source, str(error))
+            raise
+        self._rejections.forget(host)
+        return update
 
     def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
         """Return the host the claim is about, if these credentials open it."""
@@ -98,16 +125,18 @@ class Gate:
         if not logged_in:
             raise self._failed(claim, named, credentials)
         if named is None:
-            return _only(logged_in)
+            return _only(logged_in, claim)
         if not self._opens(named, credentials):
+            flaw = f"Its login doesn't open {named}."
+            self._rejections.tell(logged_in[0], claim.source, flaw)
             raise ForeignHost("This login doesn't open this host.")
         return named
 
     def _is_operator(self, credentials: Credentials) -> bool:
         if self._operator is None or credentials.user is None:
             return False
-        same_user = _same(credentials.user, self._operator.user or "")
-        return _same(credentials.secret, self._operator.secret) and same_user
+        same_user = same(credentials.user, self._operator.user or "")
+        return same(credentials.secret, self._operator.secret) and same_user
 
     def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
         if named is None:
@@ -133,13 +162,14 @@ class Gate:
 
     def _opens(self, host: Hostname, credentials: Credentials) -> bool:
         key = self._key_file.keys().get(host)
-        is_right = _same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+        is_right = same(credentials.secret, key or _NOBODYS_KEY) and key is not None
         return host in self._hosts and is_right
 
     def _failed(
         self, claim: Claim, named: Optional[Hostname], credentials: Credentials
     ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
+        self._meters.failed_login()
         host = next(iter(self._candidates(named, credentials)), None)
         keys = [f"source {network_of(claim.source)}", _tried(named, credentials)]
         of_source, of_name = self._failures.count(keys)
@@ -152,13 +182,28 @@ class Gate:
             return Unauthorized("Wrong key, or unknown host.")
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
 
-    def _wishes(self, claim: Claim) -> Tuple[Wish, ...]:
+    def _update(self, host: Hostname, claim: Claim) -> Update:
         chosen = RecordType.parse(claim.type) if claim.type else None
+        asker = Asker(claim.source, claim.face)
         if claim.removes:
-            return tuple(Wish(kind, None) for kind in RecordType if chosen in (None, kind))
-        addresses = _usable(claim.addresses) if claim.addresses else [self._detected(claim)]
-        wishes = {chosen or address.type: address for address in reversed(addresses)}
-        return tuple(Wish(kind, wishes[kind]) for kind in RecordType if kind in wishes)
+            kinds = [kind for kind in RecordType if chosen in (None, kind)]
+            return Update(host, tuple(Wish(kind, None) for kind in kinds), asker)
+        given = self._given(claim)
+        found = {chosen or address.type: address for address in reversed(given.addresses)}
+        prefix = given.prefix
+        if prefix is not None and chosen is RecordType.A:
+            raise AddressMismatch(f"{prefix} belongs into an AAAA record: leave the type out.")
+        if prefix is not None and host in self._interface_ids:
+            address = prefix.address_of(self._interface_ids[host])
+            found[RecordType.AAAA] = Address.parse(address)
+        wishes = tuple(Wish(kind, found[kind]) for kind in RecordType if kind in found)
+        # An address in full is the host's own; where there is none, the prefix has to do.
+        return Update(host, wishes, asker, None if RecordType.AAAA in found else prefix)
+
+    def _given(self, claim: Claim) -> Given:
+        if claim.addresses or claim.prefixes:
+            return read(claim.addresses, claim.prefixes)
+        return Given((self._detected(claim),))
 
     def _detected(self, claim: Claim) -> Address:
         address = Address.parse(claim.source)
@@ -185,33 +230,12 @@ def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
     passwords into the field of the user.
     """
     name = _user(credentials.user) if credentials.user is not None else str(named)
-    return f"name {_digest(name.split('.', 1)[0]).hex()[:32]}"
+    return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
 
 
-def _only(hosts: Sequence[Hostname]) -> Hostname:
+def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
+    if not claim.name_follows_login:
+        raise MissingHostname("No host name given: send the full name, as in host.example.com.")
     if len(hosts) > 1:
         raise MissingHostname("This login is of several hosts: send the full host name.")
     return hosts[0]
-
-
-def _usable(texts: Iterable[str]) -> List[Address]:
-    """Return what can be published of a list; garbage beside a sound address is passed over."""
-    addresses = []
-    flaws = []
-    for text in texts:
-        try:
-            addresses.append(Address.parse(text))
-        except BadAddress as flaw:
-            flaws.append(flaw)
-    if not addresses:
-        raise flaws[0]
-    return addresses
-
-
-def _same(one: str, other: str) -> bool:
-    """Compare in constant time, whatever the lengths."""
-    return hmac.compare_digest(_digest(one), _digest(other))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

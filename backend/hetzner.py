@@ -5,73 +5,20 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
-from urllib.parse import quote
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from backend.cloud_answers import id_of, plain, text_of, understood
 from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
-from backend.errors import CnameInTheWay
+from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
 from backend.model import Address, RecordType
+from backend.rrsets import Owner, RRSet, Zone, read_rrset
 
-IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-
-_PAGE = "50"  # the most the API gives of zones
+_ZONES_A_PAGE = "50"  # the most the API gives
+_RRSETS_A_PAGE = "100"
 _MAX_PAGES = 200
 ACTIONS_A_CALL = 25
-
-
-@dataclass(frozen=True)
-class Zone:
-    """A zone of one project."""
-
-    name: str
-    mode: str
-
-
-@dataclass(frozen=True)
-class Owner:
-    """An owner name: where the records of a host are."""
-
-    zone: Zone
-    name: str  # relative to the zone, ``@`` for the apex
-
-    @property
-    def rrsets(self) -> str:
-        """The path of the zone's RRSets; the API takes the zone's name for its id."""
-        return f"/zones/{quote(self.zone.name)}/rrsets"
-
-    def rrset(self, kind: RecordType) -> str:
-        """Return the path of one RRSet."""
-        return f"{self.rrsets}/{quote(self.name, safe='@*')}/{kind.value}"
-
-
-@dataclass(frozen=True)
-class RRSet:
-    """The addresses at one name, of one family."""
-
-    values: Tuple[str, ...]
-    comments: Tuple[str, ...]
-    ttl: Optional[int]
-
-    @property
-    def addresses(self) -> FrozenSet[Union[IP, str]]:
-        """The values as addresses: how Hetzner spells an IPv6 address isn't promised."""
-        return frozenset(_ip_or_text(value) for value in self.values)
-
-    @property
-    def comment(self) -> str:
-        """The first comment somebody left on a record."""
-        return next((comment for comment in self.comments if comment), "")
-
-    def holds(self, address: Address) -> bool:
-        """Whether this address, and no other, is published."""
-        return self.addresses == {address.ip}
-
-    def __str__(self) -> str:
-        return ", ".join(sorted(self.values))
 
 
 @dataclass(frozen=True)
@@ -96,10 +43,17 @@ class Hetzner:
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
+        try:
+            pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+        except NotFound:  # an API without a list of zones
+            raise HetznerUnreachable(
+                "HETZNER_API_URL answers, but knows no zones: it has to end with the version of "
+                "the API, as in https://api.hetzner.cloud/v1."
+            ) from None
         with understood():
             return [
                 Zone(text_of(zone["name"]), text_of(zone["mode"]))
-                for page in self._pages("/zones", deadline)
+                for page in pages
                 for zone in page["zones"]
             ]
 
@@ -112,10 +66,11 @@ class Hetzner:
 
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", owner.rrsets, deadline, query)
         with understood():
             found = {
-                rrset["type"]: _rrset(rrset)
-                for rrset in self.api.call("GET", owner.rrsets, deadline, query)["rrsets"]
+                rrset["type"]: read_rrset(rrset)
+                for rrset in answer["rrsets"]
                 if rrset["name"] == owner.name
             }
         if "CNAME" in found:
@@ -124,6 +79,34 @@ class Hetzner:
                 "addresses: delete the CNAME record at Hetzner."
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
+
+    def read_zone(
+        self, zone: Zone, deadline: Deadline
+    ) -> Tuple[int, Dict[Tuple[str, RecordType], RRSet]]:
+        """Read every address of a zone, by name and family, and count the calls it took.
+
+        Raises:
+            NotFound: the zone is gone.
+
+        """
+        path = Owner(zone, "@").rrsets
+        query = [("type", "A"), ("type", "AAAA")]
+        pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
+        with understood():
+            return len(pages), {
+                (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
+                for page in pages
+                for rrset in page["rrsets"]
+            }
+
+    def is_right(self, rrset: Optional[RRSet], address: Address) -> bool:
+        """Whether an RRSet holds this address alone, for as long as it shall be cached."""
+        return rrset is not None and rrset.holds(address) and self._chosen_ttl in (None, rrset.ttl)
+
+    def recalled(self, address: Address, comment: str) -> RRSet:
+        """Return an RRSet as it was seen or written last, which spares reading it again."""
+        comments = (comment,) if comment else ()
+        return RRSet((str(address),), comments, self._chosen_ttl)
 
     def put(
         self,
@@ -141,10 +124,16 @@ class Hetzner:
         from the moment it is accepted, even if publishing it failed.
         """
         if rrset is None:
-            return [self._create(owner, address, deadline)]
+            try:
+                return [self._create(owner, address, deadline)]
+            except AlreadyExists:  # somebody was quicker: what else is in theirs is kept
+                rrset, rewrite = self._read_again(owner, address.type, deadline), True
         actions = []
         if rewrite or not rrset.holds(address):
-            actions.append(self._set_or_create(owner, rrset, address, deadline))
+            try:
+                actions.append(self._set(owner, address, rrset.comment, deadline))
+            except NotFound:  # somebody deleted it; a new one has the right TTL from the start
+                return [self._create(owner, address, deadline)]
         if self._chosen_ttl not in (None, rrset.ttl):
             path = f"{owner.rrset(address.type)}/actions/change_ttl"
             actions.append(self._act("POST", path, deadline, {"ttl": self._chosen_ttl}))
@@ -160,8 +149,8 @@ class Hetzner:
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
         query = [("id", str(number)) for number in ids]
+        answer = self.api.call("GET", "/actions", deadline, query)
         with understood():
-            answer = self.api.call("GET", "/actions", deadline, query)
             return {id_of(action): _action_state(action) for action in answer["actions"]}
 
     def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
@@ -171,18 +160,13 @@ class Hetzner:
             "ttl": self._ttl,
             "records": [{"value": str(address)}],
         }
-        try:
-            return self._act("POST", owner.rrsets, deadline, body)
-        except AlreadyExists:  # somebody was quicker
-            return self._set(owner, address, "", deadline)
+        return self._act("POST", owner.rrsets, deadline, body)
 
-    def _set_or_create(
-        self, owner: Owner, rrset: RRSet, address: Address, deadline: Deadline
-    ) -> int:
-        try:
-            return self._set(owner, address, rrset.comment, deadline)
-        except NotFound:  # somebody deleted it
-            return self._create(owner, address, deadline)
+    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
+        rrset = self.read(owner, deadline).get(kind)
+        if rrset is None:
+            raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
+        return rrset
 
     def _set(self, owner: Owner, address: Address, comment: str, deadline: Deadline) -> int:
         record = {"value": str(address)}
@@ -202,34 +186,25 @@ class Hetzner:
         with understood():
             return id_of(answer["action"])
 
-    def _pages(self, path: str, deadline: Deadline) -> Iterator[Dict[str, Any]]:
+    def _pages(
+        self,
+        path: str,
+        size: str,
+        deadline: Deadline,
+        selection: Iterable[Tuple[str, str]] = (),
+    ) -> Iterator[Dict[str, Any]]:
         page: Optional[int] = 1
         for _ in range(_MAX_PAGES):
-            query = [("page", str(page)), ("per_page", _PAGE)]
+            query = [*selection, ("page", str(page)), ("per_page", size)]
             answer = self.api.call("GET", path, deadline, query)
             yield answer
-            page = answer["meta"]["pagination"]["next_page"]
+            with understood():
+                page = answer["meta"]["pagination"]["next_page"]
             if page is None:
                 return
-
-
-def _rrset(found: Mapping[str, Any]) -> RRSet:
-    records = found["records"]
-    return RRSet(
-        values=tuple(text_of(record["value"]) for record in records),
-        comments=tuple(text_of(record.get("comment") or "") for record in records),
-        ttl=found["ttl"],
-    )
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:
     error = action.get("error") or {}
     told = text_of(error.get("message") or error.get("code") or "")
     return ActionState(text_of(action["status"]), plain(told))
-
-
-def _ip_or_text(value: str) -> Union[IP, str]:
-    try:
-        return ipaddress.ip_address(value)
-    except ValueError:
-        return value

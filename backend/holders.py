@@ -35,3 +35,11 @@ def _place() -> str:
     except OSError:
         return uuid.uuid4().hex  # nobody can tell, so nobody is found dead
     return f"{boot}/{namespace}"
+
+
+def whereabouts(holder: str) -> str:
+    """Say in words for the operator where a holder is."""
+    place, _, rest = holder.partition(" ")
+    pid = rest.partition(" ")[0]
+    where = "on this machine" if place == _place() else "on another machine, or in a container"
+    return f"process {pid} {where}" if pid.isdigit() else "an unknown process"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sys
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Iterable, Optional, TextIO, Tuple
+from typing import Iterable, Iterator, Optional, TextIO, Tuple
+from urllib.parse import unquote, unquote_plus
 
 from backend.errors import SettingUnusable
 
@@ -99,6 +101,27 @@ class SharedRotatingFile(RotatingFileHandler):
 
 def _identity(found: os.stat_result) -> Tuple[int, int]:
     return (found.st_dev, found.st_ino)
+
+
+def secrets_in(url: str) -> Iterator[str]:
+    """Return what of a URL nobody may see, as it is written there and as it is meant.
+
+    A user without a password is one: tokens are given so. Databases also take a password as an
+    option.
+    """
+    login = _LOGIN.match(url)
+    written = [value for name, value in _OPTION.findall(url) if "password" in name.lower()]
+    if login is not None and login["password"] is not None:
+        written += [login["password"], f"{login['user']}:{login['password']}"]
+    elif login is not None and url.startswith("http"):
+        written.append(login["user"])
+    for secret in written:
+        yield from (secret, unquote(secret), unquote_plus(secret))
+
+
+# As SQLAlchemy reads it: in a password every character but @ may stand as it is.
+_LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
+_OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 
 
 class _Masking(logging.Formatter):

@@ -11,11 +11,14 @@ from typing import Optional, Tuple, Union
 import idna
 
 from backend.errors import AddressMismatch, BadAddress, BadHostname, BadRecordType, MissingHostname
+from backend.prefixes import Prefix
 
 # RFC 1123 §2.1: letters, digits and inner hyphens.
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text
 _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
+_NETWORK_PART = _INTERFACE_ID << 64
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Where an address means nothing to the rest of the world. `is_private` and `is_global` won't do:
@@ -173,10 +176,12 @@ def _flaw(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
         return "the unspecified address"
     if ip.is_multicast:
         return "a multicast address"
-    if ip.is_link_local:
+    if ip.is_link_local or getattr(ip, "is_site_local", False):  # RFC 3879 took the latter back
         return "a link-local address"
     if isinstance(ip, ipaddress.IPv4Address):
-        return "in a reserved range" if ip.is_reserved else ""
+        return "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""
+    if not (int(ip) & _NETWORK_PART or ip.is_loopback):
+        return "a host part without a prefix"
     # RFC 4291 §2.6.1: host bits all zero name the network's routers, never one machine.
     return "" if int(ip) & _INTERFACE_ID else "a bare prefix without a host part"
 
@@ -211,6 +216,7 @@ class Update:
     host: Hostname
     wishes: Tuple[Wish, ...]
     asker: Asker
+    prefix: Optional[Prefix] = None  # of an AAAA whose host part is still to be found
 
 
 class Change(enum.Enum):

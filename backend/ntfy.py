@@ -1,26 +1,26 @@
-"""One push to an ntfy server, and the outbox that no request ever waits for.
+"""One push to an ntfy server, or what is wrong with the server or its settings.
 
 Publishing as JSON: https://docs.ntfy.sh/publish/#publish-as-json
 """
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
+import json
+import time
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import requests
+import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from backend.bearer import Bearer
 
 _SECONDS = 10.0  # for one try
-_PAUSES = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # between tries; then the push is given up
-_MOST_WAITING = 100
-
-logger = logging.getLogger(__name__)
+_MAX_ANSWER = 64 * 1024
+# A longer message would arrive as an attachment: https://docs.ntfy.sh/config/#message-limits
+_MAX_MESSAGE = 4000  # bytes of UTF-8
+_MAX_PAUSE = 300.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,20 @@ class Push:
 
 
 class PushRefused(Exception):
-    """The server refuses this push for good."""
+    """Pushes are refused for good: a setting is wrong. The text says which one, and the mend."""
 
 
 class PushFailed(Exception):
-    """The server can't take the push now."""
+    """The push can't be taken now. The text says why."""
+
+    def __init__(self, cause: str, retry_after: float = 0.0) -> None:
+        """Keep the pause the server asks for, in seconds."""
+        super().__init__(cause)
+        self.retry_after = retry_after
 
 
 class Ntfy:
-    """A topic on an ntfy server."""
+    """A topic on an ntfy server. Not to be shared between threads."""
 
     def __init__(
         self, url: str, topic: str, *, username: str = "", password: str = "", token: str = ""
@@ -55,8 +60,8 @@ class Ntfy:
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
         self._session = requests.Session()
 
-    def publish(self, push: Push) -> None:
-        """Send one push.
+    def publish(self, push: Push, seconds: float = _SECONDS) -> None:
+        """Send one push, and take so many seconds at most.
 
         Raises:
             PushRefused: the server refuses it for good: the login, the topic or the URL is wrong.
@@ -66,92 +71,91 @@ class Ntfy:
         body = {
             "topic": self._topic,
             "title": push.title,
-            "message": push.message,
+            "message": _shortened(push.message),
             "priority": push.priority,
             "tags": list(push.tags),
         }
         try:
-            answer = self._session.post(
-                self._url, json=body, auth=self._auth, timeout=_SECONDS, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            raise PushFailed(type(error).__name__) from None
-        if answer.status_code == 429 or answer.status_code >= 500:  # noqa: PLR2004
-            raise PushFailed(f"status {answer.status_code}")
-        if not answer.ok or answer.is_redirect:
-            raise PushRefused(f"status {answer.status_code}")
+            status, headers, answer = self._post(body, min(seconds, _SECONDS))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise PushFailed(f"it can't be reached, {_reason(error)}") from None
+        if status == 429 or status >= 500:  # noqa: PLR2004
+            raise PushFailed(f"it answers {status}", _retry_after(headers))
+        if status in _REFUSALS:
+            raise PushRefused(_REFUSALS[status])
+        if status != 200:  # noqa: PLR2004
+            raise PushRefused(f"it answers {status}: check NTFY_URL and NTFY_TOPIC")
+        if not _is_receipt(answer, body):
+            raise PushRefused(_WRONG_URL)
+
+    def _post(
+        self, body: Mapping[str, Any], seconds: float
+    ) -> Tuple[int, Mapping[str, str], bytes]:
+        end = time.monotonic() + seconds
+        with self._session.post(
+            self._url,
+            json=body,
+            auth=self._auth,
+            timeout=seconds,
+            allow_redirects=False,  # followed, it would become a GET that succeeds
+            stream=True,
+        ) as answer:
+            text = b""
+            while len(text) < _MAX_ANSWER and (
+                chunk := answer.raw.read1(_MAX_ANSWER, decode_content=True)
+            ):
+                text += chunk
+                if time.monotonic() > end:
+                    raise requests.Timeout
+            return answer.status_code, answer.headers, text
 
 
-class Outbox:
-    """Sends pushes on a thread of its own, in order. Safe to share between threads."""
+_WRONG_URL = (
+    "what answers isn't an ntfy server: check that NTFY_URL is its base URL, without the topic"
+)
+_REFUSALS: Mapping[int, str] = {
+    401: "wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD, or NTFY_TOKEN",
+    403: "not allowed (403): give the login in NTFY_USERNAME or NTFY_TOKEN write access to the "
+    "topic NTFY_TOPIC, with `ntfy access USER TOPIC write-only` on the server",
+    404: f"not found (404), so {_WRONG_URL}",
+    405: f"not allowed there (405), so {_WRONG_URL}",
+}
 
-    def __init__(self, ntfy: Ntfy, pauses: Tuple[float, ...] = _PAUSES) -> None:
-        self._ntfy = ntfy
-        self._pauses = pauses
-        self._waiting: queue.Queue[Optional[Push]] = queue.Queue(_MOST_WAITING)
-        self._stopping = threading.Event()
-        self._dropped = 0
-        self._is_refused = False
-        self._thread = threading.Thread(target=self._run, name="ntfy", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+def _shortened(message: str) -> str:
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= _MAX_MESSAGE:
+        return encoded.decode("utf-8")
+    return encoded[:_MAX_MESSAGE].decode("utf-8", "ignore") + " …"
 
-    def put(self, push: Push) -> None:
-        """Leave a push to be sent; it is dropped, and counted, when too many wait already."""
-        try:
-            self._waiting.put_nowait(push)
-        except queue.Full:
-            self._dropped += 1
-            logger.warning("ntfy doesn't keep up: dropped the push %r.", push.title)
 
-    def stop(self, seconds: float) -> None:
-        """Send what waits, as far as that can be done within some seconds."""
-        self._stopping.set()
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            return
-        if self._thread.is_alive():
-            self._thread.join(seconds)
+def _is_receipt(answer: bytes, body: Mapping[str, Any]) -> bool:
+    """Whether this is ntfy's answer to this push.
 
-    def _run(self) -> None:
-        while True:
-            push = self._waiting.get()
-            if push is None:
-                return
-            self._send(push)
-            self._tell_of_dropped()
+    Sent to the URL of a topic, the JSON itself would have become the message.
+    """
+    try:
+        receipt: Dict[str, Any] = json.loads(answer.decode("utf-8"))
+        return bool(receipt["topic"] == body["topic"] and receipt.get("title") == body["title"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
-    def _send(self, push: Push) -> None:
-        """Try until the push is through, refused, or older than it is of use."""
-        for pause in (*self._pauses, None):
-            try:
-                self._ntfy.publish(push)
-            except PushRefused as error:
-                self._complain(push, error)
-                return
-            except PushFailed as error:
-                if pause is None or self._stopping.wait(pause):
-                    logger.warning("ntfy can't be reached (%s): gave up %r.", error, push.title)
-                    return
-            else:
-                self._is_refused = False
-                return
 
-    def _complain(self, push: Push, error: PushRefused) -> None:
-        """Say what is wrong with the setting once, not at every push."""
-        if not self._is_refused:
-            logger.error(
-                "ntfy refuses pushes (%s): check NTFY_URL, NTFY_TOPIC and the login. "
-                "Nothing else is affected.",
-                error,
-            )
-        self._is_refused = True
-        logger.warning("Not pushed: %s", push.title)
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return min(_MAX_PAUSE, max(0.0, float(headers["retry-after"])))
+    except (KeyError, ValueError):
+        return 0.0
 
-    def _tell_of_dropped(self) -> None:
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            self._send(Push("Pushes were dropped", f"{dropped} more events: see the log."))
+
+def _reason(error: Exception) -> str:
+    """Name the failure in a few words; the full text may hold a URL with a login."""
+    for family, words in (
+        (requests.exceptions.SSLError, "TLS failed: check its certificate"),
+        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.ConnectionError, "no connection"),
+    ):
+        if isinstance(error, family):
+            return words
+    return "the answer broke off"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
-from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
+from backend.changes import change_of, cleared, event_of, reason_for
 from backend.cloud_api import Deadline
 from backend.cloud_errors import NotFound
 from backend.errors import (
@@ -16,18 +16,20 @@ from backend.errors import (
     OperatorError,
     StoreUnavailable,
 )
-from backend.events import Cleared, Confirmed, Event, Postponed, Published, Refused
-from backend.hetzner import RRSet
+from backend.events import Postponed, Refused
 from backend.model import Change, Hostname, RecordType, Settled
+from backend.pauses import Shares, pause_after
 from backend.reporter import Reporter
-from backend.store import News, Record, State, Store
+from backend.rrsets import RRSet
+from backend.store import News, Novelty, Record, State, Store
 from backend.turns import Turns
 from backend.zones import Location, Zones
 
-_FIRST_PAUSE = 5.0
-_LONGEST_PAUSE = 60.0
 _REFUSED_PAUSE = 3600.0
 _RECHECK_PAUSE = 60.0
+# Hosts that are heard of are checked each REQUEST_CACHE_TTL; what wasn't for twice as long is read
+# before it is written.
+_KNOWN_FOR = 2
 
 Result = Union[Settled, DyndnsError]
 
@@ -43,6 +45,7 @@ class Publisher:
         reporter: Reporter,
         *,
         cache_ttl: float,
+        is_checked_elsewhere: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -50,17 +53,34 @@ class Publisher:
         self._zones = zones
         self._reporter = reporter
         self._cache_ttl = cache_ttl
+        self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
+        self._shares = Shares()
+        self._began = clock()
 
     def is_settled(self, record: Optional[Record]) -> bool:
-        """Whether a record is accepted, and confirmed so lately that Hetzner needn't be asked."""
+        """Whether a record is accepted, and Hetzner needn't be asked: it was, a short while ago.
+
+        With many hosts the verifier asks it, not each of them.
+        """
         if record is None or not record.is_accepted:
             return False
+        if self._is_checked_elsewhere and record.checked_at > 0:
+            return True
         now = self._clock()
         # A clock that was set back must not make memory good for ever.
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
         is_postponed = 0 < record.recheck_at - now <= _RECHECK_PAUSE
         return is_fresh or is_postponed
+
+    def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        """Return what Hetzner holds for a host, whatever the host wants.
+
+        Raises:
+            OperatorError, TransientError: as calls to Hetzner do.
+
+        """
+        return self._look(host, deadline)[1]
 
     def publish(
         self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline
@@ -89,7 +109,7 @@ class Publisher:
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
     ) -> Dict[RecordType, Result]:
         try:
-            location, found = self._look(host, deadline)
+            location, found = self._recall(host, records, deadline) or self._look(host, deadline)
         except DyndnsError as error:
             return {record.type: self._fail(record, error) for record in records}
         results: Dict[RecordType, Result] = {}
@@ -101,6 +121,39 @@ class Publisher:
                 results[record.type] = self._fail(record, error)
         return results
 
+    def _recall(
+        self, host: Hostname, records: Sequence[Record], deadline: Deadline
+    ) -> Optional[Tuple[Location, Mapping[RecordType, RRSet]]]:
+        """Spare the read before a write where Hetzner confirmed the records a short while ago."""
+        location = self._find(host, deadline)
+        self._share_out(location, host, records)
+        recalled: Dict[RecordType, RRSet] = {}
+        for record in records:
+            if record.published is None or not self._is_known(record):
+                return None
+            recalled[record.type] = location.hetzner.recalled(record.published, record.comment)
+        return location, recalled
+
+    def _share_out(self, location: Location, host: Hostname, records: Sequence[Record]) -> None:
+        if all(record.is_accepted for record in records):
+            return  # nobody wants a change
+        wait = self._shares.take(host, is_short=location.hetzner.api.is_short)
+        if wait:
+            raise HetznerBusy(
+                f"{host} changes so often that others would be left without calls to Hetzner: "
+                "its turn comes later. Look what sends it other addresses all the time.",
+                wait,
+            )
+
+    def _is_known(self, record: Record) -> bool:
+        """Whether a new address can be written at once: nothing odd has happened lately."""
+        is_change = record.wanted.address not in (None, record.published)
+        is_smooth = record.state is State.PENDING and not record.attempts
+        age = self._clock() - record.checked_at
+        # A process that has just begun may have been given another RECORD_TTL.
+        is_known = record.checked_at >= self._began and 0 <= age < _KNOWN_FOR * self._cache_ttl
+        return is_change and is_smooth and is_known
+
     def _look(
         self, host: Hostname, deadline: Deadline
     ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
@@ -108,10 +161,16 @@ class Publisher:
         location = self._find(host, deadline)
         try:
             return location, location.hetzner.read(location.owner, deadline)
-        except NotFound:  # the list of zones is out of date
-            self._zones.forget()
-            location = self._find(host, deadline)
-            return location, location.hetzner.read(location.owner, deadline)
+        except NotFound:
+            return self._look_anew(host, deadline)
+
+    def _look_anew(
+        self, host: Hostname, deadline: Deadline
+    ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
+        """Do the same after the list of zones turned out to be out of date."""
+        self._zones.forget()
+        location = self._find(host, deadline)
+        return location, location.hetzner.read(location.owner, deadline)
 
     def _find(self, host: Hostname, deadline: Deadline) -> Location:
         location = self._zones.find(host, deadline)
@@ -126,16 +185,25 @@ class Publisher:
         self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
     ) -> Settled:
         """Make Hetzner hold what one record shall be."""
-        address = record.wanted.address
-        hetzner, owner = location.hetzner, location.owner
-        if address is not None:
-            failed_before = record.state is State.PENDING and record.action is not None
-            actions = hetzner.put(owner, rrset, address, deadline, rewrite=failed_before)
-        else:
-            actions = [] if rrset is None else hetzner.delete(owner, record.type, deadline)
-        change = _change(record, rrset) if actions else Change.UNCHANGED
+        try:
+            actions = self._write(record, location, rrset, deadline)
+        except NotFound:
+            location, found = self._look_anew(record.host, deadline)
+            rrset = found.get(record.type)
+            actions = self._write(record, location, rrset, deadline)
+        change = change_of(record, rrset) if actions else Change.UNCHANGED
         self._remember(record, change, rrset, actions)
         return Settled(record.wanted, change)
+
+    def _write(
+        self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
+    ) -> Sequence[int]:
+        address = record.wanted.address
+        hetzner, owner = location.hetzner, location.owner
+        if address is None:
+            return [] if rrset is None else hetzner.delete(owner, record.type, deadline)
+        doubtful = record.is_doubtful
+        return hetzner.put(owner, rrset, address, deadline, rewrite=doubtful)
 
     def _remember(
         self, record: Record, change: Change, rrset: Optional[RRSet], actions: Sequence[int]
@@ -144,63 +212,39 @@ class Publisher:
         is_news = change is not Change.UNCHANGED or record.published != record.wanted.address
         seen = record.published if change is Change.UNCHANGED else rrset
         old = None if seen is None else str(seen)
-        news = News(change.value, old, _why(record)) if is_news else None
+        news = News(change.value, old, reason_for(record)) if is_news else None
         action = actions[0] if actions else None
         now = self._clock()
-        self._store.records.accept(record, action, now, news)
-        self._reporter.report(_told(record, news))
-        if record.error and record.action is None:
-            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+        comment = "" if rrset is None else rrset.comment
+        novelty = self._store.records.accept(record, action, now, news, comment=comment)
+        self._reporter.report(event_of(record, news))
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
         now = self._clock()
         with contextlib.suppress(StoreUnavailable):  # the wish is stored, and that suffices
             if isinstance(error, OperatorError):
-                self._store.records.refuse(record, str(error), now, now + _REFUSED_PAUSE)
-                self._tell(record, error, Refused(record.host, record.type, str(error)))
+                again_at = now + _REFUSED_PAUSE
+                novelty = self._store.records.refuse(record, str(error), now, again_at)
+                self._tell(Refused, record, error, novelty)
             elif record.is_accepted:
-                self._store.records.recheck_later(record, now + _RECHECK_PAUSE)
+                self._store.checks.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
-                pause = pause_after(record.attempts, error)
-                self._store.records.postpone(record, str(error), now, now + pause)
-                told = Postponed(record.host, record.type, str(error))
-                self._tell(record, error, told)
+                again_at = now + pause_after(record.attempts, error)
+                novelty = self._store.records.postpone(record, str(error), now, again_at)
+                self._tell(Postponed, record, error, novelty)
         return error
 
-    def _tell(self, record: Record, error: DyndnsError, event: Event) -> None:
-        if str(error) != record.error:  # once a cause, not once an attempt
-            self._reporter.report(event)
-
-
-def _change(record: Record, rrset: Optional[RRSet]) -> Change:
-    address = record.wanted.address
-    if address is None:
-        return Change.DELETED
-    if rrset is None:
-        return Change.CREATED
-    return Change.UNCHANGED if rrset.holds(address) else Change.REPLACED  # only the TTL changed
-
-
-def _told(record: Record, news: Optional[News]) -> Event:
-    if news is None:
-        return Confirmed(record.host, record.type)
-    new = str(record.wanted.address or "none")
-    return Published(record.host, record.type, news.old or "none", new, news.why)
-
-
-def _why(record: Record) -> str:
-    if record.is_accepted:
-        return "put back: it was changed at Hetzner"
-    if record.attempts:
-        return f"asked by {record.asker.source}, done at attempt {record.attempts + 1}"
-    return f"asked by {record.asker.source}"
-
-
-def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
-    """Seconds until the next try: growing, capped, and spread so that not all come at once."""
-    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
-    asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
-    # Nothing secret comes of it.
-    return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311
+    def _tell(
+        self,
+        kind: Type[Union[Postponed, Refused]],
+        record: Record,
+        error: DyndnsError,
+        novelty: Novelty,
+    ) -> None:
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(kind(record.host, record.type, str(error), is_news=is_news))

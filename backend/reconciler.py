@@ -9,21 +9,23 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
+from backend.changes import cleared
 from backend.cloud_api import Deadline
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.events import Cleared, Postponed
+from backend.events import Postponed
 from backend.hetzner import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.holders import new_holder
 from backend.model import Hostname
-from backend.publisher import Publisher, Result, pause_after
+from backend.pauses import pause_after
+from backend.publisher import Publisher, Result
 from backend.reporter import Reporter
-from backend.store import Record, State, Store
+from backend.store import Novelty, Record, State, Store
 from backend.zones import Zones
 
 TICK_SECONDS = 1.0
 _LEASE = "reconciler"
 _LEASE_SECONDS = 40.0
-# Both are shorter than the lease, which nobody renews meanwhile.
+# Each of the two jobs of a tick. The lease is renewed before each, for half its time at least.
 _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
@@ -32,6 +34,7 @@ _PROBE_SECONDS = 5.0
 # An action that takes longer isn't followed any more; the record itself is read instead.
 _LONGEST_ACTION = 120.0
 _SWEEP_SECONDS = 3600.0
+_SWEPT_AT_ONCE = 5000  # so that no writer waits long, however much there is to delete
 
 logger = logging.getLogger(__name__)
 
@@ -68,24 +71,29 @@ class Reconciler:
     def tick(self) -> None:
         """Do what is due, unless another process does it."""
         now = self._clock()
-        led, self._is_leading = self._is_leading, False
-        self._is_leading = self._store.leases.hold(_LEASE, self._holder, now, _LEASE_SECONDS)
-        if not self._is_leading:
+        if not self._lead(now):
             return
-        if not led:
-            # A new leader may have new tokens: what was refused may go through now.
-            self._store.records.hurry(State.REFUSED, now)
         self._sweep(now)
         if any(project.api.is_low for project in self._projects):
             return  # what is left of the quota belongs to requests somebody waits for
         self._follow(now)
-        self._retry(now)
+        now = self._clock()
+        if self._lead(now):
+            self._retry(now)
 
     def stop(self) -> None:
         """Let another process take over at once."""
         self._pool.shutdown(wait=False)
         if self._is_leading:
             self._store.leases.release(_LEASE, self._holder)
+
+    def _lead(self, now: float) -> bool:
+        led, self._is_leading = self._is_leading, False
+        self._is_leading = self._store.leases.hold(_LEASE, self._holder, now, _LEASE_SECONDS)
+        if self._is_leading and not led:
+            # A new leader may have new tokens: what was refused may go through now.
+            self._store.records.hurry(State.REFUSED, now)
+        return self._is_leading
 
     # -- wishes
 
@@ -133,24 +141,29 @@ class Reconciler:
     def _follow(self, now: float) -> None:
         """Ask how far the actions have come, many in one call."""
         due = self._store.records.to_look_at(now, _ACTIONS_A_TICK)
-        for hetzner, records in self._by_project(due, now).items():
+        deadline = Deadline(_JOB_SECONDS)
+        for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
-                self._follow_some(hetzner, some, now)
+                self._follow_some(hetzner, some, now, deadline)
 
-    def _by_project(self, records: Sequence[Record], now: float) -> Mapping[Hetzner, List[Record]]:
+    def _by_project(
+        self, records: Sequence[Record], now: float, deadline: Deadline
+    ) -> Mapping[Hetzner, List[Record]]:
         found: Dict[Hetzner, List[Record]] = defaultdict(list)
         for record in records:
             try:
-                location = self._zones.find(record.host, Deadline(_JOB_SECONDS))
+                location = self._zones.find(record.host, deadline)
                 found[location.hetzner].append(record)
             except DyndnsError:
                 self._wait(record, now)
         return found
 
-    def _follow_some(self, hetzner: Hetzner, records: Sequence[Record], now: float) -> None:
+    def _follow_some(
+        self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
+    ) -> None:
         ids = [record.action for record in records if record.action is not None]
         try:
-            states = hetzner.actions(ids, Deadline(_JOB_SECONDS))
+            states = hetzner.actions(ids, deadline)
         except DyndnsError:
             for record in records:
                 self._wait(record, now)
@@ -169,16 +182,17 @@ class Reconciler:
             self._wait(record, now)
 
     def _finish(self, record: Record, now: float) -> None:
-        self._store.records.finish(record)
-        if record.error:
-            self._reporter.report(Cleared(record.host, record.type, now - record.wished_at))
+        novelty = self._store.records.finish(record)
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
 
     def _reopen(self, record: Record, error: str, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
         next_try_at = now + pause_after(record.attempts)
-        self._store.records.postpone(record, error, now, next_try_at)
-        if error != record.error:
-            self._reporter.report(Postponed(record.host, record.type, error))
+        novelty = self._store.records.postpone(record, error, now, next_try_at)
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(Postponed(record.host, record.type, error, is_news=is_news))
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""
@@ -187,10 +201,11 @@ class Reconciler:
     # -- history
 
     def _sweep(self, now: float) -> None:
-        if now - self._swept_at < _SWEEP_SECONDS:
+        if 0 <= now - self._swept_at < _SWEEP_SECONDS:
             return
-        self._swept_at = now
-        pruned = self._store.history.prune(now - self._history_seconds)
+        pruned = self._store.history.prune(now - self._history_seconds, _SWEPT_AT_ONCE)
+        if pruned < _SWEPT_AT_ONCE:
+            self._swept_at = now
         logger.debug("%d entries of the history were too old", pruned)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import logging
+import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
 
 from backend.events import (
     CameBack,
@@ -15,9 +16,12 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
+    Rejected,
     Remembered,
 )
 from backend.ntfy import Push
@@ -58,7 +62,8 @@ _VOICES: Mapping[Type[Event], Voice] = {
     Remembered: Voice(logging.DEBUG, "{host} {type}: no change (cache)."),
     Postponed: Voice(
         logging.WARNING,
-        "{host} {type} is not published yet, and will be tried again. {error}",
+        "{host} {type} is not published yet, and will be tried again. {error} Nothing needs to be "
+        "done unless this lasts.",
         When.ALWAYS,
         "{host} can't be updated now",
         tags=("hourglass",),
@@ -79,8 +84,8 @@ _VOICES: Mapping[Type[Event], Voice] = {
     ),
     FellSilent: Voice(
         logging.ERROR,
-        "{host} is lost: nothing heard of it for {after}. Look whether it, its line and its "
-        "update client are running.",
+        "{host} is lost: nothing heard of it for {after} ({last_seen}). Look whether it, its line "
+        "and its update client are running, and whether the client has the host's key.",
         When.ALWAYS,
         "{host} is lost",
         # 4 makes ntfy's apps vibrate long and pop over.
@@ -94,7 +99,20 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "{host} is back",
         tags=("white_check_mark",),
     ),
-    LoginFailed: Voice(logging.WARNING, "Failed login from {source} for {host}.{unsaid}"),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
+    ),
+    Rejected: Voice(
+        logging.WARNING,
+        "{host} sends updates of which nothing can be made, the last from {source}. {error}",
+    ),
+    LoginFailed: Voice(
+        logging.WARNING,
+        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "login with the key file.",
+    ),
     LoginsBlocked: Voice(
         logging.WARNING,
         "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
@@ -104,7 +122,15 @@ _VOICES: Mapping[Type[Event], Voice] = {
         "Failed logins for {host}",
         tags=("lock",),
     ),
+    OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
 }
+
+
+class Listener(Protocol):
+    """Whoever wants to hear of events."""
+
+    def report(self, event: Event) -> None:
+        """Hear of an event."""
 
 
 class Reporter:
@@ -124,15 +150,16 @@ class Reporter:
         if on_change:
             self._pushed.add(When.CHANGING)
 
-    def report(self, event: Event) -> None:
-        """Tell of an event. Never raises, never waits for anybody."""
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
         voice = _VOICES[type(event)]
-        if not logger.isEnabledFor(voice.level) and voice.when not in self._pushed:
+        is_pushed = voice.when in self._pushed and getattr(event, "is_news", True)
+        if not logger.isEnabledFor(voice.level) and not is_pushed:
             return  # an unchanged poll ends here
         words = _words(event)
         sentence = voice.sentence.format(**words)
         logger.log(voice.level, "%s", sentence)
-        if voice.when in self._pushed:
+        if is_pushed and not quietly:
             title = voice.title.format(**words)
             self._push(Push(title, sentence, voice.priority, voice.tags))
 
@@ -143,12 +170,23 @@ def _words(event: Event) -> Dict[str, object]:
         words["type"] = words["type"].value
     if "after" in words:
         words["after"] = duration(words["after"])
+    if "seen_at" in words:
+        words["last_seen"] = _last_seen(words["seen_at"])
     if "unsaid" in words:
         more = words["unsaid"]
         words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
     if words["host"] is None:
         words["host"] = "an unknown host"
     return words
+
+
+def _last_seen(at: Optional[float]) -> str:
+    return "never since it was registered" if at is None else f"last seen {moment(at)}"
+
+
+def moment(at: float) -> str:
+    """Say when something is (UTC seconds) to the minute: 2026-11-24 12:03 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ class HetznerSettings:
     """What `hetzner` and `zones` need."""
 
     tokens: Tuple[str, ...] = field(repr=False)
-    api_url: str
+    api_url: str = field(repr=False)  # it may hold a login
     zone_cache_ttl: int
 
 
@@ -47,6 +48,7 @@ class AccessSettings:
     operator_password: str = field(repr=False)
     trusted_proxies: Tuple[Network, ...]
     allow_private: bool
+    interface_ids: Mapping[Hostname, ipaddress.IPv6Address]
     failure_limit: int
     failure_window: int
 
@@ -55,7 +57,7 @@ class AccessSettings:
 class NtfySettings:
     """What `ntfy` and `reporter` need; no URL, no pushes."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a login
     topic: str
     username: str
     password: str = field(repr=False)
@@ -128,6 +130,7 @@ VARIABLES = (
     Variable("BASIC_AUTH_PASSWORD", "access.operator_password", variables.secret),
     Variable("TRUSTED_PROXIES", "access.trusted_proxies", variables.networks, _PRIVATE_RANGES),
     Variable("ALLOW_PRIVATE_ADDRESSES", "access.allow_private", variables.switch, "0"),
+    Variable("IPV6_INTERFACE_IDS", "access.interface_ids", variables.interface_ids),
     Variable("AUTH_FAILURE_LIMIT", "access.failure_limit", variables.number, "10", low=1),
     Variable(
         "AUTH_FAILURE_WINDOW", "access.failure_window", variables.number, "900", low=1, high=_YEAR
@@ -172,6 +175,7 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
     records = carriers["records"]
     records["chosen_ttl"] = records["ttl"] if reader.was_chosen("RECORD_TTL") else None
     _check_operator(carriers["access"])
+    _check_interface_ids(carriers["access"], reader)
     _check_ntfy(carriers["ntfy"])
     settings = Settings(
         hetzner=HetznerSettings(**carriers["hetzner"]),
@@ -188,12 +192,22 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
 
 def read_server(environ: Mapping[str, str]) -> ServerSettings:
     """Read no more than where the service listens: what it takes to ask how it is."""
+    return ServerSettings(**_read_carrier("server", environ))
+
+
+def read_access(environ: Mapping[str, str]) -> AccessSettings:
+    """Read no more than which hosts there are and where their keys are."""
+    return AccessSettings(**_read_carrier("access", environ))
+
+
+def _read_carrier(name: str, environ: Mapping[str, str]) -> Dict[str, Any]:
     reader = Reader(environ)
-    carrier, values = "server.", {}
-    for variable in VARIABLES:
-        if variable.home.startswith(carrier):
-            values[variable.home[len(carrier) :]] = variable.read(variable, reader)
-    return ServerSettings(**values)
+    homes = [(variable, variable.home.split(".")) for variable in VARIABLES]
+    return {
+        attribute: variable.read(variable, reader)
+        for variable, (carrier, attribute) in homes
+        if carrier == name
+    }
 
 
 def _check_operator(access: Mapping[str, Any]) -> None:
@@ -203,6 +217,14 @@ def _check_operator(access: Mapping[str, Any]) -> None:
         )
     if ":" in access["operator_name"]:
         raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon: HTTP Basic forbids it.")
+
+
+def _check_interface_ids(access: Mapping[str, Any], reader: Reader) -> None:
+    for host in access["interface_ids"]:
+        if host not in access["hosts"]:
+            reader.warnings.append(
+                f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS: it can't be updated."
+            )
 
 
 def _check_ntfy(ntfy: Mapping[str, Any]) -> None:

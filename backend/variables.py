@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 from urllib.parse import urlsplit
 
 from backend.cloud_errors import OLD_API_MEND, is_old_token
@@ -122,6 +122,26 @@ def _host(variable: Variable, name: str) -> Hostname:
         return Hostname.parse(name)
     except BadHostname as error:
         raise SettingUnusable(f"{variable.name}: {name!r}: {error}") from None
+
+
+def interface_ids(variable: Variable, reader: Reader) -> Dict[Hostname, ipaddress.IPv6Address]:
+    """Read a comma-separated list of ``host=::host:part``."""
+    return dict(_interface_id(variable, item) for item in _items(text(variable, reader)))
+
+
+def _interface_id(variable: Variable, item: str) -> Tuple[Hostname, ipaddress.IPv6Address]:
+    name, _, given = item.partition("=")
+    try:
+        part = ipaddress.IPv6Address(given.strip())
+    except ValueError:
+        part = ipaddress.IPv6Address(0)
+    # The lowest 64 bits, and perhaps the number of the network in what the provider gave.
+    if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
+        raise SettingUnusable(
+            f"{variable.name}: {item!r}: write each host with the part of its address behind the "
+            "prefix, as in nas.example.com=::211:32ff:fe11:2233."
+        )
+    return _host(variable, name.strip()), part
 
 
 def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:

@@ -16,12 +16,13 @@ from typing import Any, Dict, List, Optional
 from gunicorn.http import errors as http
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from backend.arrival import MOST, TooLong, length_of
+from backend.arrival import MOST, TooLong, heard, length_of
 
 ARRIVAL_SECONDS = 10.0  # from a request's first byte to its last, or from the connection's opening
 _STOPPING_SECONDS = 2.0
 _MOST_WAITING = 400  # connections; beyond it, the one that waits longest goes
 _PEEK = 8192
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # What can't be read at all is answered by its kind alone, never with what it was: it may be a
 # request line with a key in it.
@@ -57,6 +58,10 @@ class _Measured(socket.socket):
         if length is None:
             self.held = data
             super().recv(len(more))
+            urged = heard(data)
+            if urged is not None:
+                self.held = urged
+                self.sendall(_CONTINUE)
         return length
 
     def _peek(self) -> bytes:

@@ -169,7 +169,7 @@ def main() -> None:
             backend = Backend(Path(folder) / str(limit), sandbox, limit)
             backend.start()
             try:
-                until(lambda: "serves" in backend.output, "the start", lambda: backend.output)  # noqa: B023
+                wait_for(backend)
                 if limit == 1:
                     warm_up(backend.port)
                 rows += report(regime, *measure(backend.port, arguments.number))
@@ -177,6 +177,11 @@ def main() -> None:
                 backend.stop()
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def wait_for(backend: Backend) -> None:
+    """Wait until a backend has started."""
+    until(lambda: "starts on port" in backend.output, "the start", lambda: backend.output)
 
 
 def warm_up(port: int) -> None:

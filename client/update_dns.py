@@ -50,9 +50,14 @@ exit status: 0 all went well, 1 an update failed (or not healthy), 2 unusable se
 DEFAULT_INTERVAL, LONGEST_INTERVAL = 60, 7 * 86400
 CONNECT_SECONDS, READ_SECONDS = 5, 15  # the backend answers within 8
 FIRST_PAUSE, SLOW_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER = 30, 300, 900, 3600
+# A line that comes back often has a new address; and what reaches nobody burdens nobody.
+LONGEST_UNHEARD_PAUSE = 120
 REMIND_SECONDS = 3600
+HEARTBEAT_SECONDS = (
+    60  # at most: a clock that was put right must not look like a dead loop for long
+)
 HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 20 s where nothing answers
-SLICE, SLICES = 4096, 16  # more than any answer of the backend
+LONGEST_BODY = 1 << 16  # more than any answer of the backend
 LONGEST_TEXT = 300
 
 ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
@@ -91,11 +96,18 @@ class UpdateFailed(Exception):
     """An update did not succeed; carries what decides when to try again and what to say."""
 
     def __init__(
-        self, text: str, *, kind: str = "", slow: bool = False, retry_after: float = 0
+        self,
+        text: str,
+        *,
+        kind: str = "",
+        slow: bool = False,
+        unheard: bool = False,
+        retry_after: float = 0,
     ) -> None:
         super().__init__(text)
         self.kind = kind or text  # what makes it the same failure as the last one
-        self.slow = slow
+        self.first = SLOW_PAUSE if slow else FIRST_PAUSE  # slow: a person has to mend something
+        self.longest = LONGEST_UNHEARD_PAUSE if unheard else LONGEST_PAUSE
         self.retry_after = retry_after
 
 
@@ -302,8 +314,8 @@ def next_pause(
     failures: int, interval: int, error: UpdateFailed, jitter: Callable[[float, float], float]
 ) -> float:
     """Seconds to wait after so many failures in a row."""
-    first = SLOW_PAUSE if error.slow else min(interval, FIRST_PAUSE)
-    pause = min(LONGEST_PAUSE, first * 2 ** min(failures - 1, 10))
+    first = error.first if error.first > FIRST_PAUSE else min(interval, error.first)
+    pause = min(error.longest, first * 2 ** min(failures - 1, 10))
     return max(jitter(pause / 2, pause), error.retry_after)
 
 
@@ -334,6 +346,17 @@ def spell(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else f"{rest} s"
+
+
+def read_body(response: requests.Response) -> bytes:
+    """The answer's body, or the beginning of one that has no end; raises as a silent one does."""
+    end, body = time.monotonic() + READ_SECONDS, bytearray()
+    # By single bytes: for anything more, it would be waited for as long as some of it trickles in.
+    for byte in itertools.islice(response.iter_content(1), LONGEST_BODY):
+        body += byte
+        if time.monotonic() > end:
+            raise requests.exceptions.ReadTimeout
+    return bytes(body)
 
 
 def judge(response: requests.Response, body: bytes, key: str) -> Answer:
@@ -368,7 +391,9 @@ def redirected(response: requests.Response, key: str) -> UpdateFailed:
     base = re.sub("/update/*$", "", place)
     text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
     text += f"if that is the backend, set BACKEND_URL to {base}"
-    return UpdateFailed(text, slow=True)
+    # Another host may be a login page in between (a hotel's, a train's), gone in a minute.
+    own = urllib.parse.urlsplit(place).hostname == urllib.parse.urlsplit(response.url).hostname
+    return UpdateFailed(text, slow=own)
 
 
 def open_session(source: str | None) -> requests.Session:
@@ -408,9 +433,10 @@ class Backend:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = b"".join(itertools.islice(response.iter_content(SLICE), SLICES))
+                body = read_body(response)
         except OSError as error:  # every exception of requests is one
-            raise UpdateFailed(clean(self._explain(error, record), record.key)) from error
+            text = clean(self._explain(error, record), record.key)
+            raise UpdateFailed(text, unheard=True) from error
         return judge(response, body, record.key)
 
     def _session(self, record: Record) -> requests.Session:
@@ -430,6 +456,9 @@ class Backend:
             )
             if not self.settings.verify:
                 trust = "check scheme and port of BACKEND_URL"
+            if re.search("not yet valid|expired", str(reason)):
+                now = datetime.now(timezone.utc)
+                trust += f"; the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
             return f"no TLS with {self.host}: {reason}; {trust}"
         if isinstance(error, requests.exceptions.ProxyError):
             return f"the proxy on the way to {self.host} fails: {reason}; check HTTP(S)_PROXY"
@@ -557,7 +586,7 @@ class Client:
     def idle(self) -> float:
         """Seconds to sleep: to the next update, but never longer than a heartbeat may take."""
         wait = min(progress.due for progress in self.records) - self.clock()
-        return min(max(wait, 0), self.settings.interval)
+        return min(max(wait, 0), self.settings.interval, HEARTBEAT_SECONDS)
 
     def beat(self) -> None:
         """Leave a sign of life for --healthy; that it can't be left is said once."""
@@ -581,7 +610,7 @@ def loop(client: Client, sleep: Callable[[float], None] = time.sleep) -> NoRetur
 def is_healthy(environ: Mapping[str, str], now: float) -> bool:
     """Whether the loop gave a sign of life lately; `now` in seconds since 1970."""
     raw = _present(environ)
-    limit = 3 * read_interval(raw, []) + HEARTBEAT_SLACK
+    limit = 3 * min(read_interval(raw, []), HEARTBEAT_SECONDS) + HEARTBEAT_SLACK
     try:
         age = abs(now - Path(raw["HEARTBEAT_FILE"]).stat().st_mtime)
     except (KeyError, OSError):
@@ -618,7 +647,9 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     for name in ARGUMENTS:
         parser.add_argument(name.lower(), nargs="?", default="", help=f"wins over {name}")
     parser.add_argument("--healthy", action="store_true", help="is the loop alive? exit 0 or 1")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--version", action="version", version=f"hetzner-dyndns client {__version__}"
+    )
     options, excess = parser.parse_known_args()
     return options, [getattr(options, name.lower()) for name in ARGUMENTS] + excess
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
-from typing import IO, List, Mapping, Optional, Sequence
+from typing import IO, Iterator, List, Mapping, Optional, Sequence
 
-ROOT = Path(__file__).resolve().parent.parent
+from demo.keeper import ROOT, Keeper
+
+# Ctrl-C, `kill`, and a terminal that is closed.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END_SECONDS = 10
 
 
@@ -19,13 +24,14 @@ class DemoFailed(Exception):
 class Program:
     """One Python program of this repository, whose output appears line by line."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, **variables: str) -> None:
+    def __init__(self, name: str, command: Sequence[str], keeper: Keeper, **variables: str) -> None:
         self.name = name
         self.lines: List[str] = []
         self._said = threading.Condition()
+        self._keeper = keeper
         self._process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=folder,
+            cwd=keeper.folder,
             env=_environment(variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -33,6 +39,7 @@ class Program:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the demonstration, which ends the others
         )
+        keeper.note(self._process.pid)
         self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,))
         self._listener.start()
 
@@ -55,9 +62,11 @@ class Program:
     def wait(self, seconds: float) -> int:
         """Wait for the program's end and return its exit code."""
         try:
-            return self._process.wait(seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise DemoFailed(f"{self.name} doesn't come to an end.") from None
+        self._keeper.forget(self._process.pid)
+        return code
 
     def end(self) -> None:
         """End the program, the hard way if it must be."""
@@ -65,13 +74,16 @@ class Program:
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        self._keeper.forget(self._process.pid)
         self._listener.join(_END_SECONDS)
 
     def _listen(self, output: Optional[IO[str]]) -> None:
         for line in output or ():
-            print(f"      {self.name:>7} | {line.rstrip()}", flush=True)
+            # Whoever listens in a terminal or at a pipe may have gone; the program is not to stall.
+            with contextlib.suppress(OSError):
+                say(f"      {self.name:>7} | {line.rstrip()}")
             with self._said:
                 self.lines.append(line)
                 self._said.notify_all()
@@ -91,6 +103,20 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off signals that end the demonstration: what has been started must have been noted."""
+    came: List[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 def say(text: str) -> None:
-    """Begin a new step of the demonstration."""
-    print(f"\n{text}", flush=True)
+    """Tell the person who watches, at once."""
+    print(text, flush=True)

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from backend import arrival, keys, settings
+from backend import arrival, key_lines, settings
 from backend.cloud_api import Deadline
 from backend.cloud_errors import decode, refusal
 from backend.errors import (
@@ -119,7 +119,7 @@ def json_request(data: bytes) -> None:
 def key_file(text: str) -> None:
     for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
         try:
-            found = keys._parse(content)  # noqa: SLF001
+            found = key_lines.parse(content)
         except KeyFileUnusable as error:
             _fit_to_show(error)
             continue

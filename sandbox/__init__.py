@@ -1,7 +1,22 @@
 """A local stand-in for Hetzner: the Cloud DNS API, and the same zones as real DNS."""
 
-from sandbox.controls import DEMO_TOKEN
-from sandbox.journal import Call
-from sandbox.running import Sandbox
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.controls import DEMO_TOKEN
+    from sandbox.journal import Call
+    from sandbox.running import Sandbox
 
 __all__ = ["DEMO_TOKEN", "Call", "Sandbox"]
+
+_HOMES = {"DEMO_TOKEN": "controls", "Call": "journal", "Sandbox": "running"}  # nosec B105
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for, and not before: `__main__` is to say what isn't installed."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -6,10 +6,21 @@ import argparse
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import List, Optional
 
-from sandbox.controls import DEMO_TOKEN
-from sandbox.running import PortUnusableError, Sandbox
+from backend import __version__
+
+try:
+    from sandbox.controls import DEMO_TOKEN
+    from sandbox.running import PortUnusableError, Sandbox
+except ModuleNotFoundError as error:
+    if str(error.name).startswith("sandbox"):
+        raise
+    needs = Path(__file__).with_name("requirements.txt")
+    sys.exit(
+        f"sandbox: {error.name} isn't installed: run {sys.executable} -m pip install -r {needs}"
+    )
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -25,6 +36,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
             options.token or [DEMO_TOKEN],
             read_only_tokens=options.read_only_token,
             action_seconds=options.action_seconds,
+            limits=tuple(options.limits),
+            hour_seconds=options.hour_seconds,
         )
     except ValueError as error:
         parser.error(str(error))
@@ -53,30 +66,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--http-port", type=port_number, default=8090, help="port of the API (%(default)s; 0: any)")
     add("--dns-port", type=port_number, default=5354, help="port of the DNS (%(default)s; 0: any)")
-    add(
-        "--zone",
-        nargs="+",
-        action="extend",
-        metavar="NAME[=TOKEN]",
-        help="zones to begin with, seen by all tokens or by one (example.com)",
-    )
+    zones = "zones to begin with, seen by all tokens or by one (example.com)"
+    add("--zone", nargs="+", action="extend", metavar="NAME[=TOKEN]", help=zones)
     add("--token", nargs="+", action="extend", help="tokens that may read and write")
-    add(
-        "--read-only-token",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="TOKEN",
-        help="tokens that may only read",
-    )
-    add(
-        "--action-seconds",
-        type=float,
-        default=0.5,
-        metavar="SECONDS",
-        help="how long a change takes to reach the DNS (%(default)s)",
-    )
+    readers = "tokens that may only read"
+    add("--read-only-token", nargs="+", action="extend", default=[], metavar="TOKEN", help=readers)
+    _add_speeds(parser)
+    add("--version", action="version", version=f"hetzner-dyndns sandbox {__version__}")
     return parser
+
+
+def _add_speeds(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    action = "how long a change takes to reach the DNS (%(default)s)"
+    add("--action-seconds", type=float, default=0.5, metavar="SECONDS", help=action)
+    limits = "calls an hour for each token: most of them, and those on actions (3600 7200)"
+    names = ("CALLS", "ACTIONS")
+    add("--limits", nargs=2, type=int, default=(3600, 7200), metavar=names, help=limits)
+    hour = "how long the hour lasts in which these limits are refilled (%(default)s)"
+    add("--hour-seconds", type=float, default=3600, metavar="SECONDS", help=hour)
 
 
 def port_number(text: str) -> int:

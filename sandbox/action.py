@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
-
-from sandbox.zone import Zone
+from typing import Optional
 
 OUTCOMES = ("success", "error", "never")
 
 
 @dataclass(frozen=True)
 class Action:
-    """One accepted write; `snapshot` is the zone it publishes, None where it removes the zone."""
+    """One accepted write; `project` is its zone's, None where all projects see the zone."""
 
     id: int
     command: str
-    zone: Zone
-    snapshot: Optional[Zone]
+    zone_id: int
+    project: Optional[str]
     started: float
     seconds: float
     outcome: str = "success"
@@ -36,7 +34,3 @@ class Action:
     def finished(self, now: float) -> Optional[float]:
         """When it ended, or None."""
         return None if self.status(now) == "running" else self.started + self.seconds
-
-    def order(self) -> Tuple[float, int]:
-        """The order in which actions end."""
-        return (self.started + self.seconds, self.id)

@@ -28,7 +28,7 @@ class Controls:
     """Zones, tokens, limits, faults and calls; each zone is `name`, or `name=TOKEN` of one project.
 
     A zone without a token is seen by all tokens. `limits` are requests an hour: of the bucket for
-    most calls, and of that for record actions.
+    most calls, and of that for record actions. An hour of theirs may be as short as you like.
     """
 
     def __init__(  # noqa: PLR0913
@@ -39,6 +39,7 @@ class Controls:
         read_only_tokens: Sequence[str] = (),
         action_seconds: float = 0.5,
         limits: Tuple[int, int] = (3600, 7200),
+        hour_seconds: float = 3600,
         clock: Optional[Callable[[], float]] = None,
     ) -> None:
         if not action_seconds >= 0:
@@ -48,7 +49,9 @@ class Controls:
         self.tokens = known.every
         self._first_zones = [_zone(text, self.tokens) for text in zones]
         self.zones = Zones(clock, action_seconds)
-        self.gate = Gate(known, Limits(clock, *limits), Faults(), Journal(clock))
+        self.gate = Gate(
+            known, Limits(clock, *limits, hour_seconds=hour_seconds), Faults(), Journal(clock)
+        )
         self.reset()
 
     @property
@@ -88,7 +91,7 @@ class Controls:
         after: bool = False,
         drop: bool = False,
     ) -> None:
-        """Let the next `count` matching calls (None: all until the reset) go wrong; see `Fault`."""
+        """Let the next `count` matching calls (None: all of them) go wrong; see `Fault`."""
         self.gate.faults.fail(
             Fault(
                 status=status,
@@ -113,8 +116,16 @@ class Controls:
         method: Optional[str] = None,
         count: Optional[int] = None,
     ) -> None:
-        """Let matching calls wait before they are carried out; all of them until the reset."""
+        """Let matching calls wait before they are carried out, if no newer order is for them."""
         self.gate.faults.delay(Delay(seconds, path, method, count))
+
+    def fail_no_more(self) -> None:
+        """Take back what `fail` has ordered."""
+        self.gate.faults.clear_faults()
+
+    def delay_no_more(self) -> None:
+        """Take back what `delay` has ordered; calls that wait are carried out at once."""
+        self.gate.faults.clear_delays()
 
     def actions_end(self, outcome: str, count: int = 1) -> None:
         """Let the actions of the next `count` writes end in `success`, in `error`, or `never`."""

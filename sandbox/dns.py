@@ -36,7 +36,7 @@ def look_up(published: Published, name: str, kind: str) -> Found:
         owner = _owner(zone, _relative(name, zone))
         if owner is None:
             return Found("NXDOMAIN", found, zone)
-        here = [rrset for rrset in zone.rrsets.values() if rrset.name == owner]
+        here = zone.rrsets.at(owner)
         matching = [rrset for rrset in here if kind in (rrset.type, "ANY")]
         if matching:
             return Found("NOERROR", found + [(name, zone, rrset) for rrset in matching])
@@ -116,18 +116,18 @@ def _absolute(target: str, zone: Zone) -> str:
 
 def _owner(zone: Zone, name: str) -> Optional[str]:
     """Whose records answer for a name: its own, else those of the nearest wildcard (RFC 4592)."""
-    names = {rrset.name for rrset in zone.rrsets.values()}
-    if _exists(name, names):
+    if _exists(zone, name):
         return name
     parent = name.partition(".")[2]
-    while parent and not _exists(parent, names):
+    while parent and not _exists(zone, parent):
         parent = parent.partition(".")[2]
     wildcard = f"*.{parent}" if parent else "*"
-    return wildcard if wildcard in names else None
+    return wildcard if zone.rrsets.at(wildcard) else None
 
 
-def _exists(name: str, names: set[str]) -> bool:
-    return name in names or any(other.endswith("." + name) for other in names)
+def _exists(zone: Zone, name: str) -> bool:
+    below = f".{name}"
+    return bool(zone.rrsets.at(name)) or any(other.endswith(below) for other in zone.rrsets.names())
 
 
 def _kind(question: Any) -> str:  # noqa: ANN401

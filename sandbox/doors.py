@@ -23,10 +23,14 @@ _FAULT = {
     "after": (bool,),
     "drop": (bool,),
 }
-_DELAY = {**_MATCH, "seconds": _NUMBER}
-_ACTIONS = {"outcome": (str,), "count": (int,)}
-
 Fields = Mapping[str, Tuple[type, ...]]
+
+# What may be ordered at which door, each field with its types.
+ORDERS: Mapping[str, Fields] = {
+    "fail": _FAULT,
+    "delay": {**_MATCH, "seconds": _NUMBER},
+    "actions": {"outcome": (str,), "count": (int,)},
+}
 
 
 def doors(controls: Controls) -> Blueprint:
@@ -39,9 +43,11 @@ def doors(controls: Controls) -> Blueprint:
     door("GET", "/calls", lambda: [dataclasses.asdict(call) for call in controls.calls()])
     door("DELETE", "/calls", controls.forget_calls)
     door("POST", "/reset", controls.reset)
-    door("POST", "/fail", lambda: controls.fail(**_order(_FAULT)))
-    door("POST", "/delay", lambda: controls.delay(**_order(_DELAY, "seconds")))
-    door("POST", "/actions", lambda: controls.actions_end(**_order(_ACTIONS, "outcome")))
+    door("POST", "/fail", lambda: controls.fail(**_order("fail")))
+    door("DELETE", "/fail", controls.fail_no_more)
+    door("POST", "/delay", lambda: controls.delay(**_order("delay", "seconds")))
+    door("DELETE", "/delay", controls.delay_no_more)
+    door("POST", "/actions", lambda: controls.actions_end(**_order("actions", "outcome")))
     return blueprint
 
 
@@ -58,8 +64,9 @@ def _answering(act: Callable[[], object]) -> Callable[[], Response]:
     return answer
 
 
-def _order(fields: Fields, *required: str) -> Dict[str, Any]:
-    """The request's JSON object, if it holds nothing but these fields, each of its type."""
+def _order(door: str, *required: str) -> Dict[str, Any]:
+    """The request's JSON object, if it holds nothing but this door's fields, each of its type."""
+    fields = ORDERS[door]
     known = f"send a JSON object with {', '.join(sorted(fields))}"
     try:
         order = json.loads(request.get_data() or b"{}")

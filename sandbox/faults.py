@@ -16,7 +16,7 @@ _PAGE = "<!DOCTYPE html><html><head><title>Hetzner</title></head><body>Hetzner</
 
 @dataclass(frozen=True)
 class Fault:
-    """One order; `count` None means every call until the reset.
+    """One order; `count` None means every call until the order is taken back.
 
     `path` is a pattern as in file names, for the path without `/v1`; None is any.
     `after` lets the call be carried out before it goes wrong, `drop` gives no answer at all.
@@ -102,26 +102,53 @@ class Delay:
 Order = TypeVar("Order", Fault, Delay)
 
 
+class _Wait:
+    """What all calls that are held back wait for."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._forgotten = False
+
+    def end(self, *, forgotten: bool) -> None:
+        self._forgotten = forgotten
+        self._over.set()
+
+    def hold(self, seconds: float) -> bool:
+        self._over.wait(seconds)
+        return self._forgotten
+
+
 class Faults:
-    """The orders still open, the oldest first."""
+    """The orders still open: faults are served the oldest first, of delays the newest counts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._wait = _Wait()
         self.clear()
 
     def clear(self) -> None:
-        """Let everything go well again."""
+        """Let everything go well again, and forget the calls that are held back."""
+        self.clear_faults()
         with self._lock:
-            self._faults: List[Fault] = []
             self._delays: List[Delay] = []
         self.let_go()
 
-    def let_go(self) -> None:
+    def clear_faults(self) -> None:
+        """Take all ordered faults back."""
+        with self._lock:
+            self._faults: List[Fault] = []
+
+    def clear_delays(self) -> None:
+        """Take all ordered delays back, and carry out the calls that are held back."""
+        with self._lock:
+            self._delays = []
+        self.let_go(forgotten=False)
+
+    def let_go(self, *, forgotten: bool = True) -> None:
         """Wake the calls that are held back."""
         with self._lock:
-            over, self._over = self._over, threading.Event()
-        over.set()
+            wait, self._wait = self._wait, _Wait()
+        wait.end(forgotten=forgotten)
 
     def fail(self, fault: Fault) -> None:
         """Order a fault."""
@@ -129,9 +156,9 @@ class Faults:
             self._faults.append(fault)
 
     def delay(self, delay: Delay) -> None:
-        """Order a delay."""
+        """Order a delay; 0 seconds lift those ordered before, for the calls it is meant for."""
         with self._lock:
-            self._delays.append(delay)
+            self._delays.insert(0, delay)
 
     def take_fault(self, method: str, path: str) -> Optional[Fault]:
         """What this call gets, if anything."""
@@ -139,10 +166,10 @@ class Faults:
             return _take(self._faults, method, path)
 
     def hold(self, method: str, path: str) -> Callable[[], bool]:
-        """How to hold this call back, be it for no time: True if it was let go before its time."""
+        """How to hold this call back, be it for no time: True if it was forgotten meanwhile."""
         with self._lock:
             delay = _take(self._delays, method, path)
-            return functools.partial(self._over.wait, delay.seconds if delay else 0)
+            return functools.partial(self._wait.hold, delay.seconds if delay else 0)
 
 
 def _take(orders: List[Order], method: str, path: str) -> Optional[Order]:
@@ -167,4 +194,4 @@ def _left(count: Optional[int]) -> Optional[int]:
 
 def _check_count(count: Optional[int]) -> None:
     if count is not None and count < 1:
-        raise ValueError("count must be at least 1, or null for every call until the reset")
+        raise ValueError("count must be at least 1, or null for every call")

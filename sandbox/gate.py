@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass
 from typing import NoReturn, Optional, Sequence
 
@@ -93,7 +92,7 @@ class Gate:
         if g.fault and g.fault.after:
             response = _answer(g.fault)
         if g.allowance:
-            response.headers["X-Correlation-Id"] = secrets.token_hex(16)
+            response.headers["X-Correlation-Id"] = f"{g.number:032x}"
             for name, value in g.allowance.headers().items():
                 response.headers.setdefault(name, value)
         silent = isinstance(response, Silence)

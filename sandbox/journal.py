@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional
+from typing import Callable, List, Optional
+
+# Older ones are forgotten: a load test may make millions.
+MOST_CALLS = 100_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Journal:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._calls: Dict[int, Call] = {}
+        self._calls: OrderedDict[int, Call] = OrderedDict()
         self._next = 0
 
     def begin(self, method: str, path: str, query: str, body: object, token: Optional[int]) -> int:
@@ -45,6 +49,8 @@ class Journal:
         with self._lock:
             self._next += 1
             self._calls[self._next] = Call(method, path, query, body, token, self._clock())
+            if len(self._calls) > MOST_CALLS:
+                self._calls.popitem(last=False)
             return self._next
 
     def end(self, number: int, status: Optional[int]) -> None:
@@ -56,7 +62,7 @@ class Journal:
                 )
 
     def calls(self) -> List[Call]:
-        """All calls since the last `clear`."""
+        """The calls since the last `clear`, the newest 100,000 of them."""
         with self._lock:
             return list(self._calls.values())
 

@@ -35,13 +35,11 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
     """All RRSets that the query lets through; none is no error."""
     zone = _primary(zones, z)
     name, types, selected = request.args.get("name"), request.args.getlist("type"), selects()
-    found = [
-        rrset
-        for rrset in zone.rrsets.values()
-        if name in (None, rrset.name)
-        and (not types or rrset.type in types)
-        and selected(rrset.labels)
-    ]
+    found = zone.rrsets.listed if name is None else zone.rrsets.at(name)
+    if types:
+        found = [rrset for rrset in found if rrset.type in types]
+    if "label_selector" in request.args:
+        found = [rrset for rrset in found if selected(rrset.labels)]
     shape = functools.partial(rrset_shape, zone)
     return page_reply("rrsets", ordered(found, _SORTS), shape, _MOST_PER_PAGE)
 

@@ -19,7 +19,9 @@ class _Connection(WSGIRequestHandler):
     """One connection; Werkzeug itself would close it after each answer."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body go out in two writes; the second one is not to wait for an acknowledgement.
+    # Headers and body are gathered and go out in one write.
+    wbufsize = -1
+    # A second write, of what is longer, is not to wait for an acknowledgement.
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
@@ -45,6 +47,12 @@ class _Connection(WSGIRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(response.data)
+
+    def handle_expect_100(self) -> bool:
+        """Say "go on" at once: the caller waits for it, and holds the body back."""
+        goes_on = super().handle_expect_100()
+        self.wfile.flush()
+        return goes_on
 
     def log_request(self, *_: object) -> None:
         """Say nothing: whoever wants to know looks at the calls."""

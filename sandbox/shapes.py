@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timezone
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 from sandbox.action import Action
 from sandbox.zone import NAMESERVERS, Record, RRSet, Zone
@@ -62,7 +62,7 @@ def action_shape(action: Action, now: float) -> Shape:
         "progress": action.progress(now),
         "started": moment(action.started),
         "finished": moment(action.finished(now)),
-        "resources": [{"id": action.zone.id, "type": "zone"}],
+        "resources": [{"id": action.zone_id, "type": "zone"}],
         "error": {"code": "action_failed", "message": "Action failed"} if failed else None,
     }
 
@@ -74,5 +74,6 @@ def moment(seconds: Optional[float]) -> Optional[str]:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _shuffled(records: Tuple[Record, ...]) -> List[Record]:
-    return secrets.SystemRandom().sample(records, len(records))
+def _shuffled(records: Tuple[Record, ...]) -> Sequence[Record]:
+    # Chance costs a system call, and a page may hold a hundred RRSets of one record.
+    return records if len(records) == 1 else secrets.SystemRandom().sample(records, len(records))

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping, Optional, Tuple
 
 from sandbox.refusal import ApiError, invalid, not_found, protected, taken
-
-Key = Tuple[str, str]
+from sandbox.shelves import Key, Shelves
 
 NAMESERVERS = ("hydrogen.ns.hetzner.com.", "oxygen.ns.hetzner.com.", "helium.ns.hetzner.de.")
 SOA = ("@", "SOA")
@@ -56,7 +55,7 @@ class Zone:
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
     primary_nameservers: Tuple[Mapping[str, object], ...] = ()
-    rrsets: Mapping[Key, RRSet] = field(default_factory=dict)
+    rrsets: Shelves[RRSet] = field(default_factory=Shelves)
     id: int = 0
     created: float = 0.0
     project: Optional[str] = None
@@ -64,7 +63,7 @@ class Zone:
     @property
     def record_count(self) -> int:
         """All resource records, SOA and NS included."""
-        return sum(len(rrset.records) for rrset in self.rrsets.values())
+        return sum(len(rrset.records) for rrset in self.rrsets.listed)
 
     def get(self, key: Key) -> RRSet:
         """The RRSet, or 404."""
@@ -81,9 +80,8 @@ class Zone:
 
     def put(self, *rrsets: RRSet) -> Zone:
         """With these RRSets, whatever was there before."""
-        return dataclasses.replace(
-            self, rrsets={**self.rrsets, **{rrset.key: rrset for rrset in rrsets}}
-        )
+        shelves = functools.reduce(lambda all_, one: all_.put(one.key, one), rrsets, self.rrsets)
+        return dataclasses.replace(self, rrsets=shelves)
 
     def create(self, *rrsets: RRSet) -> Zone:
         """With more RRSets, unless one of the same name and type, or a CNAME, is in the way."""
@@ -92,7 +90,7 @@ class Zone:
     def _create(self, rrset: RRSet) -> Zone:
         if rrset.key in self.rrsets:
             raise taken("name", f"RRSet '{rrset.name}/{rrset.type}' already exists")
-        types = {kind for name, kind in self.rrsets if name == rrset.name}
+        types = {other.type for other in self.rrsets.at(rrset.name)}
         if types and "CNAME" in {rrset.type, *types}:
             there = ", ".join(sorted(types))
             message = f"'{rrset.name}' has {there}: CNAME can't share a name with another type"
@@ -104,8 +102,7 @@ class Zone:
         self._changeable(key)
         if key == SOA:
             raise invalid({"type": ["a zone can't be without its SOA"]})
-        rrsets = {other: rrset for other, rrset in self.rrsets.items() if other != key}
-        return dataclasses.replace(self, rrsets=rrsets)
+        return dataclasses.replace(self, rrsets=self.rrsets.remove(key))
 
     def label(self, key: Key, labels: Mapping[str, str]) -> Zone:
         """With other labels on this RRSet; protection guards records, not labels."""
@@ -152,9 +149,9 @@ class Zone:
 
     def replace_rrsets(self, rrsets: Iterable[RRSet], ttl: int) -> Zone:
         """With nothing but these RRSets and this default TTL."""
-        if any(rrset.protected for rrset in self.rrsets.values()):
+        if any(rrset.protected for rrset in self.rrsets.listed):
             raise protected("RRSet(s) is/are change protected")
-        return dataclasses.replace(self, rrsets={}, ttl=ttl).create(*rrsets)
+        return dataclasses.replace(self, rrsets=Shelves(), ttl=ttl).create(*rrsets)
 
     def next_serial(self) -> Zone:
         """With the SOA's serial moved on, by which secondaries notice a change."""
@@ -181,8 +178,8 @@ def fresh(zone: Zone) -> Zone:
         return zone
     soa = f"{NAMESERVERS[0]} dns.hetzner.com. 2026010100 86400 10800 3600000 3600"
     nameservers = tuple(Record(name) for name in NAMESERVERS)
-    defaults = {SOA: RRSet(*SOA, (Record(soa),)), NS: RRSet(*NS, nameservers)}
-    return dataclasses.replace(zone, rrsets={**defaults, **zone.rrsets})
+    defaults = Zone(zone.name).put(RRSet(*SOA, (Record(soa),)), RRSet(*NS, nameservers))
+    return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.listed).rrsets)
 
 
 def _known(rrset: RRSet, records: Tuple[Record, ...]) -> Tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
-from collections import deque
-from typing import Callable, Deque, Dict, List, Mapping, Optional, Set, Tuple
+from collections import Counter, OrderedDict, deque
+from typing import Callable, Deque, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from sandbox.action import Action
 from sandbox.refusal import not_found, protected, taken
@@ -14,6 +15,8 @@ from sandbox.zone import Edit, Zone, fresh
 # Real action ids need more than 32 bits; a client that cuts them off should fail here already.
 _FIRST_ACTION = 604_989_101_982_297
 _FIRST_ZONE = 53_091
+# Older ones are forgotten: a load test may make millions.
+MOST_ACTIONS = 100_000
 
 
 class Zones:
@@ -34,9 +37,13 @@ class Zones:
         """Forget everything, but give no action the id of a forgotten one."""
         with self._lock:
             self._zones: Dict[int, Zone] = {}
+            self._ids: Dict[str, int] = {}
             self._published: Dict[str, Zone] = {}
-            self._actions: Dict[int, Action] = {}
-            self._pending: Dict[int, Action] = {}
+            self._actions: OrderedDict[int, Action] = OrderedDict()
+            # Each with its zone and with what that publishes, None where the zone is removed.
+            # All take the same time, so they end in the order in which they began.
+            self._pending: Deque[Tuple[Action, Zone, Optional[Zone]]] = deque()
+            self._running: Counter[int] = Counter()
             self._failed: Set[int] = set()
             self._outcomes: Deque[str] = deque()
             self._zone_id = _FIRST_ZONE
@@ -66,20 +73,23 @@ class Zones:
 
     def find(self, project: str, id_or_name: str) -> Zone:
         """The zone of this id or name, or 404; other projects' zones look absent."""
-        for zone in self.visible(project):
-            if id_or_name in (zone.name, str(zone.id)):
-                return zone
-        raise not_found("Zone")
+        with self._lock:
+            number = self._ids.get(id_or_name)
+            if number is None and re.fullmatch(r"[1-9][0-9]{0,17}", id_or_name):
+                number = int(id_or_name)
+            zone = self._zones.get(number or 0)
+        if zone is None or zone.project not in (None, project):
+            raise not_found("Zone")
+        return zone
 
     def holder(self, hostname: str) -> Tuple[Zone, str]:
         """The zone that holds this name, whoever's it is, and the name's part below it."""
         labels = hostname.split(".")
         with self._lock:
-            zones = {zone.name: zone for zone in self._zones.values()}
-        for cut in range(len(labels)):
-            zone = zones.get(".".join(labels[cut:]))
-            if zone:
-                return zone, ".".join(labels[:cut]) or "@"
+            for cut in range(len(labels)):
+                name = ".".join(labels[cut:])
+                if name in self._ids:
+                    return self._named(name), ".".join(labels[:cut]) or "@"
         raise KeyError(hostname)
 
     def create(self, zone: Zone) -> Tuple[Zone, Action]:
@@ -109,19 +119,23 @@ class Zones:
                 raise protected("Zone is delete protected")
             if any(rrset.protected for rrset in zone.rrsets.values()):
                 raise protected("RRSet(s) is/are change protected")
-            del self._zones[zone.id]
+            del self._zones[zone.id], self._ids[zone.name]
             return self._act("delete_zone", zone, None)
 
-    def actions(self, project: str) -> List[Action]:
-        """All actions on this project's zones, those of deleted zones too."""
+    def actions(self, project: str, ids: Sequence[int] = ()) -> List[Action]:
+        """All actions on this project's zones, or those of these ids; of deleted zones too."""
         with self._lock:
-            return [a for a in self._actions.values() if a.zone.project in (None, project)]
+            known = [
+                self._actions[number] for number in sorted(set(ids)) if number in self._actions
+            ]
+            every = known if ids else self._actions.values()
+            return [action for action in every if action.project in (None, project)]
 
     def action(self, project: str, action_id: int) -> Action:
         """The action of this id, or 404."""
         with self._lock:
             action = self._actions.get(action_id)
-        if action is None or action.zone.project not in (None, project):
+        if action is None or action.project not in (None, project):
             raise not_found("Action")
         return action
 
@@ -135,19 +149,20 @@ class Zones:
         """`updating` while an action runs, `error` after one that failed, else `ok`."""
         with self._lock:
             self._settle()
-            if any(action.zone.id == zone.id for action in self._pending.values()):
+            if self._running[zone.id]:
                 return "updating"
             return "error" if zone.id in self._failed else "ok"
 
     def _named(self, name: str) -> Zone:
-        return next(zone for zone in self._zones.values() if zone.name == name)
+        return self._zones[self._ids[name]]
 
     def _enter(self, zone: Zone) -> Zone:
-        if any(other.name == zone.name for other in self._zones.values()):
+        if zone.name in self._ids:
             raise taken("name", f"zone '{zone.name}' already exists")
         entered = dataclasses.replace(fresh(zone), id=self._zone_id, created=self.clock())
         self._zone_id += 1
         self._zones[entered.id] = entered
+        self._ids[entered.name] = entered.id
         return entered
 
     def _save(self, zone: Zone) -> Zone:
@@ -156,26 +171,32 @@ class Zones:
         return self._zones[zone.id]
 
     def _act(self, command: str, zone: Zone, snapshot: Optional[Zone]) -> Action:
+        self._settle()
         outcome = self._outcomes.popleft() if self._outcomes else "success"
-        started = self.clock()
-        action = Action(self._action_id, command, zone, snapshot, started, self._seconds, outcome)
+        action = Action(
+            *(self._action_id, command, zone.id, zone.project),
+            *(self.clock(), self._seconds, outcome),
+        )
         self._action_id += 1
-        self._actions[action.id] = self._pending[action.id] = action
+        self._actions[action.id] = action
+        if len(self._actions) > MOST_ACTIONS:
+            self._actions.popitem(last=False)
+        self._running[zone.id] += 1
+        if outcome != "never":
+            self._pending.append((action, zone, snapshot))
         return action
 
     def _settle(self) -> None:
         """Publish, in order, what has succeeded by now; a later success publishes all before it."""
         now = self.clock()
-        for action in sorted(self._pending.values(), key=Action.order):
-            status = action.status(now)
-            if status == "running":
+        while self._pending and self._pending[0][0].status(now) != "running":
+            action, zone, snapshot = self._pending.popleft()
+            self._running[zone.id] -= 1
+            if action.outcome == "error":
+                self._failed.add(zone.id)
                 continue
-            del self._pending[action.id]
-            if status == "error":
-                self._failed.add(action.zone.id)
-                continue
-            self._failed.discard(action.zone.id)
-            if action.snapshot is None:
-                self._published.pop(action.zone.name, None)
+            self._failed.discard(zone.id)
+            if snapshot is None:
+                self._published.pop(zone.name, None)
             else:
-                self._published[action.zone.name] = action.snapshot
+                self._published[zone.name] = snapshot

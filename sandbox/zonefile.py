@@ -8,14 +8,15 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from sandbox.rdata import canonical
 from sandbox.refusal import invalid
+from sandbox.shelves import Key
 from sandbox.validation import TTL, TYPES, name_faults
-from sandbox.zone import NAMESERVERS, NS, SOA, Key, Record, RRSet, Zone
+from sandbox.zone import NAMESERVERS, NS, SOA, Record, RRSet, Zone
 
 
 def export(zone: Zone) -> str:
     """The zone file."""
     lines = [f"$ORIGIN\t{zone.name}.", f"$TTL\t{zone.ttl}", ""]
-    for rrset in sorted(zone.rrsets.values(), key=lambda rrset: (rrset.key != SOA, rrset.key)):
+    for rrset in sorted(zone.rrsets.listed, key=lambda rrset: (rrset.key != SOA, rrset.key)):
         ttl = "" if rrset.ttl is None else f"{rrset.ttl}\t"
         for record in rrset.records:
             comment = f" ; {record.comment}" if record.comment else ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
-from typing import Any, Iterator
+import time
+from typing import Any, Iterator, Optional
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,9 +21,18 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreUnavailable
-from backend.store.schema import reason
+from backend.store.schema import meta, reason
+
+# Whoever waited so long for nothing keeps all others from waiting, too, for so long.
+_SLOW_SECONDS = 1.0
+_CLOSED_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
+
+
+class _Use(enum.Enum):
+    READING = "reading"
+    WRITING = "writing"
 
 
 class Database:
@@ -31,7 +42,8 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
         self._is_postgresql = engine.dialect.name == "postgresql"
-        self._is_away = False
+        self._trouble: Optional[_Use] = None
+        self._closed_until = 0.0  # monotonic
 
     def insert(self, table: sa.Table) -> Any:  # noqa: ANN401
         """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
@@ -40,44 +52,59 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection to read from."""
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(_Use.READING), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection inside a transaction that is committed at the end."""
-        with self._translated(), self._writing.begin() as connection:
+        with self._translated(_Use.WRITING), self._writing.begin() as connection:
             yield connection
 
     def ping(self) -> None:
-        """Find out whether the database answers."""
+        """Find out whether the database answers, and is ours."""
         with self.read() as connection:
-            connection.execute(sa.select(1))
+            connection.execute(sa.select(meta.c.value))
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, use: _Use) -> Iterator[None]:
+        started = time.monotonic()
+        if started < self._closed_until:
+            raise StoreUnavailable("The store didn't answer a moment ago.")
         try:
             yield
         except (ProgrammingError, IntegrityError, DataError):
             raise  # a bug of ours: waiting won't mend it
         except (DBAPIError, PoolTimeout) as error:
-            self._tell_of(error)
+            self._spare_others(started)
+            self._tell_of(use, error)
             raise StoreUnavailable("The store can't be used right now.") from None
-        if self._is_away:
-            self._is_away = False
-            logger.info("The store can be used again.")
+        self._tell_of_end(use)
 
-    def _tell_of(self, error: SQLAlchemyError) -> None:
+    def _spare_others(self, started: float) -> None:
+        """Let nobody else wait for a server that has just kept somebody waiting."""
+        now = time.monotonic()
+        if self._is_postgresql and now - started > _SLOW_SECONDS:
+            self._closed_until = now + _CLOSED_SECONDS
+
+    def _tell_of(self, use: _Use, error: SQLAlchemyError) -> None:
         """Log the first failure of a row; hundreds of requests may run into the same one."""
-        level = logging.DEBUG if self._is_away else logging.ERROR
-        self._is_away = True
+        is_known = self._trouble in (use, _Use.READING)
+        if not is_known:
+            self._trouble = use
         logger.log(
-            level,
+            logging.DEBUG if is_known else logging.ERROR,
             "The store can't be used (%s): updates are answered 503 until it can. "
             "Check the database, its disk and STATE_URL.",
             reason(error),
         )
+
+    def _tell_of_end(self, use: _Use) -> None:
+        # On a disk that is full, whoever only reads has no trouble.
+        if self._trouble is use or (self._trouble and use is _Use.WRITING):
+            self._trouble = None
+            logger.info("The store can be used again.")

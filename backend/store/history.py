@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import List, Optional
+from typing import Collection, List, Optional
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -47,7 +47,28 @@ class History:
             rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit)).all()
         return [Entry(*row) for row in rows]
 
-    def prune(self, before: float) -> int:
-        """Delete entries older than a time; return how many there were."""
+    def find(
+        self,
+        host: Optional[Hostname] = None,
+        *,
+        since: float = 0.0,
+        events: Collection[str] = (),
+        limit: int = 100,
+        skip: int = 0,
+    ) -> List[Entry]:
+        """Return the newest entries, newest first: of one host or of all, of some kinds or all."""
+        columns = [column for column in history.c if column is not history.c.id]
+        query = sa.select(*columns).where(history.c.at >= since)
+        if host is not None:
+            query = query.where(history.c.host == host.text)
+        if events:
+            query = query.where(history.c.event.in_(list(events)))
+        query = query.order_by(history.c.id.desc()).limit(limit).offset(skip)
+        with self._database.read() as connection:
+            return [Entry(*row) for row in connection.execute(query).all()]
+
+    def prune(self, before: float, limit: int) -> int:
+        """Delete so many entries older than a time at most; return how many there were."""
+        old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
         with self._database.write() as connection:
-            return connection.execute(history.delete().where(history.c.at < before)).rowcount
+            return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount

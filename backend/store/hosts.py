@@ -23,8 +23,13 @@ class Sighting:
     host: Hostname
     registered_at: float
     seen_at: Optional[float]  # None: never
-    excused: float  # seconds since then in which nobody could have heard it
-    silent_since: Optional[float]  # None: not reported lost
+    excused: float  # seconds of its silence that don't count
+    silent_since: Optional[float]  # when it was heard of before; None: not reported lost
+
+    @property
+    def quiet_since(self) -> float:
+        """Since when its silence counts; what was excused is added to the time it is known from."""
+        return max(self.seen_at or 0.0, self.registered_at) + self.excused
 
 
 class Hosts:
@@ -39,7 +44,7 @@ class Hosts:
         insert = self._database.insert(hosts)
         upsert = insert.on_conflict_do_update(
             index_elements=[hosts.c.host],
-            set_={"registered_at": insert.excluded.registered_at},
+            set_={"registered_at": insert.excluded.registered_at, "excused": 0},
             where=hosts.c.registered_at.is_(None),
         )
         gone = hosts.c.host.not_in([row["host"] for row in rows])
@@ -57,6 +62,8 @@ class Hosts:
         set back.
         """
         rows = [{"host": host.text, "seen_at": at} for host, at in sightings.items()]
+        if not rows:  # no rows would be taken for one row without values
+            return
         insert = self._database.insert(hosts)
         is_newer = sa.or_(
             hosts.c.seen_at.is_(None),
@@ -81,14 +88,15 @@ class Hosts:
             rows = connection.execute(query).all()
         return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
 
-    def excuse(self, seconds: float) -> None:
-        """Note that for so long nobody could have heard any host."""
-        longer = hosts.update().values(excused=hosts.c.excused + seconds)
+    def excuse(self, sightings: Iterable[Sighting]) -> None:
+        """Note how much of their silence doesn't count, unless they were heard meanwhile."""
         with self._database.write() as connection:
-            connection.execute(longer)
+            for sighting in sightings:
+                excused = _unheard(sighting).values(excused=sighting.excused)
+                connection.execute(excused)
 
     def fall_silent(self, sighting: Sighting, now: float) -> bool:
-        """Note that a host fell silent; false when that is noted already."""
+        """Note that a host fell silent; false when that is noted already, or it was heard since."""
         since = sighting.seen_at or sighting.registered_at
         return self._flip(sighting, hosts.c.silent_since.is_(None), since, "lost", now)
 
@@ -106,12 +114,21 @@ class Hosts:
     ) -> bool:
         """Change a host's state in one step, so that one process alone has done it."""
         name = sighting.host.text
-        change = hosts.update().where(hosts.c.host == name, is_other).values(silent_since=since)
+        change = _unheard(sighting).where(is_other).values(silent_since=since)
         with self._database.write() as connection:
             if connection.execute(change).rowcount != 1:
                 return False
             history.add(connection, history.Entry(now, name, "", event, "", "", None, None, ""))
         return True
+
+
+def _unheard(sighting: Sighting) -> sa.Update:
+    """Change a host that is still registered and wasn't heard of since it was looked at."""
+    return hosts.update().where(
+        hosts.c.host == sighting.host.text,
+        hosts.c.registered_at.is_not(None),
+        hosts.c.seen_at.is_not_distinct_from(sighting.seen_at),
+    )
 
 
 class Watch:

@@ -11,6 +11,9 @@ from backend.holders import is_dead
 from backend.store.database import Database
 from backend.store.schema import leases
 
+# Seconds by which the clocks of several machines may differ.
+_SKEW = 60.0
+
 
 class Leases:
     """The leases. Times are UTC seconds; every method raises `StoreUnavailable`."""
@@ -21,7 +24,8 @@ class Leases:
     def acquire(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; fail while somebody else holds it.
 
-        A holder that was killed loses it at once when that can be told, else when it runs out.
+        A holder that was killed loses it at once when that can be told, else when it runs out. One
+        that would last longer than anybody may ask for was taken before the clock was set back.
         """
         if self._take(name, holder, now, seconds, instead_of=holder):
             return True
@@ -37,7 +41,7 @@ class Leases:
         query = sa.select(leases.c.holder, leases.c.until).where(leases.c.name == name)
         with self._database.read() as connection:
             found = connection.execute(query).one_or_none()
-        if found is not None and found.until >= now:
+        if found is not None and now <= found.until <= now + seconds + _SKEW:
             if found.holder != holder and not is_dead(found.holder):
                 return False
             if found.holder == holder and found.until - now > seconds / 2:
@@ -50,7 +54,11 @@ class Leases:
         statement = insert.on_conflict_do_update(
             index_elements=[leases.c.name],
             set_={"holder": holder, "until": until},
-            where=sa.or_(leases.c.holder == instead_of, leases.c.until < now),
+            where=sa.or_(
+                leases.c.holder == instead_of,
+                leases.c.until < now,
+                leases.c.until > until + _SKEW,
+            ),
         )
         with self._database.write() as connection:
             done = connection.execute(statement, execution_options={"preserve_rowcount": True})

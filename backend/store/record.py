@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
@@ -29,12 +30,13 @@ class Record:
     asker: Asker
     state: State
     published: Optional[Address]
-    action: Optional[int]  # Hetzner's action that publishes it, or that failed to
+    action: Optional[int]  # Hetzner's that publishes it; not accepted: see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
     next_try_at: float
     error: str
+    comment: str  # what somebody wrote beside the address at Hetzner
     recheck_at: float  # a check of an accepted record failed: not again before
     changed_at: Optional[float]
 
@@ -47,6 +49,15 @@ class Record:
     def is_accepted(self) -> bool:
         """Whether Hetzner has accepted the wish."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what Hetzner's API shows may never have been published.
+
+        It shows an address from the moment it is accepted. The action that was to publish one
+        failed, or nobody follows it any more, be it for this wish or one before it.
+        """
+        return not self.is_accepted and self.action is not None
 
 
 def read_record(row: Mapping[Any, Any]) -> Record:
@@ -65,10 +76,13 @@ def read_record(row: Mapping[Any, Any]) -> Record:
         attempts=row["attempts"],
         next_try_at=row["next_try_at"],
         error=row["error"],
+        comment=row["comment"],
         recheck_at=row["recheck_at"],
         changed_at=row["changed_at"],
     )
 
 
+# Whoever looks at all records looks again soon, and most are as they were.
+@functools.lru_cache(maxsize=8192)
 def _address(text: Optional[str]) -> Optional[Address]:
     return None if text is None else Address.parse(text)

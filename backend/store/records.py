@@ -7,10 +7,11 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import sqlalchemy as sa
 
 from backend.model import Hostname, RecordType, Update, Wish
-from backend.store import history
+from backend.store import history, schema, troubles
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import records
+from backend.store.schema import hosts, records
+from backend.store.troubles import Novelty
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
 FIRST_POLL = 4.0
@@ -41,8 +42,7 @@ class Records:
         """Remember what a host wants, before Hetzner is asked.
 
         A wish that is new becomes pending; the same wish again changes nothing. For `grace`
-        seconds only the request itself tries to fulfil it. An error told before stays until it is
-        cleared, so that a new wish doesn't make it news.
+        seconds only the request itself tries to fulfil it. An error stays until it is cleared.
         """
         with self._database.write() as connection:
             for wish in update.wishes:
@@ -55,7 +55,6 @@ class Records:
             "source": update.asker.source,
             "face": update.asker.face,
             "state": State.PENDING.value,
-            "action": None,
             "attempts": 0,
             "next_try_at": next_try_at,
         }
@@ -72,7 +71,7 @@ class Records:
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now)
+        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now, is_registered())
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:
@@ -94,47 +93,53 @@ class Records:
             connection.execute(records.update().where(waiting).values(next_try_at=now))
 
     def accept(
-        self, record: Record, action: Optional[int], now: float, news: Optional[News] = None
-    ) -> None:
-        """Note that Hetzner has accepted a wish, or holds it already (no action to follow).
+        self,
+        record: Record,
+        action: Optional[int],
+        now: float,
+        news: Optional[News] = None,
+        *,
+        comment: str = "",
+    ) -> Novelty:
+        """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
 
-        A newer wish is pending then, even if Hetzner had accepted it before this one.
+        A newer wish is pending then, even if Hetzner had accepted it before this one. Return to
+        whom it is news that the record is well again.
         """
         published = None if record.wanted.address is None else str(record.wanted.address)
-        held: Dict[str, Any] = {"published": published, "checked_at": now, "recheck_at": 0.0}
-        if action is None:
-            accepted: Dict[str, Any] = {"state": State.PUBLISHED.value, **_DONE}
-        else:
+        held: Dict[str, Any] = {
+            "published": published,
+            "checked_at": now,
+            "recheck_at": 0.0,
+            "comment": comment,
+        }
+        if action is not None:
             held["accepted_at"] = now
-            # The failure of an action is cleared by the end of the next one.
-            cleared = _DONE if record.action is None else {}
-            accepted = {
-                **cleared,
-                "state": State.PUBLISHING.value,
-                "action": action,
-                "look_at": now + FIRST_POLL,
-            }
         if news is not None:
             held["changed_at"] = now
+        accepted = _accepted(record, action, now)
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
-            connection.execute(_this_wish(record).values(**accepted))
+            wish = this_wish(record).values(**accepted)
+            is_current = bool(accepted) and connection.execute(wish).rowcount == 1
             connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
                 history.add(connection, entry)
+            is_well = is_current and "error" in accepted
+            return troubles.clear(connection, record) if is_well else Novelty.NONE
 
-    def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> None:
+    def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> Novelty:
         """Note that a wish could not be fulfilled yet, or that its action failed."""
-        self._fail(record, State.PENDING, error, now, next_try_at)
+        return self._fail(record, State.PENDING, error, now, next_try_at)
 
-    def refuse(self, record: Record, error: str, now: float, next_try_at: float) -> None:
+    def refuse(self, record: Record, error: str, now: float, next_try_at: float) -> Novelty:
         """Note that a wish needs the operator."""
-        self._fail(record, State.REFUSED, error, now, next_try_at)
+        return self._fail(record, State.REFUSED, error, now, next_try_at)
 
     def _fail(
         self, record: Record, state: State, error: str, now: float, next_try_at: float
-    ) -> None:
+    ) -> Novelty:
         failed = {
             "state": state.value,
             "attempts": record.attempts + 1,
@@ -143,28 +148,41 @@ class Records:
         }
         event = "refused" if state is State.REFUSED else "postponed"
         with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(**failed))
-            if error != record.error:  # once a cause, not once an attempt
+            if connection.execute(this_wish(record).values(**failed)).rowcount != 1:
+                return Novelty.NONE  # a newer wish came in: how this one fared doesn't matter
+            insert = self._database.insert(schema.troubles).on_conflict_do_nothing()
+            novelty = troubles.add(connection, insert, record, error)
+            if novelty is not Novelty.NONE:  # once a cause, not once an attempt
                 history.add(connection, _entry(record, now, event, None, None, error))
+            return novelty
 
-    def finish(self, record: Record) -> None:
-        """Note that Hetzner has published what it had accepted."""
+    def finish(self, record: Record) -> Novelty:
+        """Note that Hetzner has published what it had accepted; return to whom that is news."""
+        done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
         with self._database.write() as connection:
-            done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
-            connection.execute(done)
+            is_current = connection.execute(done).rowcount == 1
+            return troubles.clear(connection, record) if is_current else Novelty.NONE
 
     def look_later(self, record: Record, at: float) -> None:
         """Note that Hetzner needn't be asked about a record's action before a certain time."""
         with self._database.write() as connection:
             connection.execute(_this_action(record).values(look_at=at))
 
-    def recheck_later(self, record: Record, at: float) -> None:
-        """Note that an accepted record is good without another check until a certain time."""
-        with self._database.write() as connection:
-            connection.execute(_this_wish(record).values(recheck_at=at))
-
 
 _DONE = {"action": None, "attempts": 0, "error": ""}
+
+
+def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, Any]:
+    """Return what a wish becomes; nothing when the action that publishes it runs already."""
+    if action is None:
+        done = {"state": State.PUBLISHED.value, **_DONE}
+        return {} if record.state is State.PUBLISHING else done
+    # The failure of an action is cleared by the end of the next one.
+    cleared = _DONE if record.action is None else {}
+    publishing = {"state": State.PUBLISHING.value, "action": action, "look_at": now + FIRST_POLL}
+    return {**cleared, **publishing}
+
+
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
 
@@ -174,17 +192,25 @@ def _this(record: Record) -> sa.Update:
     )
 
 
-def _this_wish(record: Record) -> sa.Update:
+def is_registered() -> sa.ColumnElement[bool]:
+    """Return the condition that a record's host wasn't taken off the list of hosts."""
+    is_gone = sa.exists().where(hosts.c.host == records.c.host, hosts.c.registered_at.is_(None))
+    return sa.not_(is_gone)
+
+
+def this_wish(record: Record) -> sa.Update:
+    """Return an update of a record's row, unless a newer wish came in."""
     return _this(record).where(records.c.wish == record.wish)
 
 
 def _overtaken(record: Record, now: float) -> sa.Update:
     newer = _this(record).where(records.c.wish != record.wish)
-    return newer.values(state=State.PENDING.value, action=None, next_try_at=now)
+    return newer.values(state=State.PENDING.value, next_try_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:
-    return _this_wish(record).where(records.c.action == record.action)
+    is_followed = records.c.state == State.PUBLISHING.value
+    return this_wish(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
+from backend.store import postgresql, sqlite
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
 VERSION = 2
@@ -17,6 +19,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
         "ALTER TABLE records ADD COLUMN recheck_at FLOAT DEFAULT '0' NOT NULL",
         "ALTER TABLE records ADD COLUMN changed_at FLOAT",
+        "ALTER TABLE records ADD COLUMN comment VARCHAR DEFAULT '' NOT NULL",
         "UPDATE records SET look_at = next_try_at WHERE state = 'publishing'",
         "UPDATE records SET changed_at = accepted_at",
         "CREATE INDEX records_looks ON records (state, look_at)",
@@ -25,6 +28,15 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             key VARCHAR NOT NULL PRIMARY KEY, number INTEGER NOT NULL, since FLOAT NOT NULL
         )""",
         "CREATE INDEX ix_failed_logins_since ON failed_logins (since)",
+        """CREATE TABLE troubles (host VARCHAR NOT NULL, type VARCHAR NOT NULL,
+            cause VARCHAR NOT NULL, PRIMARY KEY (host, type, cause))""",
+        "INSERT INTO troubles SELECT host, type, error FROM records WHERE error <> ''",
+        """CREATE TABLE projects (project INTEGER NOT NULL, error VARCHAR NOT NULL,
+            at FLOAT NOT NULL, PRIMARY KEY (project))""",
+        """CREATE TABLE zones (name VARCHAR NOT NULL, project INTEGER NOT NULL,
+            mode VARCHAR NOT NULL, delegation VARCHAR NOT NULL, PRIMARY KEY (name))""",
+        """CREATE TABLE quotas (project INTEGER NOT NULL, calls INTEGER NOT NULL,
+            remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))""",
     ),
 }
 
@@ -61,9 +73,19 @@ records = sa.Table(
     sa.Column("error", sa.String, nullable=False),
     sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
     sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    sa.Column("comment", sa.String, nullable=False, server_default=""),  # somebody's, at Hetzner
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "next_try_at"),
     sa.Index("records_looks", "state", "look_at"),
+)
+
+# What the operator was told of a record since it was well: each cause once.
+troubles = sa.Table(
+    "troubles",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("type", sa.String, primary_key=True),
+    sa.Column("cause", sa.String, primary_key=True),
 )
 
 hosts = sa.Table(
@@ -72,7 +94,7 @@ hosts = sa.Table(
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("registered_at", sa.Float),  # null: not registered any more
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds since then in which nobody could have heard the host, for the service was away.
+    # Seconds since then that don't count as silence: nobody listened, or the clock was set.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
@@ -110,8 +132,10 @@ failed_logins = sa.Table(
 )
 
 
-def connect(url: str, pool_size: int) -> Engine:
+def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
+
+    Without `create`, an SQLite file has to exist when it is opened.
 
     Raises:
         StoreUnusable: the URL can't be used.
@@ -119,8 +143,14 @@ def connect(url: str, pool_size: int) -> Engine:
     """
     try:
         parsed = make_url(url)
+        options = _options(parsed)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
         engine = sa.create_engine(
-            parsed, pool_size=pool_size, max_overflow=2, pool_timeout=2, **_options(parsed)
+            sqlite.existing_only(parsed) if is_sqlite and not create else parsed,
+            pool_size=pool_size,
+            max_overflow=2,
+            pool_timeout=2,
+            **options,
         )
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise StoreUnusable(
@@ -128,44 +158,26 @@ def connect(url: str, pool_size: int) -> Engine:
             "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "
             "and install backend/requirements-postgresql.txt for the latter."
         ) from None
-    if parsed.get_backend_name() == "sqlite":
-        sa.event.listen(engine, "connect", _tune_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+    if is_sqlite:
+        sqlite.tune(engine, Path(str(parsed.database)))
+    else:
+        postgresql.tune(engine)
     return engine
 
 
 def _options(url: sa.URL) -> Mapping[str, Any]:
     backend = url.get_backend_name()
-    if backend not in _OPTIONS:
+    if backend not in _OPTIONS or url.get_driver_name() not in ("pysqlite", "psycopg"):
         raise ArgumentError(backend)
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise ArgumentError("memory")  # the worker processes could not share it
     return _OPTIONS[backend]
 
 
-# Seconds to wait for another writer, for a connection, for an answer: a request has eight in all.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": {"connect_args": {"timeout": 2}},
-    "postgresql": {
-        "pool_pre_ping": True,  # a database that was restarted costs no failed request
-        "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=3000"},
-    },
+    "sqlite": {"connect_args": {"timeout": 2}},  # seconds to wait for another writer
+    "postgresql": postgresql.OPTIONS,
 }
-
-
-def _tune_sqlite(connection: object, _record: object) -> None:
-    # Statements outside BEGIN commit by themselves; `_begin_sqlite` opens real transactions.
-    connection.isolation_level = None  # type: ignore[attr-defined]
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
-    if connection.get_execution_options().get("write"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def prepare(
@@ -194,7 +206,7 @@ def prepare(
 def _bring_to(
     version: int, migrations: Mapping[int, Sequence[str]], connection: Connection
 ) -> None:
-    found = _version(connection)
+    found = version_of(connection)
     if found > version:
         raise StoreUnusable(
             f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
@@ -209,7 +221,7 @@ def _bring_to(
     connection.execute(meta.insert().values(key="version", value=str(version)))
 
 
-def _version(connection: Connection) -> int:
+def version_of(connection: Connection) -> int:
     """Return the version the store has; 0 when it is empty."""
     if not sa.inspect(connection).has_table(meta.name):
         return 0

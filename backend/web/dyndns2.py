@@ -11,18 +11,20 @@ from collections import defaultdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
 from backend.cloud_api import Deadline
-from backend.gate import Claim, Credentials, Gate
+from backend.credentials import Credentials
+from backend.gate import Claim, Gate
 from backend.model import Outcome, Update
 from backend.updater import ANSWER_SECONDS, Updater
 from backend.web import wire
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("/nic/update", "//nic/update", "/v3/update")
+PATHS = ("/nic/update", "/v3/update")
+_METHODS = ("GET", "POST")
 _ROUTING: Mapping[str, Any] = {"strict_slashes": False, "provide_automatic_options": False}
 _MOST_HOSTS = 20  # as at dyn.com
 
@@ -47,9 +49,12 @@ _ADDRESSES = (
     *("myip", "myipv4", "ip", "ipv4", "ip4"),
     *("myipv6", "ipv6", "ip6", "myip6", "myip2"),
 )
+# The network behind the router, as a Fritz!Box sends it.
+_PREFIXES = ("ip6lanprefix", "ipv6prefix", "ip6prefix")
 # What devices send when they have no address: <ipaddr>, %IP%, __MYIP__, [IP], @IP, …
 _PLACEHOLDER = re.compile(
-    r"<.*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|0\.0\.0\.0|::", re.IGNORECASE
+    r"<.*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|(0\.0\.0\.0|::)(/\d+)?",
+    re.IGNORECASE,
 )
 Parameters = Mapping[str, List[str]]
 
@@ -65,17 +70,18 @@ class Line(NamedTuple):
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(wire.read_body)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
-            return _respond([Line(405, "badagent")], {"Allow": "GET, POST"})
+            return http_failure(MethodNotAllowed(_METHODS))
         # All logins first: an answer of 401 means that nothing was changed.
         admitted = [_admit(claim, gate) for claim in _claims(request, proxies)]
         deadline = Deadline(ANSWER_SECONDS)
         return _respond([_line(update, updater, deadline) for update in admitted])
 
     for path in PATHS:
-        face.add_url_rule(path, view_func=update, methods=["GET", "POST"], **_ROUTING)
+        face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
 
     @face.errorhandler(errors.DyndnsError)
     def refuse(error: errors.DyndnsError) -> Response:
@@ -94,10 +100,10 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
 def http_failure(error: HTTPException) -> Response:
     """Return an error of the web framework's in this face's form."""
     status = error.code or 500
-    allow = dict(error.get_headers()).get("Allow")
-    word = "911" if status >= 500 else "dnserr"  # noqa: PLR2004
-    line = Line(status, "badagent" if allow else word)
-    return _respond([line], {"Allow": allow} if allow else {})
+    if isinstance(error, MethodNotAllowed):
+        # Flask adds HEAD to what it lists.
+        return _respond([Line(status, "badagent")], {"Allow": ", ".join(_METHODS)})
+    return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
 
 
 def _admit(claim: Claim, gate: Gate) -> Union[Update, errors.DyndnsError]:
@@ -118,7 +124,7 @@ def _line(
         outcome = updater.apply(admitted, deadline)
     except errors.DyndnsError as error:
         return _failure(error)
-    is_removal = all(wish.address is None for wish in admitted.wishes)
+    is_removal = all(one.wish.address is None for one in outcome.settled)
     return Line(200, "good") if is_removal else _success(outcome)
 
 
@@ -154,10 +160,15 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
     source = wire.client_address(request, proxies)
     credentials = _credentials(request, parameters)
-    addresses = tuple(text for text in _listed(parameters, *_ADDRESSES) if not _is_unset(text))
+    addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
-        Claim("dyndns2", source, credentials, name, addresses, removes=removes)
+        Claim(
+            *("dyndns2", source, credentials, name, addresses),
+            removes=removes,
+            prefixes=prefixes,
+            name_follows_login=True,
+        )
         for name in names or [""]
     ]
 
@@ -188,8 +199,9 @@ def _listed(parameters: Parameters, *names: str) -> List[str]:
     return [item for value in values for item in re.split(r"[,\s]+", value) if item]
 
 
-def _is_unset(text: str) -> bool:
-    return _PLACEHOLDER.fullmatch(text) is not None
+def _given(parameters: Parameters, *names: str) -> Tuple[str, ...]:
+    """Return what some parameters hold besides placeholders."""
+    return tuple(text for text in _listed(parameters, *names) if not _PLACEHOLDER.fullmatch(text))
 
 
 def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:
@@ -203,4 +215,5 @@ def _credentials(request: Request, parameters: Parameters) -> Optional[Credentia
 
 
 def _first(parameters: Parameters, *names: str) -> str:
-    return next((parameters[name][0] for name in names if parameters.get(name)), "")
+    values = (value for name in names for value in parameters.get(name, ()))
+    return next(filter(None, values), "")

@@ -51,6 +51,7 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
+    face.before_request(wire.read_body)
     document = _DOCUMENT.read_bytes()
 
     @face.post("/update", provide_automatic_options=False)
@@ -107,9 +108,6 @@ def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) 
 def _fields(request: Request) -> Mapping[str, Any]:
     """Read the body: JSON, or form fields, which PowerShell and curl send unasked."""
     body = request.get_data(parse_form_data=False, cache=True)
-    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
-    if request.content_length is None and len(body) >= (request.max_content_length or 0):
-        raise errors.RequestTooLarge("The body is too large: an update takes some hundred bytes.")
     if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
         return request.form
     if not body.strip():
@@ -166,7 +164,7 @@ def http_failure(error: HTTPException) -> Response:
     sentences = {
         413: "The body is too large: an update takes a few hundred bytes.",
         404: "There is nothing here: updates go to /update or /nic/update.",
-        405: "This method is not allowed here: updates are sent by POST.",
+        405: "This method is not allowed here: the header Allow says which are.",
     }
     code = codes.get(status, "bad_request" if status < 500 else "internal")  # noqa: PLR2004
     sentence = sentences.get(status, "The request can't be read.")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, List, Sequence
 
 from flask import Blueprint, Response, request
 
-from backend.errors import StoreUnavailable
 from backend.web import wire
 
 
-def blueprint(ping: Callable[[], None], proxies: Sequence[wire.Network]) -> Blueprint:
+def blueprint(flaws: Callable[[], List[str]], proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the pages, ready to be registered."""
     pages = Blueprint("pages", __name__)
 
@@ -20,11 +19,8 @@ def blueprint(ping: Callable[[], None], proxies: Sequence[wire.Network]) -> Blue
 
     @pages.get("/healthz")
     def healthz() -> Response:
-        try:
-            ping()
-        except StoreUnavailable:
-            return _plain(503, "the store doesn't answer")
-        return _plain(200, "ok")
+        found = flaws()
+        return _plain(503 if found else 200, "; ".join(found) or "ok")
 
     return pages
 

@@ -8,10 +8,10 @@ import ipaddress
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
 
-from flask import Request
+from flask import Request, request
 
-from backend.errors import BadRequest, DyndnsError
-from backend.gate import Credentials
+from backend.credentials import Credentials
+from backend.errors import BadRequest, DyndnsError, RequestTooLarge
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
@@ -87,6 +87,34 @@ def _ip(text: str) -> Optional[IP]:
     return getattr(ip, "ipv4_mapped", None) or ip
 
 
+def read_body() -> None:
+    """Read the body of the current request whole, before anybody looks for fields in a part of it.
+
+    Raises:
+        RequestTooLarge: it is longer than any honest request.
+        BadRequest: it breaks off, or is none in chunks (RFC 9112 §7.1).
+
+    """
+    try:
+        body = request.get_data(cache=True, parse_form_data=False)
+    except OSError:
+        raise BadRequest("The body breaks off: send the request again.") from None
+    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestTooLarge("The body is too large: an update takes a few hundred bytes.")
+
+
+def base_url(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address of this service as its caller has it, as far as proxies tell."""
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    scheme, host = request.scheme, request.host
+    if peer is not None and _is_trusted(peer, trusted):
+        told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        scheme = told if told in ("http", "https") else scheme
+        host = request.headers.get("X-Forwarded-Host", "").strip() or host
+    return f"{scheme}://{host}"
+
+
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
     """Return what a face's table says of an error: of its class, else of the nearest parent."""
     return next(table[family] for family in type(error).__mro__ if family in table)
@@ -102,13 +130,21 @@ def credentials(request: Request) -> Optional[Credentials]:
 
     A login that can't be read counts as a wrong one.
     """
-    key = request.headers.get("X-Pre-Shared-Key", "").strip()
+    key = _as_sent(request.headers.get("X-Pre-Shared-Key", "").strip())
     if key:
         return Credentials(None, key)
     header = request.headers.get("Authorization", "").strip()
     if not header:
         return None
     return _basic(header) or UNREADABLE
+
+
+def _as_sent(text: str) -> str:
+    """Undo what WSGI does to a header: it makes a character of each byte, whatever was meant."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _basic(header: str) -> Optional[Credentials]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -82,6 +83,28 @@ def dual(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBackend]:
         served.url = f"http://backend.test:{served.port}"
         resolve(monkeypatch, "::1", "127.0.0.1")
         yield served
+
+
+@pytest.fixture
+def trickle() -> Iterator[str]:
+    """The URL of a backend whose answer comes byte by byte and never ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b" ")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    over.set()
+    thread.join(30)
+    listener.close()
 
 
 def _serve(host: str) -> Iterator[FakeBackend]:

@@ -153,7 +153,7 @@ def test_healthy_tells_by_its_exit_status(backend: FakeBackend, once: Once) -> N
 
 
 def test_version_and_help(once: Once) -> None:
-    assert once("--version") == (0, f"{__version__}\n", "")
+    assert once("--version") == (0, f"hetzner-dyndns client {__version__}\n", "")
     status, out, _ = once("--help")
     assert status == 0
     for name in ("BACKEND_URL", "PRE_SHARED_KEY_FILE", "RECORD_TYPES", "HEARTBEAT_FILE"):

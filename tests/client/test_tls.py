@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import warnings
+from datetime import datetime, timezone
 from pathlib import Path
 
 import certifi
@@ -98,3 +99,38 @@ def test_without_verification_no_bundle_is_blamed(
 ) -> None:
     assert not client_for(backend.url.replace("http:", "https:"), VERIFY_SSL="0").round()
     assert "check scheme and port of BACKEND_URL" in lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "begin", "end"),
+    [("expired", "20200101000000Z", "20200201000000Z"), ("not yet", "20990101000000Z", "")],
+)
+def test_a_certificate_of_another_time_is_said_with_the_time_here(  # noqa: PLR0913, PLR0917
+    backend: FakeBackend,
+    client_for: ClientFor,
+    lines: Lines,
+    pki: Path,
+    tmp_path: Path,
+    wrong: str,
+    begin: str,
+    end: str,
+) -> None:
+    """A small computer without a battery begins in 1970, or wherever it was switched off."""
+    (tmp_path / "index").touch()
+    (tmp_path / "conf").write_text(
+        "[ca]\ndefault_ca = it\n[it]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\n"
+        "default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n"
+    )
+    signed_by = ["-cert", str(pki / "ca.pem"), "-keyfile", str(pki / "ca.key")]
+    signed_by += ["-in", str(pki / "server.csr"), "-extfile", str(pki / "purpose")]
+    dates = ["-startdate", begin, "-enddate", end or "21000101000000Z"]
+    command = ["openssl", "ca", "-batch", "-notext", "-config", "conf", "-out", "server.pem"]
+    subprocess.run(
+        [*command, *signed_by, *dates], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    backend.use_tls(str(tmp_path / "server.pem"), str(pki / "server.key"))
+    url = backend.url.replace("http:", "https:")
+    assert not client_for(url, CA_BUNDLE=str(pki / "ca.pem")).round()
+    (line,) = lines()
+    assert wrong in line
+    assert f"the clock of this machine says {datetime.now(timezone.utc):%Y-%m-%d}" in line

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from backend.cloud_api import CloudApi, Deadline
-from backend.hetzner import Hetzner, Owner
+from backend.hetzner import Hetzner
 from backend.model import Address, RecordType
+from backend.rrsets import Owner
 from sandbox import Sandbox
 from tests.contract import openapi
 

@@ -99,10 +99,19 @@ class Replica:
         assert self._process is not None, "it wasn't started"
         return self._process
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def all_workers(self) -> List[int]:
+        """The process ids of the workers, once all of them run."""
+        number = int(self._environ.get("WEB_CONCURRENCY", "2"))
+        until(lambda: len(self.workers()) == number, self.said, _START_SECONDS)
+        return self.workers()
+
     def workers(self) -> List[int]:
-        """The process ids of the workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text(encoding="ascii").split()]
+        """The process ids of the workers that run now."""
+        return children(self.process.pid)
 
     def kill_workers(self) -> None:
         """Kill every worker at once; the first process starts new ones."""
@@ -110,8 +119,7 @@ class Replica:
 
     def kill(self) -> None:
         """Kill everything, the first process before its workers."""
-        workers = self.workers()
-        _kill([self.process.pid, *workers])
+        _kill([self.process.pid, *descendants(self.process.pid)])
         self.process.wait(_END_SECONDS)
 
     def stop(self) -> int:
@@ -124,6 +132,20 @@ class Replica:
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+def children(pid: int) -> List[int]:
+    """The process ids of a process's children; none when it is gone."""
+    try:
+        known = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [int(child) for child in known.split()]
+
+
+def descendants(pid: int) -> List[int]:
+    """The process ids of a process's children, of their children, and so on."""
+    return [one for child in children(pid) for one in (child, *descendants(child))]
 
 
 def _kill(pids: Sequence[int]) -> None:

@@ -75,10 +75,13 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.folder = folder
-        self._command = [sys.executable, *arguments]
+        self._command = self.command(arguments)
         self._environ = environment(folder, **variables)
         self._log = folder / f"{name}.log"
         self._process: Optional[subprocess.Popen[bytes]] = None
+
+    def command(self, arguments: Sequence[str]) -> List[str]:
+        return [sys.executable, *arguments]
 
     @property
     def pid(self) -> int:
@@ -145,7 +148,7 @@ class Hetzner(Program):
         arguments = ["-m", "sandbox", "--http-port", "0", "--dns-port", "0"]
         arguments += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
         super().__init__("hetzner", arguments, folder)
-        self._session = _session()
+        self._session = new_session()
         self.api_url = ""
         self.dns_port = 0
 
@@ -210,7 +213,7 @@ class Backend(Program):
             **variables,
         }
         super().__init__("backend", ["-m", "backend"], folder, **settings)
-        self.session = _session()
+        self.session = new_session()
 
     def start(self) -> None:
         super().start()
@@ -257,7 +260,7 @@ class Backend(Program):
             return False
 
 
-def _session() -> requests.Session:
+def new_session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     return session

@@ -128,7 +128,9 @@ class Backend(Program):
 
     def answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and "serves" in self.output
+            return (
+                probe.connect_ex(("127.0.0.1", self.port)) == 0 and "starts on port" in self.output
+            )
 
     def processes(self) -> List[Path]:
         """Its processes, as the operating system shows them."""

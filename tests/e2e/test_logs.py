@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner
+from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner, free_port
 from tests.e2e.updating import Updating
 
 LOG_FILE = "a folder/that is/not there/backend.log"
@@ -16,9 +16,30 @@ LOG_FILE = "a folder/that is/not there/backend.log"
 
 @pytest.fixture(scope="module")
 def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend that logs all it can, to a file in a folder that isn't there yet."""
+    """A backend that logs all it can, to a file in a folder that isn't there yet.
+
+    Its secrets come from files, and its URLs hold logins; nothing listens at its NTFY_URL.
+    """
     folder = tmp_path_factory.mktemp("logged")
-    backend = Backend(folder, hetzner, LOG_FILE=LOG_FILE, DEBUG_LOGGING="1")
+    secrets = {
+        "HETZNER_TOKEN": TOKEN,
+        "BASIC_AUTH_PASSWORD": OPERATOR[1],
+        "NTFY_TOKEN": "tk_of_the_ntfy_server",
+    }
+    files = {f"{name}_FILE": str(folder / name.lower()) for name in secrets}
+    for name, secret in secrets.items():
+        (folder / name.lower()).write_text(f"{secret}\n", encoding="utf-8")
+    backend = Backend(
+        folder,
+        hetzner,
+        LOG_FILE=LOG_FILE,
+        DEBUG_LOGGING="1",
+        **dict.fromkeys(secrets, ""),
+        **files,
+        HETZNER_API_URL=hetzner.api_url.replace("//", "//me:login%2Dof-the-api@"),
+        NTFY_URL=f"http://me:login%2Dof-ntfy@127.0.0.1:{free_port()}",
+        NTFY_TOPIC="dyndns",
+    )
     try:
         backend.start()
         yield backend
@@ -47,11 +68,15 @@ def test_the_log_holds_no_key_and_no_query(logged: Backend, host: str) -> None:
     ]
     logged.updates(host, "198.51.100.2")
     assert statuses == [200, 401, 200, 401, 200, 404, 400]
+    logged.wait_until(lambda: "No push gets through" in file_of(logged), "to miss ntfy")
     for text in (logged.output, file_of(logged)):
         assert "/nic/update -> 200" in text
         for secret in (wrong, TOKEN, OPERATOR[1], "pass=", "hostname=", "myip="):
             assert secret not in text
-        assert key not in text.replace(f"/nic/update/{key}", "")
+        for secret in ("tk_of_the_ntfy", "of-the-api", "of-ntfy"):
+            assert secret not in text
+        assert key not in text
+        assert "/nic/update/… -> 404" in text
 
 
 def test_the_file_is_made_with_its_folders_and_written_by_both_workers(
@@ -99,6 +124,56 @@ def test_without_debug_logging_an_unchanged_update_is_not_logged(
     backend.updates(host, "198.51.100.1")
     assert f"{host} A: none -> 198.51.100.1" in backend.output
     assert "no change" not in backend.output
+
+
+def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
+    hetzner: Hetzner, folder: Path, host: str
+) -> None:
+    backend = Backend(folder, hetzner, REGISTERED_FQDNS=host)
+    backend.start()
+    for ip in ("198.51.100.1", "198.51.100.1", "198.51.100.2", "198.51.100.2"):
+        backend.updates(host, ip)
+    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=2)
+    for _ in range(2):
+        query = {"hostname": host, "myip": "198.51.100.3"}
+        key = backend.key_of(host)
+        url = f"{backend.url}/nic/update"
+        assert backend.session.get(url, params=query, auth=(host, key)).text == "dnserr\n"
+        assert backend.session.get(url, params=query, auth=(host, "wrong")).text == "badauth\n"
+    for _ in range(3):
+        backend.updates(host, "198.51.100.3")
+    # Perhaps at once, perhaps when Hetzner's action has come to its end.
+    backend.wait_until(lambda: "published after all" in backend.output, "to tell the end")
+    backend.stop()
+    story = [line.split(" ", 1)[1] for line in backend.output.splitlines()]
+    by = "(asked by 127.0.0.1"
+    expected = [
+        f"INFO New keys in pre-shared-key for {host}.",
+        "INFO hetzner-dyndns ",
+        f"INFO {host} A: none -> 198.51.100.1 {by}).",
+        f"INFO {host} A: 198.51.100.1 -> 198.51.100.2 {by}).",
+        f"ERROR {host} A can't be published. Hetzner refuses it: protected, ",
+        f"WARNING Failed login from 127.0.0.1 for {host}. If it is your own device, ",
+        f"INFO {host} A: 198.51.100.2 -> 198.51.100.3 {by}, done at attempt 3).",
+        f"INFO {host} A is published after all, ",
+        "INFO hetzner-dyndns has stopped.",
+    ]
+    # Each worker may have met the wrong key for the first time.
+    told = [line for number, line in enumerate(story) if line not in story[:number]]
+    assert len(told) == len(expected), story
+    assert [line for line, start in zip(told, expected) if not line.startswith(start)] == []
+
+
+def test_with_debug_logging_requests_and_hetzners_answers_are_logged(
+    logged: Backend, host: str
+) -> None:
+    logged.updates(host, "198.51.100.1")
+    for line in (
+        "DEBUG 127.0.0.1 POST /update -> 200",
+        "DEBUG GET /zones/example.com/rrsets: 200",
+        "DEBUG POST /zones/example.com/rrsets: 201",
+    ):
+        assert line in logged.output
 
 
 def test_with_debug_logging_an_unchanged_update_is_logged(logged: Backend, host: str) -> None:

@@ -11,11 +11,53 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up. A package stands for its modules.
 LAYERS = (
-    {"__init__", "allowance", "arrival", "model", "errors", "events", "holders"},
-    {"bearer", "cloud_answers", "cloud_errors", "cloud_api", "hetzner", "ntfy"},
-    {"keys", "zones", "store", "turns"},
-    {"alarm", "failures", "gate", "publisher", "updater", "sightings", "reporter", "loops"}
-    | {"reconciler", "watcher"},
+    {
+        "__init__",
+        "allowance",
+        "arrival",
+        "credentials",
+        "model",
+        "errors",
+        "events",
+        "holders",
+        "moments",
+        "slots",
+        "once",
+        "prefixes",
+    },
+    {
+        "bearer",
+        "cloud_answers",
+        "cloud_errors",
+        "cloud_api",
+        "quota",
+        "rrsets",
+        "hetzner",
+        "ntfy",
+        "outbox",
+        "meters",
+        "measured",
+        "inspection",
+    },
+    {"key_lines", "keys", "zones", "store", "turns"},
+    {
+        "alarm",
+        "rejections",
+        "failures",
+        "gate",
+        "pauses",
+        "changes",
+        "addressing",
+        "routers",
+        "host_parts",
+        "publisher",
+        "updater",
+        "sightings",
+        "reporter",
+        "loops",
+    }
+    | {"reconciler", "verifier", "watcher", "status", "overview", "actions"}
+    | {"health", "mutes", "survey", "timeline", "gauges"},
     {"web"},
     {
         "variables",
@@ -27,17 +69,23 @@ LAYERS = (
         "commands",
         "cli",
         "__main__",
+        "workbench",
+        "frontdesk",
+        "checks",
+        "host_checks",
     },
 )
 # Who may import what isn't Python's own.
 HOMES = {
     "idna": {"model"},
     "requests": {"bearer", "cloud_api", "ntfy"},
-    "urllib3": {"cloud_api"},
+    "urllib3": {"cloud_api", "ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},
+    "markupsafe": {"web"},
     "gunicorn": {"server", "worker"},
+    "prometheus_client": {"meters", "gauges"},
 }
 # `services` builds the application and `server` hands it on: they name its type.
 TYPES = {("services", "flask.Flask"), ("server", "flask.Flask")}

@@ -31,14 +31,14 @@ each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variab
 def rows() -> Dict[str, str]:
     """The defaults in the README's table, by name."""
     section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
-    found = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", section, re.MULTILINE)
+    found = re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", section, re.MULTILINE)
     assert len(found) == len(re.findall(r"^\| `", section, re.MULTILINE)), "a row of another form"
     return dict(found)
 
 
 def examples() -> Dict[str, str]:
     """The values in the example file, by name, commented out or not."""
-    found = re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE)
+    found = re.findall(r"^#?([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE)
     assert len(dict(found)) == len(found), "a setting twice"
     return dict(found)
 
@@ -79,6 +79,6 @@ def test_the_readme_says_that_a_secret_may_come_from_a_file() -> None:
 
 
 def test_the_example_is_good_for_a_start_once_the_token_is_filled_in() -> None:
-    lines = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    lines = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
     _, warnings = read({**lines, "HETZNER_TOKEN": "t" * 64})
     assert warnings == []

@@ -103,6 +103,7 @@ class Service:
             self.key_file.write_text("".join(f"{host} {key_of(host)}\n" for host in hosts))
         settings, self.warnings = read_settings(self._environ)
         prepare_store(settings.store.url)
+        self.hosts = settings.access.hosts
         self._services = Services(settings)
         self._stopped = False
         self.app = self._services.app

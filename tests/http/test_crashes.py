@@ -28,7 +28,7 @@ class Broken:
 def app() -> Flask:
     broken: Any = Broken()
     settings, _ = read({"HETZNER_TOKEN": "x" * 64})
-    return create_app(broken, broken, lambda: None, settings.access.trusted_proxies)
+    return create_app(broken, broken, list, settings.access.trusted_proxies)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -152,7 +152,8 @@ REJECTIONS = {
     "multicast": (fields(ip="224.0.0.1"), BAD_IP),
     "multicast IPv6": (fields(ip="ff02::1"), BAD_IP),
     "broadcast": (fields(ip="255.255.255.255"), BAD_IP),
-    "a bare prefix": (fields(ip="2001:db8:1:2::"), BAD_IP),
+    "a network": (fields(ip="198.51.100.0/24"), BAD_IP),
+    "a prefix in an A record": (fields(ip="2001:db8:1:2::/64", type="A"), MISMATCH),
     "a lone surrogate for an ip": (raw(b'{"fqdn":"home.example.com","ip":"\\udc00"}'), BAD_IP),
     "type MX": (fields(type="MX"), BAD_TYPE),
     "type CNAME": (fields(type="CNAME"), BAD_TYPE),
@@ -260,7 +261,7 @@ def test_options_answers_in_the_form_of_the_face(untouched: Service) -> None:
     assert refused(untouched.asks("OPTIONS", "/update")) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("path", ["/", "/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
+@pytest.mark.parametrize("path", ["/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
 def test_what_is_not_there_is_not_found(untouched: Service, path: str) -> None:
     assert refused(untouched.asks("POST", path, **by(KEY))) == (404, "not_found")
 
@@ -303,3 +304,10 @@ def test_a_name_that_is_registered_but_in_no_zone_is_not_found(service: Service)
     answer = service.host(NOWHERE).updates("198.51.100.1")
     assert refused(answer) == (404, "zone_not_found")
     assert NOWHERE in answer.get_json()["error"]
+
+
+def test_the_name_is_not_taken_from_the_login(service: Service) -> None:
+    headers = {"Authorization": basic("home", key_of(HOME))}
+    answer = service.asks("POST", "/update", json={"ip": "198.51.100.1"}, headers=headers)
+    assert refused(answer) == (400, "missing_fqdn")
+    assert service.calls() == []

@@ -202,4 +202,4 @@ def test_the_first_update_of_a_worker_lists_the_zones_for_itself(serve: Serve) -
     one.host().updates("198.51.100.1")
     one.calls()
     two.host().updates("198.51.100.2")
-    assert two.calls() == [LIST, reading("home"), setting("home")]
+    assert two.calls() == [LIST, setting("home")]

@@ -13,6 +13,7 @@ from tests.http.service import (
     LIST,
     NAS,
     OPERATOR,
+    PEER,
     Host,
     Router,
     Service,
@@ -163,4 +164,37 @@ def test_offline_never_publishes_an_address(both: Service, router: Router, query
 def test_after_offline_an_update_brings_the_record_back(both: Service, router: Router) -> None:
     router.updates(offline="YES")
     assert said(router.updates(myip="198.51.100.1")) == (200, b"good 198.51.100.1\n")
+    assert both.sandbox.records(HOME, "A") == ["198.51.100.1"]
+
+
+@pytest.mark.parametrize("face", ["dyndns2", "json"])
+def test_the_history_says_who_removed_what_and_that_it_came_back(
+    both: Service, host: Host, router: Router, face: str
+) -> None:
+    if face == "json":
+        host.leaves()
+        host.updates("198.51.100.1")
+    else:
+        router.updates(offline="YES")
+        router.updates(myip="198.51.100.1")
+    told = [
+        tuple(row[name] for name in ("event", "type", "old", "new", "face", "source"))
+        for row in both.rows("history")
+    ]
+    assert told[2:] == [
+        ("deleted", "A", "198.51.100.1", None, face, PEER),
+        ("deleted", "AAAA", "2001:db8::5", None, face, PEER),
+        ("created", "A", None, "198.51.100.1", face, PEER),
+    ]
+
+
+def test_offline_while_hetzner_is_away_is_told_and_kept(both: Service, router: Router) -> None:
+    both.sandbox.fail(503)
+    assert said(router.updates(offline="YES")) == (503, b"911\n")
+    assert both.states() == {(HOME, "A"): (None, "pending"), (HOME, "AAAA"): (None, "pending")}
+
+
+def test_offline_with_a_wrong_key_removes_nothing(both: Service, router: Router) -> None:
+    router.headers = {"Authorization": basic("home", "wrong")}
+    assert said(router.updates(offline="YES")) == (401, b"badauth\n")
     assert both.sandbox.records(HOME, "A") == ["198.51.100.1"]

@@ -19,6 +19,7 @@ from tests.http.service import (
     reading,
     record,
     refused,
+    setting,
     told,
 )
 from tests.http.waiting import until
@@ -113,7 +114,8 @@ def test_a_zone_that_moves_to_another_project_is_followed(serve: Serve, console:
     console.changes("POST", "/zones", zone, token=SECOND)
     assert told(host.updates("198.51.100.2")) == (200, record("created", "198.51.100.2"))
     assert service.calls() == [
-        reading("home"),
+        setting("home"),
+        "POST /zones/example.com/rrsets",
         LIST,
         LIST,
         reading("home"),

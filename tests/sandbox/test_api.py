@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+import socket
+from typing import Dict, List, Optional
 
 import pytest
 import requests
@@ -328,3 +329,33 @@ def test_a_secondary_zone_keeps_its_nameservers(caller: Caller) -> None:
     shown = caller.gets("/zones/example.net")["zone"]
     assert shown["primary_nameservers"] == [{**server, "port": 53}]
     assert shown["record_count"] == 0
+
+
+def test_thousands_of_rrsets_are_listed_completely_in_pages_of_100(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    hosts = [f"host{number}" for number in range(3000)]
+    records = [{"value": "192.0.2.1"}]
+    rrsets = [{"name": name, "type": "A", "records": records} for name in hosts]
+    caller.writes("POST", "/zones", {"name": "big.com", "mode": "primary", "rrsets": rrsets})
+    listed: List[str] = []
+    page: Optional[int] = 1
+    while page:
+        answer = caller.gets(f"/zones/big.com/rrsets?type=A&per_page=100&page={page}")
+        listed += [rrset["name"] for rrset in answer["rrsets"]]
+        page = answer["meta"]["pagination"]["next_page"]
+    assert listed == hosts
+    assert len(sandbox.calls()) == 31
+
+
+def test_a_caller_that_waits_to_be_told_to_go_on_is_told_before_it_sends_its_body(
+    sandbox: Sandbox,
+) -> None:
+    with socket.create_connection((sandbox.host, sandbox.http_port), timeout=30) as connection:
+        head = f"Host: x\r\nAuthorization: Bearer {sandbox.token}\r\nContent-Length: 2\r\n"
+        connection.sendall(
+            f"POST /v1/zones HTTP/1.1\r\n{head}Expect: 100-continue\r\n\r\n".encode()
+        )
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 422 ")

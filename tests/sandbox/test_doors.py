@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import pytest
 import requests
@@ -45,6 +45,16 @@ def test_calls_are_listed_in_order_without_those_to_the_doors(
     ]
     assert door(sandbox, "DELETE", "calls").json() == {"done": True}
     assert sandbox.calls() == []
+
+
+def test_the_oldest_of_too_many_calls_are_forgotten(
+    sandbox: Sandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.journal.MOST_CALLS", 2)
+    for page in "123":
+        caller.gets(f"/zones?page={page}")
+    assert [call.query for call in sandbox.calls()] == ["page=2", "page=3"]
+    assert [call.status for call in sandbox.calls()] == [200, 200]
 
 
 def test_a_reset_makes_everything_as_it_was(sandbox: Sandbox, caller: Caller) -> None:
@@ -97,7 +107,17 @@ def test_failures_without_a_count_last_until_the_reset(sandbox: Sandbox, caller:
     assert caller.gets("/zones")
 
 
-def test_orders_are_served_the_oldest_first(sandbox: Sandbox, caller: Caller) -> None:
+def test_failures_can_be_taken_back_and_nothing_else_is(sandbox: Sandbox, caller: Caller) -> None:
+    caller.writes("POST", RRSETS, NEW)
+    opens(sandbox, "fail", {"status": 502, "count": None})
+    assert caller.asks("GET", "/zones").status_code == 502
+    assert door(sandbox, "DELETE", "fail").json() == {"done": True}
+    assert caller.gets("/zones")
+    assert sandbox.records("home.example.com", "A") == ["192.0.2.1"]
+    assert [call.status for call in sandbox.calls()] == [201, 502, 200]
+
+
+def test_failures_are_served_the_oldest_first(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.fail(500)
     sandbox.fail(503)
     assert [caller.asks("GET", "/zones").status_code for _ in range(3)] == [500, 503, 200]
@@ -148,7 +168,9 @@ def test_a_call_that_fails_after_it_was_carried_out_is_carried_out(
 
 
 class Held:
-    """A call that waits in the sandbox until it is let go, and then gets no answer."""
+    """A call that waits in the sandbox until it is let go, and perhaps gets no answer then."""
+
+    _status: Optional[int] = None
 
     def __init__(self, sandbox: Sandbox, method: str, path: str, body: object = None) -> None:
         self._caller = Caller(sandbox)
@@ -159,13 +181,20 @@ class Held:
             self._thread.join(0.001)
 
     def ends(self) -> None:
-        self._thread.join(10)
+        assert self._end() is None
         assert isinstance(self._error, requests.ConnectionError)
+
+    def is_answered(self) -> Optional[int]:
+        return self._end()
+
+    def _end(self) -> Optional[int]:
+        self._thread.join(10)
         self._caller.session.close()
+        return self._status
 
     def _ask(self, method: str, path: str, body: object) -> None:
         try:
-            self._caller.asks(method, path, body, timeout=60)
+            self._status = self._caller.asks(method, path, body, timeout=60).status_code
         except requests.RequestException as error:
             self._error = error
 
@@ -198,6 +227,43 @@ def test_a_delay_without_a_count_lasts_until_the_reset_and_writes_held_back_are_
     for call in held:
         call.ends()
     assert caller.gets(RRSETS)["meta"]["pagination"]["total_entries"] == 2
+
+
+def test_of_several_delays_the_newest_counts_for_the_calls_it_is_meant_for(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "delay", {"seconds": 60})
+    opens(sandbox, "delay", {"seconds": 0, "path": "/zones"})
+    assert caller.gets("/zones")
+    held = Held(sandbox, "GET", "/zones/example.com")
+    opens(sandbox, "delay", {"seconds": 0})
+    assert caller.gets("/zones/example.com")
+    sandbox.reset()
+    held.ends()
+
+
+def test_a_newer_delay_with_a_count_gives_way_to_the_older_when_it_is_used_up(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "delay", {"seconds": 60})
+    opens(sandbox, "delay", {"seconds": 0, "count": 1})
+    assert caller.gets("/zones")
+    held = Held(sandbox, "GET", "/zones")
+    sandbox.reset()
+    held.ends()
+
+
+def test_delays_can_be_taken_back_and_calls_that_wait_are_carried_out_then(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    opens(sandbox, "fail", {"status": 503, "method": "DELETE"})
+    opens(sandbox, "delay", {"seconds": 60})
+    held = Held(sandbox, "POST", RRSETS, NEW)
+    assert door(sandbox, "DELETE", "delay").json() == {"done": True}
+    assert held.is_answered() == 201
+    assert sandbox.records("home.example.com", "A") == ["192.0.2.1"]
+    assert caller.gets("/zones")
+    assert caller.is_refused("DELETE", f"{RRSETS}/home/A") == (503, "unavailable")
 
 
 def test_a_stopped_sandbox_lets_go_of_calls_without_carrying_them_out(sandbox: Sandbox) -> None:

@@ -54,6 +54,15 @@ def test_an_empty_bucket_grants_the_next_request_when_its_worth_is_back(clock: C
     assert limits.take("token", "GET", "/v1/zones").granted
 
 
+def test_an_hour_may_be_shorter(clock: Clock) -> None:
+    limits = Limits(clock, limit=60, hour_seconds=60)
+    for _ in range(60):
+        allowance = limits.take("token", "GET", "/v1/zones")
+    assert (allowance.limit, allowance.remaining, allowance.reset) == (60, 0, clock() + 60)
+    clock.advance(5)
+    assert limits.take("token", "GET", "/v1/zones").remaining == 4
+
+
 def test_tokens_and_buckets_do_not_share(clock: Clock) -> None:
     limits = Limits(clock, limit=1, actions=1)
     assert limits.take("one", "GET", "/v1/zones").granted

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
 import requests
 
+import sandbox as sandbox_package
 from sandbox import DEMO_TOKEN, Sandbox
 from tests.sandbox.conftest import Caller, Clock
 
@@ -100,10 +104,15 @@ def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -
         {"zones": ["example.com."]},
         {"zones": [f"example.com={'x' * 64}"]},
         {"action_seconds": -1},
+        {"limits": (0, 7200)},
+        {"limits": (3600, 0)},
+        {"hour_seconds": 0},
+        {"hour_seconds": float("nan")},
+        {"hour_seconds": float("inf")},
     ],
 )
 def test_a_sandbox_that_makes_no_sense_is_refused(options: Dict[str, Any], clock: Clock) -> None:
-    with pytest.raises(ValueError, match=r"token|zone|action_seconds"):
+    with pytest.raises(ValueError, match=r"token|zone|action_seconds|limits|hour_seconds"):
         Sandbox(**options, clock=clock)
 
 
@@ -130,6 +139,40 @@ def test_the_program_takes_several_zones_and_tokens(programs: List[Program]) -> 
         headers = {"Authorization": f"Bearer {token}"}
         answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=5)
         assert [zone["name"] for zone in answer.json()["zones"]] == [f"{n}.example" for n in names]
+
+
+def test_the_program_takes_other_limits_and_a_shorter_hour(programs: List[Program]) -> None:
+    ports = ["--http-port", "0", "--dns-port", "0"]
+    started = start(programs, *ports, "--limits", "500", "900", "--hour-seconds", "7200")
+    http = lines_until_ready(started)[0].split()[1]
+    headers = {"Authorization": f"Bearer {DEMO_TOKEN}"}
+    for path, limit in (("zones", "500"), ("actions?id=1", "900")):
+        answer = requests.get(f"{http}/{path}", headers=headers, timeout=5)
+        assert answer.headers["ratelimit-limit"] == limit
+        until_full = int(answer.headers["ratelimit-reset"]) - time.time()
+        # One call of an hour of 7200 s; of one of 3600 s it would be half of that.
+        assert until_full > 7200 / int(limit) - 2
+
+
+@pytest.mark.parametrize("library", ["dnslib", "flask"])
+def test_the_program_says_in_one_line_what_is_not_installed(tmp_path: Path, library: str) -> None:
+    (tmp_path / f"{library}.py").write_text(
+        f"raise ModuleNotFoundError(\"No module named '{library}'\", name='{library}')\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "sandbox", "--help"]
+    ended = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    needs = Path(sandbox_package.__file__).with_name("requirements.txt")
+    install = f"run {sys.executable} -m pip install -r {needs}"
+    assert ended.stderr == f"sandbox: {library} isn't installed: {install}\n"
+
+
+def test_what_is_missing_in_the_package_is_told_as_usual() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Sandwich'"):
+        sandbox_package.Sandwich  # noqa: B018
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -175,6 +218,8 @@ def test_a_port_in_use_is_told_in_one_line_that_says_what_to_do(
         (["--zone", "com"], "give a name like example.com"),
         (["--http-port", "65536"], "invalid port_number value: '65536'"),
         (["--action-seconds", "nan"], "action_seconds can't be negative"),
+        (["--limits", "0", "1"], "limits must be at least 1"),
+        (["--hour-seconds", "0"], "hour_seconds must be above 0"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_explained(

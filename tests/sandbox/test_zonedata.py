@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
+import weakref
 from typing import List
 
 import pytest
@@ -181,3 +183,42 @@ def test_a_name_is_held_by_the_longest_zone_it_ends_in(zones: Zones) -> None:
     assert zones.holder("notexample.com.example.com")[0].name == "example.com"
     with pytest.raises(KeyError):
         zones.holder("notexample.com")
+
+
+def test_thousands_of_writes_under_way_in_a_large_zone_take_little_memory(zones: Zones) -> None:
+    hosts = [RRSet(f"host{number}", "A", (Record("192.0.2.1"),)) for number in range(5000)]
+    zones.publish("example.com", lambda zone: zone.put(*hosts))
+    tracemalloc.start()
+    for _ in range(200):
+        zones.change(MINE, "example.com", "x", home("192.0.2.1"))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A copy of the zone's dictionary alone would take 300 kB a write.
+    assert grown < 200 * 20_000
+
+
+def test_an_action_that_has_ended_keeps_no_copy_of_its_zone(zones: Zones, clock: Clock) -> None:
+    zones.change(MINE, "example.com", "x", home("192.0.2.1"))
+    overtaken = weakref.ref(zones.find(MINE, "example.com"))
+    zones.change(MINE, "example.com", "x", home("192.0.2.2"))
+    clock.advance(4)
+    assert served(zones) == ["192.0.2.2"]
+    assert overtaken() is None
+
+
+def test_the_oldest_of_too_many_actions_is_forgotten(
+    zones: Zones, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.zonedata.MOST_ACTIONS", 2)
+    first, *others = (zones.change(MINE, "example.com", "x", home(f"192.0.2.{n}")) for n in "123")
+    assert zones.actions(MINE) == others
+    assert refused(zones.action, MINE, first.id) == "not_found"
+    clock.advance(4)
+    assert served(zones) == ["192.0.2.3"]
+    assert zones.status(zones.find(MINE, "example.com")) == "ok"
+
+
+def test_a_zone_is_found_by_its_name_and_by_its_id_alone(zones: Zones) -> None:
+    assert zones.find(MINE, "53091") == zones.find(MINE, "example.com")
+    for unknown in ("0", "053091", "53092", "9" * 5000, "\u0665", "com", ""):
+        assert refused(zones.find, MINE, unknown) == "not_found"

@@ -10,14 +10,14 @@ from backend.store import Store, prepare_store
 from .fakes import Clock, CloudInMemory, Ears
 
 _HERE = Path(__file__).parent
-# The transport has nothing but a socket to be tested on.
-_WITH_SOCKETS = "test_cloud_api.py"
+# The transports have nothing but a socket to be tested on.
+_WITH_SOCKETS = ("test_cloud_api.py", "test_ntfy.py")
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     for item in items:
         path = Path(str(item.fspath))
-        if path.parent == _HERE and path.name != _WITH_SOCKETS:
+        if path.parent == _HERE and path.name not in _WITH_SOCKETS:
             item.add_marker(pytest.mark.disable_socket)
 
 

@@ -53,6 +53,7 @@ class ScriptedApi:
     """Stands in for `CloudApi`: gives one prepared answer after the other."""
 
     is_low = False
+    is_short = False
 
     def __init__(self, *answers: Union[Mapping[str, Any], Exception]) -> None:
         self.calls: List[Call] = []
@@ -82,6 +83,7 @@ class CloudInMemory:
     """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does."""
 
     is_low = False
+    is_short = False
 
     def __init__(self, *zones: str) -> None:
         self.zones = dict.fromkeys(zones, "primary")  # their modes
@@ -90,6 +92,7 @@ class CloudInMemory:
         # By method, or by method and path: instead of doing anything, and after it was done.
         self.failures: Dict[str, DyndnsError] = {}
         self.lost_answers: Dict[str, DyndnsError] = {}
+        self.pages = 1  # of every list of a whole zone
         self._last_action = 604_989_101_982_296  # real ids need more than 32 bits
 
     def publish(
@@ -143,7 +146,7 @@ class CloudInMemory:
         if zone not in self.zones:
             raise NotFound("no such zone")
         if method == "GET":
-            return {"rrsets": self._listed(zone, query)}
+            return {"rrsets": self._listed(zone, query), **self._meta(query)}
         self._change(method, zone, parts[3:], body)
         self._last_action += 1
         return {"action": {"id": self._last_action, "status": "running", "error": None}}
@@ -152,8 +155,13 @@ class CloudInMemory:
         return [
             {"name": name, "type": kind, **rrset}
             for (at, name, kind), rrset in self.rrsets.items()
-            if at == zone and ("name", name) in query and ("type", kind) in query
+            if at == zone and ("type", kind) in query
+            if ("name", name) in query or "name" not in dict(query)
         ]
+
+    def _meta(self, query: Tuple[Tuple[str, str], ...]) -> Dict[str, Any]:
+        page = int(dict(query).get("page", "1"))
+        return {"meta": {"pagination": {"next_page": page + 1 if page < self.pages else None}}}
 
     def _change(self, method: str, zone: str, parts: List[str], body: Mapping[str, Any]) -> None:
         if not parts:

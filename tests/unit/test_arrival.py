@@ -5,7 +5,7 @@ from typing import List
 import pytest
 from hypothesis import given, strategies as st
 
-from backend.arrival import MOST, MOST_BODY, MOST_HEAD, TooLong, length_of
+from backend.arrival import MOST, MOST_BODY, MOST_HEAD, TooLong, heard, length_of
 
 GET = b"GET /nic/update?hostname=home.example.com HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"POST /update HTTP/1.1\r\nHost: x\r\n"
@@ -68,3 +68,33 @@ def test_whatever_comes_is_decided_within_bounds(parts: List[bytes]) -> None:
         return
     assert length is None or 0 < length <= len(data)
     assert length is not None or len(data) < MOST
+
+
+EXPECTING = HEAD + b"%s: %s\r\nContent-Length: 5\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", [b"Expect", b"expect", b"EXPECT"])
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue "])
+def test_a_wish_to_be_told_to_go_on_is_heard_once(name: bytes, value: bytes) -> None:
+    request_ = EXPECTING % (name, value)
+    once = heard(request_)
+    assert once is not None
+    assert len(once) == len(request_)
+    assert b"expect" not in once.lower()
+    assert heard(once) is None
+    assert length_of(once + b"12345") == len(request_) + 5
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        EXPECTING % (b"X-Expect", b"100-continue"),
+        EXPECTING % (b"Expect", b"something else"),
+        (EXPECTING % (b"Expect", b"100-continue"))[:-2],
+        (EXPECTING % (b"Expect", b"100-continue")).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        HEAD + b"Content-Length: 30\r\n\r\nx\r\nExpect: 100-continue\r\n",
+        b"",
+    ],
+)
+def test_where_there_is_no_such_wish_none_is_heard(request_: bytes) -> None:
+    assert heard(request_) is None

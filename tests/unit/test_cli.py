@@ -45,3 +45,19 @@ def test_a_set_up_that_is_wrong_ends_the_command_with_one_line(
         cli.run([], {})
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("hetzner-dyndns can't start. HETZNER_TOKEN")
+
+
+def test_a_set_up_that_is_wrong_names_the_section_that_helps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    environ = {"HETZNER_TOKEN": "t" * 64, "REGISTERED_FQDNS": "home.example.com"}
+    for variable, value, section in (
+        ("NTFY_TOPIC", "alone", "Settings"),
+        ("PRE_SHARED_KEY_FILE", str(tmp_path), "The key file can't be used"),
+        ("STATE_URL", "oracle://db/x", "When the store can't be used"),
+    ):
+        keys = {"PRE_SHARED_KEY_FILE": str(tmp_path / "keys")}
+        with pytest.raises(SystemExit):
+            cli.run([], {**environ, **keys, variable: value})
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.endswith(f'"{section}".)')

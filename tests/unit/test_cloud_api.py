@@ -11,7 +11,7 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 import pytest
 
-from backend.cloud_api import CloudApi, Deadline, Quota
+from backend.cloud_api import CloudApi, Deadline
 from backend.cloud_errors import NotFound
 from backend.errors import (
     ChangeRefused,
@@ -202,6 +202,18 @@ def test_a_body_that_trickles_is_cut_off_at_the_deadline(api: CloudApi, hetzner:
     assert was_hung_up_on.is_set(), "the whole body was read, however long it took"
 
 
+def test_a_body_that_stops_half_way_is_told_as_such(api: CloudApi, hetzner: Hetzner) -> None:
+    is_given_up = threading.Event()
+
+    def stops(call: Exchange) -> None:
+        call.answers(200, b'{"zones"', length=100)
+        is_given_up.wait(5)
+
+    hetzner.script = stops
+    assert "the answer stopped half-way" in str(failure(api, seconds=0.2))
+    is_given_up.set()
+
+
 def test_a_deadline_that_has_passed_costs_no_call(api: CloudApi, hetzner: Hetzner) -> None:
     assert type(failure(api, seconds=0)) is HetznerUnreachable
     assert hetzner.seen == []
@@ -223,11 +235,11 @@ def test_a_body_of_more_than_any_answer_holds_is_not_read_to_the_end(
     assert len(sent) < 100
 
 
-def test_nobody_there_is_told_as_no_connection(hetzner: Hetzner) -> None:
-    hetzner.server_close()
-    error = failure(CloudApi(TOKEN, hetzner.url, "agent"))
+@pytest.mark.usefixtures("hetzner")
+def test_nobody_there_is_told_as_refused() -> None:
+    error = failure(CloudApi(TOKEN, "http://127.0.0.1:1/v1", "agent"))
     assert type(error) is HetznerUnreachable
-    assert "no connection" in str(error)
+    assert "connection refused" in str(error)
 
 
 def test_a_refusal_is_told_by_its_code_and_not_by_its_status(
@@ -316,7 +328,7 @@ def test_the_quota_is_low_when_only_the_reserve_is_left(
 
 
 def test_each_bucket_of_the_quota_is_kept_by_itself(api: CloudApi, hetzner: Hetzner) -> None:
-    for limit, remaining in (("3600", "0"), ("7200", "7199")):
+    for limit, remaining in (("3600", "9"), ("7200", "7199")):
         headers = {"RateLimit_Limit": limit, "RateLimit_Remaining": remaining}
         hetzner.script = lambda call, headers=headers: call.answers(200, **headers)
         call(api)
@@ -347,11 +359,13 @@ def test_quota_headers_that_lack_or_mean_nothing_are_passed_over(
     assert not api.is_low
 
 
-def test_a_low_quota_fills_up_again_by_the_hour() -> None:
-    quota = Quota(limit=3600, remaining=0, at=1000)
-    assert quota.is_low(1000)
-    assert quota.is_low(1359)
-    assert not quota.is_low(1361)
+def test_a_call_that_would_be_turned_away_is_not_made(api: CloudApi, hetzner: Hetzner) -> None:
+    hetzner.script = lambda call: call.answers(200, RateLimit_Limit="3600", RateLimit_Remaining="0")
+    call(api)
+    error = failure(api)
+    assert isinstance(error, HetznerBusy)
+    assert 2 < error.retry_after <= 3
+    assert len(hetzner.seen) == 1
 
 
 def test_no_log_line_of_a_call_holds_the_token(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Dict, List, Mapping, Optional, Tuple, Type
 
 import pytest
 
 from backend.alarm import Alarm
+from backend.credentials import Credentials
 from backend.errors import (
     AddressMismatch,
     BadAddress,
@@ -19,10 +21,11 @@ from backend.errors import (
     TooManyFailures,
     Unauthorized,
 )
-from backend.events import LoginFailed, LoginsBlocked
+from backend.events import LoginFailed, LoginsBlocked, Rejected
 from backend.failures import FailedLogins
-from backend.gate import Claim, Credentials, Gate
+from backend.gate import Claim, Gate
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.rejections import Rejections
 from backend.store import Store
 
 from .fakes import Clock, Ears, host
@@ -69,8 +72,13 @@ def alarm(ears: Ears, clock: Clock) -> Alarm:
 
 
 @pytest.fixture
-def gate(keys: Keys, failures: FailedLogins, alarm: Alarm) -> Gate:
-    return Gate(map(host, KEYS), keys, failures, alarm, operator=OPERATOR)
+def rejections(ears: Ears, clock: Clock) -> Rejections:
+    return Rejections(ears, clock)
+
+
+@pytest.fixture
+def gate(keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections) -> Gate:
+    return Gate(map(host, KEYS), keys, failures, alarm, rejections, operator=OPERATOR)
 
 
 def claim(
@@ -81,7 +89,7 @@ def claim(
     **more: object,
 ) -> Claim:
     credentials = None if secret is None else Credentials(user, secret)
-    return Claim("dyndns2", source, credentials, name, **more)
+    return Claim("dyndns2", source, credentials, name, **{"name_follows_login": True, **more})
 
 
 def admitted(gate: Gate, claim: Claim) -> str:
@@ -159,7 +167,7 @@ def test_a_good_login_opens_no_other_host_and_does_not_learn_which_exist(
     with pytest.raises(ForeignHost) as caught:
         gate.admit(claim(name, "nas"))
     assert name not in str(caught.value)
-    assert ears.events == []
+    assert ears.heard(LoginFailed) == []
 
 
 @pytest.mark.parametrize(
@@ -255,17 +263,17 @@ def test_the_operator_has_to_name_a_host(gate: Gate) -> None:
 
 
 def test_without_an_operator_its_login_is_nobodys(
-    keys: Keys, failures: FailedLogins, alarm: Alarm
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    gate = Gate([host("nas.example.com")], keys, failures, alarm)
+    gate = Gate([host("nas.example.com")], keys, failures, alarm, rejections)
     assert refused(gate, claim(user="operator", secret="operators-password")) is Unauthorized
     assert refused(gate, claim(user="", secret="")) is Unauthorized
 
 
 def test_without_registered_hosts_no_key_opens_anything(
-    keys: Keys, failures: FailedLogins, alarm: Alarm
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    gate = Gate([], keys, failures, alarm)
+    gate = Gate([], keys, failures, alarm, rejections)
     assert refused(gate, claim()) is Unauthorized
 
 
@@ -399,7 +407,7 @@ def test_garbage_beside_a_sound_address_is_passed_over(gate: Gate, garbage: str)
         assert wishes(gate, claim(addresses=addresses)) == [("A", "203.0.113.7")]
 
 
-@pytest.mark.parametrize("garbage", ["router", "fe80::1", "2001:db8:1:2::", "198.51.100.256"])
+@pytest.mark.parametrize("garbage", ["router", "fe80::1", "fe80::/64", "198.51.100.256"])
 def test_garbage_alone_is_refused_and_not_replaced_by_the_address_that_is_seen(
     gate: Gate, garbage: str
 ) -> None:
@@ -416,9 +424,9 @@ def test_a_private_address_will_do_when_given_and_not_when_only_seen(
 
 
 def test_a_private_address_that_is_only_seen_will_do_where_that_is_allowed(
-    keys: Keys, failures: FailedLogins, ears: Ears
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    gate = Gate(map(host, KEYS), keys, failures, ears, allow_private=True)
+    gate = Gate(map(host, KEYS), keys, failures, alarm, rejections, allow_private=True)
     assert wishes(gate, claim(source="192.168.178.20")) == [("A", "192.168.178.20")]
     assert refused(gate, claim(source="fe80::1")) is BadAddress
 
@@ -467,3 +475,41 @@ def test_what_is_wrong_with_a_request_is_not_told_before_the_login(gate: Gate) -
 def test_no_credentials_are_shown_in_a_traceback() -> None:
     assert "key-of-the-nas" not in repr(claim(user="nas"))
     assert "nas" not in repr(Credentials("nas", "key-of-the-nas"))
+
+
+class TestAFlawInWhatAHostSends:
+    def test_is_told_once_until_it_is_another(self, gate: Gate, ears: Ears) -> None:
+        nas = host("nas.example.com")
+        for address in ("<ipaddr>", "<ipaddr>", "224.0.0.1", "224.0.0.1"):
+            with pytest.raises(BadAddress) as caught:
+                gate.admit(claim(addresses=(address,)))
+            assert ears.events[-1] == Rejected(nas, SOURCE, str(caught.value))
+        assert len(ears.heard(Rejected)) == 2
+
+    def test_is_told_again_when_it_comes_back(self, gate: Gate, ears: Ears) -> None:
+        for addresses in (("x",), ("198.51.100.1",), ("x",)):
+            with contextlib.suppress(BadAddress):
+                gate.admit(claim(addresses=addresses))
+        assert len(ears.heard(Rejected)) == 2
+
+    def test_may_be_the_name_of_another_host(self, gate: Gate, ears: Ears) -> None:
+        assert refused(gate, claim("home.example.com", "nas", "key-of-the-nas")) is ForeignHost
+        (told,) = ears.heard(Rejected)
+        assert told.host.text == "nas.example.com"
+        assert "home.example.com" in told.error
+
+    def test_cannot_flood_the_log(self, gate: Gate, ears: Ears) -> None:
+        for number in range(100):
+            refused(gate, claim(addresses=(f"240.0.0.{number}",)))
+        assert len(ears.heard(Rejected)) == 20
+
+    def test_is_not_told_of_whoever_has_no_key(self, gate: Gate, ears: Ears) -> None:
+        refused(gate, claim(addresses=("x",), secret="wrong"))
+        assert ears.heard(Rejected) == []
+
+
+def test_a_name_follows_the_login_only_where_that_is_the_custom(gate: Gate) -> None:
+    nameless = claim("", "nas", "key-of-the-nas", name_follows_login=False)
+    assert refused(gate, nameless) is MissingHostname
+    wrong = claim("", "nas", "wrong", name_follows_login=False)
+    assert refused(gate, wrong) is Unauthorized

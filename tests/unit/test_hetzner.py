@@ -6,9 +6,10 @@ import pytest
 
 from backend.cloud_api import Deadline
 from backend.cloud_errors import AlreadyExists, NotFound
-from backend.errors import ChangeRefused, CnameInTheWay, HetznerUnreachable
-from backend.hetzner import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
+from backend.hetzner import ActionState, Hetzner
 from backend.model import Address, RecordType
+from backend.rrsets import Owner, RRSet, Zone
 
 from .fakes import Call, ScriptedApi
 
@@ -19,6 +20,7 @@ HOME_A = f"{RRSETS}/home/A"
 IPV4 = Address.parse("198.51.100.7")
 IPV6 = Address.parse("2001:db8::7")
 ASKED = (("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME"))
+READS = Call("GET", RRSETS, ASKED)
 
 
 def action(number: int) -> Dict[str, Any]:
@@ -183,16 +185,49 @@ def test_a_ttl_that_is_as_chosen_costs_no_call() -> None:
     assert put(ScriptedApi(), found("198.51.100.7", ttl=300), chosen_ttl=300) == []
 
 
-def test_a_record_that_somebody_created_meanwhile_is_set() -> None:
-    api = ScriptedApi(AlreadyExists("quicker"), action(7))
+def test_a_record_that_somebody_created_meanwhile_is_set_and_keeps_its_comment() -> None:
+    theirs = rrset("A", "198.51.100.1")
+    theirs["records"][0]["comment"] = "by hand"
+    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": [theirs]}, action(7))
     assert put(api, None) == [7]
-    assert api.calls == [creates(), sets()]
+    assert api.calls == [creates(), READS, sets(comment="by hand")]
 
 
-def test_a_record_that_somebody_deleted_meanwhile_is_created() -> None:
+def test_a_record_that_somebody_created_meanwhile_gets_the_ttl_the_operator_chose() -> None:
+    theirs = {"rrsets": [rrset("A", "198.51.100.7")]}
+    api = ScriptedApi(AlreadyExists("quicker"), theirs, action(7), action(8))
+    assert put(api, None, chosen_ttl=300) == [7, 8]
+    assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "one action is followed"
+
+
+def test_a_record_that_comes_and_goes_is_left_for_later() -> None:
+    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": []})
+    with pytest.raises(HetznerBusy, match=r"home in example\.com"):
+        put(api, None)
+
+
+def test_an_alias_that_somebody_created_meanwhile_is_told() -> None:
+    alias = {"rrsets": [rrset("CNAME", "elsewhere.example.")]}
+    with pytest.raises(CnameInTheWay):
+        put(ScriptedApi(AlreadyExists("quicker"), alias), None)
+
+
+def test_a_record_that_somebody_deleted_meanwhile_is_created_with_the_right_ttl_at_once() -> None:
     api = ScriptedApi(NotFound("gone"), action(7))
-    assert put(api, found("198.51.100.1")) == [7]
+    assert put(api, found("198.51.100.1", ttl=60), chosen_ttl=300) == [7]
     assert api.calls == [sets(), creates()]
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ValueError("x")])
+def test_a_bug_in_a_call_is_not_taken_for_an_answer_of_unknown_shape(error: Exception) -> None:
+    for use in (
+        lambda hetzner: hetzner.zones(Deadline(5)),
+        lambda hetzner: hetzner.read(HOME, Deadline(5)),
+        lambda hetzner: hetzner.actions([1], Deadline(5)),
+        lambda hetzner: hetzner.delete(HOME, RecordType.A, Deadline(5)),
+    ):
+        with pytest.raises(type(error)):
+            use(Hetzner(ScriptedApi(error), 60))
 
 
 def test_a_refusal_reaches_the_caller() -> None:
@@ -255,3 +290,9 @@ def test_an_action_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None
 
 def test_an_rrset_is_shown_by_its_values() -> None:
     assert str(found("198.51.100.8", "198.51.100.7")) == "198.51.100.7, 198.51.100.8"
+
+
+def test_an_api_without_zones_is_one_at_a_wrong_url() -> None:
+    hetzner = Hetzner(ScriptedApi(NotFound("not found")), 60)
+    with pytest.raises(HetznerUnreachable, match="HETZNER_API_URL"):
+        hetzner.zones(Deadline(5))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import KeyFileUnusable
-from backend.keys import KeyFile
+from backend.keys import KeyFile, _flaw
 
 from .fakes import host
 
@@ -186,9 +187,93 @@ def test_a_directory_stops_the_start_with_the_reason_docker_makes_one(path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_in_no_directory_stops_the_start(path: Path) -> None:
-    with pytest.raises(KeyFileUnusable, match="No such file or directory"):
+@pytest.mark.parametrize("folder", ["missing", "missing/deeper"])
+def test_a_file_in_no_folder_stops_the_start_and_the_mend_is_to_create_it(
+    tmp_path: Path, folder: str
+) -> None:
+    path = tmp_path / folder / "keys"
+    with pytest.raises(
+        KeyFileUnusable, match=r"folder .*missing.* doesn't exist: create"
+    ) as caught:
+        KeyFile(path).complete([NAS])
+    assert "chown" not in str(caught.value)
+
+
+def test_a_file_below_a_file_stops_the_start(path: Path) -> None:
+    path.touch()
+    with pytest.raises(KeyFileUnusable, match=rf"the folder {path} doesn't exist"):
         KeyFile(path / "deeper").complete([NAS])
+
+
+@pytest.mark.parametrize("permissions", [0o644, 0o660, 0o604, 0o777])
+def test_a_file_that_others_can_read_is_theirs_no_more_after_a_start(
+    path: Path, permissions: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path.write_text(f"nas.example.com {KEY}\n")
+    path.chmod(permissions)
+    KeyFile(path).complete([NAS])
+    assert mode(path) == 0o600
+    assert "mode 600 now" in caplog.text
+    assert path.read_text() == f"nas.example.com {KEY}\n"
+
+
+@pytest.mark.parametrize("text", ["", f"nas.example.com {KEY}\n"], ids=["to be filled", "complete"])
+def test_a_mode_that_cannot_be_changed_is_a_warning_and_not_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path.write_text(text)
+    path.chmod(0o666)
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    KeyFile(path).complete([NAS])
+    assert list(KeyFile(path).keys()) == [NAS]
+    assert f"Other users can read {path}: let its owner `chmod 600` it." in caplog.text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+@pytest.mark.parametrize(("permissions", "starts"), [(0o666, True), (0o644, False), (0o600, False)])
+def test_a_file_of_another_user_will_do_if_it_can_be_written(
+    path: Path, permissions: int, *, starts: bool
+) -> None:
+    """As uid 1234, by a process of its own."""
+    path.touch()
+    path.chmod(permissions)
+    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+        folder.chmod(0o755)
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from backend.keys import KeyFile\n"
+        "from backend.model import Hostname\n"
+        "from backend.errors import KeyFileUnusable\n"
+        "b'x'.decode('utf-8-sig')  # that user may not be able to read Python's own files\n"
+        "os.setgid(1234); os.setuid(1234)\n"
+        "try:\n"
+        "    KeyFile(Path(sys.argv[1])).complete([Hostname.parse('nas.example.com')])\n"
+        "except KeyFileUnusable as error:\n"
+        "    print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    assert ("can't use" not in ran.stdout) is starts
+    if starts:
+        assert list(KeyFile(path).keys()) == [NAS]
+        assert f"Other users can read {path}" in ran.stderr
+    else:
+        assert re.search(r"Permission denied.*uid 1234.*`chown 1234 ", ran.stdout)
+        assert ran.stdout.count("\n") == 1
+
+
+def test_a_read_only_mount_is_told_so() -> None:
+    flaw = _flaw(Path("/pre-shared-key"), OSError(errno.EROFS, "Read-only file system"))
+    assert "mount it writable" in flaw
+    assert "chown" not in flaw
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads and writes every file")
@@ -236,7 +321,7 @@ def test_a_full_disk_stops_the_start_and_leaves_the_file_as_it_was(path: Path, b
     ran = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    assert "File too large" in ran.stdout
+    assert "File too large: make room" in ran.stdout
     assert path.read_text() == before
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence, Set
 
 import pytest
 
@@ -118,6 +118,30 @@ def test_a_secret_that_is_part_of_another_leaves_nothing_of_it(
     set_up(secrets=["pass", "password-of-the-store"])
     logging.getLogger().error("it is password-of-the-store")
     assert capsys.readouterr().out.endswith("it is (secret)\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("", set()),
+        ("https://ntfy.example.com", set()),
+        ("https://ntfy.example.com/a@b:c", set()),
+        ("https://me:p%40ss@ntfy.example.com", {"p%40ss", "p@ss", "me:p%40ss", "me:p@ss"}),
+        ("http://tk_abc@ntfy.example.com", {"tk_abc"}),
+        ("http://:pass@ntfy.example.com", {"pass", ":pass"}),
+        ("sqlite:////data/store.db", set()),
+        ("postgresql+psycopg://user@/name", set()),
+        ("postgresql+psycopg://user:pa/s#s?w:d@db/name", {"pa/s#s?w:d", "user:pa/s#s?w:d"}),
+        ("postgresql+psycopg://u:a%2Bb@db/x", {"a%2Bb", "a+b", "u:a%2Bb", "u:a+b"}),
+        ("postgresql+psycopg://u:a+b@db/x", {"a+b", "a b", "u:a+b", "u:a b"}),
+        (
+            "postgresql+psycopg:///x?user=u&password=pw+1&host=db&sslpassword=k%26y",
+            {"pw+1", "pw 1", "k%26y", "k&y"},
+        ),
+    ],
+)
+def test_a_login_in_a_url_is_secret_as_written_and_as_meant(url: str, secrets: Set[str]) -> None:
+    assert set(logs.secrets_in(url)) - {""} == secrets
 
 
 def test_lines_go_to_the_file_as_well_and_its_folder_is_made(

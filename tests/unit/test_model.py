@@ -209,9 +209,13 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ("169.254.7.8", "link-local"),
         ("::ffff:169.254.7.8", "link-local"),
         ("fe80::1", "link-local"),
+        ("fec0::1", "link-local"),
         ("240.0.0.1", "reserved"),
         ("255.255.255.255", "reserved"),
         ("2001:db8:1:2::", "bare prefix"),
+        ("::2", "a host part without a prefix"),
+        ("::198.51.100.1", "a host part without a prefix"),
+        ("0.1.2.3", "reserved"),
         ("2001:db8::", "bare prefix"),
     ],
 )
@@ -269,7 +273,7 @@ def test_an_address_of_a_private_network_is_local(text: str) -> None:
         *("9.255.255.255", "11.0.0.1", "172.15.0.1", "172.32.0.1", "192.169.0.1"),
         *("100.63.255.255", "100.128.0.1", "126.0.0.1", "128.0.0.1"),
         *("192.0.2.1", "198.51.100.1", "203.0.113.1"),  # documentation
-        *("2001:db8::1", "2a01:4f8::1", "fe00::1", "::2"),
+        *("2001:db8::1", "2a01:4f8::1", "fe00::1", "0:0:0:1::2"),
     ],
 )
 def test_any_other_address_is_not_local(text: str) -> None:

@@ -5,7 +5,6 @@ from typing import Dict, List, Optional
 import pytest
 
 from backend.cloud_api import Deadline
-from backend.cloud_errors import NotFound
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
@@ -20,7 +19,7 @@ from backend.errors import (
 from backend.events import Cleared, Confirmed, Postponed, Published, Refused
 from backend.hetzner import Hetzner
 from backend.model import Change, RecordType, Settled, Update
-from backend.publisher import Publisher, Result, pause_after
+from backend.publisher import Publisher, Result
 from backend.store import Record, State, Store
 from backend.turns import Turns
 from backend.zones import Zones
@@ -106,6 +105,53 @@ def test_a_first_update_lists_the_zones_reads_and_creates(
     assert ears.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
 
 
+@pytest.mark.parametrize("address", [FIRST, SECOND])
+def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
+    desk: Desk, cloud: CloudInMemory, clock: Clock, address: str
+) -> None:
+    desk.fulfil(FIRST)
+    clock.advance(2 * CACHE_TTL)
+    cloud.take_calls()
+    desk.change(address)
+    assert cloud.take_calls() == [READ, SET][: 1 + (address == SECOND)]
+
+
+def test_a_record_is_read_before_it_is_written_by_a_process_that_has_just_begun(
+    desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    desk.fulfil(FIRST)
+    clock.advance(1)
+    restarted = Desk(desk.store, cloud, clock, ears, chosen_ttl=60)
+    cloud.take_calls()
+    restarted.fulfil(SECOND)
+    assert cloud.take_calls() == [LIST, READ, SET, CHANGE_TTL]
+
+
+def test_a_record_is_read_before_it_is_written_after_a_failure(
+    desk: Desk, cloud: CloudInMemory
+) -> None:
+    desk.fulfil(FIRST)
+    cloud.failures["POST"] = HetznerUnreachable("away")
+    desk.error(SECOND)
+    cloud.failures.clear()
+    cloud.take_calls()
+    desk.publish()
+    assert cloud.take_calls() == [READ, SET]
+
+
+def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: CloudInMemory) -> None:
+    cloud.publish(NAME, "A", "198.51.100.9")
+    (record,) = cloud.rrsets["example.com", "host", "A"]["records"]
+    record["comment"] = "the cellar"
+    desk.fulfil(FIRST)
+    cloud.take_calls()
+    desk.fulfil(SECOND)
+    assert cloud.take_calls() == [SET]
+    assert cloud.rrsets["example.com", "host", "A"]["records"] == [
+        {"value": SECOND, "comment": "the cellar"}
+    ]
+
+
 def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: CloudInMemory) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
@@ -114,11 +160,11 @@ def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: CloudInMemory) -> 
     assert desk.told() == ["created"]
 
 
-def test_a_usual_change_costs_two_calls(desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
+def test_a_usual_change_costs_one_call(desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
     assert desk.change(SECOND) is Change.REPLACED
-    assert cloud.take_calls() == [READ, SET]
+    assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
     assert ears.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
     (entry, _) = desk.store.history.of(HOST)
@@ -374,6 +420,7 @@ class TestHetznerBeingAway:
         self, desk: Desk, cloud: CloudInMemory, ears: Ears
     ) -> None:
         desk.fulfil(FIRST)
+        desk.store.records.finish(desk.record())
         cloud.lost_answers["POST"] = AWAY
         assert desk.error(SECOND) is AWAY
         assert cloud.values("host", "A") == [SECOND], "Hetzner has done it all the same"
@@ -457,7 +504,7 @@ def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
     store.records.wish(update(SECOND), clock(), 10)
     result = publisher.publish(HOST, (A,), Deadline(5))[A]
     assert isinstance(result, Settled)
-    assert old.take_calls() == [READ, LIST]
+    assert old.take_calls() == [SET, CREATE, LIST]
     assert new.take_calls() == [LIST, READ, CREATE]
 
 
@@ -467,8 +514,8 @@ def test_a_zone_that_is_gone_for_good_is_told_as_a_missing_zone(
     desk.fulfil(FIRST)
     del cloud.zones["example.com"]
     cloud.take_calls()
-    assert isinstance(desk.error(SECOND), (ZoneNotFound, NotFound))
-    assert cloud.take_calls() == [READ, LIST]
+    assert isinstance(desk.error(SECOND), ZoneNotFound)
+    assert cloud.take_calls() == [SET, CREATE, LIST]
 
 
 def test_an_update_waits_for_its_turn_and_then_gives_up(
@@ -491,6 +538,47 @@ def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows
     assert cloud.take_calls() == [READ, SET]
 
 
+@pytest.mark.parametrize("what", ["postpone", "refuse"])
+def test_that_publishing_failed_is_not_forgotten_over_other_wishes_and_failures(
+    desk: Desk, cloud: CloudInMemory, what: str
+) -> None:
+    desk.fulfil(FIRST)
+    desk.store.records.postpone(desk.record(), "Its action failed.", desk.clock(), desk.clock())
+    desk.wish(update(SECOND))
+    getattr(desk.store.records, what)(desk.record(), "Meanwhile.", desk.clock(), desk.clock())
+    desk.wish(update(FIRST))
+    cloud.take_calls()
+    desk.publish(A)
+    assert cloud.take_calls() == [READ, SET], "the API shows the first one, the DNS may not"
+    assert not desk.record().is_doubtful
+
+
+def test_an_address_that_is_wanted_again_while_its_action_goes_unwatched_is_written_anew(
+    desk: Desk, cloud: CloudInMemory
+) -> None:
+    desk.fulfil(FIRST)
+    desk.wish(update(SECOND))
+    desk.wish(update(FIRST))
+    cloud.take_calls()
+    desk.publish(A)
+    assert cloud.take_calls() == [READ, SET]
+
+
+def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
+    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    desk = Desk(store, cloud, clock, ears, cache_ttl=0)
+    desk.fulfil(FIRST)
+    before = desk.record()
+    clock.advance(1)
+    assert desk.change(FIRST) is Change.UNCHANGED
+    after = desk.record()
+    assert (after.state, after.action) == (State.PUBLISHING, before.action)
+    assert after.accepted_at == before.accepted_at
+    assert store.records.to_look_at(clock() + 3, 9) == [after]
+    assert after.checked_at == clock.now
+
+
 def test_without_a_store_hetzner_is_not_asked(
     cloud: CloudInMemory, clock: Clock, ears: Ears
 ) -> None:
@@ -500,18 +588,18 @@ def test_without_a_store_hetzner_is_not_asked(
     assert cloud.calls == []
 
 
-class TestThePause:
-    @pytest.mark.parametrize(
-        ("attempts", "longest"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (50, 60)]
-    )
-    def test_grows_with_the_attempts_up_to_a_minute(self, attempts: int, longest: float) -> None:
-        pauses = {pause_after(attempts) for _ in range(200)}
-        assert longest / 2 <= min(pauses) < max(pauses) <= longest
-        assert len(pauses) > 100, "not all hosts come at once"
+def test_a_host_that_changes_all_the_time_waits_while_the_quota_is_short(
+    desk: Desk, cloud: CloudInMemory, ears: Ears
+) -> None:
+    cloud.is_short = True
+    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
+    assert [type(result) for result in results] == [Settled] * 4 + [HetznerBusy] * 4
+    assert cloud.values("host", "A") == ["198.51.100.4"]
+    assert desk.record().state is State.PENDING
+    assert len(ears.heard(Postponed)) == 1, "told once, however often it asks"
+    assert HOST.text in str(results[-1])
 
-    def test_is_never_shorter_than_hetzner_asks_for(self) -> None:
-        assert pause_after(0, HetznerBusy("busy", retry_after=3000)) == 3000
-        assert pause_after(10, HetznerBusy("busy", retry_after=1)) >= 30
 
-    def test_is_not_what_is_only_said_to_callers(self) -> None:
-        assert pause_after(0, HetznerUnreachable("away", retry_after=3000)) <= 5
+def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:
+    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
+    assert [type(result) for result in results] == [Settled] * 8

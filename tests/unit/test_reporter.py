@@ -14,9 +14,12 @@ from backend.events import (
     FellSilent,
     LoginFailed,
     LoginsBlocked,
+    OperatorActed,
     Postponed,
+    PrefixIgnored,
     Published,
     Refused,
+    Rejected,
     Remembered,
 )
 from backend.model import RecordType
@@ -54,12 +57,27 @@ TOLD = [
     (
         FellSilent(HOST, None, 10800),
         logging.ERROR,
-        "nas.example.com is lost: nothing heard of it for 3 h.",
+        "nas.example.com is lost: nothing heard of it for 3 h (never since it was registered).",
+    ),
+    (
+        FellSilent(HOST, 1_800_000_000, 90000),
+        logging.ERROR,
+        "nas.example.com is lost: nothing heard of it for 1 d 1 h (last seen 2027-01-15 08:00 UTC)",
     ),
     (
         CameBack(HOST, 11520),
         logging.INFO,
         "nas.example.com is back again after 3 h 12 min.",
+    ),
+    (
+        PrefixIgnored(HOST, "2001:db8:1:2::/64"),
+        logging.WARNING,
+        "nas.example.com was sent the prefix 2001:db8:1:2::/64 and has no AAAA record ",
+    ),
+    (
+        Rejected(HOST, "198.51.100.1", "Not an address."),
+        logging.WARNING,
+        "nas.example.com sends updates of which nothing can be made, the last from 198.51.100.1. ",
     ),
     (
         LoginFailed("198.51.100.1", HOST),
@@ -81,12 +99,22 @@ TOLD = [
         logging.WARNING,
         "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
     ),
+    (
+        OperatorActed(HOST, "has a new key", "198.51.100.1"),
+        logging.INFO,
+        "nas.example.com has a new key (operator, 198.51.100.1).",
+    ),
 ]
 ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
 ]
-NEVER = [Confirmed(HOST, A), Remembered(HOST, A), LoginFailed("x", HOST)]
+NEVER = [
+    *(Confirmed(HOST, A), Remembered(HOST, A)),
+    *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
+    Rejected(HOST, "x", "x"),
+    OperatorActed(HOST, "x", "y"),
+]
 
 
 @pytest.mark.parametrize(("event", "level", "line"), TOLD)
@@ -125,6 +153,23 @@ def test_trouble_and_its_end_are_pushed(event: Event) -> None:
     assert "nas.example.com" in push.title
     assert "nas.example.com" in push.message
     assert push.priority == (4 if isinstance(event, FellSilent) else 3)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Postponed(HOST, A, "x", is_news=False),
+        Refused(HOST, A, "x", is_news=False),
+        Cleared(HOST, A, 1, is_news=False),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_was_told_of_the_hosts_other_record_is_logged_but_not_pushed(
+    caplog: pytest.LogCaptureFixture, event: Event
+) -> None:
+    caplog.set_level(logging.INFO, "hetzner-dyndns")
+    assert pushed(event) == []
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("event", NEVER, ids=lambda event: type(event).__name__)

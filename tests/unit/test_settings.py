@@ -64,6 +64,7 @@ DEFAULTS: Dict[str, Any] = {
     "BASIC_AUTH_PASSWORD": "",
     "TRUSTED_PROXIES": tuple(map(ipaddress.ip_network, _PRIVATE_RANGES)),
     "ALLOW_PRIVATE_ADDRESSES": False,
+    "IPV6_INTERFACE_IDS": {},
     "AUTH_FAILURE_LIMIT": 10,
     "AUTH_FAILURE_WINDOW": 900,
     "STATE_URL": "sqlite:///hetzner-dyndns.db",
@@ -104,6 +105,10 @@ CHOSEN: Dict[str, Tuple[str, Any]] = {
         tuple(map(ipaddress.ip_network, ("192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"))),
     ),
     "ALLOW_PRIVATE_ADDRESSES": ("1", True),
+    "IPV6_INTERFACE_IDS": (
+        " Host.example.com. = ::211:32ff:fe11:2233 ,",
+        {host("host.example.com"): ipaddress.IPv6Address("::211:32ff:fe11:2233")},
+    ),
     "AUTH_FAILURE_LIMIT": ("1", 1),
     "AUTH_FAILURE_WINDOW": ("60", 60),
     "STATE_URL": ("postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
@@ -258,6 +263,18 @@ def test_a_token_of_the_old_api_is_warned_of_and_not_shown() -> None:
     assert "o" * 32 not in warning
 
 
+def test_a_host_part_may_hold_the_number_of_its_network() -> None:
+    found = settings(IPV6_INTERFACE_IDS="host.example.com=::3:211:32ff:fe11:2233")
+    (part,) = found.access.interface_ids.values()
+    assert str(part) == "::3:211:32ff:fe11:2233"
+
+
+def test_a_host_part_of_a_host_that_is_not_registered_is_warned_of() -> None:
+    _, warnings = warned(IPV6_INTERFACE_IDS="nas.example.com=::1")
+    (warning,) = warnings
+    assert warning.startswith("IPV6_INTERFACE_IDS: nas.example.com isn't in REGISTERED_FQDNS")
+
+
 def test_without_hosts_it_starts_with_a_warning() -> None:
     found, warnings = warned(REGISTERED_FQDNS="")
     assert found.access.hosts == ()
@@ -274,6 +291,13 @@ def test_without_hosts_it_starts_with_a_warning() -> None:
         ("TRUSTED_PROXIES", "proxy.example.com"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("TRUSTED_PROXIES", "10.0.0.1 10.0.0.2"),
+        ("IPV6_INTERFACE_IDS", "nas.example.com"),
+        ("IPV6_INTERFACE_IDS", "nas.example.com="),
+        ("IPV6_INTERFACE_IDS", "nas.example.com=::"),
+        ("IPV6_INTERFACE_IDS", "nas.example.com=::1%eth0"),
+        ("IPV6_INTERFACE_IDS", "nas.example.com=2001:db8:1:2:211:32ff:fe11:2233"),
+        ("IPV6_INTERFACE_IDS", "nas.example.com=198.51.100.1"),
+        ("IPV6_INTERFACE_IDS", "nas=::1"),
         ("HETZNER_API_URL", "api.hetzner.cloud/v1"),
         ("HETZNER_API_URL", "ftp://api.hetzner.cloud/v1"),
         ("HETZNER_API_URL", "https://"),
@@ -364,7 +388,12 @@ def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str])
         "NTFY_TOKEN": "SECRET-5",
     }
     assert set(secrets) == set(SECRETS)
-    found = settings(BASIC_AUTH_USERNAME="admin", **secrets)
+    logins = {
+        "NTFY_URL": "https://u:SECRET-6@ntfy.example.com",
+        "NTFY_TOPIC": "dyndns",
+        "HETZNER_API_URL": "https://SECRET-7@api.example.com",
+    }
+    found = settings(BASIC_AUTH_USERNAME="admin", **secrets, **logins)
     assert "SECRET" not in show(found)
     for field in dataclasses.fields(found):
         assert "SECRET" not in show(getattr(found, field.name))

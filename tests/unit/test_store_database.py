@@ -51,6 +51,23 @@ def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not
     assert len(records.of(host())) == 1
 
 
+def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    records = Records(database)
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                records.wish(update("198.51.100.1"), 1, 1)
+            records.of(host())
+        other.execute("ROLLBACK")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    records.wish(update("198.51.100.1"), 1, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
 def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
     database: Database, tmp_path: Path
 ) -> None:
@@ -75,12 +92,58 @@ def test_a_database_that_cannot_be_used_is_away_however_it_is_used(
     elif flaw == "no database":
         file.write_bytes(b"not a database\n" * 1000)
     store = Store(f"sqlite:///{file}")
-    if flaw == "never prepared" and use is USES["ping"]:
+    with pytest.raises(StoreUnavailable):
         use(store)
-    else:
+    assert file.exists() is (flaw in ("a directory", "no database"))
+    store.close()
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_file_that_is_taken_away_under_an_open_store_is_missed_at_once(
+    store: Store, tmp_path: Path, use: Callable[[Store], object]
+) -> None:
+    use(store)
+    away = tmp_path / "away"
+    away.mkdir()
+    for file in tmp_path.glob("store.db*"):
+        file.rename(away / file.name)
+    for _ in range(2):
         with pytest.raises(StoreUnavailable):
             use(store)
-    store.close()
+    assert list(tmp_path.glob("store.db*")) == []
+    for file in away.iterdir():
+        file.rename(tmp_path / file.name)
+    use(store)
+
+
+def test_a_file_that_goes_away_while_it_is_opened_is_missed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: real(path.with_name("x"), **options))
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    (tmp_path / "store.db").unlink()
+    monkeypatch.undo()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+
+
+def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
+    store: Store, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(str(tmp_path / "store.db"))) as copied, closing(
+        sqlite3.connect(str(tmp_path / "backup.db"))
+    ) as backup:
+        copied.backup(backup)
+    store.records.wish(update("198.51.100.1"), 1, 1)
+    assert len(store.records.of(host())) == 1
+    for name in ("store.db-wal", "store.db-shm"):
+        (tmp_path / name).unlink()
+    (tmp_path / "backup.db").rename(tmp_path / "store.db")
+    assert store.records.of(host()) == {}
+    store.records.wish(update("198.51.100.2"), 2, 1)
+    assert len(store.records.of(host())) == 1
 
 
 def test_a_database_that_is_back_can_be_used_again(tmp_path: Path) -> None:
@@ -104,6 +167,7 @@ def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
         with pytest.raises(StoreUnavailable):
             store.ping()
     (tmp_path / "some").mkdir()
+    prepare_store(f"sqlite:///{tmp_path / 'some' / 'store.db'}")
     for _ in range(3):
         store.ping()
     store.close()

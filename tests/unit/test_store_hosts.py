@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, Optional
 
 import pytest
@@ -68,6 +69,12 @@ def test_a_sighting_by_another_process_counts_as_well(store: Store, other_store:
     assert seen_at(store) == seen_at(other_store) == 250
 
 
+def test_no_sightings_are_no_write(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({}, 100)
+    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+
+
 def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
     store.hosts.see({NAS: 50}, 50)
     assert store.hosts.registered() == []
@@ -75,15 +82,40 @@ def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
     assert seen_at(store) == 50
 
 
-def test_time_in_which_nobody_could_hear_a_host_is_excused_until_it_is_heard_again(
+def test_silence_that_does_not_count_is_excused_until_the_host_is_heard_again(
     store: Store,
 ) -> None:
-    store.hosts.register([NAS], 100)
-    store.hosts.excuse(30)
-    store.hosts.excuse(12)
-    assert known(store)["nas"].excused == 42
+    store.hosts.register([NAS, ROUTER], 100)
+    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    assert {name: one.excused for name, one in known(store).items()} == {"nas": 42, "router": 0}
+    assert known(store)["nas"].quiet_since == 142
     store.hosts.see({NAS: 200}, 200)
+    assert (known(store)["nas"].excused, known(store)["nas"].quiet_since) == (0, 200)
+
+
+def test_a_host_that_was_heard_meanwhile_needs_no_excuse_and_is_not_silent(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    looked_at = known(store)["nas"]
+    store.hosts.see({NAS: 200}, 200)
+    store.hosts.excuse([replace(looked_at, excused=42)])
     assert known(store)["nas"].excused == 0
+    assert not store.hosts.fall_silent(looked_at, 300)
+    assert store.hosts.fall_silent(known(store)["nas"], 300)
+
+
+def test_a_host_that_was_unregistered_meanwhile_is_not_silent(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    looked_at = known(store)["nas"]
+    store.hosts.register([], 200)
+    assert not store.hosts.fall_silent(looked_at, 300)
+
+
+def test_a_host_that_is_registered_again_has_no_excuse_of_old(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    store.hosts.register([], 200)
+    store.hosts.register([NAS], 300)
+    assert known(store)["nas"].quiet_since == 300
 
 
 def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(

@@ -28,6 +28,23 @@ def test_a_lease_that_has_run_out_is_anybodys(store: Store, other_store: Store) 
     assert not store.leases.acquire("host", "one", NOW + SECONDS + 2, SECONDS)
 
 
+def test_a_lease_from_the_future_is_anybodys_for_the_clock_was_set_back(
+    store: Store, other_store: Store
+) -> None:
+    future = NOW + 86400
+    for name in ("acquired", "held"):
+        store.leases.acquire(name, "elsewhere 1 one", future, SECONDS)
+    assert other_store.leases.acquire("acquired", "two", NOW, SECONDS)
+    assert other_store.leases.hold("held", "two", NOW, SECONDS)
+    assert not store.leases.acquire("acquired", "one", NOW, SECONDS)
+
+
+def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_its_own(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW + 50, SECONDS)
+    assert not store.leases.acquire("host", "two", NOW, SECONDS)
+    assert not store.leases.hold("host", "two", NOW, SECONDS)
+
+
 def test_a_lease_taken_again_by_its_holder_lasts_longer(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     assert store.leases.acquire("host", "one", NOW + 20, SECONDS)

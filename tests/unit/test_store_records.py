@@ -60,6 +60,7 @@ def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store)
         attempts=0,
         next_try_at=NOW + GRACE,
         error="",
+        comment="",
         recheck_at=0,
         changed_at=None,
     )
@@ -162,7 +163,7 @@ def test_a_newer_wish_replaces_what_became_of_the_older_one_but_not_what_hetzner
     record = of(store)
     assert (record.wanted.address, record.wish) == (Address.parse(SECOND), 2)
     assert (record.state, record.asker, record.wished_at) == (State.PENDING, asker, NOW + 60)
-    assert (record.attempts, record.action) == (0, None)
+    assert (record.attempts, record.action) == (0, ACTION), "what failed stays in doubt"
     assert record.next_try_at == NOW + 60 + GRACE
     assert record.published == Address.parse(FIRST)
 
@@ -219,6 +220,24 @@ class TestALateAnswer:
         record = of(store)
         assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
 
+    def test_to_an_older_wish_leaves_the_newer_one_in_doubt_whose_action_failed(
+        self, store: Store
+    ) -> None:
+        older = wish(store, FIRST)
+        newer = accepted(store, SECOND, ACTION)
+        store.records.postpone(newer, "failed", NOW, NOW + 5)
+        store.records.accept(older, ACTION + 1, NOW + 1)
+        assert of(store).is_doubtful
+
+    def test_of_an_action_does_not_end_a_record_that_an_older_answer_made_pending(
+        self, store: Store
+    ) -> None:
+        older = wish(store, FIRST)
+        newer = accepted(store, SECOND, ACTION)
+        store.records.accept(older, ACTION + 1, NOW + 1)
+        store.records.finish(newer)
+        assert of(store).state is State.PENDING
+
     @pytest.mark.parametrize("failure", ["postpone", "refuse"])
     def test_that_is_a_failure_of_an_older_wish_does_not_touch_the_newer_one(
         self, store: Store, failure: str
@@ -228,13 +247,13 @@ class TestALateAnswer:
         getattr(store.records, failure)(older, "late", NOW, NOW + 5)
         assert of(store) == newer
 
-    @pytest.mark.parametrize("pause", ["look_later", "recheck_later"])
-    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(
-        self, store: Store, pause: str
-    ) -> None:
+    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
-        getattr(store.records, pause)(older, NOW + 60)
+        store.records.look_later(older, NOW + 60)
+        store.checks.postpone(older, NOW + 60)
+        store.checks.doubt(older)
+        store.checks.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
         assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
 
@@ -273,7 +292,7 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
 
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.records.recheck_later(before, NOW + 60)
+    store.checks.postpone(before, NOW + 60)
     assert of(store) == replace(before, recheck_at=NOW + 60)
 
 
@@ -375,6 +394,23 @@ class TestTheHistory:
     def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
         for at in (1, 2, 3):
             store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
-        assert store.history.prune(before=2) == 1
+        assert store.history.prune(before=2, limit=10) == 1
         assert events(store) == ["at2", "at3"]
-        assert store.history.prune(before=2) == 0
+        assert store.history.prune(before=2, limit=10) == 0
+
+    def test_loses_no_more_at_once_than_asked_for(self, store: Store) -> None:
+        for at in range(5):
+            store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
+        assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
+        assert events(store) == ["at4"]
+
+
+def test_a_wish_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
+    store.hosts.register([HOST], NOW)
+    wish(store, FIRST)
+    later = NOW + GRACE
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]
+    store.hosts.register([], NOW)
+    assert store.records.to_try(later, 9) == []
+    store.hosts.register([HOST], NOW)
+    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]

@@ -8,8 +8,8 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
+from backend.credentials import Credentials
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
-from backend.gate import Credentials
 from backend.web import wire
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
@@ -108,6 +108,18 @@ def test_of_a_chain_of_proxies_the_rightmost_untrusted_one_is_the_caller(
 
 def test_a_key_in_its_header_comes_without_a_user() -> None:
     assert wire.credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_key_alone_may_be_in_any_encoding(encoding: str) -> None:
+    # WSGI makes a character of each byte: https://peps.python.org/pep-3333/#unicode-issues
+    header = "schlüssel".encode(encoding).decode("latin-1")
+    sent = wire.credentials(request(X_Pre_Shared_Key=header))
+    assert sent == Credentials(None, "schlüssel")
+
+
+def test_a_key_alone_that_no_header_can_carry_is_taken_as_it_is() -> None:
+    assert wire.credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
 
 
 def test_a_key_in_its_header_goes_before_a_login() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Tuple
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 import pytest
 
@@ -152,7 +154,7 @@ def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
     find(zones, "host.example.com")
     clock.advance(TTL - 100)
     cloud.failures["GET"] = HetznerUnreachable("away")
-    with pytest.raises(ZoneNotFound):
+    with pytest.raises(HetznerUnreachable):
         find(zones, "host.example.org")
     del cloud.failures["GET"]
     cloud.take_calls()
@@ -174,6 +176,110 @@ def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     with pytest.raises(TokenRejected):
         find(zones_of(clock, bad, good), "host.example.org")
+
+
+def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock) -> None:
+    busy, good = CloudInMemory("example.org"), CloudInMemory("example.com")
+    busy.failures["GET"] = HetznerBusy("busy")
+    zones = zones_of(clock, busy, good)
+    assert find(zones, "host.example.com").hetzner.api is good
+    assert (busy.take_calls(), good.take_calls()) == (LISTED, LISTED)
+    with pytest.raises(HetznerBusy):
+        find(zones, "host.example.org")
+    assert (busy.take_calls(), good.take_calls()) == ([], []), "it was asked a moment ago"
+    busy.failures.clear()
+    clock.advance(11)
+    assert find(zones, "host.example.org").hetzner.api is busy
+
+
+def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
+    one, other = CloudInMemory("example.org"), CloudInMemory("example.com")
+    zones = zones_of(clock, one, other)
+    find(zones, "host.example.org")
+    one.failures["GET"] = HetznerBusy("busy")
+    other.zones["example.net"] = "primary"
+    clock.advance(60)
+    assert find(zones, "host.example.net").hetzner.api is other
+    assert find(zones, "host.example.org").hetzner.api is one
+
+
+def test_a_busy_project_is_blamed_before_a_bad_token_for_it_may_pass(clock: Clock) -> None:
+    bad, busy = CloudInMemory(), CloudInMemory()
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    busy.failures["GET"] = HetznerBusy("busy")
+    with pytest.raises(HetznerBusy):
+        find(zones_of(clock, bad, busy), "host.example.com")
+
+
+class Slow(CloudInMemory):
+    """Answers when the test lets it."""
+
+    def __init__(self, *zones: str) -> None:
+        super().__init__(*zones)
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def call(self, *arguments: Any, **named: Any) -> Dict[str, Any]:  # noqa: ANN401
+        answer = super().call(*arguments, **named)
+        self.is_asked.set()
+        assert self.may_answer.wait(20)
+        return answer
+
+
+def test_whoever_finds_an_old_list_does_not_wait_for_somebody_elses_new_one(clock: Clock) -> None:
+    cloud = Slow("example.com")
+    cloud.may_answer.set()
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(TTL)
+    cloud.may_answer.clear()
+    cloud.is_asked.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(find, zones, "host.example.com")
+        assert cloud.is_asked.wait(20)
+        assert place(zones, "host.example.com") == ("example.com", "host")
+        assert not first.done()
+        cloud.may_answer.set()
+    assert cloud.calls == LISTED * 2
+
+
+def test_whoever_finds_no_list_waits_for_the_one_that_is_under_way_but_not_for_ever(
+    clock: Clock,
+) -> None:
+    cloud = Slow("example.com")
+    zones = zones_of(clock, cloud)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(find, zones, "host.example.com")
+        assert cloud.is_asked.wait(20)
+        with pytest.raises(HetznerBusy, match="slow"):
+            zones.find(host(), Deadline(0.01))
+        second = pool.submit(find, zones, "host.example.com")
+        cloud.may_answer.set()
+        assert first.result() == second.result()
+    assert cloud.calls == LISTED
+
+
+def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock: Clock) -> None:
+    class Hanging(CloudInMemory):
+        left = 0.0
+
+        def call(
+            self,
+            method: str,
+            path: str,
+            deadline: Deadline,
+            query: Iterable[Tuple[str, str]] = (),
+            body: Optional[Mapping[str, Any]] = None,
+        ) -> Dict[str, Any]:
+            self.left = deadline.remaining()
+            return super().call(method, path, deadline, query, body)
+
+    cloud = Hanging("example.com")
+    zones = zones_of(clock, cloud)
+    for seconds, most in ((0, 100), (TTL, 3)):
+        clock.advance(seconds)
+        zones.find(host(), Deadline(100))
+        assert most - 1 < cloud.left <= most
 
 
 def test_no_zone_at_all_is_told_as_a_missing_zone(clock: Clock) -> None:

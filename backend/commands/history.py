@@ -1,0 +1,52 @@
+"""Shows what happened: every change, failure and silence, and what the operator did."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from typing import Mapping, Tuple
+
+from backend.moments import before
+from backend.store.history import Entry
+from backend.workbench import host, tell_as_json, tell_as_table, workbench
+
+_MOST = 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take of which host, from when on, and in which form."""
+    parser.add_argument("host", nargs="?", type=host, help="only this host")
+    parser.add_argument("--since", type=_since, default=0.0, help="a date, a time, or as in 3d")
+    parser.add_argument("--limit", type=int, default=_MOST, help="only the newest so many")
+    parser.add_argument("--json", action="store_true", help="for programs; times in UTC seconds")
+
+
+def _since(text: str) -> float:
+    try:
+        return before(text, time.time())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Show it, the oldest first."""
+    with workbench(environ) as bench:
+        found = bench.store.history.find(
+            arguments.host, since=arguments.since, limit=max(0, arguments.limit)
+        )
+    entries = found[::-1]
+    if arguments.json:
+        tell_as_json([asdict(entry) for entry in entries])
+    else:
+        heads = ("TIME (UTC)", "HOST", "TYPE", "EVENT", "CHANGE", "BY", "WHY")
+        tell_as_table(heads, [_row(entry) for entry in entries])
+    return 0
+
+
+def _row(entry: Entry) -> Tuple[str, ...]:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at))
+    changed = entry.old is not None or entry.new is not None
+    change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if changed else ""
+    by = " ".join(part for part in (entry.face, entry.source) if part)
+    return (at, entry.host, entry.type, entry.event, change, by, entry.why)

@@ -1,0 +1,71 @@
+"""When Hetzner confirmed each record last, and which have to be compared with it again."""
+
+from __future__ import annotations
+
+from typing import Iterable, List, Tuple
+
+import sqlalchemy as sa
+
+from backend.store.database import Database
+from backend.store.record import Record, State, read_record
+from backend.store.records import is_registered, this_wish
+from backend.store.schema import hosts, records
+
+
+class Checks:
+    """The checks. Times are UTC seconds; every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, before: float, limit: int) -> List[Record]:
+        """Return published records not confirmed since a time, of hosts heard of since then."""
+        was_heard = sa.exists().where(
+            hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
+        )
+        is_due = sa.and_(
+            records.c.state == State.PUBLISHED.value,
+            records.c.checked_at <= before,
+            was_heard,
+            is_registered(),
+        )
+        query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)
+        with self._database.read() as connection:
+            return [read_record(row) for row in connection.execute(query).mappings().all()]
+
+    def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
+        """Note that Hetzner holds some records as they shall be, each with this comment."""
+        rows = [
+            {
+                "a_host": record.host.text,
+                "a_type": record.type.value,
+                "a_wish": record.wish,
+                "checked_at": now,
+                "comment": comment,
+            }
+            for record, comment in seen
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(_CONFIRMED, rows)
+
+    def doubt(self, record: Record) -> None:
+        """Note that Hetzner has to be asked about a record before it is taken for published."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(checked_at=0.0))
+
+    def postpone(self, record: Record, until: float) -> None:
+        """Note that an accepted record is good without another check until a certain time."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(recheck_at=until))
+
+
+_CONFIRMED = (
+    records.update()
+    .where(
+        records.c.host == sa.bindparam("a_host"),
+        records.c.type == sa.bindparam("a_type"),
+        records.c.wish == sa.bindparam("a_wish"),
+    )
+    .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
+)

@@ -1,0 +1,152 @@
+"""The operator's face: who may see it, what every answer carries, and what a form has to bring."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
+from urllib.parse import urlsplit
+
+from flask import Request, Response, g, render_template, request
+
+from backend import errors
+from backend.actions import Actions
+from backend.credentials import Credentials
+from backend.gate import Claim, Gate
+from backend.meters import Meters
+from backend.model import Asker
+from backend.overview import Overview
+from backend.store.history import History
+from backend.web import wire
+
+_FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
+
+# Which status and headline an error has here; a class that isn't listed has its parent's.
+ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
+    errors.DyndnsError: (500, "Something went wrong"),
+    errors.CallerError: (400, "That can't be done"),
+    errors.Unauthorized: (401, "Log in"),
+    errors.HostNotAllowed: (404, "No such host"),
+    errors.TooManyFailures: (429, "Too many failed logins"),
+    errors.OperatorError: (502, "The set-up is wrong"),
+    errors.TransientError: (503, "Not now"),
+}
+
+POLICY = "; ".join(
+    (
+        *("default-src 'none'", "style-src 'self'", "script-src 'self'", "img-src 'self' data:"),
+        *("connect-src 'self'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"),
+    )
+)
+_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # With `no-referrer` a browser would send our own forms with the origin "null".
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class FormRefused(errors.CallerError):
+    """A form that this page hasn't made, or long ago."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the pages show, and what their buttons do."""
+
+    overview: Overview
+    actions: Actions
+    history: History
+    signing_key: Callable[[], bytes]
+    meters: Meters
+    history_days: int
+
+    @functools.cached_property
+    def _key(self) -> bytes:
+        return self.signing_key()
+
+    def sign(self, *words: str) -> str:
+        """Return what only a process of this service can make of some words."""
+        text = "\n".join(words).encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
+
+    def form_token(self, credentials: Credentials, age: int = 0) -> str:
+        """Return the token for forms of somebody who has logged in so."""
+        span = int(time.time() // _FORM_SECONDS) - age
+        return self.sign("form", str(span), credentials.user or "", credentials.secret)
+
+    def check_form(self, credentials: Credentials) -> None:
+        """Make sure that a form is of this page; raise `FormRefused` otherwise."""
+        sent = request.form.get("token", "")
+        tokens = [self.form_token(credentials, age) for age in (0, 1)]
+        is_ours = any(hmac.compare_digest(sent.encode(), token.encode()) for token in tokens)
+        if not is_ours or _comes_from_elsewhere(request):
+            raise FormRefused(
+                "This form is too old, or another site has sent it: reload the page and try again."
+            )
+
+
+def _comes_from_elsewhere(sent: Request) -> bool:
+    """Whether a browser says that another site has sent this.
+
+    It says so by ``Sec-Fetch-Site`` over HTTPS; by ``Origin`` otherwise, which is compared with
+    the host as we and as the proxy in front know it.
+    """
+    site = sent.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = sent.headers.get("Origin")
+    if origin is None:
+        return False
+    ours = (sent.host, sent.headers.get("X-Forwarded-Host", sent.host))
+    return urlsplit(origin).netloc not in ours
+
+
+def admit(gate: Gate, proxies: Sequence[wire.Network]) -> None:
+    """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
+    source = wire.client_address(request, proxies)
+    credentials = wire.credentials(request)
+    g.operator = gate.admit_operator(Claim("page", source, credentials))
+    g.credentials = credentials
+
+
+def operator() -> Asker:
+    """Return who has logged in."""
+    asker: Asker = g.operator
+    return asker
+
+
+def credentials() -> Credentials:
+    """Return what the operator has logged in with."""
+    given: Credentials = g.credentials
+    return given
+
+
+def guarded(response: Response) -> Response:
+    """Put on an answer what every one of this face carries."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def refusal(error: errors.DyndnsError) -> Response:
+    """Answer an error with a page that says what to do."""
+    status, title = wire.answer(ANSWERS, error)
+    return page(status, title, str(error), getattr(error, "retry_after", None))
+
+
+def page(status: int, title: str, text: str, retry_after: Optional[float] = None) -> Response:
+    """Answer with a page that says one thing."""
+    response = Response(render_template("error.html", title=title, text=text), status)
+    if status == 401:  # noqa: PLR2004
+        response.headers["WWW-Authenticate"] = wire.CHALLENGE
+    if retry_after is not None:
+        response.headers["Retry-After"] = wire.whole_seconds(retry_after)
+    return guarded(response)

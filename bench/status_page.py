@@ -1,0 +1,145 @@
+"""How long the operator's pages take with many hosts: `python -m bench.status_page [HOSTS]`.
+
+A real backend with two workers, hosts with two records each, and one host with a long history.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, List
+
+import requests
+
+from backend.model import Address, Asker, Hostname, Update, Wish
+from backend.store import News, Store, prepare_store
+
+ROOT = Path(__file__).parents[1]
+LOGIN = ("operator", "password")
+ENTRIES = 2000
+TIMES = 30
+
+
+def fill(url: str, hosts: List[Hostname]) -> None:
+    """Fill the store as a service of some months has it."""
+    prepare_store(url)
+    store = Store(url)
+    now = time.time()
+    store.hosts.register(hosts, now - 90 * 86400)
+    store.hosts.see({host: now - number % 300 for number, host in enumerate(hosts)}, now)
+    for number, host in enumerate(hosts):
+        texts = (f"198.51.{number // 250}.{number % 250 + 1}", f"2001:db8::{number + 1:x}")
+        wishes = tuple(Wish(one.type, one) for one in map(Address.parse, texts))
+        store.records.wish(Update(host, wishes, Asker("198.51.100.1", "dyndns2")), now, 0)
+        for record in store.records.of(host).values():
+            if number % 50 == 1:
+                store.records.refuse(record, "Hetzner refuses it: no; do it.", now, now + 3600)
+            else:
+                store.records.accept(record, None, now, News("created", None, "asked"))
+    (first, *_) = store.records.of(hosts[0]).values()
+    for _ in range(ENTRIES):
+        store.records.accept(first, None, now, News("replaced", "198.51.100.9", "asked"))
+    store.close()
+
+
+def serve(folder: Path, url: str, hosts: List[Hostname]) -> str:
+    """Start the backend in a folder and return where it is."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HETZNER_TOKEN": "b" * 64,
+        "HETZNER_API_URL": "http://127.0.0.1:1/v1",
+        "REGISTERED_FQDNS": ",".join(host.text for host in hosts),
+        "PRE_SHARED_KEY_FILE": str(folder / "keys"),
+        "STATE_URL": url,
+        "BASIC_AUTH_USERNAME": LOGIN[0],
+        "BASIC_AUTH_PASSWORD": LOGIN[1],
+        "LISTEN_ADDRESS": "127.0.0.1",
+        "LISTEN_PORT": str(port),
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backend"], env=environ, cwd=folder, stdout=log, stderr=log
+        )
+    return f"{process.pid} http://127.0.0.1:{port}"
+
+
+def used(pid: int) -> float:
+    """Return the seconds of CPU that a process and its children have used."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    ticks = 0
+    for one in (pid, *children):
+        stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(session: requests.Session, url: str, pid: int) -> str:
+    """Ask a page again and again; return how long it took, and how much of that was work.
+
+    On a busy machine the former says more of the others than of us.
+    """
+    seconds, before = [], used(pid)
+    for _ in range(TIMES):
+        start = time.perf_counter()
+        answer = session.get(url, timeout=60)
+        seconds.append(time.perf_counter() - start)
+        answer.raise_for_status()
+    work = (used(pid) - before) * 1000 / TIMES
+    median, most = statistics.median(seconds) * 1000, max(seconds) * 1000
+    size = len(answer.content) // 1024
+    return f"{median:6.0f} ms median {most:6.0f} ms most {work:6.0f} ms CPU {size:6} KiB"
+
+
+def main() -> None:
+    """Measure and print."""
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    hosts = [Hostname(f"host{index:04}.example.com") for index in range(number)]
+    pages: Dict[str, str] = {
+        "all hosts": "/",
+        "the last page": f"/?page={number // 50}",
+        "a search": "/?q=host05",
+        "the refused": "/?state=refused",
+        f"a host with {ENTRIES} entries": f"/hosts/{hosts[0]}?days=90",
+        "metrics": "/metrics",
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        url = f"sqlite:///{folder / 'state.db'}"
+        fill(url, hosts)
+        pid, base = serve(folder, url, hosts).split()
+        try:
+            report(base, pages, number, int(pid))
+        finally:
+            os.kill(int(pid), 15)
+            os.waitpid(int(pid), 0)
+
+
+def report(base: str, pages: Dict[str, str], number: int, pid: int) -> None:
+    """Wait for the backend, then measure every page."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.auth = LOGIN
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                if session.get(f"{base}/healthz", timeout=5).ok:
+                    break
+            except requests.RequestException:
+                time.sleep(0.1)
+        print(f"{number} hosts, {os.cpu_count()} cores")
+        for name, path in pages.items():
+            print(f"{name:28} {measure(session, base + path, pid)}")
+
+
+if __name__ == "__main__":
+    main()

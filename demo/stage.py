@@ -1,0 +1,115 @@
+"""The programs of the demonstration at work together, and what one can ask of them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import List
+
+import dnslib
+import requests
+
+from demo.keeper import ROOT, Keeper
+from demo.ports import Ports
+from demo.processes import DemoFailed, Program, say, undisturbed
+
+TOKEN = "demo" * 16
+HOST, LAPTOP = "host.example.com", "laptop.example.com"
+_START_SECONDS = 30
+_DNS_SECONDS = 10
+
+
+class Stage:
+    """The running programs, and what one can ask of them."""
+
+    def __init__(self, ports: Ports, keeper: Keeper) -> None:
+        self.ports = ports
+        self.url = f"http://127.0.0.1:{ports.http}"
+        self._keeper = keeper
+        self.programs: List[Program] = []
+        self.web = requests.Session()
+        self.web.trust_env = False  # a proxy of the person's can't reach this machine's loopback
+
+    def start(self) -> None:
+        """Start the sandbox and the backend."""
+        sandbox = self.run(
+            "sandbox",
+            *("-m", "sandbox", "--http-port", str(self.ports.hetzner)),
+            *("--dns-port", str(self.ports.dns), "--token", TOKEN),
+        )
+        sandbox.expect("sandbox ready", _START_SECONDS)
+        backend = self.run(
+            "backend",
+            *("-m", "backend"),
+            HETZNER_TOKEN=TOKEN,
+            HETZNER_API_URL=f"http://127.0.0.1:{self.ports.hetzner}/v1",
+            REGISTERED_FQDNS=f"{HOST},{LAPTOP}",
+            LISTEN_ADDRESS="127.0.0.1",
+            LISTEN_PORT=str(self.ports.http),
+            RECORD_TTL="60",
+        )
+        self._wait_for(backend)
+
+    def run(self, name: str, *command: str, **variables: str) -> Program:
+        """Start a program, to be ended with the stage."""
+        with undisturbed():
+            program = Program(name, command, self._keeper, **variables)
+            self.programs.append(program)
+        return program
+
+    def client(self, host: str, address: str, interval: int) -> Program:
+        """Start the polling client for a host."""
+        return self.run(
+            "client",
+            str(ROOT / "client" / "update_dns.py"),
+            *(self.url, host, address),
+            PRE_SHARED_KEY=self.key(host),
+            INTERVAL=str(interval),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where all is kept that goes with the demonstration."""
+        return self._keeper.folder
+
+    def key(self, host: str) -> str:
+        """Return the key that the backend has made for a host."""
+        lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
+        return dict(line.split() for line in lines)[host]
+
+    def calls(self) -> int:
+        """Return how often the backend has called Hetzner's API, following a write up apart."""
+        answer = self.web.get(f"http://127.0.0.1:{self.ports.hetzner}/_sandbox/calls", timeout=5)
+        return sum("/actions" not in call["path"] for call in answer.json())
+
+    def look_up(self, host: str) -> str:
+        """Ask the DNS for a host's IPv4 address; empty when there is none."""
+        question = dnslib.DNSRecord.question(host, "A")
+        answer = dnslib.DNSRecord.parse(question.send("127.0.0.1", self.ports.dns, timeout=5))
+        return ", ".join(str(record.rdata) for record in answer.rr)
+
+    def expect_in_dns(self, host: str, address: str) -> None:
+        """Look a host up until the DNS has an address; raise `DemoFailed` when it never comes."""
+        deadline = time.monotonic() + _DNS_SECONDS
+        found = self.look_up(host)
+        while found != address and time.monotonic() < deadline:
+            time.sleep(0.1)
+            found = self.look_up(host)
+        say(f"   DNS says: {host} A {found or '(nothing)'}")
+        if found != address:
+            raise DemoFailed(f"The DNS says {found or 'nothing'} of {host}, not {address}.")
+
+    def end(self) -> None:
+        """End every program."""
+        for program in reversed(self.programs):
+            program.end()
+
+    def _wait_for(self, backend: Program) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and not backend.has_ended:
+            with contextlib.suppress(requests.ConnectionError):
+                if self.web.get(f"{self.url}/healthz", timeout=5).ok:
+                    return
+            time.sleep(0.1)
+        raise DemoFailed("The backend didn't start; see its lines above.")

@@ -1,0 +1,178 @@
+"""What a line at home does to a client, and what the client makes of it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from typing import List, Optional, Tuple
+
+import pytest
+
+from client.update_dns import Client, loop
+
+from .conftest import ClientFor, Clock, Lines, Over
+from .fake_backend import FakeBackend, Reply, bad, good
+
+A = "198.51.100.1"
+HOUR, DAY = 3600, 86400
+
+
+def run_until(client: Client, clock: Clock, end: float) -> None:
+    """Let the loop run on until a time of the test's clock."""
+
+    def sleep(seconds: float) -> None:
+        clock.slept.append(seconds)
+        clock.now += seconds
+        if clock.now >= end:
+            raise Over
+
+    with pytest.raises(Over):
+        loop(client, sleep)
+
+
+def pause_after(
+    reply: Optional[Reply], backend: FakeBackend, client: Client, clock: Clock
+) -> float:
+    """Seconds until it asks again, jitter at its longest."""
+    backend.answers(reply)
+    assert not client.round()
+    return client.records[0].due - clock.now
+
+
+def test_a_network_that_is_gone_for_a_day_is_told_hourly_and_its_end_is_noticed_in_two_minutes(
+    backend: FakeBackend,
+    client_for: ClientFor,
+    clock: Clock,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend.answers(good(A))
+    client = client_for(backend.url)
+    client.round()
+    gone = clock.now
+    attempts: List[float] = []
+    real = socket.socket.connect
+
+    def connect(self: socket.socket, address: Tuple[str, int]) -> None:
+        attempts.append(clock.now)
+        if clock.now - gone < DAY:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    run_until(client, clock, gone + DAY + 600)
+    assert max(after - before for before, after in zip(attempts, attempts[1:])) <= 120
+    assert next(when for when in attempts if when >= gone + DAY) <= gone + DAY + 120
+    first, *hourly, last = lines()[1:]
+    assert "127.0.0.1 cannot be reached over IPv4: Network is unreachable" in first
+    assert len(hourly) == 23
+    assert all("still failing, for " in line for line in hourly)
+    assert re.search(rf"works again after (23 h 59|24 h [01]) min: {A} \(unchanged\)", last)
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        (bad(401, "unauthorized"), 300),
+        (bad(403, "fqdn_not_allowed"), 300),
+        (bad(404, "zone_not_found"), 300),
+        (bad(503, "unavailable"), 30),
+        (bad(503, "unavailable", Retry_After="77"), 77),
+        (bad(429, "too_many_failures", Retry_After="900"), 900),
+        (bad(429, "too_many_failures", Retry_After="999999"), HOUR),
+        (bad(503, "unavailable", Retry_After="Fri, 01 Jan 2038 00:00:00 GMT"), HOUR),
+        (Reply(200, "<html>Welcome to the train!"), 30),
+        (Reply(502, "<html>Bad gateway"), 30),
+    ],
+)
+def test_how_soon_it_asks_again_depends_on_who_can_mend_it(
+    backend: FakeBackend, client_for: ClientFor, clock: Clock, reply: Reply, seconds: float
+) -> None:
+    assert pause_after(reply, backend, client_for(backend.url), clock) == seconds
+
+
+def test_a_refused_key_is_tried_again_for_ever_and_works_once_it_is_mended(
+    backend: FakeBackend, client_for: ClientFor, clock: Clock, lines: Lines
+) -> None:
+    backend.answers(bad(401, "unauthorized"))
+    client = client_for(backend.url)
+    run_until(client, clock, clock.now + DAY)
+    assert 90 <= len(backend.asked) <= 110  # a quarter of an hour between two
+    assert all("compare PRE_SHARED_KEY with this host's line" in line for line in lines())
+    backend.answers(good(A))
+    run_until(client, clock, clock.now + 1000)
+    assert "works again" in lines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("place", "seconds"), [("http://login.train.example/", 30), ("/elsewhere", 300)]
+)
+def test_a_login_page_in_between_is_soon_gone_and_a_moved_backend_is_not(
+    backend: FakeBackend, client_for: ClientFor, clock: Clock, place: str, seconds: float
+) -> None:
+    reply = Reply(302, "", {"Location": place})
+    assert pause_after(reply, backend, client_for(backend.url), clock) == seconds
+
+
+def test_one_version_that_hangs_does_not_stop_the_other(
+    dual: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.2)
+    dual.answers(None)
+    dual.by_peer = {"::1": good("2001:db8::1")}
+    client = client_for(dual.url, RECORD_TYPES="A,AAAA")
+    assert not client.round()
+    assert [progress.address for progress in client.records] == ["", "2001:db8::1"]
+    hung, went_well = lines()
+    assert "took the request, but gave no answer" in hung
+    assert "AAAA: 2001:db8::1" in went_well
+
+
+def test_each_family_has_its_own_pauses(
+    dual: FakeBackend, client_for: ClientFor, clock: Clock
+) -> None:
+    dual.by_peer = {"127.0.0.1": bad(401, "unauthorized"), "::1": good("2001:db8::1")}
+    run_until(client_for(dual.url, RECORD_TYPES="A,AAAA"), clock, clock.now + 299)
+    peers = [asked.peer for asked in dual.asked]
+    assert (peers.count("127.0.0.1"), peers.count("::1")) == (1, 5)
+
+
+def test_an_answer_that_trickles_is_cut_off(
+    client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch, trickle: str
+) -> None:
+    monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.3)
+    assert not client_for(trickle).round()
+    assert "took the request, but gave no answer within 0.3 s" in lines()[0]
+
+
+def test_an_answer_without_an_end_is_read_so_far_and_no_further(
+    backend: FakeBackend, client_for: ClientFor, lines: Lines
+) -> None:
+    backend.answers(Reply(200, "x" * 200_000))
+    assert not client_for(backend.url).round()
+    assert "instead of a JSON object" in lines()[0]
+
+
+def test_an_hourly_client_gives_a_sign_of_life_each_minute(
+    backend: FakeBackend, client_for: ClientFor, clock: Clock
+) -> None:
+    """The heartbeat is wall clock: when that jumps, it must soon be right again."""
+    backend.answers(good(A))
+    run_until(client_for(backend.url, INTERVAL="3600"), clock, clock.now + HOUR)
+    assert max(clock.slept) == 60
+    assert len(backend.asked) == 1
+
+
+def test_a_clock_that_is_put_right_delays_no_update(
+    backend: FakeBackend, client_for: ClientFor, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.answers(good(A))
+    client = client_for(backend.url)
+    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # from 1970 to 2033, and back
+    for wall in walls:
+        monkeypatch.setattr("time.time", lambda wall=wall: wall)
+        assert client.round()
+        assert client.records[0].due - clock.now == 60
+        clock.now += 60
+    assert len(backend.asked) == len(walls)

@@ -1,0 +1,53 @@
+"""The images, built once from folders that hold secrets, as an operator's folders do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Iterator, NamedTuple
+
+import pytest
+
+from tests.containers.engine import ROOT, Engine
+
+BACKEND = "docker.io/nmbit/hetzner-dyndns-backend:latest"
+CLIENT = "docker.io/nmbit/hetzner-dyndns-client:latest"
+SECRET = "never-in-an-image-0123456789"
+
+
+class Images(NamedTuple):
+    backend: str
+    client: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    flaw = Engine.flaw()
+    if flaw and os.environ.get("REQUIRE_REAL_PARTS") == "1":
+        pytest.fail(f"{flaw}, and REQUIRE_REAL_PARTS=1 is set")
+    if flaw:
+        pytest.skip(flaw)
+    engine = Engine(tmp_path_factory.mktemp("engine"))
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """Both images, from their Dockerfiles."""
+    folder = tmp_path_factory.mktemp("build")
+    for name, tag in (("backend", BACKEND), ("client", CLIENT)):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for secret in (".secrets", "pre-shared-key", "hetzner-dyndns.db", ".env", "backend.log"):
+            (folder / name / secret).write_text(SECRET)
+        engine.build(folder / name, tag)
+    (folder / "backend" / "store" / "copy.db").write_text(SECRET)
+    return Images(BACKEND, CLIENT)

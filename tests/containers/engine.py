@@ -1,0 +1,154 @@
+"""A container engine, podman or Docker, and a real Compose on top of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "docker.io/library/python:3.13-slim"
+_SECONDS = 300.0
+_POLL_SECONDS = 0.1
+# What a build needs of this machine, to reach its package index.
+_PIP_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
+
+
+def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
+    """Wait until a condition holds, for a bounded time; `told` adds to what a failure says."""
+    end = time.monotonic() + 90
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain: {what}\n{told()}")
+        time.sleep(_POLL_SECONDS)
+
+
+class Engine:
+    """podman with settings of its own (make-base-image.sh); Docker with CONTAINER_ENGINE=docker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = os.environ.get("CONTAINER_ENGINE", "podman")
+        self._environ = {**os.environ}
+        self._service: Optional[subprocess.Popen[bytes]] = None
+        if self.name == "podman":
+            cache = _cache()
+            self._socket = folder / "podman.sock"
+            self._environ["CONTAINERS_STORAGE_CONF"] = str(cache / "storage.conf")
+            self._environ["CONTAINERS_CONF"] = str(cache / "containers.conf")
+            self._environ["DOCKER_HOST"] = f"unix://{self._socket}"
+
+    @staticmethod
+    def flaw() -> str:
+        """Why there is no engine to be used here; empty when there is one."""
+        if os.environ.get("CONTAINER_ENGINE", "podman") == "docker":
+            return "" if shutil.which("docker") else "needs docker"
+        if missing := [name for name in ("podman", "runc") if not shutil.which(name)]:
+            return f"needs {', '.join(missing)}"
+        if not (_cache() / "storage.conf").exists():
+            return "needs a base image: run tests/containers/make-base-image.sh"
+        return ""
+
+    def start(self) -> None:
+        """Open the door that Compose goes through; Docker has one, but no base image yet."""
+        if self.name == "docker":
+            self.run("pull", "--quiet", BASE)
+        else:
+            command = ["podman", "system", "service", "--time", "0", f"unix://{self._socket}"]
+            self._service = subprocess.Popen(
+                command, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            until(self._socket.exists, "podman's socket")
+
+    def stop(self) -> None:
+        if self._service is not None:
+            self._service.terminate()
+            self._service.wait(30)
+
+    def run(self, *words: str) -> str:
+        """One command of the engine; what it says on standard output."""
+        return self.attempt(*words, check=True).stdout.strip()
+
+    def attempt(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        return self._do([self.name, *words], check=check)
+
+    def build(self, folder: Path, tag: str) -> None:
+        options = []
+        if self.name == "podman":
+            # Without a runtime, and with nothing but the base that is there.
+            options = ["--isolation", "chroot", "--network", "host", "--pull=never"]
+            options += ["--format", "docker"]
+            for path in _PIP_FILES:
+                options += ["--volume", f"{path}:{path}:ro"] if Path(path).exists() else []
+        self.run("build", *options, "--tag", tag, str(folder))
+
+    def compose(self, folder: Path, *words: str) -> str:
+        """Compose, as the README has it, and with what a test has put beside it."""
+        program = Path(sys.executable).parent / "docker-compose"
+        command = ["docker", "compose"] if self.name == "docker" else [str(program)]
+        files = ["-f", f"{folder.name}/docker-compose.yml", "-f", f"{folder.name}/test.yml"]
+        return self._do([*command, *files, *words], check=True, cwd=folder.parent).stdout
+
+    def inspect(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(self.run("inspect", name))[0]
+        return found
+
+    def pid(self, name: str) -> int:
+        """The process id of the container's first process, as this machine sees it; 0: none."""
+        return int(self.inspect(name)["State"]["Pid"])
+
+    def logs(self, name: str) -> str:
+        ended = self.attempt("logs", name)
+        return ended.stdout + ended.stderr
+
+    def is_healthy(self, name: str) -> bool:
+        """Run the HEALTHCHECK of its image now, and not when its time has come."""
+        config = self.inspect(self.inspect(name)["Image"])["Config"]
+        check = config.get("Healthcheck") or self.inspect(name)["Config"]["Healthcheck"]
+        kind, *command = check["Test"]
+        assert kind == "CMD"
+        return self.attempt("exec", name, *command).returncode == 0
+
+    def address(self, name: str, network: str) -> str:
+        address: str = self.inspect(name)["NetworkSettings"]["Networks"][network]["IPAddress"]
+        return address
+
+    def _do(
+        self, command: Sequence[str], *, check: bool, cwd: Optional[Path] = None
+    ) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run(
+            command,
+            env=self._environ,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        if check and ended.returncode:
+            pytest.fail(f"{' '.join(command)}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
+        return ended
+
+
+def _cache() -> Path:
+    above = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("CONTAINER_CACHE", above / "hetzner-dyndns" / "containers"))
+
+
+def in_git(folder: str) -> List[str]:
+    """The files of a folder that belong to the project, and those that are about to."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
+    ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=True)
+    return sorted(line for line in ended.stdout.splitlines() if (ROOT / folder / line).exists())
+
+
+def read_lines(text: str) -> Dict[str, str]:
+    """`name value` lines, such as those of a key file."""
+    return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)

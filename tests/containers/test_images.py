@@ -1,0 +1,93 @@
+"""What is in the images, and what isn't."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.containers.conftest import SECRET, Images
+from tests.containers.engine import BASE, Engine, in_git
+
+# What is in the folder for those who build and start the image, and not for those who run it.
+FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
+FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt"}
+
+
+@pytest.fixture(params=["backend", "client"])
+def image(request: pytest.FixtureRequest, images: Images) -> str:
+    tag: str = getattr(images, request.param)
+    return tag
+
+
+def sh(engine: Engine, image: str, script: str, *options: str) -> str:
+    return engine.run("run", "--rm", "--entrypoint", "sh", *options, image, "-c", script)
+
+
+def test_the_backend_image_holds_every_file_of_the_program_and_no_other(
+    engine: Engine, images: Images
+) -> None:
+    found = sh(engine, images.backend, "cd /app/backend && find . -type f ! -name '*.pyc'")
+    assert sorted(line[2:] for line in found.splitlines()) == [
+        name for name in in_git("backend") if name not in FOR_PEOPLE
+    ]
+
+
+def test_no_secret_gets_in_from_the_folder(engine: Engine, image: str) -> None:
+    look = f"grep -rl {SECRET} / --exclude-dir=proc --exclude-dir=sys || :"
+    assert sh(engine, image, look, "--user", "0") == ""
+
+
+def test_it_runs_as_a_user_who_owns_nothing_but_the_data(engine: Engine, image: str) -> None:
+    assert sh(engine, image, "id -u; id -g").split() == ["1000", "1000"]
+    owned = sh(engine, image, "find / -xdev -user 1000", "--user", "0")
+    assert owned.split() == (["/data"] if "backend" in image else [])
+
+
+def test_no_build_tools_are_left(engine: Engine, image: str) -> None:
+    tools = "for tool in gcc cc make git curl uv; do command -v $tool; done; :"
+    assert sh(engine, image, tools) == ""
+    assert sh(engine, image, "find /app -name '*.dist-info' -path '*/pip-*'") == ""
+
+
+def test_every_module_is_compiled_beforehand(engine: Engine, image: str) -> None:
+    missing = (
+        "for file in $(find /app -name '*.py'); do "
+        "ls $(dirname $file)/__pycache__/$(basename $file .py).cpython-313.pyc >/dev/null 2>&1 "
+        "|| echo $file; done"
+    )
+    assert sh(engine, image, missing) == ""
+
+
+def test_the_packages_are_those_of_the_lock(engine: Engine, image: str) -> None:
+    found = sh(engine, image, "ls -d /app/*.dist-info")
+    names = [path.split("/")[-1].split("-")[0] for path in found.split()]
+    assert len(names) == len(set(names))
+    assert "requests" in names
+    assert ("psycopg_binary" in names) is ("backend" in image)
+
+
+def test_the_postgresql_driver_works(engine: Engine, images: Images) -> None:
+    script = "import psycopg; print(psycopg.pq.__impl__)"
+    ran = engine.run("run", "--rm", "--entrypoint", "python", images.backend, "-c", script)
+    assert ran == "binary"
+
+
+def test_labels_say_what_it_is_and_where_it_comes_from(engine: Engine, image: str) -> None:
+    labels = engine.inspect(image)["Config"]["Labels"]
+    said = {name.rpartition(".")[2]: value for name, value in labels.items()}
+    assert said["licenses"] == "MIT"
+    assert said["source"] == "https://github.com/nmbit/hetzner-dyndns"
+    assert said["title"] in ("hetzner-dyndns backend", "hetzner-dyndns client")
+    assert said["version"]
+
+
+def test_the_size_is_told(
+    engine: Engine, images: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = int(engine.inspect(BASE)["Size"])
+    sizes = {
+        name: int(engine.inspect(tag)["Size"]) - base for name, tag in images._asdict().items()
+    }
+    with capsys.disabled():
+        told = ", ".join(f"{name} +{size / 1e6:.0f} MB" for name, size in sizes.items())
+        print(f"\non top of python:3.13-slim ({base / 1e6:.0f} MB): {told}")
+    assert sizes["client"] < sizes["backend"]

@@ -1,0 +1,74 @@
+"""A container that can't start says why in one line, which says how to mend it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import pytest
+
+from tests.containers.conftest import Images
+from tests.containers.engine import Engine
+
+HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"]
+HARDENED += ["--security-opt", "no-new-privileges", "--memory", "128m"]
+SETTINGS = ["--env", f"HETZNER_TOKEN={'t' * 64}", "--env", "REGISTERED_FQDNS=host.example.com"]
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: files get other owners")
+
+
+class Flaw(NamedTuple):
+    prepare: Callable[[Path], object]
+    mend: str
+    mount: str = "/pre-shared-key"
+
+
+def wrong_owner(path: Path) -> None:
+    path.touch(mode=0o600)
+
+
+def wrong_folder(path: Path) -> None:
+    path.mkdir(mode=0o700)
+
+
+FLAWS = {
+    "a mount that Docker made a directory": Flaw(
+        Path.mkdir, "is a directory (Docker makes one when a mounted file is missing): remove it"
+    ),
+    "a key file of another owner": Flaw(wrong_owner, "`chown 1000 /pre-shared-key`"),
+    "a data folder of another owner": Flaw(wrong_folder, "this user may write there", "/data"),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS.values(), ids=FLAWS.keys())
+def test_one_line_says_how_to_mend_it(
+    engine: Engine, images: Images, tmp_path: Path, flaw: Flaw
+) -> None:
+    key_file = tmp_path / "pre-shared-key"
+    mounted = tmp_path / "mounted"
+    flaw.prepare(mounted)
+    volumes = ["--volume", f"{mounted}:{flaw.mount}"]
+    if flaw.mount != "/pre-shared-key":
+        key_file.touch(mode=0o600)
+        os.chown(key_file, 1000, 1000)
+        volumes += ["--volume", f"{key_file}:/pre-shared-key"]
+    ended = engine.attempt("run", "--rm", *HARDENED, *SETTINGS, *volumes, images.backend)
+    assert ended.returncode == 1
+    said = [line for line in ended.stderr.splitlines() if line.startswith("hetzner-dyndns can't")]
+    assert len(said) == 1, ended.stderr
+    assert flaw.mend in said[0]
+    assert "Traceback" not in ended.stderr + ended.stdout
+
+
+def test_a_client_without_settings_says_which_one_is_missing(
+    engine: Engine, images: Images
+) -> None:
+    ended = engine.attempt("run", "--rm", *HARDENED, images.client)
+    assert ended.returncode == 2
+    assert "BACKEND_URL is not set" in ended.stderr
+
+
+def test_commands_can_be_given_to_the_images(engine: Engine, images: Images) -> None:
+    assert "hetzner-dyndns" in engine.run("run", "--rm", *HARDENED, images.backend, "--version")
+    assert engine.run("run", "--rm", *HARDENED, images.client, "--version")

@@ -1,0 +1,94 @@
+"""Chromium as an operator uses it: logged in, and nothing it complains of goes unnoticed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import pytest
+
+from tests.e2e.processes import OPERATOR, ROOT, Backend
+
+# Kept after the tests, to be looked at.
+SCREENSHOTS = ROOT / "artefacts" / "screenshots"
+AXE = ROOT / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SCHEMES = ("light", "dark")
+SECONDS = 40.0
+_ALLOWED = ["clipboard-read", "clipboard-write"]
+
+
+def need(part: str) -> None:
+    """Skip for want of a part, or fail where all parts are required."""
+    if os.environ.get("REQUIRE_REAL_PARTS") == "1":
+        pytest.fail(f"needs {part}, and REQUIRE_REAL_PARTS=1 is set")
+    pytest.skip(f"needs {part}")
+
+
+class Browser:
+    """One Chromium with as many windows as a test wants."""
+
+    def __init__(self, chromium: Any, url: str) -> None:  # noqa: ANN401
+        self._chromium = chromium
+        self._url = url
+        self._contexts: List[Any] = []
+        self.complaints: List[str] = []
+
+    def opens(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
+        """Open a window of its own on a page, logged in."""
+        width, height = SIZES[size]
+        context = self._chromium.new_context(
+            http_credentials={"username": OPERATOR[0], "password": OPERATOR[1]},
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            base_url=self._url,
+            **options,
+        )
+        context.set_default_timeout(SECONDS * 1000)
+        context.grant_permissions(_ALLOWED, origin=self._url)
+        self._contexts.append(context)
+        page = context.new_page()
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        page.goto(path)
+        return page
+
+    def close(self) -> None:
+        """Close all windows; fail when anything was complained of."""
+        while self._contexts:
+            self._contexts.pop().close()
+        assert self.complaints == []
+
+    def _hear(self, message: Any) -> None:  # noqa: ANN401
+        # Chromium calls every 4xx and 5xx of a page an error.
+        if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+
+def browsers(backend: Backend) -> Iterator[Browser]:
+    """One Chromium for a module's tests."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    except ImportError:
+        need("playwright")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        yield Browser(chromium, backend.url)
+        chromium.close()
+
+
+def violations(page: Any) -> List[str]:  # noqa: ANN401
+    """What axe finds that keeps people from using a page."""
+    if not AXE.exists():
+        need("axe-core (npm install --prefix .cache/node axe-core)")
+    page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]

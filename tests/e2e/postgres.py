@@ -1,0 +1,124 @@
+"""A PostgreSQL of the tests' own: a cluster in a temporary folder, thrown away at the end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, List, Sequence, Tuple
+
+import pytest
+
+from tests.e2e.cluster import descendants, free_port, until
+
+PARTS = ("postgres", "psycopg")
+_USER = "dyndns"
+_PASSWORD = "a-password"
+_START_SECONDS = 60.0
+_numbers = itertools.count(1)
+
+
+class PostgreSQL:
+    """A server on a loopback port, run by the user postgres: root may not run one."""
+
+    def __init__(self) -> None:
+        self._bin = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        self._folder = Path(tempfile.mkdtemp(prefix="dyndns-pg-"))
+        self.port = free_port()
+        self._log = self._folder / "log"
+        self._server: List[subprocess.Popen[bytes]] = []
+
+    def create(self) -> None:
+        """Make the cluster."""
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, "postgres", "postgres")
+        passwords = self._folder / "passwords"
+        passwords.write_text(_PASSWORD, encoding="ascii")
+        made = subprocess.run(
+            self._as_its_user(
+                *("initdb", "--pgdata", str(self._folder / "data"), "--username", _USER),
+                *("--auth", "scram-sha-256", "--pwfile", str(passwords), "--no-sync"),
+                *("--encoding", "UTF8", "--locale", "C"),
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        command = self._as_its_user(
+            *("postgres", "-D", str(self._folder / "data"), "-k", str(self._folder)),
+            *("-h", "127.0.0.1", "-p", str(self.port), "-c", "max_connections=200"),
+        )
+        with self._log.open("ab") as log:
+            self._server = [subprocess.Popen(command, stdout=log, stderr=log)]
+        until(self._answers, lambda: self._log.read_text(encoding="utf-8"), _START_SECONDS)
+
+    def crash(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does: no goodbye to anybody."""
+        for server in self._server:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(30)
+        self._server = []
+
+    def hang(self) -> None:
+        """Let every process of it stop where it is; connections stay open and get no answer."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def destroy(self) -> None:
+        self.go_on()
+        self.crash()
+        shutil.rmtree(self._folder)
+
+    def new_database(self) -> str:
+        """Make an empty database; return the URL for STATE_URL."""
+        name = f"dyndns{next(_numbers)}"
+        self.ask(f"CREATE DATABASE {name}", database="postgres")
+        return f"postgresql+psycopg://{_USER}:{_PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+    def ask(self, query: str, *, database: str) -> List[Tuple[Any, ...]]:
+        """Ask the server something; statements that have no answer give none."""
+        import psycopg  # noqa: PLC0415  # a test that needs it is skipped without it
+
+        place = f"host=127.0.0.1 port={self.port} user={_USER} password={_PASSWORD}"
+        with psycopg.connect(
+            f"{place} dbname={database} connect_timeout=10", autocommit=True
+        ) as connection:
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+    def _answers(self) -> bool:
+        ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0
+
+    def _as_its_user(self, program: str, *arguments: str) -> Sequence[str]:
+        command = [str(self._bin / program), *arguments]
+        if os.geteuid() != 0:
+            return command
+        switch = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
+        return [*switch, "env", "-i", f"HOME={self._folder}", "LC_ALL=C", *command]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for server in self._server:
+            for pid in [server.pid, *descendants(server.pid)]:
+                os.kill(pid, number)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.destroy()

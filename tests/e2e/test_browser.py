@@ -1,0 +1,297 @@
+"""The operator's pages in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterator, Tuple
+
+import pytest
+
+from tests.e2e.browsing import SCHEMES, SCREENSHOTS, SIZES, Browser, browsers, violations
+from tests.e2e.processes import OPERATOR, Backend, Hetzner, run, until
+
+pytestmark = pytest.mark.real("chromium", "curl")
+
+SCRIPT = "<script>alert('gotcha')</script>"
+
+
+@pytest.fixture(scope="module")
+def chromium(backend: Backend) -> Iterator[Browser]:
+    yield from browsers(backend)
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    chromium.complaints.clear()
+    yield chromium
+    chromium.close()
+
+
+def row(page: Any, host: str) -> Any:  # noqa: ANN401
+    return page.locator(f'[id="host-{host}"]')
+
+
+def wait_for(locator: Any, text: str) -> None:  # noqa: ANN401
+    until(lambda: text in locator.inner_text(), f"{text!r} in the page", locator.inner_text)
+
+
+def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protected") -> None:
+    """Let Hetzner refuse one update of a host."""
+    body = json.dumps({"error": {"code": "protected", "message": message, "details": None}})
+    path = "/zones/example.com/rrsets*"
+    hetzner.door("POST", "fail", status=403, body=body, path=path, method="POST", count=1)
+    answer = backend.session.post(
+        f"{backend.url}/update",
+        json={"fqdn": host, "ip": "198.51.100.7"},
+        auth=OPERATOR,
+        timeout=20,
+    )
+    assert answer.status_code == 502, answer.text
+
+
+def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
+    """Ask as a router does, by curl."""
+    ran = run(["curl", "-sS", *(["-u", login] if login else []), url], folder)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_broken_host_is_found_read_about_and_tried_again_till_it_is_ok(
+    browser: Browser, backend: Backend, hetzner: Hetzner, host: str
+) -> None:
+    refuse(backend, hetzner, host)
+    page = browser.opens("/")
+    first = page.locator("table.hosts tbody").first
+    assert first.get_attribute("id") == f"host-{host}"
+    told = first.inner_text()
+    assert "refused" in told
+    assert "To do: Lift the change protection of the record." in told
+    first.get_by_role("button", name="Try again now").click()
+    assert "being tried again" in page.get_by_role("status").first.inner_text()
+    wait_for(page.locator("#chips"), "ok")
+    page.goto(f"/?q={host}")
+    wait_for(row(page, host), "ok")
+    hetzner.expect(host, "198.51.100.7")
+
+
+def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
+    browser: Browser, backend: Backend
+) -> None:
+    page = browser.opens("/?q=host1")
+    watched, other = "host19.example.com", "host11.example.com"
+    link = page.locator(f'[id="link-{watched}"]')
+    link.focus()
+    page.evaluate("scrollTo(0, 137)")
+    before = page.evaluate("document.activeElement.id"), page.evaluate("scrollY")
+    assert before == (f"link-{watched}", 137)
+    page.evaluate("document.activeElement.mark = document.body.mark = 'the same element'")
+    backend.updates(other, "198.51.100.11")
+    wait_for(row(page, other), "198.51.100.11")
+    assert (page.evaluate("document.activeElement.id"), page.evaluate("scrollY")) == before
+    assert page.evaluate("document.body.mark") == "the same element"
+    assert page.evaluate("document.activeElement.mark") == "the same element"
+
+
+def test_what_is_being_typed_is_not_lost_by_a_refresh(browser: Browser, backend: Backend) -> None:
+    page = browser.opens("/")
+    page.get_by_label("Search").fill("half a na")
+    page.locator("#zones-summary").click()
+    before = page.locator("#fresh").inner_text()
+    until(lambda: page.locator("#fresh").inner_text() != before, "a refresh")
+    assert page.get_by_label("Search").input_value() == "half a na"
+    assert page.locator("#zones").get_attribute("open") is not None
+    assert backend.is_running
+
+
+def test_a_fritzbox_snippet_is_copied_and_works(
+    browser: Browser,
+    backend: Backend,
+    hetzner: Hetzner,
+    host: str,
+    folder: Any,  # noqa: ANN401
+) -> None:
+    page = browser.opens(f"/hosts/{host}")
+    key = backend.key_of(host)
+    assert key not in page.content()
+    page.get_by_role("button", name="Show the key").click()
+    page.locator("#key").wait_for()
+    page.get_by_label("Device", exact=True).select_option("fritzbox")
+    page.locator("[data-snippet=fritzbox]").get_by_role("button", name="Copy").click()
+    until(lambda: "Copied" in page.locator("#copied").inner_text(), "the text to be copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert key in copied
+    assert asks(folder, filled_in(copied), login(copied)).startswith("good ")
+    hetzner.expect(host, "198.51.100.80")
+    page.reload()
+    page.goto(f"/hosts/{host}")
+    assert key not in page.content()
+
+
+def field(snippet: str, name: str) -> str:
+    """What a snippet says is to be filled in."""
+    return re.findall(rf"^\s*{name}\s+(\S+)$", snippet, re.MULTILINE)[0]
+
+
+def filled_in(snippet: str) -> str:
+    """The update URL of a snippet as the Fritz!Box sends it, which has no IPv6."""
+    url = field(snippet, "Update URL")
+    for placeholder, value in (
+        ("<domain>", field(snippet, "Domain name")),
+        ("<ipaddr>", "198.51.100.80"),
+        ("<ip6addr>", ""),
+    ):
+        url = url.replace(placeholder, value)
+    assert "<" not in url
+    return url
+
+
+def login(snippet: str) -> str:
+    """The login of a snippet, which the Fritz!Box sends in a header."""
+    return f"{field(snippet, 'User name')}:{field(snippet, 'Password')}"
+
+
+def test_another_device_is_chosen_without_leaving_the_page(browser: Browser, host: str) -> None:
+    page = browser.opens(f"/hosts/{host}")
+    page.get_by_label("Device", exact=True).select_option("curl")
+    assert page.locator("[data-snippet=curl] pre").is_visible()
+    assert not page.locator("[data-snippet=fritzbox] pre").is_visible()
+
+
+def test_a_key_is_rotated_and_the_old_one_stops_working(
+    browser: Browser,
+    backend: Backend,
+    host: str,
+    folder: Any,  # noqa: ANN401
+) -> None:
+    old = backend.key_of(host)
+    page = browser.opens(f"/hosts/{host}")
+    page.get_by_text("Give it a new key").click()
+    page.get_by_role("button", name="Replace the key").click()
+    new = page.locator("#key").inner_text()
+    assert new not in ("", old)
+    place = backend.url.replace("http://", "")
+    for key, answer in ((old, "badauth"), (new, "good 198.51.100.81"), (old, "badauth")):
+        login = f"{host}:{key}@{place}"
+        url = f"http://{login}/nic/update?hostname={host}&myip=198.51.100.81"
+        assert asks(folder, url).strip() in (answer, answer.replace("good", "nochg"))
+    page.goto(f"/hosts/{host}")
+    assert new not in page.content()
+
+
+def test_a_host_is_muted_and_heard_again(browser: Browser, host: str) -> None:
+    page = browser.opens(f"/hosts/{host}")
+    page.get_by_text("Mute it").click()
+    page.get_by_label("Until").fill("2090-01-02")
+    page.get_by_role("button", name="Mute").click()
+    assert "2090-01-02" in page.locator("#mute-box").inner_text()
+    page.get_by_role("button", name="End that").click()
+    assert "not muted any more" in page.get_by_role("status").first.inner_text()
+
+
+def test_everything_works_without_a_script(
+    browser: Browser, backend: Backend, hetzner: Hetzner, host: str
+) -> None:
+    refuse(backend, hetzner, host)
+    page = browser.opens("/", java_script_enabled=False)
+    page.get_by_label("Search").fill(host)
+    page.get_by_role("button", name="Search").click()
+    assert page.locator("table.hosts tbody").count() == 1
+    page.get_by_role("link", name=host).click()
+    page.get_by_label("Show").select_option("failures")
+    page.locator("form", has=page.locator("#kind")).get_by_role("button").click()
+    assert "refused" in page.locator("table.entries").inner_text()
+    page.get_by_label("Device", exact=True).select_option("curl")
+    page.locator("form", has=page.locator("#device")).get_by_role("button").click()
+    assert page.locator("[data-snippet=curl] pre").is_visible()
+    page.get_by_role("button", name="Show the key").click()
+    assert page.locator("#key").inner_text() == backend.key_of(host)
+    page.goto(f"/hosts/{host}")
+    page.get_by_role("button", name="Try again now").click()
+    until(lambda: page.reload() and "ok" in page.locator("#now").inner_text(), "it to be ok")
+
+
+def test_what_a_stranger_writes_is_text(
+    browser: Browser, backend: Backend, hetzner: Hetzner, host: str
+) -> None:
+    refuse(backend, hetzner, host, f"{SCRIPT}\"'\n</table>")
+    page = browser.opens(f"/?q={host}")
+    assert SCRIPT in row(page, host).inner_text()
+    page.goto(f"/hosts/{host}")
+    assert SCRIPT in page.locator("table.entries").inner_text()
+    assert SCRIPT in page.locator("#now").inner_text()
+    page.goto(f"/?q={SCRIPT}")
+    assert page.get_by_label("Search").input_value() == SCRIPT
+
+
+def test_the_keyboard_suffices(browser: Browser, host: str) -> None:
+    page = browser.opens(f"/?q={host}")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == f"link-{host}":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/hosts/{host}")
+
+
+def test_nobody_gets_in_without_the_login(browser: Browser, backend: Backend) -> None:
+    page = browser.opens("/")
+    assert page.get_by_role("heading", name="Hosts", exact=True).is_visible()
+    answer = backend.session.get(f"{backend.url}/", timeout=20)
+    assert answer.status_code == 401
+
+
+@pytest.fixture(scope="module")
+def gallery(backend: Backend, hetzner: Hetzner) -> Tuple[str, ...]:
+    """Pages worth a picture: hosts in many states."""
+    refused = "host50.example.com"
+    for number in range(51, 55):
+        backend.updates(f"host{number}.example.com", f"198.51.100.{number}")
+        backend.updates(f"host{number}.example.com", f"2001:db8::{number}")
+    for last in (1, 2, 3):
+        backend.updates(refused, f"198.51.100.{last}")
+    refuse(backend, hetzner, refused)
+    return (
+        "/",
+        f"/hosts/{refused}",
+        "/hosts/host51.example.com",
+        "/?q=nothing",
+        "/hosts/none.test",
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_can_be_looked_at(
+    browser: Browser, gallery: Tuple[str, ...], size: str, scheme: str
+) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(gallery):
+        page = browser.opens(path, size, scheme)
+        name = re.sub(r"\W+", "-", path).strip("-") or "hosts"
+        width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+        page.screenshot(
+            path=SCREENSHOTS / f"{number}-{name}-{size}-{scheme}.png",
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": width, "height": min(height, 2600)},
+        )
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{path} is too wide for a {size}"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing_serious(
+    browser: Browser, gallery: Tuple[str, ...], size: str, scheme: str
+) -> None:
+    for path in gallery:
+        page = browser.opens(path, size, scheme)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert violations(page) == [], path
+    page = browser.opens(gallery[1], size, scheme)
+    page.get_by_role("button", name="Show the key").click()
+    page.locator("#key").wait_for()
+    assert violations(page) == []

@@ -1,0 +1,161 @@
+"""PostgreSQL goes away, or hangs: callers are answered in time, and all is well once it is back."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from backend.model import Hostname
+from backend.store import Store, prepare_store
+from sandbox import Sandbox
+from tests.e2e.cluster import Replica, free_port, in_dns, until
+from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
+
+__all__ = ["postgresql"]
+
+HOSTS = [f"host{number}.example.com" for number in range(40)]
+UNAVAILABLE = (503, "911\n")
+# inadyn's patience; eight seconds is what the service itself allows.
+PATIENCE = 10.0
+_BACK_SECONDS = 60.0
+
+pytestmark = pytest.mark.real(*PARTS)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=0.3) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def replica(sandbox: Sandbox, postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Replica]:
+    sandbox.reset()
+    replica = Replica(tmp_path, sandbox, HOSTS, STATE_URL=postgresql.new_database())
+    try:
+        replica.start()
+        yield replica
+    finally:
+        code = replica.stop()
+    assert code == 0
+    assert "Traceback" not in replica.said()
+
+
+def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
+    """Let every host send a new address at once, with a router's patience."""
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        sent = [
+            pool.submit(replica.updates, host, f"198.51.{number}.{last}", PATIENCE)
+            for number, host in enumerate(HOSTS)
+        ]
+        return [update.result() for update in sent]
+
+
+def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
+    """Expect that a host that goes on asking gets its address, with no restart of anything."""
+    until(
+        lambda: replica.updates(host, address)[0] == 200,
+        lambda: f"{host} isn't served again:\n{replica.said()}",
+        _BACK_SECONDS,
+    )
+    until(
+        lambda: in_dns(sandbox, [host])[host] == [address],
+        lambda: f"{host} isn't at {address}:\n{replica.said()}",
+        _BACK_SECONDS,
+    )
+
+
+def test_a_database_that_is_away_is_told_and_used_again_once_it_is_back(
+    replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    workers = replica.all_workers()
+    postgresql.crash()
+    try:
+        sandbox.forget_calls()
+        assert send_from_all(replica, 1) == [UNAVAILABLE] * len(HOSTS)
+        assert replica.updates(HOSTS[0], "198.51.100.1") == UNAVAILABLE
+        assert not replica.is_well()
+        assert sandbox.calls() == [], "a wish has to be stored before Hetzner is asked"
+        assert "The store can't be used" in replica.said()
+    finally:
+        postgresql.start()
+    expect_back(replica, sandbox, HOSTS[0], "198.51.100.2")
+    replica.wait_until_well()
+    assert "The store can be used again" in replica.said()
+    assert replica.workers() == workers, "nothing has crashed"
+    send_from_all(replica, 2)
+    wanted = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
+    until(lambda: in_dns(sandbox, HOSTS) == wanted, replica.said, _BACK_SECONDS)
+
+
+def test_a_database_that_hangs_keeps_no_caller_waiting(
+    replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    workers = replica.all_workers()
+    postgresql.hang()
+    try:
+        for last in range(1, 4):
+            assert send_from_all(replica, last) == [UNAVAILABLE] * len(HOSTS)
+    finally:
+        postgresql.go_on()
+    expect_back(replica, sandbox, HOSTS[0], "198.51.100.4")
+    assert replica.workers() == workers
+
+
+def test_a_database_that_hangs_while_hetzner_is_asked_keeps_no_caller_waiting(
+    replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    assert replica.updates(HOSTS[1], "198.51.100.1")[0] == 200
+    sandbox.forget_calls()
+    sandbox.delay(2, method="POST")
+    with ThreadPoolExecutor(1) as pool:
+        update = pool.submit(replica.updates, HOSTS[1], "198.51.100.2", PATIENCE)
+        until(
+            lambda: any(call.method == "POST" for call in sandbox.calls()),
+            lambda: "nothing is written",
+            30,
+        )
+        postgresql.hang()
+        try:
+            assert update.result() == UNAVAILABLE, "what Hetzner answered can't be remembered"
+        finally:
+            postgresql.go_on()
+    expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
+
+
+def test_of_several_servers_the_one_that_can_be_written_is_used(
+    postgresql: PostgreSQL,
+) -> None:
+    url = postgresql.new_database()
+    login, _, rest = url.partition("@")
+    place, _, name = rest.partition("/")
+    several = f"{login}@/{name}?host=127.0.0.1:{free_port()}&host={place}"
+    several += "&target_session_attrs=read-write"
+    prepare_store(several)
+    store = Store(several)
+    try:
+        assert store.records.of(Hostname.parse(HOSTS[0])) == {}
+    finally:
+        store.close()
+
+
+def test_wishes_of_before_are_fulfilled_after_the_database_was_away(
+    replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    sandbox.fail(503, count=None, path="/zones/*/rrsets")
+    assert replica.updates(HOSTS[2], "198.51.100.3") == UNAVAILABLE
+    postgresql.crash()
+    sandbox.reset()
+    threading.Event().wait(1)
+    postgresql.start()
+    until(
+        lambda: in_dns(sandbox, [HOSTS[2]])[HOSTS[2]] == ["198.51.100.3"],
+        lambda: f"not published:\n{replica.said()}",
+        _BACK_SECONDS,
+    )

@@ -1,0 +1,246 @@
+"""The demonstration: what it prints works as printed and comes at once, and it leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import pytest
+
+from demo.invitation import invitation
+from demo.ports import Ports
+from tests.e2e.processes import ROOT, environment, free_port, until
+
+HOST = "host.example.com"
+LAST_LINE = "Ctrl-C ends everything."
+
+
+def ports() -> List[str]:
+    options = ("--http-port", "--hetzner-port", "--dns-port")
+    return [word for option in options for word in (option, str(free_port()))]
+
+
+class Demo:
+    """A demonstration started as a person's shell would, its output in a file as by `> said`."""
+
+    def __init__(self, folder: Path, *options: str, terminal: int = -1, stdout: int = -1) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self._said = folder / "said"
+        environ = {**environment(folder), "TMPDIR": str(self.temporary)}
+        del environ["PYTHONUNBUFFERED"]
+        own = terminal >= 0
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                [*(["setsid", "--ctty"] if own else []), sys.executable, "-m", "demo", *options],
+                cwd=ROOT,
+                env=environ,
+                stdin=terminal if own else subprocess.DEVNULL,
+                stdout=terminal if own else stdout if stdout >= 0 else said,
+                stderr=terminal if own else said,
+                start_new_session=not own,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text(encoding="utf-8")
+
+    def invites(self) -> None:
+        """Wait until it has said all, which it has to do while it runs."""
+
+        def has_invited() -> bool:
+            assert self.process.poll() is None, self.said
+            return LAST_LINE in self.said
+
+        until(has_invited, "the invitation", lambda: self.said)
+
+    def left(self, members: Dict[int, str]) -> List[str]:
+        alive = [command for pid, command in members.items() if is_alive(pid)]
+        return alive + [str(path) for path in self.temporary.iterdir()]
+
+    def leaves_nothing(self, members: Dict[int, str]) -> None:
+        def told() -> str:
+            return "\n".join(self.left(members))
+
+        until(lambda: not self.left(members), "nothing to be left", told)
+
+
+def family(pid: int) -> Dict[int, str]:
+    """A process and all that it has started, with their commands."""
+    found = {}
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = status.read_text(encoding="utf-8").rpartition(")")[2].split()
+            parents[int(status.parent.name)] = int(words[1])
+    members = [pid]
+    for member in members:
+        members += [child for child, parent in parents.items() if parent == member]
+        command = Path(f"/proc/{member}/cmdline").read_bytes()
+        found[member] = command.replace(b"\0", b" ").decode()
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs: one that has ended may still wait for somebody to ask how."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return words[0] not in "ZX"
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path, *ports())
+    yield demo
+    demo.process.terminate()
+    demo.process.wait(60)
+
+
+def paragraphs(said: str) -> List[str]:
+    """What is printed between the word to the person and the last line, by empty lines."""
+    told = said.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
+    return [part.strip("\n") for part in told.split("\n\n") if part.strip()]
+
+
+@pytest.mark.real("curl", "dig", "ddclient")
+def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> None:
+    demo.invites()
+    parts = paragraphs(demo.said)
+    commands = [part for part in parts if not part.endswith(":")]
+    assert len(parts) == 2 * len(commands), parts
+
+    def typed(command: str) -> str:
+        ended = subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, (command, ended)
+        return ended.stdout + ended.stderr
+
+    dig, by_json, as_router, by_ddclient, calls = commands
+    assert typed(dig) == "198.51.100.11\n"
+    for command, answer, address in (
+        (by_json, '"status": "updated"', "198.51.100.20"),
+        (as_router, "good 198.51.100.22", "198.51.100.22"),
+        (by_ddclient, "SUCCESS:", "198.51.100.21"),
+    ):
+        assert answer in typed(command)
+        until(lambda address=address: typed(dig) == f"{address}\n", f"{address} in the DNS")
+    assert by_ddclient.count("\n") == 6
+    assert '"198.51.100.21"' in typed(calls)
+
+
+def test_it_is_told_that_the_dns_lags_behind() -> None:
+    told = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
+    assert "for half a second after an update you may still see the old one" in told
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_it_ends_nothing_is_left(demo: Demo, ending: signal.Signals) -> None:
+    demo.invites()
+    members = family(demo.process.pid)
+    commands = " ".join(members.values())
+    assert all(name in commands for name in ("-m sandbox", "-m backend", "update_dns.py"))
+    assert len(list(demo.temporary.iterdir())) == 1
+    demo.process.send_signal(ending)
+    killed = ending == signal.SIGKILL
+    assert demo.process.wait(60) == (-ending if killed else 0)
+    assert ("Ended; nothing is left behind." in demo.said) != killed
+    assert killed or demo.left(members) == []
+    demo.leaves_nothing(members)
+    assert "Traceback" not in demo.said
+
+
+def test_a_second_ctrl_c_does_not_disturb_the_cleaning_up(demo: Demo) -> None:
+    demo.invites()
+    members = family(demo.process.pid)
+    while demo.process.poll() is None:
+        demo.process.send_signal(signal.SIGINT)
+    assert demo.process.returncode == 0
+    assert demo.left(members) == []
+
+
+@pytest.mark.real("setsid")
+def test_a_terminal_that_is_closed_takes_everything_along(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    demo = Demo(tmp_path, *ports(), terminal=its)
+    os.close(its)
+    said = b""
+    while LAST_LINE.encode() not in said:
+        said += os.read(ours, 10000)
+    members = family(demo.process.pid)
+    os.close(ours)
+    assert demo.process.wait(60) == 0
+    demo.leaves_nothing(members)
+
+
+def test_a_reader_that_has_gone_ends_it_with_one_line(tmp_path: Path) -> None:
+    ours, its = os.pipe()
+    demo = Demo(tmp_path, *ports(), stdout=its)
+    os.close(its)
+    os.read(ours, 1000)
+    members = family(demo.process.pid)
+    os.close(ours)
+    assert demo.process.wait(60) == 1
+    assert demo.said == "The demonstration failed: [Errno 32] Broken pipe\n"
+    demo.leaves_nothing(members)
+
+
+def complaint(folder: Path, *options: str) -> str:
+    demo = Demo(folder, *options)
+    assert demo.process.wait(60) == 1
+    assert demo.said.count("\n") == 1, demo.said
+    assert demo.left({}) == []
+    return demo.said
+
+
+@pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
+@pytest.mark.parametrize("option", ["--http-port", "--hetzner-port", "--dns-port"])
+def test_a_port_that_is_none_is_told_in_one_line(tmp_path: Path, option: str, text: str) -> None:
+    name = option.strip("-").replace("-", "_").upper()
+    expected = f"{name} can't be '{text}': choose a number from 1 to 65535.\n"
+    assert complaint(tmp_path, f"{option}={text}") == expected
+
+
+def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    said = complaint(tmp_path, "--http-port", port, "--dns-port", port)
+    assert said.startswith(f"HTTP_PORT and DNS_PORT are both {port}: choose different ones")
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [
+        ("--http-port", socket.SOCK_STREAM),
+        ("--hetzner-port", socket.SOCK_STREAM),
+        ("--dns-port", socket.SOCK_STREAM),
+        ("--dns-port", socket.SOCK_DGRAM),
+    ],
+)
+def test_a_port_that_is_taken_is_told_in_one_line(
+    tmp_path: Path, option: str, kind: socket.SocketKind
+) -> None:
+    with socket.socket(type=kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        said = complaint(tmp_path, option, str(port))
+    over = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+    name = option.strip("-").replace("-", "_").upper()
+    assert said.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
+    assert f"`make demo {name}=" in said

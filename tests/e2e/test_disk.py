@@ -1,0 +1,204 @@
+"""The disk under SQLite is full, or can't be written any more: that is told, and it passes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Iterator, List, Sequence
+
+import pytest
+
+from sandbox import Sandbox
+from tests.e2e.cluster import Replica, in_dns, until
+
+HOST, OTHER = "host.example.com", "other.example.com"
+UNAVAILABLE = (503, "911\n")
+MANY = 20
+_SECONDS = 60.0
+_BLOCK = b"\0" * 4096
+
+pytestmark = pytest.mark.real("mount")
+
+Mount = Callable[..., Path]
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mount something small; skip where that isn't allowed."""
+    mounted: List[Path] = []
+
+    def mount(*what: str) -> Path:
+        place = tmp_path / "disk"
+        place.mkdir()
+        try:
+            run("mount", *what, str(place))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"mounting isn't allowed here: {error.stderr.decode().strip()}")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        run("umount", str(place))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=0.3) as sandbox:
+        yield sandbox
+
+
+class Disk:
+    """A service whose store, and nothing else of it, is on a disk of its own."""
+
+    def __init__(self, place: Path, folder: Path, sandbox: Sandbox) -> None:
+        self.place = place
+        self._filler = place / "filler"
+        url = f"sqlite:///{place / 'store.db'}"
+        self.replica = Replica(folder, sandbox, [HOST, OTHER], STATE_URL=url)
+        self._sandbox = sandbox
+        self._last = 0
+
+    def fill(self) -> None:
+        """Leave no byte of room, if it can be written at all."""
+        with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as filler:
+            for block in (_BLOCK, b"\0"):
+                try:
+                    while True:
+                        filler.write(block)
+                except OSError:
+                    continue
+
+    def make_room(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._filler.unlink()
+
+    def new_address(self) -> str:
+        self._last += 1
+        return f"198.51.{self._last >> 8}.{self._last & 255}"
+
+    def expect_refusals(self, *words: str) -> None:
+        """Expect that changes are answered 503, and that a line says why.
+
+        One or the other may be accepted all the same: files have room in what they have, and
+        SQLite gives back some of it when it clears up.
+        """
+        refused = 0
+        end = time.monotonic() + _SECONDS
+        while refused < MANY:
+            assert time.monotonic() < end, f"changes are accepted:\n{self.replica.said()}"
+            self.fill()
+            answer = self.replica.updates(HOST, self.new_address())
+            assert answer == UNAVAILABLE or answer[0] == 200, answer
+            refused += answer == UNAVAILABLE
+        lines = [line for line in self.replica.said().splitlines() if "can't be used" in line]
+        assert any(word in line for line in lines for word in words), lines
+        assert len(lines) < MANY, "a line an update would fill the next disk"
+
+    def expect_recovery(self) -> None:
+        """Expect that nobody has to do anything now."""
+        address = self.new_address()
+        until(
+            lambda: self.replica.updates(HOST, address)[0] == 200,
+            lambda: f"changes aren't accepted again:\n{self.replica.said()}",
+            _SECONDS,
+        )
+        until(
+            lambda: in_dns(self._sandbox, [HOST])[HOST] == [address],
+            lambda: f"not published:\n{self.replica.said()}",
+            _SECONDS,
+        )
+        assert "The store can be used again" in self.replica.said()
+
+
+def serving(disk: Disk) -> Iterator[Disk]:
+    try:
+        disk.replica.start()
+        yield disk
+    finally:
+        code = disk.replica.stop()
+    assert code == 0
+    assert "Traceback" not in disk.replica.said()
+
+
+@pytest.fixture
+def small(mount: Mount, tmp_path: Path, sandbox: Sandbox) -> Iterator[Disk]:
+    yield from serving(Disk(mount("-t", "tmpfs", "-o", "size=2m", "tmpfs"), tmp_path, sandbox))
+
+
+@pytest.fixture
+def failing(mount: Mount, tmp_path: Path, sandbox: Sandbox) -> Iterator[Disk]:
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(16 * 1024 * 1024)
+    run("mkfs.ext4", "-q", str(image))
+    yield from serving(Disk(mount("-o", "loop", str(image)), tmp_path, sandbox))
+
+
+def test_a_full_disk_is_told_and_passes_when_there_is_room_again(small: Disk) -> None:
+    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    workers = small.replica.all_workers()
+    small.fill()
+    small.expect_refusals("database or disk is full")
+    assert small.replica.updates(OTHER, "198.51.100.200") == (200, "nochg 198.51.100.200\n")
+    small.make_room()
+    small.expect_recovery()
+    assert small.replica.workers() == workers, "nothing has crashed"
+
+
+def test_a_wish_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sandbox) -> None:
+    sandbox.fail(503, count=None, path="/zones/*/rrsets")
+    assert small.replica.updates(OTHER, "198.51.100.201") == UNAVAILABLE
+    small.fill()
+    sandbox.reset()
+    small.make_room()
+    until(
+        lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.201"],
+        lambda: f"not published:\n{small.replica.said()}",
+        _SECONDS,
+    )
+
+
+def test_a_disk_that_is_read_only_is_told_and_passes_when_it_can_be_written_again(
+    small: Disk,
+) -> None:
+    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    # The kernel refuses to remount while somebody writes there: let the workers start on it.
+    first = small.replica.process.pid
+    os.kill(first, signal.SIGSTOP)
+    small.replica.kill_workers()
+    remount(small.place, "ro")
+    os.kill(first, signal.SIGCONT)
+    small.replica.wait_until_well()
+    small.expect_refusals("readonly database", "unable to open database file")
+    remount(small.place, "rw")
+    small.make_room()
+    small.expect_recovery()
+
+
+def remount(place: Path, *options: str) -> None:
+    """Remount, as soon as the kernel has cleared up after those that were killed."""
+
+    def is_done() -> bool:
+        command: Sequence[str] = ("mount", "-o", ",".join(("remount", *options)), str(place))
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    until(is_done, lambda: f"{place} can't be remounted", _SECONDS)
+
+
+@pytest.mark.real("mkfs.ext4")
+def test_a_disk_that_fails_under_a_running_service_is_told(failing: Disk) -> None:
+    assert failing.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    workers = failing.replica.all_workers()
+    # What the kernel does by itself when it can't write to the disk any more.
+    remount(failing.place, "abort")
+    failing.expect_refusals("readonly database", "disk I/O error", "unable to open database file")
+    assert failing.replica.workers() == workers, "nothing has crashed"

@@ -1,0 +1,379 @@
+"""What arrives at a real ntfy server, what doesn't, and that no update ever waits for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import pytest
+import requests
+
+from tests.e2e.ntfy_server import TOPIC, WRITER, Line, NtfyServer
+from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
+from tests.e2e.processes import Backend, Hetzner, until
+
+__all__ = ["postgresql"]
+
+NAS, ROUTER, CAM, BOX = (f"{name}.example.com" for name in ("nas", "router", "cam", "box"))
+LOGIN = {"NTFY_USERNAME": WRITER[0], "NTFY_PASSWORD": WRITER[1]}
+
+pytestmark = pytest.mark.real("ntfy")
+
+
+@pytest.fixture
+def ntfy(folder: Path) -> Iterator[NtfyServer]:
+    server = NtfyServer(folder / "ntfy-server")
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def backends(hetzner: Hetzner, folder: Path) -> Iterator[Backends]:
+    backends = Backends(hetzner, folder)
+    yield backends
+    hetzner.door("POST", "reset")
+    backends.stop()
+
+
+class Backends:
+    """Backends over one store and one key file, as replicas on one machine."""
+
+    def __init__(self, hetzner: Hetzner, folder: Path) -> None:
+        self._hetzner = hetzner
+        self._folder = folder
+        self._running: List[Backend] = []
+        self.ask: Callable[[str], List[Tuple[Any, ...]]] = self._finds
+
+    def start(self, **variables: str) -> Backend:
+        backend = Backend(
+            self._folder / "backend",
+            self._hetzner,
+            **{"REGISTERED_FQDNS": f"{NAS},{ROUTER},{CAM},{BOX}", **variables},
+        )
+        backend.name = f"backend-{len(self._running)}"
+        backend._log = self._folder / f"{backend.name}.log"  # noqa: SLF001
+        backend.start()
+        self._running.append(backend)
+        return backend
+
+    def stop(self) -> None:
+        """Stop them as an operator does, which sends what waits to be pushed."""
+        for backend in self._running:
+            if backend.is_running:
+                backend.stop()
+
+    def looks_again(self) -> None:
+        """Wait until the hosts were looked at twice: the first look may be under way."""
+        for _ in range(2):
+            before = self._watched_until()
+            until(
+                lambda before=before: self._watched_until() > before,
+                "another look at the hosts",
+                lambda: "".join(backend.output for backend in self._running),
+            )
+
+    def _watched_until(self) -> float:
+        rows = self.ask("select value from meta where key = 'watched_until'")
+        return float(rows[0][0]) if rows else 0.0
+
+    def _finds(self, query: str) -> List[Tuple[Any, ...]]:
+        return self._running[0].finds(query)
+
+
+def sightings(backend: Backend) -> List[Tuple[object, ...]]:
+    return backend.finds("select host from hosts where seen_at is not null")
+
+
+def fails_login(backend: Backend, host: str, times: int) -> List[int]:
+    return [
+        backend.session.get(
+            f"{backend.url}/nic/update", params={"hostname": host}, auth=(host, "wrong"), timeout=20
+        ).status_code
+        for _ in range(times)
+    ]
+
+
+def refused(backend: Backend, host: str, ip: str) -> int:
+    """Try an update that can't be done; return the status of the answer."""
+    return backend.session.post(
+        f"{backend.url}/update",
+        json={"fqdn": host, "ip": ip},
+        headers={"X-Pre-Shared-Key": backend.key_of(host)},
+        timeout=20,
+    ).status_code
+
+
+def told(message: Dict[str, object]) -> Tuple[object, ...]:
+    """Title, priority and tags; ntfy leaves the usual priority out."""
+    return message["title"], message.get("priority", 3), message.get("tags")
+
+
+@pytest.mark.parametrize("by", ["token", "password"])
+def test_a_change_a_failure_and_its_end_and_failed_logins_arrive(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, by: str
+) -> None:
+    login = LOGIN if by == "password" else {}
+    settings = {"NOTIFY_ON_CHANGE": "1", "AUTH_FAILURE_LIMIT": "3", "WEB_CONCURRENCY": "1"}
+    backend = backends.start(**settings, **ntfy.settings(**login))
+
+    backend.updates(NAS, "198.51.100.1")
+    change = ntfy.expect(f"{NAS} has a new address")
+    assert told(change) == (f"{NAS} has a new address", 3, ["arrows_counterclockwise"])
+    assert change["message"].startswith(f"{NAS} A: none -> 198.51.100.1 (asked by ")
+
+    hetzner.door("POST", "fail", status=503, path="/zones/*/rrsets", method="GET", count=1)
+    assert refused(backend, ROUTER, "198.51.100.2") == 503
+    away = ntfy.expect(f"{ROUTER} can't be updated now")
+    assert told(away) == (f"{ROUTER} can't be updated now", 3, ["hourglass"])
+    assert "will be tried again. " in away["message"]
+    cleared = ntfy.expect(f"{ROUTER} is up to date again")
+    assert told(cleared) == (f"{ROUTER} is up to date again", 3, ["white_check_mark"])
+    assert f"{ROUTER} A is published after all" in cleared["message"]
+
+    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=1)
+    assert refused(backend, CAM, "198.51.100.3") == 502
+    trouble = ntfy.expect(f"{CAM} can't be updated")
+    assert told(trouble) == (f"{CAM} can't be updated", 3, ["no_entry"])
+    assert "lift the change protection" in trouble["message"]
+    assert backend.updates(CAM, "198.51.100.3")["status"] == "created"
+    ntfy.expect(f"{CAM} is up to date again")
+
+    assert fails_login(backend, NAS, 6) == [401] * 3 + [429] * 3
+    logins = ntfy.expect(f"Failed logins for {NAS}")
+    assert told(logins) == (f"Failed logins for {NAS}", 3, ["lock"])
+    assert "the right one still passes" in logins["message"]
+    backends.stop()
+    assert len(ntfy.messages()) == 8, ntfy.titles()
+    assert "ntfy" not in backend.output
+
+
+def test_a_silent_host_is_told_once_over_two_restarts_and_so_is_its_return(
+    ntfy: NtfyServer, backends: Backends
+) -> None:
+    settings = {
+        "REGISTERED_FQDNS": NAS,
+        "LOST_CONNECTION_TIMEOUT": "6",
+        "CONNECTION_CHECK_INTERVAL": "1",
+        **ntfy.settings(),
+    }
+    backend = backends.start(**settings)
+    backend.updates(NAS, "198.51.100.1")
+    backend.wait_until(lambda: sightings(backend), "to have written when it was heard of")
+    lost = ntfy.expect(f"{NAS} is lost")
+    assert told(lost) == (f"{NAS} is lost", 4, ["rotating_light"])
+    assert f"{NAS} is lost: nothing heard of it for " in lost["message"]
+    assert "(last seen 20" in lost["message"]
+    for is_killed in (True, False):
+        backends.looks_again()
+        if is_killed:
+            backend.kill()
+        else:
+            backend.stop()
+        backend = backends.start(**settings)
+    backends.looks_again()
+    assert ntfy.titles() == [f"{NAS} is lost"]
+    # It must be heard of at a look, of which there is one a second.
+    until(lambda: backend.updates(NAS, "198.51.100.1") and ntfy.messages("is back"), "its return")
+    (back,) = ntfy.messages("is back")
+    assert told(back) == (f"{NAS} is back", 3, ["white_check_mark"])
+    assert back["message"].startswith(f"{NAS} is back again after ")
+    backend.stop()
+    assert ntfy.titles()[:2] == [f"{NAS} is lost", f"{NAS} is back"]
+
+
+def test_a_host_that_never_came_is_told_of(ntfy: NtfyServer, backends: Backends) -> None:
+    backends.start(
+        REGISTERED_FQDNS=NAS,
+        LOST_CONNECTION_TIMEOUT="1",
+        CONNECTION_CHECK_INTERVAL="1",
+        **ntfy.settings(),
+    )
+    assert "never since it was registered" in ntfy.expect(f"{NAS} is lost")["message"]
+
+
+@pytest.mark.parametrize(
+    "store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.real(*PARTS))]
+)
+def test_two_replicas_with_two_workers_each_tell_everything_once(
+    ntfy: NtfyServer,
+    backends: Backends,
+    hetzner: Hetzner,
+    request: pytest.FixtureRequest,
+    store: str,
+) -> None:
+    shared = {}
+    if store == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        shared["STATE_URL"] = server.new_database()
+        name = shared["STATE_URL"].rpartition("/")[2]
+        backends.ask = lambda query: server.ask(query, database=name)
+    settings = {
+        **shared,
+        "REGISTERED_FQDNS": f"{NAS},{ROUTER}",
+        "LOST_CONNECTION_TIMEOUT": "6",
+        "CONNECTION_CHECK_INTERVAL": "1",
+        "AUTH_FAILURE_LIMIT": "3",
+        **ntfy.settings(),
+    }
+    replicas = [backends.start(**settings), backends.start(**settings)]
+    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=12)
+    for number in range(12):
+        assert refused(replicas[number % 2], ROUTER, f"198.51.100.{number}") == 502
+    hetzner.door("POST", "reset")
+    assert replicas[0].updates(ROUTER, "198.51.100.99")["status"] == "created"
+    for replica in replicas:
+        fails_login(replica, ROUTER, 20)
+    ntfy.expect(f"{NAS} is lost")
+    ntfy.expect(f"{ROUTER} is lost")
+    backends.looks_again()
+    for replica in replicas:
+        until(
+            lambda replica=replica: (
+                replica.updates(NAS, "198.51.100.1") and ntfy.messages(f"{NAS} is back")
+            ),
+            "its return",
+        )
+    backends.stop()
+    counts = {title: ntfy.titles().count(title) for title in ntfy.titles()}
+    assert counts == {
+        f"{ROUTER} can't be updated": 1,
+        f"{ROUTER} is up to date again": 1,
+        f"Failed logins for {ROUTER}": 1,
+        f"{NAS} is lost": 1,
+        f"{ROUTER} is lost": 1,
+        f"{NAS} is back": 1,
+    }
+
+
+def test_a_flood_of_a_thousand_requests_without_a_right_login_is_one_push(
+    ntfy: NtfyServer, backends: Backends
+) -> None:
+    backend = backends.start(AUTH_FAILURE_LIMIT="10", NOTIFY_ON_CHANGE="1", **ntfy.settings())
+
+    def flood(number: int) -> int:
+        name = (NAS, "unknown.example.com")[number % 5 == 0]
+        login = None if number % 7 == 0 else (name, f"guess-{number}")
+        forged = {"X-Real-Ip": f"203.0.113.{number % 250}"}
+        return requests.get(
+            f"{backend.url}/nic/update",
+            params={"hostname": name, "myip": "203.0.113.1"},
+            auth=login,
+            headers=forged,
+            timeout=40,
+        ).status_code
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(flood, range(1000)))
+    assert set(answers) == {401, 429}
+    backends.stop()
+    assert ntfy.titles() == [f"Failed logins for {NAS}"]
+
+
+def updates_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
+    """Update every host a few times; each one has to be answered with success and be in DNS."""
+    for number in range(1, rounds + 1):
+        for host in (NAS, ROUTER, CAM, BOX):
+            assert backend.updates(host, f"198.51.100.{number}")["ip"] == f"198.51.100.{number}"
+    for host in (NAS, ROUTER, CAM, BOX):
+        hetzner.expect(host, f"198.51.100.{rounds}")
+    return rounds * 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"NTFY_USERNAME": WRITER[0], "NTFY_PASSWORD": "a-bad-password"}, "wrong login (401)"),
+        ({"NTFY_TOKEN": "tk_of_nobody"}, "wrong login (401)"),
+        ({"NTFY_TOPIC": "other", **LOGIN}, "not allowed (403)"),
+        ({"NTFY_PATH": "/nothing/here", **LOGIN}, "check that NTFY_URL is its base URL"),
+        ({"NTFY_PATH": f"/{TOPIC}", **LOGIN}, "check that NTFY_URL is its base URL"),
+    ],
+    ids=["password", "token", "topic", "path", "url-of-the-topic"],
+)
+def test_a_wrong_setting_is_said_once_and_costs_no_update(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, wrong: Dict[str, str], words: str
+) -> None:
+    url = ntfy.url + wrong.get("NTFY_PATH", "")
+    settings = {"NTFY_URL": url, "NTFY_TOPIC": TOPIC, **wrong}
+    backend = backends.start(NOTIFY_ON_CHANGE="1", **settings)
+    updates_all(backend, hetzner, 5)
+    until(lambda: "ntfy refuses" in backend.output, "a word of it", lambda: backend.output)
+    backends.stop()
+    lines = [line for line in backend.output.splitlines() if "ntfy" in line]
+    assert len(lines) == 1, lines
+    assert " ERROR ntfy refuses pushes: " in lines[0]
+    assert words in lines[0]
+    for secret in ("a-bad-password", "tk_of_nobody", WRITER[1]):
+        assert secret not in backend.output
+
+
+def test_a_server_that_comes_late_costs_no_update_and_no_push(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
+) -> None:
+    ntfy.stop()
+    backend = backends.start(NOTIFY_ON_CHANGE="1", **ntfy.settings())
+    count = updates_all(backend, hetzner, 3)
+    until(lambda: "No push gets through" in backend.output, "a word of it", lambda: backend.output)
+    ntfy.start()
+    until(lambda: len(ntfy.messages()) == count, "all pushes to arrive", lambda: str(ntfy.titles()))
+    backends.stop()
+    assert len(ntfy.messages()) == count
+    assert backend.output.count("No push gets through") == 1
+    assert backend.output.count("ntfy takes pushes again") == 1
+
+
+def test_a_server_that_hangs_costs_no_update_and_no_push(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
+) -> None:
+    line = Line(ntfy.port)
+    settings = {**ntfy.settings(), "NTFY_URL": line.url, "NOTIFY_ON_CHANGE": "1"}
+    backend = backends.start(**settings)
+    count = updates_all(backend, hetzner, 5)
+    until(lambda: line.connections, "a push to be under way", lambda: backend.output)
+    assert ntfy.messages() == [], "all updates were done while not one push was through"
+    line.open()
+    until(lambda: len(set(texts(ntfy))) == count, "all pushes to arrive", lambda: str(texts(ntfy)))
+    backends.stop()
+    line.close()
+
+
+def texts(ntfy: NtfyServer) -> List[str]:
+    return [one["message"] for one in ntfy.messages()]
+
+
+def test_a_server_that_limits_its_rate_costs_no_update_and_no_push(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
+) -> None:
+    ntfy.stop()
+    ntfy.limits_to(5)
+    ntfy.start()
+    backend = backends.start(NOTIFY_ON_CHANGE="1", WEB_CONCURRENCY="1", **ntfy.settings())
+    count = updates_all(backend, hetzner, 3)
+    until(lambda: "it answers 429" in backend.output, "the limit", lambda: backend.output)
+    until(
+        lambda: "ntfy takes pushes again" in backend.output,
+        "all pushes to be through",
+        lambda: backend.output,
+    )
+    backends.stop()
+    ntfy.stop()
+    ntfy.limits_to(0)
+    ntfy.start()
+    assert len(ntfy.messages()) == count
+    assert "Not pushed" not in backend.output
+
+
+def test_what_waits_at_the_end_is_sent_before_it(
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
+) -> None:
+    line = Line(ntfy.port)
+    settings = {**ntfy.settings(), "NTFY_URL": line.url, "NOTIFY_ON_CHANGE": "1"}
+    backend = backends.start(**settings)
+    count = updates_all(backend, hetzner, 2)
+    until(lambda: line.connections, "a push to be under way", lambda: backend.output)
+    line.open()
+    backends.stop()
+    assert len(ntfy.messages()) == count, backend.output
+    line.close()

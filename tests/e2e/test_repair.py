@@ -1,0 +1,73 @@
+"""What somebody changes by hand at Hetzner is put back, and the history says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from backend.model import Hostname
+from backend.store import Store
+from sandbox import Sandbox
+from tests.e2e.cluster import Replica, in_dns, until
+
+HOST = "host.example.com"
+_SECONDS = 60.0
+
+pytestmark = pytest.mark.real()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=0.3) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def replica(tmp_path: Path, sandbox: Sandbox) -> Iterator[Replica]:
+    replica = Replica(tmp_path, sandbox, [HOST], REQUEST_CACHE_TTL="1")
+    try:
+        replica.start()
+        yield replica
+    finally:
+        code = replica.stop()
+    assert code == 0
+
+
+def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
+    """What the history says of repairs: what happened, from what to what, and why."""
+    store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
+    try:
+        entries = store.history.of(Hostname.parse(HOST))
+    finally:
+        store.close()
+    return [
+        (entry.event, entry.old or "", entry.new or "", entry.face)
+        for entry in entries
+        if entry.why == "put back: it was changed at Hetzner"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "entry"),
+    [
+        (["198.51.100.66"], ("replaced", "198.51.100.66", "198.51.100.1", "dyndns2")),
+        ([], ("created", "", "198.51.100.1", "dyndns2")),
+    ],
+    ids=["changed", "removed"],
+)
+def test_an_edit_by_hand_is_put_back_by_an_update_with_the_same_address(
+    replica: Replica, sandbox: Sandbox, by_hand: List[str], entry: Tuple[str, str, str, str]
+) -> None:
+    assert replica.updates(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.said, _SECONDS)
+    sandbox.publish(HOST, "A", *by_hand)
+    # Up to the end of REQUEST_CACHE_TTL it is answered from memory.
+    until(
+        lambda: replica.updates(HOST, "198.51.100.1")[0] == 200 and repairs(replica),
+        lambda: f"nobody noticed:\n{replica.said()}",
+        _SECONDS,
+    )
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.said, _SECONDS)
+    assert repairs(replica) == [entry]

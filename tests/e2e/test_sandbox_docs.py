@@ -1,0 +1,89 @@
+"""docs/sandbox.md, "Try your own set-up": its commands do what it says, on other ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+
+from tests.e2e.processes import ROOT, environment, free_port, until
+
+TEXT = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+SECTION = TEXT.partition("## Try your own")[2].partition("\n## ")[0]
+
+pytestmark = pytest.mark.real("curl", "dig")
+
+
+def blocks(folder: Path) -> List[str]:
+    """The commands, with free ports and the Python at hand, the installation left out."""
+    ports = {port: str(free_port()) for port in ("8080", "8090", "5354")}
+    found = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    found[0] = found[0].splitlines()[-1]
+    found[0] += " --http-port 8090 --dns-port 5354"
+    for place, block in enumerate(found):
+        text = block.replace(".venv/bin/python", f"exec {sys.executable}")
+        for port, free in ports.items():
+            text = text.replace(port, free)
+        found[place] = f"cd '{folder}'\n{text}"
+    return found
+
+
+class Terminal:
+    """A shell that runs commands until it is closed."""
+
+    def __init__(self, folder: Path, name: str, commands: str) -> None:
+        self._said = folder / f"{name}.log"
+        with self._said.open("w") as said:
+            self._shell = subprocess.Popen(
+                ["sh", "-c", commands],
+                env=environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    def says(self, words: str) -> None:
+        def has_said() -> bool:
+            assert self._shell.poll() is None, self.said
+            return words in self.said
+
+        until(has_said, words, lambda: self.said)
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        os.killpg(self._shell.pid, signal.SIGTERM)
+        self._shell.wait(30)
+
+
+def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
+    sandbox, backend, update = blocks(tmp_path)
+    terminals: Dict[str, Terminal] = {}
+    try:
+        terminals["sandbox"] = Terminal(tmp_path, "sandbox", sandbox)
+        terminals["sandbox"].says("sandbox ready")
+        terminals["backend"] = Terminal(tmp_path, "backend", backend)
+        terminals["backend"].says(" starts on port ")
+        typed = subprocess.run(
+            ["sh", "-c", update],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert typed.returncode == 0, typed.stderr
+        assert typed.stdout.split() == ["good", "198.51.100.7", "198.51.100.7"]
+    finally:
+        for terminal in terminals.values():
+            terminal.close()
+    assert {path.name for path in tmp_path.iterdir()} >= {"sandbox-keys", "sandbox.db"}

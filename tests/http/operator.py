@@ -1,0 +1,69 @@
+"""The operator at the pages: logs in, reads, fills in forms as a browser does."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Dict, Mapping, Optional
+
+from werkzeug.test import TestResponse
+
+from tests.http.service import OPERATOR, PEER, Service, basic
+
+PLACE = "https://dyndns.example.com"
+
+
+class Operator:
+    """Somebody with the operator's login."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def asks(  # noqa: PLR0913
+        self,
+        method: str,
+        path: str,
+        form: Optional[Mapping[str, str]] = None,
+        *,
+        login: Optional[str] = basic(*OPERATOR),
+        headers: Optional[Mapping[str, str]] = None,
+        service: Optional[Service] = None,
+    ) -> TestResponse:
+        sent = {**({"Authorization": login} if login else {}), **(headers or {})}
+        with (service or self._service).app.test_client() as client:
+            return client.open(
+                path,
+                method=method,
+                data=form,
+                headers=sent,
+                base_url=PLACE,
+                environ_overrides={"REMOTE_ADDR": PEER},
+            )
+
+    def sees(self, path: str = "/") -> str:
+        """The page at a path."""
+        answer = self.asks("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def form(self, page: str, action: str) -> Dict[str, str]:
+        """What a form of a page sends when nothing is filled in."""
+        found = re.search(
+            rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>', page, re.DOTALL
+        )
+        assert found, f"no form for {action}"
+        fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', found[1])
+        return {name: html.unescape(value) for name, value in fields}
+
+    def presses(self, host: str, deed: str, **filled_in: str) -> TestResponse:
+        """Press a button on a host's page."""
+        action = f"/hosts/{host}/{deed}"
+        form = self.form(self.sees(f"/hosts/{host}"), action)
+        return self.asks("POST", action, {**form, **filled_in}, headers={"Origin": PLACE})
+
+
+def words(page: str) -> str:
+    """What a reader sees of a page."""
+    body = page.split("<main", 1)[1]
+    text = re.sub(r"<(svg|script)\b.*?</\1>", " ", body, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())

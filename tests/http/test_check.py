@@ -1,0 +1,232 @@
+"""`check`, against a Hetzner with everything that can be wrong there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+from backend import cli
+from backend.keys import KeyFile
+from backend.model import Hostname
+from backend.store import prepare_store
+from sandbox import Sandbox
+from tests.http.conftest import FIRST, READ_ONLY, SECOND, Console
+
+HOME = "home.example.com"
+SECRETS = {
+    "BASIC_AUTH_PASSWORD": "the-operators-password",
+    "NTFY_PASSWORD": "the-ntfy-password",
+    "HETZNER_TOKEN": FIRST,
+}
+
+
+class Inbox(BaseHTTPRequestHandler):
+    """An ntfy server that takes what comes, or doesn't."""
+
+    status = 200
+    pushes: List[Dict[str, Any]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.pushes.append(body)
+        answer = json.dumps({"id": "x", "event": "message", **body}).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def ntfy() -> Iterator[str]:
+    Inbox.status, Inbox.pushes = 200, []
+    server = HTTPServer(("127.0.0.1", 0), Inbox)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Checked:
+    """One run of the command."""
+
+    def __init__(self, environ: Dict[str, str], capture: pytest.CaptureFixture[str]) -> None:
+        self.status = cli.run(["check", "--json"], environ)
+        told = capture.readouterr()
+        self.progress = told.err
+        found = json.loads(told.out)
+        self.ok = found["ok"]
+        self.lines = [
+            (one["state"], one["what"], one["found"], one["mend"]) for one in found["checks"]
+        ]
+        for secret in (*SECRETS.values(), SECOND, READ_ONLY):
+            assert secret not in told.out + told.err
+
+    def of(self, what: str) -> List[Tuple[str, str]]:
+        """State and words of what is said about something."""
+        return [(line[0], f"{line[2]} {line[3]}") for line in self.lines if line[1] == what]
+
+    def worst(self, what: str) -> str:
+        """The worst that is said about something, mend included."""
+        (state, words) = max(self.of(what), key=lambda line: ["ok", "warn", "fail"].index(line[0]))
+        return f"{state}: {words}"
+
+
+class Setup:
+    """A set-up that is all right, until a test spoils it."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, ntfy: str, capture: Any) -> None:  # noqa: ANN401
+        self.capture = capture
+        self.key_file = folder / "keys"
+        self.database = folder / "store.db"
+        self.environ = {
+            **SECRETS,
+            "HETZNER_API_URL": sandbox.http_url,
+            "REGISTERED_FQDNS": HOME,
+            "PRE_SHARED_KEY_FILE": str(self.key_file),
+            "STATE_URL": f"sqlite:///{self.database}",
+            "BASIC_AUTH_USERNAME": "operator",
+            "NTFY_URL": ntfy,
+            "NTFY_TOPIC": "topic",
+            "NTFY_USERNAME": "user",
+        }
+        KeyFile(self.key_file).complete([Hostname(HOME)])
+        prepare_store(self.environ["STATE_URL"])
+
+    def check(self, **changes: str) -> Checked:
+        return Checked({**self.environ, **changes}, self.capture)
+
+
+@pytest.fixture
+def setup(tmp_path: Path, sandbox: Sandbox, ntfy: str, capsys: pytest.CaptureFixture[str]) -> Setup:
+    return Setup(tmp_path, sandbox, ntfy, capsys)
+
+
+def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: Sandbox) -> None:
+    before = setup.key_file.read_bytes(), setup.database.read_bytes()
+    checked = setup.check()
+    assert {line[0] for line in checked.lines} == {"ok"}
+    assert (checked.ok, checked.status) == (True, 0)
+    assert (setup.key_file.read_bytes(), setup.database.read_bytes()) == before
+    writes = [call.line for call in sandbox.calls() if not call.line.startswith("GET")]
+    assert writes == ["DELETE /zones/hetzner-dyndns-check.invalid/rrsets/none/A"]
+    assert [push["topic"] for push in Inbox.pushes] == ["topic"]
+
+
+def test_progress_is_told_apart_from_the_answer(setup: Setup) -> None:
+    assert "checking token 1 of 1 …\n" in setup.check().progress
+
+
+def test_the_table_is_for_people(setup: Setup) -> None:
+    setup.capture.readouterr()
+    assert cli.run(["check"], setup.environ) == 0
+    table = setup.capture.readouterr().out
+    assert table.splitlines()[0].split() == ["STATE", "WHAT", "FOUND"]
+    assert "ok     zone example.com" in table
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "told"),
+    [
+        ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
+        ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
+        ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it: unauthorized"),
+        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: it may not write."),
+        ({"HETZNER_TOKEN": f"{FIRST},{'x' * 64}"}, "token 2 of 2", "fail: "),
+        ({"HETZNER_API_URL": "http://127.0.0.1:1"}, "token 1 of 1", "fail: Hetzner's API"),
+        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: no token sees"),
+        ({"NTFY_URL": "", "NTFY_TOPIC": "", "NTFY_USERNAME": ""}, "ntfy", "warn: not set"),
+        ({"NTFY_URL": "http://127.0.0.1:1"}, "ntfy", "fail: "),
+        ({"STATE_URL": "nonsense"}, "store", "fail: STATE_URL can't be used"),
+        ({"STATE_URL": "sqlite:////nowhere/x.db"}, "store", "fail: /nowhere/x.db isn't there"),
+        ({"PRE_SHARED_KEY_FILE": "/nowhere/keys"}, "key file", "fail: /nowhere/keys isn't there"),
+        (
+            {"PRE_SHARED_KEY_FILE": "/"},
+            "key file",
+            "fail: PRE_SHARED_KEY_FILE: can't use /: it is a directory",
+        ),
+        ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: no key for nas."),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_mend_and_the_rest_is_tried_all_the_same(
+    setup: Setup, changes: Dict[str, str], what: str, told: str
+) -> None:
+    checked = setup.check(**changes)
+    assert checked.worst(what).startswith(told)
+    assert checked.ok is not told.startswith("fail")
+    assert checked.status == (1 if told.startswith("fail") else 0)
+    if what != "settings":
+        assert checked.of("settings")
+        assert checked.of("ntfy")
+    # Warnings about numbers say what was done about them.
+    flawed = [line for line in checked.lines if line[0] == told[:4] and line[1] == what]
+    assert all(line[3] for line in flawed), "nobody says what to do"
+
+
+def test_a_refused_push_fails(setup: Setup) -> None:
+    Inbox.status = 403
+    assert setup.check().worst("ntfy").startswith("fail: ")
+
+
+def test_what_the_first_start_will_make_is_only_a_warning(setup: Setup) -> None:
+    setup.key_file.unlink()
+    setup.database.unlink()
+    checked = setup.check()
+    assert checked.ok
+    assert checked.worst("key file").startswith("warn: ")
+    assert checked.worst("store").startswith("warn: ")
+    assert not setup.key_file.exists()
+    assert not setup.database.exists()
+
+
+def test_a_store_of_another_version_fails(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    checked = setup.check(STATE_URL=f"sqlite:///{tmp_path / 'empty.db'}")
+    assert checked.worst("store").startswith("fail: ")
+
+
+def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) -> None:
+    body = {"name": "home", "type": "CNAME", "records": [{"value": "other.example.com."}]}
+    console.changes("POST", "/zones/example.com/rrsets", body)
+    hosts = f"{HOME},nas.example.com,example.com"
+    checked = setup.check(REGISTERED_FQDNS=hosts)
+    assert checked.worst(HOME) == (
+        "fail: it is a CNAME, which excludes addresses. Delete the CNAME record at Hetzner."
+    )
+    assert checked.worst("nas.example.com").startswith("ok: ")
+    assert checked.worst("example.com").startswith("ok: ")
+
+
+@pytest.mark.parametrize(
+    ("delegation", "state"),
+    [("valid", "ok"), ("lame", "fail"), ("invalid", "fail"), ("unknown", "warn"), ("new", "warn")],
+)
+def test_a_zone_nobody_finds_fails(
+    setup: Setup, sandbox: Sandbox, delegation: str, state: str
+) -> None:
+    zone = {
+        "name": "example.com",
+        "mode": "primary",
+        "authoritative_nameservers": {"delegation_status": delegation},
+    }
+    page = {"zones": [zone], "meta": {"pagination": {"next_page": None}}}
+    sandbox.fail(200, body=json.dumps(page), path="/zones", count=None)
+    assert setup.check().worst("zone example.com").startswith(f"{state}: delegation {delegation}")
+
+
+def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
+    setup.key_file.write_text(f"{HOME} short\n")
+    setup.key_file.chmod(0o644)
+    told = setup.check().of("key file")
+    assert [state for state, _ in told] == ["warn", "warn", "ok"]
+    assert "chmod 600" in told[0][1]
+    assert "short" not in told[1][1].replace("short keys", "")

@@ -1,0 +1,136 @@
+"""What Prometheus reads, by Prometheus' own parser."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Tuple
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.http.conftest import Serve
+from tests.http.operator import Operator
+from tests.http.service import HOME, NAS, Service, basic
+from tests.http.test_operator_pages import register
+
+Labels = Tuple[Tuple[str, str], ...]
+
+
+class Figures:
+    """The samples of one answer."""
+
+    def __init__(self, operator: Operator) -> None:
+        answer = operator.asks("GET", "/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert answer.headers["Cache-Control"] == "no-store"
+        self.samples: Dict[Tuple[str, Labels], float] = {}
+        for family in text_string_to_metric_families(answer.text):
+            assert family.documentation, family.name
+            for sample in family.samples:
+                self.samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+
+    def of(self, name: str, **labels: str) -> float:
+        return self.samples[f"dyndns_{name}", tuple(sorted(labels.items()))]
+
+    def states(self) -> Mapping[str, str]:
+        """The one state of each host."""
+        found: Dict[str, str] = {}
+        for (name, labels), value in self.samples.items():
+            if name == "dyndns_host_state" and value == 1:
+                told = dict(labels)
+                assert told["host"] not in found
+                found[told["host"]] = told["state"]
+        return found
+
+
+@pytest.fixture
+def operator(service: Service) -> Operator:
+    register(service)
+    return Operator(service)
+
+
+def test_updates_are_counted_by_face_and_outcome_and_timed(
+    service: Service, operator: Operator
+) -> None:
+    service.host().updates("198.51.100.1")
+    service.host().updates("198.51.100.1")
+    service.router().updates(myip="198.51.100.2")
+    service.host().updates("rubbish")
+    service.router(NAS).asks("GET", {"hostname": HOME, "myip": "198.51.100.3"})
+    figures = Figures(operator)
+    assert figures.of("updates_total", face="json", outcome="created") == 1
+    assert figures.of("updates_total", face="json", outcome="remembered") == 1
+    assert figures.of("updates_total", face="json", outcome="bad_request") == 1
+    assert figures.of("updates_total", face="dyndns2", outcome="replaced") == 1
+    assert figures.of("updates_total", face="dyndns2", outcome="not_allowed") == 1
+    assert figures.of("update_seconds_count", face="json") == 2
+    assert figures.of("update_seconds_count", face="dyndns2") == 1
+
+
+def test_failures_are_counted_by_what_they_mean(service: Service, operator: Operator) -> None:
+    service.sandbox.fail(403, code="protected", method="POST", count=1)
+    service.host().updates("198.51.100.1")
+    service.sandbox.fail(503, count=None)
+    service.host(NAS).updates("198.51.100.1")
+    figures = Figures(operator)
+    assert figures.of("updates_total", face="json", outcome="refused") == 1
+    assert figures.of("updates_total", face="json", outcome="unavailable") == 1
+    assert figures.of("hetzner_call_seconds_count", method="POST", outcome="refused") == 1
+    assert figures.of("wishes_waiting") == 2
+    assert figures.of("oldest_wish_age_seconds") >= 0
+
+
+def test_failed_logins_are_counted_and_missing_ones_are_not(
+    service: Service, operator: Operator
+) -> None:
+    service.asks("GET", "/nic/update", query_string={"hostname": HOME})
+    service.asks("GET", "/nic/update", headers={"Authorization": basic("home", "no")})
+    operator.asks("GET", "/", login=basic("operator", "no"))
+    assert Figures(operator).of("failed_logins_total") == 2
+
+
+def test_every_series_is_there_before_anything_happens(operator: Operator) -> None:
+    figures = Figures(operator)
+    assert figures.of("updates_total", face="json", outcome="unavailable") == 0
+    assert figures.of("pushes_total", result="dropped") == 0
+    assert figures.of("wishes_waiting") == figures.of("oldest_wish_age_seconds") == 0
+    assert figures.of("store_up") == 1
+
+
+def test_each_host_is_in_one_state(service: Service, operator: Operator) -> None:
+    service.sandbox.fail(403, code="protected", method="POST", count=1)
+    service.host(NAS).updates("198.51.100.1")
+    service.host().updates("198.51.100.1")
+    operator.presses(HOME, "mute", until="2090-01-01")
+    figures = Figures(operator)
+    states = figures.states()
+    assert set(states) == {name.text for name in service.hosts}
+    assert states.pop(NAS) == "refused"
+    assert states.pop(HOME) == "publishing"
+    assert set(states.values()) == {"never"}
+    assert figures.of("host_muted", host=HOME) == 1
+    assert figures.of("host_muted", host=NAS) == 0
+
+
+def test_what_strangers_send_makes_no_new_series(service: Service, operator: Operator) -> None:
+    before = set(Figures(operator).samples)
+    for number in range(20):
+        service.asks(
+            "GET",
+            f"/nic/update?hostname=x{number}.example.com&myip={number}",
+            headers={"Authorization": basic(f"u{number}", f"p{number}")},
+        )
+        service.asks("BREW", f"/update/{number}")
+    assert set(Figures(operator).samples) == before
+
+
+def test_without_the_store_the_counters_are_still_told(serve: Serve) -> None:
+    service = serve()
+    operator = Operator(service)
+    service.asks("GET", "/nic/update", headers={"Authorization": basic("home", "no")})
+    service.database.unlink()
+    service.database.mkdir()
+    figures = Figures(operator)
+    assert figures.of("store_up") == 0
+    assert figures.of("failed_logins_total") == 1
+    assert not [name for name, _ in figures.samples if name == "dyndns_host_state"]

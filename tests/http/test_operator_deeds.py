@@ -1,0 +1,210 @@
+"""What the buttons do, and that nobody else's form presses them."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Dict, Optional
+
+import pytest
+
+from backend.model import Hostname
+from backend.web import face
+from tests.http.conftest import Console, Serve
+from tests.http.operator import PLACE, Operator, words
+from tests.http.service import HOME, NAS, Service, basic, key_of, record, told
+from tests.http.test_operator_pages import DEEDS, operator, register
+
+__all__ = ["operator"]
+
+
+def refuse(service: Service) -> None:
+    """Let Hetzner refuse an update of home."""
+    service.sandbox.fail(403, code="protected", method="POST", count=1)
+    service.host().updates("198.51.100.1")
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize(
+    ("token", "headers"),
+    [
+        (None, {}),
+        ("", {}),
+        ("0" * 64, {}),
+        ("nönsense", {}),
+        ("right", {"Origin": "https://evil.example.net"}),
+        ("right", {"Origin": "null"}),
+        ("right", {"Sec-Fetch-Site": "cross-site", "Origin": PLACE}),
+        ("right", {"Sec-Fetch-Site": "same-site"}),
+    ],
+)
+def test_a_form_of_somebody_else_does_nothing(
+    service: Service, operator: Operator, deed: str, token: Optional[str], headers: Dict[str, str]
+) -> None:
+    before = service.key_file.read_bytes()
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
+    form["until"] = "2090-01-01"
+    form["token"] = form["token"] if token == "right" else token or ""
+    if token is None:
+        del form["token"]
+    answer = operator.asks("POST", f"/hosts/{HOME}/{deed}", form, headers=headers)
+    assert answer.status_code == 400
+    assert "reload the page" in words(answer.text)
+    assert service.key_file.read_bytes() == before
+    assert service.rows("history") == []
+    assert key_of(HOME) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": PLACE},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://as-the-proxy-has-it.example.com"},
+        {"Origin": "https://outside.example.com", "X-Forwarded-Host": "outside.example.com"},
+    ],
+)
+def test_our_own_form_counts_however_the_proxy_names_us(
+    operator: Operator, headers: Dict[str, str]
+) -> None:
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    answer = operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_a_form_is_good_for_every_worker_and_no_day_longer(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = serve(), serve()
+    register(one)
+    operator = Operator(one)
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    path = f"/hosts/{HOME}/key"
+    assert operator.asks("POST", path, form, service=other).status_code == 200
+    now = face.time.time()
+    monkeypatch.setattr(face.time, "time", lambda: now + 25 * 3600)
+    assert operator.asks("POST", path, form, service=other).status_code == 400
+
+
+def test_a_form_is_worth_nothing_after_the_password_was_changed(serve: Serve) -> None:
+    one, other = serve(), serve(BASIC_AUTH_PASSWORD="another")
+    register(one)
+    operator = Operator(one)
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    login = basic("operator", "another")
+    answer = operator.asks("POST", f"/hosts/{HOME}/key", form, login=login, service=other)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_nothing_is_done_by_a_mere_link(operator: Operator, deed: str) -> None:
+    assert operator.asks("GET", f"/hosts/{HOME}/{deed}").status_code == 405
+
+
+def test_try_again_makes_the_wish_due_and_leads_back(service: Service, operator: Operator) -> None:
+    refuse(service)
+    (before,) = service.rows("records")
+    answer = operator.presses(HOME, "retry")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}?done=retry")
+    assert answer.headers["Cache-Control"] == "no-store"
+    (after,) = service.rows("records")
+    assert after["next_try_at"] < before["next_try_at"] - 3000
+    assert "being tried again" in operator.sees(answer.headers["Location"])
+
+
+def test_the_list_has_the_button_too_and_leads_back_to_itself(
+    service: Service, operator: Operator
+) -> None:
+    refuse(service)
+    form = operator.form(operator.sees(), f"/hosts/{HOME}/retry")
+    answer = operator.asks("POST", f"/hosts/{HOME}/retry", form)
+    assert answer.headers["Location"] == "/?done=retry"
+
+
+def test_a_forgotten_error_is_gone_from_the_page(service: Service, operator: Operator) -> None:
+    refuse(service)
+    operator.presses(HOME, "forget")
+    assert "protected" not in words(operator.sees())
+    assert [row["event"] for row in service.rows("history")] == ["refused", "forgotten"]
+
+
+def test_what_was_published_stays_when_a_later_error_is_forgotten(
+    service: Service, operator: Operator, console: Console
+) -> None:
+    service.host().updates("198.51.100.9")
+    for store in service.store():
+        (publishing,) = store.records.of(Hostname(HOME)).values()
+        store.records.finish(publishing)
+    service.sandbox.fail(403, code="protected", method="POST", count=1)
+    assert service.host().updates("198.51.100.1").status_code == 502
+    operator.presses(HOME, "forget")
+    assert service.states() == {(HOME, "A"): ("198.51.100.9", "published")}
+    assert told(service.host().updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
+    assert list(console.shows(HOME)["records"]) == ["198.51.100.1"]
+
+
+def test_the_key_is_shown_after_a_click_and_never_kept(operator: Operator) -> None:
+    answer = operator.presses(HOME, "key")
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert answer.text.count(key_of(HOME)) >= 2
+    assert key_of(NAS) not in answer.text
+    assert key_of(HOME) not in operator.sees(f"/hosts/{HOME}")
+
+
+def test_a_new_key_is_shown_once_and_the_old_one_opens_nothing(
+    service: Service, operator: Operator
+) -> None:
+    answer = operator.presses(HOME, "rotate")
+    found = re.search(r'<code id="key">([^<]*)</code>', answer.text)
+    assert found
+    key = html.unescape(found[1])
+    host = service.host()
+    assert host.updates("198.51.100.1").status_code == 401
+    host.headers = {"X-Pre-Shared-Key": key}
+    assert host.updates("198.51.100.1").status_code == 200
+    assert key not in operator.sees(f"/hosts/{HOME}")
+    assert key not in str(service.rows("history"))
+    assert service.host(NAS).updates("198.51.100.2").status_code == 200
+
+
+def test_another_worker_knows_the_new_key_at_once(serve: Serve) -> None:
+    one, other = serve(), serve()
+    register(one)
+    assert other.host().updates("198.51.100.1").status_code == 200
+    assert Operator(one).presses(HOME, "rotate").status_code == 200
+    assert other.host().updates("198.51.100.2").status_code == 401
+
+
+def test_a_page_that_is_loaded_again_does_not_rotate_again(operator: Operator) -> None:
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
+    assert operator.asks("POST", f"/hosts/{HOME}/rotate", form).status_code == 200
+    again = operator.asks("POST", f"/hosts/{HOME}/rotate", form)
+    assert again.status_code == 400
+    assert "has been changed since" in words(again.text)
+
+
+def test_a_key_file_that_cannot_be_written_is_explained(
+    service: Service, operator: Operator
+) -> None:
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
+    service.key_file.rename(service.folder / "elsewhere")
+    answer = operator.asks("POST", f"/hosts/{HOME}/rotate", form)
+    assert answer.status_code == 502
+    assert "PRE_SHARED_KEY_FILE" in words(answer.text)
+
+
+def test_a_host_is_muted_until_a_day(service: Service, operator: Operator) -> None:
+    operator.presses(HOME, "mute", until="2090-01-02")
+    assert "muted" in words(operator.sees(f"/?q={HOME}"))
+    assert "2090-01-02 00:00" in words(operator.sees(f"/hosts/{HOME}"))
+    operator.presses(HOME, "unmute")
+    assert [row["event"] for row in service.rows("history")] == ["muted", "unmuted"]
+
+
+@pytest.mark.parametrize("until", ["", "soon", "2001-01-01"])
+def test_a_day_that_is_none_or_has_passed_is_explained(
+    service: Service, operator: Operator, until: str
+) -> None:
+    answer = operator.presses(HOME, "mute", until=until)
+    assert answer.status_code == 400
+    assert service.rows("history") == []

@@ -1,0 +1,50 @@
+"""A map of which every change is a new map: it behaves like a dict, and shares what is the same."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+from hypothesis import given, strategies as st
+
+from sandbox.shelves import Key, Shelves
+
+KEYS = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["A", "AAAA"]))
+STEPS = st.lists(st.tuples(KEYS, st.none() | st.integers()))
+
+
+def carried_out(steps: List[Tuple[Key, Optional[int]]]) -> Tuple[Shelves[int], Dict[Key, int]]:
+    shelves, expected = Shelves(), {}
+    for key, item in steps:
+        if item is not None:
+            shelves, expected = shelves.put(key, item), {**expected, key: item}
+        elif key in expected:
+            shelves = shelves.remove(key)
+            expected = {other: old for other, old in expected.items() if other != key}
+    return shelves, expected
+
+
+@given(STEPS)
+def test_it_holds_what_a_dict_would_in_the_order_of_arrival(
+    steps: List[Tuple[Key, Optional[int]]],
+) -> None:
+    shelves, expected = carried_out(steps)
+    assert list(shelves.items()) == list(expected.items())
+    assert shelves.listed == list(expected.values())
+    assert len(shelves) == len(expected)
+    assert sorted(shelves.names()) == sorted(name for name, _ in expected)
+    for name in "abcdefgh":
+        assert shelves.at(name) == [item for key, item in expected.items() if key[0] == name]
+
+
+def test_what_was_there_before_a_change_stays_as_it_was() -> None:
+    before = Shelves[int]().put(("a", "A"), 1).put(("b", "A"), 2)
+    before.put(("a", "A"), 3)
+    before.remove(("b", "A"))
+    assert dict(before) == {("a", "A"): 1, ("b", "A"): 2}
+
+
+def test_equal_is_what_holds_the_same() -> None:
+    one = Shelves[int]().put(("a", "A"), 1)
+    assert one == one.put(("b", "A"), 2).remove(("b", "A"))
+    assert one != one.put(("a", "A"), 2)
+    assert one != {("a", "A"): 1}

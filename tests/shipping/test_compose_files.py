@@ -1,0 +1,100 @@
+"""The compose files say what the README promises, and all three are hardened alike."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Tuple
+
+import pytest
+import yaml
+
+from backend.settings import VARIABLES
+from client import update_dns
+from tests.shipping.tools import COMPOSE_FILES, ROOT
+
+Service = Tuple[str, Mapping[str, Any]]
+
+
+def load(file: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    return content
+
+
+def services() -> Mapping[str, Mapping[str, Any]]:
+    return {
+        f"{file} {name}": service
+        for file in COMPOSE_FILES
+        for name, service in load(file)["services"].items()
+    }
+
+
+each = pytest.mark.parametrize("service", services().values(), ids=services().keys())
+
+
+@each
+def test_a_service_is_hardened(service: Mapping[str, Any]) -> None:
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"] in ("128m", "256m")
+    assert service["pids_limit"]
+    assert "privileged" not in service
+    added = service.get("cap_add", [])
+    assert added == (["NET_BIND_SERVICE"] if service["image"].startswith("caddy") else [])
+
+
+@each
+def test_a_service_starts_again_by_itself_under_a_name_of_its_own(
+    service: Mapping[str, Any],
+) -> None:
+    assert service["restart"] == "unless-stopped"
+    assert service["container_name"].startswith("hetzner-dyndns-")
+
+
+def test_the_two_files_have_the_images_the_brief_names_and_share_no_name() -> None:
+    backend, client = load(COMPOSE_FILES[0]), load(COMPOSE_FILES[1])
+    assert backend["services"]["backend"]["image"] == "nmbit/hetzner-dyndns-backend:latest"
+    assert client["services"]["client"]["image"] == "nmbit/hetzner-dyndns-client:latest"
+    assert backend["name"] != client["name"]
+
+
+@pytest.mark.parametrize("file", COMPOSE_FILES[:2])
+def test_the_build_section_is_there_and_good_once_uncommented(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert "    # build:\n    #   context: .\n" in text
+    text = text.replace("# build:\n    #   context: .", "build:\n      context: .")
+    (service,) = yaml.safe_load(text)["services"].values()
+    assert service["build"] == {"context": "."}
+
+
+@pytest.mark.parametrize("file", [COMPOSE_FILES[0], COMPOSE_FILES[2]])
+def test_the_backend_gets_its_secrets_its_keys_and_a_place_for_its_data(file: str) -> None:
+    backend = load(file)["services"]["backend"]
+    assert backend["env_file"] == ".secrets"
+    assert backend["volumes"] == ["./pre-shared-key:/pre-shared-key", "data:/data"]
+
+
+def test_what_is_said_to_the_client_is_a_setting_of_the_client() -> None:
+    client = load(COMPOSE_FILES[1])["services"]["client"]
+    assert list(client["environment"]) == ["BACKEND_URL", "FQDN", "PRE_SHARED_KEY", "INTERVAL"]
+    for name in client["environment"]:
+        assert name in update_dns.HELP
+    assert client["environment"]["INTERVAL"] == str(update_dns.DEFAULT_INTERVAL)
+
+
+def test_the_port_that_is_published_is_the_one_listened_on() -> None:
+    (port,) = (v.default for v in VARIABLES if v.name == "LISTEN_PORT")
+    for file in (COMPOSE_FILES[0], COMPOSE_FILES[2]):
+        (published,) = load(file)["services"]["backend"]["ports"]
+        assert published.rpartition(":")[2] == port
+
+
+def test_the_image_puts_keys_and_data_where_the_compose_file_mounts_them() -> None:
+    text = (ROOT / "backend/Dockerfile").read_text(encoding="utf-8")
+    assert "PRE_SHARED_KEY_FILE=/pre-shared-key" in text
+    assert "STATE_URL=sqlite:////data/" in text
+
+
+def test_every_package_of_the_backend_gets_into_the_image() -> None:
+    let_in = (ROOT / "backend/.dockerignore").read_text(encoding="utf-8").splitlines()
+    packages = {path.parent.name for path in (ROOT / "backend").glob("*/__init__.py")}
+    assert {f"!{package}" for package in packages} <= set(let_in)

@@ -1,0 +1,62 @@
+"""systemd understands our units, and finds them well locked up."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.shipping.tools import ROOT, run
+
+UNIT = ROOT / "client" / "hetzner-dyndns-client.service"
+BACKEND = ROOT / "backend" / "hetzner-dyndns.service"
+UNITS = pytest.mark.parametrize("unit", [UNIT, BACKEND], ids=["client", "backend"])
+
+pytestmark = pytest.mark.real("systemd-analyze")
+
+
+@UNITS
+def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path, tmp_path: Path) -> None:
+    copy = tmp_path / unit.name
+    text = unit.read_text(encoding="utf-8")
+    copy.write_text(text.replace("/opt/hetzner-dyndns/.venv/bin/python", sys.executable))
+    assert run("systemd-analyze", "verify", "--man=no", str(copy)) == ""
+
+
+def test_systemd_would_find_something_wrong(tmp_path: Path) -> None:
+    worse = tmp_path / UNIT.name
+    text = UNIT.read_text(encoding="utf-8").replace("ProtectSystem=strict", "ProtectSystem=strikt")
+    worse.write_text(text, encoding="utf-8")
+    assert "strikt" in run("systemd-analyze", "verify", "--man=no", str(worse))
+
+
+@UNITS
+def test_the_unit_is_locked_up_well(unit: Path) -> None:
+    """0 is best and 10 is worst; a service that is on the network can't have much less."""
+    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= 1.5
+
+
+def test_what_the_unit_starts_is_the_program_in_isolation(tmp_path: Path) -> None:
+    text = UNIT.read_text(encoding="utf-8")
+    command = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert command is not None
+    _, *options, program = command[1].split()
+    assert f"install -D -m 644 update_dns.py {program}" in text
+    shutil.copy(ROOT / "client" / "update_dns.py", tmp_path)
+    copy = str(tmp_path / "update_dns.py")
+    assert run(sys.executable, *options, copy, "--version", cwd=tmp_path).strip()
+
+
+def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) -> None:
+    text = BACKEND.read_text(encoding="utf-8")
+    assert "cp -r backend /opt/hetzner-dyndns/" in text
+    shutil.copytree(ROOT / "backend", tmp_path / "opt" / "backend")
+    command = ["env", f"PYTHONPATH={tmp_path / 'opt'}", sys.executable, "-m", "backend"]
+    assert "ExecStart=/opt/hetzner-dyndns/.venv/bin/python -m backend\n" in text
+    assert "hetzner-dyndns" in run(*command, "--version", cwd=tmp_path)

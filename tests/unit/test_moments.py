@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.moments import after, before
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("30min", NOW - 1800),
+        ("12h", NOW - 43200),
+        (" 3 d ", NOW - 3 * 86400),
+        ("2w", NOW - 14 * 86400),
+        ("2026-11-24", 1795478400.0),
+        ("2026-11-24T12:30", 1795523400.0),
+        ("2026-11-24 12:30:00", 1795523400.0),
+        ("2026-11-24T12:30:00Z", 1795523400.0),
+        ("2026-11-24T13:30:00+01:00", 1795523400.0),
+    ],
+)
+def test_a_moment_is_read_as_people_write_it(text: str, moment: float) -> None:
+    assert before(text, NOW) == moment
+
+
+def test_a_duration_counts_forward_where_the_future_is_meant() -> None:
+    assert after("3d", NOW) == NOW + 3 * 86400
+
+
+@pytest.mark.parametrize("text", ["", "soon", "3", "3 years", "2026-13-01", "-3d", "99999d"])
+def test_anything_else_is_explained(text: str) -> None:
+    with pytest.raises(ValueError, match="2026-12-01"):
+        before(text, NOW)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Dict
+
+import pytest
+
+from backend.routers import DEVICES, is_harmless, snippet, snippets
+
+from .fakes import host
+
+HOST = host("host.example.com")
+URL = "https://your-backend.example.com"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "routers.md"
+# `python -m backend setup HOST --for …`, as BEHAVIOUR lists it.
+PROMISED = (
+    *("fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "openwrt", "mikrotik"),
+    *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "client"),
+)
+
+
+def test_every_promised_device_is_known() -> None:
+    assert set(PROMISED) | {"any"} == set(DEVICES)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_snippet_holds_host_key_and_url_and_no_hole(device: str) -> None:
+    told = snippet(device, HOST, "s3cret-Key_1", URL)
+    assert (told.device, told.name) == (device, DEVICES[device])
+    for part in ("host.example.com", "s3cret-Key_1", "your-backend.example.com"):
+        assert part in told.text
+    assert "$" not in told.text
+    assert told.text == told.text.strip("\n")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_snippet_follows_the_url_to_its_port_path_and_scheme(device: str) -> None:
+    text = snippet(device, HOST, "key", "http://198.51.100.1:8080/dyndns").text
+    assert "https:" not in text
+    assert "198.51.100.1:8080" in text
+    assert "/dyndns/nic/update" in text or "/dyndns/update" in text or device == "client"
+
+
+def test_all_snippets_come_in_the_order_of_the_devices() -> None:
+    assert [one.device for one in snippets(HOST, "key", URL)] == list(DEVICES)
+
+
+def test_a_key_with_special_characters_is_quoted_in_urls() -> None:
+    text = snippet("vodafone", HOST, "a&b@c:d/%", URL).text
+    assert "https://host.example.com:a%26b%40c%3Ad%2F%25@your-backend.example.com/" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "harmless"), [("aZ09-_", True), ("a&b", False), ("ä", False), ("", False)]
+)
+def test_keys_that_no_firmware_trips_over_are_told_from_others(key: str, *, harmless: bool) -> None:
+    assert is_harmless(key) is harmless
+
+
+def sections() -> Dict[str, str]:
+    """The text in the box of each section of docs/routers.md that is a device's."""
+    found = re.findall(
+        r"^### ([^\n]+) \(`(\w+)`\)\n\n```\n(.*?)\n```$",
+        DOCUMENT.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    return {device: f"{name}\n{text}" for name, device, text in found}
+
+
+def test_the_document_shows_what_the_command_prints() -> None:
+    printed = {one.device: f"{one.name}\n{one.text}" for one in snippets(HOST, "secret", URL)}
+    assert sections() == printed
