@@ -56,10 +56,6 @@ def test_every_attacker_has_a_chapter() -> None:
     assert chapters[1:6] == attackers
 
 
-def test_nothing_is_left_of_a_draft() -> None:
-    assert "TIMING" not in TEXT
-
-
 def test_the_readme_points_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "docs/security.md" in readme
