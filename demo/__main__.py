@@ -17,7 +17,7 @@ from demo.invitation import invitation
 from demo.keeper import Keeper
 from demo.ports import NAMES, Ports, chosen
 from demo.processes import ENDINGS, DemoFailed, say
-from demo.stage import HOST, LAPTOP, Stage
+from demo.stage import HOST, LAPTOP, OPERATOR, Stage
 
 _CLIENT_SECONDS = 30
 
@@ -90,7 +90,8 @@ def invite(stage: Stage) -> None:
     """Say what to type to see it work."""
     say("\nNow you. In another terminal:")
     say(invitation(HOST, stage.key(HOST), stage.ports, stage.folder))
-    say(f"Meanwhile the client keeps {LAPTOP} up to date. Ctrl-C ends everything.\n")
+    say(f"Meanwhile the client keeps {LAPTOP} up to date. The status page is at {stage.url}/,")
+    say("user {}, password {}. Ctrl-C ends everything.\n".format(*OPERATOR))
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -15,6 +15,7 @@ from demo.ports import Ports
 from demo.processes import DemoFailed, Program, say, undisturbed
 
 TOKEN = "demo" * 16
+OPERATOR = ("operator", "demo")
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
 _START_SECONDS = 30
 _DNS_SECONDS = 10
@@ -45,6 +46,8 @@ class Stage:
             HETZNER_TOKEN=TOKEN,
             HETZNER_API_URL=f"http://127.0.0.1:{self.ports.hetzner}/v1",
             REGISTERED_FQDNS=f"{HOST},{LAPTOP}",
+            BASIC_AUTH_USERNAME=OPERATOR[0],
+            BASIC_AUTH_PASSWORD=OPERATOR[1],
             LISTEN_ADDRESS="127.0.0.1",
             LISTEN_PORT=str(self.ports.http),
             RECORD_TTL="60",

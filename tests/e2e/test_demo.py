@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Dict, Iterator, List
 
 import pytest
+import requests
 
 from demo.invitation import invitation
 from demo.ports import Ports
 from tests.e2e.processes import ROOT, environment, free_port, until
 
-HOST = "host.example.com"
+HOST, LAPTOP = "host.example.com", "laptop.example.com"
 LAST_LINE = "Ctrl-C ends everything."
 
 
@@ -142,6 +144,14 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
         until(lambda address=address: typed(dig) == f"{address}\n", f"{address} in the DNS")
     assert by_ddclient.count("\n") == 6
     assert '"198.51.100.21"' in typed(calls)
+
+
+def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
+    demo.invites()
+    found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.said)
+    assert found is not None
+    page = requests.get(found[1], auth=(found[2], found[3]), timeout=20)
+    assert (page.status_code, LAPTOP in page.text) == (200, True)
 
 
 def test_it_is_told_that_the_dns_lags_behind() -> None:

@@ -1,0 +1,156 @@
+"""docs/operations.md, "Backup" and "Restore": the commands do what it says, under load."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from sandbox import Sandbox
+from tests.e2e.cluster import Replica
+from tests.e2e.postgres import PARTS, PostgreSQL, postgresql  # noqa: F401  # a fixture
+from tests.e2e.processes import ROOT, Backend, Hetzner, environment, until
+
+TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+SECTION = TEXT.partition("\n## Backup\n")[2].partition("\n## Upgrade\n")[0]
+HOST, BUSY = "host1.example.com", "host2.example.com"
+BEFORE, AFTER = "198.51.100.1", "198.51.100.2"
+
+
+def block(words: str) -> str:
+    """The only commands that hold some words."""
+    (found,) = (one for one in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) if words in one)
+    return str(found)
+
+
+def typed(command: str, folder: Path) -> None:
+    """Type commands in the folder of the store."""
+    command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
+    ended = subprocess.run(
+        ["sh", "-e", "-c", command],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+class Updates:
+    """Somebody whose address changes without a pause."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._over = threading.Event()
+        self.number = 0
+        self._thread = threading.Thread(target=self._go)
+        self._thread.start()
+
+    def _go(self) -> None:
+        while not self._over.is_set():
+            self._backend.updates(BUSY, f"203.0.113.{self.number % 250 + 1}")
+            self.number += 1
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def home(hetzner: Hetzner, tmp_path: Path) -> Iterator[Backend]:
+    backend = Backend(tmp_path / "home", hetzner)
+    backend.start()
+    yield backend
+    backend.stop()
+
+
+def rows(file: Path, query: str) -> List[Tuple[object, ...]]:
+    with closing(sqlite3.connect(str(file))) as connection:
+        return connection.execute(query).fetchall()
+
+
+def published(file: Path) -> object:
+    query = f"SELECT published FROM records WHERE host = '{HOST}'"  # noqa: S608
+    return rows(file, query)[0][0]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(".backup", marks=pytest.mark.real("sqlite3")), "connect('hetzner-dyndns.db')"],
+)
+def test_a_copy_made_while_the_service_works_brings_its_memory_back(
+    home: Backend, hetzner: Hetzner, way: str
+) -> None:
+    copy = home.folder / "copy.db"
+    home.updates(HOST, BEFORE)
+    busy = Updates(home)
+    try:
+        until(lambda: busy.number > 3, "some updates")
+        typed(block(way), home.folder)
+        number = busy.number
+        until(lambda: busy.number > number + 3, "updates to go on after the copy")
+    finally:
+        busy.end()
+    assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
+    assert published(copy) == BEFORE
+    home.updates(HOST, AFTER)
+    hetzner.expect(HOST, AFTER)
+    home.stop()
+    assert published(home.folder / "hetzner-dyndns.db") == AFTER
+    typed(block("hetzner-dyndns.db-wal"), home.folder)
+    home.start()
+    assert published(home.folder / "hetzner-dyndns.db") == BEFORE
+    assert home.updates(HOST, AFTER)["status"] in {"updated", "unchanged"}
+    hetzner.expect(HOST, AFTER)
+    assert home.updates(BUSY, "203.0.113.251")["status"] == "updated"
+
+
+def test_a_service_that_has_lost_its_store_goes_on_with_what_hetzner_has(
+    home: Backend, hetzner: Hetzner
+) -> None:
+    home.updates(HOST, BEFORE)
+    home.stop()
+    typed("rm hetzner-dyndns.db*", home.folder)
+    home.start()
+    assert home.updates(HOST, BEFORE)["status"] == "unchanged"
+    hetzner.expect(HOST, BEFORE)
+
+
+@pytest.mark.real(*PARTS, "pg_dump", "pg_restore")
+def test_a_postgresql_store_is_copied_and_brought_back(
+    postgresql: PostgreSQL,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    url = postgresql.new_database()
+    plain = url.replace("+psycopg", "")
+    database = url.rpartition("/")[2]
+    query = f"SELECT published FROM records WHERE host = '{HOST}'"  # noqa: S608
+    with Sandbox(zones=["example.com"], action_seconds=0.1) as sandbox:
+        replica = Replica(tmp_path, sandbox, [HOST], STATE_URL=url)
+        replica.start()
+        try:
+            assert replica.updates(HOST, BEFORE) == (200, f"good {BEFORE}\n")
+            typed(filled_in(block("pg_dump"), plain), tmp_path)
+            assert replica.updates(HOST, AFTER) == (200, f"good {AFTER}\n")
+            replica.stop()
+            typed(filled_in(block("pg_restore"), plain), tmp_path)
+            assert postgresql.ask(query, database=database) == [(BEFORE,)]
+            replica.start()
+            assert replica.updates(HOST, AFTER)[0] == 200
+            assert postgresql.ask(query, database=database) == [(AFTER,)]
+        finally:
+            replica.stop()
+
+
+def filled_in(command: str, url: str) -> str:
+    return command.replace("postgresql://dyndns:password@db.example.com/dyndns", url)
