@@ -190,13 +190,11 @@ def fill(url: str, town: Town) -> None:
     engine = connect(url, 1)
     now = time.time()
     seen = [{"host": host, "registered_at": now, "seen_at": now} for host in town.hosts]
+    times = dict.fromkeys(("wished_at", "accepted_at", "checked_at", "next_try_at"), now)
+    asked = {"type": "A", "wish": 1, "source": "192.0.2.1", "face": "dyndns2"}
+    common = {**times, **asked, "state": "published", "attempts": 0, "error": "", "changed_at": now}
     published = [
-        {
-            **{"host": host, "type": "A", "wish": 1, "wished_at": now, "source": "192.0.2.1"},
-            **{"face": "dyndns2", "state": "published", "accepted_at": now, "checked_at": now},
-            **{"attempts": 0, "next_try_at": now, "error": "", "changed_at": now},
-            **{"wanted": town.address(index), "published": town.address(index)},
-        }
+        {**common, "host": host, "wanted": town.address(index), "published": town.address(index)}
         for index, host in enumerate(town.hosts)
     ]
     with engine.execution_options(write=True).begin() as connection:
@@ -291,8 +289,10 @@ def wrk(  # noqa: PLR0913
     script.write_text(_SCRIPT + paced, encoding="ascii")
     before = used(program.pid)
     ran = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s"]  # noqa: S607
-        + ["-s", str(script), url, "--", str(lines)],
+        [
+            *("wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s"),
+            *("-s", str(script), url, "--", str(lines)),
+        ],
         capture_output=True,
         text=True,
         check=True,

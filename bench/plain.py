@@ -1,6 +1,6 @@
 """The yardstick: a one-line Flask app under the very gunicorn settings of the service.
 
-    python -m bench.plain PORT [WORKER_CLASS]
+python -m bench.plain PORT [WORKER_CLASS]
 """
 
 from __future__ import annotations
