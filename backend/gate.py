@@ -91,6 +91,14 @@ class Gate:
             self._meters.turned_away(claim.face, error)
             raise
 
+    def keys(self) -> Mapping[Hostname, str]:
+        """Return the keys: whoever was admitted is again, while they are the same object."""
+        return self._key_file.keys()
+
+    def admitted_again(self, update: Update) -> None:
+        """Note that an update came once more, in the words that were admitted before."""
+        self._rejections.forget(update.host)
+
     def admit_operator(self, claim: Claim) -> Asker:
         """Let the operator in, and nobody else.
 

@@ -23,7 +23,7 @@ EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
 ELSEWHERE = ("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows")
 
 NAMES = {variable.name for variable in VARIABLES}
-FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
+FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
 
 each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 
