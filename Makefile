@@ -37,9 +37,6 @@ lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
 fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
 	$(BIN)/python -m fuzz $(SECONDS)
 
-fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
-	$(BIN)/python -m fuzz $(SECONDS)
-
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy
 
