@@ -72,7 +72,7 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
         terminals["sandbox"] = Terminal(tmp_path, "sandbox", sandbox)
         terminals["sandbox"].says("sandbox ready")
         terminals["backend"] = Terminal(tmp_path, "backend", backend)
-        terminals["backend"].says(" serves 1 host")
+        terminals["backend"].says(" starts on port ")
         typed = subprocess.run(
             ["sh", "-c", update],
             env=environment(tmp_path),
