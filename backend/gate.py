@@ -73,6 +73,7 @@ class Gate:
         self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
+        self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -89,6 +90,14 @@ class Gate:
         except DyndnsError as error:
             self._meters.turned_away(claim.face, error)
             raise
+
+    def keys(self) -> Mapping[Hostname, str]:
+        """Return the keys: whoever was admitted is again, while they are the same object."""
+        return self._key_file.keys()
+
+    def admitted_again(self, update: Update) -> None:
+        """Note that an update came once more, in the words that were admitted before."""
+        self._rejections.forget(update.host)
 
     def admit_operator(self, claim: Claim) -> Asker:
         """Let the operator in, and nobody else.
@@ -146,9 +155,10 @@ class Gate:
 
     def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
         """Return the hosts this login is of: its user and its key are right."""
-        candidates: Sequence[Optional[Hostname]] = self._candidates(named, credentials)
-        opened = [host for host in candidates or [None] if self._opens(host, credentials)]
-        return [host for host in opened if host is not None]
+        candidates = self._candidates(named, credentials)
+        # Nobody is looked at as long as somebody, for nothing.
+        opened = [host for host in candidates or self._stand_in if self._opens(host, credentials)]
+        return opened if candidates else []
 
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
@@ -158,10 +168,10 @@ class Gate:
             return [named] if named is not None and named in self._hosts else []
         return self._by_user.get(_user(credentials.user), [])
 
-    def _opens(self, host: Optional[Hostname], credentials: Credentials) -> bool:
-        keys = self._key_file.keys()
-        key = keys.get(host) if host is not None and host in self._hosts else None
-        return same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
+        key = self._key_file.keys().get(host)
+        is_right = same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+        return host in self._hosts and is_right
 
     def _failed(
         self, claim: Claim, named: Optional[Hostname], credentials: Credentials

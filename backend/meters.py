@@ -71,10 +71,12 @@ class Meters:
 
     def _begin(self) -> None:
         """Let every series begin with zero: the first event is an increase, too."""
-        for face in FACES:
-            self._seconds.labels(face)
-            for outcome in OUTCOMES:
-                self._updates.labels(face, outcome)
+        self._seconds_by = {face: self._seconds.labels(face) for face in FACES}
+        self._updates_as = {
+            (face, outcome): self._updates.labels(face, outcome)
+            for face in FACES
+            for outcome in OUTCOMES
+        }
         for result in ("sent", "dropped"):
             self._pushes.labels(result)
 
@@ -88,8 +90,12 @@ class Meters:
             measured.outcome = failure(error)
             raise
         finally:
-            self._updates.labels(face, measured.outcome).inc()
-            self._seconds.labels(face).observe(time.perf_counter() - start)
+            self.updated(face, measured.outcome, time.perf_counter() - start)
+
+    def updated(self, face: str, outcome: str, seconds: float) -> None:
+        """Count an update and how long it took."""
+        self._updates_as[face, outcome].inc()
+        self._seconds_by[face].observe(seconds)
 
     @contextlib.contextmanager
     def call(self, method: str) -> Iterator[Measured]:

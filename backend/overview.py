@@ -29,7 +29,12 @@ DELEGATION_MENDS: Mapping[str, str] = {
 # For these the DNS may work all the same.
 _HARMLESS = ("valid", "partially-valid", "unknown", "")
 _LOW = 0.1
-_LEASES: Mapping[str, str] = {"reconciler": "retries wishes", "watcher": "watches for silence"}
+_LEASES: Mapping[str, str] = {
+    "reconciler": "retries wishes",
+    "watcher": "watches for silence",
+    "verifier": "looks whether Hetzner holds what it accepted",
+}
+_OPTIONAL = ("verifier",)  # only with many hosts
 
 
 def delegation_mend(delegation: str) -> str:
@@ -121,7 +126,11 @@ class Overview:
 
     def _leases(self, now: float) -> List[HeldLease]:
         held = {one.name: one for one in self._store.desk.leases(_LEASES)}
-        return [HeldLease(does, _holder(held.get(name), now)) for name, does in _LEASES.items()]
+        return [
+            HeldLease(does, _holder(held.get(name), now))
+            for name, does in _LEASES.items()
+            if name in held or name not in _OPTIONAL
+        ]
 
 
 def _holder(lease: Optional[Lease], now: float) -> str:

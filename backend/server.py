@@ -32,6 +32,10 @@ _BACKLOG = 2048
 # that keeps them is near.
 _LINGER_SECONDS = 0.2
 
+# The heartbeat files of the workers; memory where the root file system is read-only. gunicorn makes
+# them with `mkstemp`, and unlinks them at once.
+_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
+
 logger = logging.getLogger(__name__)
 
 
@@ -98,8 +102,7 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "logger_class": _Log,
         "proc_name": "hetzner-dyndns",
         "control_socket_disable": True,  # nobody needs it, and it wants a writable home
-        # The heartbeat files of the workers; memory where the root file system is read-only.
-        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108
+        "worker_tmp_dir": _MEMORY if os.access(_MEMORY, os.W_OK) else None,
     }
 
 
@@ -112,7 +115,9 @@ def _listen(server: ServerSettings) -> socket.socket:
         SettingUnusable: it can't be bound.
 
     """
-    address = server.address or ("::" if _has_ipv6() else "0.0.0.0")  # noqa: S104
+    # A container's callers come from other machines; LISTEN_ADDRESS narrows it.
+    every = "::" if _has_ipv6() else "0.0.0.0"  # noqa: S104  # nosec B104
+    address = server.address or every
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Dict, Optional, Tuple
 
-_MEMORY = "/dev/shm"  # noqa: S108
+_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
 _PREFIX = "hetzner-dyndns-"
 _OWNED = "owned"
 

@@ -14,6 +14,7 @@ from backend.errors import (
     HetznerBusy,
     HetznerUnreachable,
     OperatorError,
+    StoreUnavailable,
     Superseded,
     TransientError,
 )
@@ -80,16 +81,29 @@ class Updater:
             measured.outcome = _word(outcome)
             return outcome
 
+    def repeat(self, update: Update) -> bool:
+        """Do once more what was done from memory before; false when that isn't enough any more.
+
+        It is an update without a prefix.
+        """
+        start = time.perf_counter()
+        self._sightings.note(update.host, self._clock())
+        try:
+            known = self._store.records.of(update.host)
+        except StoreUnavailable:
+            return False
+        if not self._is_settled(update, known):
+            return False
+        outcome = self._remembered(update)
+        self._meters.updated(update.asker.face, _word(outcome), time.perf_counter() - start)
+        return True
+
     def _apply(self, update: Update, deadline: Deadline) -> Outcome:
         now = self._clock()
         self._sightings.note(update.host, now)
         known = self._store.records.of(update.host)
         update = self._completed(update, known, deadline)
-        records = [known.get(wish.type) for wish in update.wishes]
-        if all(
-            record is not None and record.wanted == wish and self._publisher.is_settled(record)
-            for record, wish in zip(records, update.wishes)
-        ):
+        if self._is_settled(update, known):
             return self._remembered(update)
         self._store.records.wish(update, now, _GRACE_SECONDS)
         return _outcome(update, self._publish(update, deadline))
@@ -107,6 +121,13 @@ class Updater:
             # What needs no host part is not lost, and its own attempt tells the operator.
             self._store.records.wish(update, self._clock(), 0)
             raise
+
+    def _is_settled(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
+        records = [known.get(wish.type) for wish in update.wishes]
+        return all(
+            record is not None and record.wanted == wish and self._publisher.is_settled(record)
+            for record, wish in zip(records, update.wishes)
+        )
 
     def _remembered(self, update: Update) -> Outcome:
         for wish in update.wishes:

@@ -47,8 +47,13 @@ class Variable:
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value must never be shown, and may come from the file NAME_FILE."""
+        """Whether its value must never be shown."""
         return self.read in (secret, tokens)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it may come from the file NAME_FILE: a secret, or what may be too long."""
+        return self.is_secret or self.read is hosts
 
 
 def text(variable: Variable, reader: Reader) -> str:
@@ -63,6 +68,11 @@ def path(variable: Variable, reader: Reader) -> Optional[Path]:
 
 
 def secret(variable: Variable, reader: Reader) -> str:
+    """Read a secret, which may be in a file."""
+    return _text_or_file(variable, reader)
+
+
+def _text_or_file(variable: Variable, reader: Reader) -> str:
     """Read a variable, or what the file named by NAME_FILE holds."""
     name = variable.name
     path = reader.text(f"{name}_FILE")
@@ -110,8 +120,11 @@ def _items(listed: str) -> Tuple[str, ...]:
 
 
 def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
-    """Read a comma-separated list of host names."""
-    names = _items(text(variable, reader))
+    """Read a list of host names: comma-separated, in a file also one a line.
+
+    Linux allows a variable 128 KiB, some five thousand names.
+    """
+    names = _items(",".join(_text_or_file(variable, reader).splitlines()))
     if not names:
         reader.warnings.append(f"{variable.name} is empty: no updates are performed.")
     return tuple(dict.fromkeys(_host(variable, name) for name in names))

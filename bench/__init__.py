@@ -1,1 +1,1 @@
-"""Figures, never a test."""
+"""Figures, never a test: each beside a yardstick of the same run."""

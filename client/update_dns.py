@@ -83,7 +83,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "A": Family("A", "IPv4", socket.AF_INET, "0.0.0.0"),  # noqa: S104 - not listened on
+    "A": Family("A", "IPv4", socket.AF_INET, "0.0.0.0"),  # noqa: S104 - not listened on  # nosec B104
     "AAAA": Family("AAAA", "IPv6", socket.AF_INET6, "::"),
 }
 

@@ -30,12 +30,12 @@ class Records:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._of_host = database.prepared(_OF_HOST)
 
     def of(self, host: Hostname) -> Dict[RecordType, Record]:
         """Return what is known of a host's records: one indexed read."""
-        with self._database.read() as connection:
-            rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
-        found = [read_record(row) for row in rows]
+        rows = self._database.glance(self._of_host, host.text)
+        found = [read_record(dict(zip(_COLUMNS, row))) for row in rows]
         return {record.type: record for record in found}
 
     def wish(self, update: Update, now: float, grace: float) -> None:
@@ -183,6 +183,7 @@ def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, An
     return {**cleared, **publishing}
 
 
+_COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
 

@@ -229,7 +229,8 @@ def version_of(connection: Connection) -> int:
     return int(value or 0)
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """Say in a few words what the database said; never the statement or its parameters."""
-    words = str(getattr(error, "orig", None) or type(error).__name__)
+    origin = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else error
+    words = str(origin or type(error).__name__)
     return words.splitlines()[0][:200] if words else type(error).__name__

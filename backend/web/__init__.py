@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Callable, Iterable, List, Optional, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -13,6 +13,7 @@ from backend.gate import Gate
 from backend.updater import Updater
 from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
 from backend.web.face import Face
+from backend.web.shortcut import Application, Environ, Shortcut, Start
 
 _MAX_BODY = 16 * 1024
 _SHORTEST_KEY = 16  # characters; of shorter ones the operator is warned
@@ -32,7 +33,8 @@ def create_app(
     app.request_class = wire.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.wsgi_app = _one_slash(app.wsgi_app)  # type: ignore[method-assign]
+    shortcut = Shortcut(app.wsgi_app, gate, updater)
+    app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
     app.register_blueprint(pages.blueprint(flaws, proxies))
@@ -44,12 +46,14 @@ def create_app(
     return app
 
 
-def _one_slash(application: Callable[..., Any]) -> Callable[..., Any]:
+def _one_slash(application: Application) -> Application:
     """Read ``//nic//update`` as ``/nic/update``: Werkzeug would answer with a redirect."""
 
-    def call(environ: Dict[str, Any], start_response: Callable[..., Any]) -> Any:  # noqa: ANN401
-        path = re.sub("//+", "/", environ.get("PATH_INFO", ""))
-        return application({**environ, "PATH_INFO": path}, start_response)
+    def call(environ: Environ, start_response: Start) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if "//" in path:
+            environ["PATH_INFO"] = re.sub("//+", "/", path)
+        return application(environ, start_response)
 
     return call
 

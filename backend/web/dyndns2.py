@@ -19,7 +19,7 @@ from backend.credentials import Credentials
 from backend.gate import Claim, Gate
 from backend.model import Outcome, Update
 from backend.updater import ANSWER_SECONDS, Updater
-from backend.web import wire
+from backend.web import shortcut, wire
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
         # All logins first: an answer of 401 means that nothing was changed.
         admitted = [_admit(claim, gate) for claim in _claims(request, proxies)]
         deadline = Deadline(ANSWER_SECONDS)
-        return _respond([_line(update, updater, deadline) for update in admitted])
+        is_only = len(admitted) == 1
+        return _respond([_line(one, updater, deadline, is_only=is_only) for one in admitted])
 
     for path in PATHS:
         face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
@@ -116,7 +117,11 @@ def _admit(claim: Claim, gate: Gate) -> Union[Update, errors.DyndnsError]:
 
 
 def _line(
-    admitted: Union[Update, errors.DyndnsError], updater: Updater, deadline: Deadline
+    admitted: Union[Update, errors.DyndnsError],
+    updater: Updater,
+    deadline: Deadline,
+    *,
+    is_only: bool,
 ) -> Line:
     if isinstance(admitted, errors.DyndnsError):
         return _failure(admitted)
@@ -124,6 +129,8 @@ def _line(
         outcome = updater.apply(admitted, deadline)
     except errors.DyndnsError as error:
         return _failure(error)
+    if is_only:
+        shortcut.note(request.environ, admitted, outcome)
     is_removal = all(one.wish.address is None for one in outcome.settled)
     return Line(200, "good") if is_removal else _success(outcome)
 

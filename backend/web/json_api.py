@@ -14,7 +14,7 @@ from backend import errors
 from backend.gate import Claim, Gate
 from backend.model import Change, Outcome
 from backend.updater import Updater
-from backend.web import wire
+from backend.web import shortcut, wire
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
         claim = _claim(request, proxies, removes=False)
-        return _json(200, _told(updater.apply(gate.admit(claim))))
+        return _json(200, _told(_apply(claim, gate, updater)))
 
     @face.delete("/update", provide_automatic_options=False)
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
-        return _json(200, _told_of_removal(updater.apply(gate.admit(claim))))
+        return _json(200, _told_of_removal(_apply(claim, gate, updater)))
 
     @face.get("/openapi.json")
     def describe() -> Response:
@@ -88,6 +88,13 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
         return failure(500, "internal", "Something went wrong here; the log says what.")
 
     return face
+
+
+def _apply(claim: Claim, gate: Gate, updater: Updater) -> Outcome:
+    admitted = gate.admit(claim)
+    outcome = updater.apply(admitted)
+    shortcut.note(request.environ, admitted, outcome)
+    return outcome
 
 
 def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) -> Claim:

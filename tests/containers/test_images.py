@@ -9,7 +9,7 @@ from tests.containers.engine import BASE, Engine, in_git
 
 # What is in the folder for those who build and start the image, and not for those who run it.
 FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
-FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt"}
+FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt", "hetzner-dyndns.service"}
 
 
 @pytest.fixture(params=["backend", "client"])

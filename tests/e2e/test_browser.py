@@ -116,7 +116,7 @@ def test_a_fritzbox_snippet_is_copied_and_works(
     assert key not in page.content()
     page.get_by_role("button", name="Show the key").click()
     page.locator("#key").wait_for()
-    page.get_by_label("Device").select_option("fritzbox")
+    page.get_by_label("Device", exact=True).select_option("fritzbox")
     page.locator("[data-snippet=fritzbox]").get_by_role("button", name="Copy").click()
     until(lambda: "Copied" in page.locator("#copied").inner_text(), "the text to be copied")
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -153,7 +153,7 @@ def login(snippet: str) -> str:
 
 def test_another_device_is_chosen_without_leaving_the_page(browser: Browser, host: str) -> None:
     page = browser.opens(f"/hosts/{host}")
-    page.get_by_label("Device").select_option("curl")
+    page.get_by_label("Device", exact=True).select_option("curl")
     assert page.locator("[data-snippet=curl] pre").is_visible()
     assert not page.locator("[data-snippet=fritzbox] pre").is_visible()
 
@@ -201,7 +201,7 @@ def test_everything_works_without_a_script(
     page.get_by_label("Show").select_option("failures")
     page.locator("form", has=page.locator("#kind")).get_by_role("button").click()
     assert "refused" in page.locator("table.entries").inner_text()
-    page.get_by_label("Device").select_option("curl")
+    page.get_by_label("Device", exact=True).select_option("curl")
     page.locator("form", has=page.locator("#device")).get_by_role("button").click()
     assert page.locator("[data-snippet=curl] pre").is_visible()
     page.get_by_role("button", name="Show the key").click()

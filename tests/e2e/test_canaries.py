@@ -20,7 +20,7 @@ import requests
 from sandbox import Sandbox
 from tests.e2e import buggy
 from tests.e2e.fake_ntfy import FakeNtfy
-from tests.e2e.processes import Program, free_port, run, until
+from tests.e2e.processes import ROOT, Program, free_port, run, until
 
 # A word that is nowhere else: not in names of folders, not in a message of ours.
 MARK = "zeisig"
@@ -128,7 +128,9 @@ class Backend(Program):
 
     def answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and "serves" in self.output
+            return (
+                probe.connect_ex(("127.0.0.1", self.port)) == 0 and "starts on port" in self.output
+            )
 
     def processes(self) -> List[Path]:
         """Its processes, as the operating system shows them."""
@@ -469,3 +471,48 @@ def test_a_crash_leaves_no_core_with_every_secret_in_it(tmp_path: Path) -> None:
             assert cores == ("0", "0")
     finally:
         backend.stop()
+
+
+CLIENTS: Dict[str, List[str]] = {
+    "nobody there": ["http://127.0.0.1:1"],
+    "no such name": ["http://nowhere.invalid"],
+    "no TLS": ["https://127.0.0.1:{port}"],
+    "a login in the URL": [f"http://me:{PASSWORD}@127.0.0.1:{{port}}"],
+    "a URL that is none": [f"me:{PASSWORD}@127.0.0.1"],
+    "a wrong key": ["http://127.0.0.1:{port}"],
+}
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    variables = {"HETZNER_TOKEN": TOKENS[0], "HETZNER_API_URL": "http://127.0.0.1:1"}
+    backend = Backend(tmp_path_factory.mktemp("quiet"), **variables)
+    backend.start()
+    yield backend
+    backend.stop()
+
+
+@pytest.mark.parametrize("what", CLIENTS)
+def test_the_client_tells_no_key_whatever_it_meets(
+    quiet: Backend, tmp_path: Path, what: str
+) -> None:
+    (url,) = CLIENTS[what]
+    command = [sys.executable, str(ROOT / "client" / "update_dns.py"), url.format(port=quiet.port)]
+    key = marked("clients-key")
+    ended = run([*command, HOME], tmp_path, PRE_SHARED_KEY=key, INTERVAL="0")
+    assert ended.returncode != 0
+    assert len(ended.stdout + ended.stderr) > 10
+    assert finds((ended.stdout + ended.stderr).encode()) == []
+
+
+def test_the_client_tells_no_key_when_all_is_well_but_hetzner(
+    quiet: Backend, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{key_of(HOME)}\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "client" / "update_dns.py")]
+    url = f"http://127.0.0.1:{quiet.port}"
+    variables = {"PRE_SHARED_KEY_FILE": str(keys), "INTERVAL": "0", "BACKEND_URL": url}
+    ended = run(command, tmp_path, FQDN=HOME, IP="198.51.100.1", **variables)
+    assert "503" in ended.stdout + ended.stderr or "Hetzner" in ended.stdout + ended.stderr
+    assert finds((ended.stdout + ended.stderr).encode()) == []

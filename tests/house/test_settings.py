@@ -30,7 +30,7 @@ OF_OTHERS = {"NET_BIND_SERVICE", "PYTHONPATH", "PYTHONUNBUFFERED"}
 
 NAMES = {variable.name for variable in VARIABLES}
 CLIENT = set(re.findall(r"^  ([A-Z_]{2,}) ", update_dns.HELP, re.MULTILINE))
-FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
+FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
 
 each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 

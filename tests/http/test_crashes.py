@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 from flask import Flask
@@ -16,6 +16,9 @@ SECRET = "what nobody may see"
 
 class Broken:
     """Stands for any part of the service that has a bug."""
+
+    def keys(self) -> Dict[str, str]:
+        return {}
 
     def admit(self, _: object) -> None:
         raise KeyError(SECRET)

@@ -374,6 +374,13 @@ def test_an_empty_file_is_an_absent_secret(tmp_path: Path) -> None:
         read({"HETZNER_TOKEN_FILE": str(file)})
 
 
+def test_hosts_may_come_from_a_file_which_may_be_longer_than_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text("a.example.com,b.example.com\n c.example.com\r\n\na.example.com\n")
+    hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts
+    assert list(map(str, hosts)) == ["a.example.com", "b.example.com", "c.example.com"]
+
+
 def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
     assert settings(NTFY_TOPIC_FILE=str(tmp_path / "absent")).ntfy.topic == ""
 

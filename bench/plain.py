@@ -1,0 +1,56 @@
+"""The yardstick: a one-line Flask app under the very gunicorn settings of the service.
+
+python -m bench.plain PORT [WORKER_CLASS]
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any, Dict
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from backend.server import _options
+from backend.settings import read
+
+app = Flask(__name__)
+
+
+@app.route("/nic/update")
+def nic_update() -> str:
+    return "nochg 198.51.100.1\n"
+
+
+@app.post("/update")
+def update() -> Dict[str, str]:
+    return {"status": "unchanged", "fqdn": "host.example.com", "type": "A", "ip": "198.51.100.1"}
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(self, listener: socket.socket, worker_class: str) -> None:
+        settings, _ = read({"HETZNER_TOKEN": "b" * 64})
+        self._given = {**_options(settings.server, listener), "worker_class": worker_class}
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._given.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:  # noqa: ANN401
+        return app
+
+
+def main() -> None:
+    port, *worker_class = sys.argv[1:]
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", int(port)))
+        listener.listen(2048)
+        _Server(listener, *worker_class or ["gthread"]).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Look whether the time of an answer tells a stranger which hosts exist: `python -m bench.timing`.
+
+Sends wrong logins of several kinds in random order over one connection, and asks of each pair of
+kinds: given one answer of each, how often is the one of the second kind the slower? A half says
+that time tells nothing. Beside it: the same kind twice (what chance makes of it), and a request
+that really takes longer (what the method sees).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import json
+import math
+import random
+import statistics
+import sys
+import tempfile
+import time
+from bisect import bisect_left, bisect_right
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from sandbox import Sandbox
+from tests.e2e.processes import Program, free_port, until
+
+HOSTS = [f"host{number}.example.com" for number in range(200)]
+_SURE = 4.0  # standard errors; by chance once in 16,000 comparisons
+
+
+class Kind(NamedTuple):
+    """One kind of request: as dyndns2 with a login, or as JSON with a key alone."""
+
+    name: str
+    user: Optional[str]
+    host: str
+    secret: str = "not the key of any host at all"  # noqa: S105
+
+
+def kinds() -> List[Kind]:
+    """Every kind; `{}` is another number at each request, so that no cache learns a name."""
+    return [
+        Kind("json: wrong key", None, "host{}.example.com"),
+        Kind("json: wrong key again", None, "host{}.example.com"),
+        Kind("json: unknown host", None, "none{}.example.com"),
+        Kind("login: wrong key", "host{}", "host{}.example.com"),
+        Kind("login: wrong key again", "host{}", "host{}.example.com"),
+        Kind("login: unknown user", "none{}", "host{}.example.com"),
+        Kind("login: unknown user and host", "none{}", "none{}.example.com"),
+        Kind("login: wrong key, unknown host", "host{}", "none{}.example.com"),
+        Kind("login: right key", "host{}", "host{}.example.com", "key-of-host{}"),
+    ]
+
+
+PAIRS = [
+    ("json: wrong key", "json: wrong key again"),
+    ("json: wrong key", "json: unknown host"),
+    ("login: wrong key", "login: wrong key again"),
+    ("login: wrong key", "login: unknown user"),
+    ("login: wrong key", "login: unknown user and host"),
+    ("login: wrong key", "login: wrong key, unknown host"),
+    ("login: wrong key", "login: right key"),
+]
+
+
+class Backend(Program):
+    """The service with one worker: a second one would only add noise."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, limit: int) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True)
+        keys = "".join(f"{host} key-of-{host.partition('.')[0]}\n" for host in HOSTS)
+        (folder / "pre-shared-key").write_text(keys, encoding="utf-8")
+        settings = {
+            "HETZNER_TOKEN": sandbox.token,
+            "HETZNER_API_URL": sandbox.http_url,
+            "REGISTERED_FQDNS": ",".join(HOSTS),
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": str(self.port),
+            "ALLOW_PRIVATE_ADDRESSES": "1",
+            "AUTH_FAILURE_LIMIT": str(limit),
+            "WEB_CONCURRENCY": "1",
+        }
+        super().__init__("backend", ["-m", "backend"], folder, **settings)
+
+
+class Line:
+    """A kept connection, on which answers are timed."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.close = self._connection.close
+
+    def ask(self, kind: Kind, number: int) -> Tuple[float, Tuple[int, bytes]]:
+        """Return the microseconds an answer took, and the answer."""
+        # The same source would soon be over its limit: each request comes from another one.
+        source = f"2001:db8:{random.getrandbits(16):x}:{random.getrandbits(16):x}::1"
+        headers = {"X-Real-Ip": source}
+        host, secret = kind.host.format(number), kind.secret.format(number)
+        method, path, body = "GET", f"/nic/update?hostname={host}&myip=198.51.100.1", None
+        if kind.user is None:
+            method, path, body = "POST", "/update", json.dumps({"fqdn": host})
+            headers["X-Pre-Shared-Key"] = secret
+        else:
+            login = f"{kind.user.format(number)}:{secret}".encode()
+            headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
+        begun = time.perf_counter_ns()
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        return (time.perf_counter_ns() - begun) / 1000, (answer.status, text)
+
+
+def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, set]]:
+    """Send so many requests of each kind, mixed; return their times and their answers."""
+    line = Line(port)
+    for host in range(len(HOSTS)):  # the right keys shall find their records unchanged
+        line.ask(kinds()[-1], host)
+    times: Dict[str, List[float]] = {kind.name: [] for kind in kinds()}
+    answers: Dict[str, set] = {kind.name: set() for kind in kinds()}
+    order = [kind for kind in kinds() for _ in range(number)]
+    random.shuffle(order)
+    for kind in order:
+        took, answer = line.ask(kind, random.randrange(len(HOSTS)))  # noqa: S311
+        times[kind.name].append(took)
+        answers[kind.name].add(answer)
+    line.close()
+    return times, answers
+
+
+def slower(one: Sequence[float], other: Sequence[float]) -> Tuple[float, float]:
+    """Return how often the other is slower (Mann-Whitney), and by how many errors that is off ½."""
+    ranked = sorted(one)
+    wins = sum(bisect_left(ranked, t) + bisect_right(ranked, t) for t in other) / 2
+    share = wins / (len(one) * len(other))
+    error = math.sqrt((len(one) + len(other) + 1) / (12 * len(one) * len(other)))
+    return share, (share - 0.5) / error
+
+
+def report(regime: str, times: Dict[str, List[float]], answers: Dict[str, set]) -> List[dict]:
+    """Print a table of all pairs, and return it."""
+    print(f"\n{regime}: {len(next(iter(times.values())))} answers of each kind")
+    print(f"{'':28} {'':32} {'median µs':>17} {'slower':>7} {'errors':>7}  same answer")
+    rows = []
+    for one, other in PAIRS:
+        share, errors = slower(times[one], times[other])
+        medians = [statistics.median(times[name]) for name in (one, other)]
+        same = answers[one] == answers[other]
+        told = "can be told apart" if abs(errors) > _SURE or not same else ""
+        print(
+            f"{one:28} {other:32} {medians[0]:8.0f} {medians[1]:8.0f} {share:7.3f} {errors:+7.1f}"
+            f"  {'yes' if same else 'no':11} {told}"
+        )
+        row = {"regime": regime, "one": one, "other": other, "medians_us": medians}
+        rows.append({**row, "slower": share, "standard_errors": errors, "same_answer": same})
+    return rows
+
+
+def main() -> None:
+    """Measure below and above the limit of failed logins."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=4000, help="answers of each kind")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    arguments = parser.parse_args()
+    rows: List[dict] = []
+    with tempfile.TemporaryDirectory() as folder, Sandbox(["example.com"]) as sandbox:
+        for regime, limit in (("below the limit", 10**9), ("over the limit", 1)):
+            backend = Backend(Path(folder) / str(limit), sandbox, limit)
+            backend.start()
+            try:
+                wait_for(backend)
+                if limit == 1:
+                    warm_up(backend.port)
+                rows += report(regime, *measure(backend.port, arguments.number))
+            finally:
+                backend.stop()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def wait_for(backend: Backend) -> None:
+    """Wait until a backend has started."""
+    until(lambda: "starts on port" in backend.output, "the start", lambda: backend.output)
+
+
+def warm_up(port: int) -> None:
+    """Bring every name over its limit, so that every answer is the same 429."""
+    line = Line(port)
+    for kind in kinds()[:-1]:
+        for number in range(len(HOSTS)):
+            for _ in range(3):
+                line.ask(kind, number)
+    line.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Every dependency has its reason in docs/architecture.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Set
+
+ROOT = Path(__file__).parents[2]
+CHAPTER = (ROOT / "docs/architecture.md").read_text("utf-8").split("\n## Dependencies\n", 1)[1]
+
+
+def required() -> Set[str]:
+    """What all the requirements files name themselves."""
+    files = [*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements*.txt")]
+    assert len(files) >= 5
+    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
+    return {
+        re.split(r"[\[<>=; ]", line, maxsplit=1)[0].lower()
+        for line in lines
+        if line and line[0].isalpha()
+    }
+
+
+def given_reasons() -> Set[str]:
+    rows = re.findall(r"^\| ([A-Za-z][^|]*?) \| .+ \|$", CHAPTER, re.MULTILINE)
+    return {name.split(" ")[0].lower() for row in rows for name in row.split(", ")}
+
+
+def test_every_dependency_has_its_reason_and_no_reason_is_left_over() -> None:
+    assert required() == given_reasons()
