@@ -44,8 +44,7 @@ RUN: Dict[str, str] = {
     "curl -d": "sandbox/test_docs",
     "curl -X POST http://127.0.0.1:8090/_sandbox/reset": "sandbox/test_docs",
 }
-NOT__CLONE = "git clone https://github.com/nmbit/hetzner-dyndns && cd hetzner-dyndns"
-RUN: Dict[str, str] = {
+NOT_RUN: Dict[str, str] = {
     "docker compose -f backend/docker-compose.yml pull": "it would fetch what was published",
     "docker compose -f backend/docker-compose.yml exec": "commands in an image: test_starting",
     "sudo systemctl stop ddclient": "the tests run no services of the system",
