@@ -8,21 +8,28 @@ cell is empty when there is no default. backend/.secrets.example: a line ``NAME=
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import subprocess
 from typing import Dict
 
 import pytest
 
 from backend.settings import VARIABLES, read
 from backend.variables import Variable
+from client import update_dns
+from tests.house.documents import DOCUMENTS, README, ROOT, Block, blocks, code, rows as rows_of
+from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
 # Who else has variables that the README speaks of.
-ELSEWHERE = ("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows")
+ELSEWHERE = (
+    *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
+    *("tests/e2e", "tests/containers", "backend/web", "backend"),
+)
+# What compose files and Dockerfiles hold that is nobody's setting.
+OF_OTHERS = {"NET_BIND_SERVICE", "PYTHONPATH", "PYTHONUNBUFFERED"}
 
 NAMES = {variable.name for variable in VARIABLES}
+CLIENT = set(re.findall(r"^  ([A-Z_]{2,}) ", update_dns.HELP, re.MULTILINE))
 FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
 
 each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
@@ -59,18 +66,47 @@ def test_no_setting_is_promised_that_does_not_exist() -> None:
     assert set(examples()) <= NAMES | FILES
 
 
-def test_the_readme_names_no_variable_that_nobody_reads() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_names_no_variable_that_nobody_reads(name: str) -> None:
     known = "\n".join(
         path.read_text(encoding="utf-8")
         for place in ELSEWHERE
         for path in [ROOT / place, *(ROOT / place).glob("*")]
         if path.is_file()
     )
-    code = re.findall(r"```.*?```|`[^`\n]+`", README, re.DOTALL)
-    mentioned = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", "\n".join(code)))
+    mentioned = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code(DOCUMENTS[name])))
     unknown = mentioned - NAMES - FILES - {"NAME_FILE"}
-    assert {name for name in unknown if name not in known} == set()
-    assert mentioned >= {"HETZNER_TOKEN"}
+    assert {word for word in unknown if not re.search(rf"\b{word}\b", known)} == set()
+
+
+@pytest.mark.parametrize("block", [one for one in blocks() if one.language == "ini"])
+def test_a_block_of_settings_can_be_used_as_it_stands(block: Block) -> None:
+    names = re.findall(r"^(\w+)=", block.text, re.MULTILINE)
+    assert names
+    assert set(names) <= NAMES
+    hosts = ",".join(re.findall(r"(\w+\.example\.com)=::", block.text))
+    _, warnings = read({"HETZNER_TOKEN": "t", "REGISTERED_FQDNS": hosts, **as_a_shell_reads(block)})
+    assert [warning for warning in warnings if "is empty" not in warning] == []
+
+
+def as_a_shell_reads(block: Block) -> Dict[str, str]:
+    """By `set -a; . backend/.secrets`."""
+    shell = ["sh", "-e", "-c", f"set -a\n{block.text}\nexec env -0"]
+    said = subprocess.run(shell, env={}, capture_output=True, text=True, check=True).stdout
+    return dict(pair.split("=", 1) for pair in said.split("\0") if pair)
+
+
+@pytest.mark.parametrize("file", [*COMPOSE_FILES, *DOCKERFILES])
+def test_compose_files_and_images_name_settings_that_are_there(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text)) - OF_OTHERS
+    assert {name for name in named if name not in NAMES | FILES | CLIENT} == set()
+
+
+def test_the_readme_has_every_variable_of_the_client_and_no_other() -> None:
+    told = {re.findall(r"`(\w+)`", row[0])[0]: row[1] for row in rows_of(README, "The client")}
+    assert set(told) == CLIENT
+    assert f"({update_dns.DEFAULT_INTERVAL})" in told["INTERVAL"]
 
 
 def test_the_readme_says_that_a_secret_may_come_from_a_file() -> None:

@@ -1,0 +1,53 @@
+"""docs/api.md: its commands work as they stand, and are answered as it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import Backend, Hetzner, run
+from tests.house.documents import DOCUMENTS
+
+TEXT = DOCUMENTS["docs/api.md"]
+DOCUMENTED = "home.example.com"
+
+pytestmark = pytest.mark.real("curl")
+
+
+def said_by(command: str, backend: Backend, host: str, folder: Path) -> str:
+    """Type a command of the document; return the answer."""
+    for old, new in {
+        "https://your-backend.example.com": backend.url,
+        "<key>": backend.key_of(host),
+        DOCUMENTED: host,
+    }.items():
+        command = command.replace(old, new)
+    ended = run(["sh", "-c", command], folder)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_document_can_be_fetched(backend: Backend, host: str, folder: Path) -> None:
+    command = re.findall(r"```sh\n(curl .*openapi.json)\n```", TEXT)[0]
+    assert json.loads(said_by(command, backend, host, folder))["openapi"] == "3.1.0"
+
+
+def test_an_address_is_set_and_removed(
+    backend: Backend, hetzner: Hetzner, host: str, folder: Path
+) -> None:
+    pairs = re.findall(r"```sh\n(curl -X .*?)\n```\n\n```json\n(.*?)\n```", TEXT, re.DOTALL)
+    (post, updated), (delete, deleted) = pairs
+    backend.updates(host, "198.51.100.1")
+    backend.updates(host, "2001:db8::1")
+    answer = json.loads(said_by(post, backend, host, folder))
+    assert answer == {**json.loads(updated), "fqdn": host}
+    hetzner.expect(host, answer["ip"])
+    assert json.loads(said_by(delete, backend, host, folder)) == {
+        **json.loads(deleted),
+        "fqdn": host,
+    }
+    hetzner.expect(host, kind="AAAA")
+    hetzner.expect(host, answer["ip"])

@@ -1,0 +1,134 @@
+"""README.md, "Set it up": whoever types what stands there, in an empty folder, succeeds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import pytest
+
+from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment, free_port
+from tests.house.documents import README, Block, blocks
+
+HOST, SEEN = "host.example.com", "203.0.113.7"
+LISTS_ITS_KEYS = "host.example.com "
+
+
+def step(heading: str) -> List[str]:
+    """The blocks of one step."""
+    section = README.partition(f"### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+    of_readme = [one for one in blocks() if one.document == "README.md"]
+    return [one.text for one in of_readme if is_in(one, section)]
+
+
+def is_in(block: Block, section: str) -> bool:
+    return block.language in {"sh", "ini"} and f"\n{block.text}\n" in section
+
+
+class Person:
+    """Types what the README says; the proxy with TLS is left out, and what it would add isn't."""
+
+    def __init__(self, folder: Path, hetzner: Hetzner) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._hetzner = hetzner
+        for part in ("backend", "client"):
+            shutil.copytree(
+                ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        # As the proxy says whose request it is.
+        (folder / ".curlrc").write_text(f'header = "X-Real-Ip: {SEEN}"\n', encoding="utf-8")
+
+    def command(self, text: str) -> List[str]:
+        """What a shell is given; installing is left out, for here everything is installed."""
+        lines = [
+            line for line in text.splitlines() if not re.search("git clone|-m (venv|pip)", line)
+        ]
+        for old, new in {
+            ".venv/bin/python": sys.executable,
+            "https://your-backend.example.com": f"http://127.0.0.1:{self.port}",
+            "host:secret": f"host:{self.key}",
+            "the key of host.example.com": self.key,
+            "@hydrogen.ns.hetzner.com": f"@127.0.0.1 -p {self._hetzner.dns_port}",
+        }.items():
+            lines = [line.replace(old, new) for line in lines]
+        return ["sh", "-e", "-c", "\n".join(lines)]
+
+    def types(self, text: str, **variables: str) -> str:
+        environ = environment(self.folder, PYTHONPATH=str(self.folder), **variables)
+        ended = subprocess.run(
+            self.command(text),
+            cwd=self.folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, (text, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    def fills_in(self, settings: str) -> None:
+        """Write into backend/.secrets what stands there, with the sandbox in Hetzner's place."""
+        own = {"HETZNER_TOKEN": TOKEN, "LISTEN_PORT": str(self.port)}
+        own["HETZNER_API_URL"] = self._hetzner.api_url
+        pairs = dict(line.split("=", 1) for line in settings.splitlines())
+        path = self.folder / "backend" / ".secrets"
+        path.write_text(filled_in(path.read_text(encoding="utf-8"), {**pairs, **own}))
+
+    @property
+    def key(self) -> str:
+        path = self.folder / "pre-shared-key"
+        return dict(map(str.split, path.read_text().splitlines()))[HOST] if path.exists() else ""
+
+
+def filled_in(text: str, settings: Dict[str, str]) -> str:
+    for name, value in settings.items():
+        text, number = re.subn(rf"^#?{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
+        assert number == 1, name
+    return text
+
+
+class Terminal(Program):
+    """A shell in which something runs until it is stopped."""
+
+    def command(self, arguments: List[str]) -> List[str]:  # type: ignore[override]
+        return arguments
+
+
+@pytest.fixture
+def person(hetzner: Hetzner, tmp_path: Path) -> Iterator[Person]:
+    return Person(tmp_path, hetzner)
+
+
+@pytest.mark.real("curl", "dig")
+def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None:
+    get, settings, start = step("2. The backend")
+    person.types(get)
+    assert (person.folder / "backend" / ".secrets").stat().st_mode & 0o777 == 0o600
+    person.fills_in(settings)
+    load, check, serve = start.splitlines()
+    assert "fail" not in person.types(f"{load}\n{check}")
+    shell = person.command(f"{load}\n{serve.replace('.venv', 'exec .venv')}")
+    backend = Terminal("backend", shell, person.folder, PYTHONPATH=str(person.folder))
+    backend.start()
+    try:
+        backend.wait_until(lambda: " starts on port " in backend.output, "to start")
+        assert person.key
+        set_up, client = step("4. A host")
+        assert person.key in person.types(f"{load}\n{set_up}")
+        person.types(client, INTERVAL="0", IP="198.51.100.3")
+        hetzner.expect(HOST, "198.51.100.3")
+        ip, update, dig = step("5. See that it works")[0].splitlines()
+        assert person.types(ip).strip() == SEEN
+        assert f"good {SEEN}" in person.types(update)
+        hetzner.expect(HOST, SEEN)
+        assert person.types(dig).strip() == SEEN
+        assert "ok" in person.types(f"{load}\n{check}").lower()
+    finally:
+        backend.stop()
