@@ -30,7 +30,10 @@ def test_a_holder_on_another_machine_is_never_found_dead() -> None:
     assert not is_dead(f"other-boot/4026531836 99999999 {rest}")
 
 
-@pytest.mark.parametrize("pid", ["", "x", "-1", "0", "1.5", "9" * 30, str(os.getpid())])
+OWN = pytest.param(str(os.getpid()), id="our own")
+
+
+@pytest.mark.parametrize("pid", ["", "x", "-1", "0", "1.5", "9" * 30, OWN])
 def test_a_holder_whose_process_cannot_be_asked_for_is_not_found_dead(pid: str) -> None:
     place = new_holder().split(" ", 1)[0]
     assert not is_dead(f"{place} {pid} rest")
