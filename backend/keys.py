@@ -218,10 +218,10 @@ def _write_at_once(descriptor: int, text: bytes) -> None:
 
 def _flaw(path: Path, error: Exception) -> str:
     flaw, mend = str(error), ""
-    if isinstance(error, IsADirectoryError) or path.is_dir():
+    if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
         flaw = "it is a directory (Docker makes one when a mounted file is missing)"
         mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
-    elif not path.parent.is_dir():
+    elif not _is_folder(path.parent, unknown=True):
         flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
     elif isinstance(error, OSError):
         flaw, mend = str(error.strerror), _MENDS.get(error.errno or 0, "")
@@ -230,3 +230,11 @@ def _flaw(path: Path, error: Exception) -> str:
             f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
         )
     return f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}{': ' if mend else ''}{mend}."
+
+
+def _is_folder(path: Path, *, unknown: bool) -> bool:
+    """Whether a path is a folder; `unknown` where this user may not look."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return unknown

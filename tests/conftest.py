@@ -1,9 +1,11 @@
 """What all tests share: real programs are there, or the test says which one is missing."""
 
 import importlib.util
+import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -24,3 +26,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"needs {', '.join(missing)}, and REQUIRE_REAL_PARTS=1 is set")
         if missing:
             pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_their_test() -> Iterator[None]:
+    """Take away the handlers a test has set up: what they write to is closed behind it."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if type(handler.formatter).__module__ == "backend.logs":
+            root.removeHandler(handler)
+            handler.close()

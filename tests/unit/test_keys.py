@@ -243,8 +243,9 @@ def test_a_file_of_another_user_will_do_if_it_can_be_written(
     """As uid 1234, by a process of its own."""
     path.touch()
     path.chmod(permissions)
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        folder.chmod(0o755)
+    for folder in list(path.parents)[:4]:
+        if folder.parent != folder.parent.parent:  # neither / nor what is right below it
+            folder.chmod(0o755)
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -268,6 +269,17 @@ def test_a_file_of_another_user_will_do_if_it_can_be_written(
     else:
         assert re.search(r"Permission denied.*uid 1234.*`chown 1234 ", ran.stdout)
         assert ran.stdout.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(KeyFileUnusable, match="Permission denied"):
+        KeyFile(path).complete([NAS])
 
 
 def test_a_read_only_mount_is_told_so() -> None:
