@@ -85,3 +85,13 @@ def test_what_it_cannot_do_is_told_in_a_line(
     printed = capsys.readouterr()
     assert told in printed.err
     assert printed.out == ""
+
+
+def test_without_a_key_file_it_is_one_line_that_says_how_to_get_one(
+    environ: Dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(["setup", HOST], {**environ, "PRE_SHARED_KEY_FILE": str(tmp_path / "none")})
+    told = capsys.readouterr().err
+    assert "start the service once" in told
+    assert told.count("\n") == 1
