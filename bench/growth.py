@@ -32,7 +32,8 @@ def by_hosts(folder: Path, scale: Scale) -> Figure:
             *("status page ms", "metrics ms", "background CPU %"),
         ),
         notes=[
-            "Memory after every host has been heard of by every worker; what is shared counts by its",
+            "Memory after every host has been heard of by every worker; what is shared counts by",
+            "its",
             "share. Background: the CPU time of all processes while nobody asks.",
         ],
     )

@@ -147,7 +147,7 @@ class Served(Program):
 class Backend(Served):
     """`python -m backend` with shipped defaults, and every host of a town published."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         folder: Path,
         town: Town,

@@ -49,7 +49,7 @@ class Changing:
 def beside_quiet(folder: Path, scale: Scale) -> Figure:
     figure = Figure(
         "slow_hetzner",
-        "2. Unchanged updates (200 a second) while 50 other hosts change and Hetzner takes 1 s a call",
+        "2. Unchanged updates (200/s) while 50 other hosts change and Hetzner takes 1 s a call",
         ("", "requests/s", "p50 ms", "p99 ms", "longest ms", "p99 of the quiet", "failed"),
         notes=[
             "Wanted: p99 at most twice the quiet one's, none over 100 ms. The longest one of the",
@@ -62,7 +62,7 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
         hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
         backend = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
-        found: "dict[str, list[Load]]" = {"one line, quiet": [], "quiet": [], "busy": []}
+        found: dict[str, list[Load]] = {"one line, quiet": [], "quiet": [], "busy": []}
         answers: Counts[str] = Counter()
         for _ in range(scale.number(5, 2)):
             seconds = scale(20, 6)
