@@ -29,8 +29,9 @@ def ports() -> List[str]:
     return [word for option in options for word in (option, str(free_port()))]
 
 
-# Whoever started the tests may have had SIGHUP ignored, which is passed on.
-_ON_A_TERMINAL = ("setsid", "--ctty", "env", "--default-signal=HUP")
+def hang_up_by_default() -> None:
+    """Whoever started the tests may have had SIGHUP ignored, which is passed on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Demo:
@@ -45,13 +46,14 @@ class Demo:
         own = terminal >= 0
         with self._said.open("w") as said:
             self.process = subprocess.Popen(
-                [*(_ON_A_TERMINAL if own else []), sys.executable, "-m", "demo", *options],
+                [*(["setsid", "--ctty"] if own else []), sys.executable, "-m", "demo", *options],
                 cwd=ROOT,
                 env=environ,
                 stdin=terminal if own else subprocess.DEVNULL,
                 stdout=terminal if own else stdout if stdout >= 0 else said,
                 stderr=terminal if own else said,
                 start_new_session=not own,
+                preexec_fn=hang_up_by_default,  # noqa: PLW1509
             )
 
     @property
