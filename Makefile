@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint fuzz types lock clean
+.PHONY: help demo test test-real lint fuzz bench types lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
 
 fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
 	$(BIN)/python -m fuzz $(SECONDS)
+
+bench: $(VENV)/.real ## measure, each figure beside its yardstick (SHORT=1: a few minutes; needs wrk)
+	$(BIN)/python -m bench $(if $(filter-out 0,$(SHORT)),--short)
 
 types: $(VENV)/.dev ## check types
 	$(BIN)/python -m mypy

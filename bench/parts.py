@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import sqlalchemy as sa
 
 from backend.store import prepare_store
 from backend.store.schema import connect, hosts, records
 from tests.e2e.processes import OPERATOR, TOKEN, Program, free_port, new_session
+
+P = TypeVar("P", bound=Program)
 
 PLENTY = (10_000_000, 10_000_000)
 DOCUMENTED = (3600, 7200)  # https://docs.hetzner.cloud/cloud.spec.json, as recorded answers show it
@@ -99,6 +115,12 @@ class Hetzner(Program):
     def forget_calls(self) -> None:
         self.door("DELETE", "calls")
 
+    def use_up(self) -> None:
+        """Use up the quota, as another program with the token would."""
+        for path in (f"/zones/{self._town.zones[0]}", "/actions?id=1"):
+            while self.session.get(self.api_url + path, timeout=60).status_code != 429:
+                continue
+
     def addresses(self) -> Dict[str, str]:
         """The first address of every name, as the API has them."""
         found = {}
@@ -116,11 +138,24 @@ class Hetzner(Program):
         return found
 
 
-class Backend(Program):
+class Served(Program):
+    """A program that is reached by HTTP."""
+
+    url = ""
+
+
+class Backend(Served):
     """`python -m backend` with shipped defaults, and every host of a town published."""
 
     def __init__(
-        self, folder: Path, town: Town, api_url: str, *, filled: bool = True, **variables: str
+        self,
+        folder: Path,
+        town: Town,
+        api_url: str,
+        *,
+        filled: bool = True,
+        checked_before: float = 0,
+        **variables: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -144,7 +179,7 @@ class Backend(Program):
             **variables,
         }
         if filled:
-            fill(settings["STATE_URL"], town)
+            fill(settings["STATE_URL"], town, checked_before)
         super().__init__("backend", ["-m", "backend"], folder, **settings)
         self.session = new_session()
 
@@ -156,6 +191,26 @@ class Backend(Program):
         self.session.close()
         super().stop()
 
+    def runs(self, source: str) -> None:
+        """Let it be started by some lines of Python instead of `-m backend`."""
+        self._command = self.command(["-c", source])
+
+    def count(self, condition: str) -> int:
+        """How many records in its store, a file, meet a condition."""
+        with contextlib.closing(sqlite3.connect(self.folder / "hetzner-dyndns.db")) as store:
+            (found,) = store.execute(f"SELECT count(*) FROM records WHERE {condition}").fetchone()  # noqa: S608
+            return int(found)
+
+    def verify(self) -> None:
+        """Let every host be heard of and every zone be verified, as it is at any moment."""
+        started = time.time()
+        requests = [nic_update(self.town, index) for index in range(len(self.town.hosts))]
+        self.wait_until(lambda: self._poll(requests, started), "all zones to be verified")
+
+    def _poll(self, requests: Sequence[Request], started: float) -> bool:
+        wrk([self], requests, seconds=2 + len(requests) // 1000)
+        return self.count(f"checked_at < {started}") == 0
+
     def _is_well(self) -> bool:
         try:
             return self.session.get(f"{self.url}/healthz", timeout=5).status_code == 200
@@ -163,7 +218,7 @@ class Backend(Program):
             return False
 
 
-class Plain(Program):
+class Plain(Served):
     """The yardstick: see `bench.plain`."""
 
     def __init__(self, folder: Path, worker: str = "gthread") -> None:
@@ -184,15 +239,26 @@ class Plain(Program):
         self.wait_until(answers, "to answer")
 
 
-def fill(url: str, town: Town) -> None:
-    """Fill a store as it is when every host was published a while ago and is asking since."""
+@contextlib.contextmanager
+def running(program: P) -> Iterator[P]:
+    """Run a program for a while."""
+    program.start()
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+def fill(url: str, town: Town, checked_before: float) -> None:
+    """Fill a store as it is when every host was published and verified so many seconds ago."""
     prepare_store(url)
     engine = connect(url, 1)
     now = time.time()
     seen = [{"host": host, "registered_at": now, "seen_at": now} for host in town.hosts]
-    times = dict.fromkeys(("wished_at", "accepted_at", "checked_at", "next_try_at"), now)
+    times = {"checked_at": now - checked_before, "next_try_at": now}
+    times.update(dict.fromkeys(("wished_at", "accepted_at", "changed_at"), now))
     asked = {"type": "A", "wish": 1, "source": "192.0.2.1", "face": "dyndns2"}
-    common = {**times, **asked, "state": "published", "attempts": 0, "error": "", "changed_at": now}
+    common = {**times, **asked, "state": "published", "attempts": 0, "error": ""}
     published = [
         {**common, "host": host, "wanted": town.address(index), "published": town.address(index)}
         for index, host in enumerate(town.hosts)
@@ -216,8 +282,6 @@ class Request(NamedTuple):
 
 def nic_update(town: Town, index: int, version: int = 0) -> Request:
     """As a router asks: with a login."""
-    import base64  # noqa: PLC0415
-
     host = town.hosts[index]
     login = base64.b64encode(f"{host}:{town.key(index)}".encode()).decode("ascii")
     query = f"hostname={host}&myip={town.address(index, version)}"
@@ -264,12 +328,12 @@ done = function(summary, latency)
     latency:percentile(50), latency:percentile(99), latency.max, failed, summary.requests))
 end
 """
+_SAID = re.compile(r"^said (.*)$", re.MULTILINE)
 _PACED = "delay = function() return math.random({low}, {high}) end\n"
 
 
 def wrk(  # noqa: PLR0913
-    program: Program,
-    url: str,
+    programs: Sequence[Served],
     requests: Sequence[Request],
     *,
     seconds: float,
@@ -279,29 +343,31 @@ def wrk(  # noqa: PLR0913
 ) -> Load:
     """Send requests in turn for some seconds; `fresh`: each by a connection of its own.
 
-    With a `pause` (milliseconds) each connection waits about so long between two requests.
+    With a `pause` (milliseconds) each connection waits about so long between two requests. Several
+    programs share the connections, and what they did is added up.
     """
-    folder = program.folder
+    folder = programs[0].folder
     lines = folder / "requests"
     lines.write_text("".join(_line(request, fresh) for request in requests), encoding="ascii")
     script = folder / "script.lua"
     paced = _PACED.format(low=pause // 2, high=pause * 3 // 2) if pause else ""
     script.write_text(_SCRIPT + paced, encoding="ascii")
-    before = used(program.pid)
-    ran = subprocess.run(
-        [
-            *("wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s"),
-            *("-s", str(script), url, "--", str(lines)),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+    options = ["-t1", f"-c{connections // len(programs)}", f"-d{seconds:.0f}s", "--timeout", "10s"]
+    before = sum(used(program.pid) for program in programs)
+    all_of_them = [
+        subprocess.Popen(
+            ["wrk", *options, "-s", str(script), program.url, "--", str(lines)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for program in programs
+    ]
+    said = [_SAID.findall(one.communicate()[0])[0].split() for one in all_of_them]
+    rate, p50, p99, most, failed, number = zip(*(map(float, words) for words in said))
+    work = (sum(used(program.pid) for program in programs) - before) * 1e6 / max(1.0, sum(number))
+    return Load(
+        *(sum(rate), max(p50) / 1e3, max(p99) / 1e3, max(most) / 1e3, int(sum(failed)), work)
     )
-    rate, p50, p99, most, failed, number = map(
-        float, re.findall(r"^said (.*)$", ran.stdout, re.MULTILINE)[0].split()
-    )
-    work = (used(program.pid) - before) * 1e6 / max(1.0, number)
-    return Load(rate, p50 / 1e3, p99 / 1e3, most / 1e3, int(failed), work)
 
 
 def _line(request: Request, fresh: bool) -> str:

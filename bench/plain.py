@@ -45,11 +45,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 def main() -> None:
     port, *worker_class = sys.argv[1:]
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", int(port)))
-        listener.listen(2048)
-        _Server(listener, *worker_class or ["gthread"]).run()
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(port)))
+    listener.listen(2048)
+    _Server(listener, *worker_class or ["gthread"]).run()
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, s
     order = [kind for kind in kinds() for _ in range(number)]
     random.shuffle(order)
     for kind in order:
-        took, answer = line.ask(kind, random.randrange(len(HOSTS)))  # noqa: S311
+        took, answer = line.ask(kind, random.randrange(len(HOSTS)))
         times[kind.name].append(took)
         answers[kind.name].add(answer)
     line.close()

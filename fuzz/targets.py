@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from backend import arrival, key_lines, settings
+from backend import addressing, arrival, key_lines, settings
 from backend.cloud_api import Deadline
 from backend.cloud_errors import decode, refusal
 from backend.errors import (
@@ -69,6 +69,22 @@ def address(text: str) -> None:
         return
     assert Address.parse(str(found)) == found
     assert not any((found.ip.is_multicast, found.ip.is_unspecified, found.ip.is_link_local))
+
+
+def given_addresses(text: str) -> None:
+    first, _, second = text.partition("\n")
+    for texts, prefixes in (([text], []), ([], [text]), ([first], [second]), ([first, second], [])):
+        try:
+            given = addressing.read(texts, prefixes)
+        except BadAddress as error:
+            _fit_to_show(error)
+            continue
+        assert given.addresses or given.prefix
+        for found in given.addresses:
+            assert Address.parse(str(found)) == found
+        if given.prefix is not None:
+            whole = given.prefix.address_of(ipaddress.IPv6Address("::211:32ff:fe11:2233"))
+            assert ipaddress.IPv6Address(whole) in given.prefix.network
 
 
 def client_address(text: str) -> None:
@@ -260,5 +276,14 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
             unquote_to_bytes(Owner(zone, "@").rrsets)
 
 
-TEXTS = (hostname, address, client_address, credentials, key_file, setting, store_url)
+TEXTS = (
+    hostname,
+    address,
+    given_addresses,
+    client_address,
+    credentials,
+    key_file,
+    setting,
+    store_url,
+)
 BYTES = (dyndns2_request, json_request, hetzner_answer, length_of)

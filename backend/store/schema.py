@@ -148,6 +148,7 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         engine = sa.create_engine(
             sqlite.existing_only(parsed) if is_sqlite and not create else parsed,
             pool_size=pool_size,
+            pool_use_lifo=True,  # few connections with warm caches rather than all in turn
             max_overflow=2,
             pool_timeout=2,
             **options,

@@ -29,6 +29,10 @@ def ports() -> List[str]:
     return [word for option in options for word in (option, str(free_port()))]
 
 
+# Whoever started the tests may have had SIGHUP ignored, which is passed on.
+_ON_A_TERMINAL = ("setsid", "--ctty", "env", "--default-signal=HUP")
+
+
 class Demo:
     """A demonstration started as a person's shell would, its output in a file as by `> said`."""
 
@@ -41,7 +45,7 @@ class Demo:
         own = terminal >= 0
         with self._said.open("w") as said:
             self.process = subprocess.Popen(
-                [*(["setsid", "--ctty"] if own else []), sys.executable, "-m", "demo", *options],
+                [*(_ON_A_TERMINAL if own else []), sys.executable, "-m", "demo", *options],
                 cwd=ROOT,
                 env=environ,
                 stdin=terminal if own else subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from fuzz import targets
 
 SPECIAL = (
+    *("2001:db8:1:2::/64", "2001:db8:1::/56", "2001:db8:1:2", "/"),
     *(
         "home.example.com",
         "*.xn--gre-6ka8i.example.com",

@@ -1,0 +1,43 @@
+"""The figures of docs/operations.md, one table each: `make bench`, or
+
+python -m bench [--short] [--only NAME …] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Callable, List, Mapping
+
+from bench import cost, growth, reconnect, slow_hetzner, unchanged
+from bench.parts import require_wrk
+from bench.report import Figure, Scale, save
+
+FIGURES: Mapping[str, Callable[[Path, Scale], Figure]] = {
+    "unchanged": unchanged.beside_flask,
+    "slow_hetzner": slow_hetzner.beside_quiet,
+    "cost": cost.counted,
+    "reconnect": reconnect.beside_least,
+    "growth": growth.by_hosts,
+    "postgresql": unchanged.on_postgresql,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few minutes, for trying")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE")
+    options = parser.parse_args()
+    require_wrk()
+    done: List[Figure] = []
+    for name in options.only:
+        with tempfile.TemporaryDirectory(prefix="dyndns-bench-") as folder:
+            done.append(FIGURES[name](Path(folder), Scale(options.short)))
+        print(done[-1].show(), flush=True)
+        save(options.json, done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Figures 1 and 6: unchanged updates a second, beside a one-line Flask app, and on PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence
+
+from bench.parts import (
+    Backend,
+    Hetzner,
+    Load,
+    Plain,
+    Request,
+    Town,
+    nic_update,
+    running,
+    update,
+    wrk,
+)
+from bench.report import Figure, Scale, median
+from tests.e2e.postgres import PostgreSQL
+from tests.e2e.processes import Program
+
+_HEADS = ("", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of the yardstick", "by CPU", "failed")
+_HOSTS = 100
+
+
+def beside_flask(folder: Path, scale: Scale) -> Figure:
+    figure = Figure(
+        "unchanged",
+        "1. Unchanged updates, beside a one-line Flask app under the same gunicorn settings",
+        _HEADS,
+        notes=[
+            "Wanted: 0.80 of the yardstick. By CPU: the yardstick's CPU time a request, divided by",
+            "ours; it says the same on a quiet machine, and is to be believed on a busy one.",
+            "Our worker: that one-line app under backend/worker.py, which waits for requests.",
+        ],
+    )
+    town = Town(_HOSTS)
+    with contextlib.ExitStack() as stack:
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
+        ours = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
+        plain = stack.enter_context(running(Plain(folder / "plain")))
+        worker = stack.enter_context(running(Plain(folder / "worker", "backend.worker.Worker")))
+        hetzner.forget_calls()
+        for face, make in (("/nic/update", nic_update), ("/update", update)):
+            requests = [make(town, index) for index in range(_HOSTS)]
+            for fresh in (False, True):
+                urls = {"ours": ours, "one line": plain, "one line, our worker": worker}
+                way = "new connections" if fresh else "keep-alive"
+                loads = _in_turn(urls, requests, scale, fresh=fresh)
+                _tell(figure, f"{face}, {way}", loads, "one line")
+        figure.notes.append(f"Calls to Hetzner meanwhile: {len(hetzner.calls())}.")
+    return figure
+
+
+def _in_turn(
+    programs: Dict[str, Program], requests: Sequence[Request], scale: Scale, *, fresh: bool
+) -> Dict[str, List[Load]]:
+    """Measure one after the other, again and again: the machine has its moods."""
+    found: Dict[str, List[Load]] = {name: [] for name in programs}
+    for number in range(scale.number(7, 3) + 1):
+        for name, program in programs.items():
+            load = wrk([program], requests, seconds=scale(5, 2), fresh=fresh)
+            if number:  # the first round is for warming up
+                found[name].append(load)
+    return found
+
+
+def _tell(figure: Figure, what: str, loads: Dict[str, List[Load]], yardstick: str) -> None:
+    for name, some in loads.items():
+        pairs = list(zip(some, loads[yardstick]))
+        figure.add(
+            f"{what}: {name}",
+            median(one.rate for one in some),
+            median(one.p50 for one in some),
+            median(one.p99 for one in some),
+            median(one.work for one in some),
+            median(one.rate / other.rate for one, other in pairs),
+            median(other.work / one.work for one, other in pairs),
+            sum(one.failed for one in some),
+        )
+
+
+def on_postgresql(folder: Path, scale: Scale) -> Figure:
+    figure = Figure(
+        "postgresql",
+        "6. Unchanged updates on PostgreSQL with two replicas, beside SQLite",
+        _HEADS,
+        notes=["All on this machine, with the database: more machines have more cores."],
+    )
+    town = Town(_HOSTS)
+    requests = [nic_update(town, index) for index in range(_HOSTS)]
+    with contextlib.ExitStack() as stack:
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
+        url = stack.enter_context(_database())
+        sqlite = stack.enter_context(running(Backend(folder / "sqlite", town, hetzner.api_url)))
+        replicas = [
+            stack.enter_context(
+                running(
+                    Backend(
+                        *(folder / f"replica{number}", town, hetzner.api_url),
+                        filled=not number,
+                        STATE_URL=url,
+                    )
+                )
+            )
+            for number in range(2)
+        ]
+        found: Dict[str, List[Load]] = {"SQLite": [], "one replica": [], "both at once": []}
+        for number in range(scale.number(7, 3) + 1):
+            for name, programs in zip(found, ([sqlite], replicas[:1], replicas)):
+                load = wrk(programs, requests, seconds=scale(5, 2))
+                if number:
+                    found[name].append(load)
+        _tell(figure, "keep-alive", found, "SQLite")
+    return figure
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[str]:
+    server = PostgreSQL()
+    try:
+        server.create()
+        server.start()
+        yield server.new_database()
+    finally:
+        server.destroy()
