@@ -105,6 +105,8 @@ class _Body:
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Lets connections wait in the main loop until they have brought a whole request."""
 
+    wsgi: Any
+
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
         self._waiting: Dict[_Connection, float] = {}  # and since when, the longest first
@@ -112,7 +114,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Load the application, and shield it from gunicorn's own kinds of errors."""
         super().load_wsgi()
-        application: Any = self.wsgi  # type: ignore[has-type]
+        application = self.wsgi
 
         def shielded(environ: Dict[str, Any], start: Any) -> Any:  # noqa: ANN401
             if "HTTP_TRANSFER_ENCODING" in environ:
