@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 from urllib.parse import urlsplit
 
-from backend.cloud_errors import OLD_API_MEND, is_old_token
 from backend.errors import BadHostname, SettingUnusable
+from backend.hetzner.refusals import OLD_API_MEND, is_old_token
 from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]

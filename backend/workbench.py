@@ -8,14 +8,14 @@ import sys
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
-from backend.actions import Actions
-from backend.keys import KeyFile
+from backend.access.keys import KeyFile
 from backend.model import Asker, Hostname
-from backend.overview import Overview
-from backend.reporter import Reporter
+from backend.operations.actions import Actions
+from backend.operations.overview import Overview
+from backend.publishing.turns import Turns
+from backend.reporting.reporter import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, require_store
-from backend.turns import Turns
 
 OPERATOR = Asker("", "command")
 

@@ -5,7 +5,8 @@ import sys
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from backend import cli, server
+from backend import cli
+from backend.serving import server
 
 if __name__ == "__main__":
     server.Worker = ThreadWorker  # type: ignore[misc]

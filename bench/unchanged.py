@@ -42,7 +42,9 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
         ours = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
-        worker = stack.enter_context(running(Plain(folder / "worker", "backend.worker.Worker")))
+        worker = stack.enter_context(
+            running(Plain(folder / "worker", "backend.serving.worker.Worker"))
+        )
         hetzner.forget_calls()
         for face, make in (("/nic/update", nic_update), ("/update", update)):
             requests = [make(town, index) for index in range(_HOSTS)]

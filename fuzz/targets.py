@@ -16,9 +16,9 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from backend import addressing, arrival, key_lines, settings
-from backend.cloud_api import Deadline
-from backend.cloud_errors import decode, refusal
+from backend import settings
+from backend.access import addressing, key_lines
+from backend.access.gate import Claim, Credentials
 from backend.errors import (
     BadAddress,
     BadHostname,
@@ -28,9 +28,11 @@ from backend.errors import (
     SettingUnusable,
     StoreUnusable,
 )
-from backend.gate import Claim, Credentials
-from backend.hetzner import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.hetzner.api import Deadline
+from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.hetzner.refusals import decode, refusal
 from backend.model import Address, Hostname, RecordType
+from backend.serving import arrival
 from backend.store.schema import connect
 from backend.variables import networks
 from backend.web import dyndns2, json_api, wire

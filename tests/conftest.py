@@ -34,6 +34,6 @@ def _logs_end_with_their_test() -> Iterator[None]:
     yield
     root = logging.getLogger()
     for handler in root.handlers[:]:
-        if type(handler.formatter).__module__ == "backend.logs":
+        if type(handler.formatter).__module__ == "backend.serving.logs":
             root.removeHandler(handler)
             handler.close()

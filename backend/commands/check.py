@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Iterator, List, Mapping
 
-from backend.checks import (
+from backend.checks.here import (
     FAIL,
     Line,
     check_key_file,
@@ -19,8 +19,8 @@ from backend.checks import (
     check_store,
     told,
 )
+from backend.checks.hosts import any_failed, check_hetzner
 from backend.errors import SettingUnusable
-from backend.host_checks import any_failed, check_hetzner
 from backend.settings import read
 from backend.workbench import tell_as_json, tell_as_table
 

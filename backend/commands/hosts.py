@@ -8,10 +8,17 @@ from typing import Any, Dict, Mapping, Optional
 
 from backend.model import Hostname, RecordType
 from backend.moments import after
-from backend.overview import Snapshot
-from backend.reporter import duration, moment
-from backend.status import HostStatus
-from backend.workbench import OPERATOR, Workbench, host, tell_as_json, tell_as_table, workbench
+from backend.operations.overview import Snapshot
+from backend.operations.status import HostStatus
+from backend.reporting.reporter import duration, moment
+from backend.workbench import (
+    OPERATOR,
+    Workbench,
+    host,
+    tell_as_json,
+    tell_as_table,
+    workbench,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Mapping
 
-from backend.server import serve
+from backend.serving.server import serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ import sys
 from typing import Iterator, Mapping
 from urllib.parse import urlsplit
 
+from backend.access.keys import KeyFile
 from backend.errors import HostNotAllowed, KeyFileUnusable
-from backend.keys import KeyFile
 from backend.model import Hostname
 from backend.routers import DEVICES, is_harmless, snippet
 from backend.settings import read_access

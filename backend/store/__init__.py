@@ -7,13 +7,13 @@ from typing import Optional, Tuple
 
 from backend.store.checks import Checks
 from backend.store.database import Database
-from backend.store.desk import Desk
 from backend.store.existing import require
 from backend.store.failed_logins import FailedLoginCounts
 from backend.store.history import History
 from backend.store.hosts import Hosts, Sighting, Watch
-from backend.store.landscape import Landscape
 from backend.store.leases import Leases
+from backend.store.operations import Operations
+from backend.store.projects import Projects
 from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
@@ -67,7 +67,7 @@ class Store:
         self.leases = Leases(self._database)
         self.history = History(self._database)
         self.failed_logins = FailedLoginCounts(self._database)
-        self.landscape = Landscape(self._database)
-        self.desk = Desk(self._database)
+        self.projects = Projects(self._database)
+        self.operations = Operations(self._database)
         self.ping = self._database.ping
         self.close = self._database.close

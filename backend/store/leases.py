@@ -7,8 +7,8 @@ from typing import Iterable
 
 import sqlalchemy as sa
 
-from backend.holders import is_dead
 from backend.store.database import Database
+from backend.store.holders import is_dead, new_holder
 from backend.store.schema import leases
 
 # Seconds by which the clocks of several machines may differ.
@@ -80,3 +80,30 @@ class Leases:
         mine = sa.and_(leases.c.name == name, leases.c.holder == holder)
         with self._database.write() as connection:
             connection.execute(leases.delete().where(mine))
+
+
+class Leadership:
+    """A lease that is held for as long as one process of all does its work."""
+
+    def __init__(self, leases: Leases, name: str, seconds: float) -> None:
+        self._leases = leases
+        self._name = name
+        self._seconds = seconds
+        self._holder = new_holder()
+        self._is_held = False
+
+    def keep(self, now: float) -> bool:
+        """Take it, or keep it; whether it is ours until `seconds` from now, or half of that."""
+        self._is_held = False  # should the store not answer
+        self._is_held = self._leases.hold(self._name, self._holder, now, self._seconds)
+        return self._is_held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was ours when it was kept last."""
+        return self._is_held
+
+    def give_up(self) -> None:
+        """Let another process take over at once."""
+        if self._is_held:
+            self._leases.release(self._name, self._holder)

@@ -9,8 +9,8 @@ from typing import Callable, Iterable, List, Optional, Sequence
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from backend.gate import Gate
-from backend.updater import Updater
+from backend.access.gate import Gate
+from backend.publishing.updater import Updater
 from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
 from backend.web.face import Face
 from backend.web.shortcut import Application, Environ, Shortcut, Start
@@ -26,7 +26,7 @@ def create_app(
     updater: Updater,
     flaws: Callable[[], List[str]],
     proxies: Sequence[wire.Network],
-    desk: Optional[Face] = None,
+    face: Optional[Face] = None,
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
@@ -38,9 +38,9 @@ def create_app(
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
     app.register_blueprint(pages.blueprint(flaws, proxies))
-    if desk is not None:
+    if face is not None:
         app.register_blueprint(assets.blueprint())
-        app.register_blueprint(operator_pages.blueprint(gate, desk, proxies))
+        app.register_blueprint(operator_pages.blueprint(gate, face, proxies))
     app.register_error_handler(HTTPException, _http_failure)
     app.after_request(_log)
     return app

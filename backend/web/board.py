@@ -7,8 +7,8 @@ from typing import List, Sequence
 from flask import Blueprint, render_template, request
 
 from backend.model import RecordType
-from backend.overview import Snapshot, delegation_mend, is_lost
-from backend.status import Condition, HostStatus
+from backend.operations.overview import Snapshot, delegation_mend, is_lost
+from backend.operations.status import Condition, HostStatus
 from backend.web.face import Face, credentials
 from backend.web.words import DONE, slug
 

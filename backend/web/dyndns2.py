@@ -14,11 +14,11 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
-from backend.cloud_api import Deadline
-from backend.credentials import Credentials
-from backend.gate import Claim, Gate
+from backend.access.credentials import Credentials
+from backend.access.gate import Claim, Gate
+from backend.hetzner.api import Deadline
 from backend.model import Outcome, Update
-from backend.updater import ANSWER_SECONDS, Updater
+from backend.publishing.updater import ANSWER_SECONDS, Updater
 from backend.web import shortcut, wire
 
 logger = logging.getLogger(__name__)

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 from flask import Request, Response, g, render_template, request
 
 from backend import errors
-from backend.actions import Actions
-from backend.credentials import Credentials
-from backend.gate import Claim, Gate
-from backend.meters import Meters
+from backend.access.credentials import Credentials
+from backend.access.gate import Claim, Gate
 from backend.model import Asker
-from backend.overview import Overview
+from backend.operations.actions import Actions
+from backend.operations.overview import Overview
 from backend.store.history import History
 from backend.web import wire
+from backend.workers.meters import Meters
 
 _FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
 

@@ -12,8 +12,8 @@ from backend import routers
 from backend.errors import BadRequest, CallerError, HostNotAllowed
 from backend.model import Hostname, RecordType
 from backend.moments import after
-from backend.status import Condition, HostStatus
-from backend.timeline import draw
+from backend.operations.status import Condition, HostStatus
+from backend.operations.timeline import draw
 from backend.web import wire
 from backend.web.face import Face, credentials, operator
 from backend.web.words import DONE, KIND_NAMES, KINDS

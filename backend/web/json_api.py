@@ -11,9 +11,9 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.gate import Claim, Gate
+from backend.access.gate import Claim, Gate
 from backend.model import Change, Outcome
-from backend.updater import Updater
+from backend.publishing.updater import Updater
 from backend.web import shortcut, wire
 
 logger = logging.getLogger(__name__)

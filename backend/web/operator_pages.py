@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.gate import Gate
-from backend.gauges import gauges
+from backend.access.gate import Gate
+from backend.operations.gauges import gauges
 from backend.web import board, face, wire
 from backend.web.face import Face
 from backend.web.host_page import HostPage
@@ -19,11 +19,11 @@ from backend.web.words import FILTERS
 logger = logging.getLogger(__name__)
 
 
-def blueprint(gate: Gate, desk: Face, proxies: Sequence[wire.Network]) -> Blueprint:
+def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the pages, ready to be registered."""
     pages = Blueprint("operator", __name__)
-    board.add_to(pages, desk)
-    HostPage(desk, proxies).add_to(pages)
+    board.add_to(pages, operator_face)
+    HostPage(operator_face, proxies).add_to(pages)
 
     @pages.before_request
     def admit() -> None:
@@ -32,10 +32,10 @@ def blueprint(gate: Gate, desk: Face, proxies: Sequence[wire.Network]) -> Bluepr
     @pages.get("/metrics")
     def metrics() -> Response:
         try:
-            snapshot = desk.overview.read()
+            snapshot = operator_face.overview.read()
         except errors.StoreUnavailable:
             snapshot = None
-        text = desk.meters.exposition(gauges(snapshot))
+        text = operator_face.meters.exposition(gauges(snapshot))
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @pages.record

@@ -14,9 +14,9 @@ import threading
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from backend.gate import Gate
+from backend.access.gate import Gate
 from backend.model import Change, Hostname, Outcome, Update
-from backend.updater import Updater
+from backend.publishing.updater import Updater
 
 Environ = Dict[str, Any]
 Start = Callable[..., Any]

@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
 
-from backend.credentials import Credentials
+from backend.access.credentials import Credentials
 from backend.errors import BadRequest, DyndnsError, RequestTooLarge
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]

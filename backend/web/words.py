@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from markupsafe import Markup
 
-from backend.reporter import duration
-from backend.status import Condition
-from backend.timeline import CHANGES, CONTACT, DEEDS, FAILURES
+from backend.operations.status import Condition
+from backend.operations.timeline import CHANGES, CONTACT, DEEDS, FAILURES
+from backend.reporting.reporter import duration
 
 # What can be chosen of a history, and which events that are.
 KINDS: Mapping[str, Tuple[str, ...]] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backend.cloud_api import CloudApi, Deadline
-from backend.hetzner import Hetzner
+from backend.hetzner.api import CloudApi, Deadline
+from backend.hetzner.dns import Hetzner
+from backend.hetzner.rrsets import Owner
 from backend.model import Address, RecordType
-from backend.rrsets import Owner
 from sandbox import Sandbox
 from tests.contract import openapi
 

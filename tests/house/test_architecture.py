@@ -11,23 +11,21 @@ from tests.house.test_imports import BACKEND, LAYERS
 
 TEXT = DOCUMENTS["docs/architecture.md"]
 DRAWN = TEXT.partition("\n## The house\n")[2].partition("\n## ")[0]
-ORDER = ("ground", "adapters", "memory", "policy", "web", "start")
 
 
-def storeys() -> Dict[str, List[str]]:
-    """The modules that are drawn, by their layer; those of a package stand behind it."""
-    parts = re.split(r"^\*\*(\w+)\*\*: ", DRAWN, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], map(drawn_in, parts[1::2])))
+def rooms() -> Dict[str, List[str]]:
+    """The modules that are drawn, by their layer; names are those of a package's modules."""
+    parts = re.split(r"^\*\*([\w/]+)\*\*: ", DRAWN, flags=re.MULTILINE)[1:]
+    return {
+        room.rstrip("/"): drawn_in(room if room.endswith("/") else "", told)
+        for room, told in zip(parts[::2], parts[1::2])
+    }
 
 
-def drawn_in(storey: str) -> List[str]:
-    found = []
-    for names, words in re.findall(r"^\| (.+?) \| (.+) \|$", storey, re.MULTILINE):
-        found += re.findall(r"`([\w/]+)`", names)
-        if names.endswith("/`"):
-            package = names.strip("`")
-            found += [package + word for word in re.findall(r"`(\w+)`", words)]
-    return found
+def drawn_in(package: str, told: str) -> List[str]:
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", told, re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`([\w/]+)`", row)]
+    return [name.split("/")[1] if "/" in name else package + name for name in names]
 
 
 def modules() -> Set[str]:
@@ -36,16 +34,15 @@ def modules() -> Set[str]:
 
 
 def test_every_module_is_drawn_once() -> None:
-    drawn = Counter(name for names in storeys().values() for name in names)
+    drawn = Counter(name for names in rooms().values() for name in names)
     assert {name for name, number in drawn.items() if number > 1} == set()
-    assert {name for name in drawn if not name.endswith("/")} == modules()
+    assert set(drawn) == modules()
 
 
 def test_a_module_stands_in_the_layer_that_its_imports_are_held_to() -> None:
-    assert tuple(storeys()) == ORDER[::-1]
-    for name, layer in zip(ORDER, LAYERS):
-        drawn = {word.split("/")[0] for word in storeys()[name]}
-        assert layer - {"__init__"} - drawn == set(), name
+    assert list(rooms()) == list(LAYERS)[::-1]
+    for room, names in rooms().items():
+        assert {name.split("/")[0] for name in names} == LAYERS[room] - {"__init__"}
 
 
 def test_every_file_that_is_named_is_there() -> None:

@@ -9,12 +9,12 @@ from typing import Set
 
 import pytest
 
-from backend.gauges import gauges
-from backend.meters import Meters
 from backend.model import Address, Hostname, RecordType
-from backend.overview import Snapshot
-from backend.status import Condition, HostStatus
-from backend.store.landscape import Project, SeenQuota, SeenZone
+from backend.operations.gauges import gauges
+from backend.operations.overview import Snapshot
+from backend.operations.status import Condition, HostStatus
+from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.workers.meters import Meters
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = ("_bucket", "_sum", "_count", "_total", "_created")

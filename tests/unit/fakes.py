@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
 from urllib.parse import unquote
 
-from backend.cloud_api import Deadline
-from backend.cloud_errors import AlreadyExists, NotFound
 from backend.errors import DyndnsError
 from backend.events import Event
+from backend.hetzner.api import Deadline
+from backend.hetzner.refusals import AlreadyExists, NotFound
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 
 ROUTER = Asker("198.51.100.1", "dyndns2")

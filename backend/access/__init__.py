@@ -1,0 +1,1 @@
+"""Who may update what: keys, logins and their failures, and what a request gives."""

@@ -1,0 +1,249 @@
+"""May this caller make this update? Turns a claim into an update, or says why not."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from backend.access.addressing import Given, read
+from backend.access.alarm import Alarm
+from backend.access.credentials import Credentials, digest, same
+from backend.access.failures import FailedLogins, network_of
+from backend.access.keys import KeyFile
+from backend.access.rejections import Rejections
+from backend.errors import (
+    AddressMismatch,
+    CallerError,
+    DyndnsError,
+    ForeignHost,
+    HostNotAllowed,
+    MissingCredentials,
+    MissingHostname,
+    PrivateAddress,
+    TooManyFailures,
+    Unauthorized,
+)
+from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.workers.meters import Meters
+
+# An unknown host costs the same look at the key file, the same comparison and the same counting as
+# a wrong key: so does it take the same time.
+_NOBODYS_KEY = "compared with when there is no key"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a caller says, as plain strings: not yet believed."""
+
+    face: str
+    source: str  # the caller's address, as far as proxies are trusted
+    credentials: Optional[Credentials]
+    name: str = ""
+    addresses: Tuple[str, ...] = ()
+    type: str = ""
+    removes: bool = False
+    name_follows_login: bool = False  # a request without a name is about the login's own host
+    prefixes: Tuple[str, ...] = ()  # of the network it is in
+
+
+class Gate:
+    """Knows who may do what."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        hosts: Iterable[Hostname],
+        key_file: KeyFile,
+        failures: FailedLogins,
+        alarm: Alarm,
+        rejections: Rejections,
+        *,
+        operator: Optional[Credentials] = None,
+        allow_private: bool = False,
+        interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
+        meters: Optional[Meters] = None,
+    ) -> None:
+        self._hosts = frozenset(hosts)
+        self._key_file = key_file
+        self._failures = failures
+        self._alarm = alarm
+        self._rejections = rejections
+        self._operator = operator
+        self._allow_private = allow_private
+        self._interface_ids = interface_ids or {}
+        self._meters = meters or Meters()
+        self._by_user: Dict[str, List[Hostname]] = {}
+        self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
+        for host in sorted(self._hosts):
+            for user in {host.text, host.first_label}:
+                self._by_user.setdefault(user, []).append(host)
+
+    def admit(self, claim: Claim) -> Update:
+        """Turn a claim into the update it may make.
+
+        Raises:
+            CallerError: it may make none; the class says why.
+
+        """
+        try:
+            return self._admit(claim)
+        except DyndnsError as error:
+            self._meters.turned_away(claim.face, error)
+            raise
+
+    def keys(self) -> Mapping[Hostname, str]:
+        """Return the keys: whoever was admitted is again, while they are the same object."""
+        return self._key_file.keys()
+
+    def admitted_again(self, update: Update) -> None:
+        """Note that an update came once more, in the words that were admitted before."""
+        self._rejections.forget(update.host)
+
+    def admit_operator(self, claim: Claim) -> Asker:
+        """Let the operator in, and nobody else.
+
+        Raises:
+            Unauthorized, TooManyFailures: it is somebody else.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Log in as the operator.")
+        if not self._is_operator(claim.credentials):
+            raise self._failed(claim, None, claim.credentials)
+        return Asker(claim.source, claim.face)
+
+    def _admit(self, claim: Claim) -> Update:
+        if claim.credentials is None:
+            raise MissingCredentials("Send the key of the host, or log in.")
+        host = self._authorize(claim, claim.credentials)
+        try:
+            update = self._update(host, claim)
+        except CallerError as error:
+            self._rejections.tell(host, claim.source, str(error))
+            raise
+        self._rejections.forget(host)
+        return update
+
+    def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
+        """Return the host the claim is about, if these credentials open it."""
+        named = Hostname.parse(claim.name) if claim.name or credentials.user is None else None
+        if self._is_operator(credentials):
+            return self._operators_choice(named)
+        logged_in = self._logged_in(named, credentials)
+        if not logged_in:
+            raise self._failed(claim, named, credentials)
+        if named is None:
+            return _only(logged_in, claim)
+        if not self._opens(named, credentials):
+            flaw = f"Its login doesn't open {named}."
+            self._rejections.tell(logged_in[0], claim.source, flaw)
+            raise ForeignHost("This login doesn't open this host.")
+        return named
+
+    def _is_operator(self, credentials: Credentials) -> bool:
+        if self._operator is None or credentials.user is None:
+            return False
+        same_user = same(credentials.user, self._operator.user or "")
+        return same(credentials.secret, self._operator.secret) and same_user
+
+    def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
+        if named is None:
+            raise MissingHostname("The operator's login opens every host: name one.")
+        if named not in self._hosts:
+            raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
+        return named
+
+    def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
+        """Return the hosts this login is of: its user and its key are right."""
+        candidates = self._candidates(named, credentials)
+        # Nobody is looked at as long as somebody, for nothing.
+        opened = [host for host in candidates or self._stand_in if self._opens(host, credentials)]
+        return opened if candidates else []
+
+    def _candidates(
+        self, named: Optional[Hostname], credentials: Credentials
+    ) -> Sequence[Hostname]:
+        """Return the registered hosts that the user, or else the name, stands for."""
+        if credentials.user is None:
+            return [named] if named is not None and named in self._hosts else []
+        return self._by_user.get(_user(credentials.user), [])
+
+    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
+        key = self._key_file.keys().get(host)
+        is_right = same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+        return host in self._hosts and is_right
+
+    def _failed(
+        self, claim: Claim, named: Optional[Hostname], credentials: Credentials
+    ) -> CallerError:
+        """Count a failed login, and return the error it deserves."""
+        self._meters.failed_login()
+        host = next(iter(self._candidates(named, credentials)), None)
+        keys = [f"source {network_of(claim.source)}", _tried(named, credentials)]
+        of_source, of_name = self._failures.count(keys)
+        if of_source.number == 1:
+            self._alarm.failed(claim.source, host)
+        if host is not None and of_name.has_crossed:
+            self._alarm.blocked(claim.source, host)
+        wait = max(of_source.wait, of_name.wait)
+        if not wait:
+            return Unauthorized("Wrong key, or unknown host.")
+        return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
+
+    def _update(self, host: Hostname, claim: Claim) -> Update:
+        chosen = RecordType.parse(claim.type) if claim.type else None
+        asker = Asker(claim.source, claim.face)
+        if claim.removes:
+            kinds = [kind for kind in RecordType if chosen in (None, kind)]
+            return Update(host, tuple(Wish(kind, None) for kind in kinds), asker)
+        given = self._given(claim)
+        found = {chosen or address.type: address for address in reversed(given.addresses)}
+        prefix = given.prefix
+        if prefix is not None and chosen is RecordType.A:
+            raise AddressMismatch(f"{prefix} belongs into an AAAA record: leave the type out.")
+        if prefix is not None and host in self._interface_ids:
+            address = prefix.address_of(self._interface_ids[host])
+            found[RecordType.AAAA] = Address.parse(address)
+        wishes = tuple(Wish(kind, found[kind]) for kind in RecordType if kind in found)
+        # An address in full is the host's own; where there is none, the prefix has to do.
+        return Update(host, wishes, asker, None if RecordType.AAAA in found else prefix)
+
+    def _given(self, claim: Claim) -> Given:
+        if claim.addresses or claim.prefixes:
+            return read(claim.addresses, claim.prefixes)
+        return Given((self._detected(claim),))
+
+    def _detected(self, claim: Claim) -> Address:
+        address = Address.parse(claim.source)
+        if address.is_local and not self._allow_private:
+            raise PrivateAddress(
+                f"The request seems to come from {address}, a private address: the proxy in front "
+                "passes no client address (X-Real-Ip), or the caller is in the same network and "
+                "has to send its address."
+            )
+        return address
+
+
+def _user(text: str) -> str:
+    user = text.strip().lower()
+    return user[:-1] if user.endswith(".") else user
+
+
+def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
+    """Return what the failures for a host count as: a digest of its first label.
+
+    It is made of the request alone. Were hosts that exist counted otherwise than others, the 429
+    would tell which exist. The label is what all ways to name a host have in common; hosts that
+    share one share their count, which costs none of them anything. A digest, for people type
+    passwords into the field of the user.
+    """
+    name = _user(credentials.user) if credentials.user is not None else str(named)
+    return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
+
+
+def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
+    if not claim.name_follows_login:
+        raise MissingHostname("No host name given: send the full name, as in host.example.com.")
+    if len(hosts) > 1:
+        raise MissingHostname("This login is of several hosts: send the full host name.")
+    return hosts[0]

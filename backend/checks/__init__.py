@@ -1,0 +1,1 @@
+"""Tries for real what the service needs."""

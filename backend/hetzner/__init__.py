@@ -1,0 +1,1 @@
+"""Hetzner's DNS: what it knows, what it does, and what its answers mean."""

@@ -1,0 +1,190 @@
+"""One call to Hetzner's Cloud API: connection, time limit, token, quota.
+
+Facts: https://docs.hetzner.cloud/cloud.spec.json
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from backend.bearer import Bearer
+from backend.errors import HetznerBusy, HetznerUnreachable
+from backend.hetzner.quota import Quotas
+from backend.hetzner.refusals import decode, refusal
+
+Query = Iterable[Tuple[str, str]]
+
+_CONNECT_SECONDS = 4.0
+_MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays far below
+_CHUNK = 64 * 1024
+# The reserve that background work leaves to requests that somebody waits for.
+_RESERVE = 0.1
+_PLENTY = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Deadline:
+    """A point in time by which a whole chain of calls has to be through."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def remaining(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            HetznerUnreachable: there are none.
+
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise HetznerUnreachable("Hetzner's API took too long to answer.")
+        return left
+
+
+class CloudApi:
+    """The API as one token sees it. Safe to share between threads."""
+
+    def __init__(self, token: str, url: str, agent: str) -> None:
+        self._token = token
+        self._url = url
+        self._host = urlsplit(url).hostname
+        self._agent = agent
+        self._local = threading.local()
+        self.quotas = Quotas()
+
+    @property
+    def is_low(self) -> bool:
+        """Whether only the reserve is left, which belongs to requests somebody waits for."""
+        return self.quotas.is_below(_RESERVE)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the quota is to be shared out fairly."""
+        return self.quotas.is_below(_PLENTY)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query = (),
+        body: Optional[Mapping[str, Any]] = None,
+    ) -> Dict[str, Any]:
+        """Make one call and return the decoded answer.
+
+        Raises:
+            HetznerUnreachable: no answer in time, or one that isn't the Cloud API's.
+            HetznerBusy: the API can't do it now.
+            TokenRejected, ChangeRefused: the API refuses for good.
+
+        """
+        kind = _kind(method, path)
+        pause = self.quotas.pause(kind)
+        if pause:
+            raise HetznerBusy(
+                "The hourly quota of calls to Hetzner is used up; it is refilled all the time.",
+                pause,
+            )
+        try:
+            status, headers, text = self._exchange(method, path, deadline, query, body)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            logger.debug("%s %s: %s", method, path, type(error).__name__)
+            raise HetznerUnreachable(
+                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
+            ) from None
+        self.quotas.note(kind, headers)
+        logger.debug("%s %s: %s", method, path, status)
+        answer = decode(status, headers, text, self._token)
+        if status >= 400:  # noqa: PLR2004
+            raise refusal(status, headers, answer, self._token)
+        return answer
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query,
+        body: Optional[Mapping[str, Any]],
+    ) -> Tuple[int, Mapping[str, str], bytes]:
+        left = deadline.remaining()
+        with self._session().request(
+            method,
+            self._url + path,
+            params=list(query),
+            json=body,
+            timeout=(min(_CONNECT_SECONDS, left), left),
+            # The old API's host answers every call with a redirect to a web page; followed, a
+            # POST becomes a GET that succeeds.
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return response.status_code, response.headers, _read(response, deadline)
+
+    def _session(self) -> requests.Session:
+        # requests promises nothing about sessions shared by threads.
+        session: Optional[requests.Session] = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.auth = Bearer(self._token)
+            session.headers["User-Agent"] = self._agent
+        return session
+
+
+def _kind(method: str, path: str) -> str:
+    """Name the calls that seem to draw on the same bucket."""
+    return f"{method} actions" if "/actions" in path else method
+
+
+def _read(response: requests.Response, deadline: Deadline) -> bytes:
+    """Read the body within its bounds of size and time."""
+    body = b""
+    # Whatever has arrived, and no more: a chunk of a size of ours might never be full.
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        body += chunk
+        deadline.remaining()
+        if len(body) > _MAX_ANSWER:
+            raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
+    return body
+
+
+def _reason(error: Exception) -> str:
+    """Name the failure in a few words; the full text may hold the URL of a proxy with a login."""
+    for family, words in (
+        (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
+        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (urllib3.exceptions.TimeoutError, "the answer stopped half-way"),
+        (requests.exceptions.ConnectionError, _root(error)),
+    ):
+        if isinstance(error, family):
+            return words
+    return "the answer broke off"
+
+
+def _root(error: BaseException) -> str:
+    """Say what the operating system said, at the bottom of a chain of errors."""
+    below: Optional[BaseException] = error
+    while below is not None:
+        if isinstance(below, socket.gaierror):
+            return "its name isn't found: check DNS"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror.lower()
+        below = below.__cause__ or below.__context__
+    return "no connection"

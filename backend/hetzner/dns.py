@@ -1,0 +1,210 @@
+"""What Hetzner's DNS knows and does: zones, the addresses at a name, and changes to them.
+
+Facts: https://docs.hetzner.cloud/cloud.spec.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
+from backend.hetzner.answers import id_of, plain, text_of, understood
+from backend.hetzner.api import CloudApi, Deadline
+from backend.hetzner.refusals import AlreadyExists, NotFound
+from backend.hetzner.rrsets import Owner, RRSet, Zone, read_rrset
+from backend.model import Address, RecordType
+
+_ZONES_A_PAGE = "50"  # the most the API gives
+_RRSETS_A_PAGE = "100"
+_MAX_PAGES = 200
+ACTIONS_A_CALL = 25
+
+
+@dataclass(frozen=True)
+class ActionState:
+    """How far Hetzner has come with publishing an accepted change."""
+
+    status: str  # running, success, error
+    error: str
+
+
+class Hetzner:
+    """The DNS of one project.
+
+    Its methods raise as `CloudApi.call` does. A new RRSet gets `ttl`, in seconds; an existing one
+    keeps its own, or is brought to `chosen_ttl` if there is one.
+    """
+
+    def __init__(self, api: CloudApi, ttl: int, chosen_ttl: Optional[int] = None) -> None:
+        self.api = api
+        self._ttl = ttl
+        self._chosen_ttl = chosen_ttl
+
+    def zones(self, deadline: Deadline) -> List[Zone]:
+        """List every zone the token sees."""
+        try:
+            pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+        except NotFound:  # an API without a list of zones
+            raise HetznerUnreachable(
+                "HETZNER_API_URL answers, but knows no zones: it has to end with the version of "
+                "the API, as in https://api.hetzner.cloud/v1."
+            ) from None
+        with understood():
+            return [
+                Zone(text_of(zone["name"]), text_of(zone["mode"]))
+                for page in pages
+                for zone in page["zones"]
+            ]
+
+    def read(self, owner: Owner, deadline: Deadline) -> Dict[RecordType, RRSet]:
+        """Read both families at a name in one call.
+
+        Raises:
+            NotFound: the zone is gone.
+            CnameInTheWay: the name is an alias.
+
+        """
+        query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", owner.rrsets, deadline, query)
+        with understood():
+            found = {
+                rrset["type"]: read_rrset(rrset)
+                for rrset in answer["rrsets"]
+                if rrset["name"] == owner.name
+            }
+        if "CNAME" in found:
+            raise CnameInTheWay(
+                f"{owner.name} in zone {owner.zone.name} is a CNAME (alias), which excludes "
+                "addresses: delete the CNAME record at Hetzner."
+            )
+        return {kind: found[kind.value] for kind in RecordType if kind.value in found}
+
+    def read_zone(
+        self, zone: Zone, deadline: Deadline
+    ) -> Tuple[int, Dict[Tuple[str, RecordType], RRSet]]:
+        """Read every address of a zone, by name and family, and count the calls it took.
+
+        Raises:
+            NotFound: the zone is gone.
+
+        """
+        path = Owner(zone, "@").rrsets
+        query = [("type", "A"), ("type", "AAAA")]
+        pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
+        with understood():
+            return len(pages), {
+                (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
+                for page in pages
+                for rrset in page["rrsets"]
+            }
+
+    def is_right(self, rrset: Optional[RRSet], address: Address) -> bool:
+        """Whether an RRSet holds this address alone, for as long as it shall be cached."""
+        return rrset is not None and rrset.holds(address) and self._chosen_ttl in (None, rrset.ttl)
+
+    def recalled(self, address: Address, comment: str) -> RRSet:
+        """Return an RRSet as it was seen or written last, which spares reading it again."""
+        comments = (comment,) if comment else ()
+        return RRSet((str(address),), comments, self._chosen_ttl)
+
+    def put(
+        self,
+        owner: Owner,
+        rrset: Optional[RRSet],
+        address: Address,
+        deadline: Deadline,
+        *,
+        rewrite: bool = False,
+    ) -> List[int]:
+        """Make an address the only one of its family at a name.
+
+        `rrset` is what `read` found. Returns the ids of the actions that publish the change; none
+        when nothing had to be done. `rewrite` writes all the same: Hetzner's API shows an address
+        from the moment it is accepted, even if publishing it failed.
+        """
+        if rrset is None:
+            try:
+                return [self._create(owner, address, deadline)]
+            except AlreadyExists:  # somebody was quicker: what else is in theirs is kept
+                rrset, rewrite = self._read_again(owner, address.type, deadline), True
+        actions = []
+        if rewrite or not rrset.holds(address):
+            try:
+                actions.append(self._set(owner, address, rrset.comment, deadline))
+            except NotFound:  # somebody deleted it; a new one has the right TTL from the start
+                return [self._create(owner, address, deadline)]
+        if self._chosen_ttl not in (None, rrset.ttl):
+            path = f"{owner.rrset(address.type)}/actions/change_ttl"
+            actions.append(self._act("POST", path, deadline, {"ttl": self._chosen_ttl}))
+        return actions
+
+    def delete(self, owner: Owner, kind: RecordType, deadline: Deadline) -> List[int]:
+        """Delete one family at a name; no action when it is gone already."""
+        try:
+            return [self._act("DELETE", owner.rrset(kind), deadline)]
+        except NotFound:
+            return []
+
+    def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
+        """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
+        query = [("id", str(number)) for number in ids]
+        answer = self.api.call("GET", "/actions", deadline, query)
+        with understood():
+            return {id_of(action): _action_state(action) for action in answer["actions"]}
+
+    def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
+        body = {
+            "name": owner.name,
+            "type": address.type.value,
+            "ttl": self._ttl,
+            "records": [{"value": str(address)}],
+        }
+        return self._act("POST", owner.rrsets, deadline, body)
+
+    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
+        rrset = self.read(owner, deadline).get(kind)
+        if rrset is None:
+            raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
+        return rrset
+
+    def _set(self, owner: Owner, address: Address, comment: str, deadline: Deadline) -> int:
+        record = {"value": str(address)}
+        if comment:  # set_records overwrites comments, too
+            record["comment"] = comment
+        path = f"{owner.rrset(address.type)}/actions/set_records"
+        return self._act("POST", path, deadline, {"records": [record]})
+
+    def _act(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: Optional[Mapping[str, Any]] = None,
+    ) -> int:
+        answer = self.api.call(method, path, deadline, body=body)
+        with understood():
+            return id_of(answer["action"])
+
+    def _pages(
+        self,
+        path: str,
+        size: str,
+        deadline: Deadline,
+        selection: Iterable[Tuple[str, str]] = (),
+    ) -> Iterator[Dict[str, Any]]:
+        page: Optional[int] = 1
+        for _ in range(_MAX_PAGES):
+            query = [*selection, ("page", str(page)), ("per_page", size)]
+            answer = self.api.call("GET", path, deadline, query)
+            yield answer
+            with understood():
+                page = answer["meta"]["pagination"]["next_page"]
+            if page is None:
+                return
+
+
+def _action_state(action: Mapping[str, Any]) -> ActionState:
+    error = action.get("error") or {}
+    told = text_of(error.get("message") or error.get("code") or "")
+    return ActionState(text_of(action["status"]), plain(told))

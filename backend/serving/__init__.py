@@ -1,0 +1,1 @@
+"""Builds the service out of its settings, and runs it under gunicorn."""

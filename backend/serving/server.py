@@ -1,0 +1,233 @@
+"""Serves: settings, logs, key file, store, socket, then gunicorn with its workers."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import os
+import resource
+import socket
+import time
+from typing import Any, Dict, List, Mapping, NoReturn, Optional
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from gunicorn.workers import gthread
+
+from backend import __version__
+from backend.access.keys import KeyFile
+from backend.errors import SettingUnusable
+from backend.reporting.outbox import Complaints
+from backend.serving import logs
+from backend.serving.services import Services
+from backend.serving.worker import Worker
+from backend.settings import ServerSettings, Settings, read
+from backend.store import Store, prepare_store
+from backend.workers import meters
+from backend.workers.slots import Slots
+
+# Connections that wait for a worker while all are busy: gunicorn's own default.
+_BACKLOG = 2048
+# For a request that is on its way on a connection kept open, when it's time to stop: the proxy
+# that keeps them is near.
+_LINGER_SECONDS = 0.2
+
+# The heartbeat files of the workers; memory where the root file system is read-only. gunicorn makes
+# them with `mkstemp`, and unlinks them at once.
+_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
+
+logger = logging.getLogger(__name__)
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: object) -> None:
+        del cfg
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.propagate = True  # gunicorn has just switched it off
+        # Its start-up chatter is about itself.
+        self.error_log.setLevel(logging.WARNING)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, with a service of its own in each worker: threads don't survive a fork."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, slots: Slots) -> None:
+        self._settings = settings
+        self._slots = slots
+        self._listener = listener
+        self._services: Optional[Services] = None
+        self._complaints = Complaints()
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in _options(self._settings.server, self._listener).items():
+            if name in self.cfg.settings:  # not every gunicorn knows every option
+                self.cfg.set(name, value)
+        self.cfg.set("worker_exit", self._stop)
+        self.cfg.set("on_exit", self._end)
+
+    def load(self) -> Flask:
+        if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
+            gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
+        self._services = Services(self._settings, self._complaints, self._slots)
+        self._services.start()
+        return self._services.app
+
+    def _end(self, _server: object) -> None:
+        self._slots.remove()
+        logger.info("hetzner-dyndns has stopped.")
+
+    def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+        if self._services is not None:
+            self._services.stop()
+            if not worker.alive:  # it was told to stop, and has; else its exit code counts
+                _leave(0)
+
+
+def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
+    return {
+        "bind": f"fd://{listener.fileno()}",
+        "workers": server.workers,
+        "worker_class": Worker,
+        "threads": server.threads,
+        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
+        "timeout": 30,
+        "graceful_timeout": 10,
+        "keepalive": 5,
+        "logger_class": _Log,
+        "proc_name": "hetzner-dyndns",
+        "control_socket_disable": True,  # nobody needs it, and it wants a writable home
+        "worker_tmp_dir": _MEMORY if os.access(_MEMORY, os.W_OK) else None,
+    }
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    """Bind the address; by default every one, IPv4 and IPv6 by one socket.
+
+    gunicorn would do it, too, but answers a taken port with five tries and a traceback.
+
+    Raises:
+        SettingUnusable: it can't be bound.
+
+    """
+    # A container's callers come from other machines; LISTEN_ADDRESS narrows it.
+    every = "::" if _has_ipv6() else "0.0.0.0"  # noqa: S104  # nosec B104
+    address = server.address or every
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, server.port))
+        # Of two programs that have bound a port, the second one to listen is told.
+        listener.listen(_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        raise SettingUnusable(_unbindable(error, address, server.port)) from None
+    return listener
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _unbindable(error: Exception, address: str, port: int) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return (
+            f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which): "
+            "stop that one, or choose another LISTEN_PORT."
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return (
+            f"LISTEN_PORT: this user may not use port {port}: choose one from 1024 up, as in "
+            "LISTEN_PORT=8080."
+        )
+    reason = getattr(error, "strerror", None) or "not an address"
+    return (
+        f"LISTEN_ADDRESS: can't listen on {address} ({reason}): name an address of this machine, "
+        "or leave it empty for all of them."
+    )
+
+
+def _secrets(settings: Settings) -> List[str]:
+    return [
+        *settings.hetzner.tokens,
+        settings.access.operator_password,
+        settings.ntfy.password,
+        settings.ntfy.token,
+        settings.store.url,
+        *logs.secrets_in(settings.store.url),
+        *logs.secrets_in(settings.ntfy.url),
+        *logs.secrets_in(settings.hetzner.api_url),
+    ]
+
+
+def _prepare(environ: Mapping[str, str]) -> Settings:
+    """Do everything that can fail for a wrong set-up, before anything serves."""
+    settings, warnings = read(environ)
+    log = settings.log
+    logs.set_up(
+        debug=log.debug,
+        file=log.file,
+        max_bytes=log.max_bytes,
+        backup_count=log.backup_count,
+        secrets=_secrets(settings),
+    )
+    for warning in warnings:
+        logger.warning(warning)
+    KeyFile(settings.access.key_file).complete(settings.access.hosts)
+    prepare_store(settings.store.url)
+    store = Store(settings.store.url, pool_size=1)
+    store.hosts.register(settings.access.hosts, time.time())
+    store.close()
+    return settings
+
+
+def serve(environ: Mapping[str, str]) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        OperatorError: the set-up is wrong.
+        StoreUnavailable: the store doesn't answer.
+
+    """
+    # A core dump would hold every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    settings = _prepare(environ)
+    listener = _listen(settings.server)
+    logger.info(
+        "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
+        __version__,
+        settings.server.port,
+        len(settings.access.hosts),
+    )
+    slots = Slots.open()
+    meters.share(slots)
+    # The workers share the memory of what is loaded by now until they write to it, as each search
+    # for garbage does: this saves 10 of 80 MB.
+    gc.freeze()
+    try:
+        _Server(settings, listener, slots).run()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _leave(end.code)
+        raise
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: Python's own tidying takes it a second on a small machine."""
+    logging.shutdown()
+    os._exit(status)

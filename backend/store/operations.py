@@ -1,0 +1,143 @@
+"""What the operator looks at and changes: all records at once, mutes, leases, the signing key."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Dict, Iterable, List, NamedTuple, Optional
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from backend.model import Hostname
+from backend.store import history
+from backend.store.database import Database
+from backend.store.record import Record, State, read_record
+from backend.store.schema import hosts, leases, meta, records, troubles
+
+_SIGNING_KEY = "signing_key"
+_WAITING = (State.PENDING.value, State.REFUSED.value)
+
+
+class Lease(NamedTuple):
+    """Who does a thing that one process of all does, until when (UTC seconds)."""
+
+    name: str
+    holder: str
+    until: float
+
+
+class Operations:
+    """The operator's side of the store. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def records(self) -> List[Record]:
+        """Return every record."""
+        with self._database.read() as connection:
+            return [read_record(row) for row in connection.execute(_RECORDS).mappings().all()]
+
+    def leases(self, names: Iterable[str]) -> List[Lease]:
+        """Return the leases of these names that anybody ever held."""
+        query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)
+        with self._database.read() as connection:
+            return [Lease(*row) for row in connection.execute(query).all()]
+
+    def retry(self, host: Hostname, now: float) -> int:
+        """Let a host's waiting wishes be tried now; return how many there are."""
+        waiting = sa.and_(records.c.host == host.text, records.c.state.in_(_WAITING))
+        with self._database.write() as connection:
+            change = records.update().where(waiting).values(next_try_at=now)
+            return int(connection.execute(change).rowcount)
+
+    def forget(self, host: Hostname, now: float, source: str, face: str) -> int:
+        """Forget what keeps a host's wishes from being fulfilled; return how many there were.
+
+        A wish is dropped that Hetzner doesn't accept: its record is wanted as it was accepted last.
+        If that may never have been published, it is written again.
+        """
+        failed = sa.and_(records.c.host == host.text, records.c.error != "")
+        with self._database.write() as connection:
+            rows = connection.execute(sa.select(records).where(failed)).mappings().all()
+            for record in map(read_record, rows):
+                connection.execute(_this(record).values(**_forgotten(record, now)))
+                entry = history.Entry(
+                    *(now, host.text, record.type.value, "forgotten", source, face),
+                    *(None, None, record.error),
+                )
+                history.add(connection, entry)
+            if rows:  # the next failure is news again
+                connection.execute(troubles.delete().where(troubles.c.host == host.text))
+        return len(rows)
+
+    def mutes(self) -> Dict[Hostname, float]:
+        """Return until when the operator doesn't want to hear of which lost hosts."""
+        query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
+        with self._database.read() as connection:
+            return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
+
+    def mute(self, host: Hostname, until: Optional[float], entry: history.Entry) -> None:
+        """Don't push that a host is lost until then; `None` ends that."""
+        insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
+        statement = insert.on_conflict_do_update(
+            index_elements=[hosts.c.host], set_={"muted_until": until}
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+            history.add(connection, entry)
+
+    def lift(self, host: Hostname, now: float) -> bool:
+        """End a mute whose time has come; false when another process has done it."""
+        over = sa.and_(hosts.c.host == host.text, hosts.c.muted_until <= now)
+        with self._database.write() as connection:
+            change = hosts.update().where(over).values(muted_until=None)
+            return bool(connection.execute(change).rowcount == 1)
+
+    def note(self, entry: history.Entry) -> None:
+        """Add to the history what the operator did."""
+        with self._database.write() as connection:
+            history.add(connection, entry)
+
+    def signing_key(self) -> bytes:
+        """Return the key that all processes sign with; it is made when it is first asked for."""
+        with self._database.read() as connection:
+            found = _signing_key(connection)
+        if found is None:
+            new = self._database.insert(meta).values(key=_SIGNING_KEY, value=secrets.token_hex(32))
+            with self._database.write() as connection:
+                connection.execute(new.on_conflict_do_nothing())
+                found = _signing_key(connection)
+        return bytes.fromhex(found or "")
+
+    def probe(self) -> None:
+        """Find out whether the store can be written, and change nothing."""
+        rows = meta.update().where(meta.c.key == "version").values(value=meta.c.value)
+        with self._database.write() as connection:
+            connection.execute(rows)
+
+
+_RECORDS = sa.select(records).order_by(records.c.host, records.c.type)
+
+
+def _signing_key(connection: Connection) -> Optional[str]:
+    return connection.execute(sa.select(meta.c.value).where(meta.c.key == _SIGNING_KEY)).scalar()
+
+
+def _this(record: Record) -> sa.Update:
+    return records.update().where(
+        records.c.host == record.host.text, records.c.type == record.type.value
+    )
+
+
+def _forgotten(record: Record, now: float) -> Dict[str, object]:
+    cleared = {"error": "", "attempts": 0}
+    if record.is_accepted:
+        return cleared
+    return {
+        **cleared,
+        "wanted": None if record.published is None else str(record.published),
+        "wish": record.wish + 1,  # an answer to the wish that was dropped comes too late
+        "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
+        "next_try_at": now,
+        "checked_at": 0.0,
+    }

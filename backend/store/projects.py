@@ -1,0 +1,126 @@
+"""What Hetzner said last of projects, zones and quotas: one truth for all processes to show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Iterable, List, Sequence, Tuple
+
+import sqlalchemy as sa
+
+from backend.store.database import Database
+from backend.store.schema import metadata
+
+# Projects are numbered as HETZNER_TOKEN lists them.
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("error", sa.String, nullable=False),  # why its zones could not be listed
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+zones = sa.Table(
+    "zones",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("project", sa.Integer, nullable=False),
+    sa.Column("mode", sa.String, nullable=False),
+    sa.Column("delegation", sa.String, nullable=False),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed an hour
+    sa.Column("remaining", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """One token's project, numbered from 1; `error` says why its zones could not be listed."""
+
+    project: int
+    error: str
+    at: float  # UTC seconds
+
+
+@dataclass(frozen=True)
+class SeenZone:
+    """A zone, and whether the registry sends the world to Hetzner for it."""
+
+    name: str
+    project: int
+    mode: str
+    delegation: str  # Hetzner's word; empty when it said none
+
+
+@dataclass(frozen=True)
+class SeenQuota:
+    """One bucket of a project's rate limit: calls an hour, and how many were left then."""
+
+    project: int
+    calls: int
+    remaining: int
+    at: float  # UTC seconds
+
+    def left(self, now: float) -> int:
+        """Return how many are left by now: the bucket is refilled continuously."""
+        refilled = max(0.0, now - self.at) * self.calls / 3600
+        return int(min(self.calls, self.remaining + refilled))
+
+
+class Projects:
+    """Hetzner as it was seen last. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def listed_at(self) -> float:
+        """Return when the zones were listed last (UTC seconds); 0 when they never were."""
+        with self._database.read() as connection:
+            return float(connection.execute(sa.select(sa.func.max(projects.c.at))).scalar() or 0)
+
+    def all(self) -> List[Project]:
+        """Return the projects."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(projects).order_by(projects.c.project)).all()
+        return [Project(*row) for row in rows]
+
+    def zones(self) -> List[SeenZone]:
+        """Return the zones of all projects."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(zones).order_by(zones.c.name)).all()
+        return [SeenZone(*row) for row in rows]
+
+    def quotas(self) -> List[SeenQuota]:
+        """Return the quotas of all projects, each as it was heard of last."""
+        order = (quotas.c.project, quotas.c.calls)
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(quotas).order_by(*order)).all()
+        return [SeenQuota(*row) for row in rows]
+
+    def note_zones(self, listed: Sequence[Tuple[Project, Sequence[SeenZone]]]) -> None:
+        """Note the zones of all projects; one whose listing failed keeps those known before."""
+        failed = [project.project for project, _ in listed if project.error]
+        found = {zone.name: asdict(zone) for _, some in listed for zone in some}
+        gone = sa.or_(zones.c.project.not_in(failed), zones.c.name.in_(list(found)))
+        with self._database.write() as connection:
+            connection.execute(projects.delete())
+            connection.execute(projects.insert(), [asdict(project) for project, _ in listed])
+            connection.execute(zones.delete().where(gone))
+            if found:
+                connection.execute(zones.insert(), list(found.values()))
+
+    def note_quotas(self, seen: Iterable[SeenQuota]) -> None:
+        """Note quotas; an older answer doesn't replace a newer one."""
+        insert = self._database.insert(quotas)
+        statement = insert.on_conflict_do_update(
+            index_elements=[quotas.c.project, quotas.c.calls],
+            set_={"remaining": insert.excluded.remaining, "at": insert.excluded.at},
+            where=quotas.c.at < insert.excluded.at,
+        )
+        with self._database.write() as connection:
+            connection.execute(statement, [asdict(quota) for quota in seen])

@@ -1,0 +1,1 @@
+"""What the worker processes share, and the threads in each of them."""

@@ -1,0 +1,215 @@
+"""The operator's commands, on the store and the key file of a service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+from backend import cli
+from backend.access.keys import KeyFile
+from backend.store import Store, prepare_store
+from tests.unit.fakes import host, update
+
+HOME, NAS = host("home.example.com"), host("nas.example.com")
+NOW = 1_700_000_000.0
+
+
+class Shell:
+    """Where an operator types commands, beside a running service."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.key_file = folder / "pre-shared-key"
+        self._capture = capture
+        url = f"sqlite:///{folder / 'store.db'}"
+        self.environ = {
+            "HETZNER_TOKEN": "t" * 64,
+            "REGISTERED_FQDNS": f"{HOME},{NAS}",
+            "PRE_SHARED_KEY_FILE": str(self.key_file),
+            "STATE_URL": url,
+        }
+        KeyFile(self.key_file).complete([HOME, NAS])
+        prepare_store(url)
+        self.store = Store(url)
+        self.store.hosts.register([HOME, NAS], NOW)
+
+    def types(self, *words: str) -> Tuple[int, str]:
+        """Exit status and what was printed."""
+        try:
+            status = cli.run(list(words), self.environ)
+        except SystemExit as ended:
+            status = int(str(ended.code))
+        told = self._capture.readouterr()
+        return status, told.out + told.err
+
+    def reads(self, *words: str) -> Any:  # noqa: ANN401
+        status, told = self.types(*words)
+        assert status == 0
+        return json.loads(told)
+
+    def keys(self) -> Dict[str, str]:
+        return {name.text: key for name, key in KeyFile(self.key_file).keys().items()}
+
+    def refuse(self, error: str) -> None:
+        """Let Hetzner have refused an update of home."""
+        self.store.records.wish(update("198.51.100.7", name=HOME.text), NOW, 0)
+        (record,) = self.store.records.of(HOME).values()
+        self.store.records.refuse(record, error, NOW, NOW + 3600)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    shell = Shell(tmp_path, capsys)
+    yield shell
+    shell.store.close()
+
+
+def events(shell: Shell) -> List[str]:
+    return [entry.event for entry in shell.store.history.find()]
+
+
+def test_keys_are_listed_without_a_single_one_being_shown(shell: Shell) -> None:
+    status, told = shell.types("keys", "list")
+    assert status == 0
+    assert "43 characters" in told
+    assert [key for key in shell.keys().values() if key in told or key[:6] in told] == []
+
+
+def test_a_rotated_key_is_shown_once_and_the_old_one_is_gone(shell: Shell) -> None:
+    before = shell.keys()
+    status, told = shell.types("keys", "rotate", "NAS.example.com")
+    after = shell.keys()
+    assert status == 0
+    assert after["nas.example.com"] in told
+    assert after["nas.example.com"] != before["nas.example.com"]
+    assert after["home.example.com"] == before["home.example.com"]
+    assert before["nas.example.com"] not in told
+    assert events(shell) == ["rotated"]
+
+
+def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
+    before = shell.keys()
+    status, told = shell.types("keys", "share", HOME.text, NAS.text)
+    assert (status, set(shell.keys().values())) == (0, {before[HOME.text]})
+    assert before[HOME.text] not in told
+    assert "shared with home.example.com" in shell.types("keys", "list")[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "rotate", "strange.example.com"),
+        ("keys", "share", "home.example.com", "strange.example.com"),
+        ("keys", "share", "strange.example.com", "home.example.com"),
+        ("hosts", "retry", "strange.example.com"),
+        ("hosts", "forget", "strange.example.com"),
+        ("hosts", "mute", "strange.example.com", "3d"),
+        ("keys", "rotate", "no name"),
+    ],
+)
+def test_a_host_that_is_not_registered_is_refused_and_nothing_changes(
+    shell: Shell, words: Tuple[str, ...]
+) -> None:
+    before = shell.key_file.read_bytes()
+    status, told = shell.types(*words)
+    assert status == 1
+    assert "REGISTERED_FQDNS" in told or "host name" in told
+    assert shell.key_file.read_bytes() == before
+    assert events(shell) == []
+
+
+def test_the_history_is_told_oldest_first_and_one_line_an_entry(shell: Shell) -> None:
+    shell.refuse("a\nnasty <script> \x1b[31m error")
+    shell.types("keys", "rotate", NAS.text)
+    status, told = shell.types("history")
+    lines = told.splitlines()
+    assert (status, len(lines)) == (0, 3)
+    assert "refused" in lines[1]
+    assert "a nasty <script>  [31m error" in lines[1]
+    assert "rotated" in lines[2]
+
+
+def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
+    shell.refuse("an error")
+    shell.types("keys", "rotate", NAS.text)
+    assert [one["event"] for one in shell.reads("history", "--json")] == ["refused", "rotated"]
+    assert [one["host"] for one in shell.reads("history", NAS.text, "--json")] == [NAS.text]
+    assert [one["event"] for one in shell.reads("history", "--json", "--since", "1h")] == [
+        "rotated"
+    ]
+    assert len(shell.reads("history", "--json", "--limit", "1")) == 1
+    assert len(shell.reads("history", "--json", "--since", "2023-11-14")) == 2
+
+
+@pytest.mark.parametrize("words", [("history", "--since", "soon"), ("hosts", "mute", "x.y", "?")])
+def test_a_time_that_is_none_is_explained(shell: Shell, words: Tuple[str, ...]) -> None:
+    status, told = shell.types(*words)
+    assert status == 2
+    assert "2026-12-01" in told
+
+
+def test_the_list_of_hosts_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
+    shell.refuse(f"No zone for {HOME} in any project of HETZNER_TOKEN: create the zone.")
+    status, told = shell.types("hosts", "list")
+    assert status == 0
+    assert told.splitlines()[1].startswith("home.example.com  refused")
+    assert "Create the zone." in told
+    first, second = shell.reads("hosts", "list", "--json")
+    assert (first["host"], first["state"], first["since"]) == (HOME.text, "refused", NOW)
+    assert (second["host"], second["state"]) == (NAS.text, "never seen")
+
+
+def test_try_again_makes_a_refused_wish_due_now(shell: Shell) -> None:
+    shell.refuse("an error")
+    assert shell.store.records.to_try(NOW + 60, 9) == []
+    assert shell.types("hosts", "retry", HOME.text) == (0, f"{HOME}: to be tried now: 1.\n")
+    (due,) = shell.store.records.to_try(NOW * 2, 9)
+    assert due.next_try_at > NOW + 3600
+    assert shell.types("hosts", "retry", NAS.text) == (0, f"{NAS} waits for nothing.\n")
+
+
+def test_a_forgotten_error_takes_its_wish_with_it(shell: Shell) -> None:
+    shell.refuse("an error")
+    assert shell.types("hosts", "forget", HOME.text) == (0, f"{HOME}: errors forgotten: 1.\n")
+    (record,) = shell.store.records.of(HOME).values()
+    assert (record.error, record.wanted.address, record.is_accepted) == ("", None, True)
+    assert shell.store.records.to_try(NOW * 2, 9) == []
+    assert events(shell) == ["forgotten", "refused"]
+    assert shell.types("hosts", "forget", HOME.text) == (0, f"{HOME} has no error.\n")
+
+
+def test_a_late_answer_to_a_forgotten_wish_changes_no_more_than_what_is_published(
+    shell: Shell,
+) -> None:
+    shell.refuse("an error")
+    (before,) = shell.store.records.of(HOME).values()
+    shell.types("hosts", "forget", HOME.text)
+    shell.store.records.refuse(before, "too late", NOW, NOW)
+    (record,) = shell.store.records.of(HOME).values()
+    assert record.error == ""
+
+
+def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
+    assert shell.types("hosts", "mute", NAS.text, "2030-01-02")[0] == 0
+    assert shell.store.operations.mutes() == {NAS: 1893542400.0}
+    assert shell.types("hosts", "unmute", NAS.text)[0] == 0
+    assert shell.store.operations.mutes() == {}
+    assert events(shell) == ["unmuted", "muted"]
+
+
+@pytest.mark.parametrize("command", ["history", "hosts", "keys"])
+def test_without_a_store_a_command_makes_none(shell: Shell, tmp_path: Path, command: str) -> None:
+    shell.environ["STATE_URL"] = f"sqlite:///{tmp_path / 'other.db'}"
+    status, told = shell.types(command, *([] if command == "history" else ["list"]))
+    assert status == 1
+    assert "start the service once" in told
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_after_an_error_was_forgotten_the_same_one_is_news_again(shell: Shell) -> None:
+    shell.refuse("an error")
+    shell.types("hosts", "forget", HOME.text)
+    shell.refuse("an error")
+    assert events(shell) == ["refused", "forgotten", "refused"]

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
+from backend.hetzner.api import Deadline
+from backend.hetzner.dns import ActionState, Hetzner
+from backend.hetzner.refusals import AlreadyExists, NotFound
+from backend.hetzner.rrsets import Owner, RRSet, Zone
+from backend.model import Address, RecordType
+from tests.unit.fakes import Call, ScriptedApi
+
+ZONE = Zone("example.com", "primary")
+HOME = Owner(ZONE, "home")
+RRSETS = "/zones/example.com/rrsets"
+HOME_A = f"{RRSETS}/home/A"
+IPV4 = Address.parse("198.51.100.7")
+IPV6 = Address.parse("2001:db8::7")
+ASKED = (("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME"))
+READS = Call("GET", RRSETS, ASKED)
+
+
+def action(number: int) -> Dict[str, Any]:
+    return {"action": {"id": number, "status": "running", "error": None}}
+
+
+def page(*names: str, following: Optional[int] = None) -> Dict[str, Any]:
+    zones = [{"id": 1, "name": name, "mode": "primary", "ttl": 3600} for name in names]
+    return {"zones": zones, "meta": {"pagination": {"next_page": following}}}
+
+
+def rrset(kind: str, *values: str, name: str = "home") -> Dict[str, Any]:
+    records = [{"value": value, "comment": ""} for value in values]
+    return {"id": f"{name}/{kind}", "name": name, "type": kind, "ttl": 60, "records": records}
+
+
+def found(*values: str, comment: str = "", ttl: Optional[int] = 3600) -> RRSet:
+    return RRSet(values, tuple(comment for _ in values), ttl)
+
+
+def put(
+    api: ScriptedApi,
+    seen: Optional[RRSet],
+    chosen_ttl: Optional[int] = None,
+    *,
+    rewrite: bool = False,
+) -> List[int]:
+    hetzner = Hetzner(api, ttl=21600, chosen_ttl=chosen_ttl)
+    return hetzner.put(HOME, seen, IPV4, Deadline(5), rewrite=rewrite)
+
+
+def creates(ttl: int = 21600) -> Call:
+    body = {"name": "home", "type": "A", "ttl": ttl, "records": [{"value": "198.51.100.7"}]}
+    return Call("POST", RRSETS, body=body)
+
+
+def sets(**record: str) -> Call:
+    body = {"records": [{"value": "198.51.100.7", **record}]}
+    return Call("POST", f"{HOME_A}/actions/set_records", body=body)
+
+
+def changes_ttl(ttl: int) -> Call:
+    return Call("POST", f"{HOME_A}/actions/change_ttl", body={"ttl": ttl})
+
+
+def test_zones_are_listed_to_the_last_page() -> None:
+    api = ScriptedApi(page("a.example", "b.example", following=2), page("c.example"))
+    zones = Hetzner(api, 60).zones(Deadline(5))
+    assert zones == [Zone(f"{name}.example", "primary") for name in "abc"]
+    assert api.calls == [
+        Call("GET", "/zones", (("page", "1"), ("per_page", "50"))),
+        Call("GET", "/zones", (("page", "2"), ("per_page", "50"))),
+    ]
+
+
+def test_a_list_of_zones_without_end_is_given_up() -> None:
+    api = ScriptedApi(*[page("a.example", following=2)] * 200)
+    assert len(Hetzner(api, 60).zones(Deadline(5))) == 200
+    assert len(api.calls) == 200
+
+
+def test_one_call_reads_both_families_and_sees_an_alias() -> None:
+    api = ScriptedApi({"rrsets": [rrset("AAAA", "2001:db8::1"), rrset("A", "198.51.100.1")]})
+    read = Hetzner(api, 60).read(HOME, Deadline(5))
+    assert read == {
+        RecordType.A: RRSet(("198.51.100.1",), ("",), 60),
+        RecordType.AAAA: RRSet(("2001:db8::1",), ("",), 60),
+    }
+    assert api.calls == [Call("GET", RRSETS, ASKED)]
+
+
+def test_a_name_without_records_reads_as_empty() -> None:
+    assert Hetzner(ScriptedApi({"rrsets": []}), 60).read(HOME, Deadline(5)) == {}
+
+
+def test_records_of_another_name_are_not_mistaken_for_the_hosts() -> None:
+    api = ScriptedApi({"rrsets": [rrset("A", "198.51.100.1", name="nothome")]})
+    assert Hetzner(api, 60).read(HOME, Deadline(5)) == {}
+
+
+def test_an_alias_at_the_name_is_told_with_its_zone_and_the_mend() -> None:
+    api = ScriptedApi({"rrsets": [rrset("CNAME", "elsewhere.example.")]})
+    with pytest.raises(CnameInTheWay, match=r"home in zone example\.com .* delete the CNAME"):
+        Hetzner(api, 60).read(HOME, Deadline(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("@", "/zones/example.com/rrsets/@/A"),
+        ("*.home", "/zones/example.com/rrsets/*.home/A"),
+        ("a.b.c", "/zones/example.com/rrsets/a.b.c/A"),
+    ],
+)
+def test_apex_wildcard_and_deep_names_go_into_the_path_as_they_are(name: str, path: str) -> None:
+    assert Owner(ZONE, name).rrset(RecordType.A) == path
+
+
+def test_a_record_that_is_not_there_is_created_with_the_ttl_for_new_ones() -> None:
+    api = ScriptedApi(action(7))
+    assert put(api, None) == [7]
+    assert api.calls == [creates(ttl=21600)]
+
+
+def test_an_ipv6_address_goes_into_an_aaaa_record() -> None:
+    api = ScriptedApi(action(7))
+    Hetzner(api, 60).put(HOME, found("2001:db8::1"), IPV6, Deadline(5))
+    body = {"records": [{"value": "2001:db8::7"}]}
+    assert api.calls == [Call("POST", f"{RRSETS}/home/AAAA/actions/set_records", body=body)]
+
+
+def test_a_record_with_another_address_is_set_and_keeps_its_ttl() -> None:
+    api = ScriptedApi(action(7))
+    assert put(api, found("198.51.100.1", ttl=60)) == [7]
+    assert api.calls == [sets()]
+
+
+@pytest.mark.parametrize("values", [("198.51.100.7", "198.51.100.8"), ("198.51.100.8", "nonsense")])
+def test_a_record_with_more_than_the_one_address_is_set(values: List[str]) -> None:
+    api = ScriptedApi(action(7))
+    put(api, found(*values))
+    assert api.calls == [sets()]
+
+
+def test_the_comment_somebody_left_is_kept() -> None:
+    api = ScriptedApi(action(7))
+    put(api, RRSet(("198.51.100.1", "198.51.100.2"), ("", "router"), 60))
+    assert api.calls == [sets(comment="router")]
+
+
+@pytest.mark.parametrize(
+    ("address", "spelling"),
+    [("198.51.100.7", "198.51.100.7"), ("2001:db8::7", "2001:0DB8:0:0:0:0:0:7")],
+)
+def test_a_record_that_is_right_costs_no_call_however_hetzner_spells_it(
+    address: str, spelling: str
+) -> None:
+    api = ScriptedApi()
+    assert Hetzner(api, 60).put(HOME, found(spelling), Address.parse(address), Deadline(5)) == []
+
+
+def test_a_record_that_is_right_is_written_all_the_same_when_publishing_it_failed() -> None:
+    api = ScriptedApi(action(7))
+    assert put(api, found("198.51.100.7"), rewrite=True) == [7]
+    assert api.calls == [sets()]
+
+
+@pytest.mark.parametrize("ttl", [60, None])
+def test_a_ttl_the_operator_chose_is_set_on_an_existing_record(ttl: Optional[int]) -> None:
+    api = ScriptedApi(action(7))
+    assert put(api, found("198.51.100.7", ttl=ttl), chosen_ttl=300) == [7]
+    assert api.calls == [changes_ttl(300)]
+
+
+def test_address_and_ttl_are_changed_one_after_the_other() -> None:
+    api = ScriptedApi(action(7), action(8))
+    assert put(api, found("198.51.100.1", ttl=60), chosen_ttl=300) == [7, 8]
+    assert api.calls == [sets(), changes_ttl(300)]
+
+
+def test_a_ttl_that_is_as_chosen_costs_no_call() -> None:
+    assert put(ScriptedApi(), found("198.51.100.7", ttl=300), chosen_ttl=300) == []
+
+
+def test_a_record_that_somebody_created_meanwhile_is_set_and_keeps_its_comment() -> None:
+    theirs = rrset("A", "198.51.100.1")
+    theirs["records"][0]["comment"] = "by hand"
+    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": [theirs]}, action(7))
+    assert put(api, None) == [7]
+    assert api.calls == [creates(), READS, sets(comment="by hand")]
+
+
+def test_a_record_that_somebody_created_meanwhile_gets_the_ttl_the_operator_chose() -> None:
+    theirs = {"rrsets": [rrset("A", "198.51.100.7")]}
+    api = ScriptedApi(AlreadyExists("quicker"), theirs, action(7), action(8))
+    assert put(api, None, chosen_ttl=300) == [7, 8]
+    assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "one action is followed"
+
+
+def test_a_record_that_comes_and_goes_is_left_for_later() -> None:
+    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": []})
+    with pytest.raises(HetznerBusy, match=r"home in example\.com"):
+        put(api, None)
+
+
+def test_an_alias_that_somebody_created_meanwhile_is_told() -> None:
+    alias = {"rrsets": [rrset("CNAME", "elsewhere.example.")]}
+    with pytest.raises(CnameInTheWay):
+        put(ScriptedApi(AlreadyExists("quicker"), alias), None)
+
+
+def test_a_record_that_somebody_deleted_meanwhile_is_created_with_the_right_ttl_at_once() -> None:
+    api = ScriptedApi(NotFound("gone"), action(7))
+    assert put(api, found("198.51.100.1", ttl=60), chosen_ttl=300) == [7]
+    assert api.calls == [sets(), creates()]
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ValueError("x")])
+def test_a_bug_in_a_call_is_not_taken_for_an_answer_of_unknown_shape(error: Exception) -> None:
+    for use in (
+        lambda hetzner: hetzner.zones(Deadline(5)),
+        lambda hetzner: hetzner.read(HOME, Deadline(5)),
+        lambda hetzner: hetzner.actions([1], Deadline(5)),
+        lambda hetzner: hetzner.delete(HOME, RecordType.A, Deadline(5)),
+    ):
+        with pytest.raises(type(error)):
+            use(Hetzner(ScriptedApi(error), 60))
+
+
+def test_a_refusal_reaches_the_caller() -> None:
+    with pytest.raises(ChangeRefused, match="protected"):
+        put(ScriptedApi(ChangeRefused("protected")), found("198.51.100.1"))
+
+
+def test_a_family_is_deleted_by_one_call() -> None:
+    api = ScriptedApi(action(7))
+    assert Hetzner(api, 60).delete(HOME, RecordType.AAAA, Deadline(5)) == [7]
+    assert api.calls == [Call("DELETE", f"{RRSETS}/home/AAAA")]
+
+
+def test_deleting_what_is_gone_already_is_no_failure() -> None:
+    assert Hetzner(ScriptedApi(NotFound("gone")), 60).delete(HOME, RecordType.A, Deadline(5)) == []
+
+
+def test_actions_are_asked_for_in_one_call() -> None:
+    api = ScriptedApi(
+        {
+            "actions": [
+                {"id": 604989101982297, "status": "success", "error": None},
+                {"id": 2, "status": "error", "error": {"code": "c", "message": "Action failed"}},
+                {"id": 3, "status": "error", "error": {"code": "action_failed", "message": ""}},
+                {"id": 4, "status": "running"},
+            ]
+        }
+    )
+    states = Hetzner(api, 60).actions([604989101982297, 2, 3, 4, 5], Deadline(5))
+    assert states == {
+        604989101982297: ActionState("success", ""),
+        2: ActionState("error", "Action failed"),
+        3: ActionState("error", "action_failed"),
+        4: ActionState("running", ""),
+    }
+    ids = tuple(("id", str(number)) for number in (604989101982297, 2, 3, 4, 5))
+    assert api.calls == [Call("GET", "/actions", ids)]
+
+
+@pytest.mark.parametrize("answer", [{}, {"zones": None}, {"zones": [{}]}, {"zones": ["x"]}])
+def test_a_list_of_zones_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None:
+    with pytest.raises(HetznerUnreachable, match="shape"):
+        Hetzner(ScriptedApi(answer), 60).zones(Deadline(5))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"rrsets": None}, {"rrsets": [{"name": "home"}]}, {"rrsets": 7}, {"rrsets": ["home"]}],
+)
+def test_rrsets_of_unknown_shape_are_no_answer(answer: Dict[str, Any]) -> None:
+    with pytest.raises(HetznerUnreachable, match="shape"):
+        Hetzner(ScriptedApi(answer), 60).read(HOME, Deadline(5))
+
+
+@pytest.mark.parametrize("answer", [{}, {"action": None}, {"action": {}}, {"action": {"id": "x"}}])
+def test_an_action_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None:
+    with pytest.raises(HetznerUnreachable, match="shape"):
+        put(ScriptedApi(answer), None)
+
+
+def test_an_rrset_is_shown_by_its_values() -> None:
+    assert str(found("198.51.100.8", "198.51.100.7")) == "198.51.100.7, 198.51.100.8"
+
+
+def test_an_api_without_zones_is_one_at_a_wrong_url() -> None:
+    hetzner = Hetzner(ScriptedApi(NotFound("not found")), 60)
+    with pytest.raises(HetznerUnreachable, match="HETZNER_API_URL"):
+        hetzner.zones(Deadline(5))

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.hetzner.quota import Quotas
+from tests.unit.fakes import Clock
+
+
+@pytest.fixture
+def quotas(clock: Clock) -> Quotas:
+    return Quotas(clock)
+
+
+def headers(limit: int, remaining: int) -> dict:
+    return {"ratelimit-limit": str(limit), "ratelimit-remaining": str(remaining)}
+
+
+def test_without_an_answer_every_call_may_pass(quotas: Quotas) -> None:
+    assert quotas.pause("GET") == 0
+    assert not quotas.is_below(1)
+
+
+def test_a_call_waits_until_the_bucket_has_a_few_again(quotas: Quotas, clock: Clock) -> None:
+    quotas.note("GET", headers(3600, 0))
+    assert quotas.pause("GET") == 3
+    clock.advance(2)
+    assert quotas.pause("GET") == 1
+    clock.advance(1)
+    assert quotas.pause("GET") == 0
+
+
+def test_each_kind_of_call_waits_for_its_own_bucket(quotas: Quotas) -> None:
+    quotas.note("GET", headers(3600, 0))
+    quotas.note("POST actions", headers(7200, 7000))
+    assert quotas.pause("POST actions") == 0
+    assert quotas.pause("POST") == 0, "its bucket isn't known yet"
+    quotas.note("POST", headers(3600, 0))
+    assert quotas.pause("POST") > 0
+
+
+def test_a_low_bucket_fills_up_again_by_the_hour(quotas: Quotas, clock: Clock) -> None:
+    quotas.note("GET", headers(3600, 0))
+    assert quotas.is_below(0.1)
+    clock.advance(359)
+    assert quotas.is_below(0.1)
+    clock.advance(2)
+    assert not quotas.is_below(0.1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"ratelimit-limit": "3600"}, headers(0, 0), {**headers(1, 1), "ratelimit-limit": "x"}],
+)
+def test_headers_that_lack_or_mean_nothing_are_passed_over(quotas: Quotas, told: dict) -> None:
+    quotas.note("GET", told)
+    assert quotas.pause("GET") == 0
+    assert not quotas.is_below(1)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Mapping, Optional, Type
+
+import pytest
+
+from backend.errors import (
+    ChangeRefused,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    TokenRejected,
+)
+from backend.hetzner.refusals import AlreadyExists, NotFound, decode, is_old_token, refusal
+
+TOKEN = "t" * 64
+JSON = {"content-type": "application/json"}
+
+
+def error(
+    code: str, status: int = 422, headers: Mapping[str, str] = JSON, token: str = TOKEN
+) -> DyndnsError:
+    answer = {"error": {"code": code, "message": "what Hetzner says", "details": None}}
+    return refusal(status, headers, answer, token)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "family"),
+    [
+        # ../shared/reference/hetzner-api.md §3.3
+        (400, "json_error", ChangeRefused),
+        (401, "unauthorized", TokenRejected),
+        (401, "token_readonly", TokenRejected),
+        (403, "token_readonly", TokenRejected),  # the FAQ of hetzner-dns-mcp saw this status
+        (403, "forbidden", TokenRejected),
+        (403, "maintenance", HetznerBusy),
+        (403, "resource_limit_exceeded", ChangeRefused),
+        (404, "not_found", NotFound),
+        (405, "method_not_allowed", ChangeRefused),
+        (409, "uniqueness_error", AlreadyExists),
+        (409, "conflict", HetznerBusy),
+        (410, "deprecated_api_endpoint", ChangeRefused),
+        (412, "resource_unavailable", HetznerBusy),
+        (422, "invalid_input", ChangeRefused),
+        (422, "incorrect_zone_mode", ChangeRefused),
+        (422, "service_error", HetznerBusy),
+        (422, "unsupported_error", ChangeRefused),
+        (423, "locked", HetznerBusy),
+        (423, "protected", ChangeRefused),
+        (429, "rate_limit_exceeded", HetznerBusy),
+        (500, "server_error", HetznerBusy),
+        (502, "bad_gateway", HetznerBusy),
+        (503, "unavailable", HetznerBusy),
+        (504, "timeout", HetznerBusy),
+        # codes that nobody knows yet
+        (422, "brand_new", ChangeRefused),
+        (500, "brand_new", HetznerBusy),
+    ],
+)
+def test_every_code_of_the_api_belongs_to_one_family(
+    status: int, code: str, family: Type[DyndnsError]
+) -> None:
+    found = error(code, status)
+    assert type(found) is family
+    assert code in str(found)
+    assert '"what Hetzner says"' in str(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "mend"),
+    [
+        ("unauthorized", "check HETZNER_TOKEN"),
+        ("token_readonly", "Read & Write"),
+        ("forbidden", "Read & Write"),
+        ("protected", "lift the change protection"),
+        ("incorrect_zone_mode", "primary server"),
+        ("resource_limit_exceeded", "higher limit"),
+    ],
+)
+def test_a_refusal_says_what_the_operator_must_change(code: str, mend: str) -> None:
+    assert mend in str(error(code))
+
+
+def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:
+    told = str(error("unauthorized", 401, token="o" * 32))
+    assert "leftover from Hetzner's old DNS API" in told
+    assert "console.hetzner.com" in told
+    assert "leftover" not in str(error("unauthorized", 401))
+    assert "leftover" not in str(error("protected", 423, token="o" * 32))
+
+
+@pytest.mark.parametrize(("length", "is_old"), [(31, False), (32, True), (33, False), (64, False)])
+def test_only_a_token_of_32_characters_looks_old(length: int, *, is_old: bool) -> None:
+    assert is_old_token("t" * length) is is_old
+
+
+@pytest.mark.parametrize(
+    ("code", "retry_after", "pause"),
+    [
+        ("rate_limit_exceeded", "7", 7),
+        ("rate_limit_exceeded", None, 30),
+        ("rate_limit_exceeded", "Wed, 21 Oct 2026 07:28:00 GMT", 30),
+        ("rate_limit_exceeded", "0", 1),
+        ("rate_limit_exceeded", "-5", 1),
+        ("rate_limit_exceeded", "1e9", 3600),
+        ("locked", None, 5),
+        ("unavailable", "12", 12),
+    ],
+)
+def test_a_busy_api_says_how_long_to_wait_or_is_given_a_while(
+    code: str, retry_after: Optional[str], pause: float
+) -> None:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    found = error(code, 429, headers)
+    assert isinstance(found, HetznerBusy)
+    assert found.retry_after == pause
+
+
+@pytest.mark.parametrize("place", ["message", "code"])
+def test_a_token_that_the_api_echoes_is_masked(place: str) -> None:
+    answer = {"error": {"code": "forbidden", "message": "no", place: f"bad token {TOKEN}"}}
+    assert TOKEN not in str(refusal(403, JSON, answer, TOKEN))
+
+
+@pytest.mark.parametrize("place", ["message", "code"])
+@pytest.mark.parametrize(
+    "said", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
+)
+def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, said: str) -> None:
+    answer = {"error": {"code": "brand_new", "message": "no", place: said}}
+    told = str(refusal(422, JSON, answer, TOKEN))
+    assert told.isprintable()
+    assert len(told) < 500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"error": None},
+        {"error": "no"},
+        {"error": []},
+        {"error": {}},
+        {"error": {"code": 404, "message": "zone not found"}},  # the old API's shape
+        {"message": "no"},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_failure_of_another_shape_is_not_the_cloud_apis(
+    status: int, answer: Dict[str, Any]
+) -> None:
+    assert type(refusal(status, JSON, answer, TOKEN)) is HetznerUnreachable
+
+
+def test_a_json_object_is_decoded() -> None:
+    assert decode(200, JSON, '{"zones": ["bücher"]}'.encode(), TOKEN) == {"zones": ["bücher"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"<html>",
+        b'{"zones": [',
+        b"[]",
+        b'"text"',
+        b"null",
+        b"7",
+        b"\xff\xfe",
+        b'{"zones": []} trailing',
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_an_answer_that_is_no_json_object_is_not_the_cloud_apis(status: int, text: bytes) -> None:
+    with pytest.raises(HetznerUnreachable, match=f"HETZNER_API_URL answers {status}"):
+        decode(status, {"content-type": "text/html"}, text, TOKEN)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 399])
+def test_a_redirect_is_the_wrong_endpoint_whatever_its_body(status: int) -> None:
+    headers = {"location": "https://console.hetzner.com/", **JSON}
+    with pytest.raises(HetznerUnreachable, match=r"https://console\.hetzner\.com/"):
+        decode(status, headers, json.dumps({"zones": []}).encode(), TOKEN)
+
+
+@pytest.mark.parametrize("header", ["location", "content-type"])
+def test_a_header_that_is_shown_is_one_short_line_of_plain_text(header: str) -> None:
+    with pytest.raises(HetznerUnreachable) as caught:
+        decode(302, {header: "a\x1bb" + "x" * 5000}, b"", TOKEN)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_token_that_the_server_echoes_is_shown_to_nobody() -> None:
+    text = f'{{"action": {{"error": {{"message": "you sent {TOKEN}"}}}}}}'.encode()
+    assert TOKEN not in str(decode(200, JSON, text, TOKEN))
+    with pytest.raises(HetznerUnreachable) as caught:
+        decode(302, {"location": f"/login?with={TOKEN}"}, b"", TOKEN)
+    assert "(token)" in str(caught.value)
+    assert TOKEN not in str(caught.value)

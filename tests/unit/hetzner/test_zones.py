@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+
+import pytest
+
+from backend.errors import (
+    HetznerBusy,
+    HetznerUnreachable,
+    TokenRejected,
+    TransientError,
+    ZoneNotFound,
+)
+from backend.hetzner.api import Deadline
+from backend.hetzner.dns import Hetzner
+from backend.hetzner.zones import Location, Zones
+from tests.unit.fakes import Clock, CloudInMemory, host
+
+TTL = 86400
+LISTED = ["GET /zones"]
+
+
+def zones_of(clock: Clock, *clouds: CloudInMemory, ttl: float = TTL) -> Zones:
+    return Zones([Hetzner(cloud, 60) for cloud in clouds], ttl, clock)
+
+
+def find(zones: Zones, name: str) -> Location:
+    return zones.find(host(name), Deadline(5))
+
+
+def place(zones: Zones, name: str) -> Tuple[str, str]:
+    owner = find(zones, name).owner
+    return owner.zone.name, owner.name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("host.example.com", ("example.com", "host")),
+        ("example.com", ("example.com", "@")),
+        ("a.b.c.example.com", ("example.com", "a.b.c")),
+        ("*.home.example.com", ("example.com", "*.home")),
+        ("*.example.com", ("example.com", "*")),
+        ("host.lab.example.com", ("lab.example.com", "host")),
+        ("lab.example.com", ("lab.example.com", "@")),
+        ("host.example.co.uk", ("example.co.uk", "host")),
+    ],
+)
+def test_the_longest_zone_that_holds_the_name_wins(
+    clock: Clock, name: str, expected: Tuple[str, str]
+) -> None:
+    cloud = CloudInMemory("example.com", "lab.example.com", "example.co.uk")
+    assert place(zones_of(clock, cloud), name) == expected
+
+
+@pytest.mark.parametrize("name", ["notexample.com", "example.com.evil.org", "host.example.org"])
+def test_a_name_that_only_looks_like_one_of_the_zone_is_not_in_it(
+    clock: Clock, cloud: CloudInMemory, name: str
+) -> None:
+    with pytest.raises(ZoneNotFound, match=f"No zone for {name} .*create the zone"):
+        find(zones_of(clock, cloud), name)
+
+
+def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
+    clouds = [CloudInMemory("example.com"), CloudInMemory("example.org")]
+    zones = zones_of(clock, *clouds)
+    assert find(zones, "host.example.com").hetzner.api is clouds[0]
+    assert find(zones, "host.example.org").hetzner.api is clouds[1]
+    assert [cloud.calls for cloud in clouds] == [LISTED, LISTED]
+
+
+def test_the_first_of_two_tokens_that_see_a_zone_is_used(clock: Clock) -> None:
+    clouds = [CloudInMemory("example.com"), CloudInMemory("example.com")]
+    assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
+
+
+def test_the_mode_of_the_zone_is_known(clock: Clock, cloud: CloudInMemory) -> None:
+    cloud.zones["example.com"] = "secondary"
+    assert find(zones_of(clock, cloud), "host.example.com").owner.zone.mode == "secondary"
+
+
+def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    for seconds, calls in ((0, LISTED), (TTL - 1, []), (2, LISTED), (1, [])):
+        clock.advance(seconds)
+        find(zones, "host.example.com")
+        assert cloud.take_calls() == calls
+
+
+def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(60)
+    cloud.zones["example.org"] = "primary"
+    assert place(zones, "host.example.org") == ("example.org", "host")
+    assert cloud.calls == LISTED * 2
+
+
+def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    for name in ("a.example.org", "b.example.org", "a.example.org"):
+        clock.advance(1)
+        with pytest.raises(ZoneNotFound):
+            find(zones, name)
+    assert cloud.calls == LISTED
+
+
+def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: CloudInMemory) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    zones.forget()
+    assert zones.names == frozenset()
+    find(zones, "host.example.com")
+    assert cloud.calls == LISTED * 2
+    assert zones.names == {"example.com"}
+
+
+@pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])
+def test_without_any_list_the_failure_of_hetzner_is_told(
+    clock: Clock, cloud: CloudInMemory, error: TransientError
+) -> None:
+    cloud.failures["GET"] = error
+    with pytest.raises(type(error)):
+        find(zones_of(clock, cloud), "host.example.com")
+
+
+def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_everybody(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    cloud.take_calls()
+    clock.advance(TTL)
+    for _ in range(3):
+        assert place(zones, "host.example.com") == ("example.com", "host")
+    assert cloud.take_calls() == LISTED
+    clock.advance(60)
+    del cloud.failures["GET"]
+    find(zones, "host.example.com")
+    find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED
+
+
+def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
+    clock: Clock, cloud: CloudInMemory
+) -> None:
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(TTL - 100)
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    with pytest.raises(HetznerUnreachable):
+        find(zones, "host.example.org")
+    del cloud.failures["GET"]
+    cloud.take_calls()
+    clock.advance(200)
+    find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED
+
+
+def test_a_bad_token_does_not_take_the_other_tokens_zones_away(clock: Clock) -> None:
+    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    assert find(zones_of(clock, bad, good), "host.example.com").hetzner.api is good
+
+
+def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
+    clock: Clock,
+) -> None:
+    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    with pytest.raises(TokenRejected):
+        find(zones_of(clock, bad, good), "host.example.org")
+
+
+def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock) -> None:
+    busy, good = CloudInMemory("example.org"), CloudInMemory("example.com")
+    busy.failures["GET"] = HetznerBusy("busy")
+    zones = zones_of(clock, busy, good)
+    assert find(zones, "host.example.com").hetzner.api is good
+    assert (busy.take_calls(), good.take_calls()) == (LISTED, LISTED)
+    with pytest.raises(HetznerBusy):
+        find(zones, "host.example.org")
+    assert (busy.take_calls(), good.take_calls()) == ([], []), "it was asked a moment ago"
+    busy.failures.clear()
+    clock.advance(11)
+    assert find(zones, "host.example.org").hetzner.api is busy
+
+
+def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
+    one, other = CloudInMemory("example.org"), CloudInMemory("example.com")
+    zones = zones_of(clock, one, other)
+    find(zones, "host.example.org")
+    one.failures["GET"] = HetznerBusy("busy")
+    other.zones["example.net"] = "primary"
+    clock.advance(60)
+    assert find(zones, "host.example.net").hetzner.api is other
+    assert find(zones, "host.example.org").hetzner.api is one
+
+
+def test_a_busy_project_is_blamed_before_a_bad_token_for_it_may_pass(clock: Clock) -> None:
+    bad, busy = CloudInMemory(), CloudInMemory()
+    bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
+    busy.failures["GET"] = HetznerBusy("busy")
+    with pytest.raises(HetznerBusy):
+        find(zones_of(clock, bad, busy), "host.example.com")
+
+
+class Slow(CloudInMemory):
+    """Answers when the test lets it."""
+
+    def __init__(self, *zones: str) -> None:
+        super().__init__(*zones)
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def call(self, *arguments: Any, **named: Any) -> Dict[str, Any]:  # noqa: ANN401
+        answer = super().call(*arguments, **named)
+        self.is_asked.set()
+        assert self.may_answer.wait(20)
+        return answer
+
+
+def test_whoever_finds_an_old_list_does_not_wait_for_somebody_elses_new_one(clock: Clock) -> None:
+    cloud = Slow("example.com")
+    cloud.may_answer.set()
+    zones = zones_of(clock, cloud)
+    find(zones, "host.example.com")
+    clock.advance(TTL)
+    cloud.may_answer.clear()
+    cloud.is_asked.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(find, zones, "host.example.com")
+        assert cloud.is_asked.wait(20)
+        assert place(zones, "host.example.com") == ("example.com", "host")
+        assert not first.done()
+        cloud.may_answer.set()
+    assert cloud.calls == LISTED * 2
+
+
+def test_whoever_finds_no_list_waits_for_the_one_that_is_under_way_but_not_for_ever(
+    clock: Clock,
+) -> None:
+    cloud = Slow("example.com")
+    zones = zones_of(clock, cloud)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(find, zones, "host.example.com")
+        assert cloud.is_asked.wait(20)
+        with pytest.raises(HetznerBusy, match="slow"):
+            zones.find(host(), Deadline(0.01))
+        second = pool.submit(find, zones, "host.example.com")
+        cloud.may_answer.set()
+        assert first.result() == second.result()
+    assert cloud.calls == LISTED
+
+
+def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock: Clock) -> None:
+    class Hanging(CloudInMemory):
+        left = 0.0
+
+        def call(
+            self,
+            method: str,
+            path: str,
+            deadline: Deadline,
+            query: Iterable[Tuple[str, str]] = (),
+            body: Optional[Mapping[str, Any]] = None,
+        ) -> Dict[str, Any]:
+            self.left = deadline.remaining()
+            return super().call(method, path, deadline, query, body)
+
+    cloud = Hanging("example.com")
+    zones = zones_of(clock, cloud)
+    for seconds, most in ((0, 100), (TTL, 3)):
+        clock.advance(seconds)
+        zones.find(host(), Deadline(100))
+        assert most - 1 < cloud.left <= most
+
+
+def test_no_zone_at_all_is_told_as_a_missing_zone(clock: Clock) -> None:
+    with pytest.raises(ZoneNotFound):
+        find(zones_of(clock, CloudInMemory()), "host.example.com")
+
+
+def test_a_list_is_not_waited_for_beyond_the_deadline(clock: Clock, cloud: CloudInMemory) -> None:
+    with pytest.raises(HetznerUnreachable):
+        zones_of(clock, cloud).find(host(), Deadline(0))
+    assert cloud.calls == []

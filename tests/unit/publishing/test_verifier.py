@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from typing import List
+
+import pytest
+
+from backend.errors import HetznerUnreachable
+from backend.hetzner.api import Deadline
+from backend.hetzner.dns import Hetzner
+from backend.hetzner.zones import Zones
+from backend.model import RecordType
+from backend.publishing.publisher import Publisher
+from backend.publishing.turns import Turns
+from backend.publishing.verifier import Verifier
+from backend.store import Record, State, Store
+from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+
+CACHE_TTL = 300
+A = RecordType.A
+NAMES = [f"host{number}.example.com" for number in range(6)]
+READ_ZONE, READ = "GET /zones/example.com/rrsets", "GET /zones/example.com/rrsets"
+
+
+class Round:
+    """Some published hosts, and the verifier that looks after them."""
+
+    def __init__(self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> None:
+        self.store, self.cloud, self.clock = store, cloud, clock
+        projects = [Hetzner(cloud, 60)]
+        zones = Zones(projects, 86400, clock)
+        self.publisher = Publisher(
+            *(store, Turns(store.leases, clock), zones, ears),
+            cache_ttl=CACHE_TTL,
+            is_checked_elsewhere=True,
+            clock=clock,
+        )
+        self.verifier = Verifier(
+            store, self.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock
+        )
+        store.hosts.register([host(name) for name in NAMES], clock())
+        for number, name in enumerate(NAMES):
+            self.publish(name, f"198.51.100.{number}")
+        self.are_heard()
+        cloud.take_calls()
+
+    def publish(self, name: str, address: str) -> None:
+        self.store.records.wish(update(address, name=name), self.clock(), 10)
+        self.publisher.publish(host(name), [A], Deadline(5))
+        self.store.records.finish(self.record(name))
+
+    def are_heard(self) -> None:
+        now = self.clock.now + 1
+        self.store.hosts.see({host(name): now for name in NAMES}, now)
+
+    def record(self, name: str = NAMES[0]) -> Record:
+        return self.store.records.of(host(name))[A]
+
+    def after(self, seconds: float) -> List[str]:
+        self.clock.advance(seconds)
+        self.verifier.tick()
+        return self.cloud.take_calls()
+
+
+@pytest.fixture
+def round_(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Round:
+    return Round(store, cloud, clock, ears)
+
+
+def test_a_zone_is_read_once_for_all_its_hosts_when_their_time_is_over(round_: Round) -> None:
+    assert round_.after(CACHE_TTL - 1) == []
+    assert round_.after(1) == [READ_ZONE]
+    assert {round_.record(name).checked_at for name in NAMES} == {round_.clock()}
+
+
+def test_a_host_that_is_not_heard_of_any_more_costs_no_call(round_: Round) -> None:
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert round_.after(CACHE_TTL) == []
+    round_.are_heard()
+    assert round_.after(0) == [READ_ZONE]
+
+
+def test_an_unchanged_host_is_answered_from_memory_however_old_it_is(round_: Round) -> None:
+    round_.clock.advance(10 * CACHE_TTL)
+    assert round_.publisher.is_settled(round_.record())
+
+
+def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: CloudInMemory) -> None:
+    cloud.publish(NAMES[2], "A", "198.51.100.66")
+    calls = round_.after(CACHE_TTL)
+    assert calls[:2] == [READ_ZONE, READ]
+    assert calls[2].endswith("host2/A/actions/set_records")
+    assert cloud.values("host2", "A") == ["198.51.100.2"]
+    newest = round_.store.history.of(host(NAMES[2]))[0]
+    assert (newest.old, newest.new) == ("198.51.100.66", "198.51.100.2")
+    assert "put back" in newest.why
+
+
+def test_what_was_deleted_by_hand_is_put_back(round_: Round, cloud: CloudInMemory) -> None:
+    del cloud.rrsets["example.com", "host1", "A"]
+    round_.after(CACHE_TTL)
+    assert cloud.values("host1", "A") == ["198.51.100.1"]
+
+
+def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: CloudInMemory) -> None:
+    round_.store.records.wish(removal(A, name=NAMES[1]), round_.clock(), 10)
+    round_.publisher.publish(host(NAMES[1]), [A], Deadline(5))
+    round_.store.records.finish(round_.record(NAMES[1]))
+    cloud.publish(NAMES[1], "A", "198.51.100.66")
+    round_.after(CACHE_TTL)
+    assert ("example.com", "host1", "A") not in cloud.rrsets
+
+
+def test_a_comment_somebody_wrote_since_is_known_for_the_next_change(
+    round_: Round, cloud: CloudInMemory
+) -> None:
+    cloud.rrsets["example.com", "host3", "A"]["records"][0]["comment"] = "the cellar"
+    round_.after(CACHE_TTL)
+    assert round_.record(NAMES[3]).comment == "the cellar"
+
+
+def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMemory) -> None:
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert round_.after(30) == []
+    cloud.failures.clear()
+    assert round_.after(30) == [READ_ZONE]
+
+
+def test_a_wish_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
+    before = round_.record()
+    round_.store.records.wish(update("198.51.100.99", name=NAMES[0]), round_.clock(), 10)
+    round_.store.checks.confirm([(before, "")], round_.clock())
+    assert round_.record().state is State.PENDING
+    assert not round_.publisher.is_settled(round_.record())
+
+
+def test_only_one_of_two_processes_reads_zones(
+    round_: Round, other_store: Store, cloud: CloudInMemory, clock: Clock
+) -> None:
+    round_.after(0)
+    projects = [Hetzner(cloud, 60)]
+    other = Verifier(
+        other_store,
+        round_.publisher,
+        Zones(projects, 86400, clock),
+        projects,
+        cache_ttl=CACHE_TTL,
+        clock=clock,
+    )
+    clock.advance(10)
+    round_.verifier.tick()
+    other.tick()
+    round_.clock.advance(CACHE_TTL)
+    round_.verifier.tick()
+    other.tick()
+    assert cloud.take_calls() == [READ_ZONE]
+
+
+def test_a_few_hosts_in_a_large_zone_are_read_one_by_one(
+    round_: Round, cloud: CloudInMemory, clock: Clock
+) -> None:
+    cloud.pages = 4
+    assert round_.after(CACHE_TTL) == [READ_ZONE] * 4
+    now = clock() + 1
+    round_.store.hosts.see({host(name): now for name in NAMES[:2]}, now)
+    assert round_.after(CACHE_TTL) == [READ, READ]
+    assert round_.record(NAMES[1]).checked_at == clock()
+
+
+def test_hosts_that_were_taken_off_the_list_are_not_checked(round_: Round) -> None:
+    round_.store.hosts.register([host(NAMES[0])], round_.clock())
+    round_.after(CACHE_TTL)
+    checked = [name for name in NAMES if round_.record(name).checked_at == round_.clock()]
+    assert checked == NAMES[:1]

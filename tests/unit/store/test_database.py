@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from backend.errors import StoreUnavailable
+from backend.store import Store, prepare_store
+from backend.store.database import Database
+from backend.store.records import Records
+from backend.store.schema import connect, hosts
+from tests.unit.fakes import host, update
+
+USES: dict[str, Callable[[Store], object]] = {
+    "ping": lambda store: store.ping(),
+    "records": lambda store: store.records.of(host()),
+    "wish": lambda store: store.records.wish(update("198.51.100.1"), 1, 1),
+    "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
+    "hosts": lambda store: store.hosts.registered(),
+    "history": lambda store: store.history.of(host()),
+}
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """A database that waits for other writers for a moment only."""
+    database = Database(connect(url, pool_size=1))
+    with database.read() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 1")
+    yield database
+    database.close()
+
+
+def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not_for_readers(
+    database: Database, tmp_path: Path
+) -> None:
+    records = Records(database)
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            records.wish(update("198.51.100.1"), 1, 1)
+        assert records.of(host()) == {}
+        other.execute("ROLLBACK")
+    records.wish(update("198.51.100.1"), 1, 1)
+    assert len(records.of(host())) == 1
+
+
+def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    records = Records(database)
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                records.wish(update("198.51.100.1"), 1, 1)
+            records.of(host())
+        other.execute("ROLLBACK")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    records.wish(update("198.51.100.1"), 1, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
+    database: Database, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), timeout=0)) as other:
+        with database.write() as connection:
+            assert connection.execute(sa.select(hosts)).all() == []
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("INSERT INTO hosts (host) VALUES ('x')")
+        other.execute("INSERT INTO hosts (host) VALUES ('x')")
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("flaw", ["gone", "a directory", "no database", "never prepared"])
+def test_a_database_that_cannot_be_used_is_away_however_it_is_used(
+    tmp_path: Path, use: Callable[[Store], object], flaw: str
+) -> None:
+    file = tmp_path / "some" / "store.db"
+    if flaw != "gone":
+        file.parent.mkdir()
+    if flaw == "a directory":
+        file.mkdir()
+    elif flaw == "no database":
+        file.write_bytes(b"not a database\n" * 1000)
+    store = Store(f"sqlite:///{file}")
+    with pytest.raises(StoreUnavailable):
+        use(store)
+    assert file.exists() is (flaw in ("a directory", "no database"))
+    store.close()
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_file_that_is_taken_away_under_an_open_store_is_missed_at_once(
+    store: Store, tmp_path: Path, use: Callable[[Store], object]
+) -> None:
+    use(store)
+    away = tmp_path / "away"
+    away.mkdir()
+    for file in tmp_path.glob("store.db*"):
+        file.rename(away / file.name)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            use(store)
+    assert list(tmp_path.glob("store.db*")) == []
+    for file in away.iterdir():
+        file.rename(tmp_path / file.name)
+    use(store)
+
+
+def test_a_file_that_goes_away_while_it_is_opened_is_missed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: real(path.with_name("x"), **options))
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    (tmp_path / "store.db").unlink()
+    monkeypatch.undo()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+
+
+def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
+    store: Store, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(str(tmp_path / "store.db"))) as copied, closing(
+        sqlite3.connect(str(tmp_path / "backup.db"))
+    ) as backup:
+        copied.backup(backup)
+    store.records.wish(update("198.51.100.1"), 1, 1)
+    assert len(store.records.of(host())) == 1
+    for name in ("store.db-wal", "store.db-shm"):
+        (tmp_path / name).unlink()
+    (tmp_path / "backup.db").rename(tmp_path / "store.db")
+    assert store.records.of(host()) == {}
+    store.records.wish(update("198.51.100.2"), 2, 1)
+    assert len(store.records.of(host())) == 1
+
+
+def test_a_database_that_is_back_can_be_used_again(tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    store = Store(f"sqlite:///{folder / 'store.db'}")
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    folder.mkdir()
+    prepare_store(f"sqlite:///{folder / 'store.db'}")
+    store.records.wish(update("198.51.100.1"), 1, 1)
+    assert len(store.records.of(host())) == 1
+    store.close()
+
+
+def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = Store(f"sqlite:///{tmp_path / 'some' / 'store.db'}")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            store.ping()
+    (tmp_path / "some").mkdir()
+    prepare_store(f"sqlite:///{tmp_path / 'some' / 'store.db'}")
+    for _ in range(3):
+        store.ping()
+    store.close()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in told] == ["ERROR", "INFO"]
+    assert "unable to open database file" in told[0][1]
+    assert "again" in told[1][1]
+
+
+def test_what_the_store_is_asked_is_in_no_error_and_no_log_line(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StoreUnavailable) as caught, database.read() as connection:
+        connection.execute(sa.text("SELECT 'the-secret' FROM nowhere"))
+    assert "the-secret" not in str(caught.value) + caplog.text
+    assert caught.value.__suppress_context__
+
+
+def test_a_bug_of_ours_is_not_taken_for_a_failure_of_the_database(database: Database) -> None:
+    twice = [{"host": "x"}, {"host": "x"}]
+    with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+        connection.execute(hosts.insert(), twice)
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(database: Database) -> None:
+    rows = [{"host": "x"}, {"host": "y"}, {"host": "x"}]
+    insert = hosts.insert()
+
+    def write() -> None:
+        with database.write() as connection:
+            for row in rows:
+                connection.execute(insert, row)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        write()
+    with database.read() as connection:
+        assert connection.execute(sa.select(hosts)).all() == []

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from backend.store.holders import is_dead, new_holder
+
+
+def test_no_two_holders_are_alike() -> None:
+    assert len({new_holder() for _ in range(100)}) == 100
+
+
+def test_a_holder_lives_as_long_as_its_process() -> None:
+    script = (
+        "from backend.store.holders import new_holder; print(new_holder(), flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        holder = process.stdout.readline().strip()
+        assert not is_dead(holder)
+    assert is_dead(holder)
+    assert not is_dead(new_holder())
+
+
+def test_a_holder_on_another_machine_is_never_found_dead() -> None:
+    _, pid, rest = new_holder().split(" ", 2)
+    assert not is_dead(f"other-boot/4026531836 {pid} {rest}")
+    assert not is_dead(f"other-boot/4026531836 99999999 {rest}")
+
+
+OWN = pytest.param(str(os.getpid()), id="our own")
+
+
+@pytest.mark.parametrize("pid", ["", "x", "-1", "0", "1.5", "9" * 30, OWN])
+def test_a_holder_whose_process_cannot_be_asked_for_is_not_found_dead(pid: str) -> None:
+    place = new_holder().split(" ", 1)[0]
+    assert not is_dead(f"{place} {pid} rest")
+
+
+@pytest.mark.parametrize("holder", ["", "one", "one two", "one two three"])
+def test_a_holder_of_another_shape_is_not_found_dead(holder: str) -> None:
+    assert not is_dead(holder)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, Optional
+
+import pytest
+
+from backend.store import Sighting, Store
+from tests.unit.fakes import host
+
+NAS, ROUTER = host("nas.example.com"), host("router.example.com")
+
+
+def known(store: Store) -> Dict[str, Sighting]:
+    return {sighting.host.first_label: sighting for sighting in store.hosts.registered()}
+
+
+def seen_at(store: Store) -> Optional[float]:
+    return known(store)["nas"].seen_at
+
+
+def test_a_registered_host_that_never_came_is_known(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+
+
+def test_a_host_keeps_the_time_it_was_registered_first(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.register([NAS, ROUTER], 200)
+    assert {name: found.registered_at for name, found in known(store).items()} == {
+        "nas": 100,
+        "router": 200,
+    }
+
+
+@pytest.mark.parametrize("left", [[], [ROUTER]])
+def test_a_host_that_is_not_registered_any_more_is_not_known_until_it_is_again(
+    store: Store, left: list
+) -> None:
+    store.hosts.register([NAS, *left], 100)
+    store.hosts.see({NAS: 150}, 150)
+    store.hosts.register(left, 200)
+    assert "nas" not in known(store)
+    store.hosts.register([NAS, *left], 300)
+    assert (known(store)["nas"].registered_at, seen_at(store)) == (300, 150)
+
+
+def test_a_sighting_never_goes_back(store: Store) -> None:
+    store.hosts.register([NAS, ROUTER], 100)
+    for at, expected in ((200, 200), (150, 200), (200, 200), (201, 201)):
+        store.hosts.see({NAS: at, ROUTER: at}, 300)
+        assert seen_at(store) == expected
+
+
+def test_a_sighting_in_the_future_gives_way_for_the_clock_was_set_back(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({NAS: 9000}, 9000)
+    store.hosts.see({NAS: 8990}, 8990)
+    assert seen_at(store) == 9000, "clocks of several machines differ by seconds"
+    store.hosts.see({NAS: 200}, 200)
+    assert seen_at(store) == 200
+
+
+def test_a_sighting_by_another_process_counts_as_well(store: Store, other_store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    other_store.hosts.see({NAS: 250}, 250)
+    store.hosts.see({NAS: 240}, 250)
+    assert seen_at(store) == seen_at(other_store) == 250
+
+
+def test_no_sightings_are_no_write(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({}, 100)
+    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+
+
+def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
+    store.hosts.see({NAS: 50}, 50)
+    assert store.hosts.registered() == []
+    store.hosts.register([NAS], 100)
+    assert seen_at(store) == 50
+
+
+def test_silence_that_does_not_count_is_excused_until_the_host_is_heard_again(
+    store: Store,
+) -> None:
+    store.hosts.register([NAS, ROUTER], 100)
+    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    assert {name: one.excused for name, one in known(store).items()} == {"nas": 42, "router": 0}
+    assert known(store)["nas"].quiet_since == 142
+    store.hosts.see({NAS: 200}, 200)
+    assert (known(store)["nas"].excused, known(store)["nas"].quiet_since) == (0, 200)
+
+
+def test_a_host_that_was_heard_meanwhile_needs_no_excuse_and_is_not_silent(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    looked_at = known(store)["nas"]
+    store.hosts.see({NAS: 200}, 200)
+    store.hosts.excuse([replace(looked_at, excused=42)])
+    assert known(store)["nas"].excused == 0
+    assert not store.hosts.fall_silent(looked_at, 300)
+    assert store.hosts.fall_silent(known(store)["nas"], 300)
+
+
+def test_a_host_that_was_unregistered_meanwhile_is_not_silent(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    looked_at = known(store)["nas"]
+    store.hosts.register([], 200)
+    assert not store.hosts.fall_silent(looked_at, 300)
+
+
+def test_a_host_that_is_registered_again_has_no_excuse_of_old(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    store.hosts.register([], 200)
+    store.hosts.register([NAS], 300)
+    assert known(store)["nas"].quiet_since == 300
+
+
+def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(
+    store: Store, other_store: Store
+) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({NAS: 150}, 150)
+    sighting = known(store)["nas"]
+    assert not store.hosts.come_back(sighting, 900)
+    assert [one.hosts.fall_silent(sighting, 1000) for one in (store, other_store)] == [True, False]
+    assert known(other_store)["nas"].silent_since == 150
+    assert [one.hosts.come_back(sighting, 2000) for one in (other_store, store)] == [True, False]
+    assert known(store)["nas"].silent_since is None
+    told = [(entry.at, entry.event) for entry in store.history.of(NAS)]
+    assert told == [(2000, "back"), (1000, "lost")]
+
+
+def test_a_host_that_never_came_is_silent_since_it_was_registered(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.fall_silent(known(store)["nas"], 1000)
+    assert known(store)["nas"].silent_since == 100
+
+
+def test_what_is_known_of_the_hosts_is_there_after_a_restart(store: Store, url: str) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({NAS: 150}, 150)
+    before = store.hosts.registered()
+    store.close()
+    reopened = Store(url)
+    assert reopened.hosts.registered() == before
+    reopened.close()
+
+
+def test_it_is_known_until_when_somebody_watched(store: Store, other_store: Store) -> None:
+    assert store.watch.watched_until() is None
+    for at in (1_800_000_000.25, 1_800_000_060.5):
+        store.watch.watch_until(at)
+        assert other_store.watch.watched_until() == at

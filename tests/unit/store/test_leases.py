@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from backend.store import Store
+
+NOW, SECONDS = 1_800_000_000.0, 30.0
+
+
+def test_one_of_two_holders_gets_a_lease(store: Store, other_store: Store) -> None:
+    assert store.leases.acquire("host", "one", NOW, SECONDS)
+    assert not other_store.leases.acquire("host", "two", NOW, SECONDS)
+    assert not store.leases.acquire("host", "two", NOW, SECONDS)
+
+
+def test_each_lease_is_a_thing_of_its_own(store: Store) -> None:
+    assert store.leases.acquire("host a", "one", NOW, SECONDS)
+    assert store.leases.acquire("host b", "two", NOW, SECONDS)
+
+
+def test_a_lease_that_has_run_out_is_anybodys(store: Store, other_store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    assert not other_store.leases.acquire("host", "two", NOW + SECONDS - 1, SECONDS)
+    assert other_store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
+    assert not store.leases.acquire("host", "one", NOW + SECONDS + 2, SECONDS)
+
+
+def test_a_lease_from_the_future_is_anybodys_for_the_clock_was_set_back(
+    store: Store, other_store: Store
+) -> None:
+    future = NOW + 86400
+    for name in ("acquired", "held"):
+        store.leases.acquire(name, "elsewhere 1 one", future, SECONDS)
+    assert other_store.leases.acquire("acquired", "two", NOW, SECONDS)
+    assert other_store.leases.hold("held", "two", NOW, SECONDS)
+    assert not store.leases.acquire("acquired", "one", NOW, SECONDS)
+
+
+def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_its_own(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW + 50, SECONDS)
+    assert not store.leases.acquire("host", "two", NOW, SECONDS)
+    assert not store.leases.hold("host", "two", NOW, SECONDS)
+
+
+def test_a_lease_taken_again_by_its_holder_lasts_longer(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    assert store.leases.acquire("host", "one", NOW + 20, SECONDS)
+    assert not store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
+    assert store.leases.acquire("host", "two", NOW + 20 + SECONDS + 1, SECONDS)
+
+
+def test_a_lease_given_back_is_anybodys(store: Store, other_store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    store.leases.release("host", "one")
+    assert other_store.leases.acquire("host", "two", NOW, SECONDS)
+
+
+def test_nobody_but_the_holder_can_give_a_lease_back(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    store.leases.release("host", "two")
+    store.leases.release("nothing", "one")
+    assert not store.leases.acquire("host", "two", NOW, SECONDS)
+
+
+def test_a_holder_whose_lease_ran_out_does_not_give_back_the_next_ones(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
+    store.leases.release("host", "one")
+    assert not store.leases.acquire("host", "three", NOW + SECONDS + 2, SECONDS)
+
+
+def test_a_lease_is_kept_over_a_restart(store: Store, url: str) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    store.close()
+    reopened = Store(url)
+    assert not reopened.leases.acquire("host", "two", NOW, SECONDS)
+    reopened.close()
+
+
+def test_the_leases_of_some_holders_are_prolonged_at_once(store: Store) -> None:
+    for holder in ("one", "two", "three"):
+        store.leases.acquire(f"of {holder}", holder, NOW, SECONDS)
+    store.leases.renew(["one", "two"], NOW + 20, SECONDS)
+    later = NOW + SECONDS + 1
+    taken = [store.leases.acquire(f"of {name}", "x", later, 1) for name in ("one", "two", "three")]
+    assert taken == [False, False, True]
+
+
+def test_a_lease_that_was_lost_is_not_won_back_by_prolonging_it(store: Store) -> None:
+    store.leases.acquire("host", "one", NOW, SECONDS)
+    store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
+    store.leases.renew(["one"], NOW + SECONDS + 2, SECONDS)
+    assert not store.leases.acquire("host", "one", NOW + SECONDS + 3, SECONDS)
+
+
+class TestALeaseHeldForLong:
+    def test_is_one_processes_and_passes_on_when_it_runs_out(
+        self, store: Store, other_store: Store
+    ) -> None:
+        assert store.leases.hold("watch", "one", NOW, SECONDS)
+        assert not other_store.leases.hold("watch", "two", NOW + SECONDS - 1, SECONDS)
+        assert other_store.leases.hold("watch", "two", NOW + SECONDS + 1, SECONDS)
+        assert not store.leases.hold("watch", "one", NOW + SECONDS + 2, SECONDS)
+
+    def test_lasts_as_long_as_it_is_held(self, store: Store, other_store: Store) -> None:
+        for seconds in range(0, 300, 10):
+            assert store.leases.hold("watch", "one", NOW + seconds, SECONDS)
+            assert not other_store.leases.hold("watch", "two", NOW + seconds, SECONDS)
+
+    def test_is_written_only_when_half_of_it_is_over(self, store: Store) -> None:
+        store.leases.hold("watch", "one", NOW, SECONDS)
+        store.leases.hold("watch", "one", NOW + SECONDS / 2 - 1, SECONDS)
+        assert store.leases.acquire("watch", "two", NOW + SECONDS + 1, SECONDS)
+
+
+def test_only_the_first_to_ask_is_the_first_until_the_time_is_over(
+    store: Store, other_store: Store
+) -> None:
+    asked = [one.leases.is_first("told", NOW, SECONDS) for one in (store, other_store, store)]
+    assert asked == [True, False, False]
+    assert other_store.leases.is_first("told of another", NOW, SECONDS)
+    assert other_store.leases.is_first("told", NOW + SECONDS + 1, SECONDS)
+    assert not store.leases.is_first("told", NOW + SECONDS + 2, SECONDS)
+
+
+@pytest.fixture
+def dead_holder() -> str:
+    script = "from backend.store.holders import new_holder; print(new_holder())"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
+
+
+@pytest.mark.parametrize("method", ["acquire", "hold"])
+def test_a_holder_that_was_killed_on_this_machine_loses_its_lease_at_once(
+    store: Store, dead_holder: str, method: str
+) -> None:
+    take = getattr(store.leases, method)
+    assert take("watch", dead_holder, NOW, SECONDS)
+    assert take("watch", "two", NOW, SECONDS)
+    assert not take("watch", "three", NOW, SECONDS)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+import pytest
+
+from backend.errors import StoreUnusable
+from backend.model import RecordType
+from backend.store import Store, prepare_store
+from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
+from tests.unit.fakes import host, update
+
+VERSION_1 = Path(__file__).parent / "version-1.sql"
+ADD_COLOUR = {2: ["ALTER TABLE hosts ADD COLUMN colour VARCHAR"]}
+REPAINT = {**ADD_COLOUR, 3: ["UPDATE hosts SET colour = 'red'", "UPDATE hosts SET seen_at = 7"]}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def url_of(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+def ask(file: Path, query: str) -> List[Any]:
+    with closing(sqlite3.connect(str(file))) as connection:
+        found = connection.execute(query).fetchall()
+        connection.commit()
+        return found
+
+
+def version(file: Path) -> str:
+    return ask(file, "SELECT value FROM meta WHERE key = 'version'")[0][0]
+
+
+def prepared(file: Path, version: int, migrations: Mapping[int, Sequence[str]]) -> None:
+    engine = connect(url_of(file), pool_size=1)
+    try:
+        prepare(engine, version, migrations)
+    finally:
+        engine.dispose()
+
+
+def refused(file_or_url: object) -> str:
+    url = url_of(file_or_url) if isinstance(file_or_url, Path) else str(file_or_url)
+    with pytest.raises(StoreUnusable) as caught:
+        prepare_store(url)
+    told = str(caught.value)
+    assert told.startswith("STATE_URL")
+    assert "\n" not in told
+    assert caught.value.__suppress_context__
+    return told
+
+
+def test_a_new_store_is_made_in_the_newest_version(file: Path) -> None:
+    prepare_store(url_of(file))
+    assert version(file) == str(VERSION)
+
+
+def test_preparing_again_changes_nothing(file: Path) -> None:
+    prepare_store(url_of(file))
+    store = Store(url_of(file))
+    store.records.wish(update("198.51.100.1"), 1, 1)
+    before = store.records.of(host())
+    prepare_store(url_of(file))
+    assert store.records.of(host()) == before
+    store.close()
+
+
+def test_every_version_can_be_reached_from_the_one_before() -> None:
+    assert set(MIGRATIONS) == set(range(2, VERSION + 1))
+
+
+def test_a_store_of_version_1_has_the_same_tables_as_a_new_one_afterwards(
+    file: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.db"
+    prepare_store(url_of(new))
+    with closing(sqlite3.connect(str(file))) as connection:
+        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
+    prepare_store(url_of(file))
+    assert version(file) == str(VERSION)
+    assert tables(file) == tables(new)
+
+
+def test_a_store_of_version_1_keeps_what_it_knows(file: Path) -> None:
+    with closing(sqlite3.connect(str(file))) as connection:
+        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
+    prepare_store(url_of(file))
+    store = Store(url_of(file))
+    assert [one.host.text for one in store.hosts.registered()] == ["host.example.com"]
+    (publishing,) = store.records.to_look_at(105, 9)
+    assert (publishing.type, publishing.action, publishing.wish) == (RecordType.A, 42, 3)
+    assert publishing.changed_at == 101
+    assert store.records.to_look_at(104, 9) == []
+    (pending,) = store.records.to_try(130, 9)
+    assert (pending.type, pending.attempts, pending.error) == (RecordType.AAAA, 2, "away")
+    store.close()
+
+
+def tables(file: Path) -> Dict[str, Any]:
+    names = [name for (name,) in ask(file, "SELECT name FROM sqlite_master ORDER BY name")]
+    return {
+        name: sorted(row[1:] for row in ask(file, f"PRAGMA table_info({name})")) for name in names
+    }
+
+
+def test_a_stored_wish_survives_a_power_cut_and_readers_do_not_wait_for_writers(
+    file: Path,
+) -> None:
+    prepare_store(url_of(file))
+    assert ask(file, "PRAGMA journal_mode") == [("wal",)]
+    engine = connect(url_of(file), pool_size=1)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+    engine.dispose()
+
+
+def test_an_older_store_is_brought_up_to_date_step_by_step_with_what_it_holds(
+    file: Path,
+) -> None:
+    prepared(file, 1, {})
+    store = Store(url_of(file))
+    store.hosts.register([host()], 100)
+    store.close()
+    prepared(file, 3, REPAINT)
+    assert version(file) == "3"
+    assert ask(file, "SELECT host, registered_at, seen_at, colour FROM hosts") == [
+        ("host.example.com", 100, 7, "red")
+    ]
+
+
+def test_a_step_that_was_done_is_not_done_again(file: Path) -> None:
+    prepared(file, 1, {})
+    prepared(file, 2, ADD_COLOUR)
+    prepared(file, 2, ADD_COLOUR)
+    prepared(file, 3, {3: REPAINT[3]})
+    assert version(file) == "3"
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was(file: Path) -> None:
+    prepared(file, 1, {})
+    before = ask(file, "SELECT sql FROM sqlite_master")
+    with pytest.raises(StoreUnusable):
+        prepared(file, 2, {2: [*ADD_COLOUR[2], "UPDATE nowhere SET x = 1"]})
+    assert version(file) == "1"
+    assert ask(file, "SELECT sql FROM sqlite_master") == before
+
+
+def test_a_store_of_a_newer_program_is_refused_and_left_alone(file: Path) -> None:
+    prepared(file, 1, {})
+    prepared(file, 2, ADD_COLOUR)
+    before = file.read_bytes()
+    with pytest.raises(StoreUnusable, match=r"newer hetzner-dyndns .*version 2.*knows 1"):
+        prepared(file, 1, {})
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "/data/store.db",
+        "://",
+        "mysql://user:pw@db/x",
+        "nosuchdatabase://x",
+        "sqlite+nosuchdriver:///x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql+psycopg://user:pw@db:port/x",
+        "postgresql+psycopg://user:p@ss:wo/rd@db/x",  # a password nobody has escaped
+    ],
+)
+def test_a_url_nothing_can_be_made_of_is_refused_with_an_example(url: str) -> None:
+    told = refused(url)
+    assert "sqlite:////data/hetzner-dyndns.db" in told
+    assert not any(part in told for part in ("pw", "p@ss", "wo/rd"))
+
+
+def test_a_folder_that_does_not_exist_is_refused_with_the_mend(file: Path) -> None:
+    assert "check that the folder" in refused(file / "deeper" / "store.db")
+
+
+def test_a_directory_in_the_place_of_the_store_is_refused(file: Path) -> None:
+    file.mkdir()
+    assert "unable to open" in refused(file)
+
+
+def test_a_place_that_may_only_be_read_is_refused(file: Path) -> None:
+    # Root is stopped by no permission bits, but by SQLite's own.
+    file.touch()
+    assert "readonly" in refused(f"sqlite:///file:{file}?mode=ro&uri=true")
+
+
+@pytest.mark.parametrize("size", [100, 4096 * 4])
+def test_a_file_that_is_no_store_is_refused_and_left_alone(file: Path, size: int) -> None:
+    file.write_bytes(b"not a database, but somebody's diary\n" * (size // 37 + 1))
+    before = file.read_bytes()
+    assert "not a database" in refused(file)
+    assert file.read_bytes() == before
+
+
+def test_a_store_that_is_damaged_is_refused(file: Path) -> None:
+    prepare_store(url_of(file))
+    damaged = bytearray(file.read_bytes())
+    damaged[100:] = b"\xff" * (len(damaged) - 100)
+    file.write_bytes(bytes(damaged))
+    assert "malformed" in refused(file)
+
+
+def test_opening_nothing_is_done_before_it_is_used(file: Path) -> None:
+    Store(url_of(file)).close()
+    assert not file.exists()

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import base64
+import ipaddress
+from typing import Mapping, Optional, Sequence
+
+import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from backend.access.credentials import Credentials
+from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
+from backend.web import wire
+
+PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
+CALLER = "198.51.100.7"
+
+
+def request(peer: Optional[str] = None, **headers: str) -> Request:
+    builder = EnvironBuilder(
+        headers={name.replace("_", "-"): text for name, text in headers.items()}
+    )
+    environ = builder.get_environ()
+    builder.close()
+    environ.pop("REMOTE_ADDR", None)
+    if peer is not None:
+        environ["REMOTE_ADDR"] = peer
+    return Request(environ)
+
+
+def seen(peer: Optional[str], trusted: Sequence[wire.Network] = PROXIES, **headers: str) -> str:
+    return wire.client_address(request(peer, **headers), trusted)
+
+
+def basic(login: bytes) -> str:
+    return "Basic " + base64.b64encode(login).decode()
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (CALLER, CALLER),
+        ("2001:db8::7", "2001:db8::7"),
+        ("2001:0DB8::0007", "2001:db8::7"),
+        (f"::ffff:{CALLER}", CALLER),
+        ("fe80::1%eth0", "fe80::1"),
+        (None, ""),
+        ("", ""),
+        ("unix:", ""),
+    ],
+)
+def test_without_a_proxy_the_caller_is_the_peer(peer: Optional[str], address: str) -> None:
+    assert seen(peer) == address
+
+
+@pytest.mark.parametrize("peer", [CALLER, "2001:db8::7", "", None, "11.0.0.1"])
+def test_a_caller_that_is_no_trusted_proxy_cannot_make_up_an_address(peer: Optional[str]) -> None:
+    headers = {"X_Real_Ip": "203.0.113.1", "X_Forwarded_For": "203.0.113.2"}
+    assert seen(peer, **headers) == (peer or "")
+
+
+def test_nobody_is_trusted_when_no_proxy_is() -> None:
+    assert seen("127.0.0.1", (), X_Real_Ip=CALLER) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "127.0.0.1", "::1", "fd00::1", "::ffff:10.1.2.3"])
+@pytest.mark.parametrize("header", ["X_Real_Ip", "X_Forwarded_For"])
+def test_a_trusted_proxy_says_who_the_caller_is(peer: str, header: str) -> None:
+    assert seen(peer, **{header: CALLER}) == CALLER
+
+
+def test_x_real_ip_goes_before_x_forwarded_for() -> None:
+    assert seen("10.0.0.1", X_Real_Ip=CALLER, X_Forwarded_For="203.0.113.2") == CALLER
+
+
+@pytest.mark.parametrize("garbage", ["", "unknown", "198.51.100", "a, b", f"{CALLER}, 10.0.0.2"])
+def test_an_x_real_ip_that_is_no_address_is_passed_over(garbage: str) -> None:
+    assert seen("10.0.0.1", X_Real_Ip=garbage, X_Forwarded_For=CALLER) == CALLER
+    assert seen("10.0.0.1", X_Real_Ip=garbage) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("chain", "address"),
+    [
+        (CALLER, CALLER),
+        (f"203.0.113.66, {CALLER}", CALLER),  # the left one is made up
+        (f"203.0.113.66, {CALLER}, 10.0.0.9", CALLER),
+        (f"{CALLER}, 10.0.0.9, fd00::9, 127.0.0.1", CALLER),
+        (f" {CALLER} ,10.0.0.9 ", CALLER),
+        (f"{CALLER}:51234", CALLER),
+        (f"::ffff:{CALLER}", CALLER),
+        ("[2001:db8::7]:51234", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("10.0.0.7, 10.0.0.8", "10.0.0.7"),  # a caller in the same network
+        (f"{CALLER}, unknown", "10.0.0.1"),  # whoever wrote that hid the caller
+        (f"{CALLER}, unknown, 10.0.0.9", "10.0.0.9"),
+        ("", "10.0.0.1"),
+        (",", "10.0.0.1"),
+        ("unknown", "10.0.0.1"),
+    ],
+)
+def test_of_a_chain_of_proxies_the_rightmost_untrusted_one_is_the_caller(
+    chain: str, address: str
+) -> None:
+    assert seen("10.0.0.1", X_Forwarded_For=chain) == address
+
+
+def test_a_key_in_its_header_comes_without_a_user() -> None:
+    assert wire.credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_key_alone_may_be_in_any_encoding(encoding: str) -> None:
+    # WSGI makes a character of each byte: https://peps.python.org/pep-3333/#unicode-issues
+    header = "schlüssel".encode(encoding).decode("latin-1")
+    sent = wire.credentials(request(X_Pre_Shared_Key=header))
+    assert sent == Credentials(None, "schlüssel")
+
+
+def test_a_key_alone_that_no_header_can_carry_is_taken_as_it_is() -> None:
+    assert wire.credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
+
+
+def test_a_key_in_its_header_goes_before_a_login() -> None:
+    sent = request(X_Pre_Shared_Key="the-key", Authorization=basic(b"nas:other"))
+    assert wire.credentials(sent) == Credentials(None, "the-key")
+
+
+@pytest.mark.parametrize(
+    ("header", "user", "secret"),
+    [
+        (basic(b"nas:the-key"), "nas", "the-key"),
+        (basic(b"nas:the-key").replace("Basic", "bAsIc"), "nas", "the-key"),
+        (basic(b"nas:the-key").replace(" ", "   "), "nas", "the-key"),
+        (basic(b"nas:a:b:c"), "nas", "a:b:c"),
+        (basic(b"nas:"), "nas", ""),
+        (basic(b":the-key"), "", "the-key"),
+        (basic("bücher:schlüssel".encode()), "bücher", "schlüssel"),
+        (basic("bücher:schlüssel".encode("latin-1")), "bücher", "schlüssel"),
+    ],
+)
+def test_a_login_is_read(header: str, user: str, secret: str) -> None:
+    assert wire.credentials(request(Authorization=header)) == Credentials(user, secret)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic",
+        "Basic !!!",
+        "Basic bmFz=OnRoZS1rZXk",
+        basic(b"no colon"),
+        basic(b"nas:the-key")[:-1],
+        "Bearer the-key",
+        "the-key",
+        "Basic n\u00e4s",
+        "Digest username=nas",
+    ],
+)
+def test_a_login_that_cannot_be_read_counts_as_a_wrong_one(header: str) -> None:
+    assert wire.credentials(request(Authorization=header)) == wire.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": " "}, {"X_Pre_Shared_Key": ""}, {"X_Pre_Shared_Key": " "}]
+)
+def test_no_key_and_no_login_are_no_credentials(headers: Mapping[str, str]) -> None:
+    assert wire.credentials(request(**headers)) is None
+
+
+def test_a_table_answers_for_a_class_or_else_for_its_nearest_parent() -> None:
+    table = {DyndnsError: "root", OperatorError: "operator"}
+    assert wire.answer(table, CnameInTheWay("x")) == "operator"
+    assert wire.answer({**table, CnameInTheWay: "itself"}, CnameInTheWay("x")) == "itself"
+    assert wire.answer(table, TooManyFailures("x", 1)) == "root"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60"), (900.0, "900")]
+)
+def test_a_pause_is_told_in_whole_seconds_never_too_short(seconds: float, text: str) -> None:
+    assert wire.whole_seconds(seconds) == text
