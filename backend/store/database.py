@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import threading
 import time
 from typing import Any, Iterator, List, Optional
 
@@ -25,6 +26,7 @@ from backend.store.schema import meta, reason
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
+_TURN_SECONDS = 5.0  # as long as SQLite waits for a writer of another process
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
         self._is_postgresql = engine.dialect.name == "postgresql"
+        self._turn = threading.Lock()
         self._driver = engine.dialect.loaded_dbapi
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
         self._trouble: Optional[_Use] = None
@@ -99,8 +102,21 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection inside a transaction that is committed at the end."""
-        with self._translated(_Use.WRITING), self._writing.begin() as connection:
+        with self._in_turn(), self._translated(_Use.WRITING), self._writing.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Let the writers of this process queue: SQLite would let them sleep, longer each time."""
+        if self._is_postgresql:
+            yield
+        elif self._turn.acquire(timeout=_TURN_SECONDS):
+            try:
+                yield
+            finally:
+                self._turn.release()
+        else:
+            raise StoreUnavailable("The store is too busy to be written right now.")
 
     def ping(self) -> None:
         """Find out whether the database answers, and is ours."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Callable, Iterator
@@ -33,6 +34,33 @@ def database(url: str) -> Iterator[Database]:
     with database.read() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout = 1")
     yield database
+    database.close()
+
+
+def test_writers_of_one_process_wait_for_each_other_however_short_the_database_waits(
+    url: str,
+) -> None:
+    database = Database(connect(url, pool_size=2))
+    others = [database.read(), database.read()]
+    with others[0] as first, others[1] as second:
+        for connection in (first, second):
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    is_writing, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        is_writing.wait()
+        with database.write() as connection:
+            connection.execute(hosts.delete())
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with database.write() as connection:
+        connection.execute(hosts.delete())
+        is_writing.set()
+        assert not done.wait(0.1)
+    writer.join()
+    assert done.is_set()
     database.close()
 
 
