@@ -34,7 +34,7 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         notes=[
             "Wanted: 0.80 of the yardstick. By CPU: the yardstick's CPU time a request, divided by",
             "ours; it says the same on a quiet machine, and is to be believed on a busy one.",
-            "Our worker: that one-line app under backend/worker.py, which waits for requests.",
+            "Our worker: that one-line app under serving/worker.py, which waits for requests.",
         ],
     )
     town = Town(_HOSTS)
