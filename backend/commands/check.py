@@ -10,7 +10,8 @@ import sys
 from dataclasses import asdict
 from typing import Iterator, List, Mapping
 
-from backend.checks.here import (
+from backend.checks.hetzner import any_failed, check_hetzner
+from backend.checks.machine import (
     FAIL,
     Line,
     check_key_file,
@@ -19,7 +20,6 @@ from backend.checks.here import (
     check_store,
     told,
 )
-from backend.checks.hosts import any_failed, check_hetzner
 from backend.errors import SettingUnusable
 from backend.settings import read
 from backend.workbench import tell_as_json, tell_as_table

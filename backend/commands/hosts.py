@@ -11,14 +11,7 @@ from backend.moments import after
 from backend.operations.overview import Snapshot
 from backend.operations.status import HostStatus
 from backend.reporting.reporter import duration, moment
-from backend.workbench import (
-    OPERATOR,
-    Workbench,
-    host,
-    tell_as_json,
-    tell_as_table,
-    workbench,
-)
+from backend.workbench import OPERATOR, Workbench, host, tell_as_json, tell_as_table, workbench
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -230,7 +230,7 @@ class Publisher:
                 novelty = self._store.records.refuse(record, str(error), now, again_at)
                 self._tell(Refused, record, error, novelty)
             elif record.is_accepted:
-                self._store.checks.postpone(record, now + _RECHECK_PAUSE)
+                self._store.verifications.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
                 again_at = now + pause_after(record.attempts, error)

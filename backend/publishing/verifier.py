@@ -62,7 +62,7 @@ class Verifier:
             return
         if any(project.api.is_low for project in self._projects):
             return  # what is left of the quota belongs to changes
-        stale = self._store.checks.due(now - self._cache_ttl, _RECORDS_A_TICK)
+        stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)
         for (hetzner, zone), records in self._by_zone(stale).items():
             if not self._leadership.keep(self._clock()):
                 return
@@ -102,7 +102,7 @@ class Verifier:
                 right.append((record, "" if rrset is None else rrset.comment))
             else:
                 wrong.append(record)
-        self._store.checks.confirm(right, now)
+        self._store.verifications.confirm(right, now)
         self._put_right(wrong)
 
     def _put_right(self, records: Sequence[Record]) -> None:
@@ -110,7 +110,7 @@ class Verifier:
         for record in records:
             if not self._leadership.keep(self._clock()):
                 return
-            self._store.checks.doubt(record)
+            self._store.verifications.doubt(record)
             self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))
 
 

@@ -21,7 +21,7 @@ from backend.workers.meters import Meters
 
 
 class OperatorSide:
-    """The operator's pages, and the loops that watch for what the operator has to know."""
+    """The loops that find out what the operator has to know."""
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Tuple
 
-from backend.store.checks import Checks
 from backend.store.database import Database
 from backend.store.existing import require
 from backend.store.failed_logins import FailedLoginCounts
@@ -18,6 +17,7 @@ from backend.store.record import Record, State
 from backend.store.records import News, Records
 from backend.store.schema import connect, prepare
 from backend.store.troubles import Novelty
+from backend.store.verifications import Verifications
 
 __all__ = [
     "News",
@@ -61,7 +61,7 @@ class Store:
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))
         self.records = Records(self._database)
-        self.checks = Checks(self._database)
+        self.verifications = Verifications(self._database)
         self.hosts = Hosts(self._database)
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)

@@ -22,11 +22,11 @@ from sqlalchemy.exc import (
 
 from backend.errors import StoreUnavailable
 from backend.store.schema import meta, reason
+from backend.store.sqlite import BUSY_SECONDS
 
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
-_TURN_SECONDS = 5.0  # as long as SQLite waits for a writer of another process
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Database:
         """Let the writers of this process queue: SQLite would let them sleep, longer each time."""
         if self._is_postgresql:
             yield
-        elif self._turn.acquire(timeout=_TURN_SECONDS):
+        elif self._turn.acquire(timeout=BUSY_SECONDS):
             try:
                 yield
             finally:

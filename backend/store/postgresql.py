@@ -15,6 +15,7 @@ _STATEMENT_SECONDS = 2.0
 _ANSWER_SECONDS = 2.5
 
 OPTIONS: Mapping[str, Any] = {
+    "max_overflow": 2,  # a server counts its connections
     "pool_pre_ping": True,  # a database that was restarted costs no failed request
     "connect_args": {
         "connect_timeout": 2,  # libpq knows no shorter one

@@ -132,10 +132,6 @@ failed_logins = sa.Table(
 )
 
 
-# For the threads that publish and the loops. SQLite's cost a file handle; a server's are counted.
-_SPARE_CONNECTIONS = {True: 20, False: 2}
-
-
 def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
 
@@ -153,7 +149,6 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
             sqlite.existing_only(parsed) if is_sqlite and not create else parsed,
             pool_size=pool_size,
             pool_use_lifo=True,  # few connections with warm caches rather than all in turn
-            max_overflow=_SPARE_CONNECTIONS[is_sqlite],
             pool_timeout=2,
             **options,
         )
@@ -180,7 +175,7 @@ def _options(url: sa.URL) -> Mapping[str, Any]:
 
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": {"connect_args": {"timeout": 2}},  # seconds to wait for another writer
+    "sqlite": sqlite.OPTIONS,
     "postgresql": postgresql.OPTIONS,
 }
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DisconnectionError
+
+# How long a writer waits for another one, here or in another process.
+BUSY_SECONDS = 2
+
+OPTIONS: Mapping[str, Any] = {
+    "max_overflow": 20,  # for the threads that publish and the loops: each costs a file handle
+    "connect_args": {"timeout": BUSY_SECONDS},
+}
 
 
 def existing_only(url: sa.URL) -> sa.URL:

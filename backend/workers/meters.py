@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping, Optional, Type
+from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Type
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.metrics_core import Metric
@@ -80,34 +80,18 @@ class Meters:
         for result in ("sent", "dropped"):
             self._pushes.labels(result)
 
-    @contextlib.contextmanager
-    def update(self, face: str) -> Iterator[Measured]:
+    def update(self, face: str) -> ContextManager[Measured]:
         """Time an update, and count what became of it."""
-        measured, start = Measured(), time.perf_counter()
-        try:
-            yield measured
-        except errors.DyndnsError as error:
-            measured.outcome = failure(error)
-            raise
-        finally:
-            self.updated(face, measured.outcome, time.perf_counter() - start)
+        return _timed(lambda outcome, seconds: self.updated(face, outcome, seconds))
 
     def updated(self, face: str, outcome: str, seconds: float) -> None:
         """Count an update and how long it took."""
         self._updates_as[face, outcome].inc()
         self._seconds_by[face].observe(seconds)
 
-    @contextlib.contextmanager
-    def call(self, method: str) -> Iterator[Measured]:
+    def call(self, method: str) -> ContextManager[Measured]:
         """Time a call to Hetzner; likewise."""
-        measured, start = Measured(), time.perf_counter()
-        try:
-            yield measured
-        except errors.DyndnsError as error:
-            measured.outcome = failure(error)
-            raise
-        finally:
-            self._calls.labels(method, measured.outcome).observe(time.perf_counter() - start)
+        return _timed(lambda outcome, seconds: self._calls.labels(method, outcome).observe(seconds))
 
     def turned_away(self, face: str, error: errors.DyndnsError) -> None:
         """Count an update that never began."""
@@ -140,6 +124,18 @@ class _Given(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
+
+
+@contextlib.contextmanager
+def _timed(note: Callable[[str, float], None]) -> Iterator[Measured]:
+    measured, start = Measured(), time.perf_counter()
+    try:
+        yield measured
+    except errors.DyndnsError as error:
+        measured.outcome = failure(error)
+        raise
+    finally:
+        note(measured.outcome, time.perf_counter() - start)
 
 
 def failure(error: errors.DyndnsError) -> str:

@@ -254,6 +254,9 @@ class Backend(Program):
         )
 
     def _is_well(self) -> bool:
+        # Another test's backend may have had the port until a moment ago.
+        if not self.workers():
+            return False
         try:
             return self.session.get(f"{self.url}/healthz", timeout=5).status_code == 200
         except requests.ConnectionError:

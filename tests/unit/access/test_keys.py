@@ -12,6 +12,7 @@ import pytest
 
 from backend.access.keys import KeyFile, _flaw
 from backend.errors import KeyFileUnusable
+from tests.unit.access.full_disk import told_by
 from tests.unit.fakes import host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -314,25 +315,9 @@ def test_a_file_that_may_only_be_read_will_do_when_it_is_complete(path: Path) ->
 
 @pytest.mark.parametrize("before", [f"nas.example.com {KEY}\n", f"nas.example.com {KEY}"])
 def test_a_full_disk_stops_the_start_and_leaves_the_file_as_it_was(path: Path, before: str) -> None:
-    # A limit on the size of files is the one full disk that a test can have without being root.
     path.write_text(before)
-    script = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from backend.errors import KeyFileUnusable\n"
-        "from backend.access.keys import KeyFile\n"
-        "from backend.model import Hostname\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))\n"
-        "try:\n"
-        "    KeyFile(Path(sys.argv[1])).complete([Hostname.parse('router.example.com')])\n"
-        "except KeyFileUnusable as error:\n"
-        "    print(error)\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
-    )
-    assert "File too large: make room" in ran.stdout
+    told = told_by("complete([Hostname.parse('router.example.com')])", path, room=60)
+    assert "File too large: make room" in told
     assert path.read_text() == before
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Optional
@@ -12,6 +10,7 @@ import pytest
 
 from backend.access.keys import KeyFile
 from backend.errors import KeyFileUnusable
+from tests.unit.access.full_disk import told_by
 from tests.unit.fakes import host
 
 NAS, HOME = host("nas.example.com"), host("home.example.com")
@@ -111,21 +110,6 @@ def test_a_file_that_is_gone_gets_no_new_key(path: Path) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(path: Path) -> None:
     before = "nas.example.com old\nhome.example.com abc\n"
     path.write_text(before)
-    script = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from backend.errors import KeyFileUnusable\n"
-        "from backend.access.keys import KeyFile\n"
-        "from backend.model import Hostname\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
-        "try:\n"
-        "    KeyFile(Path(sys.argv[1])).rotate(Hostname.parse('nas.example.com'))\n"
-        "except KeyFileUnusable as error:\n"
-        "    print(error)\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
-    )
-    assert "File too large" in ran.stdout
+    told = told_by("rotate(Hostname.parse('nas.example.com'))", path, room=50)
+    assert "File too large" in told
     assert path.read_text() == before

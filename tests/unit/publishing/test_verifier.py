@@ -129,7 +129,7 @@ def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMe
 def test_a_wish_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
     before = round_.record()
     round_.store.records.wish(update("198.51.100.99", name=NAMES[0]), round_.clock(), 10)
-    round_.store.checks.confirm([(before, "")], round_.clock())
+    round_.store.verifications.confirm([(before, "")], round_.clock())
     assert round_.record().state is State.PENDING
     assert not round_.publisher.is_settled(round_.record())
 

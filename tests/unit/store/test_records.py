@@ -250,9 +250,9 @@ class TestALateAnswer:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
         store.records.look_later(older, NOW + 60)
-        store.checks.postpone(older, NOW + 60)
-        store.checks.doubt(older)
-        store.checks.confirm([(older, "x")], NOW + 60)
+        store.verifications.postpone(older, NOW + 60)
+        store.verifications.doubt(older)
+        store.verifications.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
         assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
 
@@ -291,7 +291,7 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
 
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.checks.postpone(before, NOW + 60)
+    store.verifications.postpone(before, NOW + 60)
     assert of(store) == replace(before, recheck_at=NOW + 60)
 
 

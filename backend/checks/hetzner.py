@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence
 
 from backend import __version__
-from backend.checks.here import FAIL, OK, WARN, Line, told
+from backend.checks.machine import FAIL, OK, WARN, Line, told
 from backend.errors import DyndnsError
 from backend.hetzner import inspection
 from backend.hetzner.api import CloudApi, Deadline

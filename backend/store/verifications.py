@@ -12,8 +12,8 @@ from backend.store.records import is_registered, this_wish
 from backend.store.schema import hosts, records
 
 
-class Checks:
-    """The checks. Times are UTC seconds; every method raises `StoreUnavailable`."""
+class Verifications:
+    """When records were verified. Times are UTC seconds; every method raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
