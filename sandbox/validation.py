@@ -10,8 +10,22 @@ from sandbox.refusal import invalid
 from sandbox.zone import Record, RRSet
 
 TYPES = (
-    *("A", "AAAA", "CAA", "CNAME", "DS", "HINFO", "HTTPS", "MX"),
-    *("NS", "PTR", "RP", "SOA", "SRV", "SVCB", "TLSA", "TXT"),
+    "A",
+    "AAAA",
+    "CAA",
+    "CNAME",
+    "DS",
+    "HINFO",
+    "HTTPS",
+    "MX",
+    "NS",
+    "PTR",
+    "RP",
+    "SOA",
+    "SRV",
+    "SVCB",
+    "TLSA",
+    "TXT",
 )
 TTL = range(60, 2**31)
 MOST_RECORDS = 50

@@ -174,8 +174,13 @@ class Zones:
         self._settle()
         outcome = self._outcomes.popleft() if self._outcomes else "success"
         action = Action(
-            *(self._action_id, command, zone.id, zone.project),
-            *(self.clock(), self._seconds, outcome),
+            self._action_id,
+            command,
+            zone.id,
+            zone.project,
+            self.clock(),
+            self._seconds,
+            outcome,
         )
         self._action_id += 1
         self._actions[action.id] = action

@@ -67,9 +67,12 @@ def _list(snapshot: Snapshot, *, as_json: bool) -> None:
         return
     rows = [
         (
-            *(one.host.text, one.condition.value, _since(one, snapshot.now)),
+            one.host.text,
+            one.condition.value,
+            _since(one, snapshot.now),
             *(_address(one, kind) for kind in RecordType),
-            *(_ago(one.seen_at, snapshot.now), f"{one.error} {one.mend}".strip()),
+            _ago(one.seen_at, snapshot.now),
+            f"{one.error} {one.mend}".strip(),
         )
         for one in snapshot.hosts
     ]

@@ -46,7 +46,11 @@ class AccessSide:
         access = self._settings
         operator = Credentials(access.operator_name, access.operator_password)
         return Gate(
-            *(access.hosts, self.key_file, failures, self._alarm, rejections),
+            access.hosts,
+            self.key_file,
+            failures,
+            self._alarm,
+            rejections,
             operator=operator if access.operator_name else None,
             allow_private=access.allow_private,
             interface_ids=access.interface_ids,

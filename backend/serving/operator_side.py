@@ -34,7 +34,9 @@ class OperatorSide:
         survey = Survey(store, [project.api for project in projects])
         mutes = Mutes(store, reporter)
         self._watcher = Watcher(
-            *(store, settings.access.hosts, mutes),
+            store,
+            settings.access.hosts,
+            mutes,
             lost_after=watch.lost_after,
             interval=watch.interval,
         )

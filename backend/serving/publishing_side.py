@@ -35,12 +35,19 @@ class PublishingSide:
         self.turns = Turns(store.leases)
         zones = Zones(self.projects, settings.hetzner.zone_cache_ttl)
         self.publisher = Publisher(
-            *(store, self.turns, zones, reporter),
+            store,
+            self.turns,
+            zones,
+            reporter,
             cache_ttl=cache_ttl,
             is_checked_elsewhere=by_zone,
         )
         self._reconciler = Reconciler(
-            *(store, self.publisher, zones, self.projects, reporter),
+            store,
+            self.publisher,
+            zones,
+            self.projects,
+            reporter,
             history_days=settings.store.history_days,
         )
         self._verifier = Verifier(store, self.publisher, zones, self.projects, cache_ttl=cache_ttl)

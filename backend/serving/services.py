@@ -47,7 +47,10 @@ class Services:
         self._publishing = PublishingSide(settings, self._store, reporter, meters)
         self._operator = OperatorSide(settings, self._store, reporter, self._publishing.projects)
         self._updater = Updater(
-            *(self._store, self._publishing.publisher, self._sightings, reporter),
+            self._store,
+            self._publishing.publisher,
+            self._sightings,
+            reporter,
             slots=max(1, settings.server.threads - _FREE_THREADS),
             meters=meters,
         )
@@ -55,12 +58,19 @@ class Services:
         self._loops = tuple(self._every_loop())
         self._health.watched = tuple(self._every_thread())
         face = operator_face(
-            *(settings, self._store, self._access.key_file, self._publishing.turns),
-            *(reporter, meters),
+            settings,
+            self._store,
+            self._access.key_file,
+            self._publishing.turns,
+            reporter,
+            meters,
         )
         self.app: Flask = create_app(
-            *(self._access.gate, self._updater, self._health.flaws),
-            *(settings.access.trusted_proxies, face),
+            self._access.gate,
+            self._updater,
+            self._health.flaws,
+            settings.access.trusted_proxies,
+            face,
         )
 
     def _every_loop(self) -> Iterator[Loop]:
@@ -112,7 +122,8 @@ def _outbox(
     if not ntfy.url:
         return None
     topic = Ntfy(
-        *(ntfy.url, ntfy.topic),
+        ntfy.url,
+        ntfy.topic,
         username=ntfy.username,
         password=ntfy.password,
         token=ntfy.token,

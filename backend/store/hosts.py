@@ -81,8 +81,11 @@ class Hosts:
     def registered(self) -> List[Sighting]:
         """Return what is known of every registered host."""
         query = sa.select(
-            *(hosts.c.host, hosts.c.registered_at, hosts.c.seen_at),
-            *(hosts.c.excused, hosts.c.silent_since),
+            hosts.c.host,
+            hosts.c.registered_at,
+            hosts.c.seen_at,
+            hosts.c.excused,
+            hosts.c.silent_since,
         ).where(hosts.c.registered_at.is_not(None))
         with self._database.read() as connection:
             rows = connection.execute(query).all()

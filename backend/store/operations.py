@@ -62,8 +62,15 @@ class Operations:
             for record in map(read_record, rows):
                 connection.execute(_this(record).values(**_forgotten(record, now)))
                 entry = history.Entry(
-                    *(now, host.text, record.type.value, "forgotten", source, face),
-                    *(None, None, record.error),
+                    now,
+                    host.text,
+                    record.type.value,
+                    "forgotten",
+                    source,
+                    face,
+                    None,
+                    None,
+                    record.error,
                 )
                 history.add(connection, entry)
             if rows:  # the next failure is news again

@@ -45,10 +45,7 @@ ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
 # These are about the request as a whole: one line, however many hosts it names.
 _WHOLE = (errors.Unauthorized, errors.TooManyFailures, errors.TooManyHosts)
 
-_ADDRESSES = (
-    *("myip", "myipv4", "ip", "ipv4", "ip4"),
-    *("myipv6", "ipv6", "ip6", "myip6", "myip2"),
-)
+_ADDRESSES = ("myip", "myipv4", "ip", "ipv4", "ip4", "myipv6", "ipv6", "ip6", "myip6", "myip2")
 # The network behind the router, as a Fritz!Box sends it.
 _PREFIXES = ("ip6lanprefix", "ipv6prefix", "ip6prefix")
 # What devices send when they have no address: <ipaddr>, %IP%, __MYIP__, [IP], @IP, …
@@ -171,7 +168,11 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     return [
         Claim(
-            *("dyndns2", source, credentials, name, addresses),
+            "dyndns2",
+            source,
+            credentials,
+            name,
+            addresses,
             removes=removes,
             prefixes=prefixes,
             name_follows_login=True,

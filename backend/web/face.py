@@ -35,11 +35,9 @@ ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.TransientError: (503, "Not now"),
 }
 
-POLICY = "; ".join(
-    (
-        *("default-src 'none'", "style-src 'self'", "script-src 'self'", "img-src 'self' data:"),
-        *("connect-src 'self'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"),
-    )
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",

@@ -27,8 +27,15 @@ _MOST = 20_000  # answers, of half a kilobyte or so
 _MOST_BODY = 16 * 1024
 # Everything of a request that its answer depends on, besides the body.
 _WORDS = (
-    *("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR", "CONTENT_TYPE"),
-    *("HTTP_AUTHORIZATION", "HTTP_X_PRE_SHARED_KEY", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_FOR"),
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "CONTENT_TYPE",
+    "HTTP_AUTHORIZATION",
+    "HTTP_X_PRE_SHARED_KEY",
+    "HTTP_X_REAL_IP",
+    "HTTP_X_FORWARDED_FOR",
 )
 
 logger = logging.getLogger(__name__)

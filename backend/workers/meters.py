@@ -51,12 +51,15 @@ class Meters:
             "dyndns_updates", "Updates", ("face", "outcome"), registry=self._registry
         )
         self._seconds = Histogram(
-            *("dyndns_update_seconds", "How long updates took", ("face",)),
+            "dyndns_update_seconds",
+            "How long updates took",
+            ("face",),
             buckets=_UPDATE_BUCKETS,
             registry=self._registry,
         )
         self._calls = Histogram(
-            *("dyndns_hetzner_call_seconds", "How long calls to Hetzner took"),
+            "dyndns_hetzner_call_seconds",
+            "How long calls to Hetzner took",
             ("method", "outcome"),
             buckets=_CALL_BUCKETS,
             registry=self._registry,
