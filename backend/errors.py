@@ -32,7 +32,17 @@ from __future__ import annotations
 
 
 class DyndnsError(Exception):
-    """The root: whatever its text says may be shown to a caller, so it never holds a secret."""
+    """The root: whatever its text says may be shown to a caller, so it never holds a secret.
+
+    Its text is one sentence: what is wrong, and behind a colon what to do about it, if anything.
+    `seen` and `mend` are the same in two sentences.
+    """
+
+    def __init__(self, flaw: str, *, mend: str = "") -> None:
+        """Take what is wrong and what to do; a flaw that has a mend ends without a full stop."""
+        super().__init__(f"{flaw}: {mend}" if mend else flaw)
+        self.seen = f"{flaw}." if mend else flaw
+        self.mend = mend[:1].upper() + mend[1:]
 
 
 class CallerError(DyndnsError):
@@ -94,9 +104,9 @@ class ForeignHost(HostNotAllowed):
 class TooManyFailures(CallerError):
     """Too many failed logins from one source or for one host."""
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, flaw: str, retry_after: float, *, mend: str = "") -> None:
         """Keep the pause to ask for, in seconds."""
-        super().__init__(message)
+        super().__init__(flaw, mend=mend)
         self.retry_after = retry_after
 
 
@@ -135,9 +145,9 @@ class StoreUnusable(OperatorError):
 class TransientError(DyndnsError):
     """Time may put it right: the wish stays stored and is tried again."""
 
-    def __init__(self, message: str, retry_after: float = 30.0) -> None:
+    def __init__(self, flaw: str, retry_after: float = 30.0, *, mend: str = "") -> None:
         """Keep the pause to ask for, in seconds."""
-        super().__init__(message)
+        super().__init__(flaw, mend=mend)
         self.retry_after = retry_after
 
 

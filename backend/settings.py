@@ -160,7 +160,7 @@ VARIABLES = (
 )
 
 
-def read(environ: Mapping[str, str]) -> Tuple[Settings, List[str]]:
+def read(environ: Mapping[str, str]) -> Tuple[Settings, List[SettingUnusable]]:
     """Build the settings from environment variables, and say what deserves a warning.
 
     Raises:
@@ -213,20 +213,26 @@ def _read_carrier(name: str, environ: Mapping[str, str]) -> Dict[str, Any]:
 def _check_operator(access: Mapping[str, Any]) -> None:
     if bool(access["operator_name"]) is not bool(access["operator_password"]):
         raise SettingUnusable(
-            "BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD belong together: set both, or neither."
+            "BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD belong together",
+            mend="set both, or neither.",
         )
     if ":" in access["operator_name"]:
-        raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon: HTTP Basic forbids it.")
+        raise SettingUnusable(
+            "BASIC_AUTH_USERNAME can't hold a colon", mend="choose another (HTTP Basic forbids it)."
+        )
 
 
 def _check_interface_ids(access: Mapping[str, Any], reader: Reader) -> None:
     for host in access["interface_ids"]:
         if host not in access["hosts"]:
+            flaw = f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS"
             reader.warnings.append(
-                f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS: it can't be updated."
+                SettingUnusable(flaw, mend="add it there, or it can't be updated.")
             )
 
 
 def _check_ntfy(ntfy: Mapping[str, Any]) -> None:
     if bool(ntfy["url"]) is not bool(ntfy["topic"]):
-        raise SettingUnusable("NTFY_URL and NTFY_TOPIC belong together: set both, or neither.")
+        raise SettingUnusable(
+            "NTFY_URL and NTFY_TOPIC belong together", mend="set both, or neither."
+        )

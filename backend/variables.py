@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Uni
 from urllib.parse import urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
-from backend.hetzner.refusals import OLD_API_MEND, is_old_token
+from backend.hetzner.refusals import IS_OLD, MAKE_NEW, is_old_token
 from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
-        self.warnings: List[str] = []
+        self.warnings: List[SettingUnusable] = []  # nothing that stops the start
         self.defaulted: Set[str] = set()
 
     def text(self, name: str, default: str = "") -> str:
@@ -83,7 +83,8 @@ def _text_or_file(variable: Variable, reader: Reader) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise SettingUnusable(
-            f"{name}_FILE: can't read {path} ({reason}): name a readable file, or set {name}."
+            f"{name}_FILE: can't read {path} ({reason})",
+            mend=f"name a readable file, or set {name}.",
         ) from None
 
 
@@ -100,7 +101,8 @@ def number(variable: Variable, reader: Reader) -> int:
 
 def _fall_back(variable: Variable, reader: Reader, flaw: str) -> int:
     reader.defaulted.add(variable.name)
-    reader.warnings.append(f"{variable.name} {flaw}: using the default, {variable.default}.")
+    mend = f"using the default, {variable.default}. Correct it, or leave it out."
+    reader.warnings.append(SettingUnusable(f"{variable.name} {flaw}", mend=mend))
     return int(variable.default)
 
 
@@ -126,7 +128,8 @@ def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
     """
     names = _items(",".join(_text_or_file(variable, reader).splitlines()))
     if not names:
-        reader.warnings.append(f"{variable.name} is empty: no updates are performed.")
+        mend = "list the hosts that may be updated; until then no updates are performed."
+        reader.warnings.append(SettingUnusable(f"{variable.name} is empty", mend=mend))
     return tuple(dict.fromkeys(_host(variable, name) for name in names))
 
 
@@ -151,8 +154,9 @@ def _interface_id(variable: Variable, item: str) -> Tuple[Hostname, ipaddress.IP
     # The lowest 64 bits, and perhaps the number of the network in what the provider gave.
     if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
         raise SettingUnusable(
-            f"{variable.name}: {item!r}: write each host with the part of its address behind the "
-            "prefix, as in nas.example.com=::211:32ff:fe11:2233."
+            f"{variable.name}: {item!r}",
+            mend="write each host with the part of its address behind the prefix, as in "
+            "nas.example.com=::211:32ff:fe11:2233.",
         )
     return _host(variable, name.strip()), part
 
@@ -164,7 +168,7 @@ def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
         return tuple(ipaddress.ip_network(item, strict=False) for item in items)
     except ValueError as error:
         raise SettingUnusable(
-            f"{variable.name}: {error}: list networks, as in 10.0.0.0/8,::1."
+            f"{variable.name}: {error}", mend="list networks, as in 10.0.0.0/8,::1."
         ) from None
 
 
@@ -173,16 +177,18 @@ def tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
     found = _items(secret(variable, reader))
     if not found:
         raise SettingUnusable(
-            f"{variable.name} is missing: set it to a Read & Write API token of the project that "
-            "holds your zones (console.hetzner.com, Security, API tokens)."
+            f"{variable.name} is missing",
+            mend="set it to a Read & Write API token of the project that holds your zones "
+            "(console.hetzner.com, Security, API tokens).",
         )
     for token in found:
         if not (token.isascii() and token.isprintable() and " " not in token):
             raise SettingUnusable(
-                f"{variable.name} holds a character that no token has: copy the token again."
+                f"{variable.name} holds a character that no token has",
+                mend="copy the token again.",
             )
         if is_old_token(token):
-            reader.warnings.append(f"{variable.name}: {OLD_API_MEND}")
+            reader.warnings.append(SettingUnusable(f"{variable.name}: {IS_OLD}", mend=MAKE_NEW))
     return found
 
 
@@ -196,5 +202,7 @@ def url(variable: Variable, reader: Reader) -> str:
     except ValueError:
         parts = urlsplit("")
     if given and not (parts.scheme in ("http", "https") and parts.hostname):
-        raise SettingUnusable(f"{variable.name} must be a full URL, as in https://example.com.")
+        raise SettingUnusable(
+            f"{variable.name} is no full URL", mend="write it as in https://example.com."
+        )
     return given

@@ -17,6 +17,7 @@ from typing import Dict, List
 
 import requests
 
+from backend.errors import ChangeRefused
 from backend.model import Address, Asker, Hostname, Update, Wish
 from backend.store import News, Store, prepare_store
 
@@ -39,7 +40,7 @@ def fill(url: str, hosts: List[Hostname]) -> None:
         store.records.wish(Update(host, wishes, Asker("198.51.100.1", "dyndns2")), now, 0)
         for record in store.records.of(host).values():
             if number % 50 == 1:
-                store.records.refuse(record, "Hetzner refuses it: no; do it.", now, now + 3600)
+                store.records.refuse(record, ChangeRefused("No", mend="do it."), now, now + 3600)
             else:
                 store.records.accept(record, None, now, News("created", None, "asked"))
     (first, *_) = store.records.of(hosts[0]).values()

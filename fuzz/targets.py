@@ -162,7 +162,7 @@ def setting(text: str) -> None:
         except SettingUnusable as error:
             _fit_to_show(error)
             continue
-        assert SECRET not in repr(found) + "".join(warnings)
+        assert SECRET not in repr(found) + "".join(map(str, warnings))
 
 
 def store_url(text: str) -> None:

@@ -54,7 +54,7 @@ class KeyFile:
             self._complained = False
         except (OSError, KeyFileUnusable) as error:
             if not self._complained:
-                flaw = _flaw(self._path, error)
+                flaw = _unusable(self._path, error)
                 logger.error("%s The keys read before stay in use.", flaw)  # noqa: TRY400
                 self._complained = True
         return self._keys
@@ -63,7 +63,7 @@ class KeyFile:
         keys, flaws = sound_lines(text)
         if not flaws:
             return keys
-        flaw = _flaw(self._path, flaws[0])
+        flaw = _unusable(self._path, flaws[0])
         logger.error("%s The other lines count. The keys read before stay in use.", flaw)
         return {**self._keys, **keys}
 
@@ -72,7 +72,7 @@ class KeyFile:
         try:
             return parse(_read(self._path))
         except (OSError, KeyFileUnusable) as error:
-            raise KeyFileUnusable(_flaw(self._path, error)) from None
+            raise _unusable(self._path, error) from None
 
     def complete(self, hosts: Iterable[Hostname]) -> None:
         """Give each host without a key a new one, written to the end of the file.
@@ -93,7 +93,7 @@ class KeyFile:
             if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, KeyFileUnusable) as error:
-            raise KeyFileUnusable(_flaw(self._path, error)) from None
+            raise _unusable(self._path, error) from None
         for host, key in keys.items():
             if len(key) < SHORTEST:
                 logger.warning(
@@ -124,7 +124,7 @@ class KeyFile:
                 new = replaced(_text(old), host, key).encode("utf-8")
                 _overwrite(descriptor, old, new)
         except (OSError, KeyFileUnusable) as error:
-            raise KeyFileUnusable(_flaw(self._path, error)) from None
+            raise _unusable(self._path, error) from None
 
 
 def _stamp(path: Path) -> Tuple[int, ...]:
@@ -216,7 +216,7 @@ def _write_at_once(descriptor: int, text: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _flaw(path: Path, error: Exception) -> str:
+def _unusable(path: Path, error: Exception) -> KeyFileUnusable:
     flaw, mend = str(error), ""
     if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
         flaw = "it is a directory (Docker makes one when a mounted file is missing)"
@@ -229,7 +229,8 @@ def _flaw(path: Path, error: Exception) -> str:
             f"let this user (uid {os.getuid()}) read and write it, as in "
             f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
         )
-    return f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}{': ' if mend else ''}{mend}."
+    flaw = f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}"
+    return KeyFileUnusable(flaw, mend=f"{mend}.") if mend else KeyFileUnusable(f"{flaw}.")
 
 
 def _is_folder(path: Path, *, unknown: bool) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from backend.access.keys import SHORTEST, KeyFile
-from backend.errors import DyndnsError, StoreUnavailable
-from backend.operations.status import parted
+from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
 from backend.reporting.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings
 from backend.store import Store, describe_store, require_store
@@ -30,13 +29,13 @@ class Line:
 
 def told(state: str, what: str, error: DyndnsError) -> Line:
     """Return what an error says, its mend apart."""
-    return Line(state, what, *parted(str(error)))
+    return Line(state, what, error.seen, error.mend)
 
 
-def check_settings(settings: Settings, warnings: Tuple[str, ...]) -> Iterator[Line]:
+def check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> Iterator[Line]:
     """Say what was made of the settings."""
     for warning in warnings:
-        yield Line(WARN, "settings", *parted(warning))
+        yield told(WARN, "settings", warning)
     access = settings.access
     yield Line(OK, "settings", f"{len(access.hosts)} hosts, {len(settings.hetzner.tokens)} tokens.")
     found = "set." if access.operator_name else "not set, so no status page and no /metrics."

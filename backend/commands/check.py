@@ -47,7 +47,7 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     except SettingUnusable as error:
         yield told(FAIL, "settings", error)
         return
-    yield from check_settings(settings, tuple(warnings))
+    yield from check_settings(settings, warnings)
     _progress("key file")
     yield from check_key_file(settings.access)
     _progress("store")

@@ -61,14 +61,14 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
         raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
     if not access.key_file.exists():
         raise KeyFileUnusable(
-            f"PRE_SHARED_KEY_FILE: there is no {access.key_file} yet: start the service once, and "
-            "it makes one, or run this in the service's folder."
+            f"PRE_SHARED_KEY_FILE: there is no {access.key_file} yet",
+            mend="start the service once, and it makes one, or run this in the service's folder.",
         )
     key = KeyFile(access.key_file).keys().get(host)
     if key is None:
         raise KeyFileUnusable(
-            f"PRE_SHARED_KEY_FILE: {access.key_file} has no key of {host} yet: start the service "
-            "once, and it makes one."
+            f"PRE_SHARED_KEY_FILE: {access.key_file} has no key of {host} yet",
+            mend="start the service once, and it makes one.",
         )
     return key
 

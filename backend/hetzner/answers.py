@@ -40,6 +40,6 @@ def understood() -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise HetznerUnreachable(
-            "Hetzner's API answers JSON of a shape this version doesn't know: "
-            "check HETZNER_API_URL, or look for an update of hetzner-dyndns."
+            "Hetzner's API answers JSON of a shape this version doesn't know",
+            mend="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
         ) from None

@@ -47,8 +47,8 @@ class Hetzner:
             pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
         except NotFound:  # an API without a list of zones
             raise HetznerUnreachable(
-                "HETZNER_API_URL answers, but knows no zones: it has to end with the version of "
-                "the API, as in https://api.hetzner.cloud/v1."
+                "HETZNER_API_URL answers, but knows no zones",
+                mend="let it end with the version of the API, as in https://api.hetzner.cloud/v1.",
             ) from None
         with understood():
             return [
@@ -75,8 +75,8 @@ class Hetzner:
             }
         if "CNAME" in found:
             raise CnameInTheWay(
-                f"{owner.name} in zone {owner.zone.name} is a CNAME (alias), which excludes "
-                "addresses: delete the CNAME record at Hetzner."
+                f"{owner.name} in zone {owner.zone.name} is a CNAME, which excludes addresses",
+                mend="delete the CNAME record at Hetzner.",
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 

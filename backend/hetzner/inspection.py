@@ -90,6 +90,6 @@ def _delegation(zone: Mapping[str, Any]) -> str:
 
 def _strange() -> HetznerUnreachable:
     return HetznerUnreachable(
-        "Hetzner's API answers JSON of a shape this version doesn't know: "
-        "check HETZNER_API_URL, or look for an update of hetzner-dyndns."
+        "Hetzner's API answers JSON of a shape this version doesn't know",
+        mend="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
     )

@@ -17,9 +17,9 @@ from backend.errors import (
 )
 from backend.hetzner.answers import plain
 
-OLD_API_MEND = (
-    "a token of 32 characters is a leftover from Hetzner's old DNS API, removed in May 2026. "
-    "Make a new one (Read & Write) at console.hetzner.com, in the project that holds the zones, "
+IS_OLD = "a token of 32 characters is a leftover from Hetzner's old DNS API, removed in May 2026"
+MAKE_NEW = (
+    "make a new one (Read & Write) at console.hetzner.com, in the project that holds the zones, "
     "under Security, API tokens."
 )
 
@@ -89,8 +89,8 @@ def _nonsense(status: int, headers: Mapping[str, str], token: str) -> HetznerUnr
     kind = headers.get("location") or headers.get("content-type") or "no content type"
     shown = _plain(kind, token)[:100]
     return HetznerUnreachable(
-        f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API: "
-        "check the URL, or the proxy in between."
+        f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API",
+        mend="check the URL, or the proxy in between.",
     )
 
 
@@ -107,8 +107,8 @@ def refusal(
         return HetznerBusy(f"Hetzner can't do it now: {code}, {said}.", _pause(headers, code))
     family, mend = _REFUSALS.get(code, (ChangeRefused, "see what Hetzner says of it"))
     if code == "unauthorized" and is_old_token(token):
-        mend = OLD_API_MEND
-    return family(f"Hetzner refuses it: {code}, {said}; {mend.rstrip('.')}.")
+        return family(f"Hetzner refuses it ({code}, {said}); {IS_OLD}", mend=MAKE_NEW)
+    return family(f"Hetzner refuses it ({code}, {said})", mend=f"{mend}.")
 
 
 def _quote(message: object, token: str) -> str:

@@ -172,6 +172,6 @@ def _absence(listing: _Listing, host: Hostname) -> DyndnsError:
     if listing.failures:
         return listing.failures[0]
     return ZoneNotFound(
-        f"No zone for {host} in any project of HETZNER_TOKEN: create the zone at "
-        "console.hetzner.com, or add a token of the project that holds it."
+        f"No zone for {host} in any project of HETZNER_TOKEN",
+        mend="create the zone at console.hetzner.com, or add a token of the project that holds it.",
     )

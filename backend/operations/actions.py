@@ -84,7 +84,9 @@ class Actions:
         self._check(other)
         key = self._key_file.keys().get(host)
         if key is None:
-            raise KeyFileUnusable(f"The key file has no key of {host}: start the service once.")
+            raise KeyFileUnusable(
+                f"The key file has no key of {host}", mend="start the service once."
+            )
         self._key_file.replace(other, key)
         self._note(other, "rotated", f"it shares the key of {host}", operator)
         self._tell(other, f"shares the key of {host}", operator)

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, Hostname, RecordType
 from backend.store import Record, Sighting, State
 from backend.watching.watcher import silence
-
-# A sentence of ours says what was seen, a colon, and what to do about it, which begins so.
-_DOINGS = (
-    *(
-        "add",
-        "ask",
-        "check",
-        "choose",
-        "copy",
-        "create",
-        "delete",
-        "install",
-        "leave",
-        "let",
-        "lift",
-    ),
-    *("list", "look", "make", "mount", "name", "remove", "restore", "run", "set", "start", "stop"),
-    *("update", "use", "using the default", "wait", "write", "it is changed at"),
-)
-_PARTED = re.compile(rf"(?P<seen>.+): (?P<mend>(?:{'|'.join(_DOINGS)})\b.*)", re.DOTALL)
-_QUOTED = '"; '
-_BUSY = "Hetzner can't do it now:"
 
 
 class Condition(enum.Enum):
@@ -157,31 +134,15 @@ def _since(condition: Condition, sighting: Sighting, relevant: Sequence[Record])
 
 def _told(condition: Condition, relevant: Sequence[Record]) -> Tuple[str, str]:
     """Return what was seen, and what to do about it."""
-    error = next((record.error for record in relevant if record.error), "")
+    error, mend = next(((one.error, one.mend) for one in relevant if one.error), ("", ""))
     if condition is Condition.SILENT:
-        mend = "Look whether it, its line and its update client are running."
-        return "Nothing is heard of it any more.", mend
+        todo = "Look whether it, its line and its update client are running."
+        return "Nothing is heard of it any more.", todo
     if condition is Condition.NEVER:
-        mend = "Set it up: its page shows what to paste into which device."
-        return "It has never sent an update.", mend
+        todo = "Set it up: its page shows what to paste into which device."
+        return "It has never sent an update.", todo
     if condition is Condition.WAITING and not error:
         return "Hetzner hasn't accepted its wish yet.", "Nothing to do: Hetzner is being asked."
-    seen, mend = parted(error)
     if condition is Condition.WAITING and not mend:
-        mend = "Nothing to do: it is tried again by itself until it is through."
-    return seen, mend
-
-
-def parted(error: str) -> Tuple[str, str]:
-    """Split a stored error into what was seen and what to do; the latter may be missing."""
-    if _QUOTED in error:  # what Hetzner said may hold anything
-        seen, _, mend = error.rpartition(_QUOTED)
-        return f'{seen}".', _sentence(mend)
-    found = None if error.startswith(_BUSY) else _PARTED.fullmatch(error)
-    if found is None or found["mend"].count(")") > found["mend"].count("("):
-        return error, ""  # a colon in parentheses parts nothing
-    return f"{found['seen']}.", _sentence(found["mend"])
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+        return error, "Nothing to do: it is tried again by itself until it is through."
+    return error, mend

@@ -140,9 +140,9 @@ class Publisher:
         wait = self._shares.take(host, is_short=location.hetzner.api.is_short)
         if wait:
             raise HetznerBusy(
-                f"{host} changes so often that others would be left without calls to Hetzner: "
-                "its turn comes later. Look what sends it other addresses all the time.",
+                f"{host} changes so often that others would be left without calls to Hetzner",
                 wait,
+                mend="look what sends it other addresses all the time. Its turn comes later.",
             )
 
     def _is_known(self, record: Record) -> bool:
@@ -176,8 +176,8 @@ class Publisher:
         location = self._zones.find(host, deadline)
         if location.owner.zone.mode != "primary":
             raise ChangeRefused(
-                f"Zone {location.owner.zone.name} is a {location.owner.zone.mode} zone at "
-                "Hetzner: it is changed at its primary server."
+                f"Zone {location.owner.zone.name} is a {location.owner.zone.mode} zone at Hetzner",
+                mend="change it at its primary server.",
             )
         return location
 
@@ -227,14 +227,14 @@ class Publisher:
         with contextlib.suppress(StoreUnavailable):  # the wish is stored, and that suffices
             if isinstance(error, OperatorError):
                 again_at = now + _REFUSED_PAUSE
-                novelty = self._store.records.refuse(record, str(error), now, again_at)
+                novelty = self._store.records.refuse(record, error, now, again_at)
                 self._tell(Refused, record, error, novelty)
             elif record.is_accepted:
                 self._store.verifications.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
             else:
                 again_at = now + pause_after(record.attempts, error)
-                novelty = self._store.records.postpone(record, str(error), now, again_at)
+                novelty = self._store.records.postpone(record, error, now, again_at)
                 self._tell(Postponed, record, error, novelty)
         return error
 

@@ -173,9 +173,11 @@ class Reconciler:
         if action is not None and action.status == "success":
             self._finish(record, now)
         elif action is not None and action.status == "error":
-            self._reopen(record, f"Hetzner could not publish it: {action.error}.", now)
+            failure = HetznerBusy(f"Hetzner could not publish it: {action.error}.")
+            self._reopen(record, failure, now)
         elif action is None or _age(record, now) > _LONGEST_ACTION:
-            self._reopen(record, "Hetzner doesn't say that it has published it.", now)
+            failure = HetznerBusy("Hetzner doesn't say that it has published it.")
+            self._reopen(record, failure, now)
         else:
             self._wait(record, now)
 
@@ -184,13 +186,13 @@ class Reconciler:
         if novelty is not Novelty.NONE:
             self._reporter.report(cleared(record, novelty, now))
 
-    def _reopen(self, record: Record, error: str, now: float) -> None:
+    def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
         next_try_at = now + pause_after(record.attempts)
         novelty = self._store.records.postpone(record, error, now, next_try_at)
         if novelty is not Novelty.NONE:
             is_news = novelty is Novelty.HOST
-            self._reporter.report(Postponed(record.host, record.type, error, is_news=is_news))
+            self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""

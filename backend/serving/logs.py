@@ -52,8 +52,9 @@ def _file_handler(file: Path, max_bytes: int, backup_count: int) -> logging.Stre
         return SharedRotatingFile(file, max_bytes, backup_count)
     except OSError as error:
         raise SettingUnusable(
-            f"LOG_FILE: can't write {file} ({error.strerror}): name a file this user (uid "
-            f"{os.getuid()}) may write, or leave it empty to log to standard output only."
+            f"LOG_FILE: can't write {file} ({error.strerror})",
+            mend=f"name a file this user (uid {os.getuid()}) may write, or leave it empty to log "
+            "to standard output only.",
         ) from None
 
 

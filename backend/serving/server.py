@@ -130,7 +130,7 @@ def _listen(server: ServerSettings) -> socket.socket:
         listener.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:
         listener.close()
-        raise SettingUnusable(_unbindable(error, address, server.port)) from None
+        raise _unbindable(error, address, server.port) from None
     return listener
 
 
@@ -143,22 +143,22 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _unbindable(error: Exception, address: str, port: int) -> str:
+def _unbindable(error: Exception, address: str, port: int) -> SettingUnusable:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return (
-            f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which): "
-            "stop that one, or choose another LISTEN_PORT."
+        return SettingUnusable(
+            f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)",
+            mend="stop that one, or choose another LISTEN_PORT.",
         )
     if number in (errno.EACCES, errno.EPERM):
-        return (
-            f"LISTEN_PORT: this user may not use port {port}: choose one from 1024 up, as in "
-            "LISTEN_PORT=8080."
+        return SettingUnusable(
+            f"LISTEN_PORT: this user may not use port {port}",
+            mend="choose one from 1024 up, as in LISTEN_PORT=8080.",
         )
     reason = getattr(error, "strerror", None) or "not an address"
-    return (
-        f"LISTEN_ADDRESS: can't listen on {address} ({reason}): name an address of this machine, "
-        "or leave it empty for all of them."
+    return SettingUnusable(
+        f"LISTEN_ADDRESS: can't listen on {address} ({reason})",
+        mend="name an address of this machine, or leave it empty for all of them.",
     )
 
 
@@ -187,7 +187,7 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
         secrets=_secrets(settings),
     )
     for warning in warnings:
-        logger.warning(warning)
+        logger.warning("%s", warning)
     KeyFile(settings.access.key_file).complete(settings.access.hosts)
     prepare_store(settings.store.url)
     store = Store(settings.store.url, pool_size=1)

@@ -20,7 +20,9 @@ def require(engine: Engine) -> None:
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite" and not Path(file or "").exists():
-        raise StoreUnusable(f"STATE_URL: there is no store at {file} yet: start the service once.")
+        raise StoreUnusable(
+            f"STATE_URL: there is no store at {file} yet", mend="start the service once."
+        )
     try:
         with engine.connect() as connection:
             found = version_of(connection)
@@ -28,6 +30,6 @@ def require(engine: Engine) -> None:
         raise StoreUnusable(f"STATE_URL: the store can't be opened ({reason(error)}).") from None
     if found != VERSION:
         raise StoreUnusable(
-            f"STATE_URL: the store has version {found}, this program needs {VERSION}: start the "
-            "service once, which brings an older one up to date."
+            f"STATE_URL: the store has version {found}, this program needs {VERSION}",
+            mend="start the service once, which brings an older one up to date.",
         )

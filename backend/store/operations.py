@@ -62,15 +62,15 @@ class Operations:
             for record in map(read_record, rows):
                 connection.execute(_this(record).values(**_forgotten(record, now)))
                 entry = history.Entry(
-                    now,
-                    host.text,
-                    record.type.value,
-                    "forgotten",
-                    source,
-                    face,
-                    None,
-                    None,
-                    record.error,
+                    at=now,
+                    host=host.text,
+                    type=record.type.value,
+                    event="forgotten",
+                    source=source,
+                    face=face,
+                    old=None,
+                    new=None,
+                    why=record.error,
                 )
                 history.add(connection, entry)
             if rows:  # the next failure is news again
@@ -137,7 +137,7 @@ def _this(record: Record) -> sa.Update:
 
 
 def _forgotten(record: Record, now: float) -> Dict[str, object]:
-    cleared = {"error": "", "attempts": 0}
+    cleared = {"error": "", "mend": "", "attempts": 0}
     if record.is_accepted:
         return cleared
     return {

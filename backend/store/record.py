@@ -35,7 +35,8 @@ class Record:
     checked_at: float
     attempts: int
     next_try_at: float
-    error: str
+    error: str  # what was seen, and what to do about it
+    mend: str
     comment: str  # what somebody wrote beside the address at Hetzner
     recheck_at: float  # a check of an accepted record failed: not again before
     changed_at: Optional[float]
@@ -76,6 +77,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
         attempts=row["attempts"],
         next_try_at=row["next_try_at"],
         error=row["error"],
+        mend=row["mend"],
         comment=row["comment"],
         recheck_at=row["recheck_at"],
         changed_at=row["changed_at"],

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import sqlalchemy as sa
 
+from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update, Wish
 from backend.store import history, schema, troubles
 from backend.store.database import Database
@@ -129,31 +130,34 @@ class Records:
             is_well = is_current and "error" in accepted
             return troubles.clear(connection, record) if is_well else Novelty.NONE
 
-    def postpone(self, record: Record, error: str, now: float, next_try_at: float) -> Novelty:
+    def postpone(
+        self, record: Record, error: DyndnsError, now: float, next_try_at: float
+    ) -> Novelty:
         """Note that a wish could not be fulfilled yet, or that its action failed."""
         return self._fail(record, State.PENDING, error, now, next_try_at)
 
-    def refuse(self, record: Record, error: str, now: float, next_try_at: float) -> Novelty:
+    def refuse(self, record: Record, error: DyndnsError, now: float, next_try_at: float) -> Novelty:
         """Note that a wish needs the operator."""
         return self._fail(record, State.REFUSED, error, now, next_try_at)
 
     def _fail(
-        self, record: Record, state: State, error: str, now: float, next_try_at: float
+        self, record: Record, state: State, error: DyndnsError, now: float, next_try_at: float
     ) -> Novelty:
         failed = {
             "state": state.value,
             "attempts": record.attempts + 1,
             "next_try_at": next_try_at,
-            "error": error,
+            "error": error.seen,
+            "mend": error.mend,
         }
         event = "refused" if state is State.REFUSED else "postponed"
         with self._database.write() as connection:
             if connection.execute(this_wish(record).values(**failed)).rowcount != 1:
                 return Novelty.NONE  # a newer wish came in: how this one fared doesn't matter
             insert = self._database.insert(schema.troubles).on_conflict_do_nothing()
-            novelty = troubles.add(connection, insert, record, error)
+            novelty = troubles.add(connection, insert, record, str(error))
             if novelty is not Novelty.NONE:  # once a cause, not once an attempt
-                history.add(connection, _entry(record, now, event, None, None, error))
+                history.add(connection, _entry(record, now, event, None, None, str(error)))
             return novelty
 
     def finish(self, record: Record) -> Novelty:
@@ -169,7 +173,7 @@ class Records:
             connection.execute(_this_action(record).values(look_at=at))
 
 
-_DONE = {"action": None, "attempts": 0, "error": ""}
+_DONE = {"action": None, "attempts": 0, "error": "", "mend": ""}
 
 
 def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, Any]:

@@ -13,7 +13,7 @@ from backend.errors import StoreUnusable
 from backend.store import postgresql, sqlite
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
-VERSION = 2
+VERSION = 3
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
@@ -38,6 +38,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         """CREATE TABLE quotas (project INTEGER NOT NULL, calls INTEGER NOT NULL,
             remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))""",
     ),
+    3: ("ALTER TABLE records ADD COLUMN mend VARCHAR DEFAULT '' NOT NULL",),
 }
 
 # Any number will do; it keeps two replicas from creating the tables at the same time.
@@ -71,6 +72,7 @@ records = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_try_at", sa.Float, nullable=False),  # pending, refused: not before
     sa.Column("error", sa.String, nullable=False),
+    sa.Column("mend", sa.String, nullable=False, server_default=""),  # what to do about the error
     sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
     sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
     sa.Column("comment", sa.String, nullable=False, server_default=""),  # somebody's, at Hetzner
@@ -154,9 +156,10 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         )
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise StoreUnusable(
-            f"STATE_URL can't be used ({type(error).__name__}): write it as in "
-            "sqlite:////data/hetzner-dyndns.db or postgresql+psycopg://user:password@host/name, "
-            "and install backend/requirements-postgresql.txt for the latter."
+            f"STATE_URL can't be used ({type(error).__name__})",
+            mend="write it as in sqlite:////data/hetzner-dyndns.db or "
+            "postgresql+psycopg://user:password@host/name, and install "
+            "backend/requirements-postgresql.txt for the latter.",
         ) from None
     if is_sqlite:
         sqlite.tune(engine, Path(str(parsed.database)))
@@ -198,8 +201,9 @@ def prepare(
             _bring_to(version, migrations, connection)
     except SQLAlchemyError as error:
         raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error)}): check that the folder or "
-            "the database exists, that this user may write there, and that there is room."
+            f"STATE_URL: the store can't be opened ({reason(error)})",
+            mend="check that the folder or the database exists, that this user may write there, "
+            "and that there is room.",
         ) from None
 
 
@@ -210,7 +214,8 @@ def _bring_to(
     if found > version:
         raise StoreUnusable(
             f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
-            f"program knows {version}): start the newer program, or restore a backup."
+            f"program knows {version})",
+            mend="start the newer program, or restore a backup.",
         )
     if found == 0:
         metadata.create_all(connection)

@@ -101,7 +101,8 @@ class Service:
         }
         if not self.key_file.exists():
             self.key_file.write_text("".join(f"{host} {key_of(host)}\n" for host in hosts))
-        settings, self.warnings = read_settings(self._environ)
+        settings, warnings = read_settings(self._environ)
+        self.warnings = [str(warning) for warning in warnings]
         prepare_store(settings.store.url)
         self.hosts = settings.access.hosts
         self._services = Services(settings)

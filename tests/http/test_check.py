@@ -139,7 +139,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
     [
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
-        ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it: unauthorized"),
+        ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it (unauthorized"),
         ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: it may not write."),
         ({"HETZNER_TOKEN": f"{FIRST},{'x' * 64}"}, "token 2 of 2", "fail: "),
         ({"HETZNER_API_URL": "http://127.0.0.1:1"}, "token 1 of 1", "fail: Hetzner's API"),

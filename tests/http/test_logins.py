@@ -148,7 +148,7 @@ def test_a_key_of_a_host_that_is_not_registered_opens_nothing(serve: Serve) -> N
 
 def test_without_registered_hosts_no_updates_are_performed(serve: Serve) -> None:
     service = serve(REGISTERED_FQDNS="")
-    assert service.warnings == ["REGISTERED_FQDNS is empty: no updates are performed."]
+    assert service.warnings[0].startswith("REGISTERED_FQDNS is empty: ")
     assert refused(service.host().updates("198.51.100.1")) == UNAUTHORIZED
     headers = {"Authorization": basic(*OPERATOR)}
     answer = service.asks("POST", "/update", json={"fqdn": HOME}, headers=headers)

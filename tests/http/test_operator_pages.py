@@ -9,6 +9,7 @@ from typing import List
 
 import pytest
 
+from backend.errors import ChangeRefused
 from backend.model import Hostname
 from backend.web.face import POLICY
 from tests.http.conftest import Serve
@@ -168,7 +169,7 @@ def test_what_strangers_and_hetzner_say_stays_text(service: Service, operator: O
     service.host().updates("198.51.100.1")
     for store in service.store():
         (record,) = store.records.of(Hostname(HOME)).values()
-        store.records.refuse(record, f'Hetzner refuses it: x, "{NASTY}"; {NASTY}', 1.0, 2.0)
+        store.records.refuse(record, ChangeRefused(NASTY, mend=NASTY), 1.0, 2.0)
     for path in ("/", f"/hosts/{HOME}", f"/?q={NASTY}", f"/?done={NASTY}&state={NASTY}"):
         page = operator.sees(path)
         assert "<script>alert" not in page

@@ -37,7 +37,8 @@ def settings(**environ: str) -> Settings:
 
 
 def warned(**environ: str) -> Tuple[Settings, List[str]]:
-    return read({**NEEDED, **environ})
+    found, warnings = read({**NEEDED, **environ})
+    return found, [str(warning) for warning in warnings]
 
 
 def refused(**environ: str) -> str:
@@ -207,7 +208,8 @@ def test_a_switch_understands_what_people_write(name: str, text: str, *, expecte
 def test_a_switch_that_is_neither_on_nor_off_is_off_with_a_warning(text: str) -> None:
     found, warnings = warned(ALLOW_PRIVATE_ADDRESSES=text)
     assert found.access.allow_private is False
-    assert warnings == ["ALLOW_PRIVATE_ADDRESSES must be 0 or 1: using the default, 0."]
+    (warning,) = warnings
+    assert warning.startswith("ALLOW_PRIVATE_ADDRESSES must be 0 or 1: ")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +280,8 @@ def test_a_host_part_of_a_host_that_is_not_registered_is_warned_of() -> None:
 def test_without_hosts_it_starts_with_a_warning() -> None:
     found, warnings = warned(REGISTERED_FQDNS="")
     assert found.access.hosts == ()
-    assert warnings == ["REGISTERED_FQDNS is empty: no updates are performed."]
+    (warning,) = warnings
+    assert warning.startswith("REGISTERED_FQDNS is empty: ")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +313,7 @@ def test_without_hosts_it_starts_with_a_warning() -> None:
 )
 def test_what_nothing_can_be_made_of_stops_the_start_by_its_name(name: str, text: str) -> None:
     told = refused(**{name: text, **PARTNERS.get(name, {})})
-    assert told.startswith((f"{name}: ", f"{name} must be"))
+    assert told.startswith((f"{name}: ", f"{name} is no full URL"))
 
 
 def test_the_host_name_that_is_none_is_named_among_many() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.access.keys import KeyFile, _flaw
+from backend.access.keys import KeyFile, _unusable
 from backend.errors import KeyFileUnusable
 from tests.unit.access.full_disk import told_by
 from tests.unit.fakes import host
@@ -283,7 +283,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told_so(
 
 
 def test_a_read_only_mount_is_told_so() -> None:
-    flaw = _flaw(Path("/pre-shared-key"), OSError(errno.EROFS, "Read-only file system"))
+    flaw = str(_unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
     assert "mount it writable" in flaw
     assert "chown" not in flaw
 

@@ -10,6 +10,7 @@ import pytest
 
 from backend import cli
 from backend.access.keys import KeyFile
+from backend.errors import ChangeRefused
 from backend.store import Store, prepare_store
 from tests.unit.fakes import host, update
 
@@ -56,7 +57,9 @@ class Shell:
         """Let Hetzner have refused an update of home."""
         self.store.records.wish(update("198.51.100.7", name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
-        self.store.records.refuse(record, error, NOW, NOW + 3600)
+        self.store.records.refuse(
+            record, ChangeRefused(error, mend="create the zone."), NOW, NOW + 3600
+        )
 
 
 @pytest.fixture
@@ -151,7 +154,7 @@ def test_a_time_that_is_none_is_explained(shell: Shell, words: Tuple[str, ...]) 
 
 
 def test_the_list_of_hosts_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
-    shell.refuse(f"No zone for {HOME} in any project of HETZNER_TOKEN: create the zone.")
+    shell.refuse(f"No zone for {HOME} in any project of HETZNER_TOKEN")
     status, told = shell.types("hosts", "list")
     assert status == 0
     assert told.splitlines()[1].startswith("home.example.com  refused")
@@ -186,7 +189,7 @@ def test_a_late_answer_to_a_forgotten_wish_changes_no_more_than_what_is_publishe
     shell.refuse("an error")
     (before,) = shell.store.records.of(HOME).values()
     shell.types("hosts", "forget", HOME.text)
-    shell.store.records.refuse(before, "too late", NOW, NOW)
+    shell.store.records.refuse(before, ChangeRefused("too late"), NOW, NOW)
     (record,) = shell.store.records.of(HOME).values()
     assert record.error == ""
 

@@ -4,8 +4,9 @@ from typing import Optional
 
 import pytest
 
+from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
-from backend.operations.status import Condition, HostStatus, judge, parted
+from backend.operations.status import Condition, HostStatus, judge
 from backend.store import Record, Sighting, Store
 from tests.unit.fakes import host, update
 
@@ -13,6 +14,7 @@ HOME, NAS = host("home.example.com"), host("nas.example.com")
 NOW = 1_800_000_000.0
 LOST_AFTER = 3600.0
 HOUR, DAY = 3600.0, 86400.0
+NO = ChangeRefused("No", mend="make it.")
 
 
 def sighting(name: Hostname = HOME, *, seen: Optional[float] = 60, lost: bool = False) -> Sighting:
@@ -54,7 +56,9 @@ def test_a_wish_hetzner_has_not_accepted_waits_since_it_was_made(store: Store) -
 
 
 def test_a_failure_that_passes_by_itself_says_so(store: Store) -> None:
-    store.records.postpone(wish(store, "198.51.100.1"), "It is away.", NOW - 9, NOW + 20)
+    store.records.postpone(
+        wish(store, "198.51.100.1"), HetznerUnreachable("It is away."), NOW - 9, NOW + 20
+    )
     one = judged(store)
     assert (one.condition, one.error) == (Condition.WAITING, "It is away.")
     assert "by itself" in one.mend
@@ -64,7 +68,9 @@ def test_a_failure_that_passes_by_itself_says_so(store: Store) -> None:
 def test_a_refusal_shows_its_mend_apart_and_both_addresses(store: Store) -> None:
     store.records.accept(wish(store, "198.51.100.1", NOW - DAY), None, NOW - DAY)
     refused = wish(store, "198.51.100.2", NOW - HOUR)
-    store.records.refuse(refused, "It is a CNAME: delete it.", NOW, NOW + HOUR)
+    store.records.refuse(
+        refused, ChangeRefused("It is a CNAME", mend="delete it."), NOW, NOW + HOUR
+    )
     one = judged(store)
     assert (one.condition, one.since) == (Condition.REFUSED, NOW - HOUR)
     assert (one.error, one.mend) == ("It is a CNAME.", "Delete it.")
@@ -105,13 +111,13 @@ def test_a_host_that_never_came_is_not_called_silent(store: Store) -> None:
 
 def test_the_worst_of_two_records_counts(store: Store) -> None:
     store.records.accept(wish(store, "198.51.100.1"), None, NOW)
-    store.records.refuse(wish(store, "2001:db8::1"), "No: make it.", NOW, NOW + HOUR)
+    store.records.refuse(wish(store, "2001:db8::1"), NO, NOW, NOW + HOUR)
     one = judged(store, sighting(lost=True))
     assert (one.condition, one.error) == (Condition.REFUSED, "No.")
 
 
 def test_the_worst_host_comes_first_and_equals_by_name(store: Store) -> None:
-    store.records.refuse(wish(store, "198.51.100.1"), "No: make it.", NOW, NOW + HOUR)
+    store.records.refuse(wish(store, "198.51.100.1"), NO, NOW, NOW + HOUR)
     others = [sighting(NAS), sighting(host("a.example.com"), seen=2 * HOUR), sighting(HOME)]
     ranked = judge(others, store.operations.records(), {}, LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
@@ -121,56 +127,3 @@ def test_a_mute_that_is_over_is_not_shown() -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
         (one,) = judge([sighting()], [], {HOME: until}, LOST_AFTER, NOW)
         assert one.muted_until == shown
-
-
-@pytest.mark.parametrize(
-    ("error", "seen", "mend"),
-    [
-        (
-            'Hetzner refuses it: protected, "a; "b": c"; lift the change protection.',
-            'Hetzner refuses it: protected, "a; "b": c".',
-            "Lift the change protection.",
-        ),
-        (
-            "No zone for x.example.com in any project: create the zone, or add a token.",
-            "No zone for x.example.com in any project.",
-            "Create the zone, or add a token.",
-        ),
-        (
-            "HETZNER_API_URL answers 200 (text/html: x), which isn't the Cloud API: check the URL.",
-            "HETZNER_API_URL answers 200 (text/html: x), which isn't the Cloud API.",
-            "Check the URL.",
-        ),
-        (
-            "Hetzner's API can't be reached (TLS failed: check the clock).",
-            "Hetzner's API can't be reached (TLS failed: check the clock).",
-            "",
-        ),
-        (
-            'Hetzner can\'t do it now: locked, "wait".',
-            'Hetzner can\'t do it now: locked, "wait".',
-            "",
-        ),
-        (
-            "STATE_URL: the store can't be opened (locked): check the disk.",
-            "STATE_URL: the store can't be opened (locked).",
-            "Check the disk.",
-        ),
-        (
-            "Hetzner's API (api.hetzner.cloud) can't be reached: connection refused.",
-            "Hetzner's API (api.hetzner.cloud) can't be reached: connection refused.",
-            "",
-        ),
-        (
-            "PRE_SHARED_KEY_FILE: can't use /: it is a folder (Docker): remove it, then (uid 0).",
-            "PRE_SHARED_KEY_FILE: can't use /: it is a folder (Docker).",
-            "Remove it, then (uid 0).",
-        ),
-        ("Something else.", "Something else.", ""),
-        ("", "", ""),
-    ],
-)
-def test_an_error_is_parted_into_what_was_seen_and_what_to_do(
-    error: str, seen: str, mend: str
-) -> None:
-    assert parted(error) == (seen, mend)

@@ -531,7 +531,9 @@ def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows
     desk: Desk, cloud: CloudInMemory
 ) -> None:
     desk.fulfil(FIRST)
-    desk.store.records.postpone(desk.record(), "Its action failed.", desk.clock(), desk.clock())
+    desk.store.records.postpone(
+        desk.record(), HetznerBusy("Its action failed."), desk.clock(), desk.clock()
+    )
     cloud.take_calls()
     desk.publish(A)
     assert cloud.take_calls() == [READ, SET]
@@ -542,9 +544,13 @@ def test_that_publishing_failed_is_not_forgotten_over_other_wishes_and_failures(
     desk: Desk, cloud: CloudInMemory, what: str
 ) -> None:
     desk.fulfil(FIRST)
-    desk.store.records.postpone(desk.record(), "Its action failed.", desk.clock(), desk.clock())
+    desk.store.records.postpone(
+        desk.record(), HetznerBusy("Its action failed."), desk.clock(), desk.clock()
+    )
     desk.wish(update(SECOND))
-    getattr(desk.store.records, what)(desk.record(), "Meanwhile.", desk.clock(), desk.clock())
+    getattr(desk.store.records, what)(
+        desk.record(), HetznerBusy("Meanwhile."), desk.clock(), desk.clock()
+    )
     desk.wish(update(FIRST))
     cloud.take_calls()
     desk.publish(A)

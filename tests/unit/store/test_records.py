@@ -6,7 +6,7 @@ from typing import Optional
 import pytest
 import sqlalchemy as sa
 
-from backend.errors import StoreUnavailable
+from backend.errors import HetznerBusy, StoreUnavailable
 from backend.model import Address, Asker, Hostname, RecordType, Wish
 from backend.store import News, Record, State, Store
 from backend.store.records import FIRST_POLL
@@ -59,6 +59,7 @@ def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store)
         attempts=0,
         next_try_at=NOW + GRACE,
         error="",
+        mend="",
         comment="",
         recheck_at=0,
         changed_at=None,
@@ -125,16 +126,16 @@ def test_an_action_of_an_older_wish_that_finishes_leaves_the_newer_one_pending(
 
 
 def test_a_postponed_wish_stays_pending_with_its_error(store: Store) -> None:
-    store.records.postpone(wish(store, FIRST), "away", NOW, NOW + 5)
+    store.records.postpone(wish(store, FIRST), HetznerBusy("away"), NOW, NOW + 5)
     record = of(store)
     assert (record.state, record.error) == (State.PENDING, "away")
     assert (record.attempts, record.next_try_at) == (1, NOW + 5)
-    store.records.postpone(record, "away", NOW, NOW + 10)
+    store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 10)
     assert of(store).attempts == 2
 
 
 def test_a_refused_wish_waits_for_the_operator(store: Store) -> None:
-    store.records.refuse(wish(store, FIRST), "protected", NOW, NOW + 3600)
+    store.records.refuse(wish(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
     record = of(store)
     assert (record.state, record.error, record.attempts) == (State.REFUSED, "protected", 1)
     assert not record.is_accepted
@@ -144,9 +145,9 @@ def test_a_refused_wish_waits_for_the_operator(store: Store) -> None:
 def test_the_same_wish_again_changes_nothing(store: Store, state: str) -> None:
     record = wish(store, FIRST)
     if state == "postponed":
-        store.records.postpone(record, "away", NOW, NOW + 5)
+        store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 5)
     elif state == "refused":
-        store.records.refuse(record, "protected", NOW, NOW + 3600)
+        store.records.refuse(record, HetznerBusy("protected"), NOW, NOW + 3600)
     elif state != "pending":
         store.records.accept(record, ACTION if state == "publishing" else None, NOW)
     before = of(store)
@@ -156,7 +157,7 @@ def test_the_same_wish_again_changes_nothing(store: Store, state: str) -> None:
 def test_a_newer_wish_replaces_what_became_of_the_older_one_but_not_what_hetzner_has(
     store: Store,
 ) -> None:
-    store.records.postpone(accepted(store, action=ACTION), "failed", NOW, NOW + 5)
+    store.records.postpone(accepted(store, action=ACTION), HetznerBusy("failed"), NOW, NOW + 5)
     asker = Asker("198.51.100.9", "json")
     store.records.wish(update(SECOND, asker=asker), NOW + 60, GRACE)
     record = of(store)
@@ -168,7 +169,7 @@ def test_a_newer_wish_replaces_what_became_of_the_older_one_but_not_what_hetzner
 
 
 def test_an_error_that_was_told_stays_until_it_is_cleared(store: Store) -> None:
-    store.records.refuse(wish(store, FIRST), "protected", NOW, NOW + 3600)
+    store.records.refuse(wish(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
     assert wish(store, SECOND).error == "protected"
     assert accepted(store, SECOND).error == ""
 
@@ -214,7 +215,7 @@ class TestALateAnswer:
         self, store: Store, action: Optional[int]
     ) -> None:
         older = wish(store, FIRST)
-        store.records.postpone(wish(store, SECOND), "away", NOW, NOW + 5)
+        store.records.postpone(wish(store, SECOND), HetznerBusy("away"), NOW, NOW + 5)
         store.records.accept(older, action, NOW + 1)
         record = of(store)
         assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
@@ -224,7 +225,7 @@ class TestALateAnswer:
     ) -> None:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
-        store.records.postpone(newer, "failed", NOW, NOW + 5)
+        store.records.postpone(newer, HetznerBusy("failed"), NOW, NOW + 5)
         store.records.accept(older, ACTION + 1, NOW + 1)
         assert of(store).is_doubtful
 
@@ -243,7 +244,7 @@ class TestALateAnswer:
     ) -> None:
         older = wish(store, FIRST)
         newer = accepted(store, SECOND)
-        getattr(store.records, failure)(older, "late", NOW, NOW + 5)
+        getattr(store.records, failure)(older, HetznerBusy("late"), NOW, NOW + 5)
         assert of(store) == newer
 
     def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
@@ -336,7 +337,7 @@ class TestDue:
         self, store: Store
     ) -> None:
         record = store.records.of(Hostname("host1.example.com"))[A]
-        store.records.refuse(record, "no zone", NOW, NOW + 5)
+        store.records.refuse(record, HetznerBusy("no zone"), NOW, NOW + 5)
         assert self.names(store, 5) == ["host1"]
         looked_at = store.records.to_look_at(NOW + 99, 10)
         assert [one.host.first_label for one in looked_at] == ["host"]
@@ -368,7 +369,7 @@ class TestTheHistory:
     ) -> None:
         wish(store, FIRST)
         for cause in ("away", "away", "busy", "busy"):
-            getattr(store.records, failure)(of(store), cause, NOW, NOW + 5)
+            getattr(store.records, failure)(of(store), HetznerBusy(cause), NOW, NOW + 5)
         assert [entry.why for entry in store.history.of(HOST)] == ["busy", "away"]
         assert events(store) == [event, event]
 

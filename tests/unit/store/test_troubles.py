@@ -182,6 +182,6 @@ def test_a_wish_that_was_overtaken_while_it_failed_is_not_told_of(
     worker.store.records.wish(update(V4), clock(), 10)
     record = worker.store.records.of(HOST)[RecordType.A]
     worker.store.records.wish(update(OTHER_V4), clock(), 10)
-    novelty = worker.store.records.refuse(record, "no", clock(), clock())
+    novelty = worker.store.records.refuse(record, HetznerBusy("no"), clock(), clock())
     assert novelty.name == "NONE"
     assert worker.fails(PROTECTED, OTHER_V4) == news(PROTECTED)
