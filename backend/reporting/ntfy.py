@@ -37,6 +37,10 @@ class PushRefused(Exception):
     """Pushes are refused for good: a setting is wrong. The text says which one, and the mend."""
 
 
+class LoginRefused(PushRefused):
+    """The login may not push. That may be mended on the server, and it may be a whim of ntfy."""
+
+
 class PushFailed(Exception):
     """The push can't be taken now. The text says why."""
 
@@ -64,7 +68,8 @@ class Ntfy:
         """Send one push, and take so many seconds at most.
 
         Raises:
-            PushRefused: the server refuses it for good: the login, the topic or the URL is wrong.
+            LoginRefused: the login is wrong, or may not write to the topic.
+            PushRefused: the server refuses it for good: the topic or the URL is wrong.
             PushFailed: no answer, or the server can't do it now.
 
         """
@@ -81,6 +86,8 @@ class Ntfy:
             raise PushFailed(f"it can't be reached, {_reason(error)}") from None
         if status == 429 or status >= 500:  # noqa: PLR2004
             raise PushFailed(f"it answers {status}", _retry_after(headers))
+        if status in _LOGIN_REFUSALS:
+            raise LoginRefused(_LOGIN_REFUSALS[status])
         if status in _REFUSALS:
             raise PushRefused(_REFUSALS[status])
         if status != 200:  # noqa: PLR2004
@@ -113,10 +120,12 @@ class Ntfy:
 _WRONG_URL = (
     "what answers isn't an ntfy server: check that NTFY_URL is its base URL, without the topic"
 )
-_REFUSALS: Mapping[int, str] = {
+_LOGIN_REFUSALS: Mapping[int, str] = {
     401: "wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD, or NTFY_TOKEN",
     403: "not allowed (403): give the login in NTFY_USERNAME or NTFY_TOKEN write access to the "
     "topic NTFY_TOPIC, with `ntfy access USER TOPIC write-only` on the server",
+}
+_REFUSALS: Mapping[int, str] = {
     404: f"not found (404), so {_WRONG_URL}",
     405: f"not allowed there (405), so {_WRONG_URL}",
 }

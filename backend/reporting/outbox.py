@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
-from backend.reporting.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.reporting.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
 from backend.workers.once import Once
 
 _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one for all that follow
@@ -151,8 +151,14 @@ class Outbox:
             return 0.0
         try:
             self._ntfy.publish(letter.push, self._seconds_left())
+        except LoginRefused as error:
+            return self._refused(letter, error, failures)
         except PushRefused as error:
-            return self._refused(letter, error)
+            self._complain(
+                self._complaints.is_refused,
+                f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
+            )
+            self._lose(letter, "it was refused", is_said=True)
         except PushFailed as error:
             if self._end is None:  # at the end, a try may have had no time
                 self._complain(
@@ -161,7 +167,7 @@ class Outbox:
                     "nothing else is affected. If this lasts, check NTFY_URL and the server.",
                 )
             self._put_back(letter)
-            return max(self._pauses[min(failures, len(self._pauses) - 1)], error.retry_after)
+            return max(self._pause(failures), error.retry_after)
         except Exception:
             logger.exception("A push failed; the outbox goes on")
             self._lose(letter, "of a bug")
@@ -169,18 +175,23 @@ class Outbox:
             self._note_success()
         return 0.0
 
-    def _refused(self, letter: _Letter, error: PushRefused) -> float:
-        """Believe a refusal, or try again: at once when there is no time left to wait."""
+    def _refused(self, letter: _Letter, error: LoginRefused, failures: int) -> float:
+        """Try again later; when stopping, at once, until the refusal is believed."""
         self._refusals += 1
-        if self._refusals < _REFUSALS_BELIEVED:
-            self._put_back(letter)
-            return self._pauses[0] if self._end is None else 0.0
-        self._complain(
-            self._complaints.is_refused,
-            f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
-        )
-        self._lose(letter, "it was refused", is_said=True)
-        return 0.0
+        if self._refusals >= _REFUSALS_BELIEVED:
+            self._complain(
+                self._complaints.is_refused,
+                f"ntfy refuses pushes: {error}. They wait for an hour at most; "
+                "until it takes them, events are in this log only.",
+            )
+            if self._end is not None:
+                self._lose(letter, "it was refused", is_said=True)
+                return 0.0
+        self._put_back(letter)
+        return self._pause(failures) if self._end is None else 0.0
+
+    def _pause(self, failures: int) -> float:
+        return self._pauses[min(failures, len(self._pauses) - 1)]
 
     def _put_back(self, letter: _Letter) -> None:
         with self._changed:

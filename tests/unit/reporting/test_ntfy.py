@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping
 
 import pytest
 
-from backend.reporting.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.reporting.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
 
 SECRETS = ("tk_secret", "pass:wörd", "the-password-in-the-url")
 PUSH = Push("„nas“ is lost ✓", "Nothing heard of it\nfor 3 h: ö€😀.", 4, ("rotating_light",))
@@ -140,6 +140,16 @@ def test_a_message_is_cut_before_ntfy_would_make_an_attachment_of_it(
     assert 3990 < len(sent.encode()) <= 4096
     assert message.startswith(sent[:-2])
     assert sent.endswith(" …")
+
+
+@pytest.mark.parametrize(("status", "is_login"), [(401, True), (403, True), (404, False)])
+def test_only_a_refused_login_is_one_that_the_server_may_take_back(
+    server: Server, status: int, is_login: bool
+) -> None:
+    server.script = lambda call: call.answers(status, "no")
+    with pytest.raises(PushRefused) as caught:
+        topic(server).publish(PUSH)
+    assert isinstance(caught.value, LoginRefused) == is_login
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Callable, Iterator, List, Union
 
 import pytest
 
-from backend.reporting.ntfy import Push, PushFailed, PushRefused
+from backend.reporting.ntfy import LoginRefused, Push, PushFailed, PushRefused
 from backend.reporting.outbox import Complaints, Outbox
 from tests.unit.fakes import Clock
 
@@ -14,7 +14,8 @@ from tests.unit.fakes import Clock
 PATIENCE = 20.0
 AWAY, BUSY = PushFailed("it can't be reached, no connection"), PushFailed("it answers 429", 7)
 ONE_LOST = "1 pushes were lost; what they were to tell is in this log."
-WRONG_LOGIN = PushRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
+WRONG_LOGIN = LoginRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
+WRONG_URL = PushRefused("not found (404): check NTFY_URL")
 
 Answer = Union[Exception, Callable[[], None], None]
 
@@ -139,9 +140,9 @@ def test_a_lost_host_does_not_wait_behind_a_push_that_failed(gate: Gate) -> None
     outbox.stop(PATIENCE)
 
 
-@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("it answers 503")])
+@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("it answers 503"), WRONG_LOGIN])
 def test_a_push_that_failed_is_tried_again_until_it_is_through(
-    monkeypatch: pytest.MonkeyPatch, failure: PushFailed
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     server = Server(failure, failure, failure)
     outbox = Outbox(server, pauses=(2, 5))
@@ -151,7 +152,7 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
     outbox.put(push("title"))
     server.waits_for(lambda: server.taken)
     assert server.tries == ["title"] * 4
-    assert pauses == [max(pause, failure.retry_after) for pause in (2, 5, 5)]
+    assert pauses == [max(pause, getattr(failure, "retry_after", 0)) for pause in (2, 5, 5)]
     outbox.stop(PATIENCE)
 
 
@@ -173,25 +174,44 @@ def test_that_ntfy_is_away_is_logged_once_and_its_end_too_each_time(
         assert back == "ntfy takes pushes again."
 
 
-def test_a_wrong_setting_is_logged_once_with_the_mend_and_its_end_too(
+def test_a_wrong_url_is_logged_once_with_the_mend_and_its_end_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    server = Server(*[WRONG_LOGIN] * 5)
+    server = Server(*[WRONG_URL] * 3)
     outbox = started(server)
     for number in range(3):
         outbox.put(push(str(number)))
-    server.waits_for(lambda: len(server.tries) == 5)
+    server.waits_for(lambda: len(server.tries) == 3)
     outbox.put(push("mended"))
     server.waits_for(lambda: len(server.taken) == 2)
     outbox.stop(PATIENCE)
-    assert server.tries == ["0", "0", "0", "1", "2", "mended", "Notifications were lost"]
+    assert server.tries == ["0", "1", "2", "mended", "Notifications were lost"]
     assert server.taken[1].message.startswith("3 could not be delivered")
     refused, lost, back = lines(caplog)
     assert lost == "3 pushes were lost; what they were to tell is in this log."
     assert refused == (
-        "ntfy refuses pushes: wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD. Until that "
-        "is mended, events are in this log only."
+        "ntfy refuses pushes: not found (404): check NTFY_URL. Until that is mended, events are in "
+        "this log only."
+    )
+    assert back == "ntfy takes pushes again."
+
+
+def test_a_login_that_is_mended_on_the_server_costs_nothing_and_is_logged_once_and_its_end_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = Server(*[WRONG_LOGIN] * 7)
+    outbox = started(server)
+    for number in range(3):
+        outbox.put(push(str(number)))
+    server.waits_for(lambda: len(server.taken) == 3)
+    outbox.stop(PATIENCE)
+    assert server.titles() == ["0", "1", "2"]
+    refused, back = lines(caplog)
+    assert refused == (
+        "ntfy refuses pushes: wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD. They wait "
+        "for an hour at most; until it takes them, events are in this log only."
     )
     assert back == "ntfy takes pushes again."
 
@@ -350,6 +370,21 @@ class TestTheEnd:
         outbox.stop(PATIENCE)
         assert len(server.tries) <= 2
         assert lines(caplog)[1:] == ["Not pushed, for the service ends: title", ONE_LOST]
+
+    def test_believes_the_third_refusal_without_a_pause_and_counts_what_is_lost(
+        self, caplog: pytest.LogCaptureFixture, clock: Clock
+    ) -> None:
+        server = Server(*[WRONG_LOGIN] * 5)
+        outbox = Outbox(server, pauses=(3600,), clock=clock)
+        for number in range(3):
+            outbox.put(push(str(number)))
+        outbox._end = clock() + 3  # noqa: SLF001 - as if the stop had come before the first try
+        outbox.start()
+        outbox.stop(PATIENCE)
+        assert server.tries == ["0", "0", "0", "1", "2"]
+        refused, lost = lines(caplog)
+        assert "wrong login" in refused
+        assert lost == "3 pushes were lost; what they were to tell is in this log."
 
     def test_of_an_outbox_that_never_started_names_what_is_lost(
         self, caplog: pytest.LogCaptureFixture
