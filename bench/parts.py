@@ -147,7 +147,7 @@ class Served(Program):
 class Backend(Served):
     """`python -m backend` with shipped defaults, and every host of a town published."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         folder: Path,
         town: Town,
@@ -155,6 +155,7 @@ class Backend(Served):
         *,
         filled: bool = True,
         checked_before: float = 0,
+        checked_over: float = 0,
         **variables: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ class Backend(Served):
             **variables,
         }
         if filled:
-            fill(settings["STATE_URL"], town, checked_before)
+            fill(settings["STATE_URL"], town, checked_before, checked_over)
         super().__init__("backend", ["-m", "backend"], folder, **settings)
         self.session = new_session()
 
@@ -249,18 +250,27 @@ def running(program: P) -> Iterator[P]:
         program.stop()
 
 
-def fill(url: str, town: Town, checked_before: float) -> None:
-    """Fill a store as it is when every host was published and verified so many seconds ago."""
+def fill(url: str, town: Town, checked_before: float, checked_over: float) -> None:
+    """Fill a store as it is when every host was published, and verified so many seconds ago.
+
+    One was verified after the other, over so many seconds before.
+    """
     prepare_store(url)
     engine = connect(url, 1)
     now = time.time()
     seen = [{"host": host, "registered_at": now, "seen_at": now} for host in town.hosts]
-    times = {"checked_at": now - checked_before, "next_try_at": now}
+    times = {"next_try_at": now}
     times.update(dict.fromkeys(("wished_at", "accepted_at", "changed_at"), now))
     asked = {"type": "A", "wish": 1, "source": "192.0.2.1", "face": "dyndns2"}
     common = {**times, **asked, "state": "published", "attempts": 0, "error": ""}
     published = [
-        {**common, "host": host, "wanted": town.address(index), "published": town.address(index)}
+        {
+            **common,
+            "host": host,
+            "wanted": town.address(index),
+            "published": town.address(index),
+            "checked_at": now - checked_before - checked_over * index / len(town.hosts),
+        }
         for index, host in enumerate(town.hosts)
     ]
     with engine.execution_options(write=True).begin() as connection:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from backend.errors import DyndnsError
+from backend.errors import DyndnsError, OperatorError
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.refusals import NotFound
 from backend.hetzner.rrsets import RRSet, Zone
 from backend.hetzner.zones import Location, Zones
+from backend.model import RecordType
 from backend.publishing.publisher import Publisher
 from backend.store import Record, Store
 from backend.store.leases import Leadership
@@ -27,7 +28,7 @@ _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
 
 _Place = Tuple[Hetzner, Zone]
-_Stale = Tuple[Location, Record]
+_Found = Mapping[Tuple[str, RecordType], RRSet]
 
 logger = logging.getLogger(__name__)
 
@@ -63,47 +64,75 @@ class Verifier:
         if any(project.api.is_low for project in self._projects):
             return  # what is left of the quota belongs to changes
         stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)
-        for (hetzner, zone), records in self._by_zone(stale).items():
-            if not self._leadership.keep(self._clock()):
-                return
-            try:
-                self._check(hetzner, zone, records)
-            except DyndnsError as error:
-                logger.debug("Zone %s could not be checked: %s", zone.name, error)
-                self._pause_until = now + _PAUSE_AFTER_FAILURE
-                return
+        try:
+            for place, records in self._by_place(stale).items():
+                if not self._leadership.keep(self._clock()):
+                    return
+                self._check(place, records)
+        except DyndnsError as error:
+            logger.debug("Zones could not be checked: %s", error)
+            self._pause_until = now + _PAUSE_AFTER_FAILURE
 
     def stop(self) -> None:
         """Let another process take over at once."""
         self._leadership.give_up()
 
-    def _by_zone(self, stale: Sequence[Record]) -> Mapping[_Place, List[_Stale]]:
-        found: Dict[_Place, List[_Stale]] = defaultdict(list)
+    def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
+        """Sort records by where they are; `None` for those whose zone is gone."""
+        found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
         for record in stale:
-            location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
-            found[location.hetzner, location.owner.zone].append((location, record))
+            location = self._find(record)
+            place = None if location is None else (location.hetzner, location.owner.zone)
+            found[place].append(record)
         return found
 
-    def _check(self, hetzner: Hetzner, zone: Zone, stale: Sequence[_Stale]) -> None:
-        if len(stale) < self._pages.get(zone, 1):  # a few of ours in a large zone
-            self._put_right([record for _, record in stale])
+    def _find(self, record: Record) -> Optional[Location]:
+        try:
+            return self._zones.find(record.host, Deadline(_ZONE_SECONDS))
+        except OperatorError:
+            return None
+
+    def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
+        """Compare every record of a zone as soon as one is stale: the call tells of them anyway.
+
+        Otherwise hosts that once changed at different times would have their zone read for each.
+        """
+        if place is None:
+            self._put_right(stale)
             return
+        hetzner, zone = place
         now = self._clock()
+        ours = self._store.verifications.in_zone(zone.name)
+        asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
+        if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
+            self._put_right(stale)
+            return
+        found = self._read(hetzner, zone)
+        right = [
+            (record, _comment(rrset))
+            for record, rrset in self._matched(zone, ours, found)
+            if _is_right(hetzner, record, rrset)
+        ]
+        self._store.verifications.confirm(right, now)
+        confirmed = {(record.host, record.type) for record, _ in right}
+        # Others may be wrong, too: a host that is silent has its record put right when it asks.
+        self._put_right([one for one in stale if (one.host, one.type) not in confirmed])
+
+    def _read(self, hetzner: Hetzner, zone: Zone) -> _Found:
         try:
             self._pages[zone], found = hetzner.read_zone(zone, Deadline(_ZONE_SECONDS))
         except NotFound:
             self._zones.forget()
             raise
-        right: List[Tuple[Record, str]] = []
-        wrong: List[Record] = []
-        for location, record in stale:
-            rrset = found.get((location.owner.name, record.type))
-            if _is_right(hetzner, record, rrset):
-                right.append((record, "" if rrset is None else rrset.comment))
-            else:
-                wrong.append(record)
-        self._store.verifications.confirm(right, now)
-        self._put_right(wrong)
+        return found
+
+    def _matched(
+        self, zone: Zone, ours: Sequence[Tuple[Record, float]], found: _Found
+    ) -> Iterator[Tuple[Record, Optional[RRSet]]]:
+        for record, _ in ours:
+            location = self._find(record)
+            if location is not None and location.owner.zone == zone:
+                yield record, found.get((location.owner.name, record.type))
 
     def _put_right(self, records: Sequence[Record]) -> None:
         """Let records be read one by one, and written if they differ."""
@@ -119,3 +148,7 @@ def _is_right(hetzner: Hetzner, record: Record, rrset: Optional[RRSet]) -> bool:
     if address is None:
         return rrset is None
     return hetzner.is_right(rrset, address)
+
+
+def _comment(rrset: Optional[RRSet]) -> str:
+    return "" if rrset is None else rrset.comment

@@ -33,6 +33,24 @@ class Verifications:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
+    def in_zone(self, zone: str) -> List[Tuple[Record, float]]:
+        """Return the published records of a zone, each with when its host was last heard of."""
+        is_inside = sa.or_(
+            records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
+        )
+        query = (
+            sa.select(records, hosts.c.seen_at)
+            .join(hosts, hosts.c.host == records.c.host)
+            .where(
+                records.c.state == State.PUBLISHED.value,
+                hosts.c.registered_at.is_not(None),
+                is_inside,
+            )
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
+
     def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
         """Note that Hetzner holds some records as they shall be, each with this comment."""
         rows = [

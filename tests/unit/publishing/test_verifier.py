@@ -79,6 +79,47 @@ def test_a_host_that_is_not_heard_of_any_more_costs_no_call(round_: Round) -> No
     assert round_.after(0) == [READ_ZONE]
 
 
+def test_hosts_that_changed_at_different_times_share_one_read(round_: Round) -> None:
+    round_.clock.advance(CACHE_TTL / 2)
+    round_.publish(NAMES[3], "198.51.100.33")
+    round_.are_heard()
+    round_.cloud.take_calls()
+    assert round_.after(CACHE_TTL / 2) == [READ_ZONE]
+    round_.are_heard()
+    assert round_.after(CACHE_TTL / 2) == []
+    assert round_.after(CACHE_TTL / 2) == [READ_ZONE]
+
+
+def test_a_host_that_is_silent_is_confirmed_with_the_others_but_not_put_right(
+    round_: Round, cloud: CloudInMemory, clock: Clock
+) -> None:
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    cloud.publish(NAMES[5], "A", "198.51.100.66")
+    now = clock() + 1
+    round_.store.hosts.see({host(NAMES[0]): now}, now)
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert {round_.record(name).checked_at for name in NAMES[:5]} == {clock()}
+    assert cloud.values("host5", "A") == ["198.51.100.66"]
+    round_.are_heard()
+    round_.after(0)
+    assert cloud.values("host5", "A") == ["198.51.100.5"]
+
+
+def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: CloudInMemory) -> None:
+    lost = "nas.example.net"
+    round_.store.hosts.register([host(name) for name in (*NAMES, lost)], round_.clock())
+    cloud.zones["example.net"] = "primary"
+    round_.publish(lost, "198.51.100.9")
+    del cloud.zones["example.net"]
+    round_.store.hosts.see({host(lost): round_.clock() + 1}, round_.clock() + 1)
+    round_.after(CACHE_TTL)
+    round_.after(60)
+    assert round_.record(lost).state is State.REFUSED
+    round_.are_heard()
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert {round_.record(name).checked_at for name in NAMES} == {round_.clock()}
+
+
 def test_an_unchanged_host_is_answered_from_memory_however_old_it_is(round_: Round) -> None:
     round_.clock.advance(10 * CACHE_TTL)
     assert round_.publisher.is_settled(round_.record())
