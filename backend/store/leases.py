@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Iterable
+from typing import Any, Iterable
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._taking = _taking(database.insert(leases))
 
     def acquire(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; fail while somebody else holds it.
@@ -50,18 +51,12 @@ class Leases:
 
     def _take(self, name: str, holder: str, now: float, seconds: float, instead_of: str) -> bool:
         until = now + seconds
-        insert = self._database.insert(leases).values(name=name, holder=holder, until=until)
-        statement = insert.on_conflict_do_update(
-            index_elements=[leases.c.name],
-            set_={"holder": holder, "until": until},
-            where=sa.or_(
-                leases.c.holder == instead_of,
-                leases.c.until < now,
-                leases.c.until > until + _SKEW,
-            ),
-        )
+        values = {"name": name, "holder": holder, "until": until}
+        bounds = {"instead_of": instead_of, "now": now, "latest": until + _SKEW}
         with self._database.write() as connection:
-            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
+            done = connection.execute(
+                self._taking, {**values, **bounds}, execution_options={"preserve_rowcount": True}
+            )
             return bool(done.rowcount == 1)
 
     def _holder(self, name: str) -> str:
@@ -80,6 +75,25 @@ class Leases:
         mine = sa.and_(leases.c.name == name, leases.c.holder == holder)
         with self._database.write() as connection:
             connection.execute(leases.delete().where(mine))
+
+
+def _taking(insert: Any) -> Any:  # noqa: ANN401
+    """Return the statement, made once: making it takes longer than running it."""
+    values = insert.values(
+        {
+            column: sa.bindparam(column.name)
+            for column in (leases.c.name, leases.c.holder, leases.c.until)
+        }
+    )
+    return values.on_conflict_do_update(
+        index_elements=[leases.c.name],
+        set_={"holder": values.excluded.holder, "until": values.excluded.until},
+        where=sa.or_(
+            leases.c.holder == sa.bindparam("instead_of"),
+            leases.c.until < sa.bindparam("now"),
+            leases.c.until > sa.bindparam("latest"),
+        ),
+    )
 
 
 class Leadership:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import sqlalchemy as sa
 
 from backend.errors import DyndnsError
-from backend.model import Hostname, RecordType, Update, Wish
+from backend.model import Hostname, RecordType, Update
 from backend.store import history, schema, troubles
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
@@ -32,6 +32,7 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._of_host = database.prepared(_OF_HOST)
+        self._wish = _new_wish(database.insert(records))
 
     def of(self, host: Hostname) -> Dict[RecordType, Record]:
         """Return what is known of a host's records: one indexed read."""
@@ -45,29 +46,20 @@ class Records:
         A wish that is new becomes pending; the same wish again changes nothing. For `grace`
         seconds only the request itself tries to fulfil it. An error stays until it is cleared.
         """
+        rows = [
+            {
+                "host": update.host.text,
+                "type": wish.type.value,
+                "wanted": None if wish.address is None else str(wish.address),
+                "wished_at": now,
+                "source": update.asker.source,
+                "face": update.asker.face,
+                "next_try_at": now + grace,
+            }
+            for wish in update.wishes
+        ]
         with self._database.write() as connection:
-            for wish in update.wishes:
-                connection.execute(self._upsert(update, wish, now, now + grace))
-
-    def _upsert(self, update: Update, wish: Wish, now: float, next_try_at: float) -> sa.Insert:
-        pending = {
-            "wanted": None if wish.address is None else str(wish.address),
-            "wished_at": now,
-            "source": update.asker.source,
-            "face": update.asker.face,
-            "state": State.PENDING.value,
-            "attempts": 0,
-            "next_try_at": next_try_at,
-        }
-        insert = self._database.insert(records).values(
-            host=update.host.text, type=wish.type.value, wish=1, checked_at=0.0, error="", **pending
-        )
-        upsert: sa.Insert = insert.on_conflict_do_update(
-            index_elements=[records.c.host, records.c.type],
-            set_={"wish": records.c.wish + 1, **pending},
-            where=records.c.wanted.is_distinct_from(insert.excluded.wanted),
-        )
-        return upsert
+            connection.execute(self._wish, rows)
 
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
@@ -187,6 +179,7 @@ def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, An
     return {**cleared, **publishing}
 
 
+_OF_A_WISH = ("wanted", "wished_at", "source", "face", "next_try_at")
 _COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
@@ -194,6 +187,24 @@ _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 def _this(record: Record) -> sa.Update:
     return records.update().where(
         records.c.host == record.host.text, records.c.type == record.type.value
+    )
+
+
+def _new_wish(insert: Any) -> Any:  # noqa: ANN401
+    """Return the statement, made once: making it takes longer than running it."""
+    values = insert.values(
+        **{name: sa.bindparam(name) for name in ("host", "type", *_OF_A_WISH)},
+        state=State.PENDING.value,
+        attempts=0,
+        wish=1,
+        checked_at=0.0,
+        error="",
+    )
+    new = {name: values.excluded[name] for name in (*_OF_A_WISH, "state", "attempts")}
+    return values.on_conflict_do_update(
+        index_elements=[records.c.host, records.c.type],
+        set_={"wish": records.c.wish + 1, **new},
+        where=records.c.wanted.is_distinct_from(values.excluded.wanted),
     )
 
 
