@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 from collections import Counter
 from pathlib import Path
@@ -37,7 +38,7 @@ class Changing:
 
     def _run(self, index: int) -> None:
         session, version = new_session(), 0
-        while not self._stopping.wait(1):
+        while not self._stopping.wait(random.uniform(0.5, 1.5)):
             version = version % 100 + 1
             request = nic_update(self._backend.town, index, version)
             url = self._backend.url + request.path
@@ -62,7 +63,9 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
         hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
         backend = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
-        found: dict[str, list[Load]] = {"one line, quiet": [], "quiet": [], "busy": []}
+        found: dict[str, list[Load]] = {
+            name: [] for name in ("one line, quiet", "quiet", "one line, busy", "busy")
+        }
         answers: Counts[str] = Counter()
         for _ in range(scale.number(5, 2)):
             seconds = scale(20, 6)
@@ -71,6 +74,7 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
             found["quiet"].append(wrk([backend], requests, **paced))
             hetzner.door("POST", "delay", seconds=1)
             changing = Changing(backend)
+            found["one line, busy"].append(wrk([plain], requests, **paced))
             found["busy"].append(wrk([backend], requests, **paced))
             changing.stop()
             hetzner.door("DELETE", "delay")

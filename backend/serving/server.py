@@ -21,7 +21,7 @@ from backend.access.keys import KeyFile
 from backend.errors import SettingUnusable
 from backend.reporting.outbox import Complaints
 from backend.serving import logs
-from backend.serving.services import Services
+from backend.serving.services import FREE_THREADS, Services
 from backend.serving.worker import Worker
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
@@ -93,7 +93,7 @@ def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "bind": f"fd://{listener.fileno()}",
         "workers": server.workers,
         "worker_class": Worker,
-        "threads": server.threads,
+        "threads": server.threads + FREE_THREADS,
         # Twenty host names and a login fit into a line; browsers send some dozen headers.
         "limit_request_line": 8190,
         "limit_request_fields": 64,

@@ -25,8 +25,9 @@ from backend.workers.meters import Meters
 from backend.workers.slots import Slots
 
 _DRAIN_SECONDS = 3.0
-# Threads that always answer unchanged updates, however many others wait for Hetzner.
-_FREE_THREADS = 2
+# Threads that answer unchanged updates while others wait for Hetzner: more than requests come in
+# while one is under way, for those that find no place are on them, too.
+FREE_THREADS = 16
 
 
 class Services:
@@ -51,7 +52,7 @@ class Services:
             self._publishing.publisher,
             self._sightings,
             reporter,
-            slots=max(1, settings.server.threads - _FREE_THREADS),
+            slots=settings.server.threads,
             meters=meters,
         )
         self._health = Health(self._store.ping, slots)

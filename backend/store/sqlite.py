@@ -15,7 +15,7 @@ from sqlalchemy.exc import DisconnectionError
 BUSY_SECONDS = 2
 
 OPTIONS: Mapping[str, Any] = {
-    "max_overflow": 20,  # for the threads that publish and the loops: each costs a file handle
+    "max_overflow": 40,  # for the threads that publish and the loops: each costs a file handle
     "connect_args": {"timeout": BUSY_SECONDS},
 }
 
