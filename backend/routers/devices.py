@@ -40,7 +40,7 @@ Internet > Permit Access > DynDNS (Internet > Freigaben > DynDNS):
 
 IPv4 only: leave out &myipv6=<ip6addr>.
 With machines behind it that have addresses of their own (IPv6), all in one request:
-  Update URL       $url/nic/update?hostname=$host,nas.example.com&myip=<ipaddr>&myipv6=<ip6addr>&ip6lanprefix=<ip6lanprefix>
+  Update URL       $url/nic/update?hostname=$host,OTHER.HOST&myip=<ipaddr>&myipv6=<ip6addr>&ip6lanprefix=<ip6lanprefix>
 Give each of them the same key, and an entry in IPV6_INTERFACE_IDS: see docs/routers.md.
 """,
     ),

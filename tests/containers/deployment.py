@@ -133,7 +133,8 @@ class Deployment:
         )
         secrets = (self._server / ".secrets.example").read_text(encoding="utf-8")
         secrets = secrets.replace("HETZNER_TOKEN=", f"HETZNER_TOKEN={TOKEN}")
-        secrets += f"\nBASIC_AUTH_USERNAME={OPERATOR[0]}\nBASIC_AUTH_PASSWORD={OPERATOR[1]}\n"
+        secrets += "\nLISTEN_ADDRESS=127.0.0.1\nLISTEN_PORT=8080\n"  # for a start by hand
+        secrets += f"BASIC_AUTH_USERNAME={OPERATOR[0]}\nBASIC_AUTH_PASSWORD={OPERATOR[1]}\n"
         (self._server / ".secrets").write_text(secrets, encoding="utf-8")
         self.key_file.touch(mode=0o600)
         os.chown(self.key_file, 1000, 1000)

@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.real("nginx", "dig"),
     pytest.mark.skipif(os.getuid() != 0, reason="needs root: networks, and files of uid 1000"),
 ]
+_MEGABYTES = {BACKEND: 256, CLIENT: 128}
 each = pytest.mark.parametrize("name", [BACKEND, CLIENT])
 
 
@@ -75,17 +76,28 @@ def test_it_has_no_capabilities_and_may_get_none(deployment: Deployment, name: s
 
 
 @each
-def test_its_root_is_read_only_and_it_has_128_mb(
+def test_its_root_is_read_only_and_its_memory_is_bounded(
     deployment: Deployment, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = deployment.engine
     for path in ("/x", "/app/x", "/etc/x", "/home/x"):
         ended = engine.attempt("exec", "--user", "0", name, "touch", path)
         assert "Read-only file system" in ended.stderr, path
-    assert engine.inspect(name)["HostConfig"]["Memory"] == 128 << 20
+    assert engine.inspect(name)["HostConfig"]["Memory"] == _MEGABYTES[name] << 20
     used = engine.run("stats", "--no-stream", "--format", "{{.MemUsage}}", name)
     with capsys.disabled():
         print(f"\n{name} uses {used}")
+
+
+def test_there_is_room_for_commands_beside_the_service(deployment: Deployment) -> None:
+    engine = deployment.engine
+    first = engine.pid(BACKEND)
+    for _ in range(5):
+        assert deployment.session.get(f"{deployment.url}/", auth=OPERATOR, timeout=20).ok
+    for command in (["hosts", "list"], ["check"]):
+        ended = engine.attempt("exec", BACKEND, "python", "-m", "backend", *command)
+        assert ended.returncode in (0, 1), ended.stderr
+    assert engine.pid(BACKEND) == first
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")

@@ -12,7 +12,7 @@ from tests.containers.conftest import Images
 from tests.containers.engine import Engine
 
 HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"]
-HARDENED += ["--security-opt", "no-new-privileges", "--memory", "128m"]
+HARDENED += ["--security-opt", "no-new-privileges", "--memory", "256m"]
 SETTINGS = ["--env", f"HETZNER_TOKEN={'t' * 64}", "--env", "REGISTERED_FQDNS=host.example.com"]
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: files get other owners")
