@@ -392,8 +392,10 @@ def redirected(response: requests.Response, key: str) -> UpdateFailed:
     text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
     text += f"if that is the backend, set BACKEND_URL to {base}"
     # Another host may be a login page in between (a hotel's, a train's), gone in a minute.
-    own = urllib.parse.urlsplit(place).hostname == urllib.parse.urlsplit(response.url).hostname
-    return UpdateFailed(text, slow=own)
+    host = urllib.parse.urlsplit(place).hostname
+    own = host == urllib.parse.urlsplit(response.url).hostname
+    # The host alone: the rest may hold a session of its own each time.
+    return UpdateFailed(text, kind=f"redirect to {host}", slow=own)
 
 
 def open_session(source: str | None) -> requests.Session:
@@ -436,7 +438,8 @@ class Backend:
                 body = read_body(response)
         except OSError as error:  # every exception of requests is one
             text = clean(self._explain(error, record), record.key)
-            raise UpdateFailed(text, unheard=True) from error
+            kind = text.partition("; the clock")[0]  # which goes on
+            raise UpdateFailed(text, kind=kind, unheard=True) from error
         return judge(response, body, record.key)
 
     def _session(self, record: Record) -> requests.Session:
