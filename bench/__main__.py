@@ -1,4 +1,4 @@
-"""The figures of docs/operations.md, one table each: `make bench`, or
+"""The figures, one table each: `make bench`, or
 
 python -m bench [--short] [--only NAME …] [--json FILE]
 """

@@ -33,8 +33,7 @@ def by_hosts(folder: Path, scale: Scale) -> Figure:
         ),
         notes=[
             "Memory after every host has been heard of by every worker; what is shared counts by",
-            "its",
-            "share. Background: the CPU time of all processes while nobody asks.",
+            "its share. Background: the CPU time of all processes while nobody asks.",
         ],
     )
     with running(Plain(folder / "plain")) as plain:

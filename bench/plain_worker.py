@@ -9,5 +9,5 @@ from backend import cli
 from backend.serving import server
 
 if __name__ == "__main__":
-    server.Worker = ThreadWorker  # type: ignore[misc]
+    server.Worker = ThreadWorker
     sys.exit(cli.run([], os.environ))

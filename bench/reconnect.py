@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Counter as Counts, List, Mapping, Tuple
 
+import requests
+
 from bench.parts import DOCUMENTED, Backend, Hetzner, Town, nic_update, running
 from bench.report import Figure, Scale, percentile
 from tests.e2e.processes import new_session
@@ -47,16 +49,19 @@ class Night:
         live = threading.Thread(target=self._live, args=(over,))
         live.start()
         with ThreadPoolExecutor(48) as pool:
-            while due:
-                moment, index = due.pop(0)
+            asked = []
+            for moment, index in due:
                 time.sleep(max(0.0, self._start + moment - time.monotonic()))
-                pool.submit(self._ask, index)
+                asked.append(pool.submit(self._ask, index))
         over.set()
         live.join()
+        self.answers.update(one.result() for one in asked)
 
-    def _ask(self, index: int) -> None:
-        status = self._send(index, 1)
-        self.answers[str(status)] += 1
+    def _ask(self, index: int) -> str:
+        try:
+            return str(self._send(index, 1))
+        except requests.RequestException as error:
+            return type(error).__name__
 
     def _send(self, index: int, version: int) -> int:
         session = getattr(self._local, "session", None)

@@ -6,22 +6,23 @@ A real backend with two workers, hosts with two records each, and one host with 
 from __future__ import annotations
 
 import os
-import socket
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import requests
 
 from backend.errors import ChangeRefused
 from backend.model import Address, Asker, Hostname, Update, Wish
 from backend.store import News, Store, prepare_store
+from bench.parts import used
+from tests.e2e.processes import ROOT, free_port, until
 
-ROOT = Path(__file__).parents[1]
 LOGIN = ("operator", "password")
 ENTRIES = 2000
 TIMES = 30
@@ -49,11 +50,9 @@ def fill(url: str, hosts: List[Hostname]) -> None:
     store.close()
 
 
-def serve(folder: Path, url: str, hosts: List[Hostname]) -> str:
-    """Start the backend in a folder and return where it is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def serve(folder: Path, url: str, hosts: List[Hostname]) -> Tuple[int, str]:
+    """Start the backend in a folder; return its process and where it is."""
+    port = free_port()
     environ = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -71,17 +70,7 @@ def serve(folder: Path, url: str, hosts: List[Hostname]) -> str:
         process = subprocess.Popen(
             [sys.executable, "-m", "backend"], env=environ, cwd=folder, stdout=log, stderr=log
         )
-    return f"{process.pid} http://127.0.0.1:{port}"
-
-
-def used(pid: int) -> float:
-    """Return the seconds of CPU that a process and its children have used."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    ticks = 0
-    for one in (pid, *children):
-        stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(stat[11]) + int(stat[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return process.pid, f"http://127.0.0.1:{port}"
 
 
 def measure(session: requests.Session, url: str, pid: int) -> str:
@@ -117,12 +106,19 @@ def main() -> None:
         folder = Path(name)
         url = f"sqlite:///{folder / 'state.db'}"
         fill(url, hosts)
-        pid, base = serve(folder, url, hosts).split()
+        pid, base = serve(folder, url, hosts)
         try:
-            report(base, pages, number, int(pid))
+            report(base, pages, number, pid)
         finally:
-            os.kill(int(pid), 15)
-            os.waitpid(int(pid), 0)
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+
+
+def is_well(session: requests.Session, base: str) -> bool:
+    try:
+        return session.get(f"{base}/healthz", timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def report(base: str, pages: Dict[str, str], number: int, pid: int) -> None:
@@ -130,13 +126,7 @@ def report(base: str, pages: Dict[str, str], number: int, pid: int) -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.auth = LOGIN
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                if session.get(f"{base}/healthz", timeout=5).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.1)
+        until(lambda: is_well(session, base), "the backend to be well")
         print(f"{number} hosts, {os.cpu_count()} cores")
         for name, path in pages.items():
             print(f"{name:28} {measure(session, base + path, pid)}")

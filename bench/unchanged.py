@@ -12,6 +12,7 @@ from bench.parts import (
     Load,
     Plain,
     Request,
+    Served,
     Town,
     nic_update,
     running,
@@ -20,7 +21,6 @@ from bench.parts import (
 )
 from bench.report import Figure, Scale, median
 from tests.e2e.postgres import PostgreSQL
-from tests.e2e.processes import Program
 
 _HEADS = ("", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of the yardstick", "by CPU", "failed")
 _HOSTS = 100
@@ -49,16 +49,16 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         for face, make in (("/nic/update", nic_update), ("/update", update)):
             requests = [make(town, index) for index in range(_HOSTS)]
             for fresh in (False, True):
-                urls = {"ours": ours, "one line": plain, "one line, our worker": worker}
+                programs = {"ours": ours, "one line": plain, "one line, our worker": worker}
                 way = "new connections" if fresh else "keep-alive"
-                loads = _in_turn(urls, requests, scale, fresh=fresh)
+                loads = _in_turn(programs, requests, scale, fresh=fresh)
                 _tell(figure, f"{face}, {way}", loads, "one line")
         figure.notes.append(f"Calls to Hetzner meanwhile: {len(hetzner.calls())}.")
     return figure
 
 
 def _in_turn(
-    programs: Dict[str, Program], requests: Sequence[Request], scale: Scale, *, fresh: bool
+    programs: Dict[str, Served], requests: Sequence[Request], scale: Scale, *, fresh: bool
 ) -> Dict[str, List[Load]]:
     """Measure one after the other, again and again: the machine has its moods."""
     found: Dict[str, List[Load]] = {name: [] for name in programs}

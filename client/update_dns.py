@@ -82,8 +82,9 @@ class Family(NamedTuple):
     source: str  # "any address" of that version, to bind the near end of a connection to
 
 
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - not listened on  # nosec B104
 FAMILIES = {
-    "A": Family("A", "IPv4", socket.AF_INET, "0.0.0.0"),  # noqa: S104 - not listened on  # nosec B104
+    "A": Family("A", "IPv4", socket.AF_INET, _ANY_IPV4),
     "AAAA": Family("AAAA", "IPv6", socket.AF_INET6, "::"),
 }
 
@@ -238,7 +239,7 @@ def read_keys(raw: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
     if path:
         keys = keys_in_file(_read_key_file(path), hosts)
     elif key:
-        keys = pair_keys(key, hosts)
+        keys = pair_keys(_keys_in(key, hosts), hosts)
     else:
         raise SettingUnusable("PRE_SHARED_KEY is not set: copy it from the backend's key file")
     for host in hosts:
@@ -262,7 +263,8 @@ def keys_in_file(text: str, hosts: Sequence[str]) -> dict[str, str]:
     lines = [re.sub(r"(^|\s)#.*", "", line).split() for line in text.splitlines()]
     lengths = {len(words) for words in lines} - {0}
     if lengths <= {1}:
-        return pair_keys(",".join(words[0] for words in lines if words), hosts)
+        bare = [key for words in lines if words for key in _keys_in(words[0], hosts)]
+        return pair_keys(bare, hosts)
     if lengths != {2}:
         raise SettingUnusable('PRE_SHARED_KEY_FILE: write "<fqdn> <key>" in every line, or keys')
     known = {_plain(words[0]): words[1] for words in lines if words}
@@ -276,9 +278,13 @@ def _plain(host: str) -> str:
     return host.lower().rstrip(".")
 
 
-def pair_keys(text: str, hosts: Sequence[str]) -> dict[str, str]:
-    """One key for all hosts, or one for each in their order; a lone key may hold a comma."""
-    keys = [text] if len(hosts) == 1 else [key.strip() for key in text.split(",")]
+def _keys_in(text: str, hosts: Sequence[str]) -> list[str]:
+    """Keys separated by commas; that of a lone host may hold one."""
+    return [text] if len(hosts) == 1 else [key.strip() for key in text.split(",")]
+
+
+def pair_keys(keys: Sequence[str], hosts: Sequence[str]) -> dict[str, str]:
+    """One key for all hosts, or one for each in their order."""
     if not all(keys) or len(keys) not in (1, len(hosts)):
         raise SettingUnusable(
             f"PRE_SHARED_KEY: {len(hosts)} name(s) in FQDN, {len([k for k in keys if k])} key(s): "
@@ -392,8 +398,10 @@ def redirected(response: requests.Response, key: str) -> UpdateFailed:
     text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
     text += f"if that is the backend, set BACKEND_URL to {base}"
     # Another host may be a login page in between (a hotel's, a train's), gone in a minute.
-    own = urllib.parse.urlsplit(place).hostname == urllib.parse.urlsplit(response.url).hostname
-    return UpdateFailed(text, slow=own)
+    host = urllib.parse.urlsplit(place).hostname
+    own = host == urllib.parse.urlsplit(response.url).hostname
+    # The host alone: the rest may hold a session of its own each time.
+    return UpdateFailed(text, kind=f"redirect to {host}", slow=own)
 
 
 def open_session(source: str | None) -> requests.Session:
@@ -436,7 +444,8 @@ class Backend:
                 body = read_body(response)
         except OSError as error:  # every exception of requests is one
             text = clean(self._explain(error, record), record.key)
-            raise UpdateFailed(text, unheard=True) from error
+            kind = text.partition("; the clock")[0]  # which goes on
+            raise UpdateFailed(text, kind=kind, unheard=True) from error
         return judge(response, body, record.key)
 
     def _session(self, record: Record) -> requests.Session:

@@ -20,9 +20,9 @@ def main() -> None:
 
     def one_input(data: bytes) -> None:
         if target in targets.BYTES:
-            target(data)  # type: ignore[operator]
+            target(data)
         else:
-            target(data.decode("utf-8", "surrogateescape"))  # type: ignore[operator]
+            target(data.decode("utf-8", "surrogateescape"))
 
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_TOKEN", "Call", "Sandbox"]
 
-_HOMES = {"DEMO_TOKEN": "controls", "Call": "journal", "Sandbox": "running"}  # nosec B105
+_HOMES = dict(zip(__all__, ("controls", "journal", "running")))
 
 
 def __getattr__(name: str) -> object:

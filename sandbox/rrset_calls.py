@@ -26,8 +26,6 @@ _MOST_PER_PAGE = 100
 _SORTS: Mapping[str, Callable[[RRSet], object]] = {
     "id": lambda rrset: rrset.key,
     "name": lambda rrset: rrset.name,
-    # RRSets show no time of creation; the order in which they are kept is that of creation.
-    "created": lambda _: 0,
 }
 
 
@@ -40,8 +38,10 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
         found = [rrset for rrset in found if rrset.type in types]
     if "label_selector" in request.args:
         found = [rrset for rrset in found if selected(rrset.labels)]
+    # RRSets show no time of creation, but have arrived one after the other.
+    sorts = {**_SORTS, "created": lambda rrset: zone.rrsets.arrival(rrset.key)}
     shape = functools.partial(rrset_shape, zone)
-    return page_reply("rrsets", ordered(found, _SORTS), shape, _MOST_PER_PAGE)
+    return page_reply("rrsets", ordered(found, sorts), shape, _MOST_PER_PAGE)
 
 
 def create_rrset(zones: Zones, z: str) -> Reply:

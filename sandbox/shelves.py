@@ -55,6 +55,10 @@ class Shelves(Mapping[Key, T]):
         """All names, in no order; those of several types several times."""
         return (name for shelf in self._shelves for name, _ in shelf)
 
+    def arrival(self, key: Key) -> int:
+        """A number that is higher for what arrived later."""
+        return self._shelf(key[0])[key][0]
+
     def put(self, key: Key, item: T) -> Shelves[T]:
         """With this item, in place of the one that was there."""
         shelf = self._shelf(key[0])

@@ -65,6 +65,11 @@ class Zones:
         with self._lock:
             zone = self._save(edit(self._named(name)))
             self._published[zone.name] = zone
+            # What is under way would else take it back when it comes to its end.
+            self._pending = deque(
+                (action, one, zone if one.id == zone.id else snapshot)
+                for action, one, snapshot in self._pending
+            )
 
     def visible(self, project: str) -> List[Zone]:
         """The zones this project sees: its own and those that are everybody's."""

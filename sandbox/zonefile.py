@@ -105,14 +105,16 @@ def _logical_lines(text: str) -> Iterator[Tuple[int, List[str]]]:
         found = _words(number, line)
         if not depth:
             words = [""] if re.match(r"\s", line) else []
-        depth += found.count("(") - found.count(")")
-        words += [word for word in found if word not in ("(", ")")]
+        # One "word" may be several parentheses; quoted ones still have their quotes around them.
+        parentheses = "".join(word for word in found if not word.strip("()"))
+        depth += parentheses.count("(") - parentheses.count(")")
+        words += [word for word in found if word.strip("()")]
         if not depth and any(words):
             yield number, words
 
 
 def _words(number: int, line: str) -> List[str]:
-    lexer = shlex.shlex(line, posix=False)
+    lexer = shlex.shlex(line, posix=False, punctuation_chars="()")
     lexer.whitespace_split = True
     lexer.commenters = ";"
     try:

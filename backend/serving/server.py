@@ -118,8 +118,8 @@ def _listen(server: ServerSettings) -> socket.socket:
 
     """
     # A container's callers come from other machines; LISTEN_ADDRESS narrows it.
-    every = "::" if _has_ipv6() else "0.0.0.0"  # noqa: S104  # nosec B104
-    address = server.address or every
+    every = "0.0.0.0"  # noqa: S104  # nosec B104
+    address = server.address or ("::" if _has_ipv6() else every)
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Dict, Optional, Tuple
 
+# Anybody may write there, but `mkdtemp` makes a folder that only we may look into.
 _MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
 _PREFIX = "hetzner-dyndns-"
 _OWNED = "owned"

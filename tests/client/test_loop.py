@@ -75,6 +75,17 @@ def test_each_new_cause_is_said_once(
     assert "502" in second
 
 
+def test_a_login_page_is_said_once_whatever_session_it_redirects_to(
+    backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
+) -> None:
+    page = "https://login.example.net/?session="
+    backend.answers(*(Reply(302, "", {"Location": f"{page}{n}"}) for n in range(4)))
+    run(client_for(backend.url), 5)
+    (line,) = lines()
+    assert f"to {page}0," in line
+    assert len(backend.asked) > 1
+
+
 def test_a_long_failure_is_recalled_every_hour(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:

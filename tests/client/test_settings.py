@@ -222,6 +222,7 @@ def test_a_key_file_holds_keys_or_a_line_for_each_host(
         (b"host.example.com " + KEY.encode() + b"\n" + KEY.encode(), "in every line"),
         (b"host.example.com " + KEY.encode() + b" extra", "in every line"),
         (b"# nothing", "0 key(s)"),
+        (KEY.encode() + b"\nk2", "1 name(s) in FQDN, 2 key(s)"),
         (b"\xff\xfe\x00", "is unusable (no text)"),
     ],
 )

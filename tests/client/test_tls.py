@@ -4,11 +4,13 @@ import subprocess
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Callable
 
 import certifi
 import pytest
 
-from .conftest import ClientFor, Lines
+from .conftest import ClientFor, Clock, Lines
 from .fake_backend import FakeBackend, good
 
 pytestmark = pytest.mark.real("openssl")
@@ -101,36 +103,54 @@ def test_without_verification_no_bundle_is_blamed(
     assert "check scheme and port of BACKEND_URL" in lines()[0]
 
 
+@pytest.fixture
+def url_of_another_time(backend: FakeBackend, pki: Path, tmp_path: Path) -> Callable[..., str]:
+    """The backend with a certificate that is good from one date to the other."""
+
+    def build(begin: str, end: str) -> str:
+        (tmp_path / "index").touch()
+        (tmp_path / "conf").write_text(
+            "[ca]\ndefault_ca = it\n[it]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\n"
+            "default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n"
+        )
+        signed_by = ["-cert", str(pki / "ca.pem"), "-keyfile", str(pki / "ca.key")]
+        signed_by += ["-in", str(pki / "server.csr"), "-extfile", str(pki / "purpose")]
+        command = ["openssl", "ca", "-batch", "-notext", "-config", "conf", "-out", "server.pem"]
+        command += [*signed_by, "-startdate", begin, "-enddate", end]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        backend.use_tls(str(tmp_path / "server.pem"), str(pki / "server.key"))
+        return backend.url.replace("http:", "https:")
+
+    return build
+
+
 @pytest.mark.parametrize(
     ("wrong", "begin", "end"),
-    [("expired", "20200101000000Z", "20200201000000Z"), ("not yet", "20990101000000Z", "")],
+    [
+        ("expired", "20200101000000Z", "20200201000000Z"),
+        ("not yet", "20990101000000Z", "21000101000000Z"),
+    ],
 )
-def test_a_certificate_of_another_time_is_said_with_the_time_here(  # noqa: PLR0913, PLR0917
-    backend: FakeBackend,
+def test_a_certificate_of_another_time_is_said_once_with_the_time_here(  # noqa: PLR0913, PLR0917
+    url_of_another_time: Callable[..., str],
     client_for: ClientFor,
     lines: Lines,
     pki: Path,
-    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
     wrong: str,
     begin: str,
     end: str,
 ) -> None:
     """A small computer without a battery begins in 1970, or wherever it was switched off."""
-    (tmp_path / "index").touch()
-    (tmp_path / "conf").write_text(
-        "[ca]\ndefault_ca = it\n[it]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\n"
-        "default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n"
-    )
-    signed_by = ["-cert", str(pki / "ca.pem"), "-keyfile", str(pki / "ca.key")]
-    signed_by += ["-in", str(pki / "server.csr"), "-extfile", str(pki / "purpose")]
-    dates = ["-startdate", begin, "-enddate", end or "21000101000000Z"]
-    command = ["openssl", "ca", "-batch", "-notext", "-config", "conf", "-out", "server.pem"]
-    subprocess.run(
-        [*command, *signed_by, *dates], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    backend.use_tls(str(tmp_path / "server.pem"), str(pki / "server.key"))
-    url = backend.url.replace("http:", "https:")
-    assert not client_for(url, CA_BUNDLE=str(pki / "ca.pem")).round()
+    client = client_for(url_of_another_time(begin, end), CA_BUNDLE=str(pki / "ca.pem"))
+    times = (datetime(1970, 1, 1, 0, minute, tzinfo=timezone.utc) for minute in (0, 2))
+    clock_here = SimpleNamespace(now=lambda _: next(times))
+    monkeypatch.setattr("client.update_dns.datetime", clock_here)
+    for _ in range(2):
+        assert not client.round()
+        clock.now += 120
+    assert next(times, None) is None
     (line,) = lines()
     assert wrong in line
-    assert f"the clock of this machine says {datetime.now(timezone.utc):%Y-%m-%d}" in line
+    assert "the clock of this machine says 1970-01-01 00:00 UTC" in line

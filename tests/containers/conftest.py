@@ -44,10 +44,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def images(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Images:
     """Both images, from their Dockerfiles."""
     folder = tmp_path_factory.mktemp("build")
-    for name, tag in (("backend", BACKEND), ("client", CLIENT)):
+    images = Images(BACKEND, CLIENT)
+    for name in images._fields:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for secret in (".secrets", "pre-shared-key", "hetzner-dyndns.db", ".env", "backend.log"):
             (folder / name / secret).write_text(SECRET)
-        engine.build(folder / name, tag)
     (folder / "backend" / "store" / "copy.db").write_text(SECRET)
-    return Images(BACKEND, CLIENT)
+    for name, tag in images._asdict().items():
+        engine.build(folder / name, tag)
+    return images

@@ -17,7 +17,10 @@ import pytest
 import requests
 
 from demo.invitation import invitation
+from demo.keeper import Keeper
 from demo.ports import Ports
+from demo.stage import Stage
+from sandbox import Sandbox
 from tests.e2e.processes import ROOT, environment, free_port, until
 
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
@@ -163,6 +166,26 @@ def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
 def test_it_is_told_that_the_dns_lags_behind() -> None:
     told = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
     assert "for half a second after an update you may still see the old one" in told
+
+
+def test_what_it_counts_is_every_call_but_the_following_of_a_write() -> None:
+    keeper = Keeper()
+    try:
+        with Sandbox(zones=["example.com"]) as sandbox:
+            stage = Stage(Ports(0, sandbox.http_port, 0), keeper)
+            sandbox.publish(HOST, "A", "198.51.100.10")
+            record = f"{sandbox.http_url}/zones/example.com/rrsets/host/A"
+            login = {"Authorization": f"Bearer {sandbox.token}"}
+            records = {"records": [{"value": "198.51.100.11"}]}
+            written = requests.post(
+                f"{record}/actions/set_records", json=records, headers=login, timeout=10
+            )
+            action = f"{sandbox.http_url}/actions?id={written.json()['action']['id']}"
+            assert requests.get(action, headers=login, timeout=10).ok
+            assert stage.calls() == 1
+            stage.web.close()
+    finally:
+        keeper.dismiss()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

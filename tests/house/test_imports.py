@@ -74,7 +74,8 @@ def is_at_home(importer: str, name: str) -> bool:
 
 def is_pythons_own(library: str) -> bool:
     spec = importlib.util.find_spec(library)
-    return spec is not None and "site-packages" not in (spec.origin or "")
+    is_ours = (BACKEND.parent / library).exists()
+    return spec is not None and not is_ours and "site-packages" not in (spec.origin or "")
 
 
 def test_every_module_has_its_layer() -> None:

@@ -26,7 +26,7 @@ ELSEWHERE = (
     *("tests/e2e", "tests/containers", "backend/web", "backend"),
 )
 # What compose files and Dockerfiles hold that is nobody's setting.
-OF_OTHERS = {"NET_BIND_SERVICE", "PYTHONPATH", "PYTHONUNBUFFERED"}
+OF_OTHERS = {"NET_BIND_SERVICE"}
 
 NAMES = {variable.name for variable in VARIABLES}
 CLIENT = set(re.findall(r"^  ([A-Z_]{2,}) ", update_dns.HELP, re.MULTILINE))

@@ -232,6 +232,18 @@ def test_lists_are_filtered_sorted_and_paged(caller: Caller, sandbox: Sandbox) -
     assert caller.gets("/zones?per_page=100")["meta"]["pagination"]["per_page"] == 50
 
 
+def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbox: Sandbox) -> None:
+    for name in ("b", "a", "c", "b"):
+        sandbox.publish(f"{name}.example.com", "A", "192.0.2.1")
+
+    def names(direction: str) -> List[str]:
+        answer = caller.gets(f"{RRSETS}?type=A&sort=created:{direction}")
+        return [rrset["name"] for rrset in answer["rrsets"]]
+
+    assert names("asc") == ["b", "a", "c"]
+    assert names("desc") == ["c", "a", "b"]
+
+
 def test_the_link_header_knows_the_last_page_and_forgets_the_filter(caller: Caller) -> None:
     link = caller.asks("GET", "/zones?name=example.com").headers["Link"]
     assert link == f'<{caller.base}/zones?page=1>; rel="last"'

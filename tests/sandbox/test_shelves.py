@@ -30,6 +30,7 @@ def test_it_holds_what_a_dict_would_in_the_order_of_arrival(
     shelves, expected = carried_out(steps)
     assert list(shelves.items()) == list(expected.items())
     assert shelves.listed == list(expected.values())
+    assert sorted(expected, key=shelves.arrival) == list(expected)
     assert len(shelves) == len(expected)
     assert sorted(shelves.names()) == sorted(name for name, _ in expected)
     for name in "abcdefgh":

@@ -75,6 +75,23 @@ def test_the_api_shows_a_write_at_once_and_dns_when_it_has_succeeded(
     assert zones.status(zones.find(MINE, "example.com")) == "ok"
 
 
+def test_what_is_published_as_if_long_ago_outlasts_what_is_under_way(
+    zones: Zones, clock: Clock
+) -> None:
+    zones.add(Zone(name="other.example"))
+    zones.change(MINE, "other.example", "x", home("192.0.2.7"))
+    zones.change(MINE, "example.com", "x", home("192.0.2.1"))
+    clock.advance(2)
+    zones.change(MINE, "example.com", "x", lambda zone: zone.set_ttl(("home", "A"), 60))
+    zones.publish("example.com", home("192.0.2.9"))
+    seen = []
+    for _ in range(3):
+        seen.append(served(zones))
+        clock.advance(2)
+    assert seen == [["192.0.2.9"]] * 3
+    assert zones.published()["other.example"].get(("home", "A")).values == ("192.0.2.7",)
+
+
 def test_a_failed_action_is_not_published_until_a_later_one_succeeds(
     zones: Zones, clock: Clock
 ) -> None:

@@ -49,6 +49,27 @@ def test_a_zone_file_is_read() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(\n    2024010100 86400", "(2024010100\n 86400"),
+        ("3600 )", "3600)"),
+        ("3600 )", "3600);the end"),
+        ("3600 )", "3600\n)"),
+        ("3600 )", "3600 () )"),
+        ("3600 )", "3600 ; :)\n)"),
+    ],
+)
+def test_parentheses_need_no_blanks_around_them(old: str, new: str) -> None:
+    assert old in TEXT
+    assert parse(TEXT.replace(old, new), ZONE) == parse(TEXT, ZONE)
+
+
+def test_quoted_parentheses_are_text() -> None:
+    _, rrsets = parse(TEXT.replace('"a; b" "c"', '"a (b" "(" ")"'), ZONE)
+    assert {rrset.key: rrset.values for rrset in rrsets}["text", "TXT"] == ('"a (b" "(" ")"',)
+
+
 def test_what_is_written_can_be_read_again_save_for_the_comments() -> None:
     zone = ZONE.create(
         RRSet("www", "A", (Record("192.0.2.1", "web"), Record("192.0.2.2")), ttl=60),

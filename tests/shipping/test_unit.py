@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from backend.settings import read_server
 from tests.shipping.tools import ROOT, run
 
 UNIT = ROOT / "client" / "hetzner-dyndns-client.service"
 BACKEND = ROOT / "backend" / "hetzner-dyndns.service"
+SECRETS = ROOT / "backend" / ".secrets.example"
 UNITS = pytest.mark.parametrize("unit", [UNIT, BACKEND], ids=["client", "backend"])
 
 pytestmark = pytest.mark.real("systemd-analyze")
@@ -60,3 +62,14 @@ def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) ->
     command = ["env", f"PYTHONPATH={tmp_path / 'opt'}", sys.executable, "-m", "backend"]
     assert "ExecStart=/opt/hetzner-dyndns/.venv/bin/python -m backend\n" in text
     assert "hetzner-dyndns" in run(*command, "--version", cwd=tmp_path)
+
+
+def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
+    """With the settings as it tells to copy them."""
+    unit, settings = (path.read_text(encoding="utf-8") for path in (BACKEND, SECRETS))
+    assert "install -m 600 backend/.secrets.example /etc/hetzner-dyndns" in unit
+    environ = {
+        **dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)),
+        **dict(re.findall(r"^(\w+)=(.*)$", settings, re.MULTILINE)),
+    }
+    assert read_server(environ).port >= 1024
