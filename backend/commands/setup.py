@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Print it on standard output; only there is the key.
+    """Print it on standard output, what is said of it elsewhere: there is no key.
 
     Raises:
         HostNotAllowed: the host isn't registered.
@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     host = arguments.host
     key = _key_of(host, environ)
     told = snippet(arguments.device, host, key, arguments.url)
-    print(f"{told.name}, for {host}:\n\n{told.text}")
+    print(f"{told.name}, for {host}:\n", file=sys.stderr, flush=True)
+    print(told.text)
     if arguments.device == _ANY:
         print("\nMore exactly, with --for:")
         print("\n".join(f"  {device:<11} {name}" for device, name in DEVICES.items()))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLIENTS = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 # As the user wrote it down, before there was a README.
-BRIEF = (
+WRITTEN_DOWN = (
     "schtasks /Create /SC MINUTE /MO 1 /TN DynDNSUpdate ^\n"
     "/TR \"powershell -Command \\\"Invoke-WebRequest -Uri 'https://backend.example.com/update' "
     "-Method Post -Headers @{ 'X-Pre-Shared-Key'='<token>' } "
@@ -130,7 +130,12 @@ def windows_lines() -> Dict[str, str]:
     clients = blocks(CLIENTS, "Invoke-WebRequest")
     scripts = [block.splitlines()[-1] for block in blocks(CLIENTS, "Invoke-RestMethod")]
     assert len(clients) == len(scripts) == 1
-    return {"brief": BRIEF, "README": readme, "clients": clients[0], "file": scripts[0]}
+    return {
+        "written down": WRITTEN_DOWN,
+        "README": readme,
+        "clients": clients[0],
+        "file": scripts[0],
+    }
 
 
 def task_of(block: str) -> str:
@@ -177,7 +182,7 @@ def as_windows_does(port: int, url: str, headers: Dict[str, str], form: Dict[str
             return status.decode().strip()
 
 
-@pytest.mark.parametrize("which", ["brief", "README", "clients", "file"])
+@pytest.mark.parametrize("which", ["written down", "README", "clients", "file"])
 def test_the_windows_line_sets_the_address(
     backend: Backend, hetzner: Hetzner, host: str, which: str
 ) -> None:
@@ -191,7 +196,7 @@ def test_the_windows_line_sets_the_address(
     assert "401" in as_windows_does(backend.port, url, wrong, form)
 
 
-@pytest.mark.parametrize("which", ["brief", "README", "clients"])
+@pytest.mark.parametrize("which", ["written down", "README", "clients"])
 def test_a_windows_line_is_short_enough_for_the_task_scheduler(which: str) -> None:
     key, host = "k" * 43, "host.example.com"  # a key as the backend makes it
     task = task_of(re.sub("<key>|<token>", key, windows_lines()[which]))

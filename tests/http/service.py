@@ -184,7 +184,7 @@ class Host:
 
 
 class Router:
-    """A device that speaks dyndns2; its user is the first label, as in the brief's examples."""
+    """A device that speaks dyndns2; its user is the first label, as people have set it up."""
 
     def __init__(self, service: Service, name: str) -> None:
         self._service = service

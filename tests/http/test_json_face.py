@@ -193,7 +193,7 @@ JSON_BODY = b'{"fqdn":"home.example.com"}'
         {**POWERSHELL, "data": JSON_BODY, "content_type": None},
     ],
     ids=[
-        "the brief's PowerShell line",
+        "the README's PowerShell line",
         "a form with url",
         "a form with empty fields",
         "a multipart form",

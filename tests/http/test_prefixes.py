@@ -46,7 +46,7 @@ def asked(service: Service, query: str, **options: Any) -> TestResponse:  # noqa
 
 
 def fritz_box(service: Service, ipaddr: str, prefix: str) -> TestResponse:
-    """The request of BEHAVIOUR.md, as a Fritz!Box sends it: nothing is escaped."""
+    """The request of docs/routers.md, as a Fritz!Box sends it: nothing is escaped."""
     hosts = f"{HOME},{NAS},{CAM}"
     return asked(service, f"hostname={hosts}&myip={ipaddr}&ip6lanprefix={prefix}")
 

@@ -50,7 +50,7 @@ def test_a_service_starts_again_by_itself_under_a_name_of_its_own(
     assert service["container_name"].startswith("hetzner-dyndns-")
 
 
-def test_the_two_files_have_the_images_the_brief_names_and_share_no_name() -> None:
+def test_the_two_files_have_the_images_the_readme_names_and_share_no_name() -> None:
     backend, client = load(COMPOSE_FILES[0]), load(COMPOSE_FILES[1])
     assert backend["services"]["backend"]["image"] == "nmbit/hetzner-dyndns-backend:latest"
     assert client["services"]["client"]["image"] == "nmbit/hetzner-dyndns-client:latest"

@@ -13,7 +13,7 @@ from .fakes import host
 HOST = host("host.example.com")
 URL = "https://your-backend.example.com"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "routers.md"
-# `python -m backend setup HOST --for …`, as BEHAVIOUR lists it.
+# `python -m backend setup HOST --for …`, as docs/routers.md lists them.
 PROMISED = (
     *("fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "openwrt", "mikrotik"),
     *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "client"),

@@ -188,7 +188,7 @@ def test_a_number_that_is_none_or_out_of_range_falls_back_with_a_warning(
 
 def test_every_number_has_its_bounds_tested() -> None:
     numbers = {name for name, default in DEFAULTS.items() if type(default) is int}
-    assert numbers == set(BOUNDS)
+    assert numbers == set(BOUNDS), "each number needs its bounds in BOUNDS"
 
 
 @pytest.mark.parametrize("name", ["ALLOW_PRIVATE_ADDRESSES", "DEBUG_LOGGING", "NOTIFY_ON_CHANGE"])

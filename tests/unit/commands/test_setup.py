@@ -29,10 +29,9 @@ def test_it_prints_what_to_paste_with_the_key_on_standard_output_alone(
     words = ["setup", HOST, "--for", device, "--url", "https://dyn.example.net/"]
     assert cli.run(words, environ) == 0
     told = capsys.readouterr()
-    assert told.out.startswith(f"{DEVICES[device]}, for {HOST}:\n")
+    assert told.err == f"{DEVICES[device]}, for {HOST}:\n\n"
     assert "the-key-of-the-nas" in told.out
     assert "dyn.example.net" in told.out
-    assert told.err == ""
 
 
 def test_without_a_device_it_prints_what_any_needs_and_which_are_known(

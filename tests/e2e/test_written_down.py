@@ -1,4 +1,4 @@
-"""The lines people have written down already: those of the brief, with nothing but names put in."""
+"""The lines people have written down already: with nothing but names put in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def machine(backend: Backend, hetzner: Hetzner, host: str, folder: Path) -> Mach
 
 
 def line_of(machine: Machine, line: str, key: str) -> str:
-    """A line of the brief, as this machine's owner would fill it in."""
+    """Such a line, as this machine's owner would fill it in."""
     label = machine.host.split(".", 1)[0]
     for old, new in {
         "://host:secret@": f"://{label}:{key}@",
