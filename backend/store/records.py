@@ -58,8 +58,9 @@ class Records:
             }
             for wish in update.wishes
         ]
-        with self._database.write() as connection:
-            connection.execute(self._wish, rows)
+        if rows:  # a prefix that waits for its host part is no wish yet
+            with self._database.write() as connection:
+                connection.execute(self._wish, rows)
 
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""

@@ -79,6 +79,11 @@ def test_both_families_are_wished_and_kept_each_by_itself(store: Store) -> None:
     assert not of(store, AAAA).is_accepted
 
 
+def test_an_update_that_wishes_nothing_yet_leaves_nothing(store: Store) -> None:
+    store.records.wish(update(), NOW, GRACE)
+    assert store.records.of(HOST) == {}
+
+
 def test_each_host_has_records_of_its_own(store: Store) -> None:
     store.records.wish(update(FIRST, name="other.example.com"), NOW, GRACE)
     assert store.records.of(HOST) == {}
