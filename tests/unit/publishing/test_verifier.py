@@ -4,7 +4,7 @@ from typing import List
 
 import pytest
 
-from backend.errors import HetznerUnreachable
+from backend.errors import HetznerUnreachable, TokenRejected
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
@@ -149,6 +149,22 @@ def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: Clou
     cloud.publish(NAMES[1], "A", "198.51.100.66")
     round_.after(CACHE_TTL)
     assert ("example.com", "host1", "A") not in cloud.rrsets
+
+
+def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
+    round_: Round, cloud: CloudInMemory, store: Store, clock: Clock
+) -> None:
+    name = "nas.example.com"
+    cloud.publish(name, "A", "198.51.100.66")
+    store.hosts.register([host(name)], clock())
+    cloud.failures["POST"] = TokenRejected("The token may only read.")
+    store.records.wish(update("198.51.100.9", name=name), clock(), 10)
+    round_.publisher.publish(host(name), [A], Deadline(5))
+    cloud.failures.clear()
+    store.operations.forget(host(name), clock(), "198.51.100.1", "page")
+    store.hosts.see({host(name): clock() + 1}, clock() + 1)
+    round_.after(CACHE_TTL)
+    assert cloud.values("nas", "A") == ["198.51.100.66"]
 
 
 def test_a_comment_somebody_wrote_since_is_known_for_the_next_change(
