@@ -64,32 +64,44 @@ class Verifier:
         if any(project.api.is_low for project in self._projects):
             return  # what is left of the quota belongs to changes
         stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)
-        try:
-            for place, records in self._by_place(stale).items():
-                if not self._leadership.keep(self._clock()):
-                    return
+        for place, records in self._by_place(stale).items():
+            if not self._leadership.keep(self._clock()):
+                return
+            try:
                 self._check(place, records)
-        except DyndnsError as error:
-            logger.debug("Zones could not be checked: %s", error)
-            self._pause_until = now + _PAUSE_AFTER_FAILURE
+            except DyndnsError as error:  # the other zones may be well
+                self._pause(error)
 
     def stop(self) -> None:
         """Let another process take over at once."""
         self._leadership.give_up()
 
+    def _pause(self, error: DyndnsError) -> None:
+        logger.debug("Not all zones could be checked: %s", error)
+        self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
+
     def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
-        """Sort records by where they are; `None` for those whose zone is gone."""
+        """Sort records by where they are; `None` for those whose zone is gone.
+
+        Those whose project can't be asked are left out.
+        """
         found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
         for record in stale:
-            location = self._find(record)
-            place = None if location is None else (location.hetzner, location.owner.zone)
-            found[place].append(record)
+            try:
+                location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
+                found[location.hetzner, location.owner.zone].append(record)
+            except OperatorError:
+                found[None].append(record)
+            except DyndnsError as error:
+                self._pause(error)
+                if not self._zones.names:  # none can be asked
+                    break
         return found
 
     def _find(self, record: Record) -> Optional[Location]:
         try:
             return self._zones.find(record.host, Deadline(_ZONE_SECONDS))
-        except OperatorError:
+        except DyndnsError:
             return None
 
     def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:

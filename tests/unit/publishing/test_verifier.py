@@ -4,7 +4,7 @@ from typing import List
 
 import pytest
 
-from backend.errors import HetznerUnreachable, TokenRejected
+from backend.errors import DyndnsError, HetznerUnreachable, TokenRejected
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
@@ -24,10 +24,12 @@ READ_ZONE, READ = "GET /zones/example.com/rrsets", "GET /zones/example.com/rrset
 class Round:
     """Some published hosts, and the verifier that looks after them."""
 
-    def __init__(self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> None:
+    def __init__(
+        self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears, *others: CloudInMemory
+    ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
-        projects = [Hetzner(cloud, 60)]
-        zones = Zones(projects, 86400, clock)
+        projects = [Hetzner(one, 60) for one in (cloud, *others)]
+        self.zones = zones = Zones(projects, 86400, clock)
         self.publisher = Publisher(
             *(store, Turns(store.leases, clock), zones, ears),
             cache_ttl=CACHE_TTL,
@@ -181,6 +183,36 @@ def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMe
     assert round_.after(30) == []
     cloud.failures.clear()
     assert round_.after(30) == [READ_ZONE]
+
+
+@pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
+@pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
+def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
+    store: Store, cloud: CloudInMemory, clock: Clock, call: str, error: DyndnsError
+) -> None:
+    other = CloudInMemory("example.net")
+    round_ = Round(store, cloud, clock, Ears(), other)
+    lost = "nas.example.net"
+    store.hosts.register([host(name) for name in (lost, *NAMES)], clock())
+    round_.publish(lost, "198.51.100.9")
+    store.verifications.doubt(round_.record(lost))  # so that it comes first
+    other.failures[call] = error
+    round_.zones.forget()
+    for _ in range(3):
+        now = clock() + 1
+        store.hosts.see({host(name): now for name in (lost, *NAMES)}, now)
+        assert round_.after(CACHE_TTL).count(READ_ZONE) == 1
+        assert {round_.record(name).checked_at for name in NAMES} == {clock()}
+
+
+def test_while_no_zone_is_known_the_list_is_asked_for_once(
+    round_: Round, cloud: CloudInMemory
+) -> None:
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    round_.zones.forget()
+    assert round_.after(CACHE_TTL) == ["GET /zones"]
+    assert {round_.record(name).checked_at > 0 for name in NAMES} == {True}
+    assert round_.after(30) == []
 
 
 def test_a_wish_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
