@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -9,6 +9,7 @@ from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import RecordType
+from backend.publishing import verifier
 from backend.publishing.publisher import Publisher
 from backend.publishing.turns import Turns
 from backend.publishing.verifier import Verifier
@@ -19,6 +20,7 @@ CACHE_TTL = 300
 A = RecordType.A
 NAMES = [f"host{number}.example.com" for number in range(6)]
 READ_ZONE, READ = "GET /zones/example.com/rrsets", "GET /zones/example.com/rrsets"
+CREATE = "POST /zones/example.com/rrsets"
 
 
 class Round:
@@ -203,6 +205,51 @@ def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
         store.hosts.see({host(name): now for name in (lost, *NAMES)}, now)
         assert round_.after(CACHE_TTL).count(READ_ZONE) == 1
         assert {round_.record(name).checked_at for name in NAMES} == {clock()}
+
+
+def test_what_is_left_of_the_quota_is_left_to_changes(
+    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    other = CloudInMemory("example.net")
+    round_ = Round(store, cloud, clock, ears, other)
+    other.is_low = True
+    assert round_.after(CACHE_TTL) == [READ_ZONE], "each project has a quota of its own"
+    cloud.is_low = True
+    round_.are_heard()
+    assert round_.after(CACHE_TTL) == []
+
+
+class Draining(CloudInMemory):
+    """Has only the reserve left after some calls."""
+
+    calls_left = 10**6
+
+    def _answer(self, *asked: Any) -> Dict[str, Any]:  # noqa: ANN401
+        self.calls_left -= 1
+        self.is_low = self.calls_left <= 0
+        return super()._answer(*asked)
+
+
+def test_putting_right_ends_where_the_reserve_of_the_quota_begins(
+    store: Store, clock: Clock, ears: Ears
+) -> None:
+    draining = Draining("example.com")
+    round_ = Round(store, draining, clock, ears)
+    draining.rrsets.clear()
+    draining.calls_left = 5
+    assert round_.after(CACHE_TTL) == [READ_ZONE, *[READ, CREATE] * 2]
+    draining.calls_left, draining.is_low = 100, False
+    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 4]
+
+
+def test_a_tick_ends_after_a_while_and_the_next_one_goes_on(
+    round_: Round, cloud: CloudInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.rrsets.clear()
+    monkeypatch.setattr(verifier, "_LONGEST_TICK", 0)
+    assert round_.after(CACHE_TTL) == []
+    monkeypatch.undo()
+    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 6]
 
 
 def test_while_no_zone_is_known_the_list_is_asked_for_once(
