@@ -29,6 +29,7 @@ _LEASE_SECONDS = 40.0
 _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
+_LOOKED_THROUGH = 1000  # wishes that are due, for those of a project that has quota left
 # While Hetzner is away, one host is tried this often, whatever else waits.
 _PROBE_SECONDS = 5.0
 # An action that takes longer isn't followed any more; the record itself is read instead.
@@ -73,8 +74,6 @@ class Reconciler:
         if not self._lead(now):
             return
         self._sweep(now)
-        if any(project.api.is_low for project in self._projects):
-            return  # what is left of the quota belongs to requests somebody waits for
         self._follow(now)
         now = self._clock()
         if self._lead(now):
@@ -100,14 +99,24 @@ class Reconciler:
         if now < self._probe_at:
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
-        due = self._store.records.to_try(now, limit)
         by_host: Dict[Hostname, List[Record]] = defaultdict(list)
-        for record in due:
+        for record in self._to_try(now, limit):
             by_host[record.host].append(record)
         if by_host:
             results = list(self._pool.map(self._publish, by_host.values()))
             self._learn(list(itertools.chain.from_iterable(results)), now)
         self._notice_zones(now)
+
+    def _to_try(self, now: float, limit: int) -> Sequence[Record]:
+        """Return what is due; what is left of a quota belongs to requests somebody waits for."""
+        if not any(project.api.is_low for project in self._projects):
+            return self._store.records.to_try(now, limit)
+        due = self._store.records.to_try(now, _LOOKED_THROUGH)
+        return list(itertools.islice(filter(self._has_quota, due), limit))
+
+    def _has_quota(self, record: Record) -> bool:
+        location = self._zones.recall(record.host)
+        return location is None or not location.hetzner.api.is_low
 
     def _publish(self, records: Sequence[Record]) -> List[Optional[DyndnsError]]:
         kinds = [record.type for record in records]
@@ -142,7 +151,10 @@ class Reconciler:
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
-                self._follow_some(hetzner, some, now, deadline)
+                if hetzner.api.is_low:
+                    self._wait_all(some, now)
+                else:
+                    self._follow_some(hetzner, some, now, deadline)
 
     def _by_project(
         self, records: Sequence[Record], now: float, deadline: Deadline
@@ -163,8 +175,7 @@ class Reconciler:
         try:
             states = hetzner.actions(ids, deadline)
         except DyndnsError:
-            for record in records:
-                self._wait(record, now)
+            self._wait_all(records, now)
             return
         for record in records:
             self._judge(record, states.get(record.action or 0), now)
@@ -193,6 +204,10 @@ class Reconciler:
         if novelty is not Novelty.NONE:
             is_news = novelty is Novelty.HOST
             self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
+
+    def _wait_all(self, records: Sequence[Record], now: float) -> None:
+        for record in records:
+            self._wait(record, now)
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
@@ -63,13 +63,13 @@ class Office:
     """One process: a publisher, and a reconciler that ticks when a test says so."""
 
     def __init__(
-        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears, ttl: float = DAY
+        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears, others: Sequence[Cloud] = ()
     ) -> None:
         self.store, self.cloud, self.clock, self.ears = store, cloud, clock, ears
-        self.zones = Zones([Hetzner(cloud, 21600)], ttl, clock)
+        projects = [Hetzner(one, 21600) for one in (cloud, *others)]
+        self.zones = Zones(projects, DAY, clock)
         turns = Turns(store.leases, clock)
         self.publisher = Publisher(store, turns, self.zones, ears, cache_ttl=300, clock=clock)
-        projects = [Hetzner(cloud, 21600)]
         self.reconciler = Reconciler(
             store, self.publisher, self.zones, projects, ears, history_days=90, clock=clock
         )
@@ -366,8 +366,27 @@ class TestTheReserveOfTheQuota:
         office.publish(SECOND)
         assert cloud.values("host", "A") == [SECOND], "requests go first"
         cloud.is_low = False
-        calls = {call for _, call in office.ticks(5)}
-        assert {POLL, CREATE} <= calls
+        assert CREATE in office.tick()
+        assert POLL in [call for _, call in office.ticks(60)]
+
+    def test_of_one_project_keeps_no_other_from_its_work(
+        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears
+    ) -> None:
+        other = Cloud("example.net")
+        office = Office(store, cloud, clock, ears, others=[other])
+        office.publish(FIRST)
+        cloud.end(office.record().action)
+        for number in range(9):
+            office.publish(FIRST, f"host{number}.example.net")
+            office.wish(SECOND, f"host{number}.example.net")
+        office.wish(SECOND, "other.example.com")
+        other.take_calls()
+        other.is_low = True
+        calls = [call for _, call in office.ticks(10)]
+        assert other.take_calls() == []
+        assert {POLL, CREATE} <= set(calls)
+        assert office.record().state is State.PUBLISHED
+        assert cloud.values("other", "A") == [SECOND]
 
     def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
         office.store.records.accept(_wished(office), None, office.clock(), News("old", None, ""))
