@@ -9,7 +9,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
-from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
+from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError
 from backend.events import Postponed
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
@@ -152,7 +152,8 @@ class Reconciler:
         for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
                 if hetzner.api.is_low:
-                    self._wait_all(some, now)
+                    for record in some:
+                        self._wait(record, now)
                 else:
                     self._follow_some(hetzner, some, now, deadline)
 
@@ -164,8 +165,8 @@ class Reconciler:
             try:
                 location = self._zones.find(record.host, deadline)
                 found[location.hetzner].append(record)
-            except DyndnsError:
-                self._wait(record, now)
+            except DyndnsError as error:
+                self._cannot_tell(record, error, now)
         return found
 
     def _follow_some(
@@ -174,8 +175,9 @@ class Reconciler:
         ids = [record.action for record in records if record.action is not None]
         try:
             states = hetzner.actions(ids, deadline)
-        except DyndnsError:
-            self._wait_all(records, now)
+        except DyndnsError as error:
+            for record in records:
+                self._cannot_tell(record, error, now)
             return
         for record in records:
             self._judge(record, states.get(record.action or 0), now)
@@ -187,10 +189,20 @@ class Reconciler:
             failure = HetznerBusy(f"Hetzner could not publish it: {action.error}.")
             self._reopen(record, failure, now)
         elif action is None or _age(record, now) > _LONGEST_ACTION:
-            failure = HetznerBusy("Hetzner doesn't say that it has published it.")
-            self._reopen(record, failure, now)
+            self._give_up(record, now)
         else:
             self._wait(record, now)
+
+    def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
+        """Wait while time may help; what needs the operator is told when the record is read."""
+        if isinstance(error, OperatorError) and _age(record, now) > _LONGEST_ACTION:
+            self._give_up(record, now)
+        else:
+            self._wait(record, now)
+
+    def _give_up(self, record: Record, now: float) -> None:
+        failure = HetznerBusy("Hetzner doesn't say that it has published it.")
+        self._reopen(record, failure, now)
 
     def _finish(self, record: Record, now: float) -> None:
         novelty = self._store.records.finish(record)
@@ -204,10 +216,6 @@ class Reconciler:
         if novelty is not Novelty.NONE:
             is_news = novelty is Novelty.HOST
             self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
-
-    def _wait_all(self, records: Sequence[Record], now: float) -> None:
-        for record in records:
-            self._wait(record, now)
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""

@@ -4,8 +4,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 import pytest
 
-from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.events import Cleared, Postponed, Published
+from backend.errors import (
+    ChangeRefused,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    TokenRejected,
+)
+from backend.events import Cleared, Postponed, Published, Refused
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
@@ -348,6 +354,22 @@ class TestAnAction:
         cloud.end(office.record().action)
         office.ticks(60)
         assert office.record().state is State.PUBLISHED
+
+    @pytest.mark.parametrize("reason", ["the zone is gone", "the token is bad"])
+    def test_that_only_the_operator_can_have_asked_about_is_given_up_and_told(
+        self, office: Office, cloud: Cloud, ears: Ears, reason: str
+    ) -> None:
+        office.publish(FIRST)
+        if reason == "the zone is gone":
+            cloud.zones.clear()
+            office.zones.forget()
+        else:
+            office.fails(TokenRejected("The token was revoked."))
+        office.ticks(100)
+        assert office.record().state is State.PUBLISHING
+        office.ticks(100)
+        assert office.record().state is State.REFUSED
+        assert len(ears.heard(Refused)) == 1
 
     def test_of_an_older_wish_does_not_end_a_newer_one(self, office: Office, cloud: Cloud) -> None:
         office.publish(FIRST)
