@@ -56,7 +56,8 @@ class Records:
                 "face": update.asker.face,
                 "next_try_at": now + grace,
             }
-            for wish in update.wishes
+            # In one order everywhere: two processes can't wait for each other's rows then.
+            for wish in sorted(update.wishes, key=lambda wish: wish.type.value)
         ]
         if rows:  # a prefix that waits for its host part is no wish yet
             with self._database.write() as connection:

@@ -61,7 +61,8 @@ class Verifications:
                 "checked_at": now,
                 "comment": comment,
             }
-            for record, comment in seen
+            # In one order everywhere: two processes can't wait for each other's rows then.
+            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
         ]
         if rows:
             with self._database.write() as connection:
