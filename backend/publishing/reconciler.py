@@ -96,7 +96,7 @@ class Reconciler:
 
     def _retry(self, now: float) -> None:
         """Try again what is due; a single host as long as Hetzner is away."""
-        if now < self._probe_at:
+        if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
         by_host: Dict[Hostname, List[Record]] = defaultdict(list)

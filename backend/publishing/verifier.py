@@ -61,7 +61,9 @@ class Verifier:
     def tick(self) -> None:
         """Check the records that weren't for `REQUEST_CACHE_TTL`, of hosts that were heard of."""
         now = self._clock()
-        if not self._leadership.keep(now) or now < self._pause_until:
+        # A clock that was set back must not make it a long one.
+        is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
+        if is_paused or not self._leadership.keep(now):
             return
         self._end = Deadline(_LONGEST_TICK)
         stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)

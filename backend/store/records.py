@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
-from backend.store import history, schema, troubles
+from backend.store import conditions, history, schema, troubles
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import hosts, records
+from backend.store.schema import records
 from backend.store.troubles import Novelty
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
@@ -66,12 +66,14 @@ class Records:
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now, is_registered())
+        has_come = conditions.has_come(records.c.next_try_at, now)
+        is_due = sa.and_(records.c.state.in_(names), has_come, conditions.is_registered())
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:
         """Return accepted wishes whose action it is time to ask about, likewise."""
-        is_due = sa.and_(records.c.state == State.PUBLISHING.value, records.c.look_at <= now)
+        has_come = conditions.has_come(records.c.look_at, now)
+        is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
         return self._first(is_due, records.c.look_at, limit)
 
     def _first(
@@ -208,12 +210,6 @@ def _new_wish(insert: Any) -> Any:  # noqa: ANN401
         set_={"wish": records.c.wish + 1, **new},
         where=records.c.wanted.is_distinct_from(values.excluded.wanted),
     )
-
-
-def is_registered() -> sa.ColumnElement[bool]:
-    """Return the condition that a record's host wasn't taken off the list of hosts."""
-    is_gone = sa.exists().where(hosts.c.host == records.c.host, hosts.c.registered_at.is_(None))
-    return sa.not_(is_gone)
 
 
 def this_wish(record: Record) -> sa.Update:

@@ -6,9 +6,10 @@ from typing import Iterable, List, Tuple
 
 import sqlalchemy as sa
 
+from backend.store.conditions import is_registered
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.records import is_registered, this_wish
+from backend.store.records import this_wish
 from backend.store.schema import hosts, records
 
 

@@ -231,6 +231,18 @@ def test_while_hetzner_is_away_one_host_is_tried_for_all_and_all_are_tried_once_
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
+def test_a_clock_that_is_set_back_stops_nothing(office: Office, cloud: Cloud) -> None:
+    office.fails(AWAY)
+    office.wish(FIRST)
+    office.tick()
+    office.fails(None)
+    office.tick(-DAY)
+    assert cloud.values("host", "A") == [FIRST]
+    cloud.end(office.record().action)
+    office.tick(-DAY)
+    assert office.record().state is State.PUBLISHED
+
+
 class TestARefusedWish:
     @pytest.fixture(autouse=True)
     def _refused(self, office: Office) -> None:

@@ -187,6 +187,16 @@ def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMe
     assert round_.after(30) == [READ_ZONE]
 
 
+def test_it_does_not_wait_for_as_long_as_the_clock_was_set_back(
+    round_: Round, cloud: CloudInMemory
+) -> None:
+    round_.clock.advance(3600)
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    round_.are_heard()
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert round_.after(CACHE_TTL - 3600) == [READ_ZONE]
+
+
 @pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
 @pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
 def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(

@@ -108,6 +108,16 @@ def test_an_accepted_wish_with_an_action_is_publishing_and_followed_after_a_whil
     assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [record]
 
 
+@pytest.mark.parametrize("back", [2 * 3600, 86400])
+def test_what_waits_does_not_wait_for_as_long_as_the_clock_was_set_back(
+    store: Store, back: float
+) -> None:
+    pending = wish(store, FIRST)
+    assert store.records.to_try(NOW - back, 9) == [pending]
+    publishing = accepted(store, action=ACTION)
+    assert store.records.to_look_at(NOW - back, 9) == [publishing]
+
+
 def test_a_finished_action_makes_the_record_published(store: Store) -> None:
     store.records.finish(accepted(store, action=ACTION))
     record = of(store)
