@@ -6,13 +6,7 @@ import contextlib
 import time
 from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from backend.errors import (
-    ChangeRefused,
-    DyndnsError,
-    HetznerBusy,
-    OperatorError,
-    StoreUnavailable,
-)
+from backend.errors import ChangeRefused, DyndnsError, OperatorError, ShareUsedUp, StoreUnavailable
 from backend.events import Postponed, Refused
 from backend.hetzner.api import Deadline
 from backend.hetzner.refusals import NotFound
@@ -135,15 +129,8 @@ class Publisher:
         return location, recalled
 
     def _share_out(self, location: Location, host: Hostname, records: Sequence[Record]) -> None:
-        if all(record.is_accepted for record in records):
-            return  # nobody wants a change
-        wait = self._shares.take(host, is_short=location.hetzner.api.is_short)
-        if wait:
-            raise HetznerBusy(
-                f"{host} changes so often that others would be left without calls to Hetzner",
-                wait,
-                mend="look what sends it other addresses all the time. Its turn comes later.",
-            )
+        if not all(record.is_accepted for record in records):  # else nobody wants a change
+            self._shares.take(host, is_short=location.hetzner.api.is_short)
 
     def _is_known(self, record: Record) -> bool:
         """Whether a new address can be written at once: nothing odd has happened lately."""
@@ -232,6 +219,9 @@ class Publisher:
             elif record.is_accepted:
                 self._store.verifications.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
+            elif isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
+                # Nobody has asked: the operator is still needed, for the reason that is known.
+                self._store.records.try_later(record, now + error.retry_after)
             else:
                 again_at = now + pause_after(record.attempts, error)
                 novelty = self._store.records.postpone(record, error, now, again_at)

@@ -9,7 +9,13 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
-from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError
+from backend.errors import (
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    OperatorError,
+    ShareUsedUp,
+)
 from backend.events import Postponed
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
@@ -118,19 +124,22 @@ class Reconciler:
         location = self._zones.recall(record.host)
         return location is None or not location.hetzner.api.is_low
 
-    def _publish(self, records: Sequence[Record]) -> List[Optional[DyndnsError]]:
+    def _publish(self, records: Sequence[Record]) -> List[Result]:
         kinds = [record.type for record in records]
         try:
             results = self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
         except DyndnsError as error:
             return [error]
-        return [_error(result) for result in results.values()]
+        return list(results.values())
 
-    def _learn(self, errors: Sequence[Optional[DyndnsError]], now: float) -> None:
+    def _learn(self, results: Sequence[Result], now: float) -> None:
         """Find out from the results whether Hetzner is away, or back."""
+        told = [result for result in results if not isinstance(result, ShareUsedUp)]
+        if not told:  # Hetzner wasn't asked
+            return
         was_away = self._hetzner_is_away
         self._hetzner_is_away = all(
-            isinstance(error, (HetznerUnreachable, HetznerBusy)) for error in errors
+            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in told
         )
         if self._hetzner_is_away:
             self._probe_at = now + _PROBE_SECONDS
@@ -234,10 +243,6 @@ class Reconciler:
 
 def _age(record: Record, now: float) -> float:
     return now - (record.accepted_at or now)
-
-
-def _error(result: Result) -> Optional[DyndnsError]:
-    return result if isinstance(result, DyndnsError) else None
 
 
 def _portions(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:

@@ -156,6 +156,11 @@ class Records:
                 history.add(connection, _entry(record, now, event, None, None, str(error)))
             return novelty
 
+    def try_later(self, record: Record, at: float) -> None:
+        """Note that a wish needn't be tried before a certain time."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(next_try_at=at))
+
     def finish(self, record: Record) -> Novelty:
         """Note that Hetzner has published what it had accepted; return to whom that is news."""
         done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)

@@ -422,6 +422,18 @@ class TestTheReserveOfTheQuota:
         assert office.record().state is State.PUBLISHED
         assert cloud.values("other", "A") == [SECOND]
 
+    def test_that_a_host_has_had_its_share_of_it_does_not_mean_that_hetzner_is_away(
+        self, office: Office, cloud: Cloud
+    ) -> None:
+        cloud.is_short = True
+        for number in range(5):
+            office.publish(f"198.51.100.{number + 1}")
+        assert office.record().state is State.PENDING
+        assert office.tick(200) == []  # it is tried, in vain
+        for number in range(4):
+            office.wish(FIRST, f"host{number}.example.com")
+        assert office.tick().count(CREATE) == 4
+
     def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
         office.store.records.accept(_wished(office), None, office.clock(), News("old", None, ""))
         cloud.is_low = True
