@@ -36,8 +36,7 @@ _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
 _LOOKED_THROUGH = 1000  # wishes that are due, for those of a project that has quota left
-# While Hetzner is away, one host is tried this often, whatever else waits.
-_PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 5.0  # while Hetzner is away, one host is tried so often, whatever else waits
 # An action that takes longer isn't followed any more; the record itself is read instead.
 _LONGEST_ACTION = 120.0
 _SWEEP_SECONDS = 3600.0
@@ -69,6 +68,7 @@ class Reconciler:
         self._clock = clock
         self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
+        self._has_begun = False
         self._hetzner_is_away = False
         self._probe_at = 0.0
         self._zones_seen: FrozenSet[str] = frozenset()
@@ -91,12 +91,13 @@ class Reconciler:
         self._leadership.give_up()
 
     def _lead(self, now: float) -> bool:
-        led = self._leadership.is_held
-        leads = self._leadership.keep(now)
-        if leads and not led:
+        if not self._leadership.keep(now):
+            self._has_begun = False
+        elif not self._has_begun:
             # A new leader may have new tokens: what was refused may go through now.
             self._store.records.hurry(State.REFUSED, now)
-        return leads
+            self._has_begun = True
+        return self._has_begun
 
     # -- wishes
 
@@ -210,8 +211,7 @@ class Reconciler:
             self._wait(record, now)
 
     def _give_up(self, record: Record, now: float) -> None:
-        failure = HetznerBusy("Hetzner doesn't say that it has published it.")
-        self._reopen(record, failure, now)
+        self._reopen(record, HetznerBusy("Hetzner doesn't say that it has published it."), now)
 
     def _finish(self, record: Record, now: float) -> None:
         novelty = self._store.records.finish(record)

@@ -9,6 +9,7 @@ from backend.errors import (
     DyndnsError,
     HetznerBusy,
     HetznerUnreachable,
+    StoreUnavailable,
     TokenRejected,
 )
 from backend.events import Cleared, Postponed, Published, Refused
@@ -269,6 +270,20 @@ class TestARefusedWish:
     ) -> None:
         assert other_office.tick() == []
         office.reconciler.stop()
+        assert other_office.tick() == [LIST, READ, SET]
+        assert other_office.ticks(10) == []
+
+    def test_is_retried_by_a_new_leader_whose_store_fails_at_that_moment(
+        self, office: Office, other_office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_state: State, _now: float) -> None:
+            raise StoreUnavailable("The store is busy.")
+
+        office.reconciler.stop()
+        with monkeypatch.context() as patch:
+            patch.setattr(other_office.store.records, "hurry", fail)
+            with pytest.raises(StoreUnavailable):
+                other_office.tick()
         assert other_office.tick() == [LIST, READ, SET]
         assert other_office.ticks(10) == []
 
