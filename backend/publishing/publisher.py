@@ -103,7 +103,11 @@ class Publisher:
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
     ) -> Dict[RecordType, Result]:
         try:
-            location, found = self._recall(host, records, deadline) or self._look(host, deadline)
+            location = self._find(host, deadline)
+            self._share_out(location, host, records)
+            found = self._recalled(location, records)
+            if found is None:
+                location, found = self._look(host, deadline)
         except DyndnsError as error:
             return {record.type: self._fail(record, error) for record in records}
         results: Dict[RecordType, Result] = {}
@@ -115,18 +119,16 @@ class Publisher:
                 results[record.type] = self._fail(record, error)
         return results
 
-    def _recall(
-        self, host: Hostname, records: Sequence[Record], deadline: Deadline
-    ) -> Optional[Tuple[Location, Mapping[RecordType, RRSet]]]:
+    def _recalled(
+        self, location: Location, records: Sequence[Record]
+    ) -> Optional[Mapping[RecordType, RRSet]]:
         """Spare the read before a write where Hetzner confirmed the records a short while ago."""
-        location = self._find(host, deadline)
-        self._share_out(location, host, records)
         recalled: Dict[RecordType, RRSet] = {}
         for record in records:
             if record.published is None or not self._is_known(record):
                 return None
             recalled[record.type] = location.hetzner.recalled(record.published, record.comment)
-        return location, recalled
+        return recalled
 
     def _share_out(self, location: Location, host: Hostname, records: Sequence[Record]) -> None:
         if not all(record.is_accepted for record in records):  # else nobody wants a change
