@@ -86,7 +86,7 @@ class Desk:
         return self.publisher.is_settled(self.record())
 
     def told(self) -> List[str]:
-        return [entry.event for entry in reversed(self.store.history.of(HOST))]
+        return [entry.event for entry in reversed(self.store.history.find(HOST))]
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_usual_change_costs_one_call(desk: Desk, cloud: CloudInMemory, ears: E
     assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
     assert ears.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
-    (entry, _) = desk.store.history.of(HOST)
+    (entry, _) = desk.store.history.find(HOST)
     assert (entry.event, entry.old, entry.new) == ("replaced", FIRST, SECOND)
 
 
@@ -218,7 +218,7 @@ def test_an_old_record_is_replaced_and_keeps_its_comment_and_its_ttl(
     desk.fulfil(FIRST)
     rrset = cloud.rrsets["example.com", "host", "A"]
     assert rrset == {"ttl": 60, "records": [{"value": FIRST, "comment": "router"}]}
-    (entry,) = desk.store.history.of(HOST)
+    (entry,) = desk.store.history.find(HOST)
     assert entry.old == "198.51.100.8, 198.51.100.9"
 
 
@@ -429,7 +429,7 @@ class TestHetznerBeingAway:
         assert desk.change(SECOND) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
         assert ears.heard(Published)[-1].old == FIRST, "the change is news, whoever did it when"
-        assert (desk.store.history.of(HOST)[0].old, desk.store.history.of(HOST)[0].new) == (
+        assert (desk.store.history.find(HOST)[0].old, desk.store.history.find(HOST)[0].new) == (
             FIRST,
             SECOND,
         )

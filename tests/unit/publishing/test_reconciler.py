@@ -107,7 +107,7 @@ class Office:
         return self.store.records.of(name or HOST)[A]
 
     def told(self) -> List[Tuple[str, str]]:
-        return [(entry.event, entry.why) for entry in reversed(self.store.history.of(HOST))]
+        return [(entry.event, entry.why) for entry in reversed(self.store.history.find(HOST))]
 
     def fails(self, error: Optional[DyndnsError], *methods: str) -> None:
         """Let calls of these methods fail from now on, or all calls."""
@@ -511,7 +511,7 @@ class TestTheHistory:
         cloud.publish("host.example.com", "A", "198.51.100.66")
         office.clock.advance(301)
         office.publish(FIRST)
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.66", FIRST)
         assert entry.why == "put back: it was changed at Hetzner"
         assert (entry.source, entry.face) == ("198.51.100.1", "dyndns2")
@@ -522,7 +522,7 @@ class TestTheHistory:
         cloud.rrsets.clear()
         office.clock.advance(301)
         office.publish(FIRST)
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("created", None, FIRST)
         assert entry.why == "put back: it was changed at Hetzner"
 
@@ -530,7 +530,7 @@ class TestTheHistory:
         office.publish(FIRST)
         office.store.records.wish(removal(A), office.clock(), 0)
         office.tick()
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("deleted", FIRST, None)
 
 

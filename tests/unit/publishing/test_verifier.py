@@ -135,7 +135,7 @@ def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: CloudInMemor
     assert calls[:2] == [READ_ZONE, READ]
     assert calls[2].endswith("host2/A/actions/set_records")
     assert cloud.values("host2", "A") == ["198.51.100.2"]
-    newest = round_.store.history.of(host(NAMES[2]))[0]
+    newest = round_.store.history.find(host(NAMES[2]))[0]
     assert (newest.old, newest.new) == ("198.51.100.66", "198.51.100.2")
     assert "put back" in newest.why
 
