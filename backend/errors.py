@@ -20,7 +20,7 @@
     │  └─ StoreUnusable
     └─ TransientError              time may put it right; has retry_after
        ├─ HetznerUnreachable
-       ├─ HetznerBusy
+       ├─ HetznerBusy              ─ ShareUsedUp
        ├─ HostBusy
        ├─ Superseded
        └─ StoreUnavailable
@@ -157,6 +157,10 @@ class HetznerUnreachable(TransientError):
 
 class HetznerBusy(TransientError):
     """Hetzner answered that it can't do it now."""
+
+
+class ShareUsedUp(HetznerBusy):
+    """Hetzner wasn't asked: what is left of the quota belongs to other hosts."""
 
 
 class HostBusy(TransientError):

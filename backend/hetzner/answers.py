@@ -11,8 +11,9 @@ _LONGEST_TEXT = 1000
 
 
 def text_of(value: object) -> str:
-    """Read a text; JSON may hold halves of characters, which nothing can store."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")[:_LONGEST_TEXT]
+    """Read a text; JSON may hold halves of characters and NUL, which not every store takes."""
+    whole = str(value).encode("utf-8", "replace").decode("utf-8")
+    return whole.replace("\0", "")[:_LONGEST_TEXT]
 
 
 def plain(text: str) -> str:

@@ -6,18 +6,18 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
 from backend.hetzner.answers import id_of, plain, text_of, understood
 from backend.hetzner.api import CloudApi, Deadline
+from backend.hetzner.pages import pages
 from backend.hetzner.refusals import AlreadyExists, NotFound
 from backend.hetzner.rrsets import Owner, RRSet, Zone, read_rrset
 from backend.model import Address, RecordType
 
 _ZONES_A_PAGE = "50"  # the most the API gives
 _RRSETS_A_PAGE = "100"
-_MAX_PAGES = 200
 ACTIONS_A_CALL = 25
 
 
@@ -44,7 +44,7 @@ class Hetzner:
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
         try:
-            pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
+            found = list(pages(self.api, "/zones", _ZONES_A_PAGE, deadline))
         except NotFound:  # an API without a list of zones
             raise HetznerUnreachable(
                 "HETZNER_API_URL answers, but knows no zones",
@@ -53,7 +53,7 @@ class Hetzner:
         with understood():
             return [
                 Zone(text_of(zone["name"]), text_of(zone["mode"]))
-                for page in pages
+                for page in found
                 for zone in page["zones"]
             ]
 
@@ -91,11 +91,11 @@ class Hetzner:
         """
         path = Owner(zone, "@").rrsets
         query = [("type", "A"), ("type", "AAAA")]
-        pages = list(self._pages(path, _RRSETS_A_PAGE, deadline, query))
+        found = list(pages(self.api, path, _RRSETS_A_PAGE, deadline, query))
         with understood():
-            return len(pages), {
+            return len(found), {
                 (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
-                for page in pages
+                for page in found
                 for rrset in page["rrsets"]
             }
 
@@ -185,23 +185,6 @@ class Hetzner:
         answer = self.api.call(method, path, deadline, body=body)
         with understood():
             return id_of(answer["action"])
-
-    def _pages(
-        self,
-        path: str,
-        size: str,
-        deadline: Deadline,
-        selection: Iterable[Tuple[str, str]] = (),
-    ) -> Iterator[Dict[str, Any]]:
-        page: Optional[int] = 1
-        for _ in range(_MAX_PAGES):
-            query = [*selection, ("page", str(page)), ("per_page", size)]
-            answer = self.api.call("GET", path, deadline, query)
-            yield answer
-            with understood():
-                page = answer["meta"]["pagination"]["next_page"]
-            if page is None:
-                return
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

@@ -77,6 +77,11 @@ class Zones:
             raise _absence(listing, host)
         return found
 
+    def recall(self, host: Hostname) -> Optional[Location]:
+        """Return where a host's records were when the zones were listed last; ask nobody."""
+        listing = self._listing
+        return None if listing is None else _longest_match(listing, host)
+
     @property
     def names(self) -> FrozenSet[str]:
         """The zones as listed last."""

@@ -70,13 +70,15 @@ class HostParts:
         if missed is not None and self._clock() - missed < _MISS_SECONDS:
             return None
         rrset = self._read(host, deadline).get(RecordType.AAAA)
-        if rrset is not None and rrset.values:
-            return _ipv6(rrset.values[0])
-        self._missed[host] = self._clock()
-        self._reporter.report(PrefixIgnored(host, str(prefix)))
-        return None
+        part = _ipv6(rrset.values[0]) if rrset is not None and rrset.values else None
+        if part is None:
+            self._missed[host] = self._clock()
+            self._reporter.report(PrefixIgnored(host, str(prefix)))
+        return part
 
 
 def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
-    ip = ipaddress.ip_address(text)
-    return ip if isinstance(ip, ipaddress.IPv6Address) else None
+    try:
+        return ipaddress.IPv6Address(text)
+    except ValueError:
+        return None

@@ -8,15 +8,15 @@ import time
 from collections import OrderedDict
 from typing import Callable, Optional, Tuple
 
-from backend.errors import DyndnsError, HetznerBusy
+from backend.errors import DyndnsError, HetznerBusy, ShareUsedUp
 from backend.model import Hostname
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
 
-# While Hetzner's quota is short, a host may change so often at once, and then once in so long.
-_CHANGES_AT_ONCE = 4.0
-_SECONDS_A_CHANGE = 120.0
+# While Hetzner's quota is short, a host may try so often at once, and then once in so long.
+_TRIES_AT_ONCE = 4.0
+_SECONDS_A_TRY = 120.0
 _MOST_HOSTS = 20_000
 
 
@@ -29,7 +29,7 @@ def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
 
 
 class Shares:
-    """Keeps a host that changes all the time from using up what all hosts share.
+    """Keeps a host that tries all the time from using up what all hosts share.
 
     Safe to share between threads.
     """
@@ -39,17 +39,24 @@ class Shares:
         self._lock = threading.Lock()
         self._left: OrderedDict[Hostname, Tuple[float, float]] = OrderedDict()
 
-    def take(self, host: Hostname, *, is_short: bool) -> float:
-        """Count a change of a host; return the seconds it has to wait first, 0 for none.
+    def take(self, host: Hostname, *, is_short: bool) -> None:
+        """Count a try to change a host's records. Nobody waits while there is plenty for all.
 
-        Nobody waits while there is plenty for all.
+        Raises:
+            ShareUsedUp: it has to wait first.
+
         """
         now = self._clock()
         with self._lock:
-            left, at = self._left.pop(host, (_CHANGES_AT_ONCE, now))
-            left = min(_CHANGES_AT_ONCE, left + (now - at) / _SECONDS_A_CHANGE)
+            left, at = self._left.pop(host, (_TRIES_AT_ONCE, now))
+            left = min(_TRIES_AT_ONCE, left + (now - at) / _SECONDS_A_TRY)
             must_wait = is_short and left < 1
             self._left[host] = (left if must_wait else max(0.0, left - 1), now)
             if len(self._left) > _MOST_HOSTS:
                 self._left.popitem(last=False)
-        return (1 - left) * _SECONDS_A_CHANGE if must_wait else 0.0
+        if must_wait:
+            raise ShareUsedUp(
+                f"{host} has used up its share of calls while the quota is short",
+                (1 - left) * _SECONDS_A_TRY,
+                mend="its turn comes by itself. If others wait as well, raise REQUEST_CACHE_TTL.",
+            )

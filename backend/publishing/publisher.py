@@ -6,13 +6,7 @@ import contextlib
 import time
 from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from backend.errors import (
-    ChangeRefused,
-    DyndnsError,
-    HetznerBusy,
-    OperatorError,
-    StoreUnavailable,
-)
+from backend.errors import ChangeRefused, DyndnsError, OperatorError, ShareUsedUp, StoreUnavailable
 from backend.events import Postponed, Refused
 from backend.hetzner.api import Deadline
 from backend.hetzner.refusals import NotFound
@@ -109,7 +103,11 @@ class Publisher:
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
     ) -> Dict[RecordType, Result]:
         try:
-            location, found = self._recall(host, records, deadline) or self._look(host, deadline)
+            location = self._find(host, deadline)
+            self._share_out(location, host, records)
+            found = self._recalled(location, records)
+            if found is None:
+                location, found = self._look(host, deadline)
         except DyndnsError as error:
             return {record.type: self._fail(record, error) for record in records}
         results: Dict[RecordType, Result] = {}
@@ -121,29 +119,20 @@ class Publisher:
                 results[record.type] = self._fail(record, error)
         return results
 
-    def _recall(
-        self, host: Hostname, records: Sequence[Record], deadline: Deadline
-    ) -> Optional[Tuple[Location, Mapping[RecordType, RRSet]]]:
+    def _recalled(
+        self, location: Location, records: Sequence[Record]
+    ) -> Optional[Mapping[RecordType, RRSet]]:
         """Spare the read before a write where Hetzner confirmed the records a short while ago."""
-        location = self._find(host, deadline)
-        self._share_out(location, host, records)
         recalled: Dict[RecordType, RRSet] = {}
         for record in records:
             if record.published is None or not self._is_known(record):
                 return None
             recalled[record.type] = location.hetzner.recalled(record.published, record.comment)
-        return location, recalled
+        return recalled
 
     def _share_out(self, location: Location, host: Hostname, records: Sequence[Record]) -> None:
-        if all(record.is_accepted for record in records):
-            return  # nobody wants a change
-        wait = self._shares.take(host, is_short=location.hetzner.api.is_short)
-        if wait:
-            raise HetznerBusy(
-                f"{host} changes so often that others would be left without calls to Hetzner",
-                wait,
-                mend="look what sends it other addresses all the time. Its turn comes later.",
-            )
+        if not all(record.is_accepted for record in records):  # else nobody wants a change
+            self._shares.take(host, is_short=location.hetzner.api.is_short)
 
     def _is_known(self, record: Record) -> bool:
         """Whether a new address can be written at once: nothing odd has happened lately."""
@@ -232,6 +221,9 @@ class Publisher:
             elif record.is_accepted:
                 self._store.verifications.postpone(record, now + _RECHECK_PAUSE)
                 return Settled(record.wanted, Change.REMEMBERED)
+            elif isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
+                # Nobody has asked: the operator is still needed, for the reason that is known.
+                self._store.records.try_later(record, now + error.retry_after)
             else:
                 again_at = now + pause_after(record.attempts, error)
                 novelty = self._store.records.postpone(record, error, now, again_at)

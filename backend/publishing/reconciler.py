@@ -9,7 +9,13 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
-from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
+from backend.errors import (
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    OperatorError,
+    ShareUsedUp,
+)
 from backend.events import Postponed
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
@@ -29,8 +35,8 @@ _LEASE_SECONDS = 40.0
 _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
-# While Hetzner is away, one host is tried this often, whatever else waits.
-_PROBE_SECONDS = 5.0
+_LOOKED_THROUGH = 1000  # wishes that are due, for those of a project that has quota left
+_PROBE_SECONDS = 5.0  # while Hetzner is away, one host is tried so often, whatever else waits
 # An action that takes longer isn't followed any more; the record itself is read instead.
 _LONGEST_ACTION = 120.0
 _SWEEP_SECONDS = 3600.0
@@ -62,6 +68,7 @@ class Reconciler:
         self._clock = clock
         self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
+        self._has_begun = False
         self._hetzner_is_away = False
         self._probe_at = 0.0
         self._zones_seen: FrozenSet[str] = frozenset()
@@ -73,8 +80,6 @@ class Reconciler:
         if not self._lead(now):
             return
         self._sweep(now)
-        if any(project.api.is_low for project in self._projects):
-            return  # what is left of the quota belongs to requests somebody waits for
         self._follow(now)
         now = self._clock()
         if self._lead(now):
@@ -86,42 +91,56 @@ class Reconciler:
         self._leadership.give_up()
 
     def _lead(self, now: float) -> bool:
-        led = self._leadership.is_held
-        leads = self._leadership.keep(now)
-        if leads and not led:
+        if not self._leadership.keep(now):
+            self._has_begun = False
+        elif not self._has_begun:
             # A new leader may have new tokens: what was refused may go through now.
             self._store.records.hurry(State.REFUSED, now)
-        return leads
+            self._has_begun = True
+        return self._has_begun
 
     # -- wishes
 
     def _retry(self, now: float) -> None:
         """Try again what is due; a single host as long as Hetzner is away."""
-        if now < self._probe_at:
+        if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
-        due = self._store.records.to_try(now, limit)
         by_host: Dict[Hostname, List[Record]] = defaultdict(list)
-        for record in due:
+        for record in self._to_try(now, limit):
             by_host[record.host].append(record)
         if by_host:
             results = list(self._pool.map(self._publish, by_host.values()))
             self._learn(list(itertools.chain.from_iterable(results)), now)
         self._notice_zones(now)
 
-    def _publish(self, records: Sequence[Record]) -> List[Optional[DyndnsError]]:
+    def _to_try(self, now: float, limit: int) -> Sequence[Record]:
+        """Return what is due; what is left of a quota belongs to requests somebody waits for."""
+        if not any(project.api.is_low for project in self._projects):
+            return self._store.records.to_try(now, limit)
+        due = self._store.records.to_try(now, _LOOKED_THROUGH)
+        return list(itertools.islice(filter(self._has_quota, due), limit))
+
+    def _has_quota(self, record: Record) -> bool:
+        location = self._zones.recall(record.host)
+        return location is None or not location.hetzner.api.is_low
+
+    def _publish(self, records: Sequence[Record]) -> List[Result]:
         kinds = [record.type for record in records]
         try:
             results = self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
         except DyndnsError as error:
             return [error]
-        return [_error(result) for result in results.values()]
+        return list(results.values())
 
-    def _learn(self, errors: Sequence[Optional[DyndnsError]], now: float) -> None:
+    def _learn(self, results: Sequence[Result], now: float) -> None:
         """Find out from the results whether Hetzner is away, or back."""
+        told = [result for result in results if not isinstance(result, ShareUsedUp)]
+        if not told:  # Hetzner wasn't asked
+            return
         was_away = self._hetzner_is_away
         self._hetzner_is_away = all(
-            isinstance(error, (HetznerUnreachable, HetznerBusy)) for error in errors
+            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in told
         )
         if self._hetzner_is_away:
             self._probe_at = now + _PROBE_SECONDS
@@ -142,7 +161,11 @@ class Reconciler:
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
-                self._follow_some(hetzner, some, now, deadline)
+                if hetzner.api.is_low:
+                    for record in some:
+                        self._wait(record, now)
+                else:
+                    self._follow_some(hetzner, some, now, deadline)
 
     def _by_project(
         self, records: Sequence[Record], now: float, deadline: Deadline
@@ -152,8 +175,8 @@ class Reconciler:
             try:
                 location = self._zones.find(record.host, deadline)
                 found[location.hetzner].append(record)
-            except DyndnsError:
-                self._wait(record, now)
+            except DyndnsError as error:
+                self._cannot_tell(record, error, now)
         return found
 
     def _follow_some(
@@ -162,9 +185,9 @@ class Reconciler:
         ids = [record.action for record in records if record.action is not None]
         try:
             states = hetzner.actions(ids, deadline)
-        except DyndnsError:
+        except DyndnsError as error:
             for record in records:
-                self._wait(record, now)
+                self._cannot_tell(record, error, now)
             return
         for record in records:
             self._judge(record, states.get(record.action or 0), now)
@@ -176,10 +199,19 @@ class Reconciler:
             failure = HetznerBusy(f"Hetzner could not publish it: {action.error}.")
             self._reopen(record, failure, now)
         elif action is None or _age(record, now) > _LONGEST_ACTION:
-            failure = HetznerBusy("Hetzner doesn't say that it has published it.")
-            self._reopen(record, failure, now)
+            self._give_up(record, now)
         else:
             self._wait(record, now)
+
+    def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
+        """Wait while time may help; what needs the operator is told when the record is read."""
+        if isinstance(error, OperatorError) and _age(record, now) > _LONGEST_ACTION:
+            self._give_up(record, now)
+        else:
+            self._wait(record, now)
+
+    def _give_up(self, record: Record, now: float) -> None:
+        self._reopen(record, HetznerBusy("Hetzner doesn't say that it has published it."), now)
 
     def _finish(self, record: Record, now: float) -> None:
         novelty = self._store.records.finish(record)
@@ -211,10 +243,6 @@ class Reconciler:
 
 def _age(record: Record, now: float) -> float:
     return now - (record.accepted_at or now)
-
-
-def _error(result: Result) -> Optional[DyndnsError]:
-    return result if isinstance(result, DyndnsError) else None
 
 
 def _portions(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from typing import Callable, Dict, Iterator
 
@@ -40,7 +39,7 @@ class Turns:
         while not self._leases.acquire(lease, holder, self._clock(), _LEASE_SECONDS):
             if deadline.has_passed:
                 raise HostBusy(f"Another update of {host} is still under way.")
-            threading.Event().wait(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
         self._taken[holder] = self._clock()
         try:
             yield

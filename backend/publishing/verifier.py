@@ -24,6 +24,7 @@ MANY_HOSTS = 20
 _LEASE = "verifier"
 _LEASE_SECONDS = 40.0
 _ZONE_SECONDS = 15.0
+_LONGEST_TICK = 120.0  # the rest comes next; who takes longer is taken to hang
 _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
 
@@ -54,42 +55,61 @@ class Verifier:
         self._clock = clock
         self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
         self._pause_until = 0.0
+        self._end = Deadline(0)  # of the tick
         self._pages: Dict[Zone, int] = {}  # how many calls reading a zone took last time
 
     def tick(self) -> None:
         """Check the records that weren't for `REQUEST_CACHE_TTL`, of hosts that were heard of."""
         now = self._clock()
-        if not self._leadership.keep(now) or now < self._pause_until:
+        # A clock that was set back must not make it a long one.
+        is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
+        if is_paused or not self._leadership.keep(now):
             return
-        if any(project.api.is_low for project in self._projects):
-            return  # what is left of the quota belongs to changes
+        self._end = Deadline(_LONGEST_TICK)
         stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)
-        try:
-            for place, records in self._by_place(stale).items():
-                if not self._leadership.keep(self._clock()):
-                    return
-                self._check(place, records)
-        except DyndnsError as error:
-            logger.debug("Zones could not be checked: %s", error)
-            self._pause_until = now + _PAUSE_AFTER_FAILURE
+        for place, records in self._by_place(stale).items():
+            try:
+                if self._may_go_on(place):
+                    self._check(place, records)
+            except DyndnsError as error:  # the other zones may be well
+                self._pause(error)
 
     def stop(self) -> None:
         """Let another process take over at once."""
         self._leadership.give_up()
 
+    def _may_go_on(self, place: Optional[_Place]) -> bool:
+        projects = self._projects if place is None else [place[0]]
+        if self._end.has_passed or any(project.api.is_low for project in projects):
+            return False  # what is left of the quota belongs to changes
+        return self._leadership.keep(self._clock())
+
+    def _pause(self, error: DyndnsError) -> None:
+        logger.debug("Not all zones could be checked: %s", error)
+        self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
+
     def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
-        """Sort records by where they are; `None` for those whose zone is gone."""
+        """Sort records by where they are; `None` for those whose zone is gone.
+
+        Those whose project can't be asked are left out.
+        """
         found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
         for record in stale:
-            location = self._find(record)
-            place = None if location is None else (location.hetzner, location.owner.zone)
-            found[place].append(record)
+            try:
+                location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
+                found[location.hetzner, location.owner.zone].append(record)
+            except OperatorError:
+                found[None].append(record)
+            except DyndnsError as error:
+                self._pause(error)
+                if not self._zones.names:  # none can be asked
+                    break
         return found
 
     def _find(self, record: Record) -> Optional[Location]:
         try:
             return self._zones.find(record.host, Deadline(_ZONE_SECONDS))
-        except OperatorError:
+        except DyndnsError:
             return None
 
     def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
@@ -98,14 +118,14 @@ class Verifier:
         Otherwise hosts that once changed at different times would have their zone read for each.
         """
         if place is None:
-            self._put_right(stale)
+            self._put_right(stale, place)
             return
         hetzner, zone = place
         now = self._clock()
         ours = self._store.verifications.in_zone(zone.name)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
         if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
-            self._put_right(stale)
+            self._put_right(stale, place)
             return
         found = self._read(hetzner, zone)
         right = [
@@ -116,7 +136,8 @@ class Verifier:
         self._store.verifications.confirm(right, now)
         confirmed = {(record.host, record.type) for record, _ in right}
         # Others may be wrong, too: a host that is silent has its record put right when it asks.
-        self._put_right([one for one in stale if (one.host, one.type) not in confirmed])
+        wrong = [one for one in stale if (one.host, one.type) not in confirmed]
+        self._put_right(wrong, place)
 
     def _read(self, hetzner: Hetzner, zone: Zone) -> _Found:
         try:
@@ -134,10 +155,10 @@ class Verifier:
             if location is not None and location.owner.zone == zone:
                 yield record, found.get((location.owner.name, record.type))
 
-    def _put_right(self, records: Sequence[Record]) -> None:
+    def _put_right(self, records: Sequence[Record], place: Optional[_Place]) -> None:
         """Let records be read one by one, and written if they differ."""
         for record in records:
-            if not self._leadership.keep(self._clock()):
+            if not self._may_go_on(place):
                 return
             self._store.verifications.doubt(record)
             self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -71,13 +72,27 @@ class SharedRotatingFile(RotatingFileHandler):
         self._owner = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, after another process may have rotated the file."""
+        """Write a line, after another process may have rotated the file.
+
+        A file that can't be opened is told of on standard error, and tried again at the next line:
+        whoever logs must not fail for it.
+        """
+        try:
+            with self._locked():
+                self._follow()
+                super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         if self._owner != os.getpid():
+            inherited = self._lock_file
             self._open_lock()
+            inherited.close()
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
-            self._follow()
-            super().emit(record)
+            yield
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
@@ -91,8 +106,8 @@ class SharedRotatingFile(RotatingFileHandler):
         except OSError:
             current = None
         if current != _identity(os.fstat(stream.fileno())):
+            self.stream = self._open()  # while that fails, the next line finds the old one open
             stream.close()
-            self.stream = self._open()
 
     def close(self) -> None:
         """Close the file and its lock."""

@@ -39,14 +39,6 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, host: Hostname, limit: int = 100) -> List[Entry]:
-        """Return the newest entries about a host, newest first."""
-        columns = [column for column in history.c if column is not history.c.id]
-        query = sa.select(*columns).where(history.c.host == host.text)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit)).all()
-        return [Entry(*row) for row in rows]
-
     def find(
         self,
         host: Optional[Hostname] = None,

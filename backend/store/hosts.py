@@ -33,14 +33,18 @@ class Sighting:
 
 
 class Hosts:
-    """The hosts. Times are UTC seconds; every method raises `StoreUnavailable`."""
+    """The hosts. Times are UTC seconds; every method raises `StoreUnavailable`.
+
+    Many are written in the order of their names: two processes can't wait for each other's rows
+    then.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def register(self, names: Iterable[Hostname], now: float) -> None:
         """Note since when each host is registered, and which ones are no longer."""
-        rows = [{"host": name.text, "registered_at": now} for name in names]
+        rows = [{"host": name.text, "registered_at": now} for name in sorted(names)]
         insert = self._database.insert(hosts)
         upsert = insert.on_conflict_do_update(
             index_elements=[hosts.c.host],
@@ -61,7 +65,7 @@ class Hosts:
         An older time doesn't replace a newer one, unless that lies in the future: the clock was
         set back.
         """
-        rows = [{"host": host.text, "seen_at": at} for host, at in sightings.items()]
+        rows = [{"host": host.text, "seen_at": at} for host, at in sorted(sightings.items())]
         if not rows:  # no rows would be taken for one row without values
             return
         insert = self._database.insert(hosts)
@@ -94,7 +98,7 @@ class Hosts:
     def excuse(self, sightings: Iterable[Sighting]) -> None:
         """Note how much of their silence doesn't count, unless they were heard meanwhile."""
         with self._database.write() as connection:
-            for sighting in sightings:
+            for sighting in sorted(sightings, key=lambda one: one.host):
                 excused = _unheard(sighting).values(excused=sighting.excused)
                 connection.execute(excused)
 

@@ -112,11 +112,6 @@ class Leadership:
         self._is_held = self._leases.hold(self._name, self._holder, now, self._seconds)
         return self._is_held
 
-    @property
-    def is_held(self) -> bool:
-        """Whether it was ours when it was kept last."""
-        return self._is_held
-
     def give_up(self) -> None:
         """Let another process take over at once."""
         if self._is_held:

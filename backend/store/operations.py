@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional, Union
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -54,13 +54,14 @@ class Operations:
         """Forget what keeps a host's wishes from being fulfilled; return how many there were.
 
         A wish is dropped that Hetzner doesn't accept: its record is wanted as it was accepted last.
-        If that may never have been published, it is written again.
+        If that may never have been published, it is written again. If none ever was accepted, what
+        Hetzner holds there was made by others, and is left to them.
         """
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
         with self._database.write() as connection:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
-                connection.execute(_this(record).values(**_forgotten(record, now)))
+                connection.execute(_forgetting(record, now))
                 entry = history.Entry(
                     at=now,
                     host=host.text,
@@ -130,21 +131,18 @@ def _signing_key(connection: Connection) -> Optional[str]:
     return connection.execute(sa.select(meta.c.value).where(meta.c.key == _SIGNING_KEY)).scalar()
 
 
-def _this(record: Record) -> sa.Update:
-    return records.update().where(
-        records.c.host == record.host.text, records.c.type == record.type.value
-    )
-
-
-def _forgotten(record: Record, now: float) -> Dict[str, object]:
+def _forgetting(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
+    this = sa.and_(records.c.host == record.host.text, records.c.type == record.type.value)
     cleared = {"error": "", "mend": "", "attempts": 0}
     if record.is_accepted:
-        return cleared
-    return {
-        **cleared,
+        return records.update().where(this).values(**cleared)
+    if record.published is None and record.accepted_at is None:
+        return records.delete().where(this)
+    dropped = {
         "wanted": None if record.published is None else str(record.published),
         "wish": record.wish + 1,  # an answer to the wish that was dropped comes too late
         "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
         "next_try_at": now,
         "checked_at": 0.0,
     }
+    return records.update().where(this).values(**cleared, **dropped)

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
-from backend.store import history, schema, troubles
+from backend.store import conditions, history, schema, troubles
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import hosts, records
+from backend.store.schema import records
 from backend.store.troubles import Novelty
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
@@ -56,20 +56,24 @@ class Records:
                 "face": update.asker.face,
                 "next_try_at": now + grace,
             }
-            for wish in update.wishes
+            # In one order everywhere: two processes can't wait for each other's rows then.
+            for wish in sorted(update.wishes, key=lambda wish: wish.type.value)
         ]
-        with self._database.write() as connection:
-            connection.execute(self._wish, rows)
+        if rows:  # a prefix that waits for its host part is no wish yet
+            with self._database.write() as connection:
+                connection.execute(self._wish, rows)
 
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        is_due = sa.and_(records.c.state.in_(names), records.c.next_try_at <= now, is_registered())
+        has_come = conditions.has_come(records.c.next_try_at, now)
+        is_due = sa.and_(records.c.state.in_(names), has_come, conditions.is_registered())
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:
         """Return accepted wishes whose action it is time to ask about, likewise."""
-        is_due = sa.and_(records.c.state == State.PUBLISHING.value, records.c.look_at <= now)
+        has_come = conditions.has_come(records.c.look_at, now)
+        is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
         return self._first(is_due, records.c.look_at, limit)
 
     def _first(
@@ -152,6 +156,11 @@ class Records:
                 history.add(connection, _entry(record, now, event, None, None, str(error)))
             return novelty
 
+    def try_later(self, record: Record, at: float) -> None:
+        """Note that a wish needn't be tried before a certain time."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(next_try_at=at))
+
     def finish(self, record: Record) -> Novelty:
         """Note that Hetzner has published what it had accepted; return to whom that is news."""
         done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
@@ -206,12 +215,6 @@ def _new_wish(insert: Any) -> Any:  # noqa: ANN401
         set_={"wish": records.c.wish + 1, **new},
         where=records.c.wanted.is_distinct_from(values.excluded.wanted),
     )
-
-
-def is_registered() -> sa.ColumnElement[bool]:
-    """Return the condition that a record's host wasn't taken off the list of hosts."""
-    is_gone = sa.exists().where(hosts.c.host == records.c.host, hosts.c.registered_at.is_(None))
-    return sa.not_(is_gone)
 
 
 def this_wish(record: Record) -> sa.Update:

@@ -22,10 +22,8 @@ OPTIONS: Mapping[str, Any] = {
 
 def existing_only(url: sa.URL) -> sa.URL:
     """Return the URL so that a missing file is an error, and not a new and empty store."""
-    path = url.database or ""
-    if path.startswith("file:"):
-        return url
-    return url.set(database=f"file:{quote(path)}").update_query_dict({"mode": "rw", "uri": "true"})
+    file = f"file:{quote(url.database or '')}"
+    return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def tune(engine: Engine, file: Path) -> None:

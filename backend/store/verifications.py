@@ -6,9 +6,10 @@ from typing import Iterable, List, Tuple
 
 import sqlalchemy as sa
 
+from backend.store.conditions import is_registered
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.records import is_registered, this_wish
+from backend.store.records import this_wish
 from backend.store.schema import hosts, records
 
 
@@ -61,7 +62,8 @@ class Verifications:
                 "checked_at": now,
                 "comment": comment,
             }
-            for record, comment in seen
+            # In one order everywhere: two processes can't wait for each other's rows then.
+            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
         ]
         if rows:
             with self._database.write() as connection:

@@ -29,7 +29,6 @@ FAILURES: Mapping[Type[errors.DyndnsError], str] = {
     errors.TransientError: "unavailable",
 }
 OUTCOMES = (*(change.value for change in Change), *FAILURES.values())
-METHODS = ("GET", "POST", "DELETE")
 _UPDATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0)
 _CALL_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 

@@ -80,12 +80,11 @@ class Slots:
     def notes(self) -> Dict[int, str]:
         """Return the notes of all processes that are alive and have left one."""
         numbers = [int(file.stem) for file in self.folder.glob("*.slot")]
-        found = {number: self._note(number) for number in numbers if self._is_taken(number)}
-        return {
-            number: note.read_text(encoding="utf-8")
-            for number, note in found.items()
-            if note.exists()
-        }
+        found = {}
+        for number in filter(self._is_taken, numbers):
+            with contextlib.suppress(FileNotFoundError):  # none yet, or its successor took it away
+                found[number] = self._note(number).read_text(encoding="utf-8")
+        return found
 
     def _note(self, number: int) -> Path:
         return self.folder / f"{number}.note"

@@ -122,7 +122,7 @@ def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
     """What the history says of a host, and the reasons, the oldest first."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
-        entries = store.history.of(Hostname.parse(host))
+        entries = store.history.find(Hostname.parse(host))
     finally:
         store.close()
     return [(entry.event, entry.why) for entry in reversed(entries)]

@@ -39,7 +39,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     """What the history says of repairs: what happened, from what to what, and why."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
-        entries = store.history.of(Hostname.parse(HOST))
+        entries = store.history.find(Hostname.parse(HOST))
     finally:
         store.close()
     return [

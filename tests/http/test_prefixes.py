@@ -231,6 +231,17 @@ def test_while_hetzner_is_away_the_client_is_told_and_the_ipv4_address_is_kept(
     assert plain.states() == {(NAS, "A"): ("198.51.100.1", "pending")}
 
 
+def test_while_hetzner_is_away_a_prefix_alone_is_no_wish_yet(plain: Service) -> None:
+    plain.sandbox.fail(503, count=None)
+    answer = asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}")
+    assert said(answer) == (503, b"911\n")
+    assert plain.states() == {}
+    plain.sandbox.reset()
+    plain.sandbox.publish(NAS, "AAAA", "2001:db8:ffff::5")
+    answer = asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}")
+    assert said(answer) == (200, b"good 2001:db8:1:2::5\n")
+
+
 def test_without_a_login_no_host_part_is_looked_for(plain: Service) -> None:
     wrong: Dict[str, Dict[str, str]] = {"headers": {"Authorization": basic(HOME, "wrong")}}
     assert said(asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}", **wrong))[0] == 401

@@ -10,6 +10,7 @@ from backend import errors
     [
         errors.HetznerUnreachable,
         errors.HetznerBusy,
+        errors.ShareUsedUp,
         errors.HostBusy,
         errors.Superseded,
         errors.StoreUnavailable,

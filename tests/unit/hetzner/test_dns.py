@@ -8,7 +8,7 @@ from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnr
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import ActionState, Hetzner
 from backend.hetzner.refusals import AlreadyExists, NotFound
-from backend.hetzner.rrsets import Owner, RRSet, Zone
+from backend.hetzner.rrsets import Owner, RRSet, Zone, read_rrset
 from backend.model import Address, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 
@@ -182,6 +182,12 @@ def test_address_and_ttl_are_changed_one_after_the_other() -> None:
 
 def test_a_ttl_that_is_as_chosen_costs_no_call() -> None:
     assert put(ScriptedApi(), found("198.51.100.7", ttl=300), chosen_ttl=300) == []
+
+
+def test_a_comment_holds_nothing_that_a_store_cannot_take() -> None:
+    seen = rrset("A", "198.51.100.1")
+    seen["records"][0]["comment"] = "the \0cellar\ud800"
+    assert read_rrset(seen).comment == "the cellar?"
 
 
 def test_a_record_that_somebody_created_meanwhile_is_set_and_keeps_its_comment() -> None:

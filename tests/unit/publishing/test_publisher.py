@@ -11,6 +11,7 @@ from backend.errors import (
     HetznerBusy,
     HetznerUnreachable,
     HostBusy,
+    ShareUsedUp,
     StoreUnavailable,
     TokenRejected,
     ZoneNotFound,
@@ -85,7 +86,7 @@ class Desk:
         return self.publisher.is_settled(self.record())
 
     def told(self) -> List[str]:
-        return [entry.event for entry in reversed(self.store.history.of(HOST))]
+        return [entry.event for entry in reversed(self.store.history.find(HOST))]
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_a_usual_change_costs_one_call(desk: Desk, cloud: CloudInMemory, ears: E
     assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
     assert ears.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
-    (entry, _) = desk.store.history.of(HOST)
+    (entry, _) = desk.store.history.find(HOST)
     assert (entry.event, entry.old, entry.new) == ("replaced", FIRST, SECOND)
 
 
@@ -217,7 +218,7 @@ def test_an_old_record_is_replaced_and_keeps_its_comment_and_its_ttl(
     desk.fulfil(FIRST)
     rrset = cloud.rrsets["example.com", "host", "A"]
     assert rrset == {"ttl": 60, "records": [{"value": FIRST, "comment": "router"}]}
-    (entry,) = desk.store.history.of(HOST)
+    (entry,) = desk.store.history.find(HOST)
     assert entry.old == "198.51.100.8, 198.51.100.9"
 
 
@@ -428,7 +429,7 @@ class TestHetznerBeingAway:
         assert desk.change(SECOND) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
         assert ears.heard(Published)[-1].old == FIRST, "the change is news, whoever did it when"
-        assert (desk.store.history.of(HOST)[0].old, desk.store.history.of(HOST)[0].new) == (
+        assert (desk.store.history.find(HOST)[0].old, desk.store.history.find(HOST)[0].new) == (
             FIRST,
             SECOND,
         )
@@ -593,16 +594,30 @@ def test_without_a_store_hetzner_is_not_asked(
     assert cloud.calls == []
 
 
-def test_a_host_that_changes_all_the_time_waits_while_the_quota_is_short(
+def test_a_host_that_tries_all_the_time_waits_while_the_quota_is_short(
     desk: Desk, cloud: CloudInMemory, ears: Ears
 ) -> None:
     cloud.is_short = True
     results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
-    assert [type(result) for result in results] == [Settled] * 4 + [HetznerBusy] * 4
+    assert [type(result) for result in results] == [Settled] * 4 + [ShareUsedUp] * 4
     assert cloud.values("host", "A") == ["198.51.100.4"]
     assert desk.record().state is State.PENDING
     assert len(ears.heard(Postponed)) == 1, "told once, however often it asks"
     assert HOST.text in str(results[-1])
+
+
+def test_what_keeps_a_wish_from_being_fulfilled_stays_known_while_its_host_waits_for_its_turn(
+    desk: Desk, cloud: CloudInMemory, store: Store, clock: Clock
+) -> None:
+    cloud.failures["POST"] = ChangeRefused("It is protected.")
+    cloud.is_short = True
+    for _ in range(4):
+        desk.fulfil(FIRST)
+    assert isinstance(desk.error(FIRST), ShareUsedUp)
+    record = desk.record()
+    assert (record.state, record.error) == (State.REFUSED, "It is protected.")
+    assert store.records.to_try(clock() + 60, 9) == []
+    assert store.records.to_try(clock() + 121, 9) == [record]
 
 
 def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:

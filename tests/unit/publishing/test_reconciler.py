@@ -1,11 +1,18 @@
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
-from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.events import Cleared, Postponed, Published
+from backend.errors import (
+    ChangeRefused,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    StoreUnavailable,
+    TokenRejected,
+)
+from backend.events import Cleared, Postponed, Published, Refused
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
@@ -63,13 +70,13 @@ class Office:
     """One process: a publisher, and a reconciler that ticks when a test says so."""
 
     def __init__(
-        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears, ttl: float = DAY
+        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears, others: Sequence[Cloud] = ()
     ) -> None:
         self.store, self.cloud, self.clock, self.ears = store, cloud, clock, ears
-        self.zones = Zones([Hetzner(cloud, 21600)], ttl, clock)
+        projects = [Hetzner(one, 21600) for one in (cloud, *others)]
+        self.zones = Zones(projects, DAY, clock)
         turns = Turns(store.leases, clock)
         self.publisher = Publisher(store, turns, self.zones, ears, cache_ttl=300, clock=clock)
-        projects = [Hetzner(cloud, 21600)]
         self.reconciler = Reconciler(
             store, self.publisher, self.zones, projects, ears, history_days=90, clock=clock
         )
@@ -100,7 +107,7 @@ class Office:
         return self.store.records.of(name or HOST)[A]
 
     def told(self) -> List[Tuple[str, str]]:
-        return [(entry.event, entry.why) for entry in reversed(self.store.history.of(HOST))]
+        return [(entry.event, entry.why) for entry in reversed(self.store.history.find(HOST))]
 
     def fails(self, error: Optional[DyndnsError], *methods: str) -> None:
         """Let calls of these methods fail from now on, or all calls."""
@@ -225,6 +232,18 @@ def test_while_hetzner_is_away_one_host_is_tried_for_all_and_all_are_tried_once_
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
+def test_a_clock_that_is_set_back_stops_nothing(office: Office, cloud: Cloud) -> None:
+    office.fails(AWAY)
+    office.wish(FIRST)
+    office.tick()
+    office.fails(None)
+    office.tick(-DAY)
+    assert cloud.values("host", "A") == [FIRST]
+    cloud.end(office.record().action)
+    office.tick(-DAY)
+    assert office.record().state is State.PUBLISHED
+
+
 class TestARefusedWish:
     @pytest.fixture(autouse=True)
     def _refused(self, office: Office) -> None:
@@ -251,6 +270,20 @@ class TestARefusedWish:
     ) -> None:
         assert other_office.tick() == []
         office.reconciler.stop()
+        assert other_office.tick() == [LIST, READ, SET]
+        assert other_office.ticks(10) == []
+
+    def test_is_retried_by_a_new_leader_whose_store_fails_at_that_moment(
+        self, office: Office, other_office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_state: State, _now: float) -> None:
+            raise StoreUnavailable("The store is busy.")
+
+        office.reconciler.stop()
+        with monkeypatch.context() as patch:
+            patch.setattr(other_office.store.records, "hurry", fail)
+            with pytest.raises(StoreUnavailable):
+                other_office.tick()
         assert other_office.tick() == [LIST, READ, SET]
         assert other_office.ticks(10) == []
 
@@ -349,6 +382,22 @@ class TestAnAction:
         office.ticks(60)
         assert office.record().state is State.PUBLISHED
 
+    @pytest.mark.parametrize("reason", ["the zone is gone", "the token is bad"])
+    def test_that_only_the_operator_can_have_asked_about_is_given_up_and_told(
+        self, office: Office, cloud: Cloud, ears: Ears, reason: str
+    ) -> None:
+        office.publish(FIRST)
+        if reason == "the zone is gone":
+            cloud.zones.clear()
+            office.zones.forget()
+        else:
+            office.fails(TokenRejected("The token was revoked."))
+        office.ticks(100)
+        assert office.record().state is State.PUBLISHING
+        office.ticks(100)
+        assert office.record().state is State.REFUSED
+        assert len(ears.heard(Refused)) == 1
+
     def test_of_an_older_wish_does_not_end_a_newer_one(self, office: Office, cloud: Cloud) -> None:
         office.publish(FIRST)
         cloud.end(office.record().action)
@@ -366,8 +415,39 @@ class TestTheReserveOfTheQuota:
         office.publish(SECOND)
         assert cloud.values("host", "A") == [SECOND], "requests go first"
         cloud.is_low = False
-        calls = {call for _, call in office.ticks(5)}
-        assert {POLL, CREATE} <= calls
+        assert CREATE in office.tick()
+        assert POLL in [call for _, call in office.ticks(60)]
+
+    def test_of_one_project_keeps_no_other_from_its_work(
+        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears
+    ) -> None:
+        other = Cloud("example.net")
+        office = Office(store, cloud, clock, ears, others=[other])
+        office.publish(FIRST)
+        cloud.end(office.record().action)
+        for number in range(9):
+            office.publish(FIRST, f"host{number}.example.net")
+            office.wish(SECOND, f"host{number}.example.net")
+        office.wish(SECOND, "other.example.com")
+        other.take_calls()
+        other.is_low = True
+        calls = [call for _, call in office.ticks(10)]
+        assert other.take_calls() == []
+        assert {POLL, CREATE} <= set(calls)
+        assert office.record().state is State.PUBLISHED
+        assert cloud.values("other", "A") == [SECOND]
+
+    def test_that_a_host_has_had_its_share_of_it_does_not_mean_that_hetzner_is_away(
+        self, office: Office, cloud: Cloud
+    ) -> None:
+        cloud.is_short = True
+        for number in range(5):
+            office.publish(f"198.51.100.{number + 1}")
+        assert office.record().state is State.PENDING
+        assert office.tick(200) == []  # it is tried, in vain
+        for number in range(4):
+            office.wish(FIRST, f"host{number}.example.com")
+        assert office.tick().count(CREATE) == 4
 
     def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
         office.store.records.accept(_wished(office), None, office.clock(), News("old", None, ""))
@@ -431,7 +511,7 @@ class TestTheHistory:
         cloud.publish("host.example.com", "A", "198.51.100.66")
         office.clock.advance(301)
         office.publish(FIRST)
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.66", FIRST)
         assert entry.why == "put back: it was changed at Hetzner"
         assert (entry.source, entry.face) == ("198.51.100.1", "dyndns2")
@@ -442,7 +522,7 @@ class TestTheHistory:
         cloud.rrsets.clear()
         office.clock.advance(301)
         office.publish(FIRST)
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("created", None, FIRST)
         assert entry.why == "put back: it was changed at Hetzner"
 
@@ -450,7 +530,7 @@ class TestTheHistory:
         office.publish(FIRST)
         office.store.records.wish(removal(A), office.clock(), 0)
         office.tick()
-        (entry, _) = office.store.history.of(HOST)
+        (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("deleted", FIRST, None)
 
 

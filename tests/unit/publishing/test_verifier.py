@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from typing import List
+from typing import Any, Dict, List
 
 import pytest
 
-from backend.errors import HetznerUnreachable
+from backend.errors import DyndnsError, HetznerUnreachable, TokenRejected
 from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import RecordType
+from backend.publishing import verifier
 from backend.publishing.publisher import Publisher
 from backend.publishing.turns import Turns
 from backend.publishing.verifier import Verifier
@@ -19,15 +20,18 @@ CACHE_TTL = 300
 A = RecordType.A
 NAMES = [f"host{number}.example.com" for number in range(6)]
 READ_ZONE, READ = "GET /zones/example.com/rrsets", "GET /zones/example.com/rrsets"
+CREATE = "POST /zones/example.com/rrsets"
 
 
 class Round:
     """Some published hosts, and the verifier that looks after them."""
 
-    def __init__(self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> None:
+    def __init__(
+        self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears, *others: CloudInMemory
+    ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
-        projects = [Hetzner(cloud, 60)]
-        zones = Zones(projects, 86400, clock)
+        projects = [Hetzner(one, 60) for one in (cloud, *others)]
+        self.zones = zones = Zones(projects, 86400, clock)
         self.publisher = Publisher(
             *(store, Turns(store.leases, clock), zones, ears),
             cache_ttl=CACHE_TTL,
@@ -131,7 +135,7 @@ def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: CloudInMemor
     assert calls[:2] == [READ_ZONE, READ]
     assert calls[2].endswith("host2/A/actions/set_records")
     assert cloud.values("host2", "A") == ["198.51.100.2"]
-    newest = round_.store.history.of(host(NAMES[2]))[0]
+    newest = round_.store.history.find(host(NAMES[2]))[0]
     assert (newest.old, newest.new) == ("198.51.100.66", "198.51.100.2")
     assert "put back" in newest.why
 
@@ -151,6 +155,22 @@ def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: Clou
     assert ("example.com", "host1", "A") not in cloud.rrsets
 
 
+def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
+    round_: Round, cloud: CloudInMemory, store: Store, clock: Clock
+) -> None:
+    name = "nas.example.com"
+    cloud.publish(name, "A", "198.51.100.66")
+    store.hosts.register([host(name)], clock())
+    cloud.failures["POST"] = TokenRejected("The token may only read.")
+    store.records.wish(update("198.51.100.9", name=name), clock(), 10)
+    round_.publisher.publish(host(name), [A], Deadline(5))
+    cloud.failures.clear()
+    store.operations.forget(host(name), clock(), "198.51.100.1", "page")
+    store.hosts.see({host(name): clock() + 1}, clock() + 1)
+    round_.after(CACHE_TTL)
+    assert cloud.values("nas", "A") == ["198.51.100.66"]
+
+
 def test_a_comment_somebody_wrote_since_is_known_for_the_next_change(
     round_: Round, cloud: CloudInMemory
 ) -> None:
@@ -165,6 +185,91 @@ def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMe
     assert round_.after(30) == []
     cloud.failures.clear()
     assert round_.after(30) == [READ_ZONE]
+
+
+def test_it_does_not_wait_for_as_long_as_the_clock_was_set_back(
+    round_: Round, cloud: CloudInMemory
+) -> None:
+    round_.clock.advance(3600)
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    round_.are_heard()
+    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert round_.after(CACHE_TTL - 3600) == [READ_ZONE]
+
+
+@pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
+@pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
+def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
+    store: Store, cloud: CloudInMemory, clock: Clock, call: str, error: DyndnsError
+) -> None:
+    other = CloudInMemory("example.net")
+    round_ = Round(store, cloud, clock, Ears(), other)
+    lost = "nas.example.net"
+    store.hosts.register([host(name) for name in (lost, *NAMES)], clock())
+    round_.publish(lost, "198.51.100.9")
+    store.verifications.doubt(round_.record(lost))  # so that it comes first
+    other.failures[call] = error
+    round_.zones.forget()
+    for _ in range(3):
+        now = clock() + 1
+        store.hosts.see({host(name): now for name in (lost, *NAMES)}, now)
+        assert round_.after(CACHE_TTL).count(READ_ZONE) == 1
+        assert {round_.record(name).checked_at for name in NAMES} == {clock()}
+
+
+def test_what_is_left_of_the_quota_is_left_to_changes(
+    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+) -> None:
+    other = CloudInMemory("example.net")
+    round_ = Round(store, cloud, clock, ears, other)
+    other.is_low = True
+    assert round_.after(CACHE_TTL) == [READ_ZONE], "each project has a quota of its own"
+    cloud.is_low = True
+    round_.are_heard()
+    assert round_.after(CACHE_TTL) == []
+
+
+class Draining(CloudInMemory):
+    """Has only the reserve left after some calls."""
+
+    calls_left = 10**6
+
+    def _answer(self, *asked: Any) -> Dict[str, Any]:  # noqa: ANN401
+        self.calls_left -= 1
+        self.is_low = self.calls_left <= 0
+        return super()._answer(*asked)
+
+
+def test_putting_right_ends_where_the_reserve_of_the_quota_begins(
+    store: Store, clock: Clock, ears: Ears
+) -> None:
+    draining = Draining("example.com")
+    round_ = Round(store, draining, clock, ears)
+    draining.rrsets.clear()
+    draining.calls_left = 5
+    assert round_.after(CACHE_TTL) == [READ_ZONE, *[READ, CREATE] * 2]
+    draining.calls_left, draining.is_low = 100, False
+    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 4]
+
+
+def test_a_tick_ends_after_a_while_and_the_next_one_goes_on(
+    round_: Round, cloud: CloudInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.rrsets.clear()
+    monkeypatch.setattr(verifier, "_LONGEST_TICK", 0)
+    assert round_.after(CACHE_TTL) == []
+    monkeypatch.undo()
+    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 6]
+
+
+def test_while_no_zone_is_known_the_list_is_asked_for_once(
+    round_: Round, cloud: CloudInMemory
+) -> None:
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    round_.zones.forget()
+    assert round_.after(CACHE_TTL) == ["GET /zones"]
+    assert {round_.record(name).checked_at > 0 for name in NAMES} == {True}
+    assert round_.after(30) == []
 
 
 def test_a_wish_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -265,3 +266,27 @@ def test_a_file_that_was_moved_or_deleted_from_outside_is_made_anew(
     logger_of(handler).warning("after")
     handler.close()
     assert (tmp_path / "log").read_text() == "after\n"
+
+
+@pytest.mark.parametrize("is_fork", [False, True])
+def test_whoever_logs_does_not_fail_while_the_file_cannot_be_opened(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_fork: bool,
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    handler = logs.SharedRotatingFile(folder / "log", 0, 0)
+    logger_of(handler).warning("before")
+    folder.rename(tmp_path / "moved")
+    if is_fork:  # which needs a lock of its own
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+    for _ in range(2):
+        logger_of(handler).warning("lost")
+        assert "FileNotFoundError" in capsys.readouterr().err
+    folder.mkdir()
+    logger_of(handler).warning("after")
+    handler.close()
+    assert lines(folder) == ["after"]

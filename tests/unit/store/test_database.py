@@ -23,7 +23,7 @@ USES: dict[str, Callable[[Store], object]] = {
     "wish": lambda store: store.records.wish(update("198.51.100.1"), 1, 1),
     "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
     "hosts": lambda store: store.hosts.registered(),
-    "history": lambda store: store.history.of(host()),
+    "history": lambda store: store.history.find(host()),
 }
 
 

@@ -128,7 +128,7 @@ def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(
     assert known(other_store)["nas"].silent_since == 150
     assert [one.hosts.come_back(sighting, 2000) for one in (other_store, store)] == [True, False]
     assert known(store)["nas"].silent_since is None
-    told = [(entry.at, entry.event) for entry in store.history.of(NAS)]
+    told = [(entry.at, entry.event) for entry in store.history.find(NAS)]
     assert told == [(2000, "back"), (1000, "lost")]
 
 

@@ -37,7 +37,7 @@ def accepted(
 
 
 def events(store: Store) -> list:
-    return [entry.event for entry in reversed(store.history.of(HOST))]
+    return [entry.event for entry in reversed(store.history.find(HOST))]
 
 
 def test_nothing_is_known_of_a_host_that_never_wished(store: Store) -> None:
@@ -79,6 +79,11 @@ def test_both_families_are_wished_and_kept_each_by_itself(store: Store) -> None:
     assert not of(store, AAAA).is_accepted
 
 
+def test_an_update_that_wishes_nothing_yet_leaves_nothing(store: Store) -> None:
+    store.records.wish(update(), NOW, GRACE)
+    assert store.records.of(HOST) == {}
+
+
 def test_each_host_has_records_of_its_own(store: Store) -> None:
     store.records.wish(update(FIRST, name="other.example.com"), NOW, GRACE)
     assert store.records.of(HOST) == {}
@@ -101,6 +106,16 @@ def test_an_accepted_wish_with_an_action_is_publishing_and_followed_after_a_whil
     assert (record.action, record.accepted_at, record.checked_at) == (ACTION, NOW, NOW)
     assert store.records.to_look_at(NOW + FIRST_POLL - 0.1, 9) == []
     assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [record]
+
+
+@pytest.mark.parametrize("back", [2 * 3600, 86400])
+def test_what_waits_does_not_wait_for_as_long_as_the_clock_was_set_back(
+    store: Store, back: float
+) -> None:
+    pending = wish(store, FIRST)
+    assert store.records.to_try(NOW - back, 9) == [pending]
+    publishing = accepted(store, action=ACTION)
+    assert store.records.to_look_at(NOW - back, 9) == [publishing]
 
 
 def test_a_finished_action_makes_the_record_published(store: Store) -> None:
@@ -351,7 +366,7 @@ class TestTheHistory:
     def test_tells_an_accepted_change_with_who_and_why(self, store: Store) -> None:
         news = News("replaced", "198.51.100.9", "asked by 198.51.100.1")
         store.records.accept(wish(store, FIRST), ACTION, NOW + 1, news)
-        (entry,) = store.history.of(HOST)
+        (entry,) = store.history.find(HOST)
         assert (entry.at, entry.host, entry.type) == (NOW + 1, "host.example.com", "A")
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.9", FIRST)
         assert (entry.source, entry.face) == ("198.51.100.1", "dyndns2")
@@ -359,7 +374,7 @@ class TestTheHistory:
 
     def test_does_not_tell_what_is_no_news(self, store: Store) -> None:
         accepted(store, action=ACTION)
-        assert store.history.of(HOST) == []
+        assert store.history.find(HOST) == []
 
     @pytest.mark.parametrize(
         ("failure", "event"), [("postpone", "postponed"), ("refuse", "refused")]
@@ -370,7 +385,7 @@ class TestTheHistory:
         wish(store, FIRST)
         for cause in ("away", "away", "busy", "busy"):
             getattr(store.records, failure)(of(store), HetznerBusy(cause), NOW, NOW + 5)
-        assert [entry.why for entry in store.history.of(HOST)] == ["busy", "away"]
+        assert [entry.why for entry in store.history.find(HOST)] == ["busy", "away"]
         assert events(store) == [event, event]
 
     def test_and_the_record_change_together_or_not_at_all(self, store: Store, url: str) -> None:
@@ -388,8 +403,8 @@ class TestTheHistory:
             news = News(f"event{number}", None, "")
             # At one and the same time, as it may happen.
             store.records.accept(wish(store, FIRST), None, NOW, news)
-        assert [entry.event for entry in store.history.of(HOST, 2)] == ["event4", "event3"]
-        assert store.history.of(host("other.example.com")) == []
+        assert [entry.event for entry in store.history.find(HOST, limit=2)] == ["event4", "event3"]
+        assert store.history.find(host("other.example.com")) == []
 
     def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
         for at in (1, 2, 3):

@@ -88,6 +88,18 @@ def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: C
     assert len(store.projects.all()) == 1
 
 
+def test_half_a_character_in_a_zone_keeps_no_other_from_being_seen(
+    store: Store, clock: Clock
+) -> None:
+    survey(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
+    assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
+
+
+def test_an_answer_of_another_shape_is_taken_for_none(store: Store, clock: Clock) -> None:
+    survey(store, clock, Api({"zones": [{"name": "example.com"}]})).tick()
+    assert seen(store) == []
+
+
 def test_while_hetzner_is_away_it_is_asked_once_a_minute(store: Store, clock: Clock) -> None:
     api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
     surveyor = survey(store, clock, api)

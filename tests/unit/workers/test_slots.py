@@ -84,6 +84,18 @@ def test_a_successor_does_not_inherit_the_note(slots: Slots, workers: Workers) -
     assert slots.notes() == {}
 
 
+def test_a_note_that_a_successor_takes_away_while_it_is_looked_for_is_none(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_too_late(note: Path, encoding: str) -> str:
+        note.unlink()
+        return note.open(encoding=encoding).read()
+
+    slots.note("old")
+    monkeypatch.setattr(Path, "read_text", read_too_late)
+    assert slots.notes() == {}
+
+
 def test_a_process_keeps_its_slot(slots: Slots) -> None:
     assert slots.mine() == slots.mine() == 0
 

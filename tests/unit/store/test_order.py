@@ -1,0 +1,62 @@
+"""Rows are written in one order by all: two processes would wait for each other's rows else."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+import sqlalchemy as sa
+
+from backend.store import Sighting, Store
+from tests.unit.fakes import host, update
+
+NAMES = ["a.example.com", "b.example.com", "c.example.com"]
+MIXED = [host(NAMES[number]) for number in (1, 2, 0)]
+BOTH = ("2001:db8::1", "198.51.100.1")
+
+
+@pytest.fixture
+def written() -> Iterator[List[List[str]]]:
+    """Hosts and types of the rows that are handed to the database one by one."""
+    rows: List[List[str]] = []
+
+    def note(*sent: Any) -> None:  # noqa: ANN401
+        _connection, _cursor, statement, parameters, _context, are_many = sent
+        if " IN (" not in statement:
+            rows.extend(
+                [value for value in row if value in (*NAMES, "A", "AAAA")]
+                for row in (parameters if are_many else [parameters])
+            )
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    yield rows
+    sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+
+
+def confirm(store: Store) -> None:
+    of = store.records.of
+    seen = [(record, "") for name in MIXED for record in reversed(list(of(name).values()))]
+    store.verifications.confirm(seen, 1)
+
+
+WRITERS: Dict[str, Callable[[Store], object]] = {
+    "hosts that are registered": lambda store: store.hosts.register(MIXED, 1),
+    "hosts that were heard": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
+    "excuses": lambda store: store.hosts.excuse([Sighting(name, 1, 1, 1, None) for name in MIXED]),
+    "wishes": lambda store: store.records.wish(update(*BOTH, name=NAMES[0]), 1, 1),
+    "verified records": confirm,
+    "failed logins": lambda store: store.failed_logins.add({name.text: 1 for name in MIXED}, 1, 60),
+}
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_rows_are_written_in_the_order_of_their_keys(
+    store: Store, written: List[List[str]], what: str
+) -> None:
+    for name in NAMES:
+        store.records.wish(update(*BOTH, name=name), 1, 1)
+    written.clear()
+    WRITERS[what](store)
+    rows = [row for row in written if row]
+    assert len(rows) > 1
+    assert rows == sorted(rows)
