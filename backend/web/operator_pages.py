@@ -52,7 +52,7 @@ def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[wire.Network]) 
     def crash(error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return face.page(error.code or 500, error.name, error.description or "")
-        logger.error("A request to %s failed", request.path, exc_info=error)
+        logger.error("A request to %s failed", request.url_rule, exc_info=error)
         return face.page(500, "Something went wrong", "The log says what.")
 
     pages.after_request(face.guarded)
