@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -24,7 +26,8 @@ class Shell:
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.key_file = folder / "pre-shared-key"
         self._capture = capture
-        url = f"sqlite:///{folder / 'store.db'}"
+        self._database = folder / "store.db"
+        url = f"sqlite:///{self._database}"
         self.environ = {
             "HETZNER_TOKEN": "t" * 64,
             "REGISTERED_FQDNS": f"{HOME},{NAS}",
@@ -52,6 +55,13 @@ class Shell:
 
     def keys(self) -> Dict[str, str]:
         return {name.text: key for name, key in KeyFile(self.key_file).keys().items()}
+
+    @contextlib.contextmanager
+    def locked_store(self) -> Iterator[None]:
+        """The store, while somebody else writes to it for longer than anybody waits."""
+        with contextlib.closing(sqlite3.connect(self._database, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            yield
 
     def refuse(self, error: str) -> None:
         """Let Hetzner have refused an update of home."""
@@ -98,6 +108,20 @@ def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
     assert (status, set(shell.keys().values())) == (0, {before[HOME.text]})
     assert before[HOME.text] not in told
     assert "shared with home.example.com" in shell.types("keys", "list")[1]
+
+
+@pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
+def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
+    shell: Shell, words: Tuple[str, ...]
+) -> None:
+    before = shell.keys()
+    with shell.locked_store():
+        status, told = shell.types("keys", *words)
+    after = shell.keys()
+    assert status == 0
+    assert before[HOME.text] != after[HOME.text]
+    assert "opens nothing any more" in told
+    assert (after[HOME.text] in told) is (words[0] == "rotate")
 
 
 @pytest.mark.parametrize(
