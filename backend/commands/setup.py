@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from typing import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from backend.access.keys import KeyFile
 from backend.errors import HostNotAllowed, KeyFileUnusable
 from backend.model import Hostname
-from backend.routers import DEVICES, is_harmless, snippet
+from backend.routers import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 from backend.settings import read_access
 
-_EXAMPLE_URL = "https://your-backend.example.com"
 _ANY = "any"
 
 
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         type=_url,
-        default=_EXAMPLE_URL,
+        default=EXAMPLE_URL,
         help="where the world reaches this service (default: %(default)s)",
     )
 
@@ -74,7 +72,7 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
 
 
 def _notes(key: str, url: str) -> Iterator[str]:
-    if url == _EXAMPLE_URL:
+    if url == EXAMPLE_URL:
         yield "Put your own address in, or name it: --url https://…"
     elif url.startswith("http:"):
         yield "Without TLS (https) the key can be read on the way."
@@ -83,7 +81,6 @@ def _notes(key: str, url: str) -> Iterator[str]:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "?" in text or " " in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL, as in {_EXAMPLE_URL}")
+    if not is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL, as in {EXAMPLE_URL}")
     return text.rstrip("/")

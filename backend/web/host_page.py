@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import Any, List, Mapping, Optional, Sequence
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
@@ -108,10 +107,8 @@ class HostPage:
     def _base_url(self) -> str:
         """Return where devices reach this service: as chosen, else as the operator has."""
         chosen = request.values.get("url", "").strip().rstrip("/")
-        parts = urlsplit(chosen)
-        if parts.scheme in ("http", "https") and parts.netloc and chosen.isprintable():
-            return chosen
-        return wire.base_url(request, self._proxies)
+        told = wire.base_url(request, self._proxies)
+        return next(filter(routers.is_address, (chosen, told)), routers.EXAMPLE_URL)
 
     def _rotation(self, host: Hostname) -> str:
         """Return what a form has to bring to replace the key the host has now, and no other."""

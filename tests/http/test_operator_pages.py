@@ -208,7 +208,7 @@ def test_no_key_is_in_a_page_until_it_is_asked_for(operator: Operator) -> None:
 def test_the_snippets_have_the_address_the_operator_chooses(operator: Operator) -> None:
     chosen = operator.sees(f"/hosts/{HOME}?device=curl&url=https://other.example.net/base/")
     assert "https://other.example.net/base/update" in words(chosen)
-    for bad in ("javascript:alert(1)", "//x", "ftp://x", "https://"):
+    for bad in ("javascript:alert(1)", "//x", "ftp://x", "https://", "https://x/';id;'"):
         assert "https://dyndns.example.com/update" in words(
             operator.sees(f"/hosts/{HOME}?device=curl&url={bad}")
         )

@@ -70,6 +70,8 @@ def test_what_may_go_wrong_is_noted(
         ([HOST, "--for", "toaster"], 2, "toaster"),
         ([HOST, "--url", "dyn.example.net"], 2, "is no URL"),
         ([HOST, "--url", "https://"], 2, "is no URL"),
+        ([HOST, "--url", "https://["], 2, "is no URL"),
+        ([HOST, "--url", "https://x/';id;'"], 2, "is no URL"),
     ],
 )
 def test_what_it_cannot_do_is_told_in_a_line(
