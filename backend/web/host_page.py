@@ -20,6 +20,7 @@ from backend.web.words import DONE, KIND_NAMES, KINDS
 ROWS = 50
 _DRAWN = 2000  # entries that are looked at for the picture
 _SPANS = (1, 7, 30, 90)
+_MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
 
 
@@ -81,7 +82,7 @@ class HostPage:
     def _told(self, status: HostStatus, now: float) -> Mapping[str, Any]:
         """Gather what the history tells."""
         kind = request.args.get("kind", "")
-        number = max(1, request.args.get("page", 1, type=int))
+        number = min(_MOST_PAGES, max(1, request.args.get("page", 1, type=int)))
         days = request.args.get("days", 7, type=int)
         entries = self._face.history.find(
             status.host,
