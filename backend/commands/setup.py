@@ -57,12 +57,7 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
     access = read_access(environ)
     if host not in access.hosts:
         raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
-    if not access.key_file.exists():
-        raise KeyFileUnusable(
-            f"PRE_SHARED_KEY_FILE: there is no {access.key_file} yet",
-            mend="start the service once, and it makes one, or run this in the service's folder.",
-        )
-    key = KeyFile(access.key_file).keys().get(host)
+    key = KeyFile(access.key_file).read().get(host)
     if key is None:
         raise KeyFileUnusable(
             f"PRE_SHARED_KEY_FILE: {access.key_file} has no key of {host} yet",
