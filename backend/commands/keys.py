@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _list(bench: Workbench) -> None:
-    keys = bench.key_file.keys()
+    keys = bench.key_file.read()
     registered = bench.settings.access.hosts
     rows = []
     for name in [*registered, *(other for other in keys if other not in registered)]:

@@ -84,7 +84,7 @@ class Actions:
         """Give another host the key that one has; likewise."""
         self._check(host)
         self._check(other)
-        key = self._key_file.keys().get(host)
+        key = self._key_file.read().get(host)
         if key is None:
             raise KeyFileUnusable(
                 f"The key file has no key of {host}", mend="start the service once."

@@ -110,6 +110,26 @@ def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
     assert "shared with home.example.com" in shell.types("keys", "list")[1]
 
 
+@pytest.mark.parametrize(
+    "words", [("list",), ("rotate", HOME.text), ("share", HOME.text, NAS.text)]
+)
+@pytest.mark.parametrize(
+    ("file", "mend"),
+    [
+        ("none", "start the service once"),
+        (".", "it is a directory"),
+        ("none/none", "create it, or name another file"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_told_with_its_mend(
+    shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, mend: str
+) -> None:
+    shell.environ["PRE_SHARED_KEY_FILE"] = str(tmp_path / file)
+    status, told = shell.types("keys", *words)
+    assert (status, told.count("\n")) == (1, 1)
+    assert mend in told
+
+
 @pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
 def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
     shell: Shell, words: Tuple[str, ...]
