@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Show it, the oldest first."""
     with workbench(environ) as bench:
         found = bench.store.history.find(
-            arguments.host, since=arguments.since, limit=max(0, arguments.limit)
+            arguments.host, since=arguments.since, limit=min(max(0, arguments.limit), _MOST)
         )
     entries = found[::-1]
     if arguments.json:
