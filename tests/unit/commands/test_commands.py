@@ -187,6 +187,7 @@ def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
         "rotated"
     ]
     assert len(shell.reads("history", "--json", "--limit", "1")) == 1
+    assert len(shell.reads("history", "--json", "--limit", "99999999999999999999")) == 2
     assert len(shell.reads("history", "--json", "--since", "2023-11-14")) == 2
 
 
@@ -244,6 +245,14 @@ def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
     assert shell.types("hosts", "unmute", NAS.text)[0] == 0
     assert shell.store.operations.mutes() == {}
     assert events(shell) == ["unmuted", "muted"]
+
+
+@pytest.mark.parametrize("until", ["2020-01-01", "0d"])
+def test_a_host_is_not_muted_until_the_past(shell: Shell, until: str) -> None:
+    status, told = shell.types("hosts", "mute", NAS.text, until)
+    assert status == 2
+    assert "in the future" in told
+    assert events(shell) == []
 
 
 @pytest.mark.parametrize("command", ["history", "hosts", "keys"])
