@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -91,6 +91,22 @@ def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
     assert (page.evaluate("document.activeElement.id"), page.evaluate("scrollY")) == before
     assert page.evaluate("document.body.mark") == "the same element"
     assert page.evaluate("document.activeElement.mark") == "the same element"
+
+
+def test_a_page_that_would_be_another_is_not_asked_for_again(browser: Browser, host: str) -> None:
+    shown = browser.opens(f"/hosts/{host}")
+    shown.get_by_role("button", name="Show the key").click()
+    shown.locator("#key").wait_for()
+    for page, is_asked_for in (
+        (browser.opens(f"/hosts/{host}"), True),
+        (shown, False),
+        (browser.opens("/hosts/none.test"), False),
+    ):
+        asked: List[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate("new Promise(done => setTimeout(done, 500))")
+        assert bool(asked) is is_asked_for
 
 
 def test_what_is_being_typed_is_not_lost_by_a_refresh(browser: Browser, backend: Backend) -> None:

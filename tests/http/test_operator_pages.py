@@ -90,6 +90,16 @@ def test_every_page_is_guarded(operator: Operator, path: str) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "is_live"), [("/", True), (f"/hosts/{HOME}", True), ("/hosts/no.example.com", False)]
+)
+def test_a_page_that_says_an_error_is_not_kept_up_to_date(
+    operator: Operator, path: str, *, is_live: bool
+) -> None:
+    page = operator.asks("GET", path).text
+    assert ('id="fresh"' in page, "data-live" in page) == (is_live, is_live)
+
+
 @pytest.mark.parametrize("path", ["/", f"/hosts/{HOME}"])
 def test_nothing_is_inline_and_nothing_comes_from_elsewhere(operator: Operator, path: str) -> None:
     page = operator.sees(path)
