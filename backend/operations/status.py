@@ -26,6 +26,11 @@ class Condition(enum.Enum):
         """The place in a list that begins with the worst."""
         return _ORDER[self]
 
+    @property
+    def slug(self) -> str:
+        """Its short name: a class of the style sheet, a value in an address and of a metric."""
+        return self.name.lower()
+
 
 _ORDER = {condition: place for place, condition in enumerate(Condition)}
 
