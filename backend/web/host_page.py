@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from backend import routers
 from backend.errors import BadRequest, CallerError, HostNotAllowed
-from backend.model import Hostname, RecordType
+from backend.model import Asker, Hostname, RecordType
 from backend.moments import after
 from backend.operations.status import Condition, HostStatus
 from backend.operations.timeline import draw
@@ -60,8 +60,8 @@ class HostPage:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
         url = self._base_url()
         devices = routers.snippets(host, key or _NO_KEY, url)
-        chosen = request.values.get("device", devices[0][0])
-        device = next((one for one in devices if one[0] == chosen), devices[0])
+        chosen = request.values.get("device", devices[0].device)
+        device = next((one for one in devices if one.device == chosen), devices[0])
         return render_template(
             "host.html",
             **self._told(status, now),
@@ -158,7 +158,7 @@ class HostPage:
             )
         return self._page(host, self._face.actions.rotate(host, asker), is_new=True)
 
-    def _may(self, name: str) -> Any:  # noqa: ANN401
+    def _may(self, name: str) -> Tuple[Hostname, Asker]:
         self._face.check_form(credentials())
         return Hostname.parse(name), operator()
 
