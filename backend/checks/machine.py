@@ -118,7 +118,11 @@ def check_ntfy(ntfy: NtfySettings) -> Line:
     if not ntfy.url:
         return Line(WARN, what, "not set, so nobody is told.", "Set NTFY_URL and NTFY_TOPIC.")
     topic = Ntfy(
-        *(ntfy.url, ntfy.topic), username=ntfy.username, password=ntfy.password, token=ntfy.token
+        ntfy.url,
+        ntfy.topic,
+        username=ntfy.username,
+        password=ntfy.password,
+        token=ntfy.token,
     )
     try:
         topic.publish(Push("A test of hetzner-dyndns", "`check` has sent this: pushes arrive."))
