@@ -38,6 +38,7 @@ def wait_for(locator: Any, text: str) -> None:  # noqa: ANN401
 
 def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protected") -> None:
     """Let Hetzner refuse one update of a host."""
+    wait_for_leader(backend)
     body = json.dumps({"error": {"code": "protected", "message": message, "details": None}})
     path = "/zones/example.com/rrsets*"
     hetzner.door("POST", "fail", status=403, body=body, path=path, method="POST", count=1)
@@ -48,6 +49,16 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
         timeout=20,
     )
     assert answer.status_code == 502, answer.text
+
+
+def wait_for_leader(backend: Backend) -> None:
+    """Wait until a process retries wishes, for it begins with all that were refused before.
+
+    The same one looks whether an address is published by now.
+    """
+    backend.updates("host59.example.com", "198.51.100.59")
+    states = "SELECT state FROM records WHERE host = 'host59.example.com'"
+    until(lambda: backend.finds(states) == [("published",)], "an address to be published")
 
 
 def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
