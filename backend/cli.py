@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import sys
 from typing import Any, Mapping, Sequence, Type
 
 from backend import __version__
@@ -43,10 +45,21 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
     command, parser = _command(name), parser_of(name)
     try:
-        return int(command.run(parser.parse_args(arguments), environ))
+        status = int(command.run(parser.parse_args(arguments), environ))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
     except DyndnsError as error:
         verb = "start" if name == "serve" else f"run `{name}`"
         parser.exit(1, f"hetzner-dyndns can't {verb}. {error}{_section(error)}\n")
+    return status
+
+
+def _unread() -> int:
+    """End quietly: whoever reads, as in ``history | head``, has seen enough."""
+    # Python would try to write the rest when it ends, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _section(error: DyndnsError) -> str:

@@ -21,8 +21,11 @@ def before(text: str, now: float) -> float:
 
 
 def after(text: str, now: float) -> float:
-    """Return the moment a text names; a duration counts from now on; likewise."""
-    return _moment(text, now, 1)
+    """Return the coming moment a text names; a duration counts from now on; likewise."""
+    found = _moment(text, now, 1)
+    if found <= now:
+        raise ValueError("choose a moment in the future")
+    return found
 
 
 def _moment(text: str, now: float, direction: int) -> float:

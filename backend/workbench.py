@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
 from backend.access.keys import KeyFile
-from backend.model import Asker, Hostname
+from backend.model import Asker
 from backend.operations.actions import Actions
 from backend.operations.overview import Overview
 from backend.publishing.turns import Turns
@@ -50,11 +50,6 @@ def workbench(environ: Mapping[str, str]) -> Iterator[Workbench]:
         yield Workbench(settings, store, key_file, actions, overview)
     finally:
         store.close()
-
-
-def host(text: str) -> Hostname:
-    """Read a host's name."""
-    return Hostname.parse(text)
 
 
 def tell_as_json(found: object) -> None:

@@ -66,6 +66,10 @@ class Alarm:
                 if not self._pushes.take(self._clock()):
                     self._unsaid_pushes += 1
                     continue
-                unsaid, self._unsaid_pushes = self._unsaid_pushes, 0
             if self._is_first_to_tell(f"failed logins {event.host}"):
-                self._reporter.report(LoginsBlocked(event.source, event.host, unsaid))
+                self._push(event)
+
+    def _push(self, event: LoginsBlocked) -> None:
+        with self._lock:
+            unsaid, self._unsaid_pushes = self._unsaid_pushes, 0
+        self._reporter.report(LoginsBlocked(event.source, event.host, unsaid))

@@ -136,7 +136,7 @@ class Gate:
             return _only(logged_in, claim)
         if not self._opens(named, credentials):
             flaw = f"Its login doesn't open {named}."
-            self._rejections.tell(logged_in[0], claim.source, flaw)
+            self._rejections.tell(logged_in[0], claim.source, flaw, named)
             raise ForeignHost("This login doesn't open this host.")
         return named
 

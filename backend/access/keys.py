@@ -27,6 +27,10 @@ _MENDS = {
     errno.EDQUOT: _FULL,
     errno.EFBIG: _FULL,
 }
+_MENDS_AFTER_START = {
+    errno.ENOENT: "start the service once, and it makes one, or run this in the service's folder",
+    **_MENDS,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ class KeyFile:
             if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, KeyFileUnusable) as error:
-            raise _unusable(self._path, error) from None
+            raise _unusable(self._path, error, _MENDS) from None
         for host, key in keys.items():
             if len(key) < SHORTEST:
                 logger.warning(
@@ -216,7 +220,9 @@ def _write_at_once(descriptor: int, text: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _unusable(path: Path, error: Exception) -> KeyFileUnusable:
+def _unusable(
+    path: Path, error: Exception, mends: Mapping[int, str] = _MENDS_AFTER_START
+) -> KeyFileUnusable:
     flaw, mend = str(error), ""
     if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
         flaw = "it is a directory (Docker makes one when a mounted file is missing)"
@@ -224,7 +230,7 @@ def _unusable(path: Path, error: Exception) -> KeyFileUnusable:
     elif not _is_folder(path.parent, unknown=True):
         flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
     elif isinstance(error, OSError):
-        flaw, mend = str(error.strerror), _MENDS.get(error.errno or 0, "")
+        flaw, mend = str(error.strerror), mends.get(error.errno or 0, "")
         mend = mend or (
             f"let this user (uid {os.getuid()}) read and write it, as in "
             f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
@@ -237,5 +243,5 @@ def _is_folder(path: Path, *, unknown: bool) -> bool:
     """Whether a path is a folder; `unknown` where this user may not look."""
     try:
         return path.is_dir()
-    except PermissionError:
+    except OSError:
         return unknown

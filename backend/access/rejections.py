@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional, Tuple
 
 from backend.access.token_bucket import TokenBucket
 from backend.events import Rejected
@@ -16,6 +16,7 @@ from backend.reporting.reporter import Reporter
 
 # Whoever holds a key can make up another flaw each time.
 _LINES_AT_ONCE, _LINES_A_SECOND = 20.0, 0.1
+_MOST_REMEMBERED = 10_000
 
 
 class Rejections:
@@ -26,18 +27,28 @@ class Rejections:
         self._clock = clock
         self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())
         self._lock = threading.Lock()
-        self._told: Dict[Hostname, str] = {}
+        # By the host whose key it was, and the one it named: a request may name several, of which
+        # only some are sound.
+        self._told: Dict[Tuple[Hostname, Hostname], str] = {}
 
-    def tell(self, host: Hostname, source: str, flaw: str) -> None:
-        """Tell of an update that had the right key, and nothing could be made of."""
+    def tell(
+        self, host: Hostname, source: str, flaw: str, named: Optional[Hostname] = None
+    ) -> None:
+        """Tell of an update that had the right key, and nothing could be made of.
+
+        `named` is the host it was about, where that isn't the one whose key it had.
+        """
         with self._lock:
-            is_news = self._told.get(host) != flaw and self._lines.take(self._clock())
-            self._told[host] = flaw
-        if is_news:
-            self._reporter.report(Rejected(host, source, flaw))
+            about = (host, named or host)
+            if self._told.get(about) == flaw or not self._lines.take(self._clock()):
+                return
+            self._told[about] = flaw
+            if len(self._told) > _MOST_REMEMBERED:
+                self._told.pop(next(iter(self._told)))
+        self._reporter.report(Rejected(host, source, flaw))
 
     def forget(self, host: Hostname) -> None:
         """Let the next flaw of a host be news: it has sent a sound update."""
-        if host in self._told:
+        if (host, host) in self._told:
             with self._lock:
-                self._told.pop(host, None)
+                self._told.pop((host, host), None)

@@ -45,7 +45,7 @@ def check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> I
 def check_key_file(access: AccessSettings) -> Iterator[Line]:
     """Try the key file, and leave it as it is."""
     what, path = "key file", access.key_file
-    if not path.exists():
+    if _is_missing(path):
         yield _missing(what, path, "with a key for each host")
         return
     try:
@@ -69,6 +69,15 @@ def check_key_file(access: AccessSettings) -> Iterator[Line]:
     yield Line(OK, what, f"{len(keys)} keys in {path}.")
 
 
+def _is_missing(path: Path) -> bool:
+    """Whether a file isn't there; where this user may not look, opening it says what is wrong."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return False
+
+
 def _missing(what: str, path: Path, extra: str) -> Line:
     folder = path.absolute().parent
     if folder.is_dir() and os.access(folder, os.W_OK):
@@ -86,7 +95,7 @@ def check_store(url: str) -> Iterator[Line]:
     what = "store"
     try:
         kind, file = describe_store(url)
-        if file is not None and not file.exists():
+        if file is not None and _is_missing(file):
             yield _missing(what, file, "empty")
             return
         require_store(url)
@@ -109,7 +118,11 @@ def check_ntfy(ntfy: NtfySettings) -> Line:
     if not ntfy.url:
         return Line(WARN, what, "not set, so nobody is told.", "Set NTFY_URL and NTFY_TOPIC.")
     topic = Ntfy(
-        *(ntfy.url, ntfy.topic), username=ntfy.username, password=ntfy.password, token=ntfy.token
+        ntfy.url,
+        ntfy.topic,
+        username=ntfy.username,
+        password=ntfy.password,
+        token=ntfy.token,
     )
     try:
         topic.publish(Push("A test of hetzner-dyndns", "`check` has sent this: pushes arrive."))

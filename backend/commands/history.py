@@ -7,16 +7,17 @@ import time
 from dataclasses import asdict
 from typing import Mapping, Tuple
 
+from backend.model import Hostname
 from backend.moments import before
 from backend.store.history import Entry
-from backend.workbench import host, tell_as_json, tell_as_table, workbench
+from backend.workbench import tell_as_json, tell_as_table, workbench
 
 _MOST = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take of which host, from when on, and in which form."""
-    parser.add_argument("host", nargs="?", type=host, help="only this host")
+    parser.add_argument("host", nargs="?", type=Hostname.parse, help="only this host")
     parser.add_argument("--since", type=_since, default=0.0, help="a date, a time, or as in 3d")
     parser.add_argument("--limit", type=int, default=_MOST, help="only the newest so many")
     parser.add_argument("--json", action="store_true", help="for programs; times in UTC seconds")
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Show it, the oldest first."""
     with workbench(environ) as bench:
         found = bench.store.history.find(
-            arguments.host, since=arguments.since, limit=max(0, arguments.limit)
+            arguments.host, since=arguments.since, limit=min(max(0, arguments.limit), _MOST)
         )
     entries = found[::-1]
     if arguments.json:

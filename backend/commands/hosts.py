@@ -11,7 +11,7 @@ from backend.moments import after
 from backend.operations.overview import Snapshot
 from backend.operations.status import HostStatus
 from backend.reporting.reporter import duration, moment
-from backend.workbench import OPERATOR, Workbench, host, tell_as_json, tell_as_table, workbench
+from backend.workbench import OPERATOR, Workbench, tell_as_json, tell_as_table, workbench
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("unmute", "end that"),
     ):
         task = tasks.add_parser(name, help=words)
-        task.add_argument("host", type=host)
+        task.add_argument("host", type=Hostname.parse)
         if name == "mute":
             task.add_argument("until", type=_until, help="a date, a time, or as in 3d")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Mapping
 
-from backend.workbench import OPERATOR, Workbench, host, tell_as_table, workbench
+from backend.model import Hostname
+from backend.workbench import OPERATOR, Workbench, tell_as_table, workbench
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(dest="task", required=True, metavar="list|rotate|share")
     tasks.add_parser("list", help="show which hosts have a key, but none of the keys")
     rotate = tasks.add_parser("rotate", help="give a host a new key and show it once")
-    rotate.add_argument("host", type=host)
+    rotate.add_argument("host", type=Hostname.parse)
     share = tasks.add_parser("share", help="give another host the key that a host has")
-    share.add_argument("host", type=host)
-    share.add_argument("other", type=host, metavar="with")
+    share.add_argument("host", type=Hostname.parse)
+    share.add_argument("other", type=Hostname.parse, metavar="with")
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _list(bench: Workbench) -> None:
-    keys = bench.key_file.keys()
+    keys = bench.key_file.read()
     registered = bench.settings.access.hosts
     rows = []
     for name in [*registered, *(other for other in keys if other not in registered)]:

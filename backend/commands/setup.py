@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from typing import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from backend.access.keys import KeyFile
 from backend.errors import HostNotAllowed, KeyFileUnusable
 from backend.model import Hostname
-from backend.routers import DEVICES, is_harmless, snippet
+from backend.routers import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 from backend.settings import read_access
 
-_EXAMPLE_URL = "https://your-backend.example.com"
 _ANY = "any"
 
 
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         type=_url,
-        default=_EXAMPLE_URL,
+        default=EXAMPLE_URL,
         help="where the world reaches this service (default: %(default)s)",
     )
 
@@ -60,12 +58,7 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
     access = read_access(environ)
     if host not in access.hosts:
         raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
-    if not access.key_file.exists():
-        raise KeyFileUnusable(
-            f"PRE_SHARED_KEY_FILE: there is no {access.key_file} yet",
-            mend="start the service once, and it makes one, or run this in the service's folder.",
-        )
-    key = KeyFile(access.key_file).keys().get(host)
+    key = KeyFile(access.key_file).read().get(host)
     if key is None:
         raise KeyFileUnusable(
             f"PRE_SHARED_KEY_FILE: {access.key_file} has no key of {host} yet",
@@ -75,7 +68,7 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
 
 
 def _notes(key: str, url: str) -> Iterator[str]:
-    if url == _EXAMPLE_URL:
+    if url == EXAMPLE_URL:
         yield "Put your own address in, or name it: --url https://…"
     elif url.startswith("http:"):
         yield "Without TLS (https) the key can be read on the way."
@@ -84,7 +77,6 @@ def _notes(key: str, url: str) -> Iterator[str]:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "?" in text or " " in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL, as in {_EXAMPLE_URL}")
+    if not is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL, as in {EXAMPLE_URL}")
     return text.rstrip("/")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Callable, Iterable, Optional
 
 from backend.access.keys import KeyFile
-from backend.errors import HostNotAllowed, KeyFileUnusable
+from backend.errors import HostNotAllowed, KeyFileUnusable, StoreUnavailable
 from backend.events import OperatorActed
 from backend.hetzner.api import Deadline
 from backend.model import Asker, Hostname
@@ -21,7 +22,8 @@ _TURN_SECONDS = 8.0
 class Actions:
     """Does it, and leaves a line in the history and in the log.
 
-    Every method raises `HostNotAllowed` for a host that isn't registered, and `StoreUnavailable`.
+    Every method raises `HostNotAllowed` for a host that isn't registered, and `StoreUnavailable`
+    unless it is about a key.
     """
 
     def __init__(  # noqa: PLR0913
@@ -74,7 +76,7 @@ class Actions:
         """
         self._check(host)
         key = self._key_file.rotate(host)
-        self._note(host, "rotated", "it has a new key", operator)
+        self._note_key(host, "it has a new key", operator)
         self._tell(host, "has a new key", operator)
         return key
 
@@ -82,13 +84,13 @@ class Actions:
         """Give another host the key that one has; likewise."""
         self._check(host)
         self._check(other)
-        key = self._key_file.keys().get(host)
+        key = self._key_file.read().get(host)
         if key is None:
             raise KeyFileUnusable(
                 f"The key file has no key of {host}", mend="start the service once."
             )
         self._key_file.replace(other, key)
-        self._note(other, "rotated", f"it shares the key of {host}", operator)
+        self._note_key(other, f"it shares the key of {host}", operator)
         self._tell(other, f"shares the key of {host}", operator)
 
     def key(self, host: Hostname) -> Optional[str]:
@@ -108,8 +110,10 @@ class Actions:
         if host not in self._hosts:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
 
-    def _note(self, host: Hostname, event: str, why: str, operator: Asker) -> None:
-        self._store.operations.note(self._entry(host, event, why, operator))
+    def _note_key(self, host: Hostname, why: str, operator: Asker) -> None:
+        # The old key opens nothing any more: whatever the store does, the new one has to be shown.
+        with contextlib.suppress(StoreUnavailable):
+            self._store.operations.note(self._entry(host, "rotated", why, operator))
 
     def _entry(self, host: Hostname, event: str, why: str, operator: Asker) -> Entry:
         source, face = operator.source, operator.face

@@ -10,8 +10,6 @@ from backend import __version__
 from backend.operations.overview import Snapshot, is_lost
 from backend.operations.status import Condition
 
-_NAMES = {condition: condition.value.split(" ")[0] for condition in Condition}
-
 
 def gauges(snapshot: Optional[Snapshot]) -> Iterator[Metric]:
     """Return every figure; without a snapshot only that the store is away."""
@@ -36,7 +34,7 @@ def _wishes(snapshot: Snapshot) -> Iterator[Metric]:
 def _hosts(snapshot: Snapshot) -> Iterator[Metric]:
     hosts = snapshot.hosts
     states = [
-        ((one.host.text, _NAMES[state]), float(one.condition is state))
+        ((one.host.text, state.slug), float(one.condition is state))
         for one in hosts
         for state in Condition
     ]

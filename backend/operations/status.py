@@ -26,6 +26,11 @@ class Condition(enum.Enum):
         """The place in a list that begins with the worst."""
         return _ORDER[self]
 
+    @property
+    def slug(self) -> str:
+        """Its short name: a class of the style sheet, a value in an address and of a metric."""
+        return self.name.lower()
+
 
 _ORDER = {condition: place for place, condition in enumerate(Condition)}
 
@@ -90,7 +95,7 @@ def _judge_one(
         changed_at=max((one.changed_at for one in records if one.changed_at), default=None),
         error=error,
         mend=mend,
-        next_try_at=min((one.next_try_at for one in relevant if _is_due(one)), default=None),
+        next_try_at=min((one.next_try_at for one in relevant if not one.is_accepted), default=None),
         muted_until=muted_until if muted_until is not None and muted_until > now else None,
     )
 
@@ -104,10 +109,6 @@ _STATES = {
 
 def _is_open(record: Record) -> bool:
     return not record.is_accepted and record.wanted.address != record.published
-
-
-def _is_due(record: Record) -> bool:
-    return not record.is_accepted
 
 
 def _condition(

@@ -27,8 +27,7 @@ class Mutes:
 
     def report(self, event: Event) -> None:
         """Tell of an event, quietly if it is about a muted host."""
-        is_contact = isinstance(event, (FellSilent, CameBack))
-        quietly = is_contact and event.host is not None and self._is_muted(event.host)
+        quietly = isinstance(event, (FellSilent, CameBack)) and self._is_muted(event.host)
         self._reporter.report(event, quietly=quietly)
 
     def tick(self) -> None:

@@ -170,7 +170,7 @@ class Outbox:
             return max(self._pause(failures), error.retry_after)
         except Exception:
             logger.exception("A push failed; the outbox goes on")
-            self._lose(letter, "of a bug")
+            self._lose(letter, "there is a bug")
         else:
             self._note_success()
         return 0.0

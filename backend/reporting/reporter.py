@@ -33,9 +33,8 @@ class When(enum.Enum):
     """When an event is pushed."""
 
     NEVER = 0
-    DEBUGGING = 1  # DEBUG_LOGGING=1
-    CHANGING = 2  # the same, or NOTIFY_ON_CHANGE=1
-    ALWAYS = 3
+    CHANGING = 1  # NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1
+    ALWAYS = 2
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ class Reporter:
     ) -> None:
         self._push = push
         self._pushed = {When.ALWAYS}
-        if debugging:
-            self._pushed |= {When.DEBUGGING, When.CHANGING}
-        if on_change:
+        if on_change or debugging:
             self._pushed.add(When.CHANGING)
 
     def report(self, event: Event, *, quietly: bool = False) -> None:

@@ -12,6 +12,10 @@ from backend.routers import devices, programs
 
 # Characters that no firmware trips over: a Fritz!Box, for one, escapes nothing.
 _HARMLESS = re.compile(r"[A-Za-z0-9_-]+")
+# The same of an address: what is pasted into a shell must not be able to end its quotes.
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~/-]*)?")
+
+EXAMPLE_URL = "https://your-backend.example.com"
 
 _TEMPLATES = {**devices.TEMPLATES, **programs.TEMPLATES}
 # By id: how people call it.
@@ -43,6 +47,15 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
 def is_harmless(key: str) -> bool:
     """Whether every device can be given this key as it stands."""
     return _HARMLESS.fullmatch(key) is not None
+
+
+def is_address(url: str) -> bool:
+    """Whether a text can be where the world reaches this service, and nothing else."""
+    try:
+        urlsplit(url)
+    except ValueError:  # what is in brackets is no IPv6 address
+        return False
+    return _ADDRESS.fullmatch(url) is not None
 
 
 def _fields(host: Hostname, key: str, url: str) -> Mapping[str, str]:

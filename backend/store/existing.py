@@ -18,18 +18,29 @@ def require(engine: Engine) -> None:
         StoreUnusable: it doesn't, or it can't be opened.
 
     """
-    file = engine.url.database
-    if engine.dialect.name == "sqlite" and not Path(file or "").exists():
-        raise StoreUnusable(
-            f"STATE_URL: there is no store at {file} yet", mend="start the service once."
-        )
+    if engine.dialect.name == "sqlite":
+        _require_file(Path(engine.url.database or ""))
     try:
         with engine.connect() as connection:
             found = version_of(connection)
     except SQLAlchemyError as error:
-        raise StoreUnusable(f"STATE_URL: the store can't be opened ({reason(error)}).") from None
+        raise StoreUnusable(
+            f"STATE_URL: the store can't be opened ({reason(error)})",
+            mend="check that the database answers, and that this user may read and write it.",
+        ) from None
     if found != VERSION:
         raise StoreUnusable(
             f"STATE_URL: the store has version {found}, this program needs {VERSION}",
             mend="start the service once, which brings an older one up to date.",
         )
+
+
+def _require_file(file: Path) -> None:
+    try:
+        file.stat()
+    except FileNotFoundError:
+        raise StoreUnusable(
+            f"STATE_URL: there is no store at {file} yet", mend="start the service once."
+        ) from None
+    except OSError:
+        return  # as where this user may not look: opening it says what is wrong

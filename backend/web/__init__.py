@@ -10,13 +10,13 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend.access.gate import Gate
+from backend.access.keys import SHORTEST
 from backend.publishing.updater import Updater
 from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
 from backend.web.face import Face
 from backend.web.shortcut import Application, Environ, Shortcut, Start
 
 _MAX_BODY = 16 * 1024
-_SHORTEST_KEY = 16  # characters; of shorter ones the operator is warned
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +66,14 @@ def _http_failure(error: HTTPException) -> Response:
 
 
 def _log(response: Response) -> Response:
-    # Without the query, which may hold a key.
-    path = request.path if request.url_rule is not None else _shown(request.path)
+    # Neither the query, which may hold a key, nor any other words of a stranger.
+    rule = request.url_rule
+    path = rule.rule if rule is not None else _shown(request.path)
     logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, response.status_code)
     return response
 
 
 def _shown(path: str) -> str:
     """Return a path that nobody knows, without what may be a key or would break the line."""
-    parts = ["…" if len(part) >= _SHORTEST_KEY else part for part in path.split("/")]
+    parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
     return "".join(c if c.isprintable() else "?" for c in "/".join(parts))

@@ -18,11 +18,12 @@ def blueprint() -> Blueprint:
     found: Mapping[str, bytes] = {
         path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES
     }
+    versions = {name: _version(content) for name, content in found.items()}
     assets = Blueprint("assets", __name__)
 
     @assets.get("/static/<version>/<name>")
     def asset(version: str, name: str) -> Response:
-        if name not in found or version != _version(found[name]):
+        if version != versions.get(name):
             abort(404)
         response = Response(found[name], mimetype=_TYPES[Path(name).suffix])
         response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable"
@@ -30,8 +31,8 @@ def blueprint() -> Blueprint:
         return response
 
     @assets.app_context_processor
-    def versions() -> Dict[str, Any]:
-        return {"assets": {name: _version(content) for name, content in found.items()}}
+    def known() -> Dict[str, Any]:
+        return {"assets": versions}
 
     return assets
 

@@ -10,7 +10,7 @@ from backend.model import RecordType
 from backend.operations.overview import Snapshot, delegation_mend, is_lost
 from backend.operations.status import Condition, HostStatus
 from backend.web.face import Face, credentials
-from backend.web.words import DONE, slug
+from backend.web.words import DONE
 
 PAGE = 50
 
@@ -49,7 +49,7 @@ def _chosen(snapshot: Snapshot) -> List[HostStatus]:
     return [
         one
         for one in snapshot.hosts
-        if (not state or slug(one.condition) == state)
+        if (not state or one.condition.slug == state)
         and (not wanted or any(wanted in text for text in _texts(one)))
     ]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, List, Mapping, Optional, Sequence
-from urllib.parse import urlsplit
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from backend import routers
 from backend.errors import BadRequest, CallerError, HostNotAllowed
-from backend.model import Hostname, RecordType
+from backend.model import Asker, Hostname, RecordType
 from backend.moments import after
 from backend.operations.status import Condition, HostStatus
 from backend.operations.timeline import draw
@@ -21,6 +20,7 @@ from backend.web.words import DONE, KIND_NAMES, KINDS
 ROWS = 50
 _DRAWN = 2000  # entries that are looked at for the picture
 _SPANS = (1, 7, 30, 90)
+_MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
 
 
@@ -60,8 +60,8 @@ class HostPage:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
         url = self._base_url()
         devices = routers.snippets(host, key or _NO_KEY, url)
-        chosen = request.values.get("device", devices[0][0])
-        device = next((one for one in devices if one[0] == chosen), devices[0])
+        chosen = request.values.get("device", devices[0].device)
+        device = next((one for one in devices if one.device == chosen), devices[0])
         return render_template(
             "host.html",
             **self._told(status, now),
@@ -82,7 +82,7 @@ class HostPage:
     def _told(self, status: HostStatus, now: float) -> Mapping[str, Any]:
         """Gather what the history tells."""
         kind = request.args.get("kind", "")
-        number = max(1, request.args.get("page", 1, type=int))
+        number = min(_MOST_PAGES, max(1, request.args.get("page", 1, type=int)))
         days = request.args.get("days", 7, type=int)
         entries = self._face.history.find(
             status.host,
@@ -108,10 +108,8 @@ class HostPage:
     def _base_url(self) -> str:
         """Return where devices reach this service: as chosen, else as the operator has."""
         chosen = request.values.get("url", "").strip().rstrip("/")
-        parts = urlsplit(chosen)
-        if parts.scheme in ("http", "https") and parts.netloc and chosen.isprintable():
-            return chosen
-        return wire.base_url(request, self._proxies)
+        told = wire.base_url(request, self._proxies)
+        return next(filter(routers.is_address, (chosen, told)), routers.EXAMPLE_URL)
 
     def _rotation(self, host: Hostname) -> str:
         """Return what a form has to bring to replace the key the host has now, and no other."""
@@ -130,13 +128,10 @@ class HostPage:
     def mute(self, name: str) -> Response:
         """Mute until a date."""
         host, asker = self._may(name)
-        now = time.time()
         try:
-            until = after(request.form.get("until", ""), now)
+            until = after(request.form.get("until", ""), time.time())
         except ValueError as error:
             raise BadRequest(f"Until when? Please {error}.") from None
-        if until <= now:
-            raise BadRequest("That date has passed: choose one in the future.")
         self._face.actions.mute(host, until, asker)
         return _back(name, "mute")
 
@@ -163,7 +158,7 @@ class HostPage:
             )
         return self._page(host, self._face.actions.rotate(host, asker), is_new=True)
 
-    def _may(self, name: str) -> Any:  # noqa: ANN401
+    def _may(self, name: str) -> Tuple[Hostname, Asker]:
         self._face.check_form(credentials())
         return Hostname.parse(name), operator()
 

@@ -6,6 +6,7 @@ import logging
 from typing import Sequence
 
 from flask import Blueprint, Response, request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
@@ -39,10 +40,10 @@ def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[wire.Network]) 
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @pages.record
-    def prepare(state: object) -> None:
-        state.app.jinja_env.filters.update(FILTERS)  # type: ignore[attr-defined]
-        state.app.jinja_env.trim_blocks = True  # type: ignore[attr-defined]
-        state.app.jinja_env.lstrip_blocks = True  # type: ignore[attr-defined]
+    def prepare(state: BlueprintSetupState) -> None:
+        state.app.jinja_env.filters.update(FILTERS)
+        state.app.jinja_env.trim_blocks = True
+        state.app.jinja_env.lstrip_blocks = True
 
     @pages.errorhandler(errors.DyndnsError)
     def refuse(error: errors.DyndnsError) -> Response:
@@ -52,7 +53,7 @@ def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[wire.Network]) 
     def crash(error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return face.page(error.code or 500, error.name, error.description or "")
-        logger.error("A request to %s failed", request.path, exc_info=error)
+        logger.error("A request to %s failed", request.url_rule, exc_info=error)
         return face.page(500, "Something went wrong", "The log says what.")
 
     pages.after_request(face.guarded)

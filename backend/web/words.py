@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from markupsafe import Markup
 
-from backend.operations.status import Condition
 from backend.operations.timeline import CHANGES, CONTACT, DEEDS, FAILURES
 from backend.reporting.reporter import duration
 
@@ -76,17 +75,10 @@ def _time(at: float, words: str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), exact, words)
 
 
-def slug(condition: Condition) -> str:
-    """Return a condition as a class of the style sheet and a value in an address."""
-    return condition.name.lower()
-
-
 FILTERS: Dict[str, Callable[..., Any]] = {
     "ago": ago,
     "until": until,
     "day": day,
     "clock": clock,
     "iso": iso,
-    "slug": slug,
-    "duration": duration,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -38,6 +38,7 @@ def wait_for(locator: Any, text: str) -> None:  # noqa: ANN401
 
 def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protected") -> None:
     """Let Hetzner refuse one update of a host."""
+    wait_for_leader(backend)
     body = json.dumps({"error": {"code": "protected", "message": message, "details": None}})
     path = "/zones/example.com/rrsets*"
     hetzner.door("POST", "fail", status=403, body=body, path=path, method="POST", count=1)
@@ -48,6 +49,16 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
         timeout=20,
     )
     assert answer.status_code == 502, answer.text
+
+
+def wait_for_leader(backend: Backend) -> None:
+    """Wait until a process retries wishes, for it begins with all that were refused before.
+
+    The same one looks whether an address is published by now.
+    """
+    backend.updates("host59.example.com", "198.51.100.59")
+    states = "SELECT state FROM records WHERE host = 'host59.example.com'"
+    until(lambda: backend.finds(states) == [("published",)], "an address to be published")
 
 
 def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
@@ -91,6 +102,22 @@ def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
     assert (page.evaluate("document.activeElement.id"), page.evaluate("scrollY")) == before
     assert page.evaluate("document.body.mark") == "the same element"
     assert page.evaluate("document.activeElement.mark") == "the same element"
+
+
+def test_a_page_that_would_be_another_is_not_asked_for_again(browser: Browser, host: str) -> None:
+    shown = browser.opens(f"/hosts/{host}")
+    shown.get_by_role("button", name="Show the key").click()
+    shown.locator("#key").wait_for()
+    for page, is_asked_for in (
+        (browser.opens(f"/hosts/{host}"), True),
+        (shown, False),
+        (browser.opens("/hosts/none.test"), False),
+    ):
+        asked: List[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate("new Promise(done => setTimeout(done, 500))")
+        assert bool(asked) is is_asked_for
 
 
 def test_what_is_being_typed_is_not_lost_by_a_refresh(browser: Browser, backend: Backend) -> None:

@@ -148,6 +148,8 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"NTFY_URL": "http://127.0.0.1:1"}, "ntfy", "fail: "),
         ({"STATE_URL": "nonsense"}, "store", "fail: STATE_URL can't be used"),
         ({"STATE_URL": "sqlite:////nowhere/x.db"}, "store", "fail: /nowhere/x.db isn't there"),
+        ({"STATE_URL": f"sqlite:////{'x' * 300}"}, "store", "fail: STATE_URL: the store can't be"),
+        ({"PRE_SHARED_KEY_FILE": f"/{'x' * 300}"}, "key file", "fail: PRE_SHARED_KEY_FILE: can't"),
         ({"PRE_SHARED_KEY_FILE": "/nowhere/keys"}, "key file", "fail: /nowhere/keys isn't there"),
         (
             {"PRE_SHARED_KEY_FILE": "/"},

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.http.service import HOME, Host, Router, Service, refused, said
+from tests.http.service import HOME, Host, Router, Service, key_of, refused, said
 
 MANY = {f"field{number}": "x" for number in range(200)}
 
@@ -59,11 +59,23 @@ def test_json_that_is_made_to_hurt_is_refused_like_any_other(
     assert refused(untouched.asks("POST", "/update", data=body)) == (400, "bad_request")
 
 
+@pytest.mark.parametrize(
+    ("place", "logged"), [("", "/… -> 404"), ("hosts/", "/hosts/<name> -> 401")]
+)
 def test_a_path_cannot_forge_a_line_of_the_log(
-    host: Host, service: Service, caplog: pytest.LogCaptureFixture
+    host: Host, service: Service, caplog: pytest.LogCaptureFixture, place: str, logged: str
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
-        service.asks("GET", "/x%0a2030-01-01T00:00:00Z%20ERROR%20forged")
+    with caplog.at_level(logging.DEBUG), service.app.test_client() as client:
+        client.get(f"/{place}x%0a2030-01-01T00:00:00Z%20ERROR%20forged")
         host.updates("198.51.100.1")
-    assert "GET /… -> 404" in caplog.text
+    assert f"GET {logged}" in caplog.text
     assert "\n2030" not in caplog.text
+
+
+@pytest.mark.parametrize("place", ["", "hosts/", "static/x/"])
+def test_a_key_in_a_path_is_not_logged(
+    service: Service, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    with caplog.at_level(logging.DEBUG), service.app.test_client() as client:
+        client.get(f"/{place}{key_of(HOME)}")
+    assert key_of(HOME) not in caplog.text

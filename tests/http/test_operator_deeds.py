@@ -34,6 +34,7 @@ def refuse(service: Service) -> None:
         ("nönsense", {}),
         ("right", {"Origin": "https://evil.example.net"}),
         ("right", {"Origin": "null"}),
+        ("right", {"Origin": "http://["}),
         ("right", {"Sec-Fetch-Site": "cross-site", "Origin": PLACE}),
         ("right", {"Sec-Fetch-Site": "same-site"}),
     ],

@@ -14,7 +14,7 @@ from backend.model import Hostname
 from backend.web.face import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import Operator, words
-from tests.http.service import HOME, NAS, OPERATOR, Service, basic, key_of
+from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
 
 GETS = ["/", f"/hosts/{HOME}", "/metrics"]
 DEEDS = ["retry", "forget", "mute", "unmute", "key", "rotate"]
@@ -88,6 +88,16 @@ def test_every_page_is_guarded(operator: Operator, path: str) -> None:
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_live"), [("/", True), (f"/hosts/{HOME}", True), ("/hosts/no.example.com", False)]
+)
+def test_a_page_that_says_an_error_is_not_kept_up_to_date(
+    operator: Operator, path: str, *, is_live: bool
+) -> None:
+    page = operator.asks("GET", path).text
+    assert ('id="fresh"' in page, "data-live" in page) == (is_live, is_live)
 
 
 @pytest.mark.parametrize("path", ["/", f"/hosts/{HOME}"])
@@ -208,10 +218,34 @@ def test_no_key_is_in_a_page_until_it_is_asked_for(operator: Operator) -> None:
 def test_the_snippets_have_the_address_the_operator_chooses(operator: Operator) -> None:
     chosen = operator.sees(f"/hosts/{HOME}?device=curl&url=https://other.example.net/base/")
     assert "https://other.example.net/base/update" in words(chosen)
-    for bad in ("javascript:alert(1)", "//x", "ftp://x", "https://"):
+    for bad in (
+        "javascript:alert(1)",
+        "//x",
+        "ftp://x",
+        "https://",
+        "https://x/';id;'",
+        "http://[",
+    ):
         assert "https://dyndns.example.com/update" in words(
             operator.sees(f"/hosts/{HOME}?device=curl&url={bad}")
         )
+
+
+def test_a_proxy_that_names_no_address_leaves_that_of_the_example(serve: Serve) -> None:
+    service = serve(TRUSTED_PROXIES=PEER)
+    register(service)
+    path = f"/hosts/{HOME}?device=curl"
+    answer = Operator(service).asks("GET", path, headers={"X-Forwarded-Host": "["})
+    assert answer.status_code == 200
+    assert "https://your-backend.example.com/update" in words(answer.text)
+
+
+@pytest.mark.parametrize("number", ["1000000000000000000000", "-9", "x"])
+@pytest.mark.parametrize("place", ["/?page=", f"/hosts/{HOME}?page=", f"/hosts/{HOME}?days="])
+def test_a_number_that_no_page_has_is_none_the_worse(
+    operator: Operator, place: str, number: str
+) -> None:
+    assert HOME in operator.sees(place + number)
 
 
 @pytest.mark.parametrize("name", ["nobody.example.com", "rubbish", "x" * 300])

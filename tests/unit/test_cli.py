@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,13 @@ def test_a_set_up_that_is_wrong_names_the_section_that_helps(
             cli.run([], {**environ, **keys, variable: value})
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.endswith(f'"{section}".)')
+
+
+def test_a_reader_that_has_seen_enough_is_no_crash() -> None:
+    command = [sys.executable, "-m", "backend", "completion", "bash"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 1

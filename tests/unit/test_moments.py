@@ -29,6 +29,12 @@ def test_a_duration_counts_forward_where_the_future_is_meant() -> None:
     assert after("3d", NOW) == NOW + 3 * 86400
 
 
+@pytest.mark.parametrize("text", ["2020-01-01", "0d"])
+def test_what_has_passed_is_explained_where_the_future_is_meant(text: str) -> None:
+    with pytest.raises(ValueError, match="in the future"):
+        after(text, NOW)
+
+
 @pytest.mark.parametrize("text", ["", "soon", "3", "3 years", "2026-13-01", "-3d", "99999d"])
 def test_anything_else_is_explained(text: str) -> None:
     with pytest.raises(ValueError, match="2026-12-01"):

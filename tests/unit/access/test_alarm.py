@@ -59,6 +59,20 @@ def test_a_blocked_host_is_not_told_by_a_process_that_is_not_the_first_to_see_it
     assert asked == ["failed logins nas.example.com"]
 
 
+def test_pushes_that_were_left_out_are_told_of_by_the_next_one_that_this_process_tells(
+    ears: Ears, clock: Clock
+) -> None:
+    alarm = Alarm(ears, lambda what: "nas" not in what, clock)
+    for number in range(9):
+        alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
+    for blocked in (NAS, host("home.example.com")):
+        alarm.tell()
+        clock.advance(60)
+        alarm.blocked("198.51.100.1", blocked)
+    alarm.tell()
+    assert ears.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
+
+
 def test_a_clock_that_is_set_back_gives_no_more_lines(
     alarm: Alarm, ears: Ears, clock: Clock
 ) -> None:

@@ -497,6 +497,33 @@ class TestAFlawInWhatAHostSends:
         assert told.host.text == "nas.example.com"
         assert "home.example.com" in told.error
 
+    def test_is_told_once_even_if_its_own_updates_are_sound_beside_it(
+        self, gate: Gate, ears: Ears
+    ) -> None:
+        for _ in range(5):
+            gate.admit(claim(user="nas"))
+            for other in ("home.example.com", "router.example.com"):
+                refused(gate, claim(other, "nas", "key-of-the-nas"))
+        assert len(ears.heard(Rejected)) == 2
+
+    def test_is_told_late_if_too_much_was_to_be_told(
+        self, rejections: Rejections, ears: Ears, clock: Clock
+    ) -> None:
+        for _ in range(2):
+            for number in range(25):
+                rejections.tell(host(f"h{number}.example.com"), SOURCE, "Not an address.")
+            clock.advance(3600)
+        assert len(ears.heard(Rejected)) == 25
+
+    def test_is_remembered_of_a_bounded_number(
+        self, rejections: Rejections, ears: Ears, clock: Clock
+    ) -> None:
+        names = [host(f"h{number}.example.com") for number in range(10_002)]
+        for named in [*names, names[-1], names[0]]:
+            clock.advance(60)
+            rejections.tell(names[0], SOURCE, "Its login doesn't open it.", named)
+        assert len(ears.heard(Rejected)) == len(names) + 1
+
     def test_cannot_flood_the_log(self, gate: Gate, ears: Ears) -> None:
         for number in range(100):
             refused(gate, claim(addresses=(f"240.0.0.{number}",)))

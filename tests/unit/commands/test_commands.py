@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -24,7 +26,8 @@ class Shell:
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.key_file = folder / "pre-shared-key"
         self._capture = capture
-        url = f"sqlite:///{folder / 'store.db'}"
+        self._database = folder / "store.db"
+        url = f"sqlite:///{self._database}"
         self.environ = {
             "HETZNER_TOKEN": "t" * 64,
             "REGISTERED_FQDNS": f"{HOME},{NAS}",
@@ -58,6 +61,13 @@ class Shell:
         self.store.records.wish(update(address, name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
         self.store.records.accept(record, None, NOW)
+
+    @contextlib.contextmanager
+    def locked_store(self) -> Iterator[None]:
+        """The store, while somebody else writes to it for longer than anybody waits."""
+        with contextlib.closing(sqlite3.connect(self._database, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            yield
 
     def refuse(self, error: str) -> None:
         """Let Hetzner have refused an update of home."""
@@ -107,6 +117,40 @@ def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", [("list",), ("rotate", HOME.text), ("share", HOME.text, NAS.text)]
+)
+@pytest.mark.parametrize(
+    ("file", "mend"),
+    [
+        ("none", "start the service once"),
+        (".", "it is a directory"),
+        ("none/none", "create it, or name another file"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_told_with_its_mend(
+    shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, mend: str
+) -> None:
+    shell.environ["PRE_SHARED_KEY_FILE"] = str(tmp_path / file)
+    status, told = shell.types("keys", *words)
+    assert (status, told.count("\n")) == (1, 1)
+    assert mend in told
+
+
+@pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
+def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
+    shell: Shell, words: Tuple[str, ...]
+) -> None:
+    before = shell.keys()
+    with shell.locked_store():
+        status, told = shell.types("keys", *words)
+    after = shell.keys()
+    assert status == 0
+    assert before[HOME.text] != after[HOME.text]
+    assert "opens nothing any more" in told
+    assert (after[HOME.text] in told) is (words[0] == "rotate")
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("keys", "rotate", "strange.example.com"),
@@ -149,6 +193,7 @@ def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
         "rotated"
     ]
     assert len(shell.reads("history", "--json", "--limit", "1")) == 1
+    assert len(shell.reads("history", "--json", "--limit", "99999999999999999999")) == 2
     assert len(shell.reads("history", "--json", "--since", "2023-11-14")) == 2
 
 
@@ -206,6 +251,14 @@ def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
     assert shell.types("hosts", "unmute", NAS.text)[0] == 0
     assert shell.store.operations.mutes() == {}
     assert events(shell) == ["unmuted", "muted"]
+
+
+@pytest.mark.parametrize("until", ["2020-01-01", "0d"])
+def test_a_host_is_not_muted_until_the_past(shell: Shell, until: str) -> None:
+    status, told = shell.types("hosts", "mute", NAS.text, until)
+    assert status == 2
+    assert "in the future" in told
+    assert events(shell) == []
 
 
 @pytest.mark.parametrize("command", ["history", "hosts", "keys"])

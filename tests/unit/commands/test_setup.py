@@ -69,6 +69,8 @@ def test_what_may_go_wrong_is_noted(
         ([HOST, "--for", "toaster"], 2, "toaster"),
         ([HOST, "--url", "dyn.example.net"], 2, "is no URL"),
         ([HOST, "--url", "https://"], 2, "is no URL"),
+        ([HOST, "--url", "https://["], 2, "is no URL"),
+        ([HOST, "--url", "https://x/';id;'"], 2, "is no URL"),
     ],
 )
 def test_what_it_cannot_do_is_told_in_a_line(
@@ -86,11 +88,24 @@ def test_what_it_cannot_do_is_told_in_a_line(
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("file", "mend"),
+    [
+        ("none", "start the service once"),
+        (".", "it is a directory"),
+        ("none/none", "create it, or name another file"),
+        ("x" * 300, "let this user"),
+    ],
+)
 def test_without_a_key_file_it_is_one_line_that_says_how_to_get_one(
-    environ: Dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    environ: Dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    file: str,
+    mend: str,
 ) -> None:
     with pytest.raises(SystemExit):
-        cli.run(["setup", HOST], {**environ, "PRE_SHARED_KEY_FILE": str(tmp_path / "none")})
+        cli.run(["setup", HOST], {**environ, "PRE_SHARED_KEY_FILE": str(tmp_path / file)})
     told = capsys.readouterr().err
-    assert "start the service once" in told
+    assert mend in told
     assert told.count("\n") == 1

@@ -301,6 +301,7 @@ def test_a_bug_costs_one_push_and_is_logged_with_its_traceback(
     outbox.stop(PATIENCE)
     (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert record.exc_info is not None
+    assert "Not pushed, for there is a bug: one" in lines(caplog)
     assert "one" not in server.titles()
 
 
