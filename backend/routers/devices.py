@@ -98,6 +98,9 @@ Services > Dynamic DNS > Settings > General: backend "native". Then Accounts > +
 
 IPv6: a second account, all the same but for
   Check ip method  Interface [IPv6]
+
+It asks only when its address changes. So that it isn't taken for lost:
+System > Settings > Cron > +, command "Force ddclient update", each hour.
 """,
     ),
     "pfsense": (
@@ -129,6 +132,8 @@ config service 'hetzner_ipv4'
 	option username '$host'
 	option password '$key'
 	option update_url '$scheme://[USERNAME]:[PASSWORD]@$place/nic/update?hostname=[DOMAIN]&myip=[IP]'
+	option force_interval '1'
+	option force_unit 'hours'
 	option use_https '$one'
 	option cacert '/etc/ssl/certs/ca-certificates.crt'
 	option ip_source 'network'
@@ -143,6 +148,8 @@ config service 'hetzner_ipv6'
 	option username '$host'
 	option password '$key'
 	option update_url '$scheme://[USERNAME]:[PASSWORD]@$place/nic/update?hostname=[DOMAIN]&myip=[IP]'
+	option force_interval '1'
+	option force_unit 'hours'
 	option use_https '$one'
 	option cacert '/etc/ssl/certs/ca-certificates.crt'
 	option ip_source 'network'

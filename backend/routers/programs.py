@@ -11,6 +11,7 @@ TEMPLATES: Mapping[str, Tuple[str, str]] = {
         """
 # /etc/ddclient.conf (mode 600)
 daemon=300
+max-interval=3600
 ssl=$yes
 protocol=dyndns2
 server=$server
@@ -30,6 +31,7 @@ $host
         """
 # /etc/inadyn.conf (mode 600)
 period = 300
+forced-update = 3600
 custom hetzner-dyndns {
     username       = $host
     password       = "$key"

@@ -86,7 +86,10 @@ def published(file: Path) -> object:
 
 @pytest.mark.parametrize(
     "way",
-    [pytest.param(".backup", marks=pytest.mark.real("sqlite3")), "connect('hetzner-dyndns.db')"],
+    [
+        pytest.param(".backup", marks=pytest.mark.real("sqlite3")),
+        "connect('file:hetzner-dyndns.db?mode=ro'",
+    ],
 )
 def test_a_copy_made_while_the_service_works_brings_its_memory_back(
     home: Backend, hetzner: Hetzner, way: str

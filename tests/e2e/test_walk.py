@@ -15,7 +15,7 @@ from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment, free
 from tests.house.documents import README, Block, blocks
 
 HOST, SEEN = "host.example.com", "203.0.113.7"
-LISTS_ITS_KEYS = "host.example.com "
+LISTS_ALL = ".venv/bin/python -m backend keys list"
 
 
 def step(heading: str) -> List[str]:
@@ -122,6 +122,8 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         assert person.key
         set_up, client = step("4. A host")
         assert person.key in person.types(f"{load}\n{set_up}")
+        (of_all,) = (one.text for one in blocks() if one.text.startswith(LISTS_ALL))
+        assert person.key in person.types(f"{load}\n{of_all}")
         person.types(client, INTERVAL="0", IP="198.51.100.3")
         hetzner.expect(HOST, "198.51.100.3")
         ip, update, dig = step("5. See that it works")[0].splitlines()

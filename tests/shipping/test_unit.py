@@ -65,9 +65,9 @@ def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) ->
 
 
 def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
-    """With the settings as it tells to copy them."""
+    """With the settings of the example, as far as they are left alone."""
     unit, settings = (path.read_text(encoding="utf-8") for path in (BACKEND, SECRETS))
-    assert "install -m 600 backend/.secrets.example /etc/hetzner-dyndns" in unit
+    assert "install -m 600 backend/.secrets /etc/hetzner-dyndns" in unit
     environ = {
         **dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)),
         **dict(re.findall(r"^(\w+)=(.*)$", settings, re.MULTILINE)),
