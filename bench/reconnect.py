@@ -94,6 +94,8 @@ def beside_least(folder: Path, scale: Scale) -> Figure:
             f"By Hetzner's clock, which runs {_FASTER} times as fast here; live changes by ours.",
             "Least: ten minutes, or as long as the quota takes for one write a host, whichever is",
             "longer. Wanted: 1.15 of it, fewer than 1 % of 429, live below 8 s, nothing lost.",
+            "Empty buckets: what becomes of such a night when another program has used the quota up.",
+            "Zones aren't verified then, so that most writes need a read before them.",
         ],
     )
     hosts = scale.number(3000, 600)
