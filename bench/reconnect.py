@@ -94,7 +94,7 @@ def beside_least(folder: Path, scale: Scale) -> Figure:
             f"By Hetzner's clock, which runs {_FASTER} times as fast here; live changes by ours.",
             "Least: ten minutes, or as long as the quota takes for one write a host, whichever is",
             "longer. Wanted: 1.15 of it, fewer than 1 % of 429, live below 8 s, nothing lost.",
-            "Empty buckets: what becomes of such a night when another program has used the quota up.",
+            "Empty buckets: what becomes of such a night when another program has used them up.",
             "Zones aren't verified then, so that most writes need a read before them.",
         ],
     )
