@@ -73,7 +73,7 @@ class Gate:
         self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
-        self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
+        self._stand_in = sorted(self._hosts)[:1]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -92,7 +92,7 @@ class Gate:
             raise
 
     def keys(self) -> Mapping[Hostname, str]:
-        """Return the keys: whoever was admitted is again, while they are the same object."""
+        """Return the keys, as `KeyFile` does: whoever was admitted is again, while they stay."""
         return self._key_file.keys()
 
     def admitted_again(self, update: Update) -> None:
