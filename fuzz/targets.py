@@ -20,7 +20,8 @@ from werkzeug.exceptions import HTTPException
 
 from backend import settings
 from backend.access import addressing, key_flaws, key_lines
-from backend.access.gate import Claim, Credentials
+from backend.access.claims import Claim
+from backend.access.credentials import Credentials
 from backend.errors import (
     BadAddress,
     BadHostname,
