@@ -6,6 +6,7 @@ import argparse
 from typing import Mapping
 
 from backend.model import Hostname
+from backend.plural import counted
 from backend.workbench import OPERATOR, Workbench, tell_as_table, workbench
 
 
@@ -47,6 +48,6 @@ def _list(bench: Workbench) -> None:
         notes = [] if name in registered else ["not in REGISTERED_FQDNS"]
         if key is not None and shared:
             notes.append("shared with " + ", ".join(shared))
-        shown = "none yet" if key is None else f"{len(key)} characters"
+        shown = "none yet" if key is None else counted(len(key), "character")
         rows.append((name.text, shown, "; ".join(notes)))
     tell_as_table(("HOST", "KEY", ""), rows)
