@@ -90,7 +90,8 @@ class Gate:
         if claim.credentials is None:
             raise MissingCredentials("Log in as the operator.")
         if not self._is_operator(claim.credentials):
-            raise self._failed(claim, None, claim.credentials)
+            flaw = "Wrong user name or password."
+            raise self._failed(claim, None, claim.credentials, flaw)
         return Asker(claim.source, claim.face)
 
     def _admit(self, claim: Claim) -> Update:
@@ -155,7 +156,11 @@ class Gate:
         return host in self._hosts and is_right
 
     def _failed(
-        self, claim: Claim, named: Optional[Hostname], credentials: Credentials
+        self,
+        claim: Claim,
+        named: Optional[Hostname],
+        credentials: Credentials,
+        flaw: str = "Wrong key, or unknown host.",
     ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
         self._meters.failed_login()
@@ -168,7 +173,7 @@ class Gate:
             self._alarm.blocked(claim.source, host)
         wait = max(of_source.wait, of_name.wait)
         if not wait:
-            return Unauthorized("Wrong key, or unknown host.")
+            return Unauthorized(flaw)
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
 
 
