@@ -30,11 +30,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             key = bench.actions.rotate(arguments.host, OPERATOR)
             print(f"{arguments.host} has a new key; the old one opens nothing any more:\n{key}")
         else:
-            bench.actions.share(arguments.host, arguments.other, OPERATOR)
-            print(
-                f"{arguments.other} has the key of {arguments.host} now; "
-                "its old one opens nothing any more."
-            )
+            had_another = bench.actions.share(arguments.host, arguments.other, OPERATOR)
+            old = "; its old one opens nothing any more" if had_another else ""
+            print(f"{arguments.other} has the key of {arguments.host} now{old}.")
     return 0
 
 
