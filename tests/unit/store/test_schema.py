@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import StoreUnusable
 from backend.model import RecordType
 from backend.store import Store, prepare_store, require_store
-from backend.store.login import reason
+from backend.store.login import reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
 from tests.unit.fakes import host, update
 
@@ -210,7 +210,7 @@ def test_a_password_that_nobody_has_escaped_is_refused_and_never_shown(
     ],
 )
 def test_a_login_that_ends_where_it_should_is_taken(url: str) -> None:
-    connect(url, pool_size=1).dispose()
+    require_escaped(url)
 
 
 def test_a_path_may_hold_an_at(tmp_path: Path) -> None:
