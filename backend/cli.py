@@ -44,6 +44,9 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     arguments = list(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
     command, parser = _command(name), parser_of(name)
+    if name == "serve" and arguments and not arguments[0].startswith("-"):
+        _, *others = COMMANDS
+        parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
     try:
         status = int(command.run(parser.parse_args(arguments), environ))
         sys.stdout.flush()

@@ -23,6 +23,7 @@
        ├─ HetznerBusy              ─ ShareUsedUp
        ├─ HostBusy
        ├─ Superseded
+       ├─ KeysUnavailable
        └─ StoreUnavailable
 
 No class carries a status or a protocol word: each face in ``web/`` has a table of its own.
@@ -169,6 +170,10 @@ class HostBusy(TransientError):
 
 class Superseded(TransientError):
     """A newer wish for the same record came in before this one was published."""
+
+
+class KeysUnavailable(TransientError):
+    """No key is known yet: the key file could never be read since the start."""
 
 
 class StoreUnavailable(TransientError):

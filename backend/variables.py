@@ -122,11 +122,14 @@ def _items(listed: str) -> Tuple[str, ...]:
 
 
 def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
-    """Read a list of host names: comma-separated, in a file also one a line.
+    """Read a list of host names: comma-separated, in a file also one a line, with comments.
 
     Linux allows a variable 128 KiB, some five thousand names.
     """
-    names = _items(",".join(_text_or_file(variable, reader).splitlines()))
+    lines = _text_or_file(variable, reader).splitlines()
+    if not reader.text(variable.name):
+        lines = [line for line in lines if not line.lstrip().startswith("#")]
+    names = _items(",".join(lines))
     if not names:
         mend = "list the hosts that may be updated; until then no updates are performed."
         reader.warnings.append(SettingUnusable(f"{variable.name} is empty", mend=mend))

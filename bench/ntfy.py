@@ -102,7 +102,7 @@ def main() -> None:
             backend.start()
             quiet, changing = measure(backend, updates)
             backend.stop()
-            missed = sum(map(int, re.findall(r"(\d+) pushes were lost", backend.output)))
+            missed = sum(map(int, re.findall(r"(\d+) push(?:es)? lost", backend.output)))
             print(f"{case:16} {shown(quiet):>19} {shown(changing):>21} {missed:14}", flush=True)
         ntfy.close()
         hetzner.stop()

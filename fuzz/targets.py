@@ -11,6 +11,7 @@ import contextlib
 import io
 import ipaddress
 import json
+from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 from urllib.parse import unquote_to_bytes
 
@@ -18,14 +19,14 @@ from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from backend import settings
-from backend.access import addressing, key_lines
-from backend.access.gate import Claim, Credentials
+from backend.access import addressing, key_flaws, key_lines
+from backend.access.claims import Claim
+from backend.access.credentials import Credentials
 from backend.errors import (
     BadAddress,
     BadHostname,
     BadRecordType,
     DyndnsError,
-    KeyFileUnusable,
     SettingUnusable,
     StoreUnusable,
 )
@@ -144,8 +145,8 @@ def key_file(text: str) -> None:
     for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
         try:
             found = key_lines.parse(content)
-        except KeyFileUnusable as error:
-            _fit_to_show(error)
+        except key_lines.BadText as error:
+            _fit_to_show(key_flaws.unusable(Path("keys"), error))
             continue
         assert all(key and not any(c.isspace() for c in key) for key in found.values())
 

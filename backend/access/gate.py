@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
-from backend.access.addressing import Given, read
 from backend.access.alarm import Alarm
+from backend.access.claims import Claim, Understanding
 from backend.access.credentials import Credentials, digest, same
 from backend.access.failures import FailedLogins, network_of
 from backend.access.keys import KeyFile
 from backend.access.rejections import Rejections
 from backend.errors import (
-    AddressMismatch,
     CallerError,
     DyndnsError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
     MissingHostname,
-    PrivateAddress,
     TooManyFailures,
     Unauthorized,
 )
-from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.model import Asker, Hostname, Update
 from backend.workers.meters import Meters
 
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a caller says, as plain strings: not yet believed."""
-
-    face: str
-    source: str  # the caller's address, as far as proxies are trusted
-    credentials: Optional[Credentials]
-    name: str = ""
-    addresses: Tuple[str, ...] = ()
-    type: str = ""
-    removes: bool = False
-    name_follows_login: bool = False  # a request without a name is about the login's own host
-    prefixes: Tuple[str, ...] = ()  # of the network it is in
 
 
 class Gate:
@@ -69,11 +51,10 @@ class Gate:
         self._alarm = alarm
         self._rejections = rejections
         self._operator = operator
-        self._allow_private = allow_private
-        self._interface_ids = interface_ids or {}
+        self._understanding = Understanding(interface_ids or {}, allow_private=allow_private)
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
-        self._stand_in = sorted(self._hosts)[:1] or [Hostname("")]
+        self._stand_in = sorted(self._hosts)[:1]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -92,7 +73,7 @@ class Gate:
             raise
 
     def keys(self) -> Mapping[Hostname, str]:
-        """Return the keys: whoever was admitted is again, while they are the same object."""
+        """Return the keys, as `KeyFile` does: whoever was admitted is again, while they stay."""
         return self._key_file.keys()
 
     def admitted_again(self, update: Update) -> None:
@@ -109,7 +90,8 @@ class Gate:
         if claim.credentials is None:
             raise MissingCredentials("Log in as the operator.")
         if not self._is_operator(claim.credentials):
-            raise self._failed(claim, None, claim.credentials)
+            flaw = "Wrong user name or password."
+            raise self._failed(claim, None, claim.credentials, flaw)
         return Asker(claim.source, claim.face)
 
     def _admit(self, claim: Claim) -> Update:
@@ -117,7 +99,7 @@ class Gate:
             raise MissingCredentials("Send the key of the host, or log in.")
         host = self._authorize(claim, claim.credentials)
         try:
-            update = self._update(host, claim)
+            update = self._understanding.update(host, claim)
         except CallerError as error:
             self._rejections.tell(host, claim.source, str(error))
             raise
@@ -174,7 +156,11 @@ class Gate:
         return host in self._hosts and is_right
 
     def _failed(
-        self, claim: Claim, named: Optional[Hostname], credentials: Credentials
+        self,
+        claim: Claim,
+        named: Optional[Hostname],
+        credentials: Credentials,
+        flaw: str = "Wrong key, or unknown host.",
     ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
         self._meters.failed_login()
@@ -187,41 +173,8 @@ class Gate:
             self._alarm.blocked(claim.source, host)
         wait = max(of_source.wait, of_name.wait)
         if not wait:
-            return Unauthorized("Wrong key, or unknown host.")
+            return Unauthorized(flaw)
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
-
-    def _update(self, host: Hostname, claim: Claim) -> Update:
-        chosen = RecordType.parse(claim.type) if claim.type else None
-        asker = Asker(claim.source, claim.face)
-        if claim.removes:
-            kinds = [kind for kind in RecordType if chosen in (None, kind)]
-            return Update(host, tuple(Wish(kind, None) for kind in kinds), asker)
-        given = self._given(claim)
-        found = {chosen or address.type: address for address in reversed(given.addresses)}
-        prefix = given.prefix
-        if prefix is not None and chosen is RecordType.A:
-            raise AddressMismatch(f"{prefix} belongs into an AAAA record: leave the type out.")
-        if prefix is not None and host in self._interface_ids:
-            address = prefix.address_of(self._interface_ids[host])
-            found[RecordType.AAAA] = Address.parse(address)
-        wishes = tuple(Wish(kind, found[kind]) for kind in RecordType if kind in found)
-        # An address in full is the host's own; where there is none, the prefix has to do.
-        return Update(host, wishes, asker, None if RecordType.AAAA in found else prefix)
-
-    def _given(self, claim: Claim) -> Given:
-        if claim.addresses or claim.prefixes:
-            return read(claim.addresses, claim.prefixes)
-        return Given((self._detected(claim),))
-
-    def _detected(self, claim: Claim) -> Address:
-        address = Address.parse(claim.source)
-        if address.is_local and not self._allow_private:
-            raise PrivateAddress(
-                f"The request seems to come from {address}, a private address: the proxy in front "
-                "passes no client address (X-Real-Ip), or the caller is in the same network and "
-                "has to send its address."
-            )
-        return address
 
 
 def _user(text: str) -> str:

@@ -6,28 +6,38 @@ import logging
 import re
 from typing import Dict, List, Tuple
 
-from backend.errors import BadHostname, KeyFileUnusable
+from backend.errors import BadHostname
 from backend.model import Hostname
 
 BOM = "\ufeff"
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
 _LINE = re.compile(r"(\s*\S+\s+)\S+")
+_MEND = "write a host name, a blank and its key, without quotes"
 
 logger = logging.getLogger(__name__)
 
 
+class BadText(Exception):
+    """What the file holds is no keys. Its flaw and its mend hold nothing of the text."""
+
+    def __init__(self, flaw: str, mend: str) -> None:
+        """Take both as parts of a sentence."""
+        super().__init__(flaw)
+        self.mend = mend
+
+
 def parse(text: str) -> Dict[Hostname, str]:
-    """Return the keys; raise `KeyFileUnusable` for a line that is none."""
+    """Return the keys; raise `BadText` for a line that is none."""
     keys, flaws = sound_lines(text)
     if flaws:
         raise flaws[0]
     return keys
 
 
-def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[KeyFileUnusable]]:
+def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
     """Return the keys of the lines that have one, and what is wrong with the others."""
     keys: Dict[Hostname, str] = {}
-    flaws: List[KeyFileUnusable] = []
+    flaws: List[BadText] = []
     for number, line in enumerate(text.splitlines(), 1):
         fields = _COMMENT.sub("", line).split()
         if not fields:
@@ -37,7 +47,7 @@ def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[KeyFileUnusable]]:
             host = Hostname.parse(name)
         except (ValueError, BadHostname):
             # Never the line itself: it may hold a key.
-            flaws.append(KeyFileUnusable(f"line {number} isn't `<fqdn> <key>`"))
+            flaws.append(BadText(f"line {number} isn't `<fqdn> <key>`", _MEND))
             continue
         if host in keys:
             logger.warning("The key file has %s twice: line %d counts.", host, number)

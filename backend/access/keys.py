@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
 import secrets
 import time
 from pathlib import Path
-from typing import Iterable, Iterator, Mapping, Tuple
+from typing import Iterable, Iterator, Mapping, Tuple, Union
 
-from backend.access.key_lines import BOM, parse, replaced, sound_lines
-from backend.errors import KeyFileUnusable
+from backend.access.key_flaws import MENDS, unusable
+from backend.access.key_lines import BOM, BadText, parse, replaced, sound_lines
+from backend.errors import KeysUnavailable
 from backend.model import Hostname
 
 SHORTEST = 16
 _MODE = 0o600
 _OTHERS = 0o077
-_FULL = "make room on its disk"
-# What helps where it isn't the file's owner that is wrong.
-_MENDS = {
-    errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
-}
-_MENDS_AFTER_START = {
-    errno.ENOENT: "start the service once, and it makes one, or run this in the service's folder",
-    **_MENDS,
-}
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +37,10 @@ class KeyFile:
 
         A file that can't be read any more costs no host its key: the last good state counts. Of
         one with a line that is none the others count, in every process alike.
+
+        Raises:
+            KeysUnavailable: this process could never read it yet.
+
         """
         try:
             stamp = _stamp(self._path)
@@ -56,18 +48,33 @@ class KeyFile:
                 self._keys = self._sound(_read(self._path))
                 self._stamp = stamp
             self._complained = False
-        except (OSError, KeyFileUnusable) as error:
-            if not self._complained:
-                flaw = _unusable(self._path, error)
-                logger.error("%s The keys read before stay in use.", flaw)  # noqa: TRY400
-                self._complained = True
+        except (OSError, BadText) as error:
+            self._complain(error)
+            if not self._stamp:
+                raise KeysUnavailable("The key file can't be read right now.") from None
         return self._keys
+
+    def flaw(self) -> str:
+        """Return what is wrong while there are no keys at all; nothing when all is well."""
+        try:
+            self.keys()
+        except KeysUnavailable:
+            return "the key file can't be read"
+        return ""
+
+    def _complain(self, error: Union[OSError, BadText]) -> None:
+        if not self._complained:
+            self._complained = True
+            stays = "The keys read before stay in use."
+            none = "No host's key is known: updates are answered 503 until it can be read."
+            flaw = unusable(self._path, error)
+            logger.error("%s %s", flaw, stays if self._stamp else none)
 
     def _sound(self, text: str) -> Mapping[Hostname, str]:
         keys, flaws = sound_lines(text)
         if not flaws:
             return keys
-        flaw = _unusable(self._path, flaws[0])
+        flaw = unusable(self._path, flaws[0])
         logger.error("%s The other lines count. The keys read before stay in use.", flaw)
         return {**self._keys, **keys}
 
@@ -75,8 +82,8 @@ class KeyFile:
         """Return the keys; raise `KeyFileUnusable` where `keys` would go on with those before."""
         try:
             return parse(_read(self._path))
-        except (OSError, KeyFileUnusable) as error:
-            raise _unusable(self._path, error) from None
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error) from None
 
     def complete(self, hosts: Iterable[Hostname]) -> None:
         """Give each host without a key a new one, written to the end of the file.
@@ -96,8 +103,8 @@ class KeyFile:
             _tighten(self._path)
             if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
-        except (OSError, KeyFileUnusable) as error:
-            raise _unusable(self._path, error, _MENDS) from None
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error, MENDS) from None
         for host, key in keys.items():
             if len(key) < SHORTEST:
                 logger.warning(
@@ -127,8 +134,8 @@ class KeyFile:
                 old = _contents(descriptor)
                 new = replaced(_text(old), host, key).encode("utf-8")
                 _overwrite(descriptor, old, new)
-        except (OSError, KeyFileUnusable) as error:
-            raise _unusable(self._path, error) from None
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error) from None
 
 
 def _stamp(path: Path) -> Tuple[int, ...]:
@@ -148,7 +155,7 @@ def _text(content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise KeyFileUnusable("it is no UTF-8 text") from None
+        raise BadText("it is no UTF-8 text", "save it as UTF-8") from None
 
 
 def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
@@ -218,30 +225,3 @@ def _write_at_once(descriptor: int, text: bytes) -> None:
         done += os.pwrite(descriptor, text[done:], done)
     os.ftruncate(descriptor, len(text))
     os.fsync(descriptor)
-
-
-def _unusable(
-    path: Path, error: Exception, mends: Mapping[int, str] = _MENDS_AFTER_START
-) -> KeyFileUnusable:
-    flaw, mend = str(error), ""
-    if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
-        flaw = "it is a directory (Docker makes one when a mounted file is missing)"
-        mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
-    elif not _is_folder(path.parent, unknown=True):
-        flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
-    elif isinstance(error, OSError):
-        flaw, mend = str(error.strerror), mends.get(error.errno or 0, "")
-        mend = mend or (
-            f"let this user (uid {os.getuid()}) read and write it, as in "
-            f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
-        )
-    flaw = f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}"
-    return KeyFileUnusable(flaw, mend=f"{mend}.") if mend else KeyFileUnusable(f"{flaw}.")
-
-
-def _is_folder(path: Path, *, unknown: bool) -> bool:
-    """Whether a path is a folder; `unknown` where this user may not look."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return unknown

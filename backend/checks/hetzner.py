@@ -13,6 +13,7 @@ from backend.hetzner.api import CloudApi, Deadline
 from backend.hetzner.inspection import ZoneSight
 from backend.model import Hostname
 from backend.operations.overview import delegation_mend, is_lost
+from backend.plural import counted
 from backend.settings import HetznerSettings
 
 _SECONDS = 20.0
@@ -60,7 +61,7 @@ def _check_token(what: str, api: CloudApi, tokens: _Tokens) -> Iterator[Line]:
     try:
         zones = inspection.zones(api, Deadline(_SECONDS))
         left = "".join(f", {one.remaining} of {one.limit} calls left" for one in api.quotas)
-        yield Line(OK, what, f"it may read: {len(zones)} zones{left}.")
+        yield Line(OK, what, f"it may read: {counted(len(zones), 'zone')}{left}.")
         for zone in zones:
             tokens.zones.setdefault(zone.name, _Seen(api, zone))
         yield _writing(what, inspection.may_write(api, Deadline(_SECONDS)))
@@ -110,9 +111,7 @@ def _check_host(
 ) -> Line:
     what = host.text
     if seen is None:
-        working = " that works" if tokens.have_failed else ""
-        mend = "Create its zone at console.hetzner.com, or add a token of the zone's project."
-        return Line(FAIL, what, f"no token{working} sees a zone that holds it.", mend)
+        return _zoneless(what, tokens)
     zone = seen.sight.name
     if zone not in aliases:
         return Line(FAIL, what, f"its zone {zone} can't be used.", f"See zone {zone}.")
@@ -120,6 +119,14 @@ def _check_host(
         mend = "Delete the CNAME record at Hetzner."
         return Line(FAIL, what, "it is a CNAME, which excludes addresses.", mend)
     return Line(OK, what, f"there is room for it in zone {zone}.")
+
+
+def _zoneless(what: str, tokens: _Tokens) -> Line:
+    if tokens.have_failed:
+        found = "no token that works sees a zone that holds it."
+        return Line(FAIL, what, found, "See the tokens above.")
+    mend = "Create its zone at console.hetzner.com, or add a token of the zone's project."
+    return Line(FAIL, what, "no token sees a zone that holds it.", mend)
 
 
 def _relative(host: Hostname, zone: str) -> str:

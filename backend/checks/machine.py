@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from backend.access.keys import SHORTEST, KeyFile
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
+from backend.plural import counted
 from backend.reporting.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings
 from backend.store import Store, describe_store, require_store
@@ -37,7 +38,8 @@ def check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> I
     for warning in warnings:
         yield told(WARN, "settings", warning)
     access = settings.access
-    yield Line(OK, "settings", f"{len(access.hosts)} hosts, {len(settings.hetzner.tokens)} tokens.")
+    hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
+    yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
     found = "set." if access.operator_name else "not set, so no status page and no /metrics."
     yield Line(OK, "operator's login", found)
 
@@ -66,7 +68,7 @@ def check_key_file(access: AccessSettings) -> Iterator[Line]:
     short = [host.text for host, key in keys.items() if len(key) < SHORTEST]
     if short:
         yield Line(WARN, what, f"short keys: {', '.join(short)}.", "`keys rotate HOST` makes new.")
-    yield Line(OK, what, f"{len(keys)} keys in {path}.")
+    yield Line(OK, what, f"{counted(len(keys), 'key')} in {path}.")
 
 
 def _is_missing(path: Path) -> bool:

@@ -6,6 +6,7 @@ import argparse
 from typing import Mapping
 
 from backend.model import Hostname
+from backend.plural import counted
 from backend.workbench import OPERATOR, Workbench, tell_as_table, workbench
 
 
@@ -29,11 +30,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             key = bench.actions.rotate(arguments.host, OPERATOR)
             print(f"{arguments.host} has a new key; the old one opens nothing any more:\n{key}")
         else:
-            bench.actions.share(arguments.host, arguments.other, OPERATOR)
-            print(
-                f"{arguments.other} has the key of {arguments.host} now; "
-                "its old one opens nothing any more."
-            )
+            had_another = bench.actions.share(arguments.host, arguments.other, OPERATOR)
+            old = "; its old one opens nothing any more" if had_another else ""
+            print(f"{arguments.other} has the key of {arguments.host} now{old}.")
     return 0
 
 
@@ -47,6 +46,6 @@ def _list(bench: Workbench) -> None:
         notes = [] if name in registered else ["not in REGISTERED_FQDNS"]
         if key is not None and shared:
             notes.append("shared with " + ", ".join(shared))
-        shown = "none yet" if key is None else f"{len(key)} characters"
+        shown = "none yet" if key is None else counted(len(key), "character")
         rows.append((name.text, shown, "; ".join(notes)))
     tell_as_table(("HOST", "KEY", ""), rows)

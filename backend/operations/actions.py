@@ -7,7 +7,7 @@ import time
 from typing import Callable, Iterable, Optional
 
 from backend.access.keys import KeyFile
-from backend.errors import HostNotAllowed, KeyFileUnusable, StoreUnavailable
+from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
 from backend.events import OperatorActed
 from backend.hetzner.api import Deadline
 from backend.model import Asker, Hostname
@@ -80,18 +80,30 @@ class Actions:
         self._tell(host, "has a new key", operator)
         return key
 
-    def share(self, host: Hostname, other: Hostname, operator: Asker) -> None:
-        """Give another host the key that one has; likewise."""
+    def share(self, host: Hostname, other: Hostname, operator: Asker) -> bool:
+        """Give another host the key that one has, and return whether it had one of its own.
+
+        Raises:
+            BadHostname: it is the same host.
+            KeyFileUnusable: the file can't be read or written.
+
+        """
         self._check(host)
         self._check(other)
-        key = self._key_file.read().get(host)
+        if host == other:
+            raise BadHostname(f"{host} can't share its key with itself: name another host.")
+        keys = self._key_file.read()
+        key = keys.get(host)
         if key is None:
             raise KeyFileUnusable(
                 f"The key file has no key of {host}", mend="start the service once."
             )
+        if keys.get(other) == key:
+            return False
         self._key_file.replace(other, key)
         self._note_key(other, f"it shares the key of {host}", operator)
         self._tell(other, f"shares the key of {host}", operator)
+        return other in keys
 
     def key(self, host: Hostname) -> Optional[str]:
         """Return a host's key; `None` when it has none."""

@@ -66,7 +66,7 @@ class Verifier:
         if is_paused or not self._leadership.keep(now):
             return
         self._end = Deadline(_LONGEST_TICK)
-        stale = self._store.verifications.due(now - self._cache_ttl, _RECORDS_A_TICK)
+        stale = self._store.verifications.due(now - self._cache_ttl, now, _RECORDS_A_TICK)
         for place, records in self._by_place(stale).items():
             try:
                 if self._may_go_on(place):

@@ -62,6 +62,7 @@ class Ntfy:
         if username and not token:
             # Encoded here: requests would take text for latin-1.
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
+        self._has_login = self._auth is not None or "@" in url
         self._session = requests.Session()
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
@@ -87,7 +88,7 @@ class Ntfy:
         if status == 429 or status >= 500:  # noqa: PLR2004
             raise PushFailed(f"it answers {status}", _retry_after(headers))
         if status in _LOGIN_REFUSALS:
-            raise LoginRefused(_LOGIN_REFUSALS[status])
+            raise LoginRefused(_LOGIN_REFUSALS[status] if self._has_login else _NO_LOGIN)
         if status in _REFUSALS:
             raise PushRefused(_REFUSALS[status])
         if status != 200:  # noqa: PLR2004
@@ -119,6 +120,10 @@ class Ntfy:
 
 _WRONG_URL = (
     "what answers isn't an ntfy server: check that NTFY_URL is its base URL, without the topic"
+)
+_NO_LOGIN = (
+    "not allowed, and no login is set: set NTFY_TOKEN, or NTFY_USERNAME and NTFY_PASSWORD, of a "
+    "user who may write to the topic NTFY_TOPIC"
 )
 _LOGIN_REFUSALS: Mapping[int, str] = {
     401: "wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD, or NTFY_TOKEN",

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
+from backend.plural import counted
 from backend.reporting.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
 from backend.workers.once import Once
 
@@ -236,7 +237,8 @@ class Outbox:
         with self._changed:
             lost, self._lost = self._lost, 0
         if lost:
-            logger.warning("%d pushes were lost; what they were to tell is in this log.", lost)
+            pushes = counted(lost, "push", "pushes")
+            logger.warning("%s lost; what was to be told is in this log.", pushes)
         return lost
 
 

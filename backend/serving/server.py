@@ -206,6 +206,7 @@ def serve(environ: Mapping[str, str]) -> None:
     """
     # A core dump would hold every secret.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)  # store and log tell where people are: whatever is made here is this user's
     settings = _prepare(environ)
     listener = _listen(settings.server)
     logger.info(

@@ -57,7 +57,7 @@ class Services:
         )
         self._health = Health(self._store.ping, slots)
         self._loops = tuple(self._every_loop())
-        self._health.watched = tuple(self._every_thread())
+        self._health.watched = tuple(self._everything_watched())
         face = operator_face(
             settings,
             self._store,
@@ -81,8 +81,9 @@ class Services:
         yield from self._operator.loops
         yield Loop("pulse", PULSE_SECONDS, self._health.pulse)
 
-    def _every_thread(self) -> Iterator[Callable[[float], str]]:
+    def _everything_watched(self) -> Iterator[Callable[[float], str]]:
         yield from (loop.flaw for loop in self._loops)
+        yield lambda _: self._access.flaw()
         outbox = self._outbox
         if outbox is not None:
             yield lambda _: outbox.flaw()

@@ -21,7 +21,8 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreUnavailable
-from backend.store.schema import meta, reason
+from backend.store.login import reason
+from backend.store.schema import meta
 from backend.store.sqlite import BUSY_SECONDS
 
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
@@ -157,7 +158,7 @@ class Database:
             logging.DEBUG if is_known else logging.ERROR,
             "The store can't be used (%s): updates are answered 503 until it can. "
             "Check the database, its disk and STATE_URL.",
-            reason(error),
+            reason(error, self._engine.url),
         )
 
     def _tell_of_end(self, use: _Use) -> None:

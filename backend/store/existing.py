@@ -8,7 +8,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
-from backend.store.schema import VERSION, reason, version_of
+from backend.store.login import reason
+from backend.store.schema import VERSION, version_of
 
 
 def require(engine: Engine) -> None:
@@ -25,7 +26,7 @@ def require(engine: Engine) -> None:
             found = version_of(connection)
     except SQLAlchemyError as error:
         raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error)})",
+            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
             mend="check that the database answers, and that this user may read and write it.",
         ) from None
     if found != VERSION:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import postgresql, sqlite
+from backend.store.login import reason, require_escaped
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
 VERSION = 3
@@ -143,6 +144,7 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         StoreUnusable: the URL can't be used.
 
     """
+    require_escaped(url)
     try:
         parsed = make_url(url)
         options = _options(parsed)
@@ -201,7 +203,7 @@ def prepare(
             _bring_to(version, migrations, connection)
     except SQLAlchemyError as error:
         raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error)})",
+            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
             mend="check that the folder or the database exists, that this user may write there, "
             "and that there is room.",
         ) from None
@@ -232,10 +234,3 @@ def version_of(connection: Connection) -> int:
         return 0
     value = connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar()
     return int(value or 0)
-
-
-def reason(error: Exception) -> str:
-    """Say in a few words what the database said; never the statement or its parameters."""
-    origin = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else error
-    words = str(origin or type(error).__name__)
-    return words.splitlines()[0][:200] if words else type(error).__name__

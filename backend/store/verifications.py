@@ -12,6 +12,8 @@ from backend.store.record import Record, State, read_record
 from backend.store.records import this_wish
 from backend.store.schema import hosts, records
 
+_SKEW = 60.0  # that the clocks of several machines may have
+
 
 class Verifications:
     """When records were verified. Times are UTC seconds; every method raises `StoreUnavailable`."""
@@ -19,15 +21,20 @@ class Verifications:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, before: float, limit: int) -> List[Record]:
-        """Return published records not confirmed since a time, of hosts heard of since then."""
+    def due(self, before: float, now: float, limit: int) -> List[Record]:
+        """Return published records not confirmed since a time, of hosts heard of since then.
+
+        One that was confirmed in times to come is due, too: the clock was set back since.
+        """
         was_heard = sa.exists().where(
             hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
         )
         is_due = sa.and_(
             records.c.state == State.PUBLISHED.value,
-            records.c.checked_at <= before,
-            was_heard,
+            sa.or_(
+                sa.and_(records.c.checked_at <= before, was_heard),
+                records.c.checked_at > now + _SKEW,
+            ),
             is_registered(),
         )
         query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)

@@ -14,8 +14,9 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
+from backend.access.claims import Claim
 from backend.access.credentials import Credentials
-from backend.access.gate import Claim, Gate
+from backend.access.gate import Gate
 from backend.hetzner.api import Deadline
 from backend.model import Outcome, Update
 from backend.publishing.updater import ANSWER_SECONDS, Updater
@@ -175,6 +176,7 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
             addresses,
             removes=removes,
             prefixes=prefixes,
+            announces_prefix=any(name in parameters for name in _PREFIXES),
             name_follows_login=True,
         )
         for name in names or [""]

@@ -12,8 +12,9 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 from flask import Request, Response, g, render_template, request
 
 from backend import errors
+from backend.access.claims import Claim
 from backend.access.credentials import Credentials
-from backend.access.gate import Claim, Gate
+from backend.access.gate import Gate
 from backend.model import Asker
 from backend.operations.actions import Actions
 from backend.operations.overview import Overview

@@ -11,7 +11,8 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.access.gate import Claim, Gate
+from backend.access.claims import Claim
+from backend.access.gate import Gate
 from backend.model import Change, Outcome
 from backend.publishing.updater import Updater
 from backend.web import shortcut, wire

@@ -130,3 +130,17 @@ def test_a_number_that_is_none_is_a_warning_and_not_the_end(hetzner: Hetzner, fo
     backend.stop()
     for line in ("REQUEST_CACHE_TTL is no whole number", "RECORD_TTL must be from 60"):
         assert re.search(rf"WARNING {line}.*using the default", backend.output), backend.output
+
+
+def test_what_it_makes_is_nobody_elses_to_read(hetzner: Hetzner, folder: Path) -> None:
+    backend = Backend(
+        folder, hetzner, LOG_FILE="logs/backend.log", LOG_MAX_BYTES="500", DEBUG_LOGGING="1"
+    )
+    theirs = backend.folder / "backend.log"  # where the test keeps its output
+    backend.start()
+    backend.wait_until((folder / "logs" / "backend.log.1").exists, "to rotate its log")
+    backend.stop()
+    made = {path for path in folder.rglob("*") if path != theirs}
+    names = {str(path.relative_to(folder)) for path in made}
+    assert {"hetzner-dyndns.db", "pre-shared-key", "logs/backend.log"} <= names
+    assert [path for path in made if path.stat().st_mode & 0o077] == []

@@ -11,7 +11,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up: modules at the top of `backend`, and packages, which stand for all in them.
 LAYERS = {
-    "ground": {"__init__", "model", "prefixes", "errors", "events", "moments", "bearer"},
+    "ground": {"__init__", "model", "prefixes", "errors", "events", "moments", "plural", "bearer"},
     "workers": {"workers"},
     "store": {"store"},
     "hetzner": {"hetzner"},

@@ -122,6 +122,30 @@ def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: San
     assert [push["topic"] for push in Inbox.pushes] == ["topic"]
 
 
+def test_one_is_no_plural(setup: Setup) -> None:
+    checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
+    assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
+    assert checked.of("token 1 of 1")[0][1].startswith("it may read: 2 zones, ")
+    checked = setup.check(HETZNER_TOKEN=FIRST)
+    assert checked.of("token 1 of 1")[0][1].startswith("it may read: 1 zone, ")
+    assert checked.of("key file") == [("ok", f"1 key in {setup.key_file}. ")]
+    checked = setup.check(
+        HETZNER_TOKEN=f"{FIRST},{SECOND}", REGISTERED_FQDNS=f"{HOME},home.example.net"
+    )
+    assert checked.of("settings") == [("ok", "2 hosts, 2 tokens. ")]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
+)
+def test_where_no_token_works_hosts_are_told_of_the_tokens(
+    setup: Setup, changes: Dict[str, str]
+) -> None:
+    assert setup.check(**changes).worst(HOME) == (
+        "fail: no token that works sees a zone that holds it. See the tokens above."
+    )
+
+
 def test_progress_is_told_apart_from_the_answer(setup: Setup) -> None:
     assert "checking token 1 of 1 …\n" in setup.check().progress
 

@@ -170,3 +170,27 @@ def test_two_hosts_may_have_the_same_key(service: Service) -> None:
         host.headers = {"X-Pre-Shared-Key": "one-key-for-both"}
         assert host.updates("198.51.100.1").status_code == 200
     assert service.calls()[0] == LIST
+
+
+def test_a_key_file_that_could_never_be_read_is_no_wrong_key_but_a_trouble_of_ours(
+    serve: Serve,
+) -> None:
+    service = serve()
+    away = service.key_file.rename(service.key_file.with_name("away"))
+    for _ in range(2):  # a client that is told 401 may give up for good
+        assert said(service.router().updates(myip="198.51.100.1")) == (503, b"911\n")
+        answer = service.host().updates("198.51.100.1")
+        assert refused(answer) == (503, "unavailable")
+        assert "key file can't be read" in answer.get_json()["error"]
+    answer = service.app.test_client().get("/healthz")
+    assert (answer.status_code, answer.data) == (503, b"the key file can't be read\n")
+    away.rename(service.key_file)
+    assert said(service.router().updates(myip="198.51.100.1")) == (200, b"good 198.51.100.1\n")
+    assert service.asks("GET", "/healthz").status_code == 200
+
+
+def test_without_hosts_there_needs_to_be_no_key_file(serve: Serve) -> None:
+    service = serve(REGISTERED_FQDNS="")
+    service.key_file.unlink()
+    assert guess(service) == UNAUTHORIZED
+    assert service.asks("GET", "/healthz").status_code == 200

@@ -70,6 +70,12 @@ def test_nobody_else_does_anything(service: Service, operator: Operator, deed: s
     assert service.rows("history") == []
 
 
+def test_a_wrong_login_is_told_so_in_words_of_an_operator(service: Service) -> None:
+    answer = Operator(service).asks("GET", "/", login=basic(OPERATOR[0], "wrong"))
+    assert "Wrong user name or password." in answer.text
+    assert "key" not in answer.text
+
+
 def test_wrong_operators_logins_are_counted_and_the_right_one_passes(serve: Serve) -> None:
     service = serve(AUTH_FAILURE_LIMIT="2")
     operator = Operator(service)

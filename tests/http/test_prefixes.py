@@ -139,6 +139,36 @@ def test_a_full_address_without_a_prefix_is_the_hosts_own(lan: Service) -> None:
     assert said(answer) == (200, b"good 2001:db8:ffff::9\n")
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        *("ip6lanprefix=", "ip6lanprefix", "IPv6Prefix=", "ip6prefix=none", "ip6lanprefix=::/0"),
+        *("ip6lanprefix=<ip6lanprefix>", "ip6lanprefix=x"),
+    ],
+)
+def test_where_the_prefix_stays_empty_no_host_behind_gets_the_routers_own_address(
+    serve: Serve, empty: str
+) -> None:
+    service = serve(IPV6_INTERFACE_IDS=f"{NAS}={NAS_ID}")
+    service.key_file.write_text(f"{HOME} {KEY}\n{NAS} {KEY}\n")
+    asked(service, f"hostname={NAS}&ip6lanprefix={FIRST}")
+    both = f"hostname={HOME},{NAS}"
+    answer = asked(service, f"{both}&myip=198.51.100.1&myipv6=2001:db8:ffff::9&{empty}")
+    assert said(answer) == (200, lines("good 198.51.100.1,2001:db8:ffff::9", "good 198.51.100.1"))
+    before = ["2001:db8:1:2:211:32ff:fe11:2233"]
+    assert aaaa(service, HOME, NAS) == [["2001:db8:ffff::9"], before]
+    answer = asked(service, f"{both}&myipv6=2001:db8:ffff::7&{empty}")
+    assert said(answer) == (200, lines("good 2001:db8:ffff::7", "dnserr"))
+    assert aaaa(service, HOME, NAS) == [["2001:db8:ffff::7"], before]
+
+
+def test_the_operator_hears_why_a_host_with_an_empty_prefix_is_left_alone(
+    lan: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert said(asked(lan, f"hostname={NAS}&myip=2001:db8::9&ip6lanprefix=")) == (400, b"dnserr\n")
+    assert "The router left its prefix empty" in caplog.text
+
+
 @pytest.fixture
 def plain(serve: Serve) -> Service:
     """No host has an entry in IPV6_INTERFACE_IDS."""

@@ -35,9 +35,10 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.run(["chekc"], {})
+        cli.run(["chekc", "--json"], {})
     assert ended.value.code == 2
-    assert "chekc" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "there is no command `chekc`: choose from setup, check, hosts, keys, history," in told
 
 
 def test_a_set_up_that_is_wrong_ends_the_command_with_one_line(

@@ -384,6 +384,15 @@ def test_hosts_may_come_from_a_file_which_may_be_longer_than_a_variable(tmp_path
     assert list(map(str, hosts)) == ["a.example.com", "b.example.com", "c.example.com"]
 
 
+def test_a_line_of_the_file_of_hosts_may_be_a_comment(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text("# firewalls, of both houses\na.example.com\n  #b.example.com\nc.example.com\n")
+    hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts
+    assert [host.text for host in hosts] == ["a.example.com", "c.example.com"]
+    with pytest.raises(SettingUnusable, match="# firewalls"):
+        settings(REGISTERED_FQDNS="# firewalls")
+
+
 def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
     assert settings(NTFY_TOPIC_FILE=str(tmp_path / "absent")).ntfy.topic == ""
 

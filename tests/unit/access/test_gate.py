@@ -6,9 +6,10 @@ from typing import Dict, List, Mapping, Optional, Tuple, Type
 import pytest
 
 from backend.access.alarm import Alarm
+from backend.access.claims import Claim
 from backend.access.credentials import Credentials
 from backend.access.failures import FailedLogins
-from backend.access.gate import Claim, Gate
+from backend.access.gate import Gate
 from backend.access.rejections import Rejections
 from backend.errors import (
     AddressMismatch,

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.access.keys import KeyFile, _unusable
-from backend.errors import KeyFileUnusable
+from backend.access.key_flaws import unusable
+from backend.access.keys import KeyFile
+from backend.errors import KeyFileUnusable, KeysUnavailable
 from tests.unit.access.full_disk import told_by
 from tests.unit.fakes import host
 
@@ -159,6 +160,7 @@ def test_a_short_key_is_warned_of_and_works(
         f"nas {KEY}",
         "nas.example.com #nokey",
         f"nas.example.com={KEY}",
+        f'{{"nas.example.com": "{KEY}"}}',
     ],
 )
 def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
@@ -171,6 +173,7 @@ def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
     with pytest.raises(KeyFileUnusable) as caught:
         KeyFile(path).complete([NAS])
     assert KEY not in str(caught.value) + caplog.text
+    assert caught.value.mend == "Write a host name, a blank and its key, without quotes."
     assert caught.value.__suppress_context__
 
 
@@ -251,7 +254,7 @@ def test_a_file_of_another_user_will_do_if_it_can_be_written(
         "from pathlib import Path\n"
         "from backend.access.keys import KeyFile\n"
         "from backend.model import Hostname\n"
-        "from backend.errors import KeyFileUnusable\n"
+        "from backend.errors import KeyFileUnusable, KeysUnavailable\n"
         "b'x'.decode('utf-8-sig')  # that user may not be able to read Python's own files\n"
         "os.setgid(1234); os.setuid(1234)\n"
         "try:\n"
@@ -283,7 +286,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told_so(
 
 
 def test_a_read_only_mount_is_told_so() -> None:
-    flaw = str(_unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
+    flaw = str(unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
     assert "mount it writable" in flaw
     assert "chown" not in flaw
 
@@ -394,5 +397,28 @@ class TestWhileRunning:
         assert len(caplog.records) == 2
 
 
-def test_a_file_that_was_never_there_opens_nothing(path: Path) -> None:
-    assert KeyFile(path).keys() == {}
+@pytest.mark.parametrize("flaw", ["missing", "a directory", "no text"])
+def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_mend_counts(
+    path: Path, flaw: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if flaw == "a directory":
+        path.mkdir()
+    elif flaw == "no text":
+        path.write_bytes(b"nas.example.com \xff\xfe\n")
+    file = KeyFile(path)
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable, match="key file can't be read"):
+            file.keys()
+        assert file.flaw() == "the key file can't be read"
+    (record,) = caplog.records
+    assert record.getMessage().endswith("updates are answered 503 until it can be read.")
+    assert "stay in use" not in caplog.text
+    if path.is_dir():
+        path.rmdir()
+    path.write_text(f"nas.example.com {KEY}\n")
+    assert file.keys() == {NAS: KEY}
+    assert file.flaw() == ""
+    path.unlink()
+    assert file.keys() == {NAS: KEY}
+    assert file.flaw() == ""
+    assert "stay in use" in caplog.records[-1].getMessage()

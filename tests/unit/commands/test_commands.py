@@ -116,6 +116,33 @@ def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
     assert "shared with home.example.com" in shell.types("keys", "list")[1]
 
 
+def test_of_a_key_that_was_shared_already_no_old_one_is_told(shell: Shell) -> None:
+    told = f"{NAS} has the key of {HOME} now"
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (
+        0,
+        f"{told}; its old one opens nothing any more.\n",
+    )
+    before = shell.key_file.read_bytes()
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, f"{told}.\n")
+    assert shell.key_file.read_bytes() == before
+    assert events(shell) == ["rotated"]
+
+
+def test_a_host_that_had_no_key_has_no_old_one_either(shell: Shell) -> None:
+    shell.key_file.write_text(f"{HOME} {'k' * 20}\n")
+    told = f"{NAS} has the key of {HOME} now.\n"
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, told)
+
+
+def test_a_host_shares_no_key_with_itself(shell: Shell) -> None:
+    before = shell.key_file.read_bytes()
+    status, told = shell.types("keys", "share", HOME.text, "HOME.example.com.")
+    assert status == 1
+    assert "can't share its key with itself: name another host." in told
+    assert shell.key_file.read_bytes() == before
+    assert events(shell) == []
+
+
 @pytest.mark.parametrize(
     "words", [("list",), ("rotate", HOME.text), ("share", HOME.text, NAS.text)]
 )
@@ -195,6 +222,28 @@ def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
     assert len(shell.reads("history", "--json", "--limit", "1")) == 1
     assert len(shell.reads("history", "--json", "--limit", "99999999999999999999")) == 2
     assert len(shell.reads("history", "--json", "--since", "2023-11-14")) == 2
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_host_that_nobody_knows_has_no_empty_history(shell: Shell, form: Tuple[str, ...]) -> None:
+    status, told = shell.types("history", "hoem.example.com", *form)
+    assert status == 1
+    assert "hoem.example.com isn't registered, and nothing is known of it" in told
+    assert shell.types("history", NAS.text, *form)[0] == 0  # nothing has happened yet
+
+
+def test_a_host_that_was_taken_off_the_list_keeps_its_history(shell: Shell) -> None:
+    shell.types("keys", "rotate", NAS.text)
+    shell.environ["REGISTERED_FQDNS"] = HOME.text
+    assert len(shell.reads("history", NAS.text, "--json")) == 1
+    assert shell.reads("history", NAS.text, "--json", "--since", "2100-01-01") == []
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", ""])
+def test_a_limit_that_is_none_is_explained(shell: Shell, limit: str) -> None:
+    status, told = shell.types("history", f"--limit={limit}")
+    assert status == 2
+    assert "a whole number from 1 up" in told
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("hosts", "mute", "x.y", "?")])

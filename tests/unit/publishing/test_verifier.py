@@ -197,6 +197,16 @@ def test_it_does_not_wait_for_as_long_as_the_clock_was_set_back(
     assert round_.after(CACHE_TTL - 3600) == [READ_ZONE]
 
 
+@pytest.mark.parametrize(("back", "calls"), [(60, []), (61, [READ_ZONE])])
+def test_what_was_confirmed_before_the_clock_was_set_back_is_checked_at_once(
+    round_: Round, back: float, calls: List[str]
+) -> None:
+    assert round_.after(-back) == calls
+    checked_at = round_.clock() if calls else round_.clock() + back
+    assert {round_.record(name).checked_at for name in NAMES} == {checked_at}
+    assert round_.after(0) == []
+
+
 @pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
 @pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
 def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(

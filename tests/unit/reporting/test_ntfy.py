@@ -80,7 +80,7 @@ def topic(server: Server, **login: str) -> Ntfy:
 
 def refused(server: Server, push: Push = PUSH) -> str:
     with pytest.raises(PushRefused) as caught:
-        topic(server).publish(push)
+        topic(server, token="tk_secret").publish(push)
     return str(caught.value)
 
 
@@ -150,6 +150,18 @@ def test_only_a_refused_login_is_one_that_the_server_may_take_back(
     with pytest.raises(PushRefused) as caught:
         topic(server).publish(PUSH)
     assert isinstance(caught.value, LoginRefused) == is_login
+
+
+def test_without_a_login_one_is_asked_for(server: Server) -> None:
+    server.script = lambda call: call.answers(403, "forbidden")
+    with pytest.raises(LoginRefused) as caught:
+        topic(server).publish(PUSH)
+    assert "no login is set: set NTFY_TOKEN, or NTFY_USERNAME and NTFY_PASSWORD" in str(
+        caught.value
+    )
+    assert "no login" not in refused(server)
+    with pytest.raises(LoginRefused, match="ntfy access"):
+        Ntfy(server.url.replace("//", "//me:pw@"), "dyndns").publish(PUSH)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.unit.fakes import Clock
 # Bounds for a machine that is busy: what is waited for comes at once, or never.
 PATIENCE = 20.0
 AWAY, BUSY = PushFailed("it can't be reached, no connection"), PushFailed("it answers 429", 7)
-ONE_LOST = "1 pushes were lost; what they were to tell is in this log."
+ONE_LOST = "1 push lost; what was to be told is in this log."
 WRONG_LOGIN = LoginRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
 WRONG_URL = PushRefused("not found (404): check NTFY_URL")
 
@@ -189,7 +189,7 @@ def test_a_wrong_url_is_logged_once_with_the_mend_and_its_end_too(
     assert server.tries == ["0", "1", "2", "mended", "Notifications were lost"]
     assert server.taken[1].message.startswith("3 could not be delivered")
     refused, lost, back = lines(caplog)
-    assert lost == "3 pushes were lost; what they were to tell is in this log."
+    assert lost == "3 pushes lost; what was to be told is in this log."
     assert refused == (
         "ntfy refuses pushes: not found (404): check NTFY_URL. Until that is mended, events are in "
         "this log only."
@@ -269,7 +269,7 @@ def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
     ]
     (summary,) = (one for one in server.taken if one.title == "Notifications were lost")
     assert summary.message.startswith("4 could not be delivered")
-    assert lines(caplog)[1:] == ["4 pushes were lost; what they were to tell is in this log."]
+    assert lines(caplog)[1:] == ["4 pushes lost; what was to be told is in this log."]
 
 
 def test_a_push_that_is_too_old_to_be_of_use_is_given_up(
@@ -358,7 +358,7 @@ class TestTheEnd:
         outbox.stop(0.05)
         assert lines(caplog) == [
             "Not pushed, for the service ends: hanging",
-            "2 pushes were lost; what they were to tell is in this log.",
+            "2 pushes lost; what was to be told is in this log.",
         ]
 
     def test_tries_a_server_that_is_away_once_more_at_most(
@@ -385,7 +385,7 @@ class TestTheEnd:
         assert server.tries == ["0", "0", "0", "1", "2"]
         refused, lost = lines(caplog)
         assert "wrong login" in refused
-        assert lost == "3 pushes were lost; what they were to tell is in this log."
+        assert lost == "3 pushes lost; what was to be told is in this log."
 
     def test_of_an_outbox_that_never_started_names_what_is_lost(
         self, caplog: pytest.LogCaptureFixture

@@ -3,13 +3,16 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
 from backend.model import RecordType
-from backend.store import Store, prepare_store
+from backend.store import Store, prepare_store, require_store
+from backend.store.login import reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
 from tests.unit.fakes import host, update
 
@@ -174,13 +177,60 @@ def test_a_store_of_a_newer_program_is_refused_and_left_alone(file: Path) -> Non
         "sqlite://",
         "sqlite:///:memory:",
         "postgresql+psycopg://user:pw@db:port/x",
-        "postgresql+psycopg://user:p@ss:wo/rd@db/x",  # a password nobody has escaped
     ],
 )
 def test_a_url_nothing_can_be_made_of_is_refused_with_an_example(url: str) -> None:
     told = refused(url)
     assert "sqlite:////data/hetzner-dyndns.db" in told
-    assert not any(part in told for part in ("pw", "p@ss", "wo/rd"))
+    assert "pw" not in told
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ssword", "p@ss:word", "p@ss/word", "p/ss@word", "p@ss?word", "p@ss@word", "@"]
+)
+@pytest.mark.parametrize("use", [prepare_store, require_store])
+def test_a_password_that_nobody_has_escaped_is_refused_and_never_shown(
+    password: str, use: Callable[[str], None]
+) -> None:
+    with pytest.raises(StoreUnusable) as caught:
+        use(f"postgresql+psycopg://user:{password}@db.example.com/x")
+    told = str(caught.value)
+    assert "more than one `@`: write `@`, `/`, `:` and `%` of the password as `%40`" in told
+    assert "ss" not in told.replace("password", "")
+    assert "db.example.com" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://us%40er:p%40ss%2Fwo%3Ard@db.example.com/x",
+        "postgresql+psycopg://user@server:p/ss:word@db.example.com/x",
+        "postgresql+psycopg://user@server@db.example.com/x",
+        "postgresql+psycopg://user:pw@/x?host=db.example.com&host=other.example.com",
+    ],
+)
+def test_a_login_that_ends_where_it_should_is_taken(url: str) -> None:
+    require_escaped(url)
+
+
+def test_a_path_may_hold_an_at(tmp_path: Path) -> None:
+    file = tmp_path / "@home@work.db"
+    prepare_store(url_of(file))
+    assert file.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("failed to resolve host 'db'\nand more", "failed to resolve host 'db'"),
+        ("the password s3cr3t is wrong", "ConnectionError"),
+        ("", "ConnectionError"),
+    ],
+)
+def test_what_a_driver_says_is_told_unless_it_holds_the_password(said: str, told: str) -> None:
+    url = make_url("postgresql+psycopg://user:s3cr3t@db/x")
+    assert reason(ConnectionError(said), url) == told
+    assert reason(OperationalError("SELECT 1", {}, ConnectionError(said)), url) == told
 
 
 def test_a_folder_that_does_not_exist_is_refused_with_the_mend(file: Path) -> None:
