@@ -120,6 +120,8 @@ class Gate:
             flaw = f"Its login doesn't open {named}."
             self._rejections.tell(logged_in[0], claim.source, flaw, named)
             raise ForeignHost("This login doesn't open this host.")
+        if named != logged_in[0]:
+            self._rejections.forget(logged_in[0], named)
         return named
 
     def _is_operator(self, credentials: Credentials) -> bool:

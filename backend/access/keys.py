@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -19,6 +20,9 @@ from backend.model import Hostname
 SHORTEST = 16
 _MODE = 0o600
 _OTHERS = 0o077
+
+# Started anew, it would give every host a new key.
+_MENDS_WHILE_SERVING = {errno.ENOENT: "put it back, and don't start again before", **MENDS}
 
 logger = logging.getLogger(__name__)
 
@@ -54,20 +58,12 @@ class KeyFile:
                 raise KeysUnavailable("The key file can't be read right now.") from None
         return self._keys
 
-    def flaw(self) -> str:
-        """Return what is wrong while there are no keys at all; nothing when all is well."""
-        try:
-            self.keys()
-        except KeysUnavailable:
-            return "the key file can't be read"
-        return ""
-
     def _complain(self, error: Union[OSError, BadText]) -> None:
         if not self._complained:
             self._complained = True
             stays = "The keys read before stay in use."
             none = "No host's key is known: updates are answered 503 until it can be read."
-            flaw = unusable(self._path, error)
+            flaw = unusable(self._path, error, _MENDS_WHILE_SERVING)
             logger.error("%s %s", flaw, stays if self._stamp else none)
 
     def _sound(self, text: str) -> Mapping[Hostname, str]:

@@ -47,8 +47,9 @@ class Rejections:
                 self._told.pop(next(iter(self._told)))
         self._reporter.report(Rejected(host, source, flaw))
 
-    def forget(self, host: Hostname) -> None:
-        """Let the next flaw of a host be news: it has sent a sound update."""
-        if (host, host) in self._told:
+    def forget(self, host: Hostname, named: Optional[Hostname] = None) -> None:
+        """Let the next flaw of a host, about `named` as in `tell`, be news: it sent a sound update."""
+        about = (host, named or host)
+        if about in self._told:
             with self._lock:
-                self._told.pop((host, host), None)
+                self._told.pop(about, None)

@@ -160,9 +160,10 @@ class Updater:
 
 
 def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
-    settled = tuple(_settled(results[wish.type]) for wish in update.wishes)
-    if any(one.wish not in update.wishes for one in settled):
-        raise Superseded(f"A newer update of {update.host} came in meanwhile.")
+    # The operator may have had a wish forgotten while it waited for its turn.
+    settled = tuple(_settled(results[wish.type]) for wish in update.wishes if wish.type in results)
+    if tuple(one.wish for one in settled) != update.wishes:
+        raise Superseded(f"{update.host} is wanted otherwise by now: a newer update came in.")
     return Outcome(update.host, settled)
 
 

@@ -12,7 +12,7 @@ from backend.hetzner.api import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.refusals import NotFound
 from backend.hetzner.rrsets import RRSet, Zone
-from backend.hetzner.zones import Location, Zones
+from backend.hetzner.zones import Zones
 from backend.model import RecordType
 from backend.publishing.publisher import Publisher
 from backend.store import Record, Store
@@ -63,7 +63,7 @@ class Verifier:
         now = self._clock()
         # A clock that was set back must not make it a long one.
         is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
-        if is_paused or not self._leadership.keep(now):
+        if not self._leadership.keep(now) or is_paused:
             return
         self._end = Deadline(_LONGEST_TICK)
         stale = self._store.verifications.due(now - self._cache_ttl, now, _RECORDS_A_TICK)
@@ -106,12 +106,6 @@ class Verifier:
                     break
         return found
 
-    def _find(self, record: Record) -> Optional[Location]:
-        try:
-            return self._zones.find(record.host, Deadline(_ZONE_SECONDS))
-        except DyndnsError:
-            return None
-
     def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
         """Compare every record of a zone as soon as one is stale: the call tells of them anyway.
 
@@ -151,7 +145,7 @@ class Verifier:
         self, zone: Zone, ours: Sequence[Tuple[Record, float]], found: _Found
     ) -> Iterator[Tuple[Record, Optional[RRSet]]]:
         for record, _ in ours:
-            location = self._find(record)
+            location = self._zones.recall(record.host)
             if location is not None and location.owner.zone == zone:
                 yield record, found.get((location.owner.name, record.type))
 

@@ -38,10 +38,6 @@ class AccessSide:
             Loop("alarm", TELL_SECONDS, self._alarm.tell),
         )
 
-    def flaw(self) -> str:
-        """Return what keeps every host out; without hosts there may be no key file."""
-        return self.key_file.flaw() if self._settings.hosts else ""
-
     def stop(self) -> None:
         """Tell what is still to be told; raise `StoreUnavailable`."""
         self._alarm.tell()

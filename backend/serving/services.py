@@ -83,7 +83,6 @@ class Services:
 
     def _everything_watched(self) -> Iterator[Callable[[float], str]]:
         yield from (loop.flaw for loop in self._loops)
-        yield lambda _: self._access.flaw()
         outbox = self._outbox
         if outbox is not None:
             yield lambda _: outbox.flaw()

@@ -1,4 +1,4 @@
-"""Whether the service is well: the store answers, and each worker's threads and keys are there."""
+"""Whether the service is well: the store answers, and every worker's threads are alive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LATE = 60.0
 
 
 class Health:
-    """Knows what is watched in this worker, and by its slots how the other workers are."""
+    """Knows this worker's threads, and by its slots how the other workers are."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Health:
         self._ping = ping
         self._slots = slots
         self._clock = clock
-        self.watched: Sequence[Callable[[float], str]] = ()  # what is wrong, by our patience
+        self.watched: Sequence[Callable[[float], str]] = ()  # each thread's flaw, by our patience
 
     def pulse(self) -> None:
         """Tell the other workers how this one is; to be called every `PULSE_SECONDS`."""

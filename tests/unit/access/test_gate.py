@@ -507,6 +507,16 @@ class TestAFlawInWhatAHostSends:
                 refused(gate, claim(other, "nas", "key-of-the-nas"))
         assert len(ears.heard(Rejected)) == 2
 
+    def test_of_a_foreign_name_is_told_again_when_it_comes_back(
+        self, gate: Gate, ears: Ears, keys: Keys
+    ) -> None:
+        foreign = claim("router.example.com", "nas", "key-of-the-nas")
+        for key in ("key-of-the-router", "key-of-the-nas", "key-of-the-router"):
+            keys.known[host("router.example.com")] = key
+            with contextlib.suppress(ForeignHost):
+                gate.admit(foreign)
+        assert len(ears.heard(Rejected)) == 2
+
     def test_is_told_late_if_too_much_was_to_be_told(
         self, rejections: Rejections, ears: Ears, clock: Clock
     ) -> None:

@@ -200,11 +200,19 @@ def test_the_wish_is_stored_before_hetzner_is_asked(
     assert {str(address) for address in seen} == {FIRST}
 
 
-def test_an_update_whose_host_meanwhile_wants_another_address_is_superseded(
-    store: Store, sightings: Sightings, ears: Ears, clock: Clock
+@pytest.mark.parametrize(
+    "results",
+    [{A: Settled(Wish(A, Address.parse(SECOND)), Change.REPLACED)}, {}],
+    ids=["wants another address", "was forgotten"],
+)
+def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
+    store: Store,
+    sightings: Sightings,
+    ears: Ears,
+    clock: Clock,
+    results: Dict[RecordType, Result],
 ) -> None:
-    newer = Wish(A, Address.parse(SECOND))
-    publisher = SlowPublisher(lambda: {A: Settled(newer, Change.REPLACED)})
+    publisher = SlowPublisher(lambda: results)
     publisher.let_go.set()
     updater = Updater(store, publisher, sightings, ears, slots=1, clock=clock)
     with pytest.raises(Superseded, match=r"host\.example\.com"):

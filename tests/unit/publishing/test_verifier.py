@@ -109,6 +109,22 @@ def test_a_host_that_is_silent_is_confirmed_with_the_others_but_not_put_right(
     assert cloud.values("host5", "A") == ["198.51.100.5"]
 
 
+def test_a_pause_holds_for_all_processes(
+    round_: Round, other_store: Store, cloud: CloudInMemory, clock: Clock
+) -> None:
+    projects = [Hetzner(cloud, 60)]
+    zones = Zones(projects, 86400, clock)
+    other = Verifier(
+        other_store, round_.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock
+    )
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    round_.after(CACHE_TTL)
+    for _ in range(11):
+        assert round_.after(5) == []
+        other.tick()
+    assert cloud.take_calls() == []
+
+
 def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: CloudInMemory) -> None:
     lost = "nas.example.net"
     round_.store.hosts.register([host(name) for name in (*NAMES, lost)], round_.clock())
