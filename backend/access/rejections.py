@@ -48,7 +48,7 @@ class Rejections:
         self._reporter.report(Rejected(host, source, flaw))
 
     def forget(self, host: Hostname, named: Optional[Hostname] = None) -> None:
-        """Let the next flaw of a host be news: it sent a sound update, about `named` as in `tell`."""
+        """Let the next flaw be news, `named` as in `tell`: a sound update has been sent."""
         about = (host, named or host)
         if about in self._told:
             with self._lock:
