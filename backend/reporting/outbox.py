@@ -17,8 +17,9 @@ _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one fo
 _LIFETIME = 3600.0  # seconds until a push is too old to be of use
 _MOST_WAITING = 100
 _LONGEST_TRY = 10.0  # seconds
-# ntfy 2.11 answers 403 now and then when several publish at once: one refusal means nothing.
+# ntfy 2.11 answers 403 now and then, and takes the same push a moment later: one means nothing.
 _REFUSALS_BELIEVED = 3
+_UNBELIEVED_PAUSE = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Outbox:
         try:
             self._ntfy.publish(letter.push, self._seconds_left())
         except LoginRefused as error:
-            return self._refused(letter, error, failures)
+            return self._refused(letter, error)
         except PushRefused as error:
             self._complain(
                 self._complaints.is_refused,
@@ -176,10 +177,11 @@ class Outbox:
             self._note_success()
         return 0.0
 
-    def _refused(self, letter: _Letter, error: LoginRefused, failures: int) -> float:
+    def _refused(self, letter: _Letter, error: LoginRefused) -> float:
         """Try again later; when stopping, at once, until the refusal is believed."""
         self._refusals += 1
-        if self._refusals >= _REFUSALS_BELIEVED:
+        believed_for = self._refusals - _REFUSALS_BELIEVED
+        if believed_for >= 0:
             self._complain(
                 self._complaints.is_refused,
                 f"ntfy refuses pushes: {error}. They wait for an hour at most; "
@@ -189,7 +191,9 @@ class Outbox:
                 self._lose(letter, "it was refused", is_said=True)
                 return 0.0
         self._put_back(letter)
-        return self._pause(failures) if self._end is None else 0.0
+        if self._end is not None:
+            return 0.0
+        return self._pause(believed_for) if believed_for >= 0 else _UNBELIEVED_PAUSE
 
     def _pause(self, failures: int) -> float:
         return self._pauses[min(failures, len(self._pauses) - 1)]

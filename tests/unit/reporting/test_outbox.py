@@ -140,9 +140,9 @@ def test_a_lost_host_does_not_wait_behind_a_push_that_failed(gate: Gate) -> None
     outbox.stop(PATIENCE)
 
 
-@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("it answers 503"), WRONG_LOGIN])
+@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("it answers 503")])
 def test_a_push_that_failed_is_tried_again_until_it_is_through(
-    monkeypatch: pytest.MonkeyPatch, failure: Exception
+    monkeypatch: pytest.MonkeyPatch, failure: PushFailed
 ) -> None:
     server = Server(failure, failure, failure)
     outbox = Outbox(server, pauses=(2, 5))
@@ -152,7 +152,22 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
     outbox.put(push("title"))
     server.waits_for(lambda: server.taken)
     assert server.tries == ["title"] * 4
-    assert pauses == [max(pause, getattr(failure, "retry_after", 0)) for pause in (2, 5, 5)]
+    assert pauses == [max(pause, failure.retry_after) for pause in (2, 5, 5)]
+    outbox.stop(PATIENCE)
+
+
+def test_a_refused_login_is_tried_again_soon_until_it_is_believed_and_then_less_and_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(*[WRONG_LOGIN] * 5)
+    outbox = Outbox(server, pauses=(2, 5))
+    pauses: List[float] = []
+    monkeypatch.setattr(outbox, "_wait", lambda pause: not pauses.append(pause))
+    outbox.start()
+    outbox.put(push("title"))
+    server.waits_for(lambda: server.taken)
+    assert server.tries == ["title"] * 6
+    assert pauses == [0.5, 0.5, 2, 5, 5]
     outbox.stop(PATIENCE)
 
 
