@@ -18,7 +18,7 @@ _LIFETIME = 3600.0  # seconds until a push is too old to be of use
 _MOST_WAITING = 100
 _LONGEST_TRY = 10.0  # seconds
 # ntfy 2.11 answers 403 now and then, and takes the same push a moment later: one means nothing.
-_REFUSALS_BELIEVED = 3
+_REFUSALS_BELIEVED = 5
 _UNBELIEVED_PAUSE = 0.5
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ class Outbox:
         self._put_back(letter)
         if self._end is not None:
             return 0.0
-        return self._pause(believed_for) if believed_for >= 0 else _UNBELIEVED_PAUSE
+        pause = self._pause(max(0, believed_for))
+        return pause if believed_for >= 0 else min(pause, _UNBELIEVED_PAUSE)
 
     def _pause(self, failures: int) -> float:
         return self._pauses[min(failures, len(self._pauses) - 1)]

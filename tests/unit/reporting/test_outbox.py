@@ -159,15 +159,15 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
 def test_a_refused_login_is_tried_again_soon_until_it_is_believed_and_then_less_and_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = Server(*[WRONG_LOGIN] * 5)
+    server = Server(*[WRONG_LOGIN] * 7)
     outbox = Outbox(server, pauses=(2, 5))
     pauses: List[float] = []
     monkeypatch.setattr(outbox, "_wait", lambda pause: not pauses.append(pause))
     outbox.start()
     outbox.put(push("title"))
     server.waits_for(lambda: server.taken)
-    assert server.tries == ["title"] * 6
-    assert pauses == [0.5, 0.5, 2, 5, 5]
+    assert server.tries == ["title"] * 8
+    assert pauses == [0.5, 0.5, 0.5, 0.5, 2, 5, 5]
     outbox.stop(PATIENCE)
 
 
@@ -253,7 +253,7 @@ def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
         server = Server(AWAY, *[WRONG_LOGIN] * 10_000)
         outbox = started(server, complaints=complaints)
         outbox.put(push("title"))
-        server.waits_for(lambda server=server: len(server.tries) >= 4)
+        server.waits_for(lambda server=server: len(server.tries) >= 6)
         outbox.stop(PATIENCE)
     away, refused = lines(caplog, logging.ERROR)
     assert "No push gets through" in away
@@ -387,17 +387,17 @@ class TestTheEnd:
         assert len(server.tries) <= 2
         assert lines(caplog)[1:] == ["Not pushed, for the service ends: title", ONE_LOST]
 
-    def test_believes_the_third_refusal_without_a_pause_and_counts_what_is_lost(
+    def test_believes_the_fifth_refusal_without_a_pause_and_counts_what_is_lost(
         self, caplog: pytest.LogCaptureFixture, clock: Clock
     ) -> None:
-        server = Server(*[WRONG_LOGIN] * 5)
+        server = Server(*[WRONG_LOGIN] * 7)
         outbox = Outbox(server, pauses=(3600,), clock=clock)
         for number in range(3):
             outbox.put(push(str(number)))
         outbox._end = clock() + 3  # noqa: SLF001 - as if the stop had come before the first try
         outbox.start()
         outbox.stop(PATIENCE)
-        assert server.tries == ["0", "0", "0", "1", "2"]
+        assert server.tries == ["0"] * 5 + ["1", "2"]
         refused, lost = lines(caplog)
         assert "wrong login" in refused
         assert lost == "3 pushes lost; what was to be told is in this log."
