@@ -10,6 +10,7 @@ import time
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
 from backend.plural import counted
+from backend.reporting.complaints import Complaints
 from backend.reporting.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
 from backend.workers.once import Once
 
@@ -22,14 +23,6 @@ _REFUSALS_BELIEVED = 5
 _UNBELIEVED_PAUSE = 0.5
 
 logger = logging.getLogger(__name__)
-
-
-class Complaints:
-    """What the log says once, whichever process finds it out: made before the fork."""
-
-    def __init__(self) -> None:
-        self.is_refused = Once()
-        self.is_away = Once()
 
 
 class _Letter(NamedTuple):
@@ -248,8 +241,5 @@ class Outbox:
 
 
 def _summary(lost: int) -> Push:
-    return Push(
-        "Notifications were lost",
-        f"{lost} could not be delivered since the last one: see the log of hetzner-dyndns.",
-        tags=("wastebasket",),
-    )
+    text = f"{lost} could not be delivered since the last one: see the log of hetzner-dyndns."
+    return Push("Notifications were lost", text, tags=("wastebasket",))

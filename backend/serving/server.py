@@ -19,7 +19,7 @@ from gunicorn.workers import gthread
 from backend import __version__
 from backend.access.keys import KeyFile
 from backend.errors import SettingUnusable
-from backend.reporting.outbox import Complaints
+from backend.reporting.complaints import Complaints
 from backend.serving import logs
 from backend.serving.services import FREE_THREADS, Services
 from backend.serving.worker import Worker

@@ -9,8 +9,9 @@ from flask import Flask
 
 from backend.errors import StoreUnavailable
 from backend.publishing.updater import Updater
+from backend.reporting.complaints import Complaints
 from backend.reporting.ntfy import Ntfy
-from backend.reporting.outbox import Complaints, Outbox
+from backend.reporting.outbox import Outbox
 from backend.reporting.reporter import Reporter
 from backend.serving.access_side import AccessSide
 from backend.serving.operator_side import OperatorSide, operator_face

@@ -6,8 +6,9 @@ from typing import Callable, Iterator, List, Union
 
 import pytest
 
+from backend.reporting.complaints import Complaints
 from backend.reporting.ntfy import LoginRefused, Push, PushFailed, PushRefused
-from backend.reporting.outbox import Complaints, Outbox
+from backend.reporting.outbox import Outbox
 from tests.unit.fakes import Clock
 
 # Bounds for a machine that is busy: what is waited for comes at once, or never.
