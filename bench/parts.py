@@ -222,10 +222,10 @@ class Backend(Served):
 class Plain(Served):
     """The yardstick: see `bench.plain`."""
 
-    def __init__(self, folder: Path, worker: str = "gthread") -> None:
+    def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("plain", ["-m", "bench.plain", str(self.port), worker], folder)
+        super().__init__("plain", ["-m", "bench.plain", str(self.port)], folder)
 
     def start(self) -> None:
         super().start()

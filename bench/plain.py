@@ -1,6 +1,6 @@
 """The yardstick: a one-line Flask app under the very gunicorn settings of the service.
 
-python -m bench.plain PORT [WORKER_CLASS]
+python -m bench.plain PORT
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Dict
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from backend.serving.server import _options
+from backend.serving.gunicorn import options
 from backend.settings import read
 
 app = Flask(__name__)
@@ -29,9 +29,9 @@ def update() -> Dict[str, str]:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, listener: socket.socket, worker_class: str) -> None:
+    def __init__(self, listener: socket.socket) -> None:
         settings, _ = read({"HETZNER_TOKEN": "b" * 64})
-        self._given = {**_options(settings.server, listener), "worker_class": worker_class}
+        self._given = options(settings.server, listener)
         super().__init__()
 
     def load_config(self) -> None:
@@ -44,12 +44,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 def main() -> None:
-    port, *worker_class = sys.argv[1:]
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", int(port)))
+    listener.bind(("127.0.0.1", int(sys.argv[1])))
     listener.listen(2048)
-    _Server(listener, *worker_class or ["gthread"]).run()
+    _Server(listener).run()
 
 
 if __name__ == "__main__":

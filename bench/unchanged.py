@@ -34,7 +34,6 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         notes=[
             "Wanted: 0.80 of the yardstick. By CPU: the yardstick's CPU time a request, divided by",
             "ours; it says the same on a quiet machine, and is to be believed on a busy one.",
-            "Our worker: that one-line app under serving/worker.py, which waits for requests.",
         ],
     )
     town = Town(_HOSTS)
@@ -42,14 +41,11 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
         ours = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
-        worker = stack.enter_context(
-            running(Plain(folder / "worker", "backend.serving.worker.Worker"))
-        )
         hetzner.forget_calls()
         for face, make in (("/nic/update", nic_update), ("/update", update)):
             requests = [make(town, index) for index in range(_HOSTS)]
             for fresh in (False, True):
-                programs = {"ours": ours, "one line": plain, "one line, our worker": worker}
+                programs = {"ours": ours, "one line": plain}
                 way = "new connections" if fresh else "keep-alive"
                 loads = _in_turn(programs, requests, scale, fresh=fresh)
                 _tell(figure, f"{face}, {way}", loads, "one line")

@@ -9,20 +9,17 @@ import os
 import resource
 import socket
 import time
-from typing import Any, Dict, List, Mapping, NoReturn, Optional
+from typing import Any, List, Mapping, NoReturn, Optional
 
-from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.glogging import Logger
-from gunicorn.workers import gthread
 
 from backend import __version__
 from backend.access.keys import KeyFile
 from backend.errors import SettingUnusable
 from backend.reporting.complaints import Complaints
 from backend.serving import logs
-from backend.serving.services import FREE_THREADS, Services
-from backend.serving.worker import Worker
+from backend.serving.gunicorn import Application, accept_raw_bytes, options, with_readable_bodies
+from backend.serving.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
 from backend.workers import meters
@@ -30,26 +27,8 @@ from backend.workers.slots import Slots
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
 _BACKLOG = 2048
-# For a request that is on its way on a connection kept open, when it's time to stop: the proxy
-# that keeps them is near.
-_LINGER_SECONDS = 0.2
-
-# The heartbeat files of the workers; memory where the root file system is read-only. gunicorn makes
-# them with `mkstemp`, and unlinks them at once.
-_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
 
 logger = logging.getLogger(__name__)
-
-
-class _Log(Logger):  # type: ignore[misc]
-    """gunicorn's own lines go where all others go."""
-
-    def setup(self, cfg: object) -> None:
-        del cfg
-        self.error_log = logging.getLogger("gunicorn.error")
-        self.error_log.propagate = True  # gunicorn has just switched it off
-        # Its start-up chatter is about itself.
-        self.error_log.setLevel(logging.WARNING)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -64,18 +43,16 @@ class _Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in _options(self._settings.server, self._listener).items():
+        for name, value in options(self._settings.server, self._listener).items():
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
         self.cfg.set("worker_exit", self._stop)
         self.cfg.set("on_exit", self._end)
 
-    def load(self) -> Flask:
-        if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
-            gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
+    def load(self) -> Application:
         self._services = Services(self._settings, self._complaints, self._slots)
         self._services.start()
-        return self._services.app
+        return with_readable_bodies(self._services.app)
 
     def _end(self, _server: object) -> None:
         self._slots.remove()
@@ -86,26 +63,6 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self._services.stop()
             if not worker.alive:  # it was told to stop, and has; else its exit code counts
                 _leave(0)
-
-
-def _options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
-    return {
-        "bind": f"fd://{listener.fileno()}",
-        "workers": server.workers,
-        "worker_class": Worker,
-        "threads": server.threads + FREE_THREADS,
-        # Twenty host names and a login fit into a line; browsers send some dozen headers.
-        "limit_request_line": 8190,
-        "limit_request_fields": 64,
-        "limit_request_field_size": 8190,
-        "timeout": 30,
-        "graceful_timeout": 10,
-        "keepalive": 5,
-        "logger_class": _Log,
-        "proc_name": "hetzner-dyndns",
-        "control_socket_disable": True,  # nobody needs it, and it wants a writable home
-        "worker_tmp_dir": _MEMORY if os.access(_MEMORY, os.W_OK) else None,
-    }
 
 
 def _listen(server: ServerSettings) -> socket.socket:
@@ -217,6 +174,7 @@ def serve(environ: Mapping[str, str]) -> None:
     )
     slots = Slots.open()
     meters.share(slots)
+    accept_raw_bytes()
     # The workers share the memory of what is loaded by now until they write to it, as each search
     # for garbage does: this saves 10 of 80 MB.
     gc.freeze()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from types import ModuleType
 from typing import Callable, Iterable, List, Optional, Sequence
 
 from flask import Flask, Response, request
@@ -11,12 +12,11 @@ from werkzeug.exceptions import HTTPException
 
 from backend.access.gate import Gate
 from backend.access.keys import SHORTEST
+from backend.errors import DyndnsError
 from backend.publishing.updater import Updater
 from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
 from backend.web.face import Face
 from backend.web.shortcut import Application, Environ, Shortcut, Start
-
-_MAX_BODY = 16 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +31,19 @@ def create_app(
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
     app.request_class = wire.BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = wire.MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
     shortcut = Shortcut(app.wsgi_app, gate, updater)
     app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
+    app.before_request(wire.read_body)
     app.register_blueprint(json_api.blueprint(gate, updater, proxies))
     app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
     app.register_blueprint(pages.blueprint(flaws, proxies))
     if face is not None:
         app.register_blueprint(assets.blueprint())
         app.register_blueprint(operator_pages.blueprint(gate, face, proxies))
-    app.register_error_handler(HTTPException, _http_failure)
+    app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
+    app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
     app.after_request(_log)
     return app
 
@@ -58,11 +60,9 @@ def _one_slash(application: Application) -> Application:
     return call
 
 
-def _http_failure(error: HTTPException) -> Response:
-    """Answer what no view answers in the form of the face it was meant for."""
-    if request.path.startswith(("/nic/", "/v3/")):
-        return dyndns2.http_failure(error)
-    return json_api.http_failure(error)
+def _face() -> ModuleType:
+    """Return the face that the current request was meant for, also when no view answers it."""
+    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
 
 
 def _log(response: Response) -> Response:

@@ -68,7 +68,6 @@ class Line(NamedTuple):
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
-    face.before_request(wire.read_body)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
@@ -82,9 +81,7 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     for path in PATHS:
         face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
 
-    @face.errorhandler(errors.DyndnsError)
-    def refuse(error: errors.DyndnsError) -> Response:
-        return _respond([_failure(error)])
+    face.register_error_handler(errors.DyndnsError, refusal)
 
     @face.errorhandler(Exception)
     def crash(error: Exception) -> Response:
@@ -94,6 +91,11 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
         return _respond([Line(500, "911")])
 
     return face
+
+
+def refusal(error: errors.DyndnsError) -> Response:
+    """Return an error of ours in this face's form."""
+    return _respond([_failure(error)])
 
 
 def http_failure(error: HTTPException) -> Response:

@@ -52,7 +52,6 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
-    face.before_request(wire.read_body)
     document = _DOCUMENT.read_bytes()
 
     @face.post("/update", provide_automatic_options=False)
@@ -70,16 +69,7 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
         headers = {"Cache-Control": "no-store"}
         return Response(document, 200, headers, mimetype="application/json")
 
-    @face.errorhandler(errors.DyndnsError)
-    def refuse(error: errors.DyndnsError) -> Response:
-        status, code = wire.answer(ANSWERS, error)
-        headers = {}
-        if status == 401:  # noqa: PLR2004
-            headers["WWW-Authenticate"] = wire.CHALLENGE
-        retry_after = getattr(error, "retry_after", None)
-        if retry_after is not None:
-            headers["Retry-After"] = wire.whole_seconds(retry_after)
-        return failure(status, code, str(error), headers)
+    face.register_error_handler(errors.DyndnsError, refusal)
 
     @face.errorhandler(Exception)
     def crash(error: Exception) -> Response:
@@ -156,6 +146,18 @@ def _told_of_removal(outcome: Outcome) -> Dict[str, object]:
         "fqdn": str(outcome.host),
         "types": [one.wish.type.value for one in outcome.settled],
     }
+
+
+def refusal(error: errors.DyndnsError) -> Response:
+    """Return an error of ours in this face's form."""
+    status, code = wire.answer(ANSWERS, error)
+    headers = {}
+    if status == 401:  # noqa: PLR2004
+        headers["WWW-Authenticate"] = wire.CHALLENGE
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers["Retry-After"] = wire.whole_seconds(retry_after)
+    return failure(status, code, str(error), headers)
 
 
 def failure(

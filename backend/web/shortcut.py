@@ -18,6 +18,7 @@ from backend.access.gate import Gate
 from backend.errors import KeysUnavailable
 from backend.model import Change, Hostname, Outcome, Update
 from backend.publishing.updater import Updater
+from backend.web.wire import MAX_BODY
 
 Environ = Dict[str, Any]
 Start = Callable[..., Any]
@@ -25,7 +26,6 @@ Application = Callable[[Environ, Start], Iterable[bytes]]
 
 _NOTE = "dyndns.unchanged"
 _MOST = 20_000  # answers, of half a kilobyte or so
-_MOST_BODY = 16 * 1024
 # Everything of a request that its answer depends on, besides the body.
 _WORDS = (
     "REQUEST_METHOD",
@@ -134,7 +134,7 @@ def _question(environ: Environ) -> Optional[bytes]:
     body = b""
     length = environ.get("CONTENT_LENGTH") or "0"
     if length != "0":
-        if not length.isdigit() or int(length) > _MOST_BODY:
+        if not length.isdigit() or int(length) > MAX_BODY:
             return None
         body = environ["wsgi.input"].read(int(length))
         environ["wsgi.input"] = io.BytesIO(body)

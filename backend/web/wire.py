@@ -17,6 +17,9 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+MAX_BODY = 16 * 1024  # bytes; an update takes a few hundred
+_MOST_DROPPED = 1024 * 1024
+_TOO_LARGE = "The body is too large: an update takes a few hundred bytes."
 MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
@@ -88,20 +91,30 @@ def _ip(text: str) -> Optional[IP]:
 
 
 def read_body() -> None:
-    """Read the body of the current request whole, before anybody looks for fields in a part of it.
+    """Read the body of the current request to its end, whether or not a view wants it.
+
+    Fields are looked for in a whole body only, and nothing is left on the connection that could be
+    taken for the next request. Of a body that is too large, some more is read and dropped: a client
+    that is still sending when the connection closes may never see the answer.
 
     Raises:
         RequestTooLarge: it is longer than any honest request.
         BadRequest: it breaks off, or is none in chunks (RFC 9112 §7.1).
 
     """
+    length = request.content_length
+    if length is not None and length > MAX_BODY:
+        stream, left = request.environ["wsgi.input"], min(length, _MOST_DROPPED)
+        while left > 0 and stream.read(min(left, MAX_BODY)):
+            left -= MAX_BODY
+        raise RequestTooLarge(_TOO_LARGE)
     try:
         body = request.get_data(cache=True, parse_form_data=False)
     except OSError:
         raise BadRequest("The body breaks off: send the request again.") from None
     # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
-    if request.content_length is None and len(body) >= (request.max_content_length or 0):
-        raise RequestTooLarge("The body is too large: an update takes a few hundred bytes.")
+    if length is None and len(body) >= MAX_BODY:
+        raise RequestTooLarge(_TOO_LARGE)
 
 
 def base_url(request: Request, trusted: Sequence[Network]) -> str:
