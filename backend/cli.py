@@ -27,7 +27,6 @@ COMMANDS: Mapping[str, str] = {
     "keys": "show which hosts have a key, give one a new key, share one",
     "history": "show every change, failure and silence",
     "healthy": "exit 0 when the running service is well, for a container's HEALTHCHECK",
-    "completion": "print a script that lets bash or zsh complete all this",
 }
 # Where the documents help, by what is wrong.
 SECTIONS: Mapping[Type[DyndnsError], str] = {

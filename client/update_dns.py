@@ -82,7 +82,7 @@ class Family(NamedTuple):
     source: str  # "any address" of that version, to bind the near end of a connection to
 
 
-_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - not listened on  # nosec B104
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - not listened on
 FAMILIES = {
     "A": Family("A", "IPv4", socket.AF_INET, _ANY_IPV4),
     "AAAA": Family("AAAA", "IPv6", socket.AF_INET6, "::"),

@@ -25,7 +25,7 @@ def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
     grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     # Nothing secret comes of it.
-    return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311
+    return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 class Shares:

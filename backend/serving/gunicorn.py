@@ -36,7 +36,7 @@ _FILES = 4096
 
 # The heartbeat files of the workers; memory where the root file system is read-only. gunicorn makes
 # them with `mkstemp`, and unlinks them at once.
-_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
+_MEMORY = "/dev/shm"  # noqa: S108
 
 # The kinds of requests that gunicorn can't read, by the names of its exceptions: not every version
 # has all of them. All others are 400.

@@ -75,7 +75,7 @@ def _listen(server: ServerSettings) -> socket.socket:
 
     """
     # A container's callers come from other machines; LISTEN_ADDRESS narrows it.
-    every = "0.0.0.0"  # noqa: S104  # nosec B104
+    every = "0.0.0.0"  # noqa: S104
     address = server.address or ("::" if _has_ipv6() else every)
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:

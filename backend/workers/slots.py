@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Dict, Optional, Tuple
 
 # Anybody may write there, but `mkdtemp` makes a folder that only we may look into.
-_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
+_MEMORY = "/dev/shm"  # noqa: S108
 _PREFIX = "hetzner-dyndns-"
 _OWNED = "owned"
 

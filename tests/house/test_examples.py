@@ -38,7 +38,6 @@ RUN: Dict[str, str] = {
     "rm -f hetzner-dyndns.db": "e2e/test_backup",
     "pg_dump": "e2e/test_backup",
     "pg_restore": "e2e/test_backup",
-    'eval "$(cd': "unit/commands/test_completion",
     "python3 -m venv .venv\n.venv/bin/python -m pip install -r backend": "e2e/test_sandbox_docs",
     "export HETZNER_API_URL": "e2e/test_sandbox_docs",
     "key=$(sed": "e2e/test_sandbox_docs",
@@ -87,7 +86,7 @@ def test_what_runs_it_is_there_and_reads_it(place: str) -> None:
     path = ROOT / place if place.startswith(".") else ROOT / "tests" / f"{place}.py"
     assert path.exists()
     reads = re.search(r"README|DOCUMENTS|\.md|SECTION|blocks\(|make (demo|test)", text_of(path))
-    assert reads or place in {"containers/test_compose", "unit/commands/test_completion"}, path
+    assert reads or place == "containers/test_compose", path
 
 
 def text_of(path: Path) -> str:
