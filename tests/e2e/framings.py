@@ -1,8 +1,8 @@
 """Requests whose end two parsers may see in different places, as bytes for raw sockets.
 
-A framing is what one hostile caller sends over one connection. Bodies hold a nested request. If a
-server takes a complete one for a request, its answer reaches another caller. An incomplete one takes
-in the next caller's request, with the login.
+A framing is what one hostile caller sends over one connection. Bodies hold nested requests. If a
+server answers a complete one, another caller gets the answer. An incomplete one takes in the next
+caller's request, with the login.
 """
 
 from __future__ import annotations
@@ -73,16 +73,18 @@ def _swallowing(size: int, line: str) -> bytes:
 
 def _lengths() -> Iterator[Framing]:
     for target, first in _TARGETS.items():
-        for size in (0, 1, 1024, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT, 4 * LIMIT):
+        for size in (0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT, 4 * LIMIT):
             bodies = {"filler": b"p" * size}
-            if size >= LIMIT - 1:
+            if size in (LIMIT, LIMIT + 1, 4 * LIMIT):
                 bodies["a request at its end"] = _padded(COMPLETE, size, end=True)
                 bodies["a beginning at its end"] = _padded(INCOMPLETE, size, end=True)
+            if size in (LIMIT + 1, 4 * LIMIT):
                 for line in ("0", "2000", "ffff", "ffffffff"):
                     bodies[f"a chunk of {line} and a beginning"] = _swallowing(size, line)
-            bodies["a length of 20 digits, filler"] = b"p" * size
+            if size == LIMIT + 1:
+                bodies["twenty digits"] = _swallowing(size, "ffff")
             for what, body in bodies.items():
-                digits = 20 if "digits" in what else 1
+                digits = 20 if what == "twenty digits" else 1
                 length = f"Content-Length: {size:0{digits}}".encode()
                 name = f"{target}, length {size}, {what}"
                 yield Framing(name, head(first, length) + body, answered=size <= LIMIT)
