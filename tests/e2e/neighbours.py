@@ -116,7 +116,7 @@ class Hostile:
 
         def is_done() -> bool:
             try:
-                return self._ended or len(self._answers()) >= self.framing.requests
+                return self._ended or len(self._answers()) >= self.framing.answered
             except Malformed:
                 return True
 
@@ -136,10 +136,9 @@ class Hostile:
             answers = self._answers()
         except Malformed as error:
             return f"not an answer: {error}"
-        most = self.framing.requests
-        if len(answers) > most or (self.framing.answered and len(answers) < most):
-            return f"{len(answers)} answers to {most} requests: {answers}"
-        return ""
+        if self.framing.answered <= len(answers) <= self.framing.requests:
+            return ""
+        return f"{len(answers)} answers to {self.framing.requests} requests: {answers}"
 
 
 class Neighbour:

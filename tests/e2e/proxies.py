@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Set
 
-from tests.e2e.processes import Program, free_port
+from tests.e2e.processes import Program
+from tests.house.documents import blocks
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
 
@@ -78,6 +80,7 @@ class Proxy(Program):
         self, name: str, arguments: Sequence[str], folder: Path, port: int, **names: str
     ) -> None:
         self.port = port
+        self.url = f"http://127.0.0.1:{port}"
         super().__init__(name, arguments, folder, **names)
 
     def command(self, arguments: Sequence[str]) -> List[str]:
@@ -97,6 +100,15 @@ class Proxy(Program):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+def _port() -> int:
+    """Return a free port that no outgoing connection gets: Caddy binds it on all addresses."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randint(20000, 30000)  # noqa: S311
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
 def nginx(folder: Path, inside: str, port: int) -> Proxy:
     """Return an nginx with this text in its `http` block."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,16 +117,31 @@ def nginx(folder: Path, inside: str, port: int) -> Proxy:
     return Proxy("nginx", ["nginx", "-p", str(folder), "-c", str(config)], folder, port)
 
 
+def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
+    """Return a documented `server` block without TLS, with addresses and a folder of a test."""
+    text = re.sub(r"(?m)^ *(listen \[::\]|ssl_certificate).*\n", "", block)
+    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    text = text.replace("http://127.0.0.1:8080", f"http://{backend}")
+    return text.replace("/var/log/nginx", str(folder))
+
+
+def documented_nginx(folder: Path, backend: str) -> Proxy:
+    """Return an nginx as README.md sets it up."""
+    (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
+    port = _port()
+    return nginx(folder, as_documented(block, port, backend, folder), port)
+
+
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
     """Return an nginx that reads bodies whole before it asks the backend, or doesn't."""
-    port = free_port()
+    port = _port()
     switch = "on" if buffering else "off"
     return nginx(folder, LAX_NGINX.format(backend=backend, port=port, buffering=switch), port)
 
 
 def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
     """Return a HAProxy that uses its connections to the backend for all callers."""
-    port = free_port()
+    port = _port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(port=port, backend=backend, options=options))
@@ -141,10 +168,20 @@ def caddyfile() -> str:
 
 def caddy(folder: Path, backend: str) -> Proxy:
     """Return a Caddy with the documented file, without a certificate for want of a name."""
-    port = free_port()
+    port = _port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
     config.write_text(caddyfile(), encoding="utf-8")
     names: Dict[str, str] = {"DOMAIN": f"http://:{port}", "BACKEND": backend}
     command = [caddy_program(), "run", "--config", str(config), "--adapter", "caddyfile"]
     return Proxy("caddy", command, folder, port, **names)
+
+
+def connections_to(port: int) -> Set[str]:
+    """Return the open connections of this machine to one of its own ports, by their sources.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
+    """
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01"}

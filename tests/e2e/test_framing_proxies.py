@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Set
+from typing import Callable, Dict, Iterator
 
 import pytest
 
@@ -50,20 +50,12 @@ def neighbourhood(
     assert forged_writes(hetzner) == []
 
 
-def connections_to(port: int) -> Set[str]:
-    """The open connections of this machine to one of its ports: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html."""
-    rows: List[List[str]] = [
-        line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-    ]
-    return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01"}
-
-
 def test_the_proxy_keeps_its_connections_to_the_backend(
     neighbourhood: Neighbourhood, backend: Backend
 ) -> None:
-    before = connections_to(backend.port)
+    before = proxies.connections_to(backend.port)
     assert [neighbourhood.flaws() for _ in range(5)] == [[]] * 5
-    assert before & connections_to(backend.port)
+    assert before & proxies.connections_to(backend.port)
 
 
 @pytest.mark.parametrize("kind", KINDS)
