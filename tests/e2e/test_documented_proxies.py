@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 import pytest
 import trustme
@@ -25,16 +25,26 @@ def nginx_blocks() -> List[Block]:
     return [block for block in blocks() if block.language == "nginx"]
 
 
+def texts() -> List[str]:
+    """Return the documented files, and the README's with the lines of docs/security.md."""
+    found: Dict[str, List[str]] = {block.document: [] for block in nginx_blocks()}
+    for block in nginx_blocks():
+        found[block.document].append(block.text)
+    before, inside = found.pop("docs/security.md")
+    whole = found["README.md"][0].replace("access_log off;", f"{inside}\n", 1)
+    return [*(text for texts in found.values() for text in texts), f"{before}\n{whole}"]
+
+
 each_block = pytest.mark.parametrize("block", nginx_blocks(), ids=lambda block: block.document)
 
 
 @pytest.mark.real("nginx")
-@each_block
-def test_nginx_understands_the_block(block: Block, folder: Path) -> None:
+@pytest.mark.parametrize("text", texts(), ids=lambda text: text.splitlines()[0][:30])
+def test_nginx_understands_what_is_to_be_written(text: str, folder: Path) -> None:
     pair = trustme.CA().issue_cert("your-backend.example.com")
     pair.private_key_pem.write_to_path(str(folder / "privkey.pem"))
     pair.cert_chain_pems[0].write_to_path(str(folder / "fullchain.pem"))
-    text = block.text.replace("/var/log/nginx", str(folder))
+    text = text.replace("/var/log/nginx", str(folder))
     text = re.sub(r"/etc/letsencrypt/live/[^/]+", str(folder), text)
     proxies.nginx(folder, text, 0)
     ended = run(["nginx", "-t", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder)
