@@ -126,11 +126,13 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 class _BoundedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        super().init_poolmanager(*args, **kwargs)
+        base: Any = super()  # has no types on Python 3.8
+        base.init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        manager = super().proxy_manager_for(*args, **kwargs)
+        base: Any = super()
+        manager = base.proxy_manager_for(*args, **kwargs)
         if isinstance(manager, ProxyManager):  # those for SOCKS have pools of their own
             manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -441,8 +441,9 @@ class BoundedHTTPConnection(HTTPConnection):
 
     def _tunnel(self) -> None:
         # Else what a proxy answers to CONNECT passes for the backend's answer.
+        base: Any = super()  # has no types on Python 3.8
         try:
-            super()._tunnel()
+            base._tunnel()  # noqa: SLF001
         except (OSError, http.client.HTTPException) as error:
             raise ProxyError("no tunnel", error) from error
 
@@ -479,12 +480,14 @@ class BoundedAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Make it use them directly."""
-        super().init_poolmanager(*args, **kwargs)
+        base: Any = super()
+        base.init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Make it use them through a proxy; one for SOCKS has connections of its own."""
-        manager = super().proxy_manager_for(*args, **kwargs)
+        base: Any = super()
+        manager = base.proxy_manager_for(*args, **kwargs)
         if isinstance(manager, ProxyManager):
             manager.pool_classes_by_scheme = POOLS
         return manager
