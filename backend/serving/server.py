@@ -18,11 +18,17 @@ from backend.access.keys import KeyFile
 from backend.errors import SettingUnusable
 from backend.reporting.complaints import Complaints
 from backend.serving import logs
-from backend.serving.gunicorn import Application, accept_raw_bytes, options, with_readable_bodies
+from backend.serving.gunicorn import (
+    Application,
+    accept_raw_bytes,
+    keep_heartbeats_in_memory,
+    options,
+    with_readable_bodies,
+)
 from backend.serving.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
-from backend.workers import meters
+from backend.workers.meters import FIGURES
 from backend.workers.slots import Slots
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
@@ -46,6 +52,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in options(self._settings.server, self._listener).items():
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
+        self.cfg.set("pre_fork", self._before_fork)
+        self.cfg.set("child_exit", self._after_death)
         self.cfg.set("worker_exit", self._stop)
         self.cfg.set("on_exit", self._end)
 
@@ -54,8 +62,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._services.start()
         return with_readable_bodies(self._services.app)
 
+    def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
+        worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
+
+    def _after_death(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+        self._slots.clear(worker.slot)
+
     def _end(self, _server: object) -> None:
-        self._slots.remove()
         logger.info("hetzner-dyndns has stopped.")
 
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
@@ -172,9 +185,10 @@ def serve(environ: Mapping[str, str]) -> None:
         settings.server.port,
         len(settings.access.hosts),
     )
-    slots = Slots.open()
-    meters.share(slots)
+    # A reload has the old workers and the new ones for a moment.
+    slots = Slots(2 * settings.server.workers, FIGURES)
     accept_raw_bytes()
+    keep_heartbeats_in_memory()
     # The workers share the memory of what is loaded by now until they write to it, as each search
     # for garbage does: this saves 10 of 80 MB.
     gc.freeze()

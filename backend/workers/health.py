@@ -31,7 +31,7 @@ class Health:
     def pulse(self) -> None:
         """Tell the other workers how this one is; to be called every `PULSE_SECONDS`."""
         if self._slots is not None:
-            self._slots.note(f"{self._clock()} {', '.join(self._own())}")
+            self._slots.note(self._clock(), ", ".join(self._own()))
 
     def flaws(self) -> List[str]:
         """Return what is wrong in any worker; nothing when all is well."""
@@ -48,10 +48,9 @@ class Health:
     def _others(self) -> List[str]:
         notes = {} if self._slots is None else self._slots.notes()
         told = []
-        for number, note in notes.items():
+        for number, (at, flaws) in notes.items():
             # The monotonic clock is the same in all processes of a machine.
-            at, _, flaws = note.partition(" ")
-            if self._clock() - float(at) > _LATE:
+            if self._clock() - at > _LATE:
                 told.append(f"worker {number} gives no sign of life")
             told += [flaw for flaw in flaws.split(", ") if flaw]
         return told

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -102,13 +101,11 @@ def test_a_loop_that_was_stopped_is_none() -> None:
 
 
 class TestOtherWorkers:
-    """Two workers in one process, which differ by what they have in their slots' folder."""
+    """Two workers in one process, which share a slot."""
 
     @pytest.fixture
-    def slots(self, tmp_path: Path) -> Iterator[Slots]:
-        slots = Slots(tmp_path)
-        yield slots
-        slots.close()
+    def slots(self) -> Slots:
+        return Slots()
 
     def test_one_that_is_ill_makes_the_service_ill(self, slots: Slots, clock: Clock) -> None:
         ill = Health(store_answers, slots, clock)
