@@ -74,6 +74,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         if hasattr(gthread, "STOP_KEEPALIVE_LINGER"):  # not every gunicorn lingers
             gthread.STOP_KEEPALIVE_LINGER = _LINGER_SECONDS
         self._services = Services(self._settings, self._complaints, self._slots)
+        self._services.await_editor()
         self._services.start()
         return self._services.app
 

@@ -88,6 +88,10 @@ class Services:
         if outbox is not None:
             yield lambda _: outbox.flaw()
 
+    def await_editor(self) -> None:
+        """Wait until nobody is editing the key file: this process has no earlier keys to go by."""
+        self._access.key_file.await_editor()
+
     def start(self) -> None:
         """Start the background threads."""
         if self._outbox is not None:
