@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator, Optional
+import time
+from typing import Callable, Iterator, Optional, Sequence
 
 from flask import Flask
 
 from backend.errors import StoreUnavailable
+from backend.model import Hostname
 from backend.publishing.updater import Updater
 from backend.reporting.complaints import Complaints
 from backend.reporting.ntfy import Ntfy
@@ -26,6 +28,7 @@ from backend.workers.meters import Meters
 from backend.workers.slots import Slots
 
 _DRAIN_SECONDS = 3.0
+_KEEP_SECONDS = 5.0
 # Threads that answer unchanged updates while others wait for Hetzner: more than requests come in
 # while one is under way, for those that find no place are on them, too.
 FREE_THREADS = 16
@@ -57,7 +60,7 @@ class Services:
             meters=meters,
         )
         self._health = Health(self._store.ping, slots)
-        self._loops = tuple(self._every_loop())
+        self._loops = tuple(self._every_loop(settings.access.hosts))
         self._health.watched = tuple(self._everything_watched())
         face = operator_face(
             settings,
@@ -75,11 +78,13 @@ class Services:
             face,
         )
 
-    def _every_loop(self) -> Iterator[Loop]:
+    def _every_loop(self, registered: Sequence[Hostname]) -> Iterator[Loop]:
         yield Loop("sightings", FLUSH_SECONDS, self._sightings.flush)
         yield from self._access.loops
         yield from self._publishing.loops
         yield from self._operator.loops
+        hosts = self._store.hosts
+        yield Loop("registrations", _KEEP_SECONDS, lambda: hosts.keep(registered, time.time()))
         yield Loop("pulse", PULSE_SECONDS, self._health.pulse)
 
     def _everything_watched(self) -> Iterator[Callable[[float], str]]:

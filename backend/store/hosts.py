@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Iterable, List, Mapping, Optional
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from backend.model import Hostname
 from backend.store import history
+from backend.store.conditions import KEPT_SECONDS, is_listed
 from backend.store.database import Database
-from backend.store.schema import hosts, meta
+from backend.store.schema import hosts, meta, records, troubles
 
 _WATCHED = "watched_until"
 _SKEW = 60.0  # seconds by which the clocks of several machines may differ
@@ -42,22 +44,48 @@ class Hosts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, names: Iterable[Hostname], now: float) -> None:
-        """Note since when each host is registered, and which ones are no longer."""
-        rows = [{"host": name.text, "registered_at": now} for name in sorted(names)]
+    def register(self, names: Iterable[Hostname], now: float) -> List[Hostname]:
+        """Note at a start which hosts are registered; return those that weren't any more.
+
+        These begin anew: without records that are to be published, and without a silence.
+        """
+        names = sorted(names)
+        rows = [{"host": name.text, "registered_at": now} for name in names]
         insert = self._database.insert(hosts)
+        anew = {"registered_at": insert.excluded.registered_at, "excused": 0, "silent_since": None}
         upsert = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host],
-            set_={"registered_at": insert.excluded.registered_at, "excused": 0},
-            where=hosts.c.registered_at.is_(None),
+            index_elements=[hosts.c.host], set_=anew, where=sa.not_(is_listed(now))
         )
-        gone = hosts.c.host.not_in([row["host"] for row in rows])
+        is_mine = hosts.c.host.in_([name.text for name in names])
+        ends = hosts.c.unregistered_at
         with self._database.write() as connection:
-            connection.execute(
-                hosts.update().where(gone).values(registered_at=None, silent_since=None)
-            )
+            unlisted = sa.select(hosts.c.host).where(sa.not_(is_listed(now)))
+            again = {Hostname(row.host) for row in connection.execute(unlisted)}.intersection(names)
+            _drop_records(connection, again)
+            gone = sa.and_(sa.not_(is_mine), ends.is_(None))
+            connection.execute(hosts.update().where(gone).values(unregistered_at=now))
             if rows:
                 connection.execute(upsert, rows)
+                back = sa.and_(is_mine, ends.is_not(None))
+                connection.execute(hosts.update().where(back).values(unregistered_at=None))
+        return sorted(again)
+
+    def keep(self, names: Iterable[Hostname], now: float) -> None:
+        """Note that this process serves hosts that another one has started without.
+
+        To be called every few seconds; it is a read as long as all have the same list.
+        """
+        ends = hosts.c.unregistered_at
+        is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)
+        ending = sa.select(hosts.c.host).where(ends.is_not(None), sa.not_(is_kept))
+        with self._database.read() as connection:
+            found = {Hostname(row.host) for row in connection.execute(ending)}
+        mine = [{"name": name.text} for name in sorted(found.intersection(names))]
+        if mine:
+            this = sa.and_(hosts.c.host == sa.bindparam("name"), ends.is_not(None))
+            kept = hosts.update().where(this).values(unregistered_at=now + KEPT_SECONDS)
+            with self._database.write() as connection:
+                connection.execute(kept, mine)
 
     def see(self, sightings: Mapping[Hostname, float], now: float) -> None:
         """Note when hosts were last heard of.
@@ -82,7 +110,7 @@ class Hosts:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self) -> List[Sighting]:
+    def registered(self, now: float) -> List[Sighting]:
         """Return what is known of every registered host."""
         query = sa.select(
             hosts.c.host,
@@ -90,7 +118,7 @@ class Hosts:
             hosts.c.seen_at,
             hosts.c.excused,
             hosts.c.silent_since,
-        ).where(hosts.c.registered_at.is_not(None))
+        ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
@@ -121,7 +149,7 @@ class Hosts:
     ) -> bool:
         """Change a host's state in one step, so that one process alone has done it."""
         name = sighting.host.text
-        change = _unheard(sighting).where(is_other).values(silent_since=since)
+        change = _unheard(sighting).where(is_other, is_listed(now)).values(silent_since=since)
         with self._database.write() as connection:
             if connection.execute(change).rowcount != 1:
                 return False
@@ -129,11 +157,18 @@ class Hosts:
         return True
 
 
+def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
+    """Drop what hosts want and what was told of it; their history stays."""
+    rows = [{"name": name.text} for name in sorted(names)]
+    for table in (records, troubles):
+        if rows:
+            connection.execute(table.delete().where(table.c.host == sa.bindparam("name")), rows)
+
+
 def _unheard(sighting: Sighting) -> sa.Update:
-    """Change a host that is still registered and wasn't heard of since it was looked at."""
+    """Change a host that wasn't heard of since it was looked at."""
     return hosts.update().where(
         hosts.c.host == sighting.host.text,
-        hosts.c.registered_at.is_not(None),
         hosts.c.seen_at.is_not_distinct_from(sighting.seen_at),
     )
 

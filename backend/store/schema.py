@@ -14,7 +14,7 @@ from backend.store import postgresql, sqlite
 from backend.store.login import reason, require_escaped
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
-VERSION = 3
+VERSION = 4
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
@@ -40,6 +40,10 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))""",
     ),
     3: ("ALTER TABLE records ADD COLUMN mend VARCHAR DEFAULT '' NOT NULL",),
+    4: (
+        "ALTER TABLE hosts ADD COLUMN unregistered_at FLOAT",
+        "UPDATE hosts SET unregistered_at = 0 WHERE registered_at IS NULL",
+    ),
 }
 
 # Any number will do; it keeps two replicas from creating the tables at the same time.
@@ -95,7 +99,9 @@ hosts = sa.Table(
     "hosts",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
-    sa.Column("registered_at", sa.Float),  # null: not registered any more
+    sa.Column("registered_at", sa.Float),  # null: it never was
+    # From when on it isn't any more, if no process serves it still; null: it is.
+    sa.Column("unregistered_at", sa.Float),
     sa.Column("seen_at", sa.Float),  # null: never
     # Seconds since then that don't count as silence: nobody listened, or the clock was set.
     sa.Column("excused", sa.Float, nullable=False, server_default="0"),

@@ -95,11 +95,11 @@ class Watcher:
         watched_until = self._store.watch.watched_until()
         if not self._is_due(watched_until, now):
             return
-        excuses = list(excused(self._known(), watched_until, self._interval, now))
+        excuses = list(excused(self._known(now), watched_until, self._interval, now))
         if excuses:
             self._store.hosts.excuse(excuses)
         self._store.watch.watch_until(now)
-        for sighting in judge(self._known(), self._lost_after, now):
+        for sighting in judge(self._known(now), self._lost_after, now):
             event = self._flip(sighting, now)
             if event is not None:
                 self._reporter.report(event)
@@ -118,8 +118,8 @@ class Watcher:
             return False
         return watched_until is None or not 0 <= now - watched_until < late
 
-    def _known(self) -> Iterable[Sighting]:
-        return [one for one in self._store.hosts.registered() if one.host in self._hosts]
+    def _known(self, now: float) -> Iterable[Sighting]:
+        return [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
 
     def _flip(self, sighting: Sighting, now: float) -> Optional[Event]:
         """Note the change; return its event when it wasn't noted already."""

@@ -22,7 +22,7 @@ USES: dict[str, Callable[[Store], object]] = {
     "records": lambda store: store.records.of(host()),
     "wish": lambda store: store.records.wish(update("198.51.100.1"), 1, 1),
     "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
-    "hosts": lambda store: store.hosts.registered(),
+    "hosts": lambda store: store.hosts.registered(1),
     "history": lambda store: store.history.find(host()),
 }
 
