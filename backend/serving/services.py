@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from typing import Callable, Iterator, Optional, Sequence
 
@@ -22,7 +23,7 @@ from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.watching.sightings import FLUSH_SECONDS, Sightings
 from backend.web import create_app
-from backend.workers.health import PULSE_SECONDS, Health
+from backend.workers.health import PROBE_SECONDS, PULSE_SECONDS, Health
 from backend.workers.loops import Loop
 from backend.workers.meters import Meters
 from backend.workers.slots import Slots
@@ -59,7 +60,7 @@ class Services:
             slots=settings.server.threads,
             meters=meters,
         )
-        self._health = Health(self._store.ping, slots)
+        self._health = _health(self._store, slots)
         self._loops = tuple(self._every_loop(settings.access.hosts))
         self._health.watched = tuple(self._everything_watched())
         face = operator_face(
@@ -85,6 +86,7 @@ class Services:
         yield from self._operator.loops
         hosts = self._store.hosts
         yield Loop("registrations", _KEEP_SECONDS, lambda: hosts.keep(registered, time.time()))
+        yield Loop("store probe", PROBE_SECONDS, self._health.probe)
         yield Loop("pulse", PULSE_SECONDS, self._health.pulse)
 
     def _everything_watched(self) -> Iterator[Callable[[float], str]]:
@@ -117,6 +119,10 @@ class Services:
         if self._outbox is not None:
             self._outbox.stop(_DRAIN_SECONDS)
         self._store.close()
+
+
+def _health(store: Store, slots: Optional[Slots]) -> Health:
+    return Health(store.ping, functools.partial(store.operations.probe, mark=True), slots)
 
 
 def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:
