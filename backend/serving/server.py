@@ -59,6 +59,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Application:
         self._services = Services(self._settings, self._complaints, self._slots)
+        self._services.await_editor()
         self._services.start()
         return with_readable_bodies(self._services.app)
 
@@ -160,10 +161,14 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
         logger.warning("%s", warning)
     KeyFile(settings.access.key_file).complete(settings.access.hosts)
     prepare_store(settings.store.url)
-    store = Store(settings.store.url, pool_size=1)
-    store.hosts.register(settings.access.hosts, time.time())
-    store.close()
     return settings
+
+
+def _register(settings: Settings) -> None:
+    store = Store(settings.store.url, pool_size=1)
+    for host in store.hosts.register(settings.access.hosts, time.time()):
+        logger.info("%s is registered again: nothing is published before its next update.", host)
+    store.close()
 
 
 def serve(environ: Mapping[str, str]) -> None:
@@ -179,6 +184,7 @@ def serve(environ: Mapping[str, str]) -> None:
     os.umask(0o077)  # store and log tell where people are: whatever is made here is this user's
     settings = _prepare(environ)
     listener = _listen(settings.server)
+    _register(settings)  # a start that fails changes nothing
     logger.info(
         "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
         __version__,
