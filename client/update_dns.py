@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import email.utils
+import http.client
 import io
 import ipaddress
 import itertools
@@ -23,12 +24,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, NoReturn, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence
 
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import InsecureRequestWarning
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InsecureRequestWarning,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+)
 
 __version__ = "0.1.0"
 
@@ -56,8 +66,9 @@ REMIND_SECONDS = 3600
 HEARTBEAT_SECONDS = (
     60  # at most: a clock that was put right must not look like a dead loop for long
 )
-HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 20 s where nothing answers
+HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 30 s at most
 LONGEST_BODY = 1 << 16  # more than any answer of the backend
+LONGEST_ANSWER = 1 << 20  # with its head, and all that is around them
 LONGEST_TEXT = 300
 
 ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
@@ -354,15 +365,167 @@ def spell(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{rest} s"
 
 
+class BoundedReader(io.RawIOBase):
+    """Reads one answer, within the time that the socket allows for one `recv`.
+
+    The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a
+    byte now and then is never too late (CPython: https://docs.python.org/3/library/socket.html,
+    "Notes on socket timeouts"). requests and urllib3 hand their read timeout on to it. `sendall`
+    and a TLS handshake are limited as a whole, since Python 3.5; a name lookup is not.
+    """
+
+    def __init__(self, raw: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        self._raw = raw
+        self._sock = sock
+        self._seconds = sock.gettimeout() or READ_SECONDS
+        self._end = time.monotonic() + self._seconds
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        """Tell BufferedReader so."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
+        """Read what is there, or wait for it no longer than until the end."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")
+        if self._bytes > LONGEST_ANSWER:
+            raise http.client.HTTPException("the answer is too long")
+        self._sock.settimeout(left)
+        try:
+            number: int | None = self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(self._seconds)  # what follows CONNECT is limited by it
+        self._bytes += number or 0
+        return number
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """The answer to a request, or of a proxy to CONNECT: http.client reads both with this class."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(BoundedReader(self.fp.detach(), sock))
+
+
+class BoundedHTTPConnection(HTTPConnection):
+    """A connection whose time limits hold for a whole answer, and for all addresses of a name."""
+
+    response_class = BoundedResponse
+
+    def _new_conn(self) -> socket.socket:
+        # urllib3 would give each address all of the time; here two of them get it.
+        host, end = self._dns_host, time.monotonic() + 2 * CONNECT_SECONDS
+        failure: Exception = NewConnectionError(self, f"{host} has no address")
+        for address in self._addresses():
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            self._dns_host, self.timeout = address, min(CONNECT_SECONDS, left)
+            try:
+                sock = super()._new_conn()
+            except (ConnectTimeoutError, NewConnectionError) as error:
+                failure = error
+            else:
+                sock.settimeout(CONNECT_SECONDS)
+                return sock
+            finally:
+                self._dns_host, self.timeout = host, CONNECT_SECONDS
+        raise failure
+
+    def _tunnel(self) -> None:
+        # Else what a proxy answers to CONNECT passes for the backend's answer.
+        base: Any = super()  # has no types on Python 3.8
+        try:
+            base._tunnel()  # noqa: SLF001
+        except (OSError, http.client.HTTPException) as error:
+            raise ProxyError("no tunnel", error) from error
+
+    def _addresses(self) -> list[str]:
+        host = self._dns_host.strip("[]")
+        try:
+            found = socket.getaddrinfo(host, self.port, 0, socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, f"{host} is not found: {error}") from error
+        return [str(address[0]) for *_, address in found]
+
+
+class BoundedHTTPSConnection(BoundedHTTPConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class HTTPPool(HTTPConnectionPool):
+    """Where requests takes its connections from."""
+
+    ConnectionCls = BoundedHTTPConnection
+
+
+class HTTPSPool(HTTPSConnectionPool):
+    """Where requests takes its connections from."""
+
+    ConnectionCls = BoundedHTTPSConnection
+
+
+POOLS = {"http": HTTPPool, "https": HTTPSPool}
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Uses these connections, directly and through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Make it use them directly."""
+        base: Any = super()
+        base.init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Make it use them through a proxy; one for SOCKS has connections of its own."""
+        base: Any = super()
+        manager = base.proxy_manager_for(*args, **kwargs)
+        if isinstance(manager, ProxyManager):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
+
+
+class Session(requests.Session):
+    """Calls over one IP version only, if given the "any address" of that one."""
+
+    def __init__(self, source: str | None) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            adapter = BoundedAdapter()
+            if source:
+                adapter.poolmanager.connection_pool_kw["source_address"] = (source, 0)
+            self.mount(scheme, adapter)
+        self.auth = lambda request: request  # else requests sends a login found in ~/.netrc
+        self.headers["User-Agent"] = f"hetzner-dyndns-client/{__version__}"
+        # A connection kept from the last round would show the address of the last round.
+        self.headers["Connection"] = "close"
+        self.headers["Accept-Encoding"] = "identity"  # a small answer must not become a large one
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Look at no Location: requests reads the whole body of a redirect, followed or not."""
+        return
+
+
 def read_body(response: requests.Response) -> bytes:
-    """The answer's body, or the beginning of one that has no end; raises as a silent one does."""
-    end, body = time.monotonic() + READ_SECONDS, bytearray()
-    # By single bytes: for anything more, it would be waited for as long as some of it trickles in.
-    for byte in itertools.islice(response.iter_content(1), LONGEST_BODY):
-        body += byte
-        if time.monotonic() > end:
-            raise requests.exceptions.ReadTimeout
-    return bytes(body)
+    """The answer's body, or the beginning of one that is too long."""
+    body = b""
+    response.raw.enforce_content_length = True  # urllib3 1.26 takes half a body for a whole one
+    try:
+        while len(body) < LONGEST_BODY and (
+            part := response.raw.read(LONGEST_BODY, decode_content=False)
+        ):
+            body += part
+    except ValueError as error:  # http.client believes in a chunk size below zero
+        raise ProtocolError(str(error)) from None
+    return body
 
 
 def judge(response: requests.Response, body: bytes, key: str) -> Answer:
@@ -393,29 +556,27 @@ def judge(response: requests.Response, body: bytes, key: str) -> Answer:
 
 def redirected(response: requests.Response, key: str) -> UpdateFailed:
     """Never followed: the key must not go where the operator did not send it."""
-    place = clean(urllib.parse.urljoin(response.url, response.headers["Location"]), key)
+    location = response.headers["Location"]
+    try:
+        place = clean(urllib.parse.urljoin(response.url, location), key)
+        parts = urllib.parse.urlsplit(place)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        text = (
+            f"{response.url} redirects ({response.status_code}) to {clean(location, key)!r}, which "
+        )
+        text += "is no URL; check BACKEND_URL, and what stands in between (a login page, a proxy)"
+        return UpdateFailed(text, kind="redirect to no URL")
     base = re.sub("/update/*$", "", place)
     text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
     text += f"if that is the backend, set BACKEND_URL to {base}"
     # Another host may be a login page in between (a hotel's, a train's), gone in a minute.
-    host = urllib.parse.urlsplit(place).hostname
+    host = parts.hostname
     own = host == urllib.parse.urlsplit(response.url).hostname
     # The host alone: the rest may hold a session of its own each time.
     return UpdateFailed(text, kind=f"redirect to {host}", slow=own)
-
-
-def open_session(source: str | None) -> requests.Session:
-    """A session that calls over one IP version only, if given the "any address" of that one."""
-    session = requests.Session()
-    for scheme in ("http://", "https://") if source else ():
-        adapter = HTTPAdapter()
-        adapter.poolmanager.connection_pool_kw["source_address"] = (source, 0)
-        session.mount(scheme, adapter)
-    session.auth = lambda request: request  # else requests sends a login found in ~/.netrc
-    session.headers["User-Agent"] = f"hetzner-dyndns-client/{__version__}"
-    # A connection kept from the last round would show the address of the last round.
-    session.headers["Connection"] = "close"
-    return session
 
 
 class Backend:
@@ -438,11 +599,10 @@ class Backend:
                 headers={"X-Pre-Shared-Key": record.key},
                 timeout=(CONNECT_SECONDS, READ_SECONDS),
                 verify=self.settings.verify,
-                allow_redirects=False,
                 stream=True,
             ) as response:
                 body = read_body(response)
-        except OSError as error:  # every exception of requests is one
+        except (OSError, HTTPError) as error:  # every exception of requests is an OSError
             text = clean(self._explain(error, record), record.key)
             kind = text.partition("; the clock")[0]  # which goes on
             raise UpdateFailed(text, kind=kind, unheard=True) from error
@@ -452,10 +612,10 @@ class Backend:
         # The version of the connection matters only while the backend has to see the address.
         kind = "" if self.settings.ip else record.type
         if kind not in self.sessions:
-            self.sessions[kind] = open_session(FAMILIES[kind].source if kind else None)
+            self.sessions[kind] = Session(FAMILIES[kind].source if kind else None)
         return self.sessions[kind]
 
-    def _explain(self, error: OSError, record: Record) -> str:
+    def _explain(self, error: OSError | HTTPError, record: Record) -> str:
         """What a person can make of a failed connection."""
         cause = _root(error)
         reason = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or cause
@@ -471,10 +631,19 @@ class Backend:
             return f"no TLS with {self.host}: {reason}; {trust}"
         if isinstance(error, requests.exceptions.ProxyError):
             return f"the proxy on the way to {self.host} fails: {reason}; check HTTP(S)_PROXY"
-        if isinstance(error, requests.exceptions.ReadTimeout):
-            return f"{self.host} took the request, but gave no answer within {READ_SECONDS} s"
         if isinstance(error, requests.exceptions.ConnectTimeout):
             reason = f"no connection within {CONNECT_SECONDS} s"
+        elif isinstance(cause, socket.timeout) and "handshake" in str(cause):
+            return f"no TLS with {self.host} within {CONNECT_SECONDS} s; check BACKEND_URL"
+        elif isinstance(cause, socket.timeout):
+            return f"{self.host} took the request, but gave no answer within {READ_SECONDS} s"
+        elif isinstance(error, (HTTPError, requests.exceptions.InvalidHeader)) or (
+            isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError)
+        ):
+            return (
+                f"{self.host} sent a broken answer, or none of HTTP ({type(cause).__name__}); "
+                "check BACKEND_URL, and what stands in between (a proxy)"
+            )
         # A socket of the other IP version ends in a gaierror: it says nothing.
         detail = "" if isinstance(cause, socket.gaierror) else f": {reason}"
         return self._unreachable(record, detail)
@@ -498,11 +667,11 @@ def _resolves(host: str, family: socket.AddressFamily) -> bool:
         return False
 
 
-def _root(error: OSError) -> OSError:
-    """The system's own error, below what requests and urllib3 wrap around it."""
+def _root(error: BaseException) -> BaseException:
+    """The error of the system or of http.client, below what requests and urllib3 make of it."""
     below: BaseException | None = error
     while below:
-        error = below if isinstance(below, OSError) else error
+        error = below if isinstance(below, (OSError, http.client.HTTPException)) else error
         below = below.__cause__ or below.__context__
     return error
 
@@ -670,6 +839,7 @@ def start_log() -> None:
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stdout, format=form, datefmt="%Y-%m-%dT%H:%M:%S%z")
     log.setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # else a traceback for an odd header
 
 
 def main() -> int:

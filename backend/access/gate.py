@@ -9,7 +9,7 @@ from backend.access.alarm import Alarm
 from backend.access.claims import Claim, Understanding
 from backend.access.credentials import Credentials, digest, same
 from backend.access.failures import FailedLogins, network_of
-from backend.access.keys import KeyFile
+from backend.access.keys import AcceptedKeys, KeyFile
 from backend.access.rejections import Rejections
 from backend.errors import (
     CallerError,
@@ -72,9 +72,9 @@ class Gate:
             self._meters.turned_away(claim.face, error)
             raise
 
-    def keys(self) -> Mapping[Hostname, str]:
+    def keys(self) -> AcceptedKeys:
         """Return the keys, as `KeyFile` does: whoever was admitted is again, while they stay."""
-        return self._key_file.keys()
+        return self._key_file.accepted()
 
     def admitted_again(self, update: Update) -> None:
         """Note that an update came once more, in the words that were admitted before."""
@@ -153,9 +153,12 @@ class Gate:
         return self._by_user.get(_user(credentials.user), [])
 
     def _opens(self, host: Hostname, credentials: Credentials) -> bool:
-        key = self._key_file.keys().get(host)
-        is_right = same(credentials.secret, key or _NOBODYS_KEY) and key is not None
-        return host in self._hosts and is_right
+        # Always both, so that the time tells nothing.
+        right = [
+            same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+            for key in (keys.get(host) for keys in self._key_file.accepted())
+        ]
+        return host in self._hosts and any(right)
 
     def _failed(
         self,

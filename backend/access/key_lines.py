@@ -38,7 +38,7 @@ def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
     """Return the keys of the lines that have one, and what is wrong with the others."""
     keys: Dict[Hostname, str] = {}
     flaws: List[BadText] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.lstrip(BOM).splitlines(), 1):
         fields = _COMMENT.sub("", line).split()
         if not fields:
             continue
@@ -57,7 +57,7 @@ def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
 
 def replaced(text: str, host: Hostname, key: str) -> str:
     """Return the text with another key for a host: in its last line, for that one counts."""
-    known = parse(text.lstrip(BOM))
+    known = parse(text)
     if host not in known:
         return text + ("" if text.endswith("\n") or not text else "\n") + f"{host} {key}\n"
     lines = text.splitlines(keepends=True)

@@ -1,102 +1,171 @@
-"""The pre-shared-key file: one key a host, kept as the operator left it."""
+"""The pre-shared-key file: one key a host, kept as the operator left it.
+
+An editor empties the file and then writes it, without a lock. Until the file has been unchanged for
+`SETTLE_SECONDS`, a reading may have caught it in between: the keys known before stay accepted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
-import os
+import math
 import secrets
+import threading
 import time
 from pathlib import Path
-from typing import Iterable, Iterator, Mapping, Tuple, Union
+from typing import Callable, Iterable, List, Mapping, NamedTuple, Tuple, Union
 
+from backend.access import key_storage
 from backend.access.key_flaws import MENDS, unusable
-from backend.access.key_lines import BOM, BadText, parse, replaced, sound_lines
+from backend.access.key_lines import BadText, parse, sound_lines
 from backend.errors import KeysUnavailable
 from backend.model import Hostname
 
 SHORTEST = 16
-_MODE = 0o600
-_OTHERS = 0o077
 
-# Started anew, it would give every host a new key.
+# A start would give every host a new key.
 _MENDS_WHILE_SERVING = {errno.ENOENT: "put it back, and don't start again before", **MENDS}
+_EMPTY = BadText("it has no key any more", "restore its keys, and don't start again before")
+_STAY = "The keys read before stay in use."
 
 logger = logging.getLogger(__name__)
+
+
+class AcceptedKeys(NamedTuple):
+    """What opens each host: the newest key, and the one before while the file is being edited."""
+
+    newest: Mapping[Hostname, str]
+    before: Mapping[Hostname, str]
+
+
+_NOTHING = AcceptedKeys({}, {})
 
 
 class KeyFile:
     """Knows every host's key, and notices when the file changes. Safe to share between threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._stamp: Tuple[int, ...] = ()
-        self._keys: Mapping[Hostname, str] = {}
+        self._accepted = _NOTHING
+        self._settled: Mapping[Hostname, str] = {}
+        self._settles_at = math.inf  # monotonic: when what was read last is known to be whole
         self._complained = False
 
     def keys(self) -> Mapping[Hostname, str]:
-        """Return the keys as the file has them now.
+        """Return each host's newest key; raise as `accepted` does."""
+        return self.accepted().newest
 
-        A file that can't be read any more costs no host its key: the last good state counts. Of
-        one with a line that is none the others count, in every process alike.
+    def accepted(self) -> AcceptedKeys:
+        """Return the keys that open hosts now: the same object until they change.
+
+        A file that can't be read any more, or has lost all keys, costs no host its key: the last
+        good state counts. Of one with a line that is none the others count, in every process alike.
 
         Raises:
             KeysUnavailable: this process could never read it yet.
 
         """
         try:
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._keys = self._sound(_read(self._path))
-                self._stamp = stamp
+            if not self._is_current():
+                with self._lock:
+                    if not self._is_current():  # another thread may have read it meanwhile
+                        self._read_again()
             self._complained = False
         except (OSError, BadText) as error:
             self._complain(error)
             if not self._stamp:
                 raise KeysUnavailable("The key file can't be read right now.") from None
-        return self._keys
+        return self._accepted
+
+    def _is_current(self) -> bool:
+        unchanged = key_storage.stamp(self._path) == self._stamp
+        return unchanged and self._monotonic() < self._settles_at
+
+    def _read_again(self) -> None:
+        stamp = key_storage.stamp(self._path)
+        content = key_storage.content(self._path)
+        after = key_storage.stamp(self._path)
+        # The first reading has nothing before it; else it is enough that nothing has changed.
+        is_edited = self._stamp not in ((), after)
+        wait = key_storage.seconds_to_settle(after, self._clock()) if is_edited else 0.0
+        if wait > 0:
+            newest = self._newest(content.decode("utf-8", "replace"))
+            self._accepted = AcceptedKeys(newest, self._settled)
+            self._settles_at = self._monotonic() + wait
+        else:
+            self._settled = self._sound(key_storage.text(content))
+            self._accepted = AcceptedKeys(self._settled, {})
+            self._settles_at = math.inf
+        self._stamp = stamp
+
+    def _newest(self, text: str) -> Mapping[Hostname, str]:
+        """Return what an unfinished file adds to what is known; its flaws may end by themselves.
+
+        What follows the last line feed may be half a key: it replaces none.
+        """
+        whole, feed, rest = text.rpartition("\n")
+        keys, _ = sound_lines(whole + feed)
+        unfinished, _ = sound_lines(rest)
+        return {**unfinished, **self._accepted.newest, **keys}
 
     def _complain(self, error: Union[OSError, BadText]) -> None:
         if not self._complained:
             self._complained = True
-            stays = "The keys read before stay in use."
             none = "No host's key is known: updates are answered 503 until it can be read."
             flaw = unusable(self._path, error, _MENDS_WHILE_SERVING)
-            logger.error("%s %s", flaw, stays if self._stamp else none)
+            logger.error("%s %s", flaw, _STAY if self._stamp else none)
 
     def _sound(self, text: str) -> Mapping[Hostname, str]:
         keys, flaws = sound_lines(text)
-        if not flaws:
+        if flaws:
+            flaw = unusable(self._path, flaws[0])
+            logger.error("%s The other lines count. %s", flaw, _STAY)
+        elif self._settled and not keys:
+            logger.error("%s %s", unusable(self._path, _EMPTY), _STAY)
+        else:
             return keys
-        flaw = unusable(self._path, flaws[0])
-        logger.error("%s The other lines count. The keys read before stay in use.", flaw)
-        return {**self._keys, **keys}
+        return {**self._settled, **keys}
 
     def read(self) -> Mapping[Hostname, str]:
         """Return the keys; raise `KeyFileUnusable` where `keys` would go on with those before."""
         try:
-            return parse(_read(self._path))
+            return parse(key_storage.read(self._path))
         except (OSError, BadText) as error:
             raise unusable(self._path, error) from None
+
+    def await_editor(self) -> None:
+        """Wait until nobody is editing the file, and read it; a flaw is told when it is used."""
+        with contextlib.suppress(OSError, BadText, KeysUnavailable):
+            key_storage.await_editor(self._path)
+            self.accepted()
 
     def complete(self, hosts: Iterable[Hostname]) -> None:
         """Give each host without a key a new one, written to the end of the file.
 
-        The file is written in place, for it may be a bind mount, which can't be replaced.
+        The file is written in place, for it may be a bind mount, which can't be replaced. A file
+        that lacks a key, or has a flaw, and was changed a moment ago is waited for: somebody may be
+        editing it. An empty one that nobody edits is one that `touch` has made.
 
         Raises:
             KeyFileUnusable: it can't be read, or can't be written and has to be.
 
         """
+        hosts = tuple(hosts)
         try:
-            text = _read(self._path) if self._path.exists() else ""
-            keys = parse(text)
-            new = [host for host in hosts if host not in keys]
-            if new:
-                _append(self._path, text, new)
-            _tighten(self._path)
+            keys = self._all(hosts)
+            new = key_storage.append(self._path, _missing(hosts, keys))
+            key_storage.tighten(self._path)
             if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, BadText) as error:
@@ -106,6 +175,16 @@ class KeyFile:
                 logger.warning(
                     "The key of %s has fewer than %d characters: use a longer one.", host, SHORTEST
                 )
+
+    def _all(self, hosts: Iterable[Hostname]) -> Mapping[Hostname, str]:
+        """Return the keys of the file; when one is missing, of a file that nobody edits."""
+        if not self._path.exists():
+            return {}
+        keys, flaws = sound_lines(key_storage.read(self._path))
+        if flaws or _missing(hosts, keys):
+            key_storage.await_editor(self._path)
+            return parse(key_storage.read(self._path))
+        return keys
 
     def rotate(self, host: Hostname) -> str:
         """Give a host a new key and return it; the old one opens nothing from now on.
@@ -126,98 +205,10 @@ class KeyFile:
 
         """
         try:
-            with _locked(self._path) as descriptor:
-                old = _contents(descriptor)
-                new = replaced(_text(old), host, key).encode("utf-8")
-                _overwrite(descriptor, old, new)
+            key_storage.replace(self._path, host, key)
         except (OSError, BadText) as error:
             raise unusable(self._path, error) from None
 
 
-def _stamp(path: Path) -> Tuple[int, ...]:
-    found = path.stat()
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        # Not while somebody overwrites it: half a line would be no key.
-        with contextlib.suppress(OSError):  # where nothing can be locked, hardly anybody does
-            fcntl.flock(file, fcntl.LOCK_SH)
-        return _text(file.read()).lstrip(BOM)
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadText("it is no UTF-8 text", "save it as UTF-8") from None
-
-
-def _append(path: Path, text: str, hosts: Iterable[Hostname]) -> None:
-    lines = "".join(f"{host} {secrets.token_urlsafe(32)}\n" for host in hosts)
-    if text and not text.endswith("\n"):
-        lines = "\n" + lines
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
-    size = os.fstat(descriptor).st_size
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _write_all(descriptor, lines.encode("utf-8"))
-    except OSError:
-        os.ftruncate(descriptor, size)  # half a line would stop the next start
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, rest: bytes) -> None:
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.fsync(descriptor)
-
-
-def _tighten(path: Path) -> None:
-    """Keep other users out; where that can't be done, as on a network share, it is said."""
-    if not path.exists() or not path.stat().st_mode & _OTHERS:
-        return
-    with contextlib.suppress(OSError):
-        path.chmod(_MODE)
-    if path.stat().st_mode & _OTHERS:
-        logger.warning("Other users can read %s: let its owner `chmod 600` it.", path)
-    else:
-        logger.info("Other users could read %s: it has mode 600 now.", path)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Open the file for changes by one process at a time."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _contents(descriptor: int) -> bytes:
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-
-
-def _overwrite(descriptor: int, old: bytes, new: bytes) -> None:
-    """Write in place, for the file may be a bind mount; put the old text back if that fails."""
-    try:
-        _write_at_once(descriptor, new)
-    except OSError:
-        with contextlib.suppress(OSError):
-            _write_at_once(descriptor, old)
-        raise
-    # Two changes within one tick of the file system's clock would look like one.
-    os.utime(descriptor, ns=(time.time_ns(), time.time_ns()))
-
-
-def _write_at_once(descriptor: int, text: bytes) -> None:
-    done = 0
-    while done < len(text):
-        done += os.pwrite(descriptor, text[done:], done)
-    os.ftruncate(descriptor, len(text))
-    os.fsync(descriptor)
+def _missing(hosts: Iterable[Hostname], keys: Mapping[Hostname, str]) -> List[Hostname]:
+    return [host for host in hosts if host not in keys]

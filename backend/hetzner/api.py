@@ -5,6 +5,7 @@ Facts: https://docs.hetzner.cloud/cloud.spec.json
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
 import threading
@@ -19,12 +20,12 @@ from backend.bearer import Bearer
 from backend.errors import HetznerBusy, HetznerUnreachable
 from backend.hetzner.quota import Quotas
 from backend.hetzner.refusals import decode, refusal
+from backend.outgoing import Session, read_body
 
 Query = Iterable[Tuple[str, str]]
 
 _CONNECT_SECONDS = 4.0
 _MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays far below
-_CHUNK = 64 * 1024
 # The reserve that background work leaves to requests that somebody waits for.
 _RESERVE = 0.1
 _PLENTY = 0.5
@@ -130,18 +131,18 @@ class CloudApi:
             params=list(query),
             json=body,
             timeout=(min(_CONNECT_SECONDS, left), left),
-            # The old API's host answers every call with a redirect to a web page; followed, a
-            # POST becomes a GET that succeeds.
-            allow_redirects=False,
             stream=True,
         ) as response:
-            return response.status_code, response.headers, _read(response, deadline)
+            text = read_body(response, _MAX_ANSWER)
+            if len(text) > _MAX_ANSWER:
+                raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
+            return response.status_code, response.headers, text
 
-    def _session(self) -> requests.Session:
+    def _session(self) -> Session:
         # requests promises nothing about sessions shared by threads.
-        session: Optional[requests.Session] = getattr(self._local, "session", None)
+        session: Optional[Session] = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = Session()
             session.auth = Bearer(self._token)
             session.headers["User-Agent"] = self._agent
         return session
@@ -152,25 +153,13 @@ def _kind(method: str, path: str) -> str:
     return f"{method} actions" if "/actions" in path else method
 
 
-def _read(response: requests.Response, deadline: Deadline) -> bytes:
-    """Read the body within its bounds of size and time."""
-    body = b""
-    # Whatever has arrived, and no more: a chunk of a size of ours might never be full.
-    while chunk := response.raw.read1(_CHUNK, decode_content=True):
-        body += chunk
-        deadline.remaining()
-        if len(body) > _MAX_ANSWER:
-            raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
-    return body
-
-
 def _reason(error: Exception) -> str:
     """Name the failure in a few words; the full text may hold the URL of a proxy with a login."""
     for family, words in (
         (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
         (requests.exceptions.ProxyError, "the proxy doesn't answer"),
         (requests.exceptions.Timeout, "no answer in time"),
-        (urllib3.exceptions.TimeoutError, "the answer stopped half-way"),
+        (urllib3.exceptions.TimeoutError, "the answer was not complete in time"),
         (requests.exceptions.ConnectionError, _root(error)),
     ):
         if isinstance(error, family):
@@ -186,5 +175,7 @@ def _root(error: BaseException) -> str:
             return "its name isn't found: check DNS"
         if isinstance(below, OSError) and below.strerror:
             return below.strerror.lower()
+        if isinstance(below, http.client.HTTPException):
+            return "the answer broke off, or is none of HTTP"
         below = below.__cause__ or below.__context__
     return "no connection"

@@ -115,13 +115,13 @@ class Overview:
         now = self._clock()
         if name not in self._hosts:
             return None, now
-        known = [one for one in self._store.hosts.registered() if one.host == name]
+        known = [one for one in self._store.hosts.registered(now) if one.host == name]
         records = self._store.records.of(name).values()
         judged = judge(known, records, self._store.operations.mutes(), self._lost_after, now)
         return next(iter(judged), None), now
 
     def _judged(self, records: Sequence[Record], now: float) -> List[HostStatus]:
-        known = [one for one in self._store.hosts.registered() if one.host in self._hosts]
+        known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
         return judge(known, records, self._store.operations.mutes(), self._lost_after, now)
 
     def _leases(self, now: float) -> List[HeldLease]:

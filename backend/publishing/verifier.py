@@ -116,7 +116,7 @@ class Verifier:
             return
         hetzner, zone = place
         now = self._clock()
-        ours = self._store.verifications.in_zone(zone.name)
+        ours = self._store.verifications.in_zone(zone.name, now)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
         if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
             self._put_right(stale, place)

@@ -36,7 +36,7 @@ class Mutes:
         over = {host for host, until in self._store.operations.mutes().items() if until <= now}
         if not over:
             return
-        for sighting in self._store.hosts.registered():
+        for sighting in self._store.hosts.registered(now):
             if sighting.host in over and self._store.operations.lift(sighting.host, now):
                 over.discard(sighting.host)
                 if sighting.silent_since is not None:

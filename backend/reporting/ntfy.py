@@ -6,7 +6,6 @@ Publishing as JSON: https://docs.ntfy.sh/publish/#publish-as-json
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -15,6 +14,7 @@ import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from backend.bearer import Bearer
+from backend.outgoing import Session, read_body
 
 _SECONDS = 10.0  # for one try
 _MAX_ANSWER = 64 * 1024
@@ -63,7 +63,7 @@ class Ntfy:
             # Encoded here: requests would take text for latin-1.
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
         self._has_login = self._auth is not None or "@" in url
-        self._session = requests.Session()
+        self._session = Session()
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
         """Send one push, and take so many seconds at most.
@@ -99,23 +99,10 @@ class Ntfy:
     def _post(
         self, body: Mapping[str, Any], seconds: float
     ) -> Tuple[int, Mapping[str, str], bytes]:
-        end = time.monotonic() + seconds
         with self._session.post(
-            self._url,
-            json=body,
-            auth=self._auth,
-            timeout=seconds,
-            allow_redirects=False,  # followed, it would become a GET that succeeds
-            stream=True,
+            self._url, json=body, auth=self._auth, timeout=seconds, stream=True
         ) as answer:
-            text = b""
-            while len(text) < _MAX_ANSWER and (
-                chunk := answer.raw.read1(_MAX_ANSWER, decode_content=True)
-            ):
-                text += chunk
-                if time.monotonic() > end:
-                    raise requests.Timeout
-            return answer.status_code, answer.headers, text
+            return answer.status_code, answer.headers, read_body(answer, _MAX_ANSWER)
 
 
 _WRONG_URL = (
@@ -168,6 +155,7 @@ def _reason(error: Exception) -> str:
         (requests.exceptions.SSLError, "TLS failed: check its certificate"),
         (requests.exceptions.ProxyError, "the proxy doesn't answer"),
         (requests.exceptions.Timeout, "no answer in time"),
+        (urllib3.exceptions.TimeoutError, "no answer in time"),
         (requests.exceptions.ConnectionError, "no connection"),
     ):
         if isinstance(error, family):

@@ -20,6 +20,8 @@ from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.http import message
 from gunicorn.http.errors import InvalidRequestLine, ParseException
+from gunicorn.workers import base
+from gunicorn.workers.workertmp import WorkerTmp
 
 from backend.access.token_bucket import TokenBucket
 from backend.serving.services import FREE_THREADS
@@ -33,10 +35,6 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 _MOST_CONNECTIONS = 1000
 # Files a process may open: connections, and as many again for the store, Hetzner and logs.
 _FILES = 4096
-
-# The heartbeat files of the workers; memory where the root file system is read-only. gunicorn makes
-# them with `mkstemp`, and unlinks them at once.
-_MEMORY = "/dev/shm"  # noqa: S108
 
 # The kinds of requests that gunicorn can't read, by the names of its exceptions: not every version
 # has all of them. All others are 400.
@@ -77,7 +75,6 @@ def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "logger_class": _Log,
         "proc_name": "hetzner-dyndns",
         "control_socket_disable": True,  # nobody needs it, and it wants a writable home
-        "worker_tmp_dir": _MEMORY if os.access(_MEMORY, os.W_OK) else None,
         "pre_request": _check_request,
         "post_worker_init": _answer_without_quoting,
     }
@@ -167,6 +164,24 @@ def accept_raw_bytes() -> None:
     """
     if hasattr(message, "RFC9112_TARGET_INVALID"):
         message.RFC9112_TARGET_INVALID = _CONTROL
+
+
+class _Heartbeat(WorkerTmp):  # type: ignore[misc]
+    """Shows that a worker is alive, by the time of a file that is in no folder."""
+
+    def __init__(self, cfg: object) -> None:
+        del cfg
+        self._tmp = os.fdopen(os.memfd_create("heartbeat"), "w+b", 0)
+
+
+def keep_heartbeats_in_memory() -> None:
+    """Let no full or read-only disk keep gunicorn from starting a worker, where the system can.
+
+    gunicorn itself makes a temporary file for each worker, and ends when it can't. This replaces a
+    private class, as above.
+    """
+    if hasattr(os, "memfd_create"):
+        base.WorkerTmp = _Heartbeat
 
 
 def with_readable_bodies(application: Application) -> Application:

@@ -18,11 +18,17 @@ from backend.access.keys import KeyFile
 from backend.errors import SettingUnusable
 from backend.reporting.complaints import Complaints
 from backend.serving import logs
-from backend.serving.gunicorn import Application, accept_raw_bytes, options, with_readable_bodies
+from backend.serving.gunicorn import (
+    Application,
+    accept_raw_bytes,
+    keep_heartbeats_in_memory,
+    options,
+    with_readable_bodies,
+)
 from backend.serving.services import Services
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
-from backend.workers import meters
+from backend.workers.meters import FIGURES
 from backend.workers.slots import Slots
 
 # Connections that wait for a worker while all are busy: gunicorn's own default.
@@ -46,16 +52,24 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in options(self._settings.server, self._listener).items():
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
+        self.cfg.set("pre_fork", self._before_fork)
+        self.cfg.set("child_exit", self._after_death)
         self.cfg.set("worker_exit", self._stop)
         self.cfg.set("on_exit", self._end)
 
     def load(self) -> Application:
         self._services = Services(self._settings, self._complaints, self._slots)
+        self._services.await_editor()
         self._services.start()
         return with_readable_bodies(self._services.app)
 
+    def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
+        worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
+
+    def _after_death(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+        self._slots.clear(worker.slot)
+
     def _end(self, _server: object) -> None:
-        self._slots.remove()
         logger.info("hetzner-dyndns has stopped.")
 
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
@@ -147,10 +161,14 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
         logger.warning("%s", warning)
     KeyFile(settings.access.key_file).complete(settings.access.hosts)
     prepare_store(settings.store.url)
-    store = Store(settings.store.url, pool_size=1)
-    store.hosts.register(settings.access.hosts, time.time())
-    store.close()
     return settings
+
+
+def _register(settings: Settings) -> None:
+    store = Store(settings.store.url, pool_size=1)
+    for host in store.hosts.register(settings.access.hosts, time.time()):
+        logger.info("%s is registered again: nothing is published before its next update.", host)
+    store.close()
 
 
 def serve(environ: Mapping[str, str]) -> None:
@@ -166,15 +184,17 @@ def serve(environ: Mapping[str, str]) -> None:
     os.umask(0o077)  # store and log tell where people are: whatever is made here is this user's
     settings = _prepare(environ)
     listener = _listen(settings.server)
+    _register(settings)  # a start that fails changes nothing
     logger.info(
         "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
         __version__,
         settings.server.port,
         len(settings.access.hosts),
     )
-    slots = Slots.open()
-    meters.share(slots)
+    # A reload has the old workers and the new ones for a moment.
+    slots = Slots(2 * settings.server.workers, FIGURES)
     accept_raw_bytes()
+    keep_heartbeats_in_memory()
     # The workers share the memory of what is loaded by now until they write to it, as each search
     # for garbage does: this saves 10 of 80 MB.
     gc.freeze()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator, Optional
+import functools
+import time
+from typing import Callable, Iterator, Optional, Sequence
 
 from flask import Flask
 
 from backend.errors import StoreUnavailable
+from backend.model import Hostname
 from backend.publishing.updater import Updater
 from backend.reporting.complaints import Complaints
 from backend.reporting.ntfy import Ntfy
@@ -20,12 +23,13 @@ from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.watching.sightings import FLUSH_SECONDS, Sightings
 from backend.web import create_app
-from backend.workers.health import PULSE_SECONDS, Health
+from backend.workers.health import PROBE_SECONDS, PULSE_SECONDS, Health
 from backend.workers.loops import Loop
 from backend.workers.meters import Meters
 from backend.workers.slots import Slots
 
 _DRAIN_SECONDS = 3.0
+_KEEP_SECONDS = 5.0
 # Threads that answer unchanged updates while others wait for Hetzner: more than requests come in
 # while one is under way, for those that find no place are on them, too.
 FREE_THREADS = 16
@@ -56,8 +60,8 @@ class Services:
             slots=settings.server.threads,
             meters=meters,
         )
-        self._health = Health(self._store.ping, slots)
-        self._loops = tuple(self._every_loop())
+        self._health = _health(self._store, slots)
+        self._loops = tuple(self._every_loop(settings.access.hosts))
         self._health.watched = tuple(self._everything_watched())
         face = operator_face(
             settings,
@@ -75,11 +79,14 @@ class Services:
             face,
         )
 
-    def _every_loop(self) -> Iterator[Loop]:
+    def _every_loop(self, registered: Sequence[Hostname]) -> Iterator[Loop]:
         yield Loop("sightings", FLUSH_SECONDS, self._sightings.flush)
         yield from self._access.loops
         yield from self._publishing.loops
         yield from self._operator.loops
+        hosts = self._store.hosts
+        yield Loop("registrations", _KEEP_SECONDS, lambda: hosts.keep(registered, time.time()))
+        yield Loop("store probe", PROBE_SECONDS, self._health.probe)
         yield Loop("pulse", PULSE_SECONDS, self._health.pulse)
 
     def _everything_watched(self) -> Iterator[Callable[[float], str]]:
@@ -87,6 +94,10 @@ class Services:
         outbox = self._outbox
         if outbox is not None:
             yield lambda _: outbox.flaw()
+
+    def await_editor(self) -> None:
+        """Wait until nobody is editing the key file: this process has no earlier keys to go by."""
+        self._access.key_file.await_editor()
 
     def start(self) -> None:
         """Start the background threads."""
@@ -108,6 +119,10 @@ class Services:
         if self._outbox is not None:
             self._outbox.stop(_DRAIN_SECONDS)
         self._store.close()
+
+
+def _health(store: Store, slots: Optional[Slots]) -> Health:
+    return Health(store.ping, functools.partial(store.operations.probe, mark=True), slots)
 
 
 def _reporter(settings: Settings, outbox: Optional[Outbox]) -> Reporter:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import sqlite3
 import threading
 import time
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Type
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,9 +21,9 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
-from backend.errors import StoreUnavailable
+from backend.errors import StoreBusy, StoreUnavailable
 from backend.store.login import reason
-from backend.store.schema import meta
+from backend.store.schema import records
 from backend.store.sqlite import BUSY_SECONDS
 
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 _BUGS = (ProgrammingError, IntegrityError, DataError)
+# PostgreSQL counts these among them: a table, column or schema is gone, or may not be used.
+_DAMAGES = ("42P01", "42703", "3F000", "42501")
+# Canceled by its time limit, a lock that can't be had, a deadlock.
+_LOCKS = ("57014", "55P03", "40P01")
 
 
 class _Use(enum.Enum):
@@ -66,6 +71,7 @@ class Database:
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
         self._trouble: Optional[_Use] = None
         self._closed_until = 0.0  # monotonic
+        self._closed_by = StoreUnavailable
 
     def prepared(self, query: sa.Select[Any]) -> Glance:
         """Put a query with one parameter into words for `glance`."""
@@ -117,12 +123,12 @@ class Database:
             finally:
                 self._turn.release()
         else:
-            raise StoreUnavailable("The store is too busy to be written right now.")
+            raise StoreBusy("The store is too busy to be written right now.")
 
     def ping(self) -> None:
-        """Find out whether the database answers, and is ours."""
+        """Find out whether records can be read."""
         with self.read() as connection:
-            connection.execute(sa.select(meta.c.value))
+            connection.execute(sa.select(records).limit(1)).all()
 
     def close(self) -> None:
         """Close every connection."""
@@ -132,21 +138,23 @@ class Database:
     def _translated(self, use: _Use) -> Iterator[None]:
         started = time.monotonic()
         if started < self._closed_until:
-            raise StoreUnavailable("The store didn't answer a moment ago.")
+            raise self._closed_by("The store didn't answer a moment ago.")
         try:
             yield
-        except self._bugs:
-            raise  # of ours: waiting won't mend it
         except (DBAPIError, PoolTimeout, self._driver.Error) as error:
-            self._spare_others(started)
+            if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
+                raise  # a bug of ours: waiting won't mend it
+            kind = StoreBusy if _is_locked(error) else StoreUnavailable
+            self._spare_others(started, kind)
             self._tell_of(use, error)
-            raise StoreUnavailable("The store can't be used right now.") from None
+            raise kind("The store can't be used right now.") from None
         self._tell_of_end(use)
 
-    def _spare_others(self, started: float) -> None:
+    def _spare_others(self, started: float, kind: Type[StoreUnavailable]) -> None:
         """Let nobody else wait for a server that has just kept somebody waiting."""
         now = time.monotonic()
         if self._is_postgresql and now - started > _SLOW_SECONDS:
+            self._closed_by = kind
             self._closed_until = now + _CLOSED_SECONDS
 
     def _tell_of(self, use: _Use, error: Exception) -> None:
@@ -166,3 +174,15 @@ class Database:
         if self._trouble is use or (self._trouble and use is _Use.WRITING):
             self._trouble = None
             logger.info("The store can be used again.")
+
+
+def _state(error: Exception) -> str:
+    """Return PostgreSQL's code for what happened; SQLite has none."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+def _is_locked(error: Exception) -> bool:
+    if isinstance(error, PoolTimeout) or _state(error) in _LOCKS:
+        return True
+    origin = getattr(error, "orig", error)
+    return isinstance(origin, sqlite3.OperationalError) and "locked" in str(origin)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Iterable, List, Mapping, Optional
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from backend.model import Hostname
 from backend.store import history
+from backend.store.conditions import KEPT_SECONDS, is_listed
 from backend.store.database import Database
-from backend.store.schema import hosts, meta
+from backend.store.schema import hosts, meta, records, troubles
 
 _WATCHED = "watched_until"
 _SKEW = 60.0  # seconds by which the clocks of several machines may differ
@@ -23,13 +25,9 @@ class Sighting:
     host: Hostname
     registered_at: float
     seen_at: Optional[float]  # None: never
-    excused: float  # seconds of its silence that don't count
+    silent_for: float  # seconds of silence counted since
     silent_since: Optional[float]  # when it was heard of before; None: not reported lost
-
-    @property
-    def quiet_since(self) -> float:
-        """Since when its silence counts; what was excused is added to the time it is known from."""
-        return max(self.seen_at or 0.0, self.registered_at) + self.excused
+    heard: int = 0  # counts how often it was heard of
 
 
 class Hosts:
@@ -42,22 +40,52 @@ class Hosts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, names: Iterable[Hostname], now: float) -> None:
-        """Note since when each host is registered, and which ones are no longer."""
-        rows = [{"host": name.text, "registered_at": now} for name in sorted(names)]
+    def register(self, names: Iterable[Hostname], now: float) -> List[Hostname]:
+        """Note at a start which hosts are registered; return those that weren't any more.
+
+        These begin anew: without records that are to be published, and without a silence.
+        """
+        names = sorted(names)
+        rows = [{"host": name.text, "registered_at": now} for name in names]
         insert = self._database.insert(hosts)
+        anew = {
+            "registered_at": insert.excluded.registered_at,
+            "silent_for": 0,
+            "silent_since": None,
+        }
         upsert = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host],
-            set_={"registered_at": insert.excluded.registered_at, "excused": 0},
-            where=hosts.c.registered_at.is_(None),
+            index_elements=[hosts.c.host], set_=anew, where=sa.not_(is_listed(now))
         )
-        gone = hosts.c.host.not_in([row["host"] for row in rows])
+        is_mine = hosts.c.host.in_([name.text for name in names])
+        ends = hosts.c.unregistered_at
         with self._database.write() as connection:
-            connection.execute(
-                hosts.update().where(gone).values(registered_at=None, silent_since=None)
-            )
+            unlisted = sa.select(hosts.c.host).where(sa.not_(is_listed(now)))
+            again = {Hostname(row.host) for row in connection.execute(unlisted)}.intersection(names)
+            _drop_records(connection, again)
+            gone = sa.and_(sa.not_(is_mine), ends.is_(None))
+            connection.execute(hosts.update().where(gone).values(unregistered_at=now))
             if rows:
                 connection.execute(upsert, rows)
+                back = sa.and_(is_mine, ends.is_not(None))
+                connection.execute(hosts.update().where(back).values(unregistered_at=None))
+        return sorted(again)
+
+    def keep(self, names: Iterable[Hostname], now: float) -> None:
+        """Note that this process serves hosts that another one has started without.
+
+        To be called every few seconds; it is a read as long as all have the same list.
+        """
+        ends = hosts.c.unregistered_at
+        is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)
+        ending = sa.select(hosts.c.host).where(ends.is_not(None), sa.not_(is_kept))
+        with self._database.read() as connection:
+            found = {Hostname(row.host) for row in connection.execute(ending)}
+        mine = [{"name": name.text} for name in sorted(found.intersection(names))]
+        if mine:
+            this = sa.and_(hosts.c.host == sa.bindparam("name"), ends.is_not(None))
+            kept = hosts.update().where(this).values(unregistered_at=now + KEPT_SECONDS)
+            with self._database.write() as connection:
+                connection.execute(kept, mine)
 
     def see(self, sightings: Mapping[Hostname, float], now: float) -> None:
         """Note when hosts were last heard of.
@@ -74,33 +102,34 @@ class Hosts:
             hosts.c.seen_at < insert.excluded.seen_at,
             hosts.c.seen_at > now + _SKEW,
         )
-        statement = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host],
-            set_={"seen_at": insert.excluded.seen_at, "excused": 0},
-            where=is_newer,
-        )
+        heard = {
+            "seen_at": sa.case((is_newer, insert.excluded.seen_at), else_=hosts.c.seen_at),
+            "silent_for": 0,
+            "heard": hosts.c.heard + 1,
+        }
+        statement = insert.on_conflict_do_update(index_elements=[hosts.c.host], set_=heard)
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self) -> List[Sighting]:
+    def registered(self, now: float) -> List[Sighting]:
         """Return what is known of every registered host."""
         query = sa.select(
             hosts.c.host,
             hosts.c.registered_at,
             hosts.c.seen_at,
-            hosts.c.excused,
+            hosts.c.silent_for,
             hosts.c.silent_since,
-        ).where(hosts.c.registered_at.is_not(None))
+            hosts.c.heard,
+        ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
 
-    def excuse(self, sightings: Iterable[Sighting]) -> None:
-        """Note how much of their silence doesn't count, unless they were heard meanwhile."""
+    def count(self, sightings: Iterable[Sighting]) -> None:
+        """Note for how long hosts have been silent, unless they were heard meanwhile."""
         with self._database.write() as connection:
             for sighting in sorted(sightings, key=lambda one: one.host):
-                excused = _unheard(sighting).values(excused=sighting.excused)
-                connection.execute(excused)
+                connection.execute(_unheard(sighting).values(silent_for=sighting.silent_for))
 
     def fall_silent(self, sighting: Sighting, now: float) -> bool:
         """Note that a host fell silent; false when that is noted already, or it was heard since."""
@@ -121,7 +150,7 @@ class Hosts:
     ) -> bool:
         """Change a host's state in one step, so that one process alone has done it."""
         name = sighting.host.text
-        change = _unheard(sighting).where(is_other).values(silent_since=since)
+        change = _unheard(sighting).where(is_other, is_listed(now)).values(silent_since=since)
         with self._database.write() as connection:
             if connection.execute(change).rowcount != 1:
                 return False
@@ -129,17 +158,24 @@ class Hosts:
         return True
 
 
+def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
+    """Drop what hosts want and what was told of it; their history stays."""
+    rows = [{"name": name.text} for name in sorted(names)]
+    for table in (records, troubles):
+        if rows:
+            connection.execute(table.delete().where(table.c.host == sa.bindparam("name")), rows)
+
+
 def _unheard(sighting: Sighting) -> sa.Update:
-    """Change a host that is still registered and wasn't heard of since it was looked at."""
+    """Change a host that wasn't heard of since it was looked at."""
     return hosts.update().where(
         hosts.c.host == sighting.host.text,
-        hosts.c.registered_at.is_not(None),
-        hosts.c.seen_at.is_not_distinct_from(sighting.seen_at),
+        hosts.c.heard == sighting.heard,
     )
 
 
 class Watch:
-    """Until when somebody watched, to tell a silent host from a service that was away."""
+    """Until when somebody watched, so that all processes together look once an interval."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from typing import Dict, Iterable, List, NamedTuple, Optional, Union
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from backend.model import Hostname
 from backend.store import history
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import hosts, leases, meta, records, troubles
+from backend.store.schema import history as history_table, hosts, leases, meta, records, troubles
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
@@ -31,6 +32,10 @@ class Operations:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        probed = database.insert(meta).values(key="probed", value=sa.bindparam("value"))
+        self._probed = probed.on_conflict_do_update(
+            index_elements=[meta.c.key], set_={"value": probed.excluded.value}
+        )
 
     def records(self) -> List[Record]:
         """Return every record."""
@@ -117,12 +122,37 @@ class Operations:
                 found = _signing_key(connection)
         return bytes.fromhex(found or "")
 
-    def probe(self) -> None:
-        """Find out whether the store can be written, and change nothing."""
-        rows = meta.update().where(meta.c.key == "version").values(value=meta.c.value)
-        with self._database.write() as connection:
-            connection.execute(rows)
+    def probe(self, *, mark: bool = False) -> None:
+        """Find out whether all that an update needs can be read and written.
 
+        With `mark`, something is really written: else SQLite doesn't notice a full disk.
+        """
+        with self._database.read() as connection:
+            for read in _READS:
+                connection.execute(read).all()
+        with self._database.write() as connection:
+            for write in _WRITES:
+                connection.execute(write)
+            if mark:
+                connection.execute(self._probed, {"value": uuid.uuid4().hex})
+
+
+# Every row of the small tables, and the newest of the history: a page may be damaged.
+_READS = [
+    sa.select(sa.func.max(column))
+    for column in (records.c.comment, hosts.c.seen_at, leases.c.until, troubles.c.cause)
+] + [sa.select(history_table).order_by(history_table.c.id.desc()).limit(1)]
+# They touch no row.
+_WRITES = [
+    table.update().where(column.is_(None)).values({column: column})
+    for table, column in (
+        (records, records.c.host),
+        (hosts, hosts.c.host),
+        (leases, leases.c.name),
+        (troubles, troubles.c.host),
+        (history_table, history_table.c.id),
+    )
+]
 
 _RECORDS = sa.select(records).order_by(records.c.host, records.c.type)
 

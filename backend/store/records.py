@@ -67,7 +67,7 @@ class Records:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
         has_come = conditions.has_come(records.c.next_try_at, now)
-        is_due = sa.and_(records.c.state.in_(names), has_come, conditions.is_registered())
+        is_due = sa.and_(records.c.state.in_(names), has_come, conditions.is_registered(now))
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:

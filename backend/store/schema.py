@@ -14,7 +14,7 @@ from backend.store import postgresql, sqlite
 from backend.store.login import reason, require_escaped
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
-VERSION = 3
+VERSION = 4
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE records ADD COLUMN look_at FLOAT DEFAULT '0' NOT NULL",
@@ -40,6 +40,13 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             remaining INTEGER NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (project, calls))""",
     ),
     3: ("ALTER TABLE records ADD COLUMN mend VARCHAR DEFAULT '' NOT NULL",),
+    4: (
+        "ALTER TABLE hosts ADD COLUMN unregistered_at FLOAT",
+        "UPDATE hosts SET unregistered_at = 0 WHERE registered_at IS NULL",
+        "ALTER TABLE hosts RENAME COLUMN excused TO silent_for",
+        "UPDATE hosts SET silent_for = 0",
+        "ALTER TABLE hosts ADD COLUMN heard INTEGER DEFAULT '0' NOT NULL",
+    ),
 }
 
 # Any number will do; it keeps two replicas from creating the tables at the same time.
@@ -95,10 +102,13 @@ hosts = sa.Table(
     "hosts",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
-    sa.Column("registered_at", sa.Float),  # null: not registered any more
+    sa.Column("registered_at", sa.Float),  # null: it never was
+    # From when on it isn't any more, if no process serves it still; null: it is.
+    sa.Column("unregistered_at", sa.Float),
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds since then that don't count as silence: nobody listened, or the clock was set.
-    sa.Column("excused", sa.Float, nullable=False, server_default="0"),
+    # Seconds of silence that the watcher has counted since then; its clock is never set.
+    sa.Column("silent_for", sa.Float, nullable=False, server_default="0"),
+    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # counts the sightings
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
 )

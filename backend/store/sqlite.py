@@ -30,15 +30,11 @@ def tune(engine: Engine, file: Path) -> None:
     """Set up every connection of an engine to a file."""
 
     def opened(connection: Any, record: Any) -> None:  # noqa: ANN401
-        # Statements outside BEGIN commit by themselves; `_begin` opens real transactions.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
-        cursor.close()
-        record.info["file"] = _identity(file)
-        if record.info["file"] is None:  # it went away a moment after it was opened
-            raise sqlite3.OperationalError("unable to open database file")
+        try:
+            record.info["file"] = _set_up(connection, file)
+        except sqlite3.Error:
+            connection.close()  # SQLAlchemy before 2.0.53 leaves it open
+            raise
 
     def taken(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401
         # SQLite goes on writing to a file that was deleted or replaced: all of it would be lost.
@@ -49,6 +45,20 @@ def tune(engine: Engine, file: Path) -> None:
     sa.event.listen(engine, "checkout", taken)
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _let_go)
+
+
+def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
+    """Set up a connection, and return which file it is of."""
+    # Statements outside BEGIN commit by themselves; `_begin` opens real transactions.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
+    cursor.close()
+    identity = _identity(file)
+    if identity is None:  # it went away a moment after it was opened
+        raise sqlite3.OperationalError("unable to open database file")
+    return identity
 
 
 def _identity(file: Path) -> Optional[Tuple[int, int]]:

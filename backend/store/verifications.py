@@ -6,7 +6,7 @@ from typing import Iterable, List, Tuple
 
 import sqlalchemy as sa
 
-from backend.store.conditions import is_registered
+from backend.store.conditions import is_listed, is_registered
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
 from backend.store.records import this_wish
@@ -35,13 +35,13 @@ class Verifications:
                 sa.and_(records.c.checked_at <= before, was_heard),
                 records.c.checked_at > now + _SKEW,
             ),
-            is_registered(),
+            is_registered(now),
         )
         query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
-    def in_zone(self, zone: str) -> List[Tuple[Record, float]]:
+    def in_zone(self, zone: str, now: float) -> List[Tuple[Record, float]]:
         """Return the published records of a zone, each with when its host was last heard of."""
         is_inside = sa.or_(
             records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
@@ -51,7 +51,7 @@ class Verifications:
             .join(hosts, hosts.c.host == records.c.host)
             .where(
                 records.c.state == State.PUBLISHED.value,
-                hosts.c.registered_at.is_not(None),
+                is_listed(now),
                 is_inside,
             )
         )

@@ -12,11 +12,12 @@ import io
 import logging
 import threading
 from collections import OrderedDict
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from backend.access.gate import Gate
+from backend.access.keys import AcceptedKeys
 from backend.errors import KeysUnavailable
-from backend.model import Change, Hostname, Outcome, Update
+from backend.model import Change, Outcome, Update
 from backend.publishing.updater import Updater
 from backend.web.wire import MAX_BODY
 
@@ -62,7 +63,7 @@ class Shortcut:
     """The application, with a memory for answers. Safe to share between threads.
 
     What it remembers of a question is a digest, for a login is part of it. Whoever was let in is
-    let in as long as the key file is what it was.
+    let in as long as the same keys are accepted.
     """
 
     def __init__(self, application: Application, gate: Gate, updater: Updater) -> None:
@@ -70,7 +71,7 @@ class Shortcut:
         self._gate = gate
         self._updater = updater
         self._lock = threading.Lock()
-        self._keys: Mapping[Hostname, str] = {}
+        self._keys: Optional[AcceptedKeys] = None
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -90,7 +91,7 @@ class Shortcut:
             return [answer.body]
         return self._ask(environ, start, question, keys)
 
-    def _find(self, question: bytes, keys: Mapping[Hostname, str]) -> Optional[_Answer]:
+    def _find(self, question: bytes, keys: AcceptedKeys) -> Optional[_Answer]:
         with self._lock:
             if keys is not self._keys:
                 self._keys = keys
@@ -98,7 +99,7 @@ class Shortcut:
             return self._answers.get(question)
 
     def _ask(
-        self, environ: Environ, start: Start, question: bytes, keys: Mapping[Hostname, str]
+        self, environ: Environ, start: Start, question: bytes, keys: AcceptedKeys
     ) -> Iterable[bytes]:
         told: List[Any] = []
 
@@ -118,9 +119,9 @@ class Shortcut:
             close()
         return [body]
 
-    def _learn(self, question: bytes, keys: Mapping[Hostname, str], answer: _Answer) -> None:
+    def _learn(self, question: bytes, keys: AcceptedKeys, answer: _Answer) -> None:
         with self._lock:
-            if keys is not self._keys:  # the key file has changed since the request came in
+            if keys is not self._keys:  # other keys are accepted since the request came in
                 return
             self._answers[question] = answer
             if len(self._answers) > _MOST:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
-import os
+import itertools
+import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Type
+from typing import (
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from backend import errors
@@ -29,8 +41,75 @@ FAILURES: Mapping[Type[errors.DyndnsError], str] = {
     errors.TransientError: "unavailable",
 }
 OUTCOMES = (*(change.value for change in Change), *FAILURES.values())
-_UPDATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0)
-_CALL_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+METHODS = ("GET", "POST", "PUT", "DELETE")  # of calls to Hetzner
+Labels = Tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """A counter, or with buckets a histogram, for every combination of its labels' values."""
+
+    name: str
+    help_text: str
+    labels: Labels
+    values: Sequence[Sequence[str]]  # of each label: all there are
+    buckets: Tuple[float, ...] = ()
+
+    def combinations(self) -> Iterator[Labels]:
+        return itertools.product(*self.values)
+
+    @property
+    def width(self) -> int:
+        """How many figures one combination has: one, or those of the buckets, of +Inf, the sum."""
+        return len(self.buckets) + 2 if self.buckets else 1
+
+    def family(self, totals: Mapping[Labels, Sequence[float]]) -> Metric:
+        """Return what Prometheus reads of it."""
+        if not self.buckets:
+            counter = CounterMetricFamily(self.name, self.help_text, labels=self.labels)
+            for values, (count,) in totals.items():
+                counter.add_metric(values, count)
+            return counter
+        histogram = HistogramMetricFamily(self.name, self.help_text, labels=self.labels)
+        bounds = [*map(str, self.buckets), "+Inf"]
+        for values, (*counts, seconds) in totals.items():
+            buckets = list(zip(bounds, itertools.accumulate(counts)))
+            histogram.add_metric(values, buckets, seconds)
+        return histogram
+
+
+_UPDATES = _Series("dyndns_updates", "Updates", ("face", "outcome"), (FACES, OUTCOMES))
+_SECONDS = _Series(
+    "dyndns_update_seconds",
+    "How long updates took",
+    ("face",),
+    (FACES,),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0),
+)
+_CALLS = _Series(
+    "dyndns_hetzner_call_seconds",
+    "How long calls to Hetzner took",
+    ("method", "outcome"),
+    (METHODS, ("ok", *FAILURES.values())),
+    (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0),
+)
+_PUSHES = _Series("dyndns_pushes", "Pushes to ntfy", ("result",), (("sent", "dropped"),))
+_FAILED_LOGINS = _Series("dyndns_failed_logins", "Wrong keys and passwords", (), ())
+_ALL = (_UPDATES, _SECONDS, _CALLS, _PUSHES, _FAILED_LOGINS)
+
+
+def _places() -> Dict[Tuple[_Series, Labels], slice]:
+    places, start = {}, 0
+    for series in _ALL:
+        for values in series.combinations():
+            places[series, values] = slice(start, start + series.width)
+            start += series.width
+    return places
+
+
+# Where in a slot the figures of each combination are: fixed, as all values are words of ours.
+_PLACES = _places()
+FIGURES = sum(place.stop - place.start for place in _PLACES.values())
 
 
 @dataclass
@@ -44,43 +123,9 @@ class Meters:
     """Counts and times. Safe to share between threads, and by `slots` between processes."""
 
     def __init__(self, slots: Optional[Slots] = None) -> None:
-        self._slots = slots
-        self._registry = CollectorRegistry()
-        self._updates = Counter(
-            "dyndns_updates", "Updates", ("face", "outcome"), registry=self._registry
-        )
-        self._seconds = Histogram(
-            "dyndns_update_seconds",
-            "How long updates took",
-            ("face",),
-            buckets=_UPDATE_BUCKETS,
-            registry=self._registry,
-        )
-        self._calls = Histogram(
-            "dyndns_hetzner_call_seconds",
-            "How long calls to Hetzner took",
-            ("method", "outcome"),
-            buckets=_CALL_BUCKETS,
-            registry=self._registry,
-        )
-        self._pushes = Counter(
-            "dyndns_pushes", "Pushes to ntfy", ("result",), registry=self._registry
-        )
-        self._failed_logins = Counter(
-            "dyndns_failed_logins", "Wrong keys and passwords", registry=self._registry
-        )
-        self._begin()
-
-    def _begin(self) -> None:
-        """Let every series begin with zero: the first event is an increase, too."""
-        self._seconds_by = {face: self._seconds.labels(face) for face in FACES}
-        self._updates_as = {
-            (face, outcome): self._updates.labels(face, outcome)
-            for face in FACES
-            for outcome in OUTCOMES
-        }
-        for result in ("sent", "dropped"):
-            self._pushes.labels(result)
+        self._slots = slots or Slots(figures=FIGURES)
+        self._figures = self._slots.figures
+        self._lock = threading.Lock()
 
     def update(self, face: str) -> ContextManager[Measured]:
         """Time an update, and count what became of it."""
@@ -88,34 +133,50 @@ class Meters:
 
     def updated(self, face: str, outcome: str, seconds: float) -> None:
         """Count an update and how long it took."""
-        self._updates_as[face, outcome].inc()
-        self._seconds_by[face].observe(seconds)
+        self._count(_UPDATES, face, outcome)
+        self._observe(seconds, _SECONDS, face)
 
     def call(self, method: str) -> ContextManager[Measured]:
         """Time a call to Hetzner; likewise."""
-        return _timed(lambda outcome, seconds: self._calls.labels(method, outcome).observe(seconds))
+        return _timed(lambda outcome, seconds: self._observe(seconds, _CALLS, method, outcome))
 
     def turned_away(self, face: str, error: errors.DyndnsError) -> None:
         """Count an update that never began."""
-        self._updates.labels(face, failure(error)).inc()
+        self._count(_UPDATES, face, failure(error))
 
     def pushed(self, result: str) -> None:
         """Count a push: ``sent`` or ``dropped``."""
-        self._pushes.labels(result).inc()
+        self._count(_PUSHES, result)
 
     def failed_login(self) -> None:
         """Count a wrong key or password."""
-        self._failed_logins.inc()
+        self._count(_FAILED_LOGINS)
 
     def exposition(self, more: Iterable[Metric]) -> bytes:
         """Return what Prometheus reads: what all workers counted, and some figures more."""
         told = CollectorRegistry()
-        if self._slots is None:
-            told.register(self._registry)
-        else:
-            MultiProcessCollector(told, path=str(self._slots.folder))  # type: ignore[no-untyped-call]
-        told.register(_Given(more))
+        told.register(_Given(itertools.chain(self._families(), more)))
         return generate_latest(told)
+
+    def _count(self, series: _Series, *values: str) -> None:
+        place = _PLACES[series, values]
+        with self._lock:
+            self._figures[place.start] += 1.0
+
+    def _observe(self, seconds: float, series: _Series, *values: str) -> None:
+        place = _PLACES[series, values]
+        bucket = bisect.bisect_left(series.buckets, seconds)
+        with self._lock:
+            self._figures[place.start + bucket] += 1.0
+            self._figures[place.stop - 1] += seconds
+
+    def _families(self) -> Iterator[Metric]:
+        figures = self._slots.totals()
+        for series in _ALL:
+            totals = {values: figures[_PLACES[series, values]] for values in series.combinations()}
+            if series is _CALLS:  # most of these never happen; all others begin with zero
+                totals = {values: found for values, found in totals.items() if any(found)}
+            yield series.family(totals)
 
 
 class _Given(Collector):
@@ -143,13 +204,3 @@ def _timed(note: Callable[[str, float], None]) -> Iterator[Measured]:
 def failure(error: errors.DyndnsError) -> str:
     """Return what became of an update or call that failed so: one of a few words."""
     return next(FAILURES[family] for family in type(error).__mro__ if family in FAILURES)
-
-
-def share(slots: Slots) -> None:
-    """Keep what is counted from now on where all processes read it.
-
-    The library takes the folder from the environment alone, and by default a file for each process
-    there ever was. With a file for each slot, a worker goes on where one that died has ended.
-    """
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(slots.folder)
-    values.ValueClass = values.MultiProcessValue(slots.mine)  # type: ignore[no-untyped-call]

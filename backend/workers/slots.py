@@ -1,122 +1,81 @@
-"""A folder that the workers of one service share, and a number for each of them.
+"""Memory that the workers of one service share, with a slot for each of them.
 
-What a worker leaves there outlives it: its successor takes the number of one that died, and goes on
-with its files, so that there are never more of them than workers at a time.
+The first process maps it before it forks. It belongs to no file: no disk can be full beneath it, no
+other user can reach it, and the kernel frees it when the last process ends, however that ends.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import shutil
-import tempfile
-from pathlib import Path
-from typing import IO, Dict, Optional, Tuple
+import mmap
+from typing import Dict, Iterable, List, Tuple
 
-# Anybody may write there, but `mkdtemp` makes a folder that only we may look into.
-_MEMORY = "/dev/shm"  # noqa: S108
-_PREFIX = "hetzner-dyndns-"
-_OWNED = "owned"
+_DOUBLE = 8
+_NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 
 
 class Slots:
-    """The numbers of all workers. Each process takes one when it first asks."""
+    """A slot for each worker: its figures, and a note for the others.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._owned: Optional[IO[bytes]] = None
-        self._held: Optional[IO[bytes]] = None
-        self._number = 0
-        self._owner = 0
+    Only the worker that holds a slot writes to it. A double is written at once, so that a worker
+    that is killed leaves no broken figure; its successor goes on with the figures.
+    """
 
-    @classmethod
-    def open(cls) -> Slots:
-        """Make the folder: in memory where that is possible, for its files are written often.
+    def __init__(self, count: int = 1, figures: int = 0) -> None:
+        self._count = count
+        self._size = (1 + figures) * _DOUBLE + _NOTE
+        self._memory = memoryview(mmap.mmap(-1, count * self._size))
+        self.number = 0
 
-        Folders of services that were killed are swept away.
+    def take(self, taken: Iterable[int]) -> int:
+        """Choose the slot of the process that is forked next: the first that isn't taken.
+
+        When all are taken, the last one is shared: a few counts may be lost then.
         """
-        where = Path(_MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir())
-        for other in where.glob(f"{_PREFIX}*/{_OWNED}"):
-            _sweep(other)
-        slots = cls(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=where)))
-        slots._own()
-        return slots
+        free = set(range(self._count)) - set(taken)
+        self.number = min(free, default=self._count - 1)
+        self.clear(self.number)
+        return self.number
 
-    def _own(self) -> None:
-        """Hold a lock that our workers inherit: the folder is in use until the last one ends."""
-        new = self.folder / f"{_OWNED}.new"
-        self._owned = new.open("wb")
-        fcntl.flock(self._owned, fcntl.LOCK_EX)
-        new.rename(self.folder / _OWNED)
+    @property
+    def figures(self) -> memoryview[float]:
+        """The figures of this process, as doubles that can be written."""
+        return self._figures(self.number)
 
-    def close(self) -> None:
-        """Give this process's number back."""
-        if self._held is not None:
-            self._held.close()
-        self._held, self._owner = None, 0
+    def totals(self) -> List[float]:
+        """Return the sum of each figure over all slots, also those of workers that have ended."""
+        rows = (self._figures(number).tolist() for number in range(self._count))
+        return [sum(column) for column in zip(*rows)]
 
-    def remove(self) -> None:
-        """Remove the folder with everything in it."""
-        self.close()
-        if self._owned is not None:
-            self._owned.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def note(self, at: float, text: str) -> None:
+        """Leave a note for the others, instead of the one before; `at` is above zero."""
+        self._text(self.number)[:] = text.encode()[:_NOTE].ljust(_NOTE, b"\0")
+        self._time(self.number)[0] = at
 
-    def mine(self) -> int:
-        """Return the number of this process, which it keeps until it ends, however it ends."""
-        if self._owner != os.getpid():
-            self._number, self._held = self._take()
-            self._owner = os.getpid()
-        return self._number
+    def notes(self) -> Dict[int, Tuple[float, str]]:
+        """Return when each worker has left its note, and the note; none of those that have ended.
 
-    def note(self, text: str) -> None:
-        """Leave a note for the others, instead of the one before."""
-        note = self._note(self.mine())
-        new = note.with_suffix(".new")
-        new.write_text(text, encoding="utf-8")
-        new.replace(note)
-
-    def notes(self) -> Dict[int, str]:
-        """Return the notes of all processes that are alive and have left one."""
-        numbers = [int(file.stem) for file in self.folder.glob("*.slot")]
-        found = {}
-        for number in filter(self._is_taken, numbers):
-            with contextlib.suppress(FileNotFoundError):  # none yet, or its successor took it away
-                found[number] = self._note(number).read_text(encoding="utf-8")
+        A text may be read while it is written, and then be cut off.
+        """
+        found: Dict[int, Tuple[float, str]] = {}
+        for number in range(self._count):
+            at = self._time(number)[0]
+            if at:
+                text = bytes(self._text(number)).partition(b"\0")[0].decode(errors="ignore")
+                found[number] = (at, text)
         return found
 
-    def _note(self, number: int) -> Path:
-        return self.folder / f"{number}.note"
+    def clear(self, number: int) -> None:
+        """Take the note of a worker away that has ended."""
+        self._time(number)[0] = 0.0
 
-    def _is_taken(self, number: int) -> bool:
-        if number == self.mine():
-            return True
-        with (self.folder / f"{number}.slot").open("rb") as file:
-            return not _lock(file, fcntl.LOCK_SH)
+    def _part(self, number: int, start: int, end: int) -> memoryview:
+        return self._memory[number * self._size + start : number * self._size + end]
 
-    def _take(self) -> Tuple[int, IO[bytes]]:
-        number = 0
-        while True:
-            file = (self.folder / f"{number}.slot").open("ab")
-            if _lock(file, fcntl.LOCK_EX):
-                with contextlib.suppress(FileNotFoundError):
-                    self._note(number).unlink()  # of the one that died
-                return number, file
-            file.close()
-            number += 1
+    def _time(self, number: int) -> memoryview[float]:
+        return self._part(number, 0, _DOUBLE).cast("d")
 
+    def _figures(self, number: int) -> memoryview[float]:
+        return self._part(number, _DOUBLE, self._size - _NOTE).cast("d")
 
-def _sweep(owned: Path) -> None:
-    with contextlib.suppress(OSError), owned.open("rb") as file:  # it may be another user's
-        if _lock(file, fcntl.LOCK_EX):
-            shutil.rmtree(owned.parent, ignore_errors=True)
-
-
-def _lock(file: IO[bytes], kind: int) -> bool:
-    """Lock a file if nobody stands in the way; the lock ends with the process."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _text(self, number: int) -> memoryview:
+        return self._part(number, self._size - _NOTE, self._size)

@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List, Tuple
 import pytest
 
 from client.update_dns import __version__
+from tests.hostile import Servers, redirect, sized
 
 from .conftest import KEY
 from .fake_backend import FakeBackend, bad, good
@@ -158,3 +159,20 @@ def test_version_and_help(once: Once) -> None:
     assert status == 0
     for name in ("BACKEND_URL", "PRE_SHARED_KEY_FILE", "RECORD_TYPES", "HEARTBEAT_FILE"):
         assert name in out
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (redirect(302, b"http://["), "redirects (302) to 'http://[', which is no URL"),
+        (sized(b"[]", b"a header without a colon\r\n"), "instead of a JSON object"),
+    ],
+    ids=["redirect to no URL", "header without a colon"],
+)
+def test_an_odd_answer_is_told_in_one_line(once: Once, answer: bytes, said: str) -> None:
+    with Servers() as servers:
+        port = servers.start(lambda _: [answer])
+        status, out, err = once(f"http://127.0.0.1:{port}", "host.example.com", PRE_SHARED_KEY=KEY)
+    assert (status, err) == (1, "")
+    (line,) = out.splitlines()
+    assert said in line

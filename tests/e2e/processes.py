@@ -196,7 +196,9 @@ class Hetzner(Program):
 class Backend(Program):
     """`python -m backend` with the settings of an operator who has two workers."""
 
-    def __init__(self, folder: Path, hetzner: Hetzner, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, hetzner: Hetzner, module: str = "backend", **variables: str
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         settings = {
@@ -212,7 +214,7 @@ class Backend(Program):
             "AUTH_FAILURE_LIMIT": "1000",
             **variables,
         }
-        super().__init__("backend", ["-m", "backend"], folder, **settings)
+        super().__init__("backend", ["-m", module], folder, **settings)
         self.session = new_session()
 
     def start(self) -> None:

@@ -195,12 +195,13 @@ FAILURES: Dict[str, Tuple[str, str, bytes]] = {
 
 
 @pytest.mark.parametrize(("sent", "status", "line"), FAILURES.values(), ids=FAILURES.keys())
-def test_what_cannot_be_served_is_told_in_plain_text(  # noqa: PLR0913, PLR0917
+def test_what_cannot_be_served_is_refused_and_not_quoted(  # noqa: PLR0913, PLR0917
     backend: Backend, hetzner: Hetzner, host: str, sent: str, status: str, line: bytes
 ) -> None:
     told, headers, body = raw(backend.port, filled_in(sent, backend, host))
-    assert (told.split(" ")[1], body) == (status, line)
-    assert "Content-Type: text/plain; charset=utf-8" in headers
+    assert told.split(" ")[1] == status
+    assert line.strip() in body
+    assert backend.key_of(host).encode() not in body
     assert not [header for header in headers if header.startswith(("Transfer-", "Location"))]
     assert hetzner.resolves(host) == []
     assert backend.key_of(host) not in backend.output
@@ -208,16 +209,15 @@ def test_what_cannot_be_served_is_told_in_plain_text(  # noqa: PLR0913, PLR0917
 
 def test_a_tls_handshake_is_told_that_this_is_none(backend: Backend) -> None:
     hello = bytes.fromhex("16030100050100000100") + b"\r\n\r\n"
-    status, headers, body = raw(backend.port, hello)
+    status, _, body = raw(backend.port, hello)
     assert status.startswith("HTTP/1.1 400 ")
-    assert body == b"Bad Request\n"
-    assert "Content-Type: text/plain; charset=utf-8" in headers
+    assert b"Bad Request" in body
 
 
 def test_line_feeds_alone_end_no_line(backend: Backend, hetzner: Hetzner, host: str) -> None:
     sent = sends(f"GET {UPDATE} HTTP/1.1", HOST, BASIC).replace("\r\n", "\n")
     _, _, body = raw(backend.port, filled_in(sent, backend, host))
-    assert body in (b"Bad Request\n", b"")  # older gunicorns wait for the end of the line
+    assert b"Bad Request" in body or body == b""  # older gunicorns wait for the end of the line
     assert hetzner.resolves(host) == []
 
 

@@ -11,7 +11,17 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the ground up: modules at the top of `backend`, and packages, which stand for all in them.
 LAYERS = {
-    "ground": {"__init__", "model", "prefixes", "errors", "events", "moments", "plural", "bearer"},
+    "ground": {
+        "__init__",
+        "model",
+        "prefixes",
+        "errors",
+        "events",
+        "moments",
+        "plural",
+        "bearer",
+        "outgoing",
+    },
     "workers": {"workers"},
     "store": {"store"},
     "hetzner": {"hetzner"},
@@ -31,8 +41,8 @@ RANKS = {module: rank for rank, modules in enumerate(LAYERS.values()) for module
 # Who may import what isn't Python's own: modules, or packages with all their modules.
 HOMES = {
     "idna": {"model"},
-    "requests": {"bearer", "hetzner.api", "reporting.ntfy"},
-    "urllib3": {"hetzner.api", "reporting.ntfy"},
+    "requests": {"bearer", "outgoing", "hetzner.api", "reporting.ntfy"},
+    "urllib3": {"outgoing", "hetzner.api", "reporting.ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web"},
     "werkzeug": {"web"},

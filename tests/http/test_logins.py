@@ -13,6 +13,7 @@ from tests.http.service import (
     NAS,
     OPERATOR,
     Host,
+    Router,
     Service,
     basic,
     key_of,
@@ -123,9 +124,28 @@ def test_failures_are_counted_in_all_workers_together(serve: Serve) -> None:
 def test_a_changed_key_counts_without_a_restart(service: Service, host: Host) -> None:
     assert host.updates("198.51.100.1").status_code == 200
     service.key_file.write_text(f"{HOME} a-new-key-of-another-length\n")
-    assert refused(host.updates("198.51.100.2")) == UNAUTHORIZED
-    host.headers = {"X-Pre-Shared-Key": "a-new-key-of-another-length"}
-    assert host.updates("198.51.100.2").status_code == 200
+    changed = service.host()
+    changed.headers = {"X-Pre-Shared-Key": "a-new-key-of-another-length"}
+    assert changed.updates("198.51.100.2").status_code == 200
+    until(lambda: host.updates("198.51.100.2").status_code == 401, "the old key to end")
+    assert changed.updates("198.51.100.2").status_code == 200
+
+
+def test_an_unchanged_update_is_answered_by_the_keys_that_count(
+    service: Service, router: Router
+) -> None:
+    def answer() -> bytes:
+        return router.updates(myip="198.51.100.1").data.split()[0]
+
+    for word in (b"good", b"nochg", b"nochg"):
+        assert answer() == word
+    service.key_file.write_text("")
+    assert answer() == b"nochg"
+    service.key_file.write_text(f"{HOME} a-new-key-of-another-length\n")
+    assert answer() == b"nochg"
+    # The file changes no more: that two seconds are over suffices.
+    until(lambda: answer() == b"badauth", "the old key to end")
+    assert answer() == b"badauth"
 
 
 @pytest.mark.parametrize("broken", [None, "nonsense without any meaning\n"])

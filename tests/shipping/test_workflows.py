@@ -55,6 +55,15 @@ def test_tests_run_on_every_python_from_the_oldest_on() -> None:
     assert minors[-1] >= 14
 
 
+def test_lowest_versions_are_tested_on_the_oldest_python_and_a_current_one() -> None:
+    matrix = load(CI)["jobs"]["tests"]["strategy"]["matrix"]
+    assert matrix["versions"] == ["newest"]
+    lowest = [one["python"] for one in matrix["include"] if one["versions"] == "lowest"]
+    assert lowest == [matrix["python"][0], "3.13"]
+    (test,) = (step for step in steps(CI) if step.get("run", "").startswith("make test PY"))
+    assert test["env"] == {"VERSIONS": "${{ matrix.versions }}"}
+
+
 def test_publishing_happens_at_a_published_release_alone() -> None:
     assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML reads `on` as true
 

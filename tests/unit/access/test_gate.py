@@ -10,6 +10,7 @@ from backend.access.claims import Claim
 from backend.access.credentials import Credentials
 from backend.access.failures import FailedLogins
 from backend.access.gate import Gate
+from backend.access.keys import AcceptedKeys
 from backend.access.rejections import Rejections
 from backend.errors import (
     AddressMismatch,
@@ -51,9 +52,10 @@ class Keys:
         # A key in the file opens nothing while its host isn't registered.
         self.known[host("unregistered.example.com")] = "key-of-nobody"
         self.known[host("third-twin.example.com")] = "key-of-the-twins"
+        self.before: Dict[Hostname, str] = {}
 
-    def keys(self) -> Mapping[Hostname, str]:
-        return self.known
+    def accepted(self) -> AcceptedKeys:
+        return AcceptedKeys(self.known, self.before)
 
 
 @pytest.fixture
@@ -115,6 +117,16 @@ def test_a_key_opens_its_host(gate: Gate, ears: Ears) -> None:
         Asker(SOURCE, "dyndns2"),
     )
     assert ears.events == []
+
+
+def test_the_key_before_opens_its_host_while_the_file_is_edited(gate: Gate, keys: Keys) -> None:
+    nas = host("nas.example.com")
+    keys.before[nas] = "the-key-before"
+    for secret in ("key-of-the-nas", "the-key-before"):
+        assert admitted(gate, claim(secret=secret)) == "nas.example.com"
+    assert refused(gate, claim(secret="neither")) is Unauthorized
+    del keys.known[nas]
+    assert admitted(gate, claim(secret="the-key-before")) == "nas.example.com"
 
 
 @pytest.mark.parametrize("name", ["NAS.Example.COM", "nas.example.com.", " nas.example.com "])

@@ -209,7 +209,7 @@ def test_a_body_that_stops_half_way_is_told_as_such(api: CloudApi, hetzner: Hetz
         is_given_up.wait(5)
 
     hetzner.script = stops
-    assert "the answer stopped half-way" in str(failure(api, seconds=0.2))
+    assert "the answer was not complete in time" in str(failure(api, seconds=0.2))
     is_given_up.set()
 
 

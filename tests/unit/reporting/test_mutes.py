@@ -74,7 +74,7 @@ def test_a_host_still_lost_when_its_mute_ends_is_told_of_once_by_one_process(
 ) -> None:
     store.operations.mute(HOME, clock.now + 60, ENTRY)
     store.operations.mute(NAS, clock.now + 60, ENTRY)
-    (lost,) = (one for one in store.hosts.registered() if one.host == HOME)
+    (lost,) = (one for one in store.hosts.registered(clock.now) if one.host == HOME)
     store.hosts.fall_silent(lost, clock.now)
     mutes.tick()
     assert phone.titles == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import resource
+import signal
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,19 +12,21 @@ from typing import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from backend.errors import StoreUnavailable
+from backend.errors import StoreBusy, StoreUnavailable
 from backend.store import Store, prepare_store
 from backend.store.database import Database
+from backend.store.operations import Operations
 from backend.store.records import Records
 from backend.store.schema import connect, hosts
 from tests.unit.fakes import host, update
 
 USES: dict[str, Callable[[Store], object]] = {
     "ping": lambda store: store.ping(),
+    "probe": lambda store: store.operations.probe(),
     "records": lambda store: store.records.of(host()),
     "wish": lambda store: store.records.wish(update("198.51.100.1"), 1, 1),
     "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
-    "hosts": lambda store: store.hosts.registered(),
+    "hosts": lambda store: store.hosts.registered(1),
     "history": lambda store: store.history.find(host()),
 }
 
@@ -202,6 +206,83 @@ def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
     assert [level for level, _ in told] == ["ERROR", "INFO"]
     assert "unable to open database file" in told[0][1]
     assert "again" in told[1][1]
+
+
+def probes(store: Store) -> None:
+    store.operations.probe(mark=True)
+
+
+@pytest.mark.parametrize("table", ["records", "hosts", "leases", "troubles", "history"])
+def test_a_table_that_is_gone_is_found_by_a_probe(store: Store, tmp_path: Path, table: str) -> None:
+    probes(store)
+    with closing(sqlite3.connect(str(tmp_path / "store.db"))) as other:
+        other.execute(f"ALTER TABLE {table} RENAME TO away")
+        with pytest.raises(StoreUnavailable):
+            probes(store)
+        if table == "records":
+            with pytest.raises(StoreUnavailable):
+                store.ping()
+        other.execute(f"ALTER TABLE away RENAME TO {table}")
+    probes(store)
+    store.ping()
+
+
+def test_a_store_that_may_only_be_read_is_found_by_a_probe(store: Store) -> None:
+    with store.records._database.read() as connection:  # noqa: SLF001
+        connection.exec_driver_sql("PRAGMA query_only = 1")
+    store.ping()
+    with pytest.raises(StoreUnavailable) as caught:
+        probes(store)
+    assert not isinstance(caught.value, StoreBusy)
+
+
+def test_a_disk_that_is_full_is_found_by_a_probe(store: Store, tmp_path: Path) -> None:
+    probes(store)
+    wal = tmp_path / "store.db-wal"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable):
+            probes(store)
+        store.ping()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    probes(store)
+
+
+def test_a_damaged_file_is_found_by_a_probe(url: str, tmp_path: Path) -> None:
+    before = Store(url)
+    for number in range(300):
+        wish = update("198.51.100.1", name=f"host{number}.example.com")
+        before.records.wish(wish, 1, 1)
+    before.close()
+    file = tmp_path / "store.db"
+    with closing(sqlite3.connect(str(file))) as other:
+        (size,) = other.execute("PRAGMA page_size").fetchone()
+        query = "SELECT max(pageno) FROM dbstat WHERE name = 'records' AND pagetype = 'leaf'"
+        try:
+            (page,) = other.execute(query).fetchone()
+        except sqlite3.OperationalError:
+            pytest.skip("this SQLite can't tell where a table lies")
+    whole = file.read_bytes()
+    place = (page - 1) * size
+    file.write_bytes(whole[:place] + b"\xff" * size + whole[place + size :])
+    store = Store(url)
+    with pytest.raises(StoreUnavailable):
+        probes(store)
+    store.close()
+
+
+def test_a_lock_is_told_from_damage(store: Store, database: Database, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy):
+            Operations(database).probe()
+        store.ping()
+        other.execute("ROLLBACK")
+    Operations(database).probe()
 
 
 def test_what_the_store_is_asked_is_in_no_error_and_no_log_line(

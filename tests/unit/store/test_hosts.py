@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import pytest
 
-from backend.store import Sighting, Store
-from tests.unit.fakes import host
+from backend.errors import HetznerBusy
+from backend.model import Hostname
+from backend.store import Novelty, Sighting, Store
+from tests.unit.fakes import host, update
 
+NOW = 1000.0
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 
 
 def known(store: Store) -> Dict[str, Sighting]:
-    return {sighting.host.first_label: sighting for sighting in store.hosts.registered()}
+    return {sighting.host.first_label: sighting for sighting in store.hosts.registered(NOW)}
 
 
 def seen_at(store: Store) -> Optional[float]:
@@ -21,7 +24,7 @@ def seen_at(store: Store) -> Optional[float]:
 
 def test_a_registered_host_that_never_came_is_known(store: Store) -> None:
     store.hosts.register([NAS], 100)
-    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+    assert store.hosts.registered(NOW) == [Sighting(NAS, 100, None, 0, None)]
 
 
 def test_a_host_keeps_the_time_it_was_registered_first(store: Store) -> None:
@@ -43,6 +46,74 @@ def test_a_host_that_is_not_registered_any_more_is_not_known_until_it_is_again(
     assert "nas" not in known(store)
     store.hosts.register([NAS, *left], 300)
     assert (known(store)["nas"].registered_at, seen_at(store)) == (300, 150)
+
+
+def wanted(store: Store, name: Hostname = NAS) -> List[str]:
+    records = store.records.of(name).values()
+    return [str(record.wanted.address) for record in records]
+
+
+def test_a_host_that_is_registered_again_wants_nothing_until_its_next_update(store: Store) -> None:
+    store.hosts.register([NAS, ROUTER], 100)
+    for name in ("nas.example.com", "router.example.com"):
+        store.records.wish(update("198.51.100.1", name=name), 150, 0)
+        (record,) = store.records.of(host(name)).values()
+        store.records.postpone(record, HetznerBusy("away"), 160, 170)
+    assert store.hosts.register([ROUTER], 200) == []
+    assert wanted(store) == ["198.51.100.1"], "it may be kept by another process"
+    assert store.hosts.register([NAS, ROUTER], 201) == [NAS]
+    assert (wanted(store), wanted(store, ROUTER)) == ([], ["198.51.100.1"])
+    assert [record.host for record in store.records.to_try(9000, 9)] == [ROUTER]
+    assert [entry.event for entry in store.history.find(NAS)] == ["postponed"]
+    store.records.wish(update("198.51.100.2", name="nas.example.com"), 300, 0)
+    (record,) = store.records.of(NAS).values()
+    assert store.records.postpone(record, HetznerBusy("away"), 310, 320) is Novelty.HOST
+
+
+def test_a_host_that_another_process_serves_all_the_time_keeps_what_it_wants(
+    store: Store, other_store: Store
+) -> None:
+    store.hosts.register([NAS, ROUTER], 100)
+    store.records.wish(update("198.51.100.1", name="nas.example.com"), 150, 0)
+    store.hosts.see({NAS: 150}, 150)
+    store.hosts.fall_silent(known(store)["nas"], 160)
+    for at in (200, 300):  # another one starts, and once more, without it
+        other_store.hosts.register([ROUTER], at)
+        for later in range(at, at + 100, 5):
+            store.hosts.keep([NAS, ROUTER], later)
+            assert [record.host for record in other_store.records.to_try(later, 9)] == [NAS]
+            found = {one.host: one for one in other_store.hosts.registered(later)}
+            assert (found[NAS].registered_at, found[NAS].silent_since) == (100, 150)
+    assert store.hosts.register([NAS, ROUTER], 420) == []
+    assert wanted(store) == ["198.51.100.1"]
+    assert other_store.hosts.register([NAS, ROUTER], 2000) == []
+
+
+def test_a_host_ends_with_the_last_process_that_serves_it(store: Store, other_store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.records.wish(update("198.51.100.1", name="nas.example.com"), 150, 0)
+    other_store.hosts.register([], 200)
+    store.hosts.keep([NAS], 205)
+    assert other_store.records.to_try(205 + 600, 9) == []
+    assert other_store.hosts.registered(205 + 600) == []
+    assert other_store.hosts.register([NAS], 205 + 600) == [NAS]
+    assert wanted(other_store) == []
+
+
+def test_a_clock_that_is_set_back_registers_no_host(store: Store) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.register([], 1_000_000)
+    assert store.hosts.registered(200) == []
+    assert store.hosts.register([NAS], 200) == [NAS]
+    assert len(store.hosts.registered(200)) == 1
+
+
+def test_processes_with_the_same_list_write_nothing_to_keep_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.hosts.register([NAS, ROUTER], 100)
+    monkeypatch.setattr(store.hosts._database, "write", None)  # noqa: SLF001
+    store.hosts.keep([NAS, ROUTER], 105)
 
 
 def test_a_sighting_never_goes_back(store: Store) -> None:
@@ -71,33 +142,40 @@ def test_a_sighting_by_another_process_counts_as_well(store: Store, other_store:
 def test_no_sightings_are_no_write(store: Store) -> None:
     store.hosts.register([NAS], 100)
     store.hosts.see({}, 100)
-    assert store.hosts.registered() == [Sighting(NAS, 100, None, 0, None)]
+    assert store.hosts.registered(NOW) == [Sighting(NAS, 100, None, 0, None)]
 
 
 def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
     store.hosts.see({NAS: 50}, 50)
-    assert store.hosts.registered() == []
+    assert store.hosts.registered(NOW) == []
     store.hosts.register([NAS], 100)
     assert seen_at(store) == 50
 
 
-def test_silence_that_does_not_count_is_excused_until_the_host_is_heard_again(
-    store: Store,
-) -> None:
+def test_a_silence_is_counted_until_the_host_is_heard_again(store: Store) -> None:
     store.hosts.register([NAS, ROUTER], 100)
-    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
-    assert {name: one.excused for name, one in known(store).items()} == {"nas": 42, "router": 0}
-    assert known(store)["nas"].quiet_since == 142
+    store.hosts.count([replace(known(store)["nas"], silent_for=42)])
+    assert {name: one.silent_for for name, one in known(store).items()} == {"nas": 42, "router": 0}
     store.hosts.see({NAS: 200}, 200)
-    assert (known(store)["nas"].excused, known(store)["nas"].quiet_since) == (0, 200)
+    assert (known(store)["nas"].silent_for, known(store)["nas"].heard) == (0, 1)
 
 
-def test_a_host_that_was_heard_meanwhile_needs_no_excuse_and_is_not_silent(store: Store) -> None:
+@pytest.mark.parametrize("at", [100, 199, 200])
+def test_a_host_is_heard_whatever_the_clock_says(store: Store, at: float) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({NAS: 200}, 200)
+    before = known(store)["nas"]
+    store.hosts.count([replace(before, silent_for=42)])
+    store.hosts.see({NAS: at}, at)
+    assert (known(store)["nas"].silent_for, known(store)["nas"].heard) == (0, before.heard + 1)
+
+
+def test_a_host_that_was_heard_meanwhile_is_not_silent(store: Store) -> None:
     store.hosts.register([NAS], 100)
     looked_at = known(store)["nas"]
     store.hosts.see({NAS: 200}, 200)
-    store.hosts.excuse([replace(looked_at, excused=42)])
-    assert known(store)["nas"].excused == 0
+    store.hosts.count([replace(looked_at, silent_for=42)])
+    assert known(store)["nas"].silent_for == 0
     assert not store.hosts.fall_silent(looked_at, 300)
     assert store.hosts.fall_silent(known(store)["nas"], 300)
 
@@ -109,12 +187,13 @@ def test_a_host_that_was_unregistered_meanwhile_is_not_silent(store: Store) -> N
     assert not store.hosts.fall_silent(looked_at, 300)
 
 
-def test_a_host_that_is_registered_again_has_no_excuse_of_old(store: Store) -> None:
+def test_the_silence_of_a_host_that_is_registered_again_begins_anew(store: Store) -> None:
     store.hosts.register([NAS], 100)
-    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    store.hosts.count([replace(known(store)["nas"], silent_for=42)])
+    store.hosts.fall_silent(known(store)["nas"], 150)
     store.hosts.register([], 200)
     store.hosts.register([NAS], 300)
-    assert known(store)["nas"].quiet_since == 300
+    assert known(store)["nas"] == Sighting(NAS, 300, None, 0, None)
 
 
 def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(
@@ -141,10 +220,10 @@ def test_a_host_that_never_came_is_silent_since_it_was_registered(store: Store) 
 def test_what_is_known_of_the_hosts_is_there_after_a_restart(store: Store, url: str) -> None:
     store.hosts.register([NAS], 100)
     store.hosts.see({NAS: 150}, 150)
-    before = store.hosts.registered()
+    before = store.hosts.registered(NOW)
     store.close()
     reopened = Store(url)
-    assert reopened.hosts.registered() == before
+    assert reopened.hosts.registered(NOW) == before
     reopened.close()
 
 

@@ -96,7 +96,7 @@ def test_a_store_of_version_1_keeps_what_it_knows(file: Path) -> None:
         connection.executescript(VERSION_1.read_text(encoding="utf-8"))
     prepare_store(url_of(file))
     store = Store(url_of(file))
-    assert [one.host.text for one in store.hosts.registered()] == ["host.example.com"]
+    assert [one.host.text for one in store.hosts.registered(200)] == ["host.example.com"]
     (publishing,) = store.records.to_look_at(105, 9)
     assert (publishing.type, publishing.action, publishing.wish) == (RecordType.A, 42, 3)
     assert publishing.changed_at == 101

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
 
 import pytest
 
-from backend.errors import StoreUnavailable
+from backend.errors import StoreBusy, StoreUnavailable
 from backend.workers.health import Health
 from backend.workers.loops import Loop
 from backend.workers.slots import Slots
@@ -33,7 +32,7 @@ def release() -> Iterator[threading.Event]:
 
 
 def health_of(*loops: Loop) -> Health:
-    health = Health(store_answers)
+    health = Health(store_answers, store_answers)
     health.watched = [loop.flaw for loop in loops]
     return health
 
@@ -42,11 +41,67 @@ def test_all_is_well_before_anything_is_started() -> None:
     assert health_of(Loop("one", 1, store_answers)).flaws() == []
 
 
-def test_a_store_that_does_not_answer_is_a_flaw() -> None:
-    def away() -> None:
-        raise StoreUnavailable("away")
+CANT_READ = "the store can't be read (the log says why)"
+CANT_WRITE = "the store can't be read and written (the log says why)"
+LOCKED = "the store is locked by another program"
 
-    assert Health(away).flaws() == ["the store doesn't answer"]
+
+class FakeStore:
+    """A store that fails as it is told to."""
+
+    reading: Optional[Exception] = None
+    writing: Optional[Exception] = None
+    probes = 0
+
+    def ping(self) -> None:
+        if self.reading:
+            raise self.reading
+
+    def probe(self) -> None:
+        self.probes += 1
+        if self.writing:
+            raise self.writing
+
+
+def test_a_store_that_cannot_be_read_is_a_flaw_at_once() -> None:
+    store = FakeStore()
+    store.reading = StoreUnavailable("away")
+    assert Health(store.ping, store.probe).flaws() == [CANT_READ]
+
+
+def test_a_store_that_cannot_be_written_is_a_flaw_until_it_can() -> None:
+    store = FakeStore()
+    health = Health(store.ping, store.probe)
+    store.writing = StoreUnavailable("read-only")
+    health.probe()
+    assert health.flaws() == [CANT_WRITE]
+    store.writing = None
+    health.probe()
+    assert health.flaws() == []
+
+
+def test_asking_how_the_service_is_writes_nothing() -> None:
+    store = FakeStore()
+    health = Health(store.ping, store.probe)
+    for _ in range(100):
+        health.flaws()
+    assert store.probes == 0
+
+
+def test_a_store_that_is_locked_is_a_flaw_after_half_a_minute(clock: Clock) -> None:
+    store = FakeStore()
+    health = Health(store.ping, store.probe, clock=clock)
+    store.reading = store.writing = StoreBusy("locked")
+    for _ in range(6):
+        clock.advance(5)
+        health.probe()
+        assert health.flaws() == []
+    clock.advance(5)
+    health.probe()
+    assert health.flaws() == [LOCKED]
+    store.reading = store.writing = None
+    health.probe()
+    assert health.flaws() == []
 
 
 def test_a_loop_that_hangs_is_a_flaw_after_five_minutes(
@@ -102,23 +157,31 @@ def test_a_loop_that_was_stopped_is_none() -> None:
 
 
 class TestOtherWorkers:
-    """Two workers in one process, which differ by what they have in their slots' folder."""
+    """Two workers in one process, which share a slot."""
 
     @pytest.fixture
-    def slots(self, tmp_path: Path) -> Iterator[Slots]:
-        slots = Slots(tmp_path)
-        yield slots
-        slots.close()
+    def slots(self) -> Slots:
+        return Slots()
 
     def test_one_that_is_ill_makes_the_service_ill(self, slots: Slots, clock: Clock) -> None:
-        ill = Health(store_answers, slots, clock)
+        ill = Health(store_answers, store_answers, slots, clock)
         ill.watched = [lambda _: "reconciler hangs"]
         ill.pulse()
-        assert Health(store_answers, slots, clock).flaws() == ["reconciler hangs"]
+        assert Health(store_answers, store_answers, slots, clock).flaws() == ["reconciler hangs"]
+
+    def test_one_that_cannot_write_the_store_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
+        store = FakeStore()
+        store.writing = StoreUnavailable("full")
+        ill = Health(store.ping, store.probe, slots, clock)
+        ill.probe()
+        ill.pulse()
+        assert Health(store_answers, store_answers, slots, clock).flaws() == [CANT_WRITE]
 
     def test_one_that_gives_no_sign_of_life_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
-        Health(store_answers, slots, clock).pulse()
+        Health(store_answers, store_answers, slots, clock).pulse()
         clock.advance(59)
-        assert Health(store_answers, slots, clock).flaws() == []
+        assert Health(store_answers, store_answers, slots, clock).flaws() == []
         clock.advance(2)
-        assert Health(store_answers, slots, clock).flaws() == ["worker 0 gives no sign of life"]
+        assert Health(store_answers, store_answers, slots, clock).flaws() == [
+            "worker 0 gives no sign of life"
+        ]

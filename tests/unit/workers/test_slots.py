@@ -1,15 +1,16 @@
-"""Processes that share a folder: real ones, for locks and deaths are the system's."""
+"""Processes that share memory: real ones, for a fork and a death are the system's."""
 
 from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Dict, Iterator
 
 import pytest
 
 from backend.workers.slots import Slots
+
+FIGURES = 3
 
 
 class Workers:
@@ -17,38 +18,38 @@ class Workers:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._pids: List[int] = []
+        self._pids: Dict[int, int] = {}
 
-    def start(self, work: Callable[[int], None] = lambda _: None) -> int:
-        """Fork one, let it take its slot and work, and return the slot."""
+    def start(self, work: Callable[[], None] = lambda: None) -> int:
+        """Fork one, let it work, and return its slot."""
+        number = self._slots.take(self._pids)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            number = self._slots.mine()
-            work(number)
-            os.write(writer, str(number).encode())
+            work()
+            os.write(writer, b"done")
             signal.pause()
             os._exit(0)
-        self._pids.append(pid)
+        self._pids[number] = pid
         os.close(writer)
         with os.fdopen(reader) as told:
-            return int(told.read(1))
+            assert told.read(4) == "done"
+        return number
 
-    def kill(self, place: int) -> None:
-        pid = self._pids.pop(place)
+    def kill(self, number: int) -> None:
+        pid = self._pids.pop(number)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        self._slots.clear(number)
 
     def stop(self) -> None:
-        while self._pids:
-            self.kill(0)
+        for number in list(self._pids):
+            self.kill(number)
 
 
 @pytest.fixture
-def slots(tmp_path: Path) -> Iterator[Slots]:
-    slots = Slots(tmp_path)
-    yield slots
-    slots.close()
+def slots() -> Slots:
+    return Slots(4, FIGURES)
 
 
 @pytest.fixture
@@ -69,48 +70,57 @@ def test_the_slot_of_a_killed_process_is_taken_again(workers: Workers) -> None:
     assert [workers.start() for _ in range(2)] == [1, 3]
 
 
-def test_notes_are_read_of_the_living_alone(slots: Slots, workers: Workers) -> None:
-    for text in ("first", "second"):
-        workers.start(lambda _, text=text: slots.note(text))  # type: ignore[misc]
-    assert slots.notes() == {0: "first", 1: "second"}
+def test_more_processes_than_slots_share_the_last_one(slots: Slots) -> None:
+    assert slots.take(range(4)) == 3
+
+
+def test_figures_add_up_over_the_living_and_the_dead(slots: Slots, workers: Workers) -> None:
+    def count() -> None:
+        slots.figures[slots.number] += 1.5
+        slots.figures[2] += 1
+
+    for _ in range(2):
+        workers.start(count)
     workers.kill(0)
-    assert slots.notes() == {1: "second"}
+    assert slots.totals() == [1.5, 1.5, 2]
+    workers.start(count)
+    assert slots.totals() == [3, 1.5, 3]
+
+
+def test_a_figure_beyond_the_slot_is_an_error(slots: Slots) -> None:
+    with pytest.raises(IndexError):
+        slots.figures[FIGURES] = 1
+
+
+def test_notes_are_read_of_the_living_alone(slots: Slots, workers: Workers) -> None:
+    for at, text in ((1.5, "first"), (2.5, "")):
+        workers.start(lambda at=at, text=text: slots.note(at, text))  # type: ignore[misc]
+    assert slots.notes() == {0: (1.5, "first"), 1: (2.5, "")}
+    workers.kill(0)
+    assert slots.notes() == {1: (2.5, "")}
 
 
 def test_a_successor_does_not_inherit_the_note(slots: Slots, workers: Workers) -> None:
-    workers.start(lambda _: slots.note("old"))
-    workers.kill(0)
+    workers.start(lambda: slots.note(1, "old"))
+    pid = workers._pids.pop(0)  # noqa: SLF001
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     workers.start()
     assert slots.notes() == {}
 
 
-def test_a_note_that_a_successor_takes_away_while_it_is_looked_for_is_none(
-    slots: Slots, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_too_late(note: Path, encoding: str) -> str:
-        note.unlink()
-        return note.open(encoding=encoding).read()
-
-    slots.note("old")
-    monkeypatch.setattr(Path, "read_text", read_too_late)
-    assert slots.notes() == {}
+def test_a_shorter_note_replaces_a_longer_one(slots: Slots) -> None:
+    slots.note(1, "long and long")
+    slots.note(2, "short")
+    assert slots.notes() == {0: (2, "short")}
 
 
-def test_a_process_keeps_its_slot(slots: Slots) -> None:
-    assert slots.mine() == slots.mine() == 0
-
-
-def test_the_folder_of_a_killed_service_is_swept_away_and_no_other() -> None:
-    alive, killed = Slots.open(), Slots.open()
-    killed._owned.close()  # type: ignore[union-attr]  # noqa: SLF001
-    Slots.open().remove()
-    assert alive.folder.exists()
-    assert not killed.folder.exists()
-    alive.remove()
-
-
-def test_the_folder_is_removed_with_all_in_it() -> None:
-    slots = Slots.open()
-    slots.note("x")
-    slots.remove()
-    assert not slots.folder.exists()
+@pytest.mark.parametrize("text", ["x" * 1000, "ü" * 500, "x" + "ü" * 500])
+def test_a_note_that_is_too_long_is_cut_off_and_stays_in_its_slot(slots: Slots, text: str) -> None:
+    slots.take([0])
+    slots.note(1, text)
+    ((number, (_, found)),) = slots.notes().items()
+    assert number == 1
+    assert found
+    assert text.startswith(found)
+    assert slots.totals() == [0] * FIGURES

@@ -1,0 +1,185 @@
+"""Sessions for calls to other servers: a time limit holds for a whole answer, and none is endless.
+
+The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a byte
+now and then is never too late (CPython: https://docs.python.org/3/library/socket.html, "Notes on
+socket timeouts"). requests and urllib3 hand their read timeout on to it. The other calls, in
+CPython 3.8 to 3.13:
+
+- `sendall` and a TLS handshake are limited as a whole (since 3.5). `sendall` over TLS limits each
+  record of 16 KiB; a request of this service is one or two.
+- `connect` is limited as a whole, but urllib3 calls it for each address of a name. Here all
+  addresses together get twice the time of one.
+
+Nothing limits a name lookup, a SOCKS proxy's handshake, or TLS inside of TLS (a proxy at an https://
+URL).
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from typing import Any, List, Mapping, Optional
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
+
+# Head, body and all that is around them.
+_MAX_BYTES = 8 * 1024 * 1024
+_CHUNK = 64 * 1024
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads one answer, within the time that the socket allows for one `recv`."""
+
+    def __init__(self, raw: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        self._raw = raw
+        self._sock = sock
+        self._seconds = sock.gettimeout()
+        self._end = time.monotonic() + (self._seconds or 0)
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:  # noqa: ANN401
+        left = None if self._seconds is None else self._end - time.monotonic()
+        if left is not None and left <= 0:
+            raise socket.timeout("timed out")
+        if self._bytes > _MAX_BYTES:
+            raise http.client.HTTPException("the answer is too long")
+        self._sock.settimeout(left)
+        try:
+            number: Optional[int] = self._raw.readinto(buffer)
+        finally:
+            # The next request over this connection is sent with this timeout.
+            self._sock.settimeout(self._seconds)
+        self._bytes += number or 0
+        return number
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """The answer to a request, or of a proxy to CONNECT: http.client reads both with this class."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock))
+
+
+class _BoundedHTTPConnection(HTTPConnection):
+    response_class = _BoundedResponse
+
+    def _new_conn(self) -> socket.socket:
+        """Try the addresses of the host, all of them within twice the time of one."""
+        host, seconds = self._dns_host, self.timeout
+        if seconds is None:
+            return super()._new_conn()
+        end = time.monotonic() + 2 * seconds
+        failure: Exception = NewConnectionError(self, f"{host} has no address")
+        for address in self._addresses():
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            self._dns_host, self.timeout = address, min(seconds, left)
+            try:
+                sock = super()._new_conn()
+            except (ConnectTimeoutError, NewConnectionError) as error:
+                failure = error
+            else:
+                sock.settimeout(seconds)
+                return sock
+            finally:
+                self._dns_host, self.timeout = host, seconds
+        raise failure
+
+    def _addresses(self) -> List[str]:
+        host = self._dns_host.strip("[]")
+        try:
+            found = socket.getaddrinfo(host, self.port, 0, socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, f"{host} is not found: {error}") from error
+        return [str(address[0]) for *_, address in found]
+
+
+class _BoundedHTTPSConnection(_BoundedHTTPConnection, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _BoundedHTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _BoundedHTTPSConnection
+
+
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class _BoundedAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        base: Any = super()  # has no types on Python 3.8
+        base.init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        base: Any = super()
+        manager = base.proxy_manager_for(*args, **kwargs)
+        if isinstance(manager, ProxyManager):  # those for SOCKS have pools of their own
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def send(  # noqa: PLR0913, PLR0917 - as the base class has it
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,  # noqa: ANN401
+        verify: Any = True,  # noqa: ANN401
+        cert: Any = None,  # noqa: ANN401
+        proxies: Optional[Mapping[str, str]] = None,
+    ) -> requests.Response:
+        connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        limits: Any = Timeout(connect=connect, total=total)
+        return super().send(request, stream, limits, verify, cert, proxies)
+
+
+class Session(requests.Session):
+    """A session whose timeout is `(seconds to connect, seconds in all)`, or one number for both.
+
+    Redirects are never followed: a POST would become a GET that succeeds. Answers are asked for
+    without compression, so that their size is that of what arrives.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _BoundedAdapter())
+        self.headers["Accept-Encoding"] = "identity"
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Look at no Location: requests reads the whole body of a redirect, followed or not."""
+        return
+
+
+def read_body(response: requests.Response, limit: int) -> bytes:
+    """Read the body of a streamed answer; of one longer than `limit`, a little more than that.
+
+    Raises:
+        urllib3.exceptions.HTTPError: it took too long, or broke off.
+
+    """
+    body = bytearray()
+    try:
+        while len(body) <= limit and (chunk := response.raw.read(_CHUNK, decode_content=False)):
+            body += chunk
+    except ValueError as error:  # http.client believes in a chunk size below zero
+        raise ProtocolError(str(error)) from None
+    return bytes(body)

@@ -1,0 +1,25 @@
+"""`python -m backend` with a worker that is ill: the one whose process id is in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from backend import cli
+from backend.workers.loops import Loop
+
+WHO = "ill"
+
+_flaw = Loop.flaw
+
+
+def flaw(self: Loop, patience: float) -> str:
+    who = Path(WHO)
+    is_ill = who.exists() and who.read_text(encoding="utf-8") == str(os.getpid())
+    return "reconciler hangs" if is_ill else _flaw(self, patience)
+
+
+if __name__ == "__main__":
+    Loop.flaw = flaw  # type: ignore[method-assign]
+    sys.exit(cli.run(sys.argv[1:], os.environ))
