@@ -4,13 +4,18 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
-# Debian keeps the programs of PostgreSQL's server off the PATH.
-_PLACES = [os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+# Some programs come with a package; Debian keeps those of PostgreSQL's server off the PATH.
+_PLACES = [
+    str(Path(sys.executable).parent),
+    os.environ["PATH"],
+    *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+]
 
 
 def is_there(part: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Iterator, List, Sequence
 import pytest
 
 from tests.e2e.processes import Backend, Hetzner
-from tests.e2e.slow_callers import HALF_OPEN, IDLE, MANNERS, SlowCallers
+from tests.e2e.slow_callers import HALF_OPEN, MANNERS, SlowCallers
 
 _FILES = 256
 
@@ -48,7 +48,7 @@ def test_more_connections_than_files_end_no_worker(
     narrow: Narrow, hetzner: Hetzner, host: str
 ) -> None:
     workers = narrow.workers()
-    callers = SlowCallers(narrow.port, 4 * _FILES, (IDLE, HALF_OPEN))
+    callers = SlowCallers(narrow.port, 4 * _FILES, [HALF_OPEN])
     callers.start()
     try:
         most = _FILES // 2  # what is left is for the store, Hetzner and the log
