@@ -32,6 +32,12 @@ def narrow(hetzner: Hetzner, folder: Path) -> Iterator[Narrow]:
         narrow.stop()
 
 
+def both_workers(backend: Backend) -> List[int]:
+    """Wait for the second one: the first may answer before it is there."""
+    backend.wait_until(lambda: len(backend.workers()) == 2, "to have two workers")
+    return backend.workers()
+
+
 def sockets_of(pid: int) -> int:
     files = Path(f"/proc/{pid}/fd").iterdir()
     return sum(str(file.resolve()).rpartition("/")[2].startswith("socket:") for file in files)
@@ -47,7 +53,7 @@ def assert_unhurt(backend: Backend, workers: List[int]) -> None:
 def test_more_connections_than_files_end_no_worker(
     narrow: Narrow, hetzner: Hetzner, host: str
 ) -> None:
-    workers = narrow.workers()
+    workers = both_workers(narrow)
     callers = SlowCallers(narrow.port, 4 * _FILES, [HALF_OPEN])
     callers.start()
     try:
@@ -64,7 +70,7 @@ def test_more_connections_than_files_end_no_worker(
 
 def test_slow_callers_end_no_worker(backend: Backend, hetzner: Hetzner, host: str) -> None:
     """They do hold all its threads: see docs/security.md."""
-    workers = backend.workers()
+    workers = both_workers(backend)
     callers = SlowCallers(backend.port, 1000, MANNERS)
     callers.start()
     try:

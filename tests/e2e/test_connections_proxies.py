@@ -13,7 +13,7 @@ from tests.e2e import proxies
 from tests.e2e.neighbours import Neighbourhood
 from tests.e2e.processes import HOSTS, Backend, Hetzner
 from tests.e2e.slow_callers import SlowCallers
-from tests.e2e.test_connections import assert_unhurt
+from tests.e2e.test_connections import assert_unhurt, both_workers
 
 SECONDS = float(os.environ.get("SLOW_CALLERS_SECONDS", "10"))
 NUMBER = 1000
@@ -41,7 +41,7 @@ def proxy(
 def test_others_are_answered_while_a_thousand_are_slow(
     proxy: proxies.Proxy, backend: Backend, hetzner: Hetzner
 ) -> None:
-    workers = backend.workers()
+    workers = both_workers(backend)
     callers = SlowCallers(proxy.port, NUMBER, sources=SOURCES)
     callers.start()
     flaws: List[str] = []
