@@ -42,7 +42,7 @@ def fill(backend: Backend, hetzner: Hetzner) -> None:
     long_ago = time.time() - 5 * HOUR
     with closing(sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"))) as store, store:
         store.execute("UPDATE hosts SET seen_at = ? WHERE host = ?", (long_ago, SILENT))
-        store.execute("UPDATE hosts SET registered_at = registered_at - 900000, excused = 0")
+        store.execute("UPDATE hosts SET registered_at = registered_at - 900000, silent_for = 0")
         store.execute("UPDATE records SET changed_at = changed_at - 200000")
 
 

@@ -8,7 +8,6 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, Hostname, RecordType
 from backend.store import Record, Sighting, State
-from backend.watching.watcher import silence
 
 
 class Condition(enum.Enum):
@@ -82,7 +81,7 @@ def _judge_one(
     lost_after: float,
     now: float,
 ) -> HostStatus:
-    condition = _condition(sighting, records, lost_after, now)
+    condition = _condition(sighting, records, lost_after)
     relevant = [record for record in records if _STATES.get(record.state) is condition]
     error, mend = _told(condition, relevant)
     return HostStatus(
@@ -111,14 +110,12 @@ def _is_open(record: Record) -> bool:
     return not record.is_accepted and record.wanted.address != record.published
 
 
-def _condition(
-    sighting: Sighting, records: Sequence[Record], lost_after: float, now: float
-) -> Condition:
+def _condition(sighting: Sighting, records: Sequence[Record], lost_after: float) -> Condition:
     found = {_STATES[record.state] for record in records if record.state in _STATES}
     if sighting.seen_at is None:
         if not records:  # otherwise it was heard just now, which is written every few seconds
             found.add(Condition.NEVER)
-    elif sighting.silent_since is not None or silence(sighting, now) > lost_after:
+    elif sighting.silent_since is not None or sighting.silent_for > lost_after:
         found.add(Condition.SILENT)
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 

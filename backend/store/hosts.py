@@ -25,13 +25,9 @@ class Sighting:
     host: Hostname
     registered_at: float
     seen_at: Optional[float]  # None: never
-    excused: float  # seconds of its silence that don't count
+    silent_for: float  # seconds of silence counted since
     silent_since: Optional[float]  # when it was heard of before; None: not reported lost
-
-    @property
-    def quiet_since(self) -> float:
-        """Since when its silence counts; what was excused is added to the time it is known from."""
-        return max(self.seen_at or 0.0, self.registered_at) + self.excused
+    heard: int = 0  # counts how often it was heard of
 
 
 class Hosts:
@@ -52,7 +48,11 @@ class Hosts:
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
         insert = self._database.insert(hosts)
-        anew = {"registered_at": insert.excluded.registered_at, "excused": 0, "silent_since": None}
+        anew = {
+            "registered_at": insert.excluded.registered_at,
+            "silent_for": 0,
+            "silent_since": None,
+        }
         upsert = insert.on_conflict_do_update(
             index_elements=[hosts.c.host], set_=anew, where=sa.not_(is_listed(now))
         )
@@ -102,11 +102,12 @@ class Hosts:
             hosts.c.seen_at < insert.excluded.seen_at,
             hosts.c.seen_at > now + _SKEW,
         )
-        statement = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host],
-            set_={"seen_at": insert.excluded.seen_at, "excused": 0},
-            where=is_newer,
-        )
+        heard = {
+            "seen_at": sa.case((is_newer, insert.excluded.seen_at), else_=hosts.c.seen_at),
+            "silent_for": 0,
+            "heard": hosts.c.heard + 1,
+        }
+        statement = insert.on_conflict_do_update(index_elements=[hosts.c.host], set_=heard)
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
@@ -116,19 +117,19 @@ class Hosts:
             hosts.c.host,
             hosts.c.registered_at,
             hosts.c.seen_at,
-            hosts.c.excused,
+            hosts.c.silent_for,
             hosts.c.silent_since,
+            hosts.c.heard,
         ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
 
-    def excuse(self, sightings: Iterable[Sighting]) -> None:
-        """Note how much of their silence doesn't count, unless they were heard meanwhile."""
+    def count(self, sightings: Iterable[Sighting]) -> None:
+        """Note for how long hosts have been silent, unless they were heard meanwhile."""
         with self._database.write() as connection:
             for sighting in sorted(sightings, key=lambda one: one.host):
-                excused = _unheard(sighting).values(excused=sighting.excused)
-                connection.execute(excused)
+                connection.execute(_unheard(sighting).values(silent_for=sighting.silent_for))
 
     def fall_silent(self, sighting: Sighting, now: float) -> bool:
         """Note that a host fell silent; false when that is noted already, or it was heard since."""
@@ -169,12 +170,12 @@ def _unheard(sighting: Sighting) -> sa.Update:
     """Change a host that wasn't heard of since it was looked at."""
     return hosts.update().where(
         hosts.c.host == sighting.host.text,
-        hosts.c.seen_at.is_not_distinct_from(sighting.seen_at),
+        hosts.c.heard == sighting.heard,
     )
 
 
 class Watch:
-    """Until when somebody watched, to tell a silent host from a service that was away."""
+    """Until when somebody watched, so that all processes together look once an interval."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -43,6 +43,9 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
     4: (
         "ALTER TABLE hosts ADD COLUMN unregistered_at FLOAT",
         "UPDATE hosts SET unregistered_at = 0 WHERE registered_at IS NULL",
+        "ALTER TABLE hosts RENAME COLUMN excused TO silent_for",
+        "UPDATE hosts SET silent_for = 0",
+        "ALTER TABLE hosts ADD COLUMN heard INTEGER DEFAULT '0' NOT NULL",
     ),
 }
 
@@ -103,8 +106,9 @@ hosts = sa.Table(
     # From when on it isn't any more, if no process serves it still; null: it is.
     sa.Column("unregistered_at", sa.Float),
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds since then that don't count as silence: nobody listened, or the clock was set.
-    sa.Column("excused", sa.Float, nullable=False, server_default="0"),
+    # Seconds of silence that the watcher has counted since then; its clock is never set.
+    sa.Column("silent_for", sa.Float, nullable=False, server_default="0"),
+    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # counts the sightings
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
 )

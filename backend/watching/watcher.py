@@ -1,11 +1,16 @@
-"""Who fell silent, and who came back: arithmetic on stored times, and the loop that asks it."""
+"""Who fell silent, and who came back.
+
+Silence is counted by a clock that is never set, and only while this process watches: a wall clock
+that jumps, and a service that is stopped, make no host silent.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
+from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.reporting.reporter import Listener
@@ -15,52 +20,60 @@ from backend.store.leases import Leadership
 TICK_SECONDS = 10.0  # how often `tick` should be called, or more often
 _LEASE = "watcher"
 _LEASE_SECONDS = 40.0
-# When a process dies, another one takes over within this time: such a gap is no deafness.
-_HANDOVER_SECONDS = _LEASE_SECONDS + 2 * TICK_SECONDS
-_SKEW = 60.0  # seconds by which the clocks of several machines may differ
+# Whoever hasn't looked for so long hasn't listened: the process was stopped, or the store away.
+_LONGEST_PAUSE = 4 * TICK_SECONDS
 
 
-def judge(sightings: Iterable[Sighting], lost_after: float, now: float) -> Iterator[Sighting]:
+def judge(sightings: Iterable[Sighting], lost_after: float) -> Iterator[Sighting]:
     """Return the hosts that fell silent, and those that came back.
 
-    A host is silent when it wasn't heard of for more than `lost_after` seconds in which it could
-    have been: since it was last seen, or registered if it never came. It is back when it was heard
-    of since; a longer timeout alone brings nobody back.
+    A host is silent when it wasn't heard of for more than `lost_after` seconds in which somebody
+    watched. It is back when it was heard of since; a longer timeout alone brings nobody back.
     """
     for sighting in sightings:
-        is_silent = silence(sighting, now) > lost_after
+        is_silent = sighting.silent_for > lost_after
         if is_silent if sighting.silent_since is None else not is_silent and _was_heard(sighting):
             yield sighting
-
-
-def silence(sighting: Sighting, now: float) -> float:
-    """Return for how many seconds a host could have been heard of, and wasn't."""
-    return now - sighting.quiet_since
 
 
 def _was_heard(sighting: Sighting) -> bool:
     return sighting.seen_at is not None and sighting.seen_at != sighting.silent_since
 
 
-def excused(
-    sightings: Iterable[Sighting], watched_until: Optional[float], interval: float, now: float
-) -> Iterator[Sighting]:
-    """Return the hosts whose silence has to be shortened, with how much of it is excused.
+class _Quiet(NamedTuple):
+    """Since when (monotonic) a host is silent, and how often it had been heard of by then."""
 
-    Nobody listens while the service is stopped or the machine sleeps, and a clock that is set
-    forward looks the same: what a host had been silent before goes on from there. A host heard in
-    that time begins anew, for nobody knows on which side of a change of the clock that was. So does
-    one that was heard in the future, which means that the clock was set back.
-    """
-    was_deaf = watched_until is not None and now - watched_until > interval + _HANDOVER_SECONDS
-    for sighting in sightings:
-        since = sighting.quiet_since
-        if watched_until is not None and was_deaf:
-            since = now - max(0.0, watched_until - since)
-        elif since > now + _SKEW:
-            since = now
-        if since != sighting.quiet_since:
-            yield replace(sighting, excused=sighting.excused + since - sighting.quiet_since)
+    heard: int
+    since: float
+
+
+class Silences:
+    """Counts how long hosts are silent, as long as one process watches."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._quiet: Dict[Hostname, _Quiet] = {}
+        self._looked_at: Optional[float] = None
+
+    def stop(self) -> None:
+        """Count no more: what is between this and the next look is nobody's silence."""
+        self._looked_at = None
+
+    def look(self, sightings: Iterable[Sighting]) -> List[Sighting]:
+        """Return what is known of hosts, with their silence until now."""
+        now = self._monotonic()
+        if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
+            self._quiet.clear()
+        self._looked_at = now
+        return [replace(one, silent_for=self._silence(one, now)) for one in sightings]
+
+    def _silence(self, sighting: Sighting, now: float) -> float:
+        quiet = self._quiet.get(sighting.host)
+        if quiet is None or quiet.heard != sighting.heard:
+            # Zero when it has been heard of, else what was counted by whoever watched before.
+            quiet = _Quiet(sighting.heard, now - sighting.silent_for)
+            self._quiet[sighting.host] = quiet
+        return now - quiet.since
 
 
 class Watcher:
@@ -86,20 +99,29 @@ class Watcher:
         self._monotonic = monotonic
         self._listening_since = monotonic()
         self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._silences = Silences(monotonic)
 
     def tick(self) -> None:
         """Keep the lease, and once an interval report who fell silent and who came back."""
         now = self._clock()
-        if not self._leadership.keep(now):
-            return
-        watched_until = self._store.watch.watched_until()
-        if not self._is_due(watched_until, now):
-            return
-        excuses = list(excused(self._known(now), watched_until, self._interval, now))
-        if excuses:
-            self._store.hosts.excuse(excuses)
+        try:
+            if not self._leadership.keep(now):
+                self._silences.stop()
+                return
+            sightings = self._silences.look(self._known(now))
+            if self._is_due(self._store.watch.watched_until(), now):
+                self._look(sightings, now)
+        except StoreUnavailable:  # nor can be written who was heard of meanwhile
+            self._silences.stop()
+            raise
+
+    def _look(self, sightings: Sequence[Sighting], now: float) -> None:
         self._store.watch.watch_until(now)
-        for sighting in judge(self._known(now), self._lost_after, now):
+        flips = list(judge(sightings, self._lost_after))
+        # Of hosts that were heard of lately, or are lost already, there is nothing to note.
+        silent = [one for one in sightings if one.silent_for >= self._interval / 2]
+        self._store.hosts.count(one for one in silent if one.silent_since is None)
+        for sighting in flips:
             event = self._flip(sighting, now)
             if event is not None:
                 self._reporter.report(event)
@@ -124,8 +146,8 @@ class Watcher:
     def _flip(self, sighting: Sighting, now: float) -> Optional[Event]:
         """Note the change; return its event when it wasn't noted already."""
         if sighting.silent_since is None:
-            told = FellSilent(sighting.host, sighting.seen_at, silence(sighting, now))
+            told = FellSilent(sighting.host, sighting.seen_at, sighting.silent_for)
             return told if self._store.hosts.fall_silent(sighting, now) else None
-        away = (sighting.seen_at or now) - sighting.silent_since
+        away = max(0.0, (sighting.seen_at or now) - sighting.silent_since)
         back = CameBack(sighting.host, away)
         return back if self._store.hosts.come_back(sighting, now) else None

@@ -103,7 +103,7 @@ class TestPostgreSQL:
         name = store.engine.url.database
         let_all_begin_anew = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            f" WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
 
         def alter(what: str) -> None:

@@ -20,7 +20,7 @@ NO = ChangeRefused("No", mend="make it.")
 def sighting(name: Hostname = HOME, *, seen: Optional[float] = 60, lost: bool = False) -> Sighting:
     """A host registered ten days ago and seen so many seconds ago."""
     seen_at = None if seen is None else NOW - seen
-    return Sighting(name, NOW - 10 * DAY, seen_at, 0.0, seen_at if lost else None)
+    return Sighting(name, NOW - 10 * DAY, seen_at, seen or 0.0, seen_at if lost else None)
 
 
 def wish(store: Store, address: str, at: float = NOW - 120) -> Record:

@@ -152,23 +152,30 @@ def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
     assert seen_at(store) == 50
 
 
-def test_silence_that_does_not_count_is_excused_until_the_host_is_heard_again(
-    store: Store,
-) -> None:
+def test_a_silence_is_counted_until_the_host_is_heard_again(store: Store) -> None:
     store.hosts.register([NAS, ROUTER], 100)
-    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
-    assert {name: one.excused for name, one in known(store).items()} == {"nas": 42, "router": 0}
-    assert known(store)["nas"].quiet_since == 142
+    store.hosts.count([replace(known(store)["nas"], silent_for=42)])
+    assert {name: one.silent_for for name, one in known(store).items()} == {"nas": 42, "router": 0}
     store.hosts.see({NAS: 200}, 200)
-    assert (known(store)["nas"].excused, known(store)["nas"].quiet_since) == (0, 200)
+    assert (known(store)["nas"].silent_for, known(store)["nas"].heard) == (0, 1)
 
 
-def test_a_host_that_was_heard_meanwhile_needs_no_excuse_and_is_not_silent(store: Store) -> None:
+@pytest.mark.parametrize("at", [100, 199, 200])
+def test_a_host_is_heard_whatever_the_clock_says(store: Store, at: float) -> None:
+    store.hosts.register([NAS], 100)
+    store.hosts.see({NAS: 200}, 200)
+    before = known(store)["nas"]
+    store.hosts.count([replace(before, silent_for=42)])
+    store.hosts.see({NAS: at}, at)
+    assert (known(store)["nas"].silent_for, known(store)["nas"].heard) == (0, before.heard + 1)
+
+
+def test_a_host_that_was_heard_meanwhile_is_not_silent(store: Store) -> None:
     store.hosts.register([NAS], 100)
     looked_at = known(store)["nas"]
     store.hosts.see({NAS: 200}, 200)
-    store.hosts.excuse([replace(looked_at, excused=42)])
-    assert known(store)["nas"].excused == 0
+    store.hosts.count([replace(looked_at, silent_for=42)])
+    assert known(store)["nas"].silent_for == 0
     assert not store.hosts.fall_silent(looked_at, 300)
     assert store.hosts.fall_silent(known(store)["nas"], 300)
 
@@ -180,12 +187,13 @@ def test_a_host_that_was_unregistered_meanwhile_is_not_silent(store: Store) -> N
     assert not store.hosts.fall_silent(looked_at, 300)
 
 
-def test_a_host_that_is_registered_again_has_no_excuse_of_old(store: Store) -> None:
+def test_the_silence_of_a_host_that_is_registered_again_begins_anew(store: Store) -> None:
     store.hosts.register([NAS], 100)
-    store.hosts.excuse([replace(known(store)["nas"], excused=42)])
+    store.hosts.count([replace(known(store)["nas"], silent_for=42)])
+    store.hosts.fall_silent(known(store)["nas"], 150)
     store.hosts.register([], 200)
     store.hosts.register([NAS], 300)
-    assert known(store)["nas"].quiet_since == 300
+    assert known(store)["nas"] == Sighting(NAS, 300, None, 0, None)
 
 
 def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(

@@ -42,7 +42,7 @@ def confirm(store: Store) -> None:
 WRITERS: Dict[str, Callable[[Store], object]] = {
     "hosts that are registered": lambda store: store.hosts.register(MIXED, 1),
     "hosts that were heard": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
-    "excuses": lambda store: store.hosts.excuse([Sighting(name, 1, 1, 1, None) for name in MIXED]),
+    "silences": lambda store: store.hosts.count([Sighting(name, 1, 1, 1, None) for name in MIXED]),
     "wishes": lambda store: store.records.wish(update(*BOTH, name=NAMES[0]), 1, 1),
     "verified records": confirm,
     "failed logins": lambda store: store.failed_logins.add({name.text: 1 for name in MIXED}, 1, 60),

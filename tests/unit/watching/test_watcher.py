@@ -9,7 +9,7 @@ from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.store import Sighting, Store
-from backend.watching.watcher import Watcher, excused, judge, silence
+from backend.watching.watcher import Silences, Watcher, judge
 from tests.unit.fakes import Clock, Ears, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -19,129 +19,81 @@ NOW = 1_800_000_000.0
 
 
 def sighting(
+    silent_for: float,
     *,
-    seen: Optional[float] = None,
-    registered: float = NOW - 100 * DAY,
-    excused: float = 0,
+    seen: Optional[float] = NOW,
     silent_since: Optional[float] = None,
     name: Hostname = NAS,
 ) -> Sighting:
-    return Sighting(name, registered, seen, excused, silent_since)
-
-
-class TestSilence:
-    def test_counts_from_the_last_sighting(self) -> None:
-        assert silence(sighting(seen=NOW - 100), NOW) == 100
-
-    def test_of_a_host_that_never_came_counts_from_its_registration(self) -> None:
-        assert silence(sighting(registered=NOW - 100), NOW) == 100
-
-    def test_of_a_host_registered_again_does_not_count_from_what_was_before(self) -> None:
-        assert silence(sighting(seen=NOW - 50 * DAY, registered=NOW - 100), NOW) == 100
-
-    def test_does_not_hold_what_is_excused(self) -> None:
-        assert silence(sighting(seen=NOW - 100, excused=70), NOW) == 30
+    return Sighting(name, NOW - 100 * DAY, seen, silent_for, silent_since)
 
 
 FLIPS: List[Tuple[str, Sighting, bool]] = [
-    ("heard of lately", sighting(seen=NOW - 60), False),
-    ("silent exactly as long as may be", sighting(seen=NOW - LOST_AFTER), False),
-    ("silent for longer", sighting(seen=NOW - LOST_AFTER - 1), True),
-    ("silent for years", sighting(seen=1.0, registered=0.0), True),
-    ("silent and told", sighting(seen=NOW - DAY, silent_since=NOW - DAY), False),
-    ("registered lately, never came", sighting(registered=NOW - 60), False),
-    ("registered long ago, never came", sighting(registered=NOW - LOST_AFTER - 1), True),
-    (
-        "never came, and told",
-        sighting(registered=NOW - DAY, silent_since=NOW - DAY),
-        False,
-    ),
-    ("back", sighting(seen=NOW - 1, silent_since=NOW - DAY), True),
-    ("back, the first time it ever came", sighting(seen=NOW - 1, silent_since=NOW - 2 * DAY), True),
-    ("heard of once more and silent again", sighting(seen=NOW - DAY, silent_since=NOW - 9 * DAY),
-     False),
-    ("heard of by a clock that is ahead", sighting(seen=NOW + 50), False),
-    ("back while the clock was set back", sighting(seen=NOW - 1, silent_since=NOW + DAY), True),
-    (
-        "told, then excused: not heard of, so not back",
-        sighting(seen=NOW - DAY, excused=DAY, silent_since=NOW - DAY),
-        False,
-    ),
-]  # fmt: skip
+    ("heard of lately", sighting(60), False),
+    ("silent exactly as long as may be", sighting(LOST_AFTER), False),
+    ("silent for longer", sighting(LOST_AFTER + 1), True),
+    ("silent and told", sighting(DAY, silent_since=NOW), False),
+    ("registered lately, never came", sighting(60, seen=None), False),
+    ("registered long ago, never came", sighting(LOST_AFTER + 1, seen=None), True),
+    ("never came, and told", sighting(DAY, seen=None, silent_since=NOW - DAY), False),
+    ("back", sighting(1, silent_since=NOW - DAY), True),
+    ("heard of once more and silent again", sighting(DAY, silent_since=NOW - DAY), False),
+    ("back while the clock was set back", sighting(1, silent_since=NOW + DAY), True),
+    ("told, and nobody counts: not heard of, so not back", sighting(0, silent_since=NOW), False),
+]
 
 
 @pytest.mark.parametrize(("one", "flips"), [flip[1:] for flip in FLIPS], ids=[f[0] for f in FLIPS])
 def test_a_host_falls_silent_or_comes_back_only_when_it_did(one: Sighting, *, flips: bool) -> None:
-    assert list(judge([one], LOST_AFTER, NOW)) == ([one] if flips else [])
+    assert list(judge([one], LOST_AFTER)) == ([one] if flips else [])
 
 
 def test_each_host_is_judged_by_itself() -> None:
-    lost = sighting(seen=NOW - DAY)
-    well = sighting(seen=NOW - 1, name=ROUTER)
-    assert list(judge([well, lost], LOST_AFTER, NOW)) == [lost]
+    lost, well = sighting(DAY), sighting(1, name=ROUTER)
+    assert list(judge([well, lost], LOST_AFTER)) == [lost]
 
 
 def test_a_longer_timeout_brings_no_lost_host_back() -> None:
-    told = sighting(seen=NOW - DAY, silent_since=NOW - DAY)
-    assert list(judge([told], 7 * DAY, NOW)) == []
+    assert list(judge([sighting(DAY, silent_since=NOW)], 7 * DAY)) == []
 
 
-def quiet_for(one: Sighting, watched_until: Optional[float], now: float = NOW) -> float:
-    """For how long a host counts as silent after what has to be excused is excused."""
-    (after,) = list(excused([one], watched_until, INTERVAL, now)) or [one]
-    assert replace(after, excused=one.excused) == one
-    return silence(after, now)
+class TestSilences:
+    @pytest.fixture
+    def now(self) -> Clock:
+        return Clock(0)
 
+    @pytest.fixture
+    def silences(self, now: Clock) -> Silences:
+        return Silences(now)
 
-class TestExcuses:
-    @pytest.mark.parametrize("gap", [0, INTERVAL, INTERVAL + 60])
-    def test_nothing_while_somebody_watches(self, gap: float) -> None:
-        assert quiet_for(sighting(seen=NOW - 500), NOW - gap) == 500
+    def silence(self, silences: Silences, one: Sighting) -> float:
+        (found,) = silences.look([one])
+        assert replace(found, silent_for=one.silent_for) == one
+        return found.silent_for
 
-    def test_nothing_when_nobody_ever_watched(self) -> None:
-        assert quiet_for(sighting(seen=NOW - 500), None) == 500
+    def test_goes_on_from_what_was_counted_before(self, silences: Silences, now: Clock) -> None:
+        one = sighting(500)
+        for silent_for in (500, 510, 520):
+            assert self.silence(silences, one) == silent_for
+            now.advance(10)
 
-    def test_a_day_for_which_the_machine_was_off(self) -> None:
-        # Heard of 30 s before the end of the watch.
-        assert quiet_for(sighting(seen=NOW - DAY - 30), NOW - DAY) == 30
+    def test_begins_anew_when_the_host_is_heard(self, silences: Silences, now: Clock) -> None:
+        self.silence(silences, sighting(500))
+        now.advance(10)
+        heard = replace(sighting(0), heard=1)
+        assert self.silence(silences, heard) == 0
+        now.advance(10)
+        assert self.silence(silences, heard) == 10
 
-    def test_a_day_of_a_silence_that_was_long_already_and_goes_on(self) -> None:
-        assert quiet_for(sighting(seen=NOW - 3 * DAY), NOW - DAY) == 2 * DAY
-
-    def test_one_day_after_the_other(self) -> None:
-        (once,) = excused([sighting(seen=NOW - DAY - 30)], NOW - DAY, INTERVAL, NOW)
-        assert quiet_for(once, NOW, NOW + DAY) == 30
-
-    def test_a_host_that_never_came(self) -> None:
-        assert quiet_for(sighting(registered=NOW - DAY - 30), NOW - DAY) == 30
-
-    def test_a_host_that_was_added_while_nobody_watched(self) -> None:
-        assert quiet_for(sighting(registered=NOW - 50), NOW - DAY) == 0
-
-    def test_a_host_heard_after_the_start_and_before_the_first_look(self) -> None:
-        assert quiet_for(sighting(seen=NOW - 50), NOW - DAY) == 0
-
-    def test_a_clock_that_was_set_forward(self) -> None:
-        year = 365 * DAY
-        assert quiet_for(sighting(seen=NOW - year - 100, registered=1.0), NOW - year) == 100
-
-    def test_a_host_heard_between_the_last_look_and_the_clock_that_was_set_forward(self) -> None:
-        assert quiet_for(sighting(seen=NOW - DAY + 20), NOW - DAY) == 0
-
-    def test_a_clock_that_was_set_back_before_the_last_sighting(self) -> None:
-        assert quiet_for(sighting(seen=NOW + DAY), NOW + DAY) == 0
-
-    def test_nothing_when_the_clock_was_set_back_to_a_time_after_the_last_sighting(self) -> None:
-        assert quiet_for(sighting(seen=NOW - 30), NOW + DAY) == 30
-
-    def test_a_clock_that_was_set_forward_and_back_again(self) -> None:
-        before = sighting(seen=NOW - 100)
-        (forward,) = excused([before], NOW, INTERVAL, NOW + DAY)
-        assert silence(forward, NOW + DAY) == 100
-        assert quiet_for(forward, NOW + DAY, NOW + 60) == 0, "late rather than false"
-
-    def test_clocks_that_differ_by_seconds_need_no_excuse(self) -> None:
-        assert list(excused([sighting(seen=NOW + 50)], NOW, INTERVAL, NOW)) == []
+    @pytest.mark.parametrize("stops", [True, False])
+    def test_does_not_count_while_nobody_looks(
+        self, silences: Silences, now: Clock, *, stops: bool
+    ) -> None:
+        self.silence(silences, sighting(500))
+        if stops:
+            silences.stop()
+        now.advance(10 if stops else 41)
+        assert self.silence(silences, sighting(500)) == 500
 
 
 class Guard:
@@ -267,6 +219,16 @@ def test_a_service_that_never_lives_for_an_interval_tells_no_lies(
         clock.advance(20)
 
 
+def test_a_service_that_lives_for_little_more_than_an_interval_counts_on(
+    guard: Guard, store: Store, clock: Clock, ears: Ears
+) -> None:
+    for _ in range(int(LOST_AFTER // (INTERVAL / 2))):
+        guard.watcher.stop()
+        guard = Guard(store, clock, ears)
+        guard.watch(80)
+    assert [type(event) for event in ears.events] == [FellSilent]
+
+
 def test_a_timeout_shorter_than_the_interval_is_told_at_the_next_look(
     store: Store, clock: Clock, ears: Ears
 ) -> None:
@@ -286,7 +248,7 @@ def test_a_timeout_shorter_than_the_interval_is_told_at_the_next_look(
 def test_an_interval_shorter_than_a_tick_is_kept(store: Store, clock: Clock, ears: Ears) -> None:
     guard = Guard(store, clock, ears, lost_after=2, interval=1)
     guard.hears()
-    assert guard.watch(2, step=1) == []
+    assert guard.watch(3, step=1) == []
     assert len(guard.watch(1, step=1)) == 1
 
 
@@ -390,8 +352,12 @@ def test_another_watcher_takes_over_within_a_minute_when_one_dies(
     dying.hears()
     dying.watch(LOST_AFTER - 40)
     other._monotonic.advance(LOST_AFTER)  # noqa: SLF001
-    assert other.watch(40) == []
-    assert [type(event) for event in other.watch(80)] == [FellSilent]
+    before = store.watch.watched_until()
+    assert before is not None
+    assert other.watch(80) == []
+    assert (store.watch.watched_until() or 0) > before
+    # What the dead one had counted since its last look is lost.
+    assert [type(event) for event in other.watch(2 * INTERVAL)] == [FellSilent]
 
 
 def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
@@ -401,9 +367,9 @@ def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
     # Both hold the lease, as after a clock was set: what is noted decides alone.
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.leases, "hold", lambda *_: True)
-    stale = list(guard.store.hosts.registered())
+    stale = [replace(one, silent_for=LOST_AFTER + 1) for one in guard.store.hosts.registered(NOW)]
     for store in (guard.store, other_store):
-        monkeypatch.setattr(store.hosts, "registered", lambda: stale)
+        monkeypatch.setattr(store.hosts, "registered", lambda _: stale)
     for one in (guard, other):
         one.passes(LOST_AFTER)
     guard.watcher.tick()
