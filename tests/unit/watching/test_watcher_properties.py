@@ -138,7 +138,10 @@ class Story:
 
     @property
     def comes_back(self) -> int:
-        return (self.latest // POLL + 1) * POLL
+        """When it asks again: nothing else happens any more by then."""
+        ends = [one.at + one.back_after for one in self.jumps]
+        ends += [one.at + one.seconds for one in self.restarts]
+        return (max(self.latest, *ends, 0) // POLL + 2) * POLL
 
     def set_by(self, second: int) -> float:
         """By how much the clocks are wrong."""
@@ -190,6 +193,7 @@ def live(story: Story, url: str, skews: Tuple[float, float]) -> World:
     stops_at=st.integers(0, DISTURBED // POLL).map(lambda number: number * POLL),
     phase=st.sampled_from(range(0, POLL, STEP)),
 )
+@example([], [Restart(805, (0, 1), 600)], (0.0, 0.0), 0, 0)
 @example([Jump(305, -3600, 5)], [], (0.0, 0.0), 1200, 5)
 @example([Jump(310, 100), Jump(330, 100), Jump(350, 100)], [], (0.0, 0.0), 1200, 5)
 @example([Jump(300, -50)], [], (0.0, 0.0), 300, 0)
