@@ -21,6 +21,7 @@ from backend.hetzner.api import Deadline
 from backend.model import Outcome, Update
 from backend.publishing.updater import ANSWER_SECONDS, Updater
 from backend.web import shortcut, wire
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.RequestTooLarge: (413, "dnserr"),
     errors.BadHostname: (400, "notfqdn"),
     errors.TooManyHosts: (400, "numhost"),
+    errors.CrossSite: (403, "dnserr"),
     errors.Unauthorized: (401, "badauth"),
     errors.HostNotAllowed: (404, "nohost"),
     errors.TooManyFailures: (429, "abuse"),
@@ -65,9 +67,12 @@ class Line(NamedTuple):
     retry_after: Optional[float] = None
 
 
-def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
+def blueprint(
+    gate: Gate, updater: Updater, proxies: Sequence[wire.Network], sites: SiteCheck
+) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(sites.refuse)
     face.before_request(wire.read_body)
 
     def update() -> Response:

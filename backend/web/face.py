@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 
-from flask import Request, Response, g, render_template, request
+from flask import Response, g, render_template, request
 
 from backend import errors
 from backend.access.claims import Claim
@@ -20,6 +20,7 @@ from backend.operations.actions import Actions
 from backend.operations.overview import Overview
 from backend.store.history import History
 from backend.web import wire
+from backend.web.sites import is_cross_site
 from backend.workers.meters import Meters
 
 _FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
@@ -80,31 +81,15 @@ class Face:
         span = int(time.time() // _FORM_SECONDS) - age
         return self.sign("form", str(span), credentials.user or "", credentials.secret)
 
-    def check_form(self, credentials: Credentials) -> None:
+    def check_form(self, credentials: Credentials, proxies: Sequence[wire.Network]) -> None:
         """Make sure that a form is of this page; raise `FormRefused` otherwise."""
         sent = request.form.get("token", "")
         tokens = [self.form_token(credentials, age) for age in (0, 1)]
         is_ours = any(hmac.compare_digest(sent.encode(), token.encode()) for token in tokens)
-        if not is_ours or _comes_from_elsewhere(request):
+        if not is_ours or is_cross_site(request, proxies):
             raise FormRefused(
                 "This form is too old, or another site has sent it: reload the page and try again."
             )
-
-
-def _comes_from_elsewhere(sent: Request) -> bool:
-    """Whether a browser says that another site has sent this.
-
-    It says so by ``Sec-Fetch-Site`` over HTTPS; by ``Origin`` otherwise, which is compared with
-    the host as we and as the proxy in front know it.
-    """
-    site = sent.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = sent.headers.get("Origin")
-    if origin is None:
-        return False
-    ours = (sent.host, sent.headers.get("X-Forwarded-Host", sent.host))
-    return origin.partition("://")[2] not in ours
 
 
 def admit(gate: Gate, proxies: Sequence[wire.Network]) -> None:

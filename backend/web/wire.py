@@ -6,7 +6,7 @@ import base64
 import binascii
 import ipaddress
 import math
-from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
 
@@ -69,6 +69,11 @@ def _forwarded(request: Request, trusted: Sequence[Network]) -> Optional[IP]:
     return hop
 
 
+def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    return peer is not None and _is_trusted(peer, trusted)
+
+
 def _is_trusted(ip: IP, trusted: Sequence[Network]) -> bool:
     return any(ip in network for network in trusted if network.version == ip.version)
 
@@ -106,13 +111,20 @@ def read_body() -> None:
 
 def base_url(request: Request, trusted: Sequence[Network]) -> str:
     """Return the address of this service as its caller has it, as far as proxies tell."""
-    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
     scheme, host = request.scheme, request.host
-    if peer is not None and _is_trusted(peer, trusted):
+    if _has_trusted_peer(request, trusted):
         told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
         scheme = told if told in ("http", "https") else scheme
         host = request.headers.get("X-Forwarded-Host", "").strip() or host
     return f"{scheme}://{host}"
+
+
+def hosts(request: Request, trusted: Sequence[Network]) -> List[str]:
+    """Return what this service is called: in ``Host``, and by a trusted proxy in front."""
+    found = [request.headers.get("Host", "")]
+    if _has_trusted_peer(request, trusted):
+        found += request.headers.get("X-Forwarded-Host", "").split(",")
+    return [host.strip() for host in found if host.strip()]
 
 
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
