@@ -29,6 +29,7 @@ PATHS = ("/nic/update", "/v3/update")
 _METHODS = ("GET", "POST")
 _ROUTING: Mapping[str, Any] = {"strict_slashes": False, "provide_automatic_options": False}
 _MOST_HOSTS = 20  # as at dyn.com
+_MOST_ADDRESSES = 20
 
 # Which status and word an error has here; a class that isn't listed has its parent's. Many
 # clients look at the status alone, so 2xx is for wishes that Hetzner has accepted.
@@ -78,11 +79,15 @@ def blueprint(
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
             return http_failure(MethodNotAllowed(_METHODS))
+        names, claims = _claims(request, proxies)
         # All logins first: an answer of 401 means that nothing was changed.
-        admitted = [_admit(claim, gate) for claim in _claims(request, proxies)]
+        admitted = {name: _admit(claim, gate) for name, claim in claims.items()}
         deadline = Deadline(ANSWER_SECONDS)
         is_only = len(admitted) == 1
-        return _respond([_line(one, updater, deadline, is_only=is_only) for one in admitted])
+        lines = {
+            name: _line(one, updater, deadline, is_only=is_only) for name, one in admitted.items()
+        }
+        return _respond([lines[name] for name in names])
 
     for path in PATHS:
         face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
@@ -162,18 +167,21 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
     return response
 
 
-def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
-    """Read one claim a host named, in their order; one without a name when there is none."""
+def _claims(
+    request: Request, proxies: Sequence[wire.Network]
+) -> Tuple[List[str], Mapping[str, Claim]]:
+    """Return the names in their order, with duplicates, and a claim for each; `""` for none."""
     parameters = _parameters(request)
-    names = _names(parameters)
+    names = _names(parameters) or [""]
     if len(names) > _MOST_HOSTS:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
     source = wire.client_address(request, proxies)
     credentials = _credentials(request, parameters)
-    addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
+    addresses, prefixes = _given(parameters)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
-    return [
-        Claim(
+    announces_prefix = any(name in parameters for name in _PREFIXES)
+    claims = {
+        wire.spelled(name): Claim(
             "dyndns2",
             source,
             credentials,
@@ -181,11 +189,12 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
             addresses,
             removes=removes,
             prefixes=prefixes,
-            announces_prefix=any(name in parameters for name in _PREFIXES),
+            announces_prefix=announces_prefix,
             name_follows_login=True,
         )
-        for name in names or [""]
-    ]
+        for name in names
+    }
+    return [wire.spelled(name) for name in names], claims
 
 
 def _parameters(request: Request) -> Parameters:
@@ -214,9 +223,14 @@ def _listed(parameters: Parameters, *names: str) -> List[str]:
     return [item for value in values for item in re.split(r"[,\s]+", value) if item]
 
 
-def _given(parameters: Parameters, *names: str) -> Tuple[str, ...]:
-    """Return what some parameters hold besides placeholders."""
-    return tuple(text for text in _listed(parameters, *names) if not _PLACEHOLDER.fullmatch(text))
+def _given(parameters: Parameters) -> Tuple[Tuple[str, ...], ...]:
+    """Return the addresses and the prefixes, without placeholders; bounded before any is read."""
+    listed = [_listed(parameters, *names) for names in (_ADDRESSES, _PREFIXES)]
+    if sum(map(len, listed)) > _MOST_ADDRESSES:
+        raise errors.BadAddress(f"A request may bring up to {_MOST_ADDRESSES} addresses.")
+    return tuple(
+        tuple(text for text in texts if not _PLACEHOLDER.fullmatch(text)) for texts in listed
+    )
 
 
 def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:

@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, 
 from flask import Request, request
 
 from backend.access.credentials import Credentials
-from backend.errors import BadRequest, DyndnsError, RequestTooLarge
+from backend.errors import BadHostname, BadRequest, DyndnsError, RequestTooLarge
+from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
@@ -135,6 +136,14 @@ def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
 def whole_seconds(seconds: float) -> str:
     """Return a pause as ``Retry-After`` has it: whole seconds, one at least."""
     return str(max(1, math.ceil(seconds)))
+
+
+def spelled(name: str) -> str:
+    """Return the one spelling of a host name, so that each host is served once."""
+    try:
+        return Hostname.parse(name).text
+    except BadHostname:
+        return name
 
 
 def credentials(request: Request) -> Optional[Credentials]:
