@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from flask import Blueprint, Request, Response, request
@@ -58,6 +57,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 Parameters = Mapping[str, List[str]]
+Admitted = Union[Update, errors.DyndnsError]
 
 
 class Line(NamedTuple):
@@ -81,7 +81,7 @@ def blueprint(
             return http_failure(MethodNotAllowed(_METHODS))
         names, claims = _claims(request, proxies)
         # All logins first: an answer of 401 means that nothing was changed.
-        admitted = {name: _admit(claim, gate) for name, claim in claims.items()}
+        admitted = _admit_all(claims, gate)
         deadline = Deadline(ANSWER_SECONDS)
         is_only = len(admitted) == 1
         lines = {
@@ -115,17 +115,22 @@ def http_failure(error: HTTPException) -> Response:
     return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
 
 
-def _admit(claim: Claim, gate: Gate) -> Union[Update, errors.DyndnsError]:
-    try:
-        return gate.admit(claim)
-    except _WHOLE:
-        raise
-    except errors.DyndnsError as error:
-        return error
+def _admit_all(claims: Mapping[str, Claim], gate: Gate) -> Dict[str, Admitted]:
+    admitted: Dict[str, Admitted] = {}
+    is_known = False  # a bad name is refused before the login is looked at
+    for name, claim in claims.items():
+        try:
+            admitted[name] = gate.admit(claim, is_known=is_known)
+        except _WHOLE:
+            raise
+        except errors.DyndnsError as error:
+            admitted[name] = error
+        is_known = is_known or not isinstance(admitted[name], errors.BadHostname)
+    return admitted
 
 
 def _line(
-    admitted: Union[Update, errors.DyndnsError],
+    admitted: Admitted,
     updater: Updater,
     deadline: Deadline,
     *,
@@ -171,7 +176,7 @@ def _claims(
     request: Request, proxies: Sequence[wire.Network]
 ) -> Tuple[List[str], Mapping[str, Claim]]:
     """Return the names in their order, with duplicates, and a claim for each; `""` for none."""
-    parameters = _parameters(request)
+    parameters = wire.parameters(request)
     names = _names(parameters) or [""]
     if len(names) > _MOST_HOSTS:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
@@ -195,18 +200,6 @@ def _claims(
         for name in names
     }
     return [wire.spelled(name) for name in names], claims
-
-
-def _parameters(request: Request) -> Parameters:
-    """Gather the parameters of query and form; their names in any case."""
-    # Before anything is taken apart: the query; a form has its bound in bytes.
-    wire.check_number(request.query_string.count(b"&"))
-    found: Dict[str, List[str]] = defaultdict(list)
-    for source in (request.args, request.form):
-        for name, value in source.items(multi=True):
-            found[name.lower()].append(value)
-    wire.check_number(sum(map(len, found.values())))
-    return found
 
 
 def _names(parameters: Parameters) -> List[str]:

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 
-from flask import Response, g, render_template, request
+from flask import Response, after_this_request, g, render_template, request
 
 from backend import errors
 from backend.access.claims import Claim
-from backend.access.credentials import Credentials
+from backend.access.credentials import Credentials, same
 from backend.access.gate import Gate
 from backend.model import Asker
 from backend.operations.actions import Actions
@@ -23,6 +23,8 @@ from backend.web import wire
 from backend.web.sites import is_cross_site
 from backend.workers.meters import Meters
 
+_COOKIE = "dyndns-browser"
+_COOKIE_SECONDS = 90 * 24 * 3600
 _FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
 
 # Which status and headline an error has here; a class that isn't listed has its parent's.
@@ -92,12 +94,43 @@ class Face:
             )
 
 
-def admit(gate: Gate, proxies: Sequence[wire.Network]) -> None:
+def admit(gate: Gate, face: Face, proxies: Sequence[wire.Network]) -> None:
     """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
     source = wire.client_address(request, proxies)
     credentials = wire.credentials(request)
-    g.operator = gate.admit_operator(Claim("page", source, credentials))
+    token = _browser_token(face, credentials)
+    is_known = bool(token) and same(request.cookies.get(_COOKIE, ""), token)
+    g.operator = gate.admit_operator(Claim("page", source, credentials), is_known=is_known)
     g.credentials = credentials
+    if token and not is_known:
+        is_secure = wire.base_url(request, proxies).startswith("https:")
+        after_this_request(lambda response: _remember(response, token, is_secure=is_secure))
+
+
+def _browser_token(face: Face, credentials: Optional[Credentials]) -> str:
+    """Return what a browser keeps that has logged in so, to be known the next time.
+
+    Whoever guesses passwords from the same source can't make it, and so can't keep the operator's
+    browser waiting. Empty without a login, and while the store is away.
+    """
+    if credentials is None:
+        return ""
+    try:
+        return face.sign("browser", credentials.user or "", credentials.secret)
+    except errors.StoreUnavailable:
+        return ""
+
+
+def _remember(response: Response, token: str, *, is_secure: bool) -> Response:
+    response.set_cookie(
+        _COOKIE,
+        token,
+        max_age=_COOKIE_SECONDS,
+        secure=is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
 
 
 def operator() -> Asker:

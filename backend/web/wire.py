@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import math
+from collections import defaultdict
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
@@ -38,6 +39,18 @@ def check_number(parameters: int) -> None:
     """Refuse a request with more parameters or fields than any honest one has."""
     if parameters > MOST_PARAMETERS:
         raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
+
+
+def parameters(request: Request) -> Dict[str, List[str]]:
+    """Gather the parameters of query and form; their names in any case."""
+    # Before anything is taken apart: the query; a form has its bound in bytes.
+    check_number(request.query_string.count(b"&"))
+    found: Dict[str, List[str]] = defaultdict(list)
+    for source in (request.args, request.form):
+        for name, value in source.items(multi=True):
+            found[name.lower()].append(value)
+    check_number(sum(map(len, found.values())))
+    return found
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
