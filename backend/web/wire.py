@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import ipaddress
 import math
 from collections import defaultdict
@@ -124,8 +125,9 @@ def read_body() -> None:
     length = request.content_length
     if length is not None and length > MAX_BODY:
         stream, left = request.environ["wsgi.input"], min(length, _MOST_DROPPED)
-        while left > 0 and stream.read(min(left, MAX_BODY)):
-            left -= MAX_BODY
+        with contextlib.suppress(OSError):  # the client has gone
+            while left > 0 and stream.read(min(left, MAX_BODY)):
+                left -= MAX_BODY
         raise RequestTooLarge(_TOO_LARGE)
     try:
         body = request.get_data(cache=True, parse_form_data=False)

@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import Iterator
 
 import pytest
-import requests
 
-from tests.e2e.processes import Backend, environment, free_port, run, until
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy"
+from tests.e2e import proxies
+from tests.e2e.processes import Backend, free_port
 
 pytestmark = pytest.mark.real("caddy")
 
 
 @pytest.fixture
-def caddy(backend: Backend, folder: Path) -> Iterator[str]:
-    """Caddy with the example's file, without a certificate for want of a name."""
-    url = f"http://127.0.0.1:{free_port()}"
-    config = folder / "Caddyfile"
-    text = (EXAMPLE / "Caddyfile").read_text(encoding="utf-8")
-    config.write_text("{\n\tadmin off\n}\n" + text, encoding="utf-8")
-    names = {"DOMAIN": url, "BACKEND": f"127.0.0.1:{backend.port}"}
-    with (folder / "caddy.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"],
-            env=environment(folder, **names),
-            stdout=log,
-            stderr=log,
-        )
-
-    def answers() -> bool:
-        try:
-            return backend.session.get(f"{url}/healthz", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    until(answers, "caddy", lambda: (folder / "caddy.log").read_text(encoding="utf-8"))
-    yield url
-    process.terminate()
-    process.wait(30)
+def caddy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[proxies.Proxy]:
+    caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{backend.port}")
+    try:
+        caddy.start()
+        yield caddy
+    finally:
+        caddy.stop()
 
 
 @pytest.mark.parametrize("header", ["X-Real-Ip", "X-Forwarded-For", "Forwarded"])
-def test_the_backend_sees_who_really_calls(backend: Backend, caddy: str, header: str) -> None:
+def test_the_backend_sees_who_really_calls(
+    backend: Backend, caddy: proxies.Proxy, header: str
+) -> None:
     forged = {header: "203.0.113.9"}
-    assert backend.session.get(f"{caddy}/ip", headers=forged, timeout=20).text == "127.0.0.1\n"
+    assert backend.session.get(f"{caddy.url}/ip", headers=forged, timeout=20).text == "127.0.0.1\n"
 
 
-def test_what_a_name_gets_is_tls_by_itself(folder: Path) -> None:
-    names = {"DOMAIN": "dyndns.example.com", "BACKEND": "127.0.0.1:8080"}
-    command = ["caddy", "validate", "--config", str(EXAMPLE / "Caddyfile")]
-    ended = run([*command, "--adapter", "caddyfile"], folder, **names)
-    assert ended.returncode == 0, ended.stderr
-    assert "enabling automatic HTTP->HTTPS redirects" in ended.stderr
+@pytest.mark.parametrize("size", [16385, 100_000])
+def test_a_body_that_is_too_large_is_refused(
+    backend: Backend, caddy: proxies.Proxy, size: int
+) -> None:
+    answer = backend.session.post(f"{caddy.url}/update", data=b"p" * size, timeout=20)
+    assert answer.status_code in (413, 502)  # Debian 12's Caddy says 502
+
+
+def test_no_key_is_in_the_log_when_the_backend_is_away(
+    backend: Backend, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{free_port()}")
+    caddy.start()
+    try:
+        for header in ("X-Pre-Shared-Key", "Authorization", "X-Api-Key"):
+            query = "hostname=x&user=x&pass=my-canary"
+            answer = backend.session.get(
+                f"{caddy.url}/nic/update?{query}", headers={header: "my-canary"}, timeout=20
+            )
+            assert answer.status_code == 502
+        caddy.wait_until(lambda: caddy.output.count("http.log.error") == 3, "to log the failures")
+        assert "my-canary" not in caddy.output
+    finally:
+        caddy.stop()

@@ -1,0 +1,245 @@
+"""Hostile callers, and honest ones that share a proxy's connections to the backend with them."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import contextlib
+import http.client
+import json
+import re
+import socket
+import threading
+from typing import Deque, Dict, Iterable, List, Optional, Tuple
+
+from tests.e2e.framings import FORGED, Framing
+from tests.e2e.processes import Backend, Hetzner
+
+_PATIENCE = 20.0
+_LINGERING = 4  # hostile connections that stay open while others come
+_STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9]) [ -~]*\r\n")
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[^\r\n\0]*\r\n")
+_NO_BODY = (b"204", b"304")
+
+
+class Malformed(Exception):
+    """What came is no answer."""
+
+
+def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> List[int]:
+    """Return the statuses of the final answers that have arrived whole.
+
+    Raises:
+        Malformed: something in it is no part of an answer.
+
+    """
+    found: List[int] = []
+    while data:
+        head, end, rest = data.partition(b"\r\n\r\n")
+        status = _STATUS.match(head + b"\r\n")
+        if not end and not ended and (status or b"\r\n" not in head):
+            break
+        if not end or not status:
+            raise Malformed(repr(data[:200]))
+        fields = _fields((head + b"\r\n")[status.end() :])
+        if status[1].startswith(b"1"):
+            data = rest
+            continue
+        size = 0
+        # HAProxy's own answers have a body even where HEAD was asked.
+        bodiless = without_bodies and not rest.startswith(b"<html>")
+        if not bodiless and status[1] not in _NO_BODY:
+            whole = _size(fields, rest, ended=ended)
+            if whole is None:
+                break
+            size = whole
+        found.append(int(status[1]))
+        data = rest[size:]
+    return found
+
+
+def _fields(lines: bytes) -> Dict[bytes, bytes]:
+    fields: Dict[bytes, bytes] = {}
+    for line in lines.splitlines(keepends=True):
+        if not _FIELD.fullmatch(line):
+            raise Malformed(repr(line))
+        name, _, value = line.partition(b":")
+        fields[name.lower()] = value.strip()
+    return fields
+
+
+def _size(fields: Dict[bytes, bytes], rest: bytes, *, ended: bool) -> Optional[int]:
+    """Return how long the body is, `None` when some of it is missing."""
+    if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
+        end = re.match(rb"(?:[0-9a-fA-F]+\r\n(?s:.*?)\r\n)*?0+\r\n\r\n", rest)
+        return end.end() if end else None
+    declared = fields.get(b"content-length")
+    if declared is None:
+        return len(rest) if ended else None
+    return int(declared) if len(rest) >= int(declared) else None
+
+
+class Hostile:
+    """One connection over which a framing is sent; it is closed once the server has closed it."""
+
+    def __init__(self, port: int, framing: Framing) -> None:
+        self.framing = framing
+        self._received = b""
+        self._ended = False
+        self._news = threading.Condition()
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        with contextlib.suppress(OSError):  # it may be turned away before its end
+            self._socket.sendall(framing.wire)
+
+    def _read(self) -> None:
+        part = b"-"
+        while part:
+            try:
+                part = self._socket.recv(65536)
+            except OSError:
+                part = b""
+            with self._news:
+                self._received += part
+                self._ended = not part
+                self._news.notify_all()
+        # gunicorn 27 does nothing else for two seconds until its peer has closed, too.
+        self._socket.close()
+
+    def _answers(self) -> List[int]:
+        without_bodies = self.framing.is_head
+        return answers_in(self._received, ended=self._ended, without_bodies=without_bodies)
+
+    def wait(self) -> None:
+        """Wait for the answers that must come, or for the end."""
+
+        def is_done() -> bool:
+            try:
+                return self._ended or len(self._answers()) >= self.framing.answered
+            except Malformed:
+                return True
+
+        with self._news:
+            self._news.wait_for(is_done, _PATIENCE)
+
+    def close(self) -> str:
+        """End it; return what was wrong with its answers, if anything."""
+        ended = self._ended
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self._ended = ended
+        if self.framing.is_http_0_9:
+            return ""
+        try:
+            answers = self._answers()
+        except Malformed as error:
+            return f"not an answer: {error}"
+        if self.framing.answered <= len(answers) <= self.framing.requests:
+            return ""
+        return f"{len(answers)} answers to {self.framing.requests} requests: {answers}"
+
+
+class Neighbour:
+    """An honest caller with a login of its own, whose connection to the proxy is kept."""
+
+    def __init__(self, backend: Backend, port: int, host: str, address: str) -> None:
+        self.host, self.address = host, address
+        self._key = backend.key_of(host)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+
+    def speaks_dyndns2(self) -> str:
+        """Ask as a router does; return what was wrong with the answer, if anything."""
+        login = base64.b64encode(f"{self.host}:{self._key}".encode()).decode()
+        path = f"/nic/update?hostname={self.host}&myip={self.address}"
+        status, body = self._ask("GET", path, None, {"Authorization": f"Basic {login}"})
+        expected = (f"good {self.address}", f"nochg {self.address}")
+        return "" if status == 200 and body.strip() in expected else f"{status} {body!r}"
+
+    def speaks_json(self) -> str:
+        """Ask as the client does; return what was wrong with the answer, if anything."""
+        order = json.dumps({"fqdn": self.host, "ip": self.address})
+        status, body = self._ask("POST", "/update", order, {"X-Pre-Shared-Key": self._key})
+        try:
+            said = json.loads(body)
+        except ValueError:
+            said = {}
+        fits = status == 200 and (said.get("fqdn"), said.get("ip")) == (self.host, self.address)
+        return "" if fits else f"{status} {body!r}"
+
+    def _ask(
+        self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
+    ) -> Tuple[int, str]:
+        try:
+            return self._ask_once(method, path, body, headers)
+        except (ConnectionError, http.client.HTTPException):
+            # The proxy may close a kept connection at any time, but not a new one.
+            self._connection.close()
+            return self._ask_once(method, path, body, headers)
+
+    def _ask_once(
+        self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
+    ) -> Tuple[int, str]:
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Neighbourhood:
+    """Two honest callers, and hostile ones that come over the same proxy."""
+
+    def __init__(
+        self, backend: Backend, hetzner: Hetzner, port: int, hosts: Tuple[str, str], number: int
+    ) -> None:
+        self.port = port
+        self._hetzner = hetzner
+        addresses = (f"198.51.100.{number}", f"198.51.100.{number + 1}")
+        self._neighbours = [Neighbour(backend, port, *one) for one in zip(hosts, addresses)]
+
+    def flaws(self) -> List[str]:
+        """Let the honest ones ask; return what was wrong with their answers and addresses."""
+        first, second = self._neighbours
+        told = [first.speaks_dyndns2(), second.speaks_json(), second.speaks_dyndns2()]
+        flaws = [f"a neighbour was told {one}" for one in told if one]
+        for neighbour in self._neighbours:
+            found = self._hetzner.resolves(neighbour.host)
+            if found not in ([], [neighbour.address]):  # at first it isn't published yet
+                flaws.append(f"{neighbour.host} is published as {found}")
+        return flaws
+
+    def endure(self, framings: Iterable[Framing]) -> List[str]:
+        """Let hostile callers come one by one, some of whom stay; return all flaws."""
+        flaws: List[str] = []
+        lingering: Deque[Hostile] = collections.deque()
+
+        def ends(hostile: Hostile) -> None:
+            flaw = hostile.close()
+            if flaw:
+                flaws.append(f"{hostile.framing.name}: {flaw}")
+
+        for framing in framings:
+            hostile = Hostile(self.port, framing)
+            lingering.append(hostile)
+            if framing.answered:
+                hostile.wait()
+            flaws += [f"beside {framing.name}: {flaw}" for flaw in self.flaws()]
+            if len(lingering) > _LINGERING:
+                ends(lingering.popleft())
+                flaws += [f"after {framing.name}: {flaw}" for flaw in self.flaws()[:1]]
+        while lingering:
+            ends(lingering.popleft())
+        flaws += [f"at last: {flaw}" for flaw in self.flaws()]
+        return flaws
+
+    def close(self) -> None:
+        for neighbour in self._neighbours:
+            neighbour.close()
+
+
+def forged_writes(hetzner: Hetzner) -> List[object]:
+    """Return what was written at Hetzner with an address that nobody may send."""
+    return [call for call in hetzner.door("GET", "calls") if FORGED in json.dumps(call)]

@@ -1,0 +1,187 @@
+"""Real proxies without TLS before a backend: as documented, or as lax as they can be."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, Sequence, Set
+
+from tests.e2e.processes import Program
+from tests.house.documents import blocks
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
+
+# Lets through whatever it can, and keeps its connections to the backend.
+LAX_NGINX = """
+upstream backend {{ server {backend}; keepalive 16; }}
+ignore_invalid_headers off;
+underscores_in_headers on;
+client_max_body_size 0;
+client_body_buffer_size 128k;
+large_client_header_buffers 8 128k;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://backend;
+        proxy_request_buffering {buffering};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header X-Real-Ip $remote_addr;
+    }}
+}}
+"""
+_NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{inside}
+}}
+"""
+_HAPROXY = """
+global
+    nbthread 1
+    maxconn 4000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend all
+    bind 127.0.0.1:{port}
+    {options}
+    http-request set-header X-Real-Ip %[src]
+    default_backend one
+backend one
+    http-reuse aggressive
+    server backend {backend} pool-purge-delay 60s
+"""
+
+
+class Proxy(Program):
+    """A proxy on a port of this machine."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], folder: Path, port: int, **names: str
+    ) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(name, arguments, folder, **names)
+
+    def command(self, arguments: Sequence[str]) -> List[str]:
+        return list(arguments)
+
+    def start(self) -> None:
+        super().start()
+        self.wait_until(self._accepts, "to accept connections")
+
+    def stop(self) -> None:
+        """End it at once; HAProxy reports no success otherwise."""
+        assert self.is_running, self.output
+        self.kill()
+
+    def _accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _port() -> int:
+    """Return a free port that no outgoing connection gets: Caddy binds it on all addresses."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randint(20000, 30000)  # noqa: S311
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
+def nginx(folder: Path, inside: str, port: int) -> Proxy:
+    """Return an nginx with this text in its `http` block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=folder, inside=inside), encoding="utf-8")
+    return Proxy("nginx", ["nginx", "-p", str(folder), "-c", str(config)], folder, port)
+
+
+def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
+    """Return a documented `server` block without TLS, with addresses and a folder of a test."""
+    text = re.sub(r"(?m)^ *(listen \[::\]|ssl_certificate).*\n", "", block)
+    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    text = text.replace("http://127.0.0.1:8080", f"http://{backend}")
+    return text.replace("/var/log/nginx", str(folder))
+
+
+def documented_nginx(folder: Path, backend: str) -> Proxy:
+    """Return an nginx as README.md sets it up."""
+    (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
+    port = _port()
+    return nginx(folder, as_documented(block, port, backend, folder), port)
+
+
+def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
+    """Return an nginx that reads bodies whole before it asks the backend, or doesn't."""
+    port = _port()
+    switch = "on" if buffering else "off"
+    return nginx(folder, LAX_NGINX.format(backend=backend, port=port, buffering=switch), port)
+
+
+def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
+    """Return a HAProxy that uses its connections to the backend for all callers."""
+    port = _port()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "haproxy.cfg"
+    config.write_text(_HAPROXY.format(port=port, backend=backend, options=options))
+    return Proxy("haproxy", ["haproxy", "-f", str(config)], folder, port)
+
+
+def caddy_program() -> str:
+    """Return the Caddy of the environment that the tests run in, else the system's."""
+    own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return shutil.which("caddy", path=own) or "caddy"
+
+
+def caddyfile() -> str:
+    """Return the documented Caddyfile in the words of the Caddy that is installed."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    version = subprocess.run(
+        [caddy_program(), "version"], capture_output=True, text=True, check=True
+    )
+    numbers = tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
+    if numbers < (2, 6, 4):  # Debian 12: `request_buffers` has another name there
+        text = re.sub(r"request_buffers (\S+)", r"buffer_requests\n\t\tmax_buffer_size \1", text)
+    return text
+
+
+def caddy(folder: Path, backend: str) -> Proxy:
+    """Return a Caddy with the documented file, without a certificate for want of a name."""
+    port = _port()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "Caddyfile"
+    config.write_text(caddyfile(), encoding="utf-8")
+    names: Dict[str, str] = {"DOMAIN": f"http://:{port}", "BACKEND": backend}
+    command = [caddy_program(), "run", "--config", str(config), "--adapter", "caddyfile"]
+    return Proxy("caddy", command, folder, port, **names)
+
+
+def connections_to(port: int) -> Set[str]:
+    """Return the open connections of this machine to one of its own ports, by their sources.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
+    """
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01"}

@@ -1,0 +1,76 @@
+"""Many connections straight to the service: it may have to wait for them, but it outlives them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Iterator, List, Sequence
+
+import pytest
+
+from tests.e2e.processes import Backend, Hetzner
+from tests.e2e.slow_callers import HALF_OPEN, IDLE, MANNERS, SlowCallers
+
+_FILES = 256
+
+
+class Narrow(Backend):
+    """A backend whose processes may open few files."""
+
+    def command(self, arguments: Sequence[str]) -> List[str]:
+        limit = f'ulimit -n {_FILES} && exec "$0" "$@"'
+        return ["sh", "-c", limit, sys.executable, *arguments]
+
+
+@pytest.fixture
+def narrow(hetzner: Hetzner, folder: Path) -> Iterator[Narrow]:
+    narrow = Narrow(folder / "narrow", hetzner)
+    try:
+        narrow.start()
+        yield narrow
+    finally:
+        narrow.stop()
+
+
+def sockets_of(pid: int) -> int:
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return sum(str(file.resolve()).rpartition("/")[2].startswith("socket:") for file in files)
+
+
+def assert_unhurt(backend: Backend, workers: List[int]) -> None:
+    assert backend.workers() == workers
+    assert "Traceback" not in backend.output
+    assert "exited" not in backend.output
+    assert "TIMEOUT" not in backend.output
+
+
+def test_more_connections_than_files_end_no_worker(
+    narrow: Narrow, hetzner: Hetzner, host: str
+) -> None:
+    workers = narrow.workers()
+    callers = SlowCallers(narrow.port, 4 * _FILES, (IDLE, HALF_OPEN))
+    callers.start()
+    try:
+        most = _FILES // 2  # what is left is for the store, Hetzner and the log
+        narrow.wait_until(
+            lambda: all(sockets_of(pid) >= most for pid in workers), "to hold all it can"
+        )
+    finally:
+        callers.stop()
+    assert narrow.updates(host, "198.51.100.1")["status"] == "created"
+    hetzner.expect(host, "198.51.100.1")
+    assert_unhurt(narrow, workers)
+
+
+def test_slow_callers_end_no_worker(backend: Backend, hetzner: Hetzner, host: str) -> None:
+    """They do hold all its threads: see docs/security.md."""
+    workers = backend.workers()
+    callers = SlowCallers(backend.port, 1000, MANNERS)
+    callers.start()
+    try:
+        backend.wait_until(lambda: sum(map(sockets_of, workers)) >= 500, "to have taken many")
+    finally:
+        callers.stop()
+    assert backend.updates(host, "198.51.100.2")["status"] == "created"
+    hetzner.expect(host, "198.51.100.2")
+    assert_unhurt(backend, workers)
