@@ -63,7 +63,6 @@ REQUESTS: Mapping[str, Dict[str, Any]] = {
         "data": f'{{"fqdn": "{HOME}", "ip": "198.51.100.9"}}',
         "content_type": "text/plain",
     },
-    "large": {"method": "POST", "path": "/update", "data": b"x" * 20000},
     "DELETE": {"method": "DELETE", "path": "/update", "json": {"fqdn": HOME}},
 }
 
