@@ -8,6 +8,7 @@
     │  ├─ BadHostname              ─ MissingHostname
     │  ├─ BadAddress               ─ BadRecordType, AddressMismatch, PrivateAddress
     │  ├─ TooManyHosts
+    │  ├─ CrossSite
     │  ├─ Unauthorized             ─ MissingCredentials
     │  ├─ HostNotAllowed           ─ ForeignHost
     │  └─ TooManyFailures          has retry_after
@@ -84,6 +85,10 @@ class PrivateAddress(BadAddress):
 
 class TooManyHosts(CallerError):
     """The request names more hosts than one request may."""
+
+
+class CrossSite(CallerError):
+    """A browser says that another web site has sent the request."""
 
 
 class Unauthorized(CallerError):

@@ -13,6 +13,7 @@ from backend.errors import SettingUnusable
 from backend.model import Hostname
 from backend.variables import Network, Reader, Variable
 
+_SHORTEST_PASSWORD = 16
 _YEAR = 365 * 24 * 3600
 # hetzner-dyndns is reached through a proxy on the same machine or in the same private network.
 _PRIVATE_RANGES = (
@@ -174,7 +175,7 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[SettingUnusable]]:
         carriers[carrier][attribute] = variable.read(variable, reader)
     records = carriers["records"]
     records["chosen_ttl"] = records["ttl"] if reader.was_chosen("RECORD_TTL") else None
-    _check_operator(carriers["access"])
+    _check_operator(carriers["access"], reader)
     _check_interface_ids(carriers["access"], reader)
     _check_ntfy(carriers["ntfy"])
     settings = Settings(
@@ -210,7 +211,7 @@ def _read_carrier(name: str, environ: Mapping[str, str]) -> Dict[str, Any]:
     }
 
 
-def _check_operator(access: Mapping[str, Any]) -> None:
+def _check_operator(access: Mapping[str, Any], reader: Reader) -> None:
     if bool(access["operator_name"]) is not bool(access["operator_password"]):
         raise SettingUnusable(
             "BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD belong together",
@@ -220,6 +221,12 @@ def _check_operator(access: Mapping[str, Any]) -> None:
         raise SettingUnusable(
             "BASIC_AUTH_USERNAME can't hold a colon", mend="choose another (HTTP Basic forbids it)."
         )
+    if 0 < len(access["operator_password"]) < _SHORTEST_PASSWORD:
+        flaw = (
+            f"BASIC_AUTH_PASSWORD has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
+        )
+        mend = "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
+        reader.warnings.append(SettingUnusable(flaw, mend=mend))
 
 
 def _check_interface_ids(access: Mapping[str, Any], reader: Reader) -> None:

@@ -83,6 +83,17 @@ class FailedLogins:
         self._share(fresh, now)
         return [self._stand(counter, was, now) for counter, was in zip(counters, before)]
 
+    def is_over(self, key: str) -> bool:
+        """Return whether a key is over the limit, as far as this process knows."""
+        now = self._clock()
+        with self._lock:
+            counter = self._counters.get(key)
+            return (
+                counter is not None
+                and 0 <= now - counter.since < self._window
+                and counter.number > self._limit
+            )
+
     def flush(self) -> None:
         """Share what wasn't shared at once, the highest counts first.
 

@@ -10,6 +10,7 @@ from backend.access.claims import Claim, Understanding
 from backend.access.credentials import Credentials, digest, same
 from backend.access.failures import FailedLogins, network_of
 from backend.access.keys import AcceptedKeys, KeyFile
+from backend.access.login_queue import LoginQueue
 from backend.access.rejections import Rejections
 from backend.errors import (
     CallerError,
@@ -41,6 +42,7 @@ class Gate:
         rejections: Rejections,
         *,
         operator: Optional[Credentials] = None,
+        queue: Optional[LoginQueue] = None,
         allow_private: bool = False,
         interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
         meters: Optional[Meters] = None,
@@ -51,6 +53,7 @@ class Gate:
         self._alarm = alarm
         self._rejections = rejections
         self._operator = operator
+        self._queue = queue or LoginQueue()
         self._understanding = Understanding(interface_ids or {}, allow_private=allow_private)
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
@@ -59,15 +62,17 @@ class Gate:
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
 
-    def admit(self, claim: Claim) -> Update:
+    def admit(self, claim: Claim, *, is_known: bool = False) -> Update:
         """Turn a claim into the update it may make.
+
+        `is_known` says that its login was right for another claim of the same request.
 
         Raises:
             CallerError: it may make none; the class says why.
 
         """
         try:
-            return self._admit(claim)
+            return self._admit(claim, is_known=is_known)
         except DyndnsError as error:
             self._meters.turned_away(claim.face, error)
             raise
@@ -80,8 +85,11 @@ class Gate:
         """Note that an update came once more, in the words that were admitted before."""
         self._rejections.forget(update.host)
 
-    def admit_operator(self, claim: Claim) -> Asker:
+    def admit_operator(self, claim: Claim, *, is_known: bool = False) -> Asker:
         """Let the operator in, and nobody else.
+
+        `is_known` says that these very credentials were right before, in the same browser: they
+        are compared without delay.
 
         Raises:
             Unauthorized, TooManyFailures: it is somebody else.
@@ -89,15 +97,17 @@ class Gate:
         """
         if claim.credentials is None:
             raise MissingCredentials("Log in as the operator.")
+        if not is_known:
+            self._slow_down(claim, claim.credentials)
         if not self._is_operator(claim.credentials):
             flaw = "Wrong user name or password."
             raise self._failed(claim, None, claim.credentials, flaw)
         return Asker(claim.source, claim.face)
 
-    def _admit(self, claim: Claim) -> Update:
+    def _admit(self, claim: Claim, *, is_known: bool) -> Update:
         if claim.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
-        host = self._authorize(claim, claim.credentials)
+        host = self._authorize(claim, claim.credentials, is_known=is_known)
         try:
             update = self._understanding.update(host, claim)
         except CallerError as error:
@@ -106,13 +116,15 @@ class Gate:
         self._rejections.forget(host)
         return update
 
-    def _authorize(self, claim: Claim, credentials: Credentials) -> Hostname:
+    def _authorize(self, claim: Claim, credentials: Credentials, *, is_known: bool) -> Hostname:
         """Return the host the claim is about, if these credentials open it."""
         named = Hostname.parse(claim.name) if claim.name or credentials.user is None else None
-        if self._is_operator(credentials):
-            return self._operators_choice(named)
         logged_in = self._logged_in(named, credentials)
         if not logged_in:
+            if not is_known:
+                self._slow_down(claim, credentials)
+            if self._is_operator(credentials):
+                return self._operators_choice(named)
             raise self._failed(claim, named, credentials)
         if named is None:
             return _only(logged_in, claim)
@@ -123,6 +135,18 @@ class Gate:
         if named != logged_in[0]:
             self._rejections.forget(logged_in[0], named)
         return named
+
+    def _slow_down(self, claim: Claim, credentials: Credentials) -> None:
+        """Delay a login that may be the operator's, if its source failed too often.
+
+        Every user name is delayed, so that the delay tells neither the operator's name nor hosts.
+
+        Raises:
+            TooManyFailures: too many wait already.
+
+        """
+        if credentials.user is not None and self._failures.is_over(_counted(claim)):
+            self._queue.wait(network_of(claim.source))
 
     def _is_operator(self, credentials: Credentials) -> bool:
         if self._operator is None or credentials.user is None:
@@ -170,7 +194,7 @@ class Gate:
         """Count a failed login, and return the error it deserves."""
         self._meters.failed_login()
         host = next(iter(self._candidates(named, credentials)), None)
-        keys = [f"source {network_of(claim.source)}", _tried(named, credentials)]
+        keys = [_counted(claim), _tried(named, credentials)]
         of_source, of_name = self._failures.count(keys)
         if of_source.number == 1:
             self._alarm.failed(claim.source, host)
@@ -185,6 +209,11 @@ class Gate:
 def _user(text: str) -> str:
     user = text.strip().lower()
     return user[:-1] if user.endswith(".") else user
+
+
+def _counted(claim: Claim) -> str:
+    """Return what the failures of a source count as."""
+    return f"source {network_of(claim.source)}"
 
 
 def _tried(named: Optional[Hostname], credentials: Credentials) -> str:

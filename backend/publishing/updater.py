@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 
 from backend.errors import (
     DyndnsError,
-    HetznerBusy,
     HetznerUnreachable,
     OperatorError,
     StoreUnavailable,
@@ -23,6 +21,7 @@ from backend.hetzner.rrsets import RRSet
 from backend.model import Change, Hostname, Outcome, RecordType, Settled, Update
 from backend.publishing.host_parts import HostParts
 from backend.publishing.publisher import Publisher, Result
+from backend.publishing.slots import Slots
 from backend.reporting.reporter import Reporter
 from backend.store import Record, Store
 from backend.watching.sightings import Sightings
@@ -41,8 +40,8 @@ logger = logging.getLogger(__name__)
 class Updater:
     """Applies updates. Safe to share between threads.
 
-    At most `slots` updates wait for Hetzner at a time; the threads left over answer the unchanged
-    ones, however slow Hetzner is.
+    At most `slots` updates wait for Hetzner at a time, one of each host; the threads left over
+    answer the unchanged ones, however slow Hetzner is.
     """
 
     def __init__(  # noqa: PLR0913
@@ -63,7 +62,7 @@ class Updater:
         self._meters = meters or Meters()
         self._clock = clock
         self._host_parts = HostParts(self._read, reporter)
-        self._slots = threading.BoundedSemaphore(slots)
+        self._slots = Slots(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 
     def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:
@@ -137,23 +136,20 @@ class Updater:
         )
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
-        return self._in_time(deadline, lambda: self._publisher.read(host, deadline))
+        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
 
     def _publish(self, update: Update, deadline: Deadline) -> Dict[RecordType, Result]:
-        kinds = [wish.type for wish in update.wishes]
-        return self._in_time(
-            deadline, lambda: self._publisher.publish(update.host, kinds, deadline)
-        )
+        host, kinds = update.host, [wish.type for wish in update.wishes]
+        return self._in_time(host, deadline, lambda: self._publisher.publish(host, kinds, deadline))
 
-    def _in_time(self, deadline: Deadline, ask: Callable[[], T]) -> T:
+    def _in_time(self, host: Hostname, deadline: Deadline, ask: Callable[[], T]) -> T:
         """Ask Hetzner on another thread: whatever hangs there, the caller is answered in time."""
-        seconds = deadline.remaining()
-        if not self._slots.acquire(blocking=False):
-            raise HetznerBusy("Many updates are waiting for Hetzner: this one is in the queue.")
+        deadline.remaining()  # nothing begins after the deadline
+        self._slots.acquire(host, deadline)
         future = self._pool.submit(ask)
-        future.add_done_callback(lambda _: self._slots.release())
+        future.add_done_callback(lambda _: self._slots.release(host))
         try:
-            return future.result(seconds)
+            return future.result(deadline.remaining())
         except FutureTimeout:
             future.add_done_callback(_log_crash)
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None

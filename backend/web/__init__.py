@@ -17,6 +17,7 @@ from backend.publishing.updater import Updater
 from backend.web import assets, dyndns2, json_api, operator_pages, pages, wire
 from backend.web.face import Face
 from backend.web.shortcut import Application, Environ, Shortcut, Start
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ def create_app(
     shortcut = Shortcut(app.wsgi_app, gate, updater)
     app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
     app.before_request(wire.read_body)
-    app.register_blueprint(json_api.blueprint(gate, updater, proxies))
-    app.register_blueprint(dyndns2.blueprint(gate, updater, proxies))
+    sites = SiteCheck(proxies)
+    app.register_blueprint(json_api.blueprint(gate, updater, proxies, sites))
+    app.register_blueprint(dyndns2.blueprint(gate, updater, proxies, sites))
     app.register_blueprint(pages.blueprint(flaws, proxies))
     if face is not None:
         app.register_blueprint(assets.blueprint())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from flask import Blueprint, Request, Response, request
@@ -21,6 +20,7 @@ from backend.hetzner.api import Deadline
 from backend.model import Outcome, Update
 from backend.publishing.updater import ANSWER_SECONDS, Updater
 from backend.web import shortcut, wire
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ PATHS = ("/nic/update", "/v3/update")
 _METHODS = ("GET", "POST")
 _ROUTING: Mapping[str, Any] = {"strict_slashes": False, "provide_automatic_options": False}
 _MOST_HOSTS = 20  # as at dyn.com
+_MOST_ADDRESSES = 20
 
 # Which status and word an error has here; a class that isn't listed has its parent's. Many
 # clients look at the status alone, so 2xx is for wishes that Hetzner has accepted.
@@ -37,6 +38,7 @@ ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.RequestTooLarge: (413, "dnserr"),
     errors.BadHostname: (400, "notfqdn"),
     errors.TooManyHosts: (400, "numhost"),
+    errors.CrossSite: (403, "dnserr"),
     errors.Unauthorized: (401, "badauth"),
     errors.HostNotAllowed: (404, "nohost"),
     errors.TooManyFailures: (429, "abuse"),
@@ -55,6 +57,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 Parameters = Mapping[str, List[str]]
+Admitted = Union[Update, errors.DyndnsError]
 
 
 class Line(NamedTuple):
@@ -65,18 +68,25 @@ class Line(NamedTuple):
     retry_after: Optional[float] = None
 
 
-def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
+def blueprint(
+    gate: Gate, updater: Updater, proxies: Sequence[wire.Network], sites: SiteCheck
+) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
+    face.before_request(sites.refuse)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
             return http_failure(MethodNotAllowed(_METHODS))
+        names, claims = _claims(request, proxies)
         # All logins first: an answer of 401 means that nothing was changed.
-        admitted = [_admit(claim, gate) for claim in _claims(request, proxies)]
+        admitted = _admit_all(claims, gate)
         deadline = Deadline(ANSWER_SECONDS)
         is_only = len(admitted) == 1
-        return _respond([_line(one, updater, deadline, is_only=is_only) for one in admitted])
+        lines = {
+            name: _line(one, updater, deadline, is_only=is_only) for name, one in admitted.items()
+        }
+        return _respond([lines[name] for name in names])
 
     for path in PATHS:
         face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
@@ -107,17 +117,22 @@ def http_failure(error: HTTPException) -> Response:
     return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
 
 
-def _admit(claim: Claim, gate: Gate) -> Union[Update, errors.DyndnsError]:
-    try:
-        return gate.admit(claim)
-    except _WHOLE:
-        raise
-    except errors.DyndnsError as error:
-        return error
+def _admit_all(claims: Mapping[str, Claim], gate: Gate) -> Dict[str, Admitted]:
+    admitted: Dict[str, Admitted] = {}
+    is_known = False  # a bad name is refused before the login is looked at
+    for name, claim in claims.items():
+        try:
+            admitted[name] = gate.admit(claim, is_known=is_known)
+        except _WHOLE:
+            raise
+        except errors.DyndnsError as error:
+            admitted[name] = error
+        is_known = is_known or not isinstance(admitted[name], errors.BadHostname)
+    return admitted
 
 
 def _line(
-    admitted: Union[Update, errors.DyndnsError],
+    admitted: Admitted,
     updater: Updater,
     deadline: Deadline,
     *,
@@ -159,18 +174,21 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
     return response
 
 
-def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
-    """Read one claim a host named, in their order; one without a name when there is none."""
-    parameters = _parameters(request)
-    names = _names(parameters)
+def _claims(
+    request: Request, proxies: Sequence[wire.Network]
+) -> Tuple[List[str], Mapping[str, Claim]]:
+    """Return the names in their order, with duplicates, and a claim for each; `""` for none."""
+    parameters = wire.parameters(request)
+    names = _names(parameters) or [""]
     if len(names) > _MOST_HOSTS:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
     source = wire.client_address(request, proxies)
     credentials = _credentials(request, parameters)
-    addresses, prefixes = _given(parameters, *_ADDRESSES), _given(parameters, *_PREFIXES)
+    addresses, prefixes = _given(parameters)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
-    return [
-        Claim(
+    announces_prefix = any(name in parameters for name in _PREFIXES)
+    claims = {
+        wire.spelled(name): Claim(
             "dyndns2",
             source,
             credentials,
@@ -178,23 +196,12 @@ def _claims(request: Request, proxies: Sequence[wire.Network]) -> List[Claim]:
             addresses,
             removes=removes,
             prefixes=prefixes,
-            announces_prefix=any(name in parameters for name in _PREFIXES),
+            announces_prefix=announces_prefix,
             name_follows_login=True,
         )
-        for name in names or [""]
-    ]
-
-
-def _parameters(request: Request) -> Parameters:
-    """Gather the parameters of query and form; their names in any case."""
-    # Before anything is taken apart: the query; a form has its bound in bytes.
-    wire.check_number(request.query_string.count(b"&"))
-    found: Dict[str, List[str]] = defaultdict(list)
-    for source in (request.args, request.form):
-        for name, value in source.items(multi=True):
-            found[name.lower()].append(value)
-    wire.check_number(sum(map(len, found.values())))
-    return found
+        for name in names
+    }
+    return [wire.spelled(name) for name in names], claims
 
 
 def _names(parameters: Parameters) -> List[str]:
@@ -211,9 +218,14 @@ def _listed(parameters: Parameters, *names: str) -> List[str]:
     return [item for value in values for item in re.split(r"[,\s]+", value) if item]
 
 
-def _given(parameters: Parameters, *names: str) -> Tuple[str, ...]:
-    """Return what some parameters hold besides placeholders."""
-    return tuple(text for text in _listed(parameters, *names) if not _PLACEHOLDER.fullmatch(text))
+def _given(parameters: Parameters) -> Tuple[Tuple[str, ...], ...]:
+    """Return the addresses and the prefixes, without placeholders; bounded before any is read."""
+    listed = [_listed(parameters, *names) for names in (_ADDRESSES, _PREFIXES)]
+    if sum(map(len, listed)) > _MOST_ADDRESSES:
+        raise errors.BadAddress(f"A request may bring up to {_MOST_ADDRESSES} addresses.")
+    return tuple(
+        tuple(text for text in texts if not _PLACEHOLDER.fullmatch(text)) for texts in listed
+    )
 
 
 def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:

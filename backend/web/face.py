@@ -9,19 +9,22 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 
-from flask import Request, Response, g, render_template, request
+from flask import Response, after_this_request, g, render_template, request
 
 from backend import errors
 from backend.access.claims import Claim
-from backend.access.credentials import Credentials
+from backend.access.credentials import Credentials, same
 from backend.access.gate import Gate
 from backend.model import Asker
 from backend.operations.actions import Actions
 from backend.operations.overview import Overview
 from backend.store.history import History
 from backend.web import wire
+from backend.web.sites import is_cross_site
 from backend.workers.meters import Meters
 
+_COOKIE = "dyndns-browser"
+_COOKIE_SECONDS = 90 * 24 * 3600
 _FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
 
 # Which status and headline an error has here; a class that isn't listed has its parent's.
@@ -80,39 +83,54 @@ class Face:
         span = int(time.time() // _FORM_SECONDS) - age
         return self.sign("form", str(span), credentials.user or "", credentials.secret)
 
-    def check_form(self, credentials: Credentials) -> None:
+    def check_form(self, credentials: Credentials, proxies: Sequence[wire.Network]) -> None:
         """Make sure that a form is of this page; raise `FormRefused` otherwise."""
         sent = request.form.get("token", "")
         tokens = [self.form_token(credentials, age) for age in (0, 1)]
         is_ours = any(hmac.compare_digest(sent.encode(), token.encode()) for token in tokens)
-        if not is_ours or _comes_from_elsewhere(request):
+        if not is_ours or is_cross_site(request, proxies):
             raise FormRefused(
                 "This form is too old, or another site has sent it: reload the page and try again."
             )
 
 
-def _comes_from_elsewhere(sent: Request) -> bool:
-    """Whether a browser says that another site has sent this.
-
-    It says so by ``Sec-Fetch-Site`` over HTTPS; by ``Origin`` otherwise, which is compared with
-    the host as we and as the proxy in front know it.
-    """
-    site = sent.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = sent.headers.get("Origin")
-    if origin is None:
-        return False
-    ours = (sent.host, sent.headers.get("X-Forwarded-Host", sent.host))
-    return origin.partition("://")[2] not in ours
-
-
-def admit(gate: Gate, proxies: Sequence[wire.Network]) -> None:
+def admit(gate: Gate, face: Face, proxies: Sequence[wire.Network]) -> None:
     """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
     source = wire.client_address(request, proxies)
     credentials = wire.credentials(request)
-    g.operator = gate.admit_operator(Claim("page", source, credentials))
+    token = _browser_token(face, credentials)
+    is_known = bool(token) and same(request.cookies.get(_COOKIE, ""), token)
+    g.operator = gate.admit_operator(Claim("page", source, credentials), is_known=is_known)
     g.credentials = credentials
+    if token and not is_known:
+        is_secure = wire.base_url(request, proxies).startswith("https:")
+        after_this_request(lambda response: _remember(response, token, is_secure=is_secure))
+
+
+def _browser_token(face: Face, credentials: Optional[Credentials]) -> str:
+    """Return what a browser keeps that has logged in so, to be known the next time.
+
+    Whoever guesses passwords from the same source can't make it, and so can't keep the operator's
+    browser waiting. Empty without a login, and while the store is away.
+    """
+    if credentials is None:
+        return ""
+    try:
+        return face.sign("browser", credentials.user or "", credentials.secret)
+    except errors.StoreUnavailable:
+        return ""
+
+
+def _remember(response: Response, token: str, *, is_secure: bool) -> Response:
+    response.set_cookie(
+        _COOKIE,
+        token,
+        max_age=_COOKIE_SECONDS,
+        secure=is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
 
 
 def operator() -> Asker:

@@ -159,7 +159,7 @@ class HostPage:
         return self._page(host, self._face.actions.rotate(host, asker), is_new=True)
 
     def _may(self, name: str) -> Tuple[Hostname, Asker]:
-        self._face.check_form(credentials())
+        self._face.check_form(credentials(), self._proxies)
         return Hostname.parse(name), operator()
 
 

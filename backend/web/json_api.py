@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
 
 from flask import Blueprint, Request, Response, request
@@ -16,6 +15,7 @@ from backend.access.gate import Gate
 from backend.model import Change, Outcome
 from backend.publishing.updater import Updater
 from backend.web import shortcut, wire
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.AddressMismatch: (400, "ip_version_mismatch"),
     errors.PrivateAddress: (400, "private_address"),
     errors.BadAddress: (400, "invalid_ip"),
+    errors.CrossSite: (403, "cross_site"),
     errors.Unauthorized: (401, "unauthorized"),
     errors.ForeignHost: (401, "unauthorized"),
     errors.HostNotAllowed: (403, "fqdn_not_allowed"),
@@ -45,14 +46,15 @@ _STATUSES = {
     Change.REMEMBERED: "unchanged",
     Change.DELETED: "deleted",
 }
-_DOCUMENT = Path(__file__).with_name("openapi.json")
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> Blueprint:
+def blueprint(
+    gate: Gate, updater: Updater, proxies: Sequence[wire.Network], sites: SiteCheck
+) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
-    document = _DOCUMENT.read_bytes()
+    face.before_request(sites.refuse)
 
     @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
@@ -63,11 +65,6 @@ def blueprint(gate: Gate, updater: Updater, proxies: Sequence[wire.Network]) -> 
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
         return _json(200, _told_of_removal(_apply(claim, gate, updater)))
-
-    @face.get("/openapi.json")
-    def describe() -> Response:
-        headers = {"Cache-Control": "no-store"}
-        return Response(document, 200, headers, mimetype="application/json")
 
     face.register_error_handler(errors.DyndnsError, refusal)
 

@@ -28,7 +28,7 @@ def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[wire.Network]) 
 
     @pages.before_request
     def admit() -> None:
-        face.admit(gate, proxies)
+        face.admit(gate, operator_face, proxies)
 
     @pages.get("/metrics")
     def metrics() -> Response:

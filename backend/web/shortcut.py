@@ -132,6 +132,8 @@ def _question(environ: Environ) -> Optional[bytes]:
     """Return what stands for a request; `None` for one that isn't an update, or an odd one."""
     if not environ.get("PATH_INFO", "").endswith("/update"):
         return None
+    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # of a browser: checked
+        return None
     body = b""
     length = environ.get("CONTENT_LENGTH") or "0"
     if length != "0":

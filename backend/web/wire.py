@@ -7,12 +7,14 @@ import binascii
 import contextlib
 import ipaddress
 import math
-from typing import Any, Dict, Mapping, Optional, Sequence, Type, TypeVar, Union
+from collections import defaultdict
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, Union
 
 from flask import Request, request
 
 from backend.access.credentials import Credentials
-from backend.errors import BadRequest, DyndnsError, RequestTooLarge
+from backend.errors import BadHostname, BadRequest, DyndnsError, RequestTooLarge
+from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
@@ -43,6 +45,18 @@ def check_number(parameters: int) -> None:
         raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
 
 
+def parameters(request: Request) -> Dict[str, List[str]]:
+    """Gather the parameters of query and form; their names in any case."""
+    # Before anything is taken apart: the query; a form has its bound in bytes.
+    check_number(request.query_string.count(b"&"))
+    found: Dict[str, List[str]] = defaultdict(list)
+    for source in (request.args, request.form):
+        for name, value in source.items(multi=True):
+            found[name.lower()].append(value)
+    check_number(sum(map(len, found.values())))
+    return found
+
+
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
     """Return the address a request comes from, as far as the proxies in between are trusted.
 
@@ -71,6 +85,11 @@ def _forwarded(request: Request, trusted: Sequence[Network]) -> Optional[IP]:
         if not _is_trusted(ip, trusted):
             return hop
     return hop
+
+
+def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    return peer is not None and _is_trusted(peer, trusted)
 
 
 def _is_trusted(ip: IP, trusted: Sequence[Network]) -> bool:
@@ -121,13 +140,20 @@ def read_body() -> None:
 
 def base_url(request: Request, trusted: Sequence[Network]) -> str:
     """Return the address of this service as its caller has it, as far as proxies tell."""
-    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
     scheme, host = request.scheme, request.host
-    if peer is not None and _is_trusted(peer, trusted):
+    if _has_trusted_peer(request, trusted):
         told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
         scheme = told if told in ("http", "https") else scheme
         host = request.headers.get("X-Forwarded-Host", "").strip() or host
     return f"{scheme}://{host}"
+
+
+def hosts(request: Request, trusted: Sequence[Network]) -> List[str]:
+    """Return what this service is called: in ``Host``, and by a trusted proxy in front."""
+    found = [request.headers.get("Host", "")]
+    if _has_trusted_peer(request, trusted):
+        found += request.headers.get("X-Forwarded-Host", "").split(",")
+    return [host.strip() for host in found if host.strip()]
 
 
 def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
@@ -138,6 +164,14 @@ def answer(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
 def whole_seconds(seconds: float) -> str:
     """Return a pause as ``Retry-After`` has it: whole seconds, one at least."""
     return str(max(1, math.ceil(seconds)))
+
+
+def spelled(name: str) -> str:
+    """Return the one spelling of a host name, so that each host is served once."""
+    try:
+        return Hostname.parse(name).text
+    except BadHostname:
+        return name
 
 
 def credentials(request: Request) -> Optional[Credentials]:

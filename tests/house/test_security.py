@@ -47,13 +47,14 @@ def test_every_attacker_has_a_chapter() -> None:
     chapters = re.findall("^## (.+)$", TEXT, re.MULTILINE)
     attackers = [
         "The internet scanner",
+        "Another web site in the operator's browser",
         "The holder of one key",
         "The neighbour on the LAN",
         "Somebody with the backup",
         "A lying Hetzner, or a proxy in between",
     ]
     assert chapters[0] == "First: what the token opens"
-    assert chapters[1:6] == attackers
+    assert chapters[1:7] == attackers
 
 
 def test_the_readme_points_there() -> None:

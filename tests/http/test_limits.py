@@ -79,3 +79,44 @@ def test_a_key_in_a_path_is_not_logged(
     with caplog.at_level(logging.DEBUG), service.app.test_client() as client:
         client.get(f"/{place}{key_of(HOME)}")
     assert key_of(HOME) not in caplog.text
+
+
+def test_a_host_that_is_named_twice_is_served_once_and_answered_twice(
+    service: Service, router: Router
+) -> None:
+    names = f"{HOME},{HOME.upper()}.,nothing,{HOME},nothing"
+    answer = router.asks("GET", {"hostname": names, "myip": "198.51.100.1"})
+    good = b"good 198.51.100.1\n"
+    assert said(answer) == (200, good + good + b"notfqdn\n" + good + b"notfqdn\n")
+    assert len(service.calls()) == 3, "the zones, a read, a write"
+    answer = router.asks("GET", {"hostname": f"{HOME},{HOME}", "myip": "198.51.100.1"})
+    assert said(answer) == (200, b"nochg 198.51.100.1\n" * 2)
+    assert len(service.rows("history")) == 1
+
+
+@pytest.mark.parametrize("name", ["myip", "ip6lanprefix", "myipv6"])
+@pytest.mark.parametrize("value", ["x", "198.51.100.1", "2001:db8::1", "%IP%"])
+def test_more_than_twenty_addresses_are_refused_unread(
+    untouched: Service, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setattr("backend.access.claims.read", None)  # a call of it would fail
+    router = untouched.router()
+    many = {"hostname": ",".join([HOME] * 20), name: ",".join([value] * 21)}
+    assert said(router.asks("GET", many)) == (400, b"dnserr\n")
+    form = {
+        "data": f"hostname={HOME}&{name}=" + f"{value}," * (15000 // (len(value) + 1)),
+        "content_type": "application/x-www-form-urlencoded",
+    }
+    assert said(router.asks("POST", "", **form)) == (400, b"dnserr\n")
+    spread = {"hostname": HOME, "myip": ["198.51.100.1"] * 20, "ip6prefix": "2001:db8::/64"}
+    assert said(router.asks("GET", spread)) == (400, b"dnserr\n")
+
+
+def test_twenty_addresses_are_read(router: Router) -> None:
+    query = {"hostname": HOME, "myip": ",".join(["x"] * 19 + ["198.51.100.1"])}
+    assert said(router.asks("GET", query)) == (200, b"good 198.51.100.1\n")
+
+
+def test_many_addresses_in_one_field_are_no_address(untouched: Service) -> None:
+    answer = untouched.host().updates("198.51.100.1," * 1200)
+    assert refused(answer) == (400, "invalid_ip")

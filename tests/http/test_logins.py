@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import pytest
 
+from backend.access.login_queue import LoginQueue
 from tests.http.conftest import Serve
 from tests.http.service import (
     HOME,
     LIST,
     NAS,
     OPERATOR,
+    PEER,
     Host,
     Router,
     Service,
@@ -212,3 +214,47 @@ def test_without_hosts_there_needs_to_be_no_key_file(serve: Serve) -> None:
     service = serve(REGISTERED_FQDNS="")
     service.key_file.unlink()
     assert guess(service) == UNAUTHORIZED
+
+
+def test_a_browser_that_has_logged_in_is_not_kept_waiting_by_a_guesser(
+    strict: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: List[str] = []
+    monkeypatch.setattr(LoginQueue, "wait", lambda _, source: waited.append(source))
+    peer = {"environ_overrides": {"REMOTE_ADDR": PEER}}
+    right, wrong = ({"Authorization": basic(OPERATOR[0], word)} for word in (OPERATOR[1], "wrong"))
+    browser, guesser = strict.app.test_client(), strict.app.test_client()
+    assert guesser.get("/metrics", headers=wrong, **peer).status_code == 401
+    assert "Set-Cookie" not in guesser.get("/metrics", headers=wrong, **peer).headers
+    told = browser.get("/metrics", headers=right, **peer).headers["Set-Cookie"]
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/"):
+        assert part in told
+    for _ in range(5):
+        guesser.get("/metrics", headers=wrong, **peer)
+    waited.clear()
+    answer = browser.get("/metrics", headers=right, **peer)
+    assert (answer.status_code, waited) == (200, [])
+    assert "Set-Cookie" not in answer.headers
+    # The cookie is worth nothing with another password.
+    assert browser.get("/metrics", headers=wrong, **peer).status_code == 429
+    assert guesser.get("/metrics", headers=right, **peer).status_code == 200
+    assert waited == [f"{PEER}/32"] * 2
+
+
+def test_the_operator_waits_once_a_request_however_many_hosts_it_names(
+    strict: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: List[str] = []
+    monkeypatch.setattr(LoginQueue, "wait", lambda _, source: waited.append(source))
+    for _ in range(5):
+        guess(strict)
+    query = {"hostname": f"nothing,{HOME},foreign.example.com,{NAS}", "myip": "198.51.100.1"}
+    headers = {"Authorization": basic(*OPERATOR)}
+    answer = strict.asks("GET", "/nic/update", query_string=query, headers=headers)
+    good = b"good 198.51.100.1\n"
+    assert said(answer) == (200, b"notfqdn\n" + good + b"nohost\n" + good)
+    assert waited == [f"{PEER}/32"]
+    headers = {"Authorization": basic("operator", "wrong")}
+    answer = strict.asks("GET", "/nic/update", query_string=query, headers=headers)
+    assert said(answer) == (429, b"abuse\n")
+    assert len(waited) == 2

@@ -12,7 +12,7 @@ from backend.model import Hostname
 from backend.web import face
 from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
-from tests.http.service import HOME, NAS, Service, basic, key_of, record, told
+from tests.http.service import HOME, NAS, PEER, Service, basic, key_of, record, told
 from tests.http.test_operator_pages import DEEDS, operator, register
 
 __all__ = ["operator"]
@@ -37,6 +37,7 @@ def refuse(service: Service) -> None:
         ("right", {"Origin": "http://["}),
         ("right", {"Sec-Fetch-Site": "cross-site", "Origin": PLACE}),
         ("right", {"Sec-Fetch-Site": "same-site"}),
+        ("right", {"Origin": "https://evil.net", "X-Forwarded-Host": "evil.net"}),
     ],
 )
 def test_a_form_of_somebody_else_does_nothing(
@@ -62,15 +63,23 @@ def test_a_form_of_somebody_else_does_nothing(
         {},
         {"Origin": PLACE},
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://as-the-proxy-has-it.example.com"},
-        {"Origin": "https://outside.example.com", "X-Forwarded-Host": "outside.example.com"},
     ],
 )
-def test_our_own_form_counts_however_the_proxy_names_us(
+def test_our_own_form_counts_as_the_browser_marks_it(
     operator: Operator, headers: Dict[str, str]
 ) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers)
     assert answer.status_code == 200
+
+
+def test_our_own_form_counts_as_a_trusted_proxy_names_us(serve: Serve) -> None:
+    service = serve(TRUSTED_PROXIES=PEER)
+    register(service)
+    operator = Operator(service)
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    headers = {"Origin": "https://outside.example.com", "X-Forwarded-Host": "outside.example.com"}
+    assert operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers).status_code == 200
 
 
 def test_a_form_is_good_for_every_worker_and_no_day_longer(

@@ -24,7 +24,7 @@ SECRETS = ["HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD",
 PARTNERS = {
     "NTFY_URL": {"NTFY_TOPIC": "dyndns"},
     "NTFY_TOPIC": {"NTFY_URL": "https://ntfy.example.com"},
-    "BASIC_AUTH_USERNAME": {"BASIC_AUTH_PASSWORD": "pw"},
+    "BASIC_AUTH_USERNAME": {"BASIC_AUTH_PASSWORD": "the-operators-password"},
     "BASIC_AUTH_PASSWORD": {"BASIC_AUTH_USERNAME": "admin"},
 }
 
@@ -100,7 +100,7 @@ CHOSEN: Dict[str, Tuple[str, Any]] = {
     ),
     "PRE_SHARED_KEY_FILE": ("/pre-shared-key", Path("/pre-shared-key")),
     "BASIC_AUTH_USERNAME": ("admin", "admin"),
-    "BASIC_AUTH_PASSWORD": ("a b:c", "a b:c"),
+    "BASIC_AUTH_PASSWORD": ("a b:c of 16 letters", "a b:c of 16 letters"),
     "TRUSTED_PROXIES": (
         "192.0.2.1, 198.51.100.7/24,2001:db8::/32",
         tuple(map(ipaddress.ip_network, ("192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"))),
@@ -393,6 +393,23 @@ def test_a_line_of_the_file_of_hosts_may_be_a_comment(tmp_path: Path) -> None:
         settings(REGISTERED_FQDNS="# firewalls")
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_short_password_of_the_operator_is_a_warning(tmp_path: Path, *, is_file: bool) -> None:
+    def warnings(password: str) -> List[str]:
+        given = {"BASIC_AUTH_PASSWORD": password}
+        if is_file:
+            path = tmp_path / "password"
+            path.write_text(f"{password}\n", encoding="utf-8")
+            given = {"BASIC_AUTH_PASSWORD_FILE": str(path)}
+        return warned(BASIC_AUTH_USERNAME="admin", **given)[1]
+
+    (told,) = warnings("fifteen-letters")
+    for part in ("BASIC_AUTH_PASSWORD", "16 characters", "choose a longer one"):
+        assert part in told
+    assert "fifteen" not in told
+    assert warnings("sixteen-letters!") == []
+
+
 def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
     assert settings(NTFY_TOPIC_FILE=str(tmp_path / "absent")).ntfy.topic == ""
 
@@ -401,7 +418,7 @@ def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
 def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str]) -> None:
     secrets = {
         "HETZNER_TOKEN": "SECRET-1",
-        "BASIC_AUTH_PASSWORD": "SECRET-2",
+        "BASIC_AUTH_PASSWORD": "SECRET-2-of-an-operator",
         "STATE_URL": "postgresql+psycopg://u:SECRET-3@db/x",
         "NTFY_PASSWORD": "SECRET-4",
         "NTFY_TOKEN": "SECRET-5",

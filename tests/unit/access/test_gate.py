@@ -11,6 +11,7 @@ from backend.access.credentials import Credentials
 from backend.access.failures import FailedLogins
 from backend.access.gate import Gate
 from backend.access.keys import AcceptedKeys
+from backend.access.login_queue import LoginQueue
 from backend.access.rejections import Rejections
 from backend.errors import (
     AddressMismatch,
@@ -562,3 +563,85 @@ def test_a_name_follows_the_login_only_where_that_is_the_custom(gate: Gate) -> N
     assert refused(gate, nameless) is MissingHostname
     wrong = claim("", "nas", "wrong", name_follows_login=False)
     assert refused(gate, wrong) is Unauthorized
+
+
+class TestASourceOverTheLimit:
+    """Logins with a user name wait before they are compared with the operator's."""
+
+    @pytest.fixture
+    def slept(self) -> List[float]:
+        return []
+
+    @pytest.fixture
+    def gate(
+        self,
+        keys: Keys,
+        failures: FailedLogins,
+        alarm: Alarm,
+        rejections: Rejections,
+        slept: List[float],
+    ) -> Gate:
+        queue = LoginQueue(lambda: 0.0, slept.append)
+        hosts = map(host, KEYS)
+        return Gate(hosts, keys, failures, alarm, rejections, operator=OPERATOR, queue=queue)
+
+    @pytest.fixture
+    def over(self, gate: Gate, slept: List[float]) -> Gate:
+        for _ in range(LIMIT + 1):
+            refused(gate, claim(secret="wrong"))
+        assert slept == []
+        return gate
+
+    def test_up_to_the_limit_nobody_waits(self, gate: Gate, slept: List[float]) -> None:
+        for _ in range(LIMIT):
+            refused(gate, claim(user="operator", secret="wrong"))
+        assert admitted(gate, claim(user=OPERATOR.user, secret=OPERATOR.secret))
+        assert slept == []
+
+    @pytest.mark.parametrize("user", ["operator", "nas", "nas.example.com", "nobody", ""])
+    def test_every_user_name_waits_alike(self, over: Gate, slept: List[float], user: str) -> None:
+        assert refused(over, claim(user=user, secret="wrong")) is TooManyFailures
+        assert slept == [1.0]
+
+    def test_the_operator_passes_late(self, over: Gate, slept: List[float]) -> None:
+        assert admitted(over, claim(user=OPERATOR.user, secret=OPERATOR.secret))
+        assert over.admit_operator(Claim("page", SOURCE, OPERATOR)) == Asker(SOURCE, "page")
+        assert slept == [1.0, 1.0]
+
+    def test_a_key_does_not_wait_right_or_wrong(self, over: Gate, slept: List[float]) -> None:
+        assert admitted(over, claim())
+        assert admitted(over, claim(user="nas.example.com"))
+        assert refused(over, claim(secret="wrong")) is TooManyFailures
+        assert slept == []
+
+    def test_the_operator_at_another_source_does_not_wait(
+        self, over: Gate, slept: List[float]
+    ) -> None:
+        over.admit_operator(Claim("page", "198.51.100.2", OPERATOR))
+        assert slept == []
+
+    def test_a_browser_that_is_known_does_not_wait(self, over: Gate, slept: List[float]) -> None:
+        over.admit_operator(Claim("page", SOURCE, OPERATOR), is_known=True)
+        assert slept == []
+
+    def test_the_delay_ends_with_the_window(
+        self, over: Gate, slept: List[float], clock: Clock
+    ) -> None:
+        clock.advance(WINDOW)
+        over.admit_operator(Claim("page", SOURCE, OPERATOR))
+        assert slept == []
+
+    def test_a_login_that_finds_no_place_is_neither_compared_nor_counted(
+        self, over: Gate, failures: FailedLogins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_self: LoginQueue, _source: str) -> None:
+            raise TooManyFailures("full", 4)
+
+        monkeypatch.setattr(LoginQueue, "wait", full)
+        before = failures.count([f"source {SOURCE}/32"])[0].number
+        for secret in (OPERATOR.secret, "wrong"):
+            assert refused(over, claim(user=OPERATOR.user, secret=secret)) is TooManyFailures
+            with pytest.raises(TooManyFailures, match="full"):
+                over.admit_operator(Claim("page", SOURCE, Credentials("operator", secret)))
+        assert failures.count([f"source {SOURCE}/32"])[0].number == before + 1
+        assert admitted(over, claim(user="nas.example.com"))

@@ -223,6 +223,7 @@ def test_a_service_that_lives_for_little_more_than_an_interval_counts_on(
     guard: Guard, store: Store, clock: Clock, ears: Ears
 ) -> None:
     for _ in range(int(LOST_AFTER // (INTERVAL / 2))):
+        guard.watcher.stop()
         guard = Guard(store, clock, ears)
         guard.watch(80)
     assert [type(event) for event in ears.events] == [FellSilent]

@@ -1,0 +1,137 @@
+"""Operators edit the key file and the list of hosts of a running service."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Dict, Iterator, List, Tuple
+
+import pytest
+
+from sandbox import Sandbox
+from tests.e2e.cluster import Replica, in_dns, until
+from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
+
+__all__ = ["postgresql"]
+
+HOST, OTHER = "host.example.com", "other.example.com"
+OLD, NEW = "the-old-key-of-the-host", "the-new-key-of-the-host"
+ROUNDS = 10
+_SECONDS = 60.0
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=0.1) as sandbox:
+        yield sandbox
+
+
+def asks(replica: Replica, key: str, host: str = HOST) -> int:
+    url = f"http://127.0.0.1:{replica.port}/nic/update"
+    query = {"hostname": host, "myip": "198.51.100.1"}
+    return int(replica.session.get(url, params=query, auth=(host, key), timeout=20).status_code)
+
+
+def test_right_keys_open_while_an_editor_writes_the_file_again_and_again(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    path = tmp_path / "pre-shared-key"
+    before = f"{HOST} {OLD}\n{OTHER} {OLD}\n"
+    path.write_text(before)
+    replica = Replica(tmp_path, sandbox, [HOST, OTHER])
+    replica.start()
+    statuses: List[Tuple[str, int]] = []
+    is_over = threading.Event()
+
+    def edits() -> None:
+        after = before.replace(f"{HOST} {OLD}", f"{HOST} {NEW}")
+        for _ in range(ROUNDS):
+            with path.open("w") as file:
+                for part in (after[:20], after[20:40], after[40:]):
+                    file.flush()
+                    is_over.wait(0.05)
+                    file.write(part)
+        is_over.set()
+
+    try:
+        assert asks(replica, OLD) == 200
+        editor = threading.Thread(target=edits)
+        editor.start()
+        while not is_over.is_set():
+            statuses += [("old", asks(replica, OLD)), ("other", asks(replica, OLD, OTHER))]
+        editor.join()
+        statuses.append(("new", asks(replica, NEW)))
+        assert {status for _, status in statuses} == {200}, statuses
+        until(lambda: asks(replica, OLD) == 401, replica.said, _SECONDS)
+        assert {asks(replica, NEW) for _ in range(20)} == {200}
+        assert replica.said().count("Failed login") == 1, "the old key, when it had ended"
+    finally:
+        assert replica.stop() == 0
+
+
+class Fleet:
+    """Services that are started, one after the other or at a time, with lists of hosts."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, **variables: str) -> None:
+        self._folder, self._sandbox, self._variables = folder, sandbox, variables
+        self._running: Dict[Replica, None] = {}
+
+    def start(self, *hosts: str) -> Replica:
+        replica = Replica(self._folder, self._sandbox, hosts, **self._variables)
+        self._running[replica] = None
+        replica.start()
+        return replica
+
+    def stop(self, replica: Replica) -> None:
+        del self._running[replica]
+        assert replica.stop() == 0
+
+    def stop_all(self) -> None:
+        for replica in list(self._running):
+            self.stop(replica)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, sandbox: Sandbox) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, sandbox)
+    yield fleet
+    fleet.stop_all()
+
+
+def waits(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
+    """Have an address wanted that Hetzner doesn't take."""
+    sandbox.fail(503, count=None, path="/zones/*/rrsets*")
+    assert replica.updates(host, address)[0] == 503
+
+
+def test_a_host_that_is_registered_again_is_published_after_its_next_update(
+    fleet: Fleet, sandbox: Sandbox
+) -> None:
+    with_host = fleet.start(HOST, OTHER)
+    waits(with_host, sandbox, HOST, "198.51.100.1")
+    waits(with_host, sandbox, OTHER, "198.51.100.2")
+    fleet.stop(with_host)
+    fleet.stop(fleet.start(OTHER))
+    sandbox.reset()
+    again = fleet.start(HOST, OTHER)
+    until(lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.2"], again.said, _SECONDS)
+    assert in_dns(sandbox, [HOST])[HOST] == []
+    assert f"{HOST} is registered again" in again.said()
+    assert again.updates(HOST, "198.51.100.3")[0] == 200
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.3"], again.said, _SECONDS)
+
+
+@pytest.mark.real(*PARTS)
+def test_a_host_that_one_of_two_replicas_has_all_the_time_loses_nothing(
+    tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    fleet = Fleet(tmp_path, sandbox, STATE_URL=postgresql.new_database())
+    try:
+        new = fleet.start(HOST, OTHER)
+        waits(new, sandbox, HOST, "198.51.100.1")
+        old = fleet.start(OTHER)
+        fleet.stop(old)
+        sandbox.reset()
+        until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], new.said, _SECONDS)
+    finally:
+        fleet.stop_all()

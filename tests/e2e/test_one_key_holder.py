@@ -1,0 +1,109 @@
+"""Whoever holds the key of one host can't keep all others from being served."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator, List
+
+import pytest
+import requests
+
+from tests.e2e.processes import HOSTS, Backend, Hetzner, new_session, until
+
+FLAPPING, TWIN, *OTHERS = HOSTS
+CONNECTIONS = 40
+
+
+def asks(session: requests.Session, backend: Backend, host: str, ip: str) -> str:
+    answer = session.get(
+        f"{backend.url}/nic/update",
+        params={"hostname": host, "myip": ip},
+        auth=(host, backend.key_of(host)),
+        timeout=60,
+    )
+    return answer.text.strip()
+
+
+class Flappers:
+    """Connections that ask for another address of one host each time."""
+
+    def __init__(self, backend: Backend, host: str) -> None:
+        self._backend = backend
+        self._host = host
+        self._stopping = threading.Event()
+        self._numbers = itertools.count()
+        self.answers: List[str] = []
+        self._threads = [threading.Thread(target=self._run) for _ in range(CONNECTIONS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        with new_session() as session:
+            while not self._stopping.is_set():
+                number = next(self._numbers)
+                ip = f"198.18.{number // 250 % 250}.{number % 250}"
+                self.answers.append(asks(session, self._backend, self._host, ip))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def slow(hetzner: Hetzner) -> Iterator[None]:
+    hetzner.door("POST", "delay", seconds=0.5)
+    yield
+    hetzner.door("DELETE", "delay")
+
+
+@pytest.fixture
+def flappers(backend: Backend, slow: None) -> Iterator[Flappers]:
+    assert slow is None
+    flappers = Flappers(backend, FLAPPING)
+    try:
+        until(lambda: len(flappers.answers) >= CONNECTIONS, "the flapping to be under way")
+        yield flappers
+    finally:
+        flappers.stop()
+
+
+def all_others(backend: Backend, ip: str) -> List[str]:
+    """Let each of the other hosts ask once, six at a time."""
+    with ThreadPoolExecutor(6) as pool, new_session() as session:
+        return list(pool.map(lambda host: asks(session, backend, host, ip), OTHERS))
+
+
+def test_forty_connections_that_flap_one_host_keep_no_other_host_from_changing(
+    backend: Backend, hetzner: Hetzner, flappers: Flappers
+) -> None:
+    changed = all_others(backend, "198.51.100.7")
+    unchanged = all_others(backend, "198.51.100.7")
+    flappers.stop()
+    good = changed.count("good 198.51.100.7")
+    known = unchanged.count("nochg 198.51.100.7")
+    assert good >= len(OTHERS) - 4
+    assert known >= good
+    # The last address that the flapping host asked for is published in the end.
+    hetzner.door("DELETE", "delay")
+    wanted = f"SELECT wanted FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
+    until(
+        lambda: hetzner.resolves(FLAPPING) == [ip for (ip,) in backend.finds(wanted)],
+        "the last address to be published",
+    )
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_router_that_sends_both_families_as_two_requests_at_once_gets_both_good(
+    backend: Backend,
+) -> None:
+    addresses = ("198.51.100.8", "2001:db8::8")
+    for number in range(3):
+        both = [f"{ip}{number}" for ip in addresses]
+        with ThreadPoolExecutor(2) as pool, new_session() as one, new_session() as other:
+            answers = pool.map(
+                lambda session, ip: asks(session, backend, TWIN, ip), (one, other), both
+            )
+            assert list(answers) == [f"good {ip}" for ip in both]
