@@ -69,8 +69,8 @@ def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         # A proxy passes them on, and its rules for paths are void.
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
-        # Newer gunicorns wait up to 2 s for each peer whose connection they close, and close up to 60
-        # of them between two heartbeats. A worker that is late for longer is ended by the master.
+        # Newer gunicorns wait up to 2 s for each peer whose connection they close, and close up to
+        # 60 of them between two heartbeats. The master ends a worker whose heartbeat is late.
         "timeout": 300,
         "graceful_timeout": 10,
         "keepalive": 5,
