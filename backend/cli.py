@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "hosts": "show how every host fares; try again, forget an error, mute",
     "keys": "show which hosts have a key, give one a new key, share one",
     "history": "show every change, failure and silence",
-    "healthy": "exit 0 when the running service is well, for a container's HEALTHCHECK",
+    "healthcheck": "exit 0 when the running service is well, for a container's HEALTHCHECK",
 }
 # Where the documents help, by what is wrong.
 SECTIONS: Mapping[Type[DyndnsError], str] = {
@@ -72,7 +72,8 @@ def _section(error: DyndnsError) -> str:
 
 def _command(name: str) -> Any:  # noqa: ANN401
     # Only the one that was asked for: the HEALTHCHECK shouldn't load what serving takes.
-    return importlib.import_module(f"backend.commands.{name}")
+    home = "server.run" if name == "serve" else f"commands.{name}"
+    return importlib.import_module(f"backend.{home}")
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any, Dict
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from backend.serving.gunicorn import options
+from backend.server.gunicorn import options
 from backend.settings import read
 
 app = Flask(__name__)

@@ -19,9 +19,9 @@ from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from backend import settings
-from backend.access import addressing, key_flaws, key_lines
-from backend.access.claims import Claim
-from backend.access.credentials import Credentials
+from backend.auth import addresses, key_storage, keys
+from backend.auth.addresses import Claim
+from backend.auth.keys import Credentials
 from backend.errors import (
     BadAddress,
     BadHostname,
@@ -30,13 +30,14 @@ from backend.errors import (
     SettingUnusable,
     StoreUnusable,
 )
-from backend.hetzner.api import Deadline
+from backend.hetzner.client import Deadline
 from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
-from backend.hetzner.refusals import decode, refusal
+from backend.hetzner.responses import decode, refusal
 from backend.model import Address, Hostname, RecordType
+from backend.settings import networks
 from backend.store.schema import connect
-from backend.variables import networks
-from backend.web import dyndns2, json_api, wire
+from backend.web import dyndns2, json_api
+from backend.web.request import BoundedRequest, client_address, credentials
 
 # No word of ours, or its being in a message would prove nothing.
 SECRET = "canary-7f3a9c51e2"
@@ -44,7 +45,7 @@ TRUSTED = networks(
     next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
 )
 APP = Flask(__name__)
-APP.request_class = wire.BoundedRequest
+APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
 OWNER = Owner(Zone("example.com", "primary"), "home")
 
@@ -78,7 +79,7 @@ def given_addresses(text: str) -> None:
     first, _, second = text.partition("\n")
     for texts, prefixes in (([text], []), ([], [text]), ([first], [second]), ([first, second], [])):
         try:
-            given = addressing.read(texts, prefixes)
+            given = addresses.read(texts, prefixes)
         except BadAddress as error:
             _fit_to_show(error)
             continue
@@ -90,18 +91,18 @@ def given_addresses(text: str) -> None:
             assert ipaddress.IPv6Address(whole) in given.prefix.network
 
 
-def client_address(text: str) -> None:
+def client_address_of(text: str) -> None:
     first, _, rest = text.partition("\n")
     second, _, third = rest.partition("\n")
     environ = {"REMOTE_ADDR": first, "HTTP_X_REAL_IP": second, "HTTP_X_FORWARDED_FOR": third}
     for peer in (first, "10.0.0.1"):
         with APP.test_request_context(environ_overrides={**environ, "REMOTE_ADDR": peer}):
-            found = wire.client_address(request, TRUSTED)
+            found = client_address(request, TRUSTED)
         assert not found or str(ipaddress.ip_address(found.split("%")[0]))
         assert peer or not found
 
 
-def credentials(text: str) -> None:
+def credentials_of(text: str) -> None:
     login = base64.b64encode(f"{text}:{SECRET}".encode("utf-8", "surrogatepass")).decode()
     for name, header in (
         ("HTTP_AUTHORIZATION", text),
@@ -109,7 +110,7 @@ def credentials(text: str) -> None:
         ("HTTP_X_PRE_SHARED_KEY", f"{text}{SECRET}"),
     ):
         with APP.test_request_context(environ_overrides={name: header}):
-            found = wire.credentials(request)
+            found = credentials(request)
         assert found is None or isinstance(found, Credentials)
         assert SECRET not in repr(found)
 
@@ -143,9 +144,9 @@ def json_request(data: bytes) -> None:
 def key_file(text: str) -> None:
     for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
         try:
-            found = key_lines.parse(content)
-        except key_lines.BadText as error:
-            _fit_to_show(key_flaws.unusable(Path("keys"), error))
+            found = key_storage.parse(content)
+        except key_storage.BadText as error:
+            _fit_to_show(keys.unusable(Path("keys"), error))
             continue
         assert all(key and not any(c.isspace() for c in key) for key in found.values())
 
@@ -279,8 +280,8 @@ TEXTS = (
     hostname,
     address,
     given_addresses,
-    client_address,
-    credentials,
+    client_address_of,
+    credentials_of,
     key_file,
     setting,
     store_url,

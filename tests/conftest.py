@@ -39,6 +39,6 @@ def _logs_end_with_their_test() -> Iterator[None]:
     yield
     root = logging.getLogger()
     for handler in root.handlers[:]:
-        if type(handler.formatter).__module__ == "backend.serving.logs":
+        if type(handler.formatter).__module__ == "backend.server.logs":
             root.removeHandler(handler)
             handler.close()

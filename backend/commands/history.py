@@ -7,11 +7,11 @@ import time
 from dataclasses import asdict
 from typing import Mapping, Tuple
 
+from backend.commands.context import Workbench, tell_as_json, tell_as_table, workbench
 from backend.errors import HostNotAllowed
 from backend.model import Hostname
-from backend.moments import before
 from backend.store.history import Entry
-from backend.workbench import Workbench, tell_as_json, tell_as_table, workbench
+from backend.text import before
 
 _MOST = 1_000_000
 

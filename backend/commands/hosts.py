@@ -6,12 +6,11 @@ import argparse
 import time
 from typing import Any, Dict, Mapping, Optional
 
+from backend.admin.status import HostStatus, Snapshot
+from backend.commands.context import OPERATOR, Workbench, tell_as_json, tell_as_table, workbench
 from backend.model import Hostname, RecordType
-from backend.moments import after
-from backend.operations.overview import Snapshot
-from backend.operations.status import HostStatus
-from backend.reporting.reporter import duration, moment
-from backend.workbench import OPERATOR, Workbench, tell_as_json, tell_as_table, workbench
+from backend.notify.reporter import duration, moment
+from backend.text import after
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Mapping
 
+from backend.commands.context import OPERATOR, Workbench, tell_as_table, workbench
 from backend.model import Hostname
-from backend.plural import counted
-from backend.workbench import OPERATOR, Workbench, tell_as_table, workbench
+from backend.text import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import Iterator, Mapping
 
-from backend.access.keys import KeyFile
+from backend.auth.keys import KeyFile
 from backend.errors import HostNotAllowed, KeyFileUnusable
 from backend.model import Hostname
-from backend.routers import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 from backend.settings import read_access
+from backend.setup_guides import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 
 _ANY = "any"
 

@@ -1,20 +1,130 @@
-"""What Hetzner's DNS knows and does: zones, the addresses at a name, and changes to them.
+"""A list of the Cloud API, a page at a time.
 
-Facts: https://docs.hetzner.cloud/cloud.spec.json
+Facts: https://docs.hetzner.cloud/cloud.spec.json, section "Pagination".
 """
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+from urllib.parse import quote
 
-from backend.errors import CnameInTheWay, HetznerBusy, HetznerUnreachable
-from backend.hetzner.answers import id_of, plain, text_of, understood
-from backend.hetzner.api import CloudApi, Deadline
-from backend.hetzner.pages import pages
-from backend.hetzner.refusals import AlreadyExists, NotFound
-from backend.hetzner.rrsets import Owner, RRSet, Zone, read_rrset
+from backend.errors import (
+    ChangeRefused,
+    CnameInTheWay,
+    HetznerBusy,
+    HetznerUnreachable,
+    TokenRejected,
+)
+from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
 from backend.model import Address, RecordType
+
+_MAX_PAGES = 200
+
+
+def pages(
+    api: CloudApi,
+    path: str,
+    size: str,
+    deadline: Deadline,
+    selection: Sequence[Tuple[str, str]] = (),
+) -> Iterator[Dict[str, Any]]:
+    """Ask for one page after the other; raise as `CloudApi.call` does."""
+    page: Optional[int] = 1
+    for _ in range(_MAX_PAGES):
+        query = [*selection, ("page", str(page)), ("per_page", size)]
+        answer = api.call("GET", path, deadline, query)
+        yield answer
+        with understood():
+            page = answer["meta"]["pagination"]["next_page"]
+        if page is None:
+            return
+
+
+IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone of one project."""
+
+    name: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """An owner name: where the records of a host are."""
+
+    zone: Zone
+    name: str  # relative to the zone, ``@`` for the apex
+
+    @property
+    def rrsets(self) -> str:
+        """The path of the zone's RRSets; the API takes the zone's name for its id."""
+        return f"/zones/{quote(self.zone.name)}/rrsets"
+
+    def rrset(self, kind: RecordType) -> str:
+        """Return the path of one RRSet."""
+        return f"{self.rrsets}/{quote(self.name, safe='@*')}/{kind.value}"
+
+
+@dataclass(frozen=True)
+class RRSet:
+    """The addresses at one name, of one family."""
+
+    values: Tuple[str, ...]
+    comments: Tuple[str, ...]
+    ttl: Optional[int]
+
+    @property
+    def addresses(self) -> FrozenSet[Union[IP, str]]:
+        """The values as addresses: how Hetzner spells an IPv6 address isn't promised."""
+        return frozenset(_ip_or_text(value) for value in self.values)
+
+    @property
+    def comment(self) -> str:
+        """The first comment somebody left on a record."""
+        return next((comment for comment in self.comments if comment), "")
+
+    def holds(self, address: Address) -> bool:
+        """Whether this address, and no other, is published."""
+        return self.addresses == {address.ip}
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self.values))
+
+
+def read_rrset(found: Mapping[str, Any]) -> RRSet:
+    """Make an RRSet of the API's JSON; raise `KeyError` or `TypeError` if it is none."""
+    records = found["records"]
+    return RRSet(
+        values=tuple(text_of(record["value"]) for record in records),
+        comments=tuple(text_of(record.get("comment") or "") for record in records),
+        ttl=found["ttl"],
+    )
+
+
+def _ip_or_text(value: str) -> Union[IP, str]:
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        return value
+
 
 _ZONES_A_PAGE = "50"  # the most the API gives
 _RRSETS_A_PAGE = "100"
@@ -191,3 +301,60 @@ def _action_state(action: Mapping[str, Any]) -> ActionState:
     error = action.get("error") or {}
     told = text_of(error.get("message") or error.get("code") or "")
     return ActionState(text_of(action["status"]), plain(told))
+
+
+_PAGE = "50"
+# No zone can have this name, for it is no public suffix: https://www.rfc-editor.org/rfc/rfc2606
+_NOWHERE = "/zones/hetzner-dyndns-check.invalid/rrsets/none/A"
+
+
+@dataclass(frozen=True)
+class ZoneSight:
+    """A zone, and whether the world is sent to Hetzner for it."""
+
+    name: str
+    mode: str
+    delegation: str  # Hetzner's word; empty when it says none
+
+
+def zones(api: CloudApi, deadline: Deadline) -> List[ZoneSight]:
+    """List every zone of a project; raise as `CloudApi.call` does."""
+    with understood():
+        return [
+            ZoneSight(text_of(zone["name"]), text_of(zone["mode"]), _delegation(zone))
+            for page in pages(api, "/zones", _PAGE, deadline)
+            for zone in page["zones"]
+        ]
+
+
+def aliases(api: CloudApi, zone: str, deadline: Deadline) -> FrozenSet[str]:
+    """List the names in a zone that are a CNAME: relative to it, and ``@`` for the apex."""
+    path = f"/zones/{quote(zone)}/rrsets"
+    with understood():
+        return frozenset(
+            text_of(rrset["name"])
+            for page in pages(api, path, _PAGE, deadline, [("type", "CNAME")])
+            for rrset in page["rrsets"]
+        )
+
+
+def may_write(api: CloudApi, deadline: Deadline) -> Optional[bool]:
+    """Return whether a token may write; `None` when that can't be told.
+
+    It is asked to delete a record that can't exist, in a zone that can't. Raises when Hetzner is
+    away.
+    """
+    try:
+        api.call("DELETE", _NOWHERE, deadline)
+    except NotFound:
+        return True
+    except TokenRejected:
+        return False
+    except ChangeRefused:
+        return None
+    return None
+
+
+def _delegation(zone: Mapping[str, Any]) -> str:
+    servers = zone.get("authoritative_nameservers") or {}
+    return text_of(servers.get("delegation_status") or "")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, TransientError, ZoneNotFound
-from backend.hetzner.api import Deadline
-from backend.hetzner.dns import Hetzner
-from backend.hetzner.rrsets import Owner
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import Hetzner, Owner
 from backend.model import Hostname
 
 # A name without a zone must not cost a list of zones a request.

@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from backend.store.database import Database
-from backend.store.existing import require
-from backend.store.failed_logins import FailedLoginCounts
 from backend.store.history import History
-from backend.store.hosts import Hosts, Sighting, Watch
+from backend.store.hosts import FailedLoginCounts, Hosts, Sighting, Watch
 from backend.store.leases import Leases
 from backend.store.operations import Operations
 from backend.store.projects import Projects
-from backend.store.record import Record, State
-from backend.store.records import News, Records
-from backend.store.schema import connect, prepare
-from backend.store.troubles import Novelty
-from backend.store.verifications import Verifications
+from backend.store.record import Novelty, Record, State
+from backend.store.records import News, Records, Verifications
+from backend.store.schema import connect, prepare, require
 
 __all__ = [
     "News",

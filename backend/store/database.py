@@ -22,9 +22,8 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreBusy, StoreUnavailable
-from backend.store.login import reason
+from backend.store.engines import BUSY_SECONDS, reason
 from backend.store.schema import records
-from backend.store.sqlite import BUSY_SECONDS
 
 # Whoever waited so long for nothing keeps all others from waiting, too, for so long.
 _SLOW_SECONDS = 1.0

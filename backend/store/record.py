@@ -1,4 +1,4 @@
-"""One record as it is remembered: the wish, and how far it has come."""
+"""Conditions that several queries have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,40 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
 from backend.model import Address, Asker, Hostname, RecordType, Wish
+from backend.store.schema import hosts, records, troubles
+
+# Nothing waits for longer than an hour; the clocks of several machines may differ by a minute.
+_LONGEST_WAIT = 3660.0
+
+
+# Processes that serve a host which another one has started without say so for this long.
+KEPT_SECONDS = 600.0
+_REGISTRATION_SKEW = 60.0  # seconds by which the clocks of several machines may differ
+
+
+def is_listed(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a host is on the list of hosts of a process that serves.
+
+    An end that lies too far ahead was noted before the clock was set back.
+    """
+    ends = hosts.c.unregistered_at
+    is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + _REGISTRATION_SKEW)
+    return sa.and_(hosts.c.registered_at.is_not(None), sa.or_(ends.is_(None), is_kept))
+
+
+def is_registered(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a record's host wasn't taken off the list of hosts."""
+    is_gone = sa.exists().where(hosts.c.host == records.c.host, sa.not_(is_listed(now)))
+    return sa.not_(is_gone)
+
+
+def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a time has come, or was set before the clock was set back."""
+    return sa.or_(at <= now, at > now + _LONGEST_WAIT)
 
 
 class State(enum.Enum):
@@ -88,3 +121,42 @@ def read_record(row: Mapping[Any, Any]) -> Record:
 @functools.lru_cache(maxsize=8192)
 def _address(text: Optional[str]) -> Optional[Address]:
     return None if text is None else Address.parse(text)
+
+
+# Should a cause be worded anew at every attempt, the operator hears of so many and no more.
+_MOST_CAUSES = 5
+
+
+class Novelty(enum.Enum):
+    """To whom a failure, or its end, is news."""
+
+    NONE = 0
+    RECORD = 1  # the host's other record fails alike, or fails still
+    HOST = 2
+
+
+def add_trouble(connection: Connection, insert: sa.Insert, record: Record, cause: str) -> Novelty:
+    """Note a cause in the transaction of the failure; `insert` passes over what is there."""
+    query = sa.select(troubles.c.type, troubles.c.cause).where(_of_host(record))
+    known = [(row.type, row.cause) for row in connection.execute(query)]
+    mine = [told for kind, told in known if kind == record.type.value]
+    if cause in mine or len(mine) >= _MOST_CAUSES:
+        return Novelty.NONE
+    row = {"host": record.host.text, "type": record.type.value, "cause": cause}
+    done = connection.execute(insert.values(row), execution_options={"preserve_rowcount": True})
+    if done.rowcount != 1:  # another process was faster
+        return Novelty.NONE
+    return Novelty.RECORD if any(told == cause for _, told in known) else Novelty.HOST
+
+
+def clear_troubles(connection: Connection, record: Record) -> Novelty:
+    """Forget a record's causes in the transaction of its success."""
+    mine = sa.and_(_of_host(record), troubles.c.type == record.type.value)
+    if not connection.execute(troubles.delete().where(mine)).rowcount:
+        return Novelty.NONE
+    others = sa.select(sa.func.count()).select_from(troubles).where(_of_host(record))
+    return Novelty.RECORD if connection.execute(others).scalar() else Novelty.HOST
+
+
+def _of_host(record: Record) -> sa.ColumnElement[bool]:
+    return troubles.c.host == record.host.text

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import sqlalchemy as sa
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
-from backend.store import conditions, history, schema, troubles
+from backend.store import history, schema
 from backend.store.database import Database
-from backend.store.record import Record, State, read_record
-from backend.store.schema import records
-from backend.store.troubles import Novelty
+from backend.store.record import (
+    Novelty,
+    Record,
+    State,
+    add_trouble,
+    clear_troubles,
+    is_listed,
+    is_past,
+    is_registered,
+    read_record,
+)
+from backend.store.schema import hosts, records
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
 FIRST_POLL = 4.0
@@ -66,13 +75,13 @@ class Records:
     def to_try(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        has_come = conditions.has_come(records.c.next_try_at, now)
-        is_due = sa.and_(records.c.state.in_(names), has_come, conditions.is_registered(now))
+        has_come = is_past(records.c.next_try_at, now)
+        is_due = sa.and_(records.c.state.in_(names), has_come, is_registered(now))
         return self._first(is_due, records.c.next_try_at, limit)
 
     def to_look_at(self, now: float, limit: int) -> List[Record]:
         """Return accepted wishes whose action it is time to ask about, likewise."""
-        has_come = conditions.has_come(records.c.look_at, now)
+        has_come = is_past(records.c.look_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
         return self._first(is_due, records.c.look_at, limit)
 
@@ -124,7 +133,7 @@ class Records:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
                 history.add(connection, entry)
             is_well = is_current and "error" in accepted
-            return troubles.clear(connection, record) if is_well else Novelty.NONE
+            return clear_troubles(connection, record) if is_well else Novelty.NONE
 
     def postpone(
         self, record: Record, error: DyndnsError, now: float, next_try_at: float
@@ -151,7 +160,7 @@ class Records:
             if connection.execute(this_wish(record).values(**failed)).rowcount != 1:
                 return Novelty.NONE  # a newer wish came in: how this one fared doesn't matter
             insert = self._database.insert(schema.troubles).on_conflict_do_nothing()
-            novelty = troubles.add(connection, insert, record, str(error))
+            novelty = add_trouble(connection, insert, record, str(error))
             if novelty is not Novelty.NONE:  # once a cause, not once an attempt
                 history.add(connection, _entry(record, now, event, None, None, str(error)))
             return novelty
@@ -166,7 +175,7 @@ class Records:
         done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
         with self._database.write() as connection:
             is_current = connection.execute(done).rowcount == 1
-            return troubles.clear(connection, record) if is_current else Novelty.NONE
+            return clear_troubles(connection, record) if is_current else Novelty.NONE
 
     def look_later(self, record: Record, at: float) -> None:
         """Note that Hetzner needn't be asked about a record's action before a certain time."""
@@ -246,3 +255,89 @@ def _entry(  # noqa: PLR0913, PLR0917
         new=new,
         why=why,
     )
+
+
+_SKEW = 60.0  # that the clocks of several machines may have
+
+
+class Verifications:
+    """When records were verified. Times are UTC seconds; every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, before: float, now: float, limit: int) -> List[Record]:
+        """Return published records not confirmed since a time, of hosts heard of since then.
+
+        One that was confirmed in times to come is due, too: the clock was set back since.
+        """
+        was_heard = sa.exists().where(
+            hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
+        )
+        is_due = sa.and_(
+            records.c.state == State.PUBLISHED.value,
+            sa.or_(
+                sa.and_(records.c.checked_at <= before, was_heard),
+                records.c.checked_at > now + _SKEW,
+            ),
+            is_registered(now),
+        )
+        query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)
+        with self._database.read() as connection:
+            return [read_record(row) for row in connection.execute(query).mappings().all()]
+
+    def in_zone(self, zone: str, now: float) -> List[Tuple[Record, float]]:
+        """Return the published records of a zone, each with when its host was last heard of."""
+        is_inside = sa.or_(
+            records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
+        )
+        query = (
+            sa.select(records, hosts.c.seen_at)
+            .join(hosts, hosts.c.host == records.c.host)
+            .where(
+                records.c.state == State.PUBLISHED.value,
+                is_listed(now),
+                is_inside,
+            )
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
+
+    def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
+        """Note that Hetzner holds some records as they shall be, each with this comment."""
+        rows = [
+            {
+                "a_host": record.host.text,
+                "a_type": record.type.value,
+                "a_wish": record.wish,
+                "checked_at": now,
+                "comment": comment,
+            }
+            # In one order everywhere: two processes can't wait for each other's rows then.
+            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(_CONFIRMED, rows)
+
+    def doubt(self, record: Record) -> None:
+        """Note that Hetzner has to be asked about a record before it is taken for published."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(checked_at=0.0))
+
+    def postpone(self, record: Record, until: float) -> None:
+        """Note that an accepted record is good without another check until a certain time."""
+        with self._database.write() as connection:
+            connection.execute(this_wish(record).values(recheck_at=until))
+
+
+_CONFIRMED = (
+    records.update()
+    .where(
+        records.c.host == sa.bindparam("a_host"),
+        records.c.type == sa.bindparam("a_type"),
+        records.c.wish == sa.bindparam("a_wish"),
+    )
+    .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
+)

@@ -10,8 +10,8 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
-from backend.store import postgresql, sqlite
-from backend.store.login import reason, require_escaped
+from backend.store import engines
+from backend.store.engines import reason, require_escaped
 
 # Raise it with every change of a table, and say in MIGRATIONS how to get there.
 VERSION = 4
@@ -160,7 +160,7 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         options = _options(parsed)
         is_sqlite = parsed.get_backend_name() == "sqlite"
         engine = sa.create_engine(
-            sqlite.existing_only(parsed) if is_sqlite and not create else parsed,
+            engines.existing_only(parsed) if is_sqlite and not create else parsed,
             pool_size=pool_size,
             pool_use_lifo=True,  # few connections with warm caches rather than all in turn
             pool_timeout=2,
@@ -174,9 +174,9 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
             "backend/requirements-postgresql.txt for the latter.",
         ) from None
     if is_sqlite:
-        sqlite.tune(engine, Path(str(parsed.database)))
+        engines.tune_sqlite(engine, Path(str(parsed.database)))
     else:
-        postgresql.tune(engine)
+        engines.tune_postgresql(engine)
     return engine
 
 
@@ -190,8 +190,8 @@ def _options(url: sa.URL) -> Mapping[str, Any]:
 
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": sqlite.OPTIONS,
-    "postgresql": postgresql.OPTIONS,
+    "sqlite": engines.SQLITE_OPTIONS,
+    "postgresql": engines.POSTGRESQL_OPTIONS,
 }
 
 
@@ -244,3 +244,38 @@ def version_of(connection: Connection) -> int:
         return 0
     value = connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar()
     return int(value or 0)
+
+
+def require(engine: Engine) -> None:
+    """Make sure that the store exists in this version, and change nothing.
+
+    Raises:
+        StoreUnusable: it doesn't, or it can't be opened.
+
+    """
+    if engine.dialect.name == "sqlite":
+        _require_file(Path(engine.url.database or ""))
+    try:
+        with engine.connect() as connection:
+            found = version_of(connection)
+    except SQLAlchemyError as error:
+        raise StoreUnusable(
+            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
+            mend="check that the database answers, and that this user may read and write it.",
+        ) from None
+    if found != VERSION:
+        raise StoreUnusable(
+            f"STATE_URL: the store has version {found}, this program needs {VERSION}",
+            mend="start the service once, which brings an older one up to date.",
+        )
+
+
+def _require_file(file: Path) -> None:
+    try:
+        file.stat()
+    except FileNotFoundError:
+        raise StoreUnusable(
+            f"STATE_URL: there is no store at {file} yet", mend="start the service once."
+        ) from None
+    except OSError:
+        return  # as where this user may not look: opening it says what is wrong

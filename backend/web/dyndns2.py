@@ -13,14 +13,25 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
-from backend.access.claims import Claim
-from backend.access.credentials import Credentials
-from backend.access.gate import Gate
-from backend.hetzner.api import Deadline
+from backend.auth.addresses import Claim
+from backend.auth.authorizer import Gate
+from backend.auth.keys import Credentials
+from backend.hetzner.client import Deadline
 from backend.model import Outcome, Update
-from backend.publishing.updater import ANSWER_SECONDS, Updater
-from backend.web import shortcut, wire
-from backend.web.sites import SiteCheck
+from backend.sync.updater import ANSWER_SECONDS, Updater
+from backend.web.fast_path import remember_answer
+from backend.web.request import (
+    CHALLENGE,
+    UNREADABLE,
+    Network,
+    SiteCheck,
+    answer_for,
+    client_address,
+    credentials,
+    read_parameters,
+    spelled,
+    whole_seconds,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +80,7 @@ class Line(NamedTuple):
 
 
 def blueprint(
-    gate: Gate, updater: Updater, proxies: Sequence[wire.Network], sites: SiteCheck
+    gate: Gate, updater: Updater, proxies: Sequence[Network], sites: SiteCheck
 ) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
@@ -145,7 +156,7 @@ def _line(
     except errors.DyndnsError as error:
         return _failure(error)
     if is_only:
-        shortcut.note(request.environ, admitted, outcome)
+        remember_answer(request.environ, admitted, outcome)
     is_removal = all(one.wish.address is None for one in outcome.settled)
     return Line(200, "good") if is_removal else _success(outcome)
 
@@ -156,7 +167,7 @@ def _success(outcome: Outcome) -> Line:
 
 
 def _failure(error: errors.DyndnsError) -> Line:
-    return Line(*wire.answer(ANSWERS, error), getattr(error, "retry_after", None))
+    return Line(*answer_for(ANSWERS, error), getattr(error, "retry_after", None))
 
 
 def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None) -> Response:
@@ -168,27 +179,25 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
     response.headers["Cache-Control"] = "no-store"
     response.headers.extend(headers or {})
     if leading.status == 401:  # noqa: PLR2004
-        response.headers["WWW-Authenticate"] = wire.CHALLENGE
+        response.headers["WWW-Authenticate"] = CHALLENGE
     if leading.retry_after is not None:
-        response.headers["Retry-After"] = wire.whole_seconds(leading.retry_after)
+        response.headers["Retry-After"] = whole_seconds(leading.retry_after)
     return response
 
 
-def _claims(
-    request: Request, proxies: Sequence[wire.Network]
-) -> Tuple[List[str], Mapping[str, Claim]]:
+def _claims(request: Request, proxies: Sequence[Network]) -> Tuple[List[str], Mapping[str, Claim]]:
     """Return the names in their order, with duplicates, and a claim for each; `""` for none."""
-    parameters = wire.parameters(request)
+    parameters = read_parameters(request)
     names = _names(parameters) or [""]
     if len(names) > _MOST_HOSTS:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
-    source = wire.client_address(request, proxies)
+    source = client_address(request, proxies)
     credentials = _credentials(request, parameters)
     addresses, prefixes = _given(parameters)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     announces_prefix = any(name in parameters for name in _PREFIXES)
     claims = {
-        wire.spelled(name): Claim(
+        spelled(name): Claim(
             "dyndns2",
             source,
             credentials,
@@ -201,7 +210,7 @@ def _claims(
         )
         for name in names
     }
-    return [wire.spelled(name) for name in names], claims
+    return [spelled(name) for name in names], claims
 
 
 def _names(parameters: Parameters) -> List[str]:
@@ -230,8 +239,8 @@ def _given(parameters: Parameters) -> Tuple[Tuple[str, ...], ...]:
 
 def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:
     """Return the login of the header, else the one some routers put into the query."""
-    sent = wire.credentials(request)
-    if sent is not None and sent != wire.UNREADABLE:
+    sent = credentials(request)
+    if sent is not None and sent != UNREADABLE:
         return sent
     user = _first(parameters, "user", "username")
     secret = _first(parameters, "pass", "password")

@@ -10,12 +10,21 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.access.claims import Claim
-from backend.access.gate import Gate
+from backend.auth.addresses import Claim
+from backend.auth.authorizer import Gate
 from backend.model import Change, Outcome
-from backend.publishing.updater import Updater
-from backend.web import shortcut, wire
-from backend.web.sites import SiteCheck
+from backend.sync.updater import Updater
+from backend.web.fast_path import remember_answer
+from backend.web.request import (
+    CHALLENGE,
+    Network,
+    SiteCheck,
+    answer_for,
+    check_number,
+    client_address,
+    credentials,
+    whole_seconds,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +59,7 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def blueprint(
-    gate: Gate, updater: Updater, proxies: Sequence[wire.Network], sites: SiteCheck
+    gate: Gate, updater: Updater, proxies: Sequence[Network], sites: SiteCheck
 ) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
@@ -81,18 +90,18 @@ def blueprint(
 def _apply(claim: Claim, gate: Gate, updater: Updater) -> Outcome:
     admitted = gate.admit(claim)
     outcome = updater.apply(admitted)
-    shortcut.note(request.environ, admitted, outcome)
+    remember_answer(request.environ, admitted, outcome)
     return outcome
 
 
-def _claim(request: Request, proxies: Sequence[wire.Network], *, removes: bool) -> Claim:
+def _claim(request: Request, proxies: Sequence[Network], *, removes: bool) -> Claim:
     fields = _fields(request)
-    wire.check_number(len(fields))
+    check_number(len(fields))
     address = _text(fields, "ip")
     return Claim(
         face="json",
-        source=wire.client_address(request, proxies),
-        credentials=wire.credentials(request),
+        source=client_address(request, proxies),
+        credentials=credentials(request),
         name=_text(fields, "fqdn") or _text(fields, "url"),
         addresses=(address,) if address else (),
         type=_text(fields, "type"),
@@ -147,13 +156,13 @@ def _told_of_removal(outcome: Outcome) -> Dict[str, object]:
 
 def refusal(error: errors.DyndnsError) -> Response:
     """Return an error of ours in this face's form."""
-    status, code = wire.answer(ANSWERS, error)
+    status, code = answer_for(ANSWERS, error)
     headers = {}
     if status == 401:  # noqa: PLR2004
-        headers["WWW-Authenticate"] = wire.CHALLENGE
+        headers["WWW-Authenticate"] = CHALLENGE
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
-        headers["Retry-After"] = wire.whole_seconds(retry_after)
+        headers["Retry-After"] = whole_seconds(retry_after)
     return failure(status, code, str(error), headers)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from backend.hetzner.api import CloudApi, Deadline
-from backend.hetzner.dns import Hetzner
-from backend.hetzner.rrsets import Owner
+from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.dns import Hetzner, Owner
 from backend.model import Address, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi

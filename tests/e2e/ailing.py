@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from backend import cli
-from backend.workers.loops import Loop
+from backend.server.loops import Loop
 
 WHO = "ill"
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from backend import cli
-from backend.publishing.updater import Updater
+from backend.sync.updater import Updater
 
 HOST = "bug.example.com"
 SECRETS = ("HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "NTFY_TOKEN", "NTFY_PASSWORD", "STATE_URL")

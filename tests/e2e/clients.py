@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Tuple
 
 from backend.model import Hostname
-from backend.routers import snippet
+from backend.setup_guides import snippet
 from tests.e2e.processes import ROOT, Backend, Hetzner, run, until
 
 # How a program is told which authorities to trust, if not by an option.

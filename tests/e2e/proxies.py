@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Set
 
 from tests.e2e.processes import Program
-from tests.house.documents import blocks
+from tests.meta.documents import blocks
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import Backend, Hetzner, run
-from tests.house.documents import DOCUMENTS
+from tests.meta.documents import DOCUMENTS
 
 TEXT = DOCUMENTS["docs/api.md"]
 DOCUMENTED = "home.example.com"

@@ -11,7 +11,7 @@ import trustme
 
 from tests.e2e import proxies
 from tests.e2e.processes import run
-from tests.house.documents import Block, blocks
+from tests.meta.documents import Block, blocks
 
 LIMITS = (
     "client_max_body_size 16k;",

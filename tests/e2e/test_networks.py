@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from backend.model import Hostname
-from backend.routers import snippet
+from backend.setup_guides import snippet
 from tests.e2e import network
 from tests.e2e.network import Inside, Plugged, Switch
 from tests.e2e.processes import TOKEN, until

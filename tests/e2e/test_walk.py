@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment, free_port
-from tests.house.documents import README, Block, blocks
+from tests.meta.documents import README, Block, blocks
 
 HOST, SEEN = "host.example.com", "203.0.113.7"
 LISTS_ALL = ".venv/bin/python -m backend keys list"

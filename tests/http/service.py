@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from werkzeug.test import TestResponse
 
-from backend.serving.services import Services
+from backend.service import Services
 from backend.settings import read as read_settings
 from backend.store import Store, prepare_store
 from sandbox import Sandbox

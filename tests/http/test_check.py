@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import pytest
 
 from backend import cli
-from backend.access.keys import KeyFile
+from backend.auth.keys import KeyFile
 from backend.model import Hostname
 from backend.store import prepare_store
 from sandbox import Sandbox

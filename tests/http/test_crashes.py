@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from backend.settings import read
-from backend.web import create_app
+from backend.web.app import create_app
 from tests.http.service import check_form, refused, said
 
 SECRET = "what nobody may see"

@@ -38,7 +38,7 @@ def port() -> Iterator[str]:
 def test_a_service_that_is_well_is_healthy(port: str, address: str) -> None:
     Health.status = 200
     environ = {"LISTEN_PORT": port, "LISTEN_ADDRESS": address}
-    assert cli.run(["healthy"], environ) == 0
+    assert cli.run(["healthcheck"], environ) == 0
     assert Health.asked[-1] == "/healthz"
 
 
@@ -46,14 +46,14 @@ def test_a_service_that_is_not_well_is_unhealthy_and_says_why(
     port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Health.status = 503
-    assert cli.run(["healthy"], {"LISTEN_PORT": port}) == 1
+    assert cli.run(["healthcheck"], {"LISTEN_PORT": port}) == 1
     assert capsys.readouterr().out == "as it is\n"
 
 
 def test_a_service_that_is_not_there_is_unhealthy(
     free_port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["healthy"], {"LISTEN_PORT": free_port}) == 1
+    assert cli.run(["healthcheck"], {"LISTEN_PORT": free_port}) == 1
     assert "no answer from 127.0.0.1" in capsys.readouterr().out
 
 

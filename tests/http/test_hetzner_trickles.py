@@ -45,7 +45,7 @@ def test_slot_and_lock_of_a_host_become_free_while_its_answer_trickles(  # noqa:
     forever: bytes,
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("backend.publishing.updater.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("backend.sync.updater.ANSWER_SECONDS", 1.0)
     line = Line(sandbox, trickled(name, start, forever))
     with Servers() as servers:
         port = servers.start(line.answer)

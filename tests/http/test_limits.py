@@ -99,7 +99,7 @@ def test_a_host_that_is_named_twice_is_served_once_and_answered_twice(
 def test_more_than_twenty_addresses_are_refused_unread(
     untouched: Service, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setattr("backend.access.claims.read", None)  # a call of it would fail
+    monkeypatch.setattr("backend.auth.addresses.read", None)  # a call of it would fail
     router = untouched.router()
     many = {"hostname": ",".join([HOME] * 20), name: ",".join([value] * 21)}
     assert said(router.asks("GET", many)) == (400, b"dnserr\n")

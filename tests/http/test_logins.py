@@ -6,7 +6,7 @@ from typing import List, Optional, Tuple
 
 import pytest
 
-from backend.access.login_queue import LoginQueue
+from backend.auth.throttle import LoginQueue
 from tests.http.conftest import Serve
 from tests.http.service import (
     HOME,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from typing import Dict, Optional
 
 import pytest
 
 from backend.model import Hostname
-from backend.web import face
 from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, NAS, PEER, Service, basic, key_of, record, told
@@ -91,8 +91,8 @@ def test_a_form_is_good_for_every_worker_and_no_day_longer(
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     path = f"/hosts/{HOME}/key"
     assert operator.asks("POST", path, form, service=other).status_code == 200
-    now = face.time.time()
-    monkeypatch.setattr(face.time, "time", lambda: now + 25 * 3600)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 25 * 3600)
     assert operator.asks("POST", path, form, service=other).status_code == 400
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from backend.errors import ChangeRefused
 from backend.model import Hostname
-from backend.web.face import POLICY
+from backend.web.session import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import Operator, words
 from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from backend.errors import DyndnsError
 from backend.events import Event
-from backend.hetzner.api import Deadline
-from backend.hetzner.refusals import AlreadyExists, NotFound
+from backend.hetzner.client import Deadline
+from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
 
 ROUTER = Asker("198.51.100.1", "dyndns2")

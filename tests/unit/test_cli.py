@@ -14,8 +14,8 @@ COMMANDS = Path(cli.__file__).parent / "commands"
 
 
 def test_every_command_has_its_module_and_every_module_its_command() -> None:
-    modules = {path.stem for path in COMMANDS.glob("*.py")} - {"__init__"}
-    assert modules == set(cli.COMMANDS)
+    modules = {path.stem for path in COMMANDS.glob("*.py")} - {"__init__", "context"}
+    assert modules | {"serve"} == set(cli.COMMANDS)
     for name in modules:
         assert importlib.import_module(f"backend.commands.{name}").__doc__
 

@@ -8,13 +8,7 @@ import idna
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from backend.errors import (
-    AddressMismatch,
-    BadAddress,
-    BadHostname,
-    BadRecordType,
-    MissingHostname,
-)
+from backend.errors import AddressMismatch, BadAddress, BadHostname, BadRecordType, MissingHostname
 from backend.model import Address, Change, Hostname, Outcome, RecordType, Settled, Wish
 
 from .fakes import host

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.moments import after, before
+from backend.text import after, before
 
 NOW = 1_800_000_000.0
 

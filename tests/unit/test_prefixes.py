@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from backend.errors import BadAddress
-from backend.prefixes import Prefix
+from backend.model import Prefix
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Dict
 
 import pytest
 
-from backend.routers import DEVICES, is_address, is_harmless, snippet, snippets
+from backend.setup_guides import DEVICES, is_address, is_harmless, snippet, snippets
 
 from .fakes import host
 

@@ -8,8 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import pytest
 
 from backend.errors import SettingUnusable
-from backend.settings import VARIABLES, Settings, read
-from backend.variables import Variable
+from backend.settings import VARIABLES, Settings, Variable, read
 
 from .fakes import host
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from backend.variables import Reader, Variable, number, secret, text
+from backend.settings import Reader, Variable, number, secret, text
 
 
 def test_a_variable_was_chosen_when_it_is_set_to_something_that_can_be_used() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import pytest
 
 from backend import cli
-from backend.access.keys import KeyFile
+from backend.auth.keys import KeyFile
 from backend.errors import ChangeRefused
 from backend.store import Store, prepare_store
 from tests.unit.fakes import host, update

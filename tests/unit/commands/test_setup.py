@@ -6,7 +6,7 @@ from typing import Dict, List
 import pytest
 
 from backend import cli
-from backend.routers import DEVICES
+from backend.setup_guides import DEVICES
 
 HOST = "nas.example.com"
 

@@ -18,8 +18,8 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.api import CloudApi, Deadline
-from backend.hetzner.refusals import NotFound
+from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.responses import NotFound
 from tests.unit.fakes import Clock
 
 TOKEN = "secret" + "t" * 58

@@ -5,10 +5,9 @@ from typing import Any, Dict, List, Optional
 import pytest
 
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
-from backend.hetzner.api import Deadline
-from backend.hetzner.dns import ActionState, Hetzner
-from backend.hetzner.refusals import AlreadyExists, NotFound
-from backend.hetzner.rrsets import Owner, RRSet, Zone, read_rrset
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone, read_rrset
+from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from backend.errors import DyndnsError
-from backend.hetzner.api import CloudApi, Deadline
+from backend.hetzner.client import CloudApi, Deadline
 from tests.hostile import (
     ANSWERS,
     BROKEN,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.hetzner.quota import Quotas
+from backend.hetzner.client import Quotas
 from tests.unit.fakes import Clock
 
 

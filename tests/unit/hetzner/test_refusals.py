@@ -12,7 +12,7 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.refusals import AlreadyExists, NotFound, decode, is_old_token, refusal
+from backend.hetzner.responses import AlreadyExists, NotFound, decode, is_old_token, refusal
 
 TOKEN = "t" * 64
 JSON = {"content-type": "application/json"}

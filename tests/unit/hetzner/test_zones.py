@@ -13,7 +13,7 @@ from backend.errors import (
     TransientError,
     ZoneNotFound,
 )
-from backend.hetzner.api import Deadline
+from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Location, Zones
 from tests.unit.fakes import Clock, CloudInMemory, host

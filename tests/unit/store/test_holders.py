@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from backend.store.holders import is_dead, new_holder
+from backend.store.leases import is_dead, new_holder
 
 
 def test_no_two_holders_are_alike() -> None:
@@ -14,9 +14,7 @@ def test_no_two_holders_are_alike() -> None:
 
 
 def test_a_holder_lives_as_long_as_its_process() -> None:
-    script = (
-        "from backend.store.holders import new_holder; print(new_holder(), flush=True); input()"
-    )
+    script = "from backend.store.leases import new_holder; print(new_holder(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -128,7 +128,7 @@ def test_only_the_first_to_ask_is_the_first_until_the_time_is_over(
 
 @pytest.fixture
 def dead_holder() -> str:
-    script = "from backend.store.holders import new_holder; print(new_holder())"
+    script = "from backend.store.leases import new_holder; print(new_holder())"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return ran.stdout.strip()
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from backend.errors import StoreUnusable
-from backend.store import postgresql
+from backend.store import engines
 from backend.store.schema import connect
 
 
@@ -46,7 +46,7 @@ def exchange(answers: int) -> Generator[str, int, str]:
 
 def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Connection:
     listeners: List[Tuple[str, Callable[..., None]]] = []
-    monkeypatch.setattr(postgresql, "_ANSWER_SECONDS", seconds)
+    monkeypatch.setattr(engines, "_ANSWER_SECONDS", seconds)
     monkeypatch.setattr(
         sa.event, "listen", lambda _engine, name, act, **_: listeners.append((name, act))
     )
@@ -58,7 +58,7 @@ def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: fl
     class Engine:
         dialect = Dialect
 
-    postgresql.tune(Engine)  # type: ignore[arg-type]
+    engines.tune_postgresql(Engine)  # type: ignore[arg-type]
     ((name, act),) = listeners
     assert name == "connect"
     act(connection, None)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import StoreUnusable
 from backend.model import RecordType
 from backend.store import Store, prepare_store, require_store
-from backend.store.login import reason, require_escaped
+from backend.store.engines import reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
 from tests.unit.fakes import host, update
 

@@ -6,22 +6,16 @@ from typing import List, Tuple
 
 import pytest
 
-from backend.errors import (
-    ChangeRefused,
-    DyndnsError,
-    HetznerBusy,
-    HetznerUnreachable,
-    ZoneNotFound,
-)
+from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, HetznerUnreachable, ZoneNotFound
 from backend.events import Cleared, Event, Postponed, Refused
-from backend.hetzner.api import Deadline
+from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import RecordType
-from backend.publishing.publisher import Publisher
-from backend.publishing.reconciler import Reconciler
-from backend.publishing.turns import Turns
 from backend.store import State, Store
+from backend.sync.locks import Turns
+from backend.sync.publisher import Publisher
+from backend.sync.reconciler import Reconciler
 from tests.unit.fakes import Clock, CloudInMemory, Ears, host, update
 
 HOST, OTHER = host(), host("other.example.com")

@@ -8,9 +8,16 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from backend.access.credentials import Credentials
+from backend.auth.keys import Credentials
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
-from backend.web import wire
+from backend.web.request import (
+    UNREADABLE,
+    Network,
+    answer_for,
+    client_address,
+    credentials,
+    whole_seconds,
+)
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
 CALLER = "198.51.100.7"
@@ -28,8 +35,8 @@ def request(peer: Optional[str] = None, **headers: str) -> Request:
     return Request(environ)
 
 
-def seen(peer: Optional[str], trusted: Sequence[wire.Network] = PROXIES, **headers: str) -> str:
-    return wire.client_address(request(peer, **headers), trusted)
+def seen(peer: Optional[str], trusted: Sequence[Network] = PROXIES, **headers: str) -> str:
+    return client_address(request(peer, **headers), trusted)
 
 
 def basic(login: bytes) -> str:
@@ -107,24 +114,24 @@ def test_of_a_chain_of_proxies_the_rightmost_untrusted_one_is_the_caller(
 
 
 def test_a_key_in_its_header_comes_without_a_user() -> None:
-    assert wire.credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
+    assert credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_key_alone_may_be_in_any_encoding(encoding: str) -> None:
     # WSGI makes a character of each byte: https://peps.python.org/pep-3333/#unicode-issues
     header = "schlüssel".encode(encoding).decode("latin-1")
-    sent = wire.credentials(request(X_Pre_Shared_Key=header))
+    sent = credentials(request(X_Pre_Shared_Key=header))
     assert sent == Credentials(None, "schlüssel")
 
 
 def test_a_key_alone_that_no_header_can_carry_is_taken_as_it_is() -> None:
-    assert wire.credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
+    assert credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
 
 
 def test_a_key_in_its_header_goes_before_a_login() -> None:
     sent = request(X_Pre_Shared_Key="the-key", Authorization=basic(b"nas:other"))
-    assert wire.credentials(sent) == Credentials(None, "the-key")
+    assert credentials(sent) == Credentials(None, "the-key")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_a_key_in_its_header_goes_before_a_login() -> None:
     ],
 )
 def test_a_login_is_read(header: str, user: str, secret: str) -> None:
-    assert wire.credentials(request(Authorization=header)) == Credentials(user, secret)
+    assert credentials(request(Authorization=header)) == Credentials(user, secret)
 
 
 @pytest.mark.parametrize(
@@ -159,25 +166,25 @@ def test_a_login_is_read(header: str, user: str, secret: str) -> None:
     ],
 )
 def test_a_login_that_cannot_be_read_counts_as_a_wrong_one(header: str) -> None:
-    assert wire.credentials(request(Authorization=header)) == wire.UNREADABLE
+    assert credentials(request(Authorization=header)) == UNREADABLE
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": " "}, {"X_Pre_Shared_Key": ""}, {"X_Pre_Shared_Key": " "}]
 )
 def test_no_key_and_no_login_are_no_credentials(headers: Mapping[str, str]) -> None:
-    assert wire.credentials(request(**headers)) is None
+    assert credentials(request(**headers)) is None
 
 
 def test_a_table_answers_for_a_class_or_else_for_its_nearest_parent() -> None:
     table = {DyndnsError: "root", OperatorError: "operator"}
-    assert wire.answer(table, CnameInTheWay("x")) == "operator"
-    assert wire.answer({**table, CnameInTheWay: "itself"}, CnameInTheWay("x")) == "itself"
-    assert wire.answer(table, TooManyFailures("x", 1)) == "root"
+    assert answer_for(table, CnameInTheWay("x")) == "operator"
+    assert answer_for({**table, CnameInTheWay: "itself"}, CnameInTheWay("x")) == "itself"
+    assert answer_for(table, TooManyFailures("x", 1)) == "root"
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60"), (900.0, "900")]
 )
 def test_a_pause_is_told_in_whole_seconds_never_too_short(seconds: float, text: str) -> None:
-    assert wire.whole_seconds(seconds) == text
+    assert whole_seconds(seconds) == text

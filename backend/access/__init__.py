@@ -1,1 +1,0 @@
-"""Who may update what: keys, logins and their failures, and what a request gives."""

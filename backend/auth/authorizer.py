@@ -1,0 +1,232 @@
+"""May this caller make this update?"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+
+from backend.auth.addresses import Claim, Understanding
+from backend.auth.keys import AcceptedKeys, Credentials, KeyFile, digest, same
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections, network_of
+from backend.errors import (
+    CallerError,
+    DyndnsError,
+    ForeignHost,
+    HostNotAllowed,
+    MissingCredentials,
+    MissingHostname,
+    TooManyFailures,
+    Unauthorized,
+)
+from backend.metrics import Meters
+from backend.model import Asker, Hostname, Update
+
+# An unknown host costs the same look at the key file, the same comparison and the same counting as
+# a wrong key: so does it take the same time.
+_NOBODYS_KEY = "compared with when there is no key"
+
+
+class Gate:
+    """Knows who may do what."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        hosts: Iterable[Hostname],
+        key_file: KeyFile,
+        failures: FailedLogins,
+        alarm: Alarm,
+        rejections: Rejections,
+        *,
+        operator: Optional[Credentials] = None,
+        queue: Optional[LoginQueue] = None,
+        allow_private: bool = False,
+        interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
+        meters: Optional[Meters] = None,
+    ) -> None:
+        self._hosts = frozenset(hosts)
+        self._key_file = key_file
+        self._failures = failures
+        self._alarm = alarm
+        self._rejections = rejections
+        self._operator = operator
+        self._queue = queue or LoginQueue()
+        self._understanding = Understanding(interface_ids or {}, allow_private=allow_private)
+        self._meters = meters or Meters()
+        self._by_user: Dict[str, List[Hostname]] = {}
+        self._stand_in = sorted(self._hosts)[:1]
+        for host in sorted(self._hosts):
+            for user in {host.text, host.first_label}:
+                self._by_user.setdefault(user, []).append(host)
+
+    def admit(self, claim: Claim, *, is_known: bool = False) -> Update:
+        """Turn a claim into the update it may make.
+
+        `is_known` says that its login was right for another claim of the same request.
+
+        Raises:
+            CallerError: it may make none; the class says why.
+
+        """
+        try:
+            return self._admit(claim, is_known=is_known)
+        except DyndnsError as error:
+            self._meters.turned_away(claim.face, error)
+            raise
+
+    def keys(self) -> AcceptedKeys:
+        """Return the keys, as `KeyFile` does: whoever was admitted is again, while they stay."""
+        return self._key_file.accepted()
+
+    def admitted_again(self, update: Update) -> None:
+        """Note that an update came once more, in the words that were admitted before."""
+        self._rejections.forget(update.host)
+
+    def admit_operator(self, claim: Claim, *, is_known: bool = False) -> Asker:
+        """Let the operator in, and nobody else.
+
+        `is_known` says that these very credentials were right before, in the same browser: they
+        are compared without delay.
+
+        Raises:
+            Unauthorized, TooManyFailures: it is somebody else.
+
+        """
+        if claim.credentials is None:
+            raise MissingCredentials("Log in as the operator.")
+        if not is_known:
+            self._slow_down(claim, claim.credentials)
+        if not self._is_operator(claim.credentials):
+            flaw = "Wrong user name or password."
+            raise self._failed(claim, None, claim.credentials, flaw)
+        return Asker(claim.source, claim.face)
+
+    def _admit(self, claim: Claim, *, is_known: bool) -> Update:
+        if claim.credentials is None:
+            raise MissingCredentials("Send the key of the host, or log in.")
+        host = self._authorize(claim, claim.credentials, is_known=is_known)
+        try:
+            update = self._understanding.update(host, claim)
+        except CallerError as error:
+            self._rejections.tell(host, claim.source, str(error))
+            raise
+        self._rejections.forget(host)
+        return update
+
+    def _authorize(self, claim: Claim, credentials: Credentials, *, is_known: bool) -> Hostname:
+        """Return the host the claim is about, if these credentials open it."""
+        named = Hostname.parse(claim.name) if claim.name or credentials.user is None else None
+        logged_in = self._logged_in(named, credentials)
+        if not logged_in:
+            if not is_known:
+                self._slow_down(claim, credentials)
+            if self._is_operator(credentials):
+                return self._operators_choice(named)
+            raise self._failed(claim, named, credentials)
+        if named is None:
+            return _only(logged_in, claim)
+        if not self._opens(named, credentials):
+            flaw = f"Its login doesn't open {named}."
+            self._rejections.tell(logged_in[0], claim.source, flaw, named)
+            raise ForeignHost("This login doesn't open this host.")
+        if named != logged_in[0]:
+            self._rejections.forget(logged_in[0], named)
+        return named
+
+    def _slow_down(self, claim: Claim, credentials: Credentials) -> None:
+        """Delay a login that may be the operator's, if its source failed too often.
+
+        Every user name is delayed, so that the delay tells neither the operator's name nor hosts.
+
+        Raises:
+            TooManyFailures: too many wait already.
+
+        """
+        if credentials.user is not None and self._failures.is_over(_counted(claim)):
+            self._queue.wait(network_of(claim.source))
+
+    def _is_operator(self, credentials: Credentials) -> bool:
+        if self._operator is None or credentials.user is None:
+            return False
+        same_user = same(credentials.user, self._operator.user or "")
+        return same(credentials.secret, self._operator.secret) and same_user
+
+    def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
+        if named is None:
+            raise MissingHostname("The operator's login opens every host: name one.")
+        if named not in self._hosts:
+            raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
+        return named
+
+    def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
+        """Return the hosts this login is of: its user and its key are right."""
+        candidates = self._candidates(named, credentials)
+        # Nobody is looked at as long as somebody, for nothing.
+        opened = [host for host in candidates or self._stand_in if self._opens(host, credentials)]
+        return opened if candidates else []
+
+    def _candidates(
+        self, named: Optional[Hostname], credentials: Credentials
+    ) -> Sequence[Hostname]:
+        """Return the registered hosts that the user, or else the name, stands for."""
+        if credentials.user is None:
+            return [named] if named is not None and named in self._hosts else []
+        return self._by_user.get(_user(credentials.user), [])
+
+    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
+        # Always both, so that the time tells nothing.
+        right = [
+            same(credentials.secret, key or _NOBODYS_KEY) and key is not None
+            for key in (keys.get(host) for keys in self._key_file.accepted())
+        ]
+        return host in self._hosts and any(right)
+
+    def _failed(
+        self,
+        claim: Claim,
+        named: Optional[Hostname],
+        credentials: Credentials,
+        flaw: str = "Wrong key, or unknown host.",
+    ) -> CallerError:
+        """Count a failed login, and return the error it deserves."""
+        self._meters.failed_login()
+        host = next(iter(self._candidates(named, credentials)), None)
+        keys = [_counted(claim), _tried(named, credentials)]
+        of_source, of_name = self._failures.count(keys)
+        if of_source.number == 1:
+            self._alarm.failed(claim.source, host)
+        if host is not None and of_name.has_crossed:
+            self._alarm.blocked(claim.source, host)
+        wait = max(of_source.wait, of_name.wait)
+        if not wait:
+            return Unauthorized(flaw)
+        return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
+
+
+def _user(text: str) -> str:
+    user = text.strip().lower()
+    return user[:-1] if user.endswith(".") else user
+
+
+def _counted(claim: Claim) -> str:
+    """Return what the failures of a source count as."""
+    return f"source {network_of(claim.source)}"
+
+
+def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
+    """Return what the failures for a host count as: a digest of its first label.
+
+    It is made of the request alone. Were hosts that exist counted otherwise than others, the 429
+    would tell which exist. The label is what all ways to name a host have in common; hosts that
+    share one share their count, which costs none of them anything. A digest, for people type
+    passwords into the field of the user.
+    """
+    name = _user(credentials.user) if credentials.user is not None else str(named)
+    return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
+
+
+def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
+    if not claim.name_follows_login:
+        raise MissingHostname("No host name given: send the full name, as in host.example.com.")
+    if len(hosts) > 1:
+        raise MissingHostname("This login is of several hosts: send the full host name.")
+    return hosts[0]

@@ -1,0 +1,244 @@
+"""The lines of the key file, and how the file is read and written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Tuple
+
+from backend.errors import BadHostname
+from backend.model import Hostname
+
+logger = logging.getLogger(__name__)
+
+BOM = "\ufeff"
+_COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
+_LINE = re.compile(r"(\s*\S+\s+)\S+")
+_MEND = "write a host name, a blank and its key, without quotes"
+
+
+class BadText(Exception):
+    """What the file holds is no keys. Its flaw and its mend hold nothing of the text."""
+
+    def __init__(self, flaw: str, mend: str) -> None:
+        """Take both as parts of a sentence."""
+        super().__init__(flaw)
+        self.mend = mend
+
+
+def parse(text: str) -> Dict[Hostname, str]:
+    """Return the keys; raise `BadText` for a line that is none."""
+    keys, flaws = sound_lines(text)
+    if flaws:
+        raise flaws[0]
+    return keys
+
+
+def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
+    """Return the keys of the lines that have one, and what is wrong with the others."""
+    keys: Dict[Hostname, str] = {}
+    flaws: List[BadText] = []
+    for number, line in enumerate(text.lstrip(BOM).splitlines(), 1):
+        fields = _COMMENT.sub("", line).split()
+        if not fields:
+            continue
+        try:
+            name, key = fields
+            host = Hostname.parse(name)
+        except (ValueError, BadHostname):
+            # Never the line itself: it may hold a key.
+            flaws.append(BadText(f"line {number} isn't `<fqdn> <key>`", _MEND))
+            continue
+        if host in keys:
+            logger.warning("The key file has %s twice: line %d counts.", host, number)
+        keys[host] = key
+    return keys, flaws
+
+
+def replaced(text: str, host: Hostname, key: str) -> str:
+    """Return the text with another key for a host: in its last line, for that one counts."""
+    known = parse(text)
+    if host not in known:
+        return text + ("" if text.endswith("\n") or not text else "\n") + f"{host} {key}\n"
+    lines = text.splitlines(keepends=True)
+    place = max(number for number, line in enumerate(lines) if _is_of(host, line))
+    lines[place] = _LINE.sub(lambda found: found[1] + key, lines[place], count=1)
+    return "".join(lines)
+
+
+def _is_of(host: Hostname, line: str) -> bool:
+    fields = _COMMENT.sub("", line).lstrip(BOM).split()
+    return bool(fields) and Hostname.parse(fields[0]) == host
+
+
+# A file that was changed less than so long ago may be half written.
+SETTLE_SECONDS = 2.0
+_LOOKS = 5
+_MODE = 0o600
+_OTHERS = 0o077
+
+
+class Stamp(NamedTuple):
+    """One state of the file."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what tells one state of the file from another."""
+    found = path.stat()
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def seconds_to_settle(stamp: Stamp, now: float) -> float:
+    """Return how long a file must still be unchanged before it is taken for whole."""
+    age = now - stamp.mtime_ns / 1e9
+    return min(SETTLE_SECONDS, max(0.0, SETTLE_SECONDS - age))
+
+
+def await_editor(path: Path) -> None:
+    """Wait until the file has been unchanged for `SETTLE_SECONDS`.
+
+    Raises:
+        OSError: it isn't there, or may not be looked at.
+        BadText: it changes all the time.
+
+    """
+    before = stamp(path)
+    for _ in range(_LOOKS):
+        time.sleep(seconds_to_settle(before, time.time()))
+        now = stamp(path)
+        if now == before:
+            return
+        before = now
+    raise BadText("it is changed all the time", "let whatever writes it come to an end")
+
+
+def read(path: Path) -> str:
+    """Return the text of the file; raise `OSError`, or `BadText` if it is none."""
+    return text(content(path))
+
+
+def content(path: Path) -> bytes:
+    """Return what the file holds; raise `OSError`."""
+    with path.open("rb") as file:
+        # Not while somebody overwrites it: half a line would be no key.
+        with contextlib.suppress(OSError):  # where nothing can be locked, hardly anybody does
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return file.read()
+
+
+def text(content: bytes) -> str:
+    """Return the text of what the file holds; raise `BadText` if it is none."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadText("it is no UTF-8 text", "save it as UTF-8") from None
+
+
+def append(path: Path, hosts: Iterable[Hostname]) -> List[Hostname]:
+    """Give hosts new keys, except those that have one by now; return which got one.
+
+    Raises:
+        OSError: the file can't be written; it is as it was then.
+        BadText: it holds something else by now.
+
+    """
+    hosts = list(hosts)
+    if not hosts:
+        return []
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, _MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        before = _contents(descriptor)
+        known = parse(text(before))
+        new = [host for host in hosts if host not in known]
+        lines = "".join(f"{host} {secrets.token_urlsafe(32)}\n" for host in new)
+        if before and not before.endswith(b"\n"):
+            lines = "\n" + lines
+        try:
+            _write_all(descriptor, lines.encode("utf-8"))
+        except OSError:
+            os.ftruncate(descriptor, len(before))  # half a line would stop the next start
+            raise
+        _settle(descriptor)
+    finally:
+        os.close(descriptor)
+    return new
+
+
+def _write_all(descriptor: int, rest: bytes) -> None:
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+def tighten(path: Path) -> None:
+    """Keep other users out; where that can't be done, as on a network share, it is said."""
+    if not path.exists() or not path.stat().st_mode & _OTHERS:
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(_MODE)
+    if path.stat().st_mode & _OTHERS:
+        logger.warning("Other users can read %s: let its owner `chmod 600` it.", path)
+    else:
+        logger.info("Other users could read %s: it has mode 600 now.", path)
+
+
+def replace(path: Path, host: Hostname, key: str) -> None:
+    """Give a host another key once nobody edits the file.
+
+    Raises:
+        OSError: the file can't be read or written; it is as it was then.
+        BadText: it holds something else, or is changed all the time.
+
+    """
+    await_editor(path)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        old = _contents(descriptor)
+        _overwrite(descriptor, old, replaced(text(old), host, key).encode("utf-8"))
+        _settle(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _settle(descriptor: int) -> None:
+    """Date our change back: it is whole, so the old key is void at once, in every process.
+
+    The time is exact. Two changes within one tick of the file system's clock would look like one.
+    """
+    now = time.time_ns()
+    with contextlib.suppress(PermissionError):  # it is another user's, who lets us write it
+        os.utime(descriptor, ns=(now, now - int(SETTLE_SECONDS * 1e9)))
+
+
+def _contents(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _overwrite(descriptor: int, old: bytes, new: bytes) -> None:
+    """Write in place, for the file may be a bind mount; put the old text back if that fails."""
+    try:
+        _write_at_once(descriptor, new)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _write_at_once(descriptor, old)
+        raise
+
+
+def _write_at_once(descriptor: int, text: bytes) -> None:
+    done = 0
+    while done < len(text):
+        done += os.pwrite(descriptor, text[done:], done)
+    os.ftruncate(descriptor, len(text))
+    os.fsync(descriptor)

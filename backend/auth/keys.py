@@ -1,0 +1,283 @@
+"""The pre-shared keys, and how credentials are compared."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import hmac
+import logging
+import math
+import os
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+from backend.auth import key_storage
+from backend.auth.key_storage import BadText, parse, sound_lines
+from backend.errors import KeyFileUnusable, KeysUnavailable
+from backend.model import Hostname
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the caller proves itself with; `user` is `None` when a key came alone."""
+
+    user: Optional[str]
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+def same(one: str, other: str) -> bool:
+    """Compare in constant time, whatever the lengths."""
+    return hmac.compare_digest(digest(one), digest(other))
+
+
+def digest(text: str) -> bytes:
+    """Return the SHA-256 of a text, whatever characters it holds."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+_FULL = "make room on its disk"
+# What helps where it isn't the file's owner that is wrong.
+MENDS = {
+    errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+}
+_MENDS_AFTER_START = {
+    errno.ENOENT: "start the service once, and it makes one, or run this in the service's folder",
+    **MENDS,
+}
+
+
+def unusable(
+    path: Path,
+    error: Union[OSError, BadText],
+    mends: Mapping[int, str] = _MENDS_AFTER_START,
+) -> KeyFileUnusable:
+    """Return the error that a failure with the file means to the operator."""
+    if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
+        flaw = "it is a directory (Docker makes one when a mounted file is missing)"
+        mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
+    elif not _is_folder(path.parent, unknown=True):
+        flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
+    elif isinstance(error, BadText):
+        flaw, mend = str(error), error.mend
+    else:
+        flaw, mend = _refusal(path, error, mends)
+    return KeyFileUnusable(f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}", mend=f"{mend}.")
+
+
+def _refusal(path: Path, error: OSError, mends: Mapping[int, str]) -> Tuple[str, str]:
+    mend = mends.get(error.errno or 0, "") or (
+        f"let this user (uid {os.getuid()}) read and write it, as in "
+        f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
+    )
+    return str(error.strerror), mend
+
+
+def _is_folder(path: Path, *, unknown: bool) -> bool:
+    """Whether a path is a folder; `unknown` where this user may not look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return unknown
+
+
+SHORTEST = 16
+
+# A start would give every host a new key.
+_MENDS_WHILE_SERVING = {errno.ENOENT: "put it back, and don't start again before", **MENDS}
+_EMPTY = BadText("it has no key any more", "restore its keys, and don't start again before")
+_STAY = "The keys read before stay in use."
+
+
+class AcceptedKeys(NamedTuple):
+    """What opens each host: the newest key, and the one before while the file is being edited."""
+
+    newest: Mapping[Hostname, str]
+    before: Mapping[Hostname, str]
+
+
+_NOTHING = AcceptedKeys({}, {})
+
+
+class KeyFile:
+    """Knows every host's key, and notices when the file changes. Safe to share between threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._stamp: Tuple[int, ...] = ()
+        self._accepted = _NOTHING
+        self._settled: Mapping[Hostname, str] = {}
+        self._settles_at = math.inf  # monotonic: when what was read last is known to be whole
+        self._complained = False
+
+    def keys(self) -> Mapping[Hostname, str]:
+        """Return each host's newest key; raise as `accepted` does."""
+        return self.accepted().newest
+
+    def accepted(self) -> AcceptedKeys:
+        """Return the keys that open hosts now: the same object until they change.
+
+        A file that can't be read any more, or has lost all keys, costs no host its key: the last
+        good state counts. Of one with a line that is none the others count, in every process alike.
+
+        Raises:
+            KeysUnavailable: this process could never read it yet.
+
+        """
+        try:
+            if not self._is_current():
+                with self._lock:
+                    if not self._is_current():  # another thread may have read it meanwhile
+                        self._read_again()
+            self._complained = False
+        except (OSError, BadText) as error:
+            self._complain(error)
+            if not self._stamp:
+                raise KeysUnavailable("The key file can't be read right now.") from None
+        return self._accepted
+
+    def _is_current(self) -> bool:
+        unchanged = key_storage.stamp(self._path) == self._stamp
+        return unchanged and self._monotonic() < self._settles_at
+
+    def _read_again(self) -> None:
+        stamp = key_storage.stamp(self._path)
+        content = key_storage.content(self._path)
+        after = key_storage.stamp(self._path)
+        # The first reading has nothing before it; else it is enough that nothing has changed.
+        is_edited = self._stamp not in ((), after)
+        wait = key_storage.seconds_to_settle(after, self._clock()) if is_edited else 0.0
+        if wait > 0:
+            newest = self._newest(content.decode("utf-8", "replace"))
+            self._accepted = AcceptedKeys(newest, self._settled)
+            self._settles_at = self._monotonic() + wait
+        else:
+            self._settled = self._sound(key_storage.text(content))
+            self._accepted = AcceptedKeys(self._settled, {})
+            self._settles_at = math.inf
+        self._stamp = stamp
+
+    def _newest(self, text: str) -> Mapping[Hostname, str]:
+        """Return what an unfinished file adds to what is known; its flaws may end by themselves.
+
+        What follows the last line feed may be half a key: it replaces none.
+        """
+        whole, feed, rest = text.rpartition("\n")
+        keys, _ = sound_lines(whole + feed)
+        unfinished, _ = sound_lines(rest)
+        return {**unfinished, **self._accepted.newest, **keys}
+
+    def _complain(self, error: Union[OSError, BadText]) -> None:
+        if not self._complained:
+            self._complained = True
+            none = "No host's key is known: updates are answered 503 until it can be read."
+            flaw = unusable(self._path, error, _MENDS_WHILE_SERVING)
+            logger.error("%s %s", flaw, _STAY if self._stamp else none)
+
+    def _sound(self, text: str) -> Mapping[Hostname, str]:
+        keys, flaws = sound_lines(text)
+        if flaws:
+            flaw = unusable(self._path, flaws[0])
+            logger.error("%s The other lines count. %s", flaw, _STAY)
+        elif self._settled and not keys:
+            logger.error("%s %s", unusable(self._path, _EMPTY), _STAY)
+        else:
+            return keys
+        return {**self._settled, **keys}
+
+    def read(self) -> Mapping[Hostname, str]:
+        """Return the keys; raise `KeyFileUnusable` where `keys` would go on with those before."""
+        try:
+            return parse(key_storage.read(self._path))
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error) from None
+
+    def await_editor(self) -> None:
+        """Wait until nobody is editing the file, and read it; a flaw is told when it is used."""
+        with contextlib.suppress(OSError, BadText, KeysUnavailable):
+            key_storage.await_editor(self._path)
+            self.accepted()
+
+    def complete(self, hosts: Iterable[Hostname]) -> None:
+        """Give each host without a key a new one, written to the end of the file.
+
+        The file is written in place, for it may be a bind mount, which can't be replaced. A file
+        that lacks a key, or has a flaw, and was changed a moment ago is waited for: somebody may be
+        editing it. An empty one that nobody edits is one that `touch` has made.
+
+        Raises:
+            KeyFileUnusable: it can't be read, or can't be written and has to be.
+
+        """
+        hosts = tuple(hosts)
+        try:
+            keys = self._all(hosts)
+            new = key_storage.append(self._path, _missing(hosts, keys))
+            key_storage.tighten(self._path)
+            if new:
+                logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error, MENDS) from None
+        for host, key in keys.items():
+            if len(key) < SHORTEST:
+                logger.warning(
+                    "The key of %s has fewer than %d characters: use a longer one.", host, SHORTEST
+                )
+
+    def _all(self, hosts: Iterable[Hostname]) -> Mapping[Hostname, str]:
+        """Return the keys of the file; when one is missing, of a file that nobody edits."""
+        if not self._path.exists():
+            return {}
+        keys, flaws = sound_lines(key_storage.read(self._path))
+        if flaws or _missing(hosts, keys):
+            key_storage.await_editor(self._path)
+            return parse(key_storage.read(self._path))
+        return keys
+
+    def rotate(self, host: Hostname) -> str:
+        """Give a host a new key and return it; the old one opens nothing from now on.
+
+        Raises:
+            KeyFileUnusable: the file can't be read or written.
+
+        """
+        key = secrets.token_urlsafe(32)
+        self.replace(host, key)
+        return key
+
+    def replace(self, host: Hostname, key: str) -> None:
+        """Give a host this key. The rest of the file stays as it is, comments and all.
+
+        Raises:
+            KeyFileUnusable: the file can't be read or written.
+
+        """
+        try:
+            key_storage.replace(self._path, host, key)
+        except (OSError, BadText) as error:
+            raise unusable(self._path, error) from None
+
+
+def _missing(hosts: Iterable[Hostname], keys: Mapping[Hostname, str]) -> List[Hostname]:
+    return [host for host in hosts if host not in keys]

@@ -1,1 +1,0 @@
-"""Tries for real what the service needs."""

@@ -1,0 +1,263 @@
+"""How many calls Hetzner still takes: what the headers of its answers say of the rate limit.
+
+Facts: https://docs.hetzner.cloud/cloud.spec.json, section "Rate Limiting". That there is more than
+one bucket shows in recorded answers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from backend.bearer import Bearer
+from backend.errors import HetznerBusy, HetznerUnreachable
+from backend.hetzner.responses import decode, refusal
+from backend.metrics import Meters
+from backend.outgoing import Session, read_body
+
+logger = logging.getLogger(__name__)
+
+_HOUR = 3600.0
+# Other processes draw on the same buckets: the last few calls are theirs, perhaps.
+_LEAST = 3.0
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What one bucket held at the last answer.
+
+    `limit` is calls an hour; the bucket is refilled continuously. `at` is monotonic seconds.
+    """
+
+    limit: int
+    remaining: int
+    at: float
+
+    def level(self, now: float) -> float:
+        """Return how many calls the bucket holds by now, if nobody else draws on it."""
+        return min(self.limit, self.remaining + (now - self.at) * self.limit / _HOUR)
+
+
+class Quotas:
+    """The buckets of one project. Safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._quotas: Dict[int, Quota] = {}
+        self._bucket_of: Dict[str, int] = {}  # learnt from the answers: none is documented
+
+    def __iter__(self) -> Iterator[Quota]:
+        """Go through the buckets as the last answers told them."""
+        return iter(list(self._quotas.values()))
+
+    def note(self, kind: str, headers: Mapping[str, str]) -> None:
+        """Learn from the headers of an answer to a call of some kind."""
+        try:
+            limit = int(headers["ratelimit-limit"])
+            remaining = int(headers["ratelimit-remaining"])
+        except (KeyError, ValueError):
+            return  # a 401 carries none
+        if limit > 0:
+            self._quotas[limit] = Quota(limit, remaining, self._clock())
+            self._bucket_of[kind] = limit
+
+    def pause(self, kind: str) -> float:
+        """Return the seconds until a call of some kind would be taken; 0 when it would be now."""
+        quota = self._quotas.get(self._bucket_of.get(kind, 0))
+        if quota is None:
+            return 0.0
+        missing = _LEAST - quota.level(self._clock())
+        return max(0.0, missing * _HOUR / quota.limit)
+
+    def is_below(self, share: float) -> bool:
+        """Whether a bucket holds less than a share of its limit."""
+        now = self._clock()
+        return any(quota.level(now) < quota.limit * share for quota in list(self._quotas.values()))
+
+
+Query = Iterable[Tuple[str, str]]
+
+_CONNECT_SECONDS = 4.0
+_MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays far below
+# The reserve that background work leaves to requests that somebody waits for.
+_RESERVE = 0.1
+_PLENTY = 0.5
+
+
+class Deadline:
+    """A point in time by which a whole chain of calls has to be through."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def remaining(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            HetznerUnreachable: there are none.
+
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise HetznerUnreachable("Hetzner's API took too long to answer.")
+        return left
+
+
+class CloudApi:
+    """The API as one token sees it. Safe to share between threads."""
+
+    def __init__(self, token: str, url: str, agent: str) -> None:
+        self._token = token
+        self._url = url
+        self._host = urlsplit(url).hostname
+        self._agent = agent
+        self._local = threading.local()
+        self.quotas = Quotas()
+
+    @property
+    def is_low(self) -> bool:
+        """Whether only the reserve is left, which belongs to requests somebody waits for."""
+        return self.quotas.is_below(_RESERVE)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the quota is to be shared out fairly."""
+        return self.quotas.is_below(_PLENTY)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query = (),
+        body: Optional[Mapping[str, Any]] = None,
+    ) -> Dict[str, Any]:
+        """Make one call and return the decoded answer.
+
+        Raises:
+            HetznerUnreachable: no answer in time, or one that isn't the Cloud API's.
+            HetznerBusy: the API can't do it now.
+            TokenRejected, ChangeRefused: the API refuses for good.
+
+        """
+        kind = _kind(method, path)
+        pause = self.quotas.pause(kind)
+        if pause:
+            raise HetznerBusy(
+                "The hourly quota of calls to Hetzner is used up; it is refilled all the time.",
+                pause,
+            )
+        try:
+            status, headers, text = self._exchange(method, path, deadline, query, body)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            logger.debug("%s %s: %s", method, path, type(error).__name__)
+            raise HetznerUnreachable(
+                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
+            ) from None
+        self.quotas.note(kind, headers)
+        logger.debug("%s %s: %s", method, path, status)
+        answer = decode(status, headers, text, self._token)
+        if status >= 400:  # noqa: PLR2004
+            raise refusal(status, headers, answer, self._token)
+        return answer
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query,
+        body: Optional[Mapping[str, Any]],
+    ) -> Tuple[int, Mapping[str, str], bytes]:
+        left = deadline.remaining()
+        with self._session().request(
+            method,
+            self._url + path,
+            params=list(query),
+            json=body,
+            timeout=(min(_CONNECT_SECONDS, left), left),
+            stream=True,
+        ) as response:
+            text = read_body(response, _MAX_ANSWER)
+            if len(text) > _MAX_ANSWER:
+                raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
+            return response.status_code, response.headers, text
+
+    def _session(self) -> Session:
+        # requests promises nothing about sessions shared by threads.
+        session: Optional[Session] = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = Session()
+            session.auth = Bearer(self._token)
+            session.headers["User-Agent"] = self._agent
+        return session
+
+
+def _kind(method: str, path: str) -> str:
+    """Name the calls that seem to draw on the same bucket."""
+    return f"{method} actions" if "/actions" in path else method
+
+
+def _reason(error: Exception) -> str:
+    """Name the failure in a few words; the full text may hold the URL of a proxy with a login."""
+    for family, words in (
+        (requests.exceptions.SSLError, "TLS failed: check the clock and the CA certificates"),
+        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (urllib3.exceptions.TimeoutError, "the answer was not complete in time"),
+        (requests.exceptions.ConnectionError, _root(error)),
+    ):
+        if isinstance(error, family):
+            return words
+    return "the answer broke off"
+
+
+def _root(error: BaseException) -> str:
+    """Say what the operating system said, at the bottom of a chain of errors."""
+    below: Optional[BaseException] = error
+    while below is not None:
+        if isinstance(below, socket.gaierror):
+            return "its name isn't found: check DNS"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror.lower()
+        if isinstance(below, http.client.HTTPException):
+            return "the answer broke off, or is none of HTTP"
+        below = below.__cause__ or below.__context__
+    return "no connection"
+
+
+class MeasuredApi(CloudApi):
+    """The API as one token sees it, with a watch in the hand."""
+
+    def __init__(self, token: str, url: str, agent: str, meters: Meters) -> None:
+        super().__init__(token, url, agent)
+        self._meters = meters
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query = (),
+        body: Optional[Mapping[str, Any]] = None,
+    ) -> Dict[str, Any]:
+        """Make one call, likewise."""
+        with self._meters.call(method) as measured:
+            answer = super().call(method, path, deadline, query, body)
+            measured.outcome = "ok"
+            return answer

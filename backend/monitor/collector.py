@@ -1,0 +1,80 @@
+"""Notes in the store what Hetzner says of zones and quotas: all processes show the same."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Callable, Dict, List, Sequence, Tuple
+
+from backend.errors import OperatorError, TransientError
+from backend.hetzner import dns
+from backend.hetzner.client import CloudApi, Deadline
+from backend.store import Store
+from backend.store.projects import Project, SeenQuota, SeenZone
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 3.0
+_LIST_SECONDS = 3600.0
+_RETRY_SECONDS = 60.0
+_JOB_SECONDS = 15.0
+
+
+class Survey:
+    """Runs in every process: each has quotas of its own to tell. One of them lists the zones."""
+
+    def __init__(
+        self,
+        store: Store,
+        projects: Sequence[CloudApi],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._projects = projects
+        self._clock = clock
+        self._monotonic = monotonic
+        self._told: Dict[Tuple[int, int], float] = {}  # by project and bucket: as of when
+
+    def tick(self) -> None:
+        """Write what is new; list the zones once an hour."""
+        self._note_quotas()
+        now = self._clock()
+        age = now - self._store.projects.listed_at()
+        is_due = not 0 <= age < _LIST_SECONDS
+        if is_due and self._store.leases.is_first("survey", now, _RETRY_SECONDS):
+            self._list_zones(now)
+            self._note_quotas()
+
+    def _note_quotas(self) -> None:
+        seen = self._new_quotas()
+        if seen:
+            self._store.projects.note_quotas(seen)
+            self._told.update({(one.project, one.calls): one.at for one in seen})
+
+    def _new_quotas(self) -> List[SeenQuota]:
+        """Return the quotas that were heard of since they were written last."""
+        offset = self._clock() - self._monotonic()
+        found = [
+            SeenQuota(number, quota.limit, quota.remaining, round(quota.at + offset, 3))
+            for number, project in enumerate(self._projects, 1)
+            for quota in project.quotas
+        ]
+        return [one for one in found if one.at > self._told.get((one.project, one.calls), 0) + 1]
+
+    def _list_zones(self, now: float) -> None:
+        listed: List[Tuple[Project, Sequence[SeenZone]]] = []
+        for number, project in enumerate(self._projects, 1):
+            if project.is_low:
+                return  # what is left belongs to requests somebody waits for
+            try:
+                zones = dns.zones(project, Deadline(_JOB_SECONDS))
+            except TransientError as error:
+                logger.debug("The zones can't be listed now: %s", error)
+                return
+            except OperatorError as error:
+                listed.append((Project(number, str(error), now), []))
+                continue
+            seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
+            listed.append((Project(number, "", now), seen))
+        self._store.projects.note_zones(listed)

@@ -1,0 +1,197 @@
+"""What the operator hears of an event: all wording is here, in one table."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
+
+from backend.events import (
+    CameBack,
+    Cleared,
+    Confirmed,
+    Event,
+    FellSilent,
+    LoginFailed,
+    LoginsBlocked,
+    OperatorActed,
+    Postponed,
+    PrefixIgnored,
+    Published,
+    Refused,
+    Rejected,
+    Remembered,
+)
+from backend.notify.ntfy import Push
+
+logger = logging.getLogger("hetzner-dyndns")
+
+
+class When(enum.Enum):
+    """When an event is pushed."""
+
+    NEVER = 0
+    CHANGING = 1  # NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1
+    ALWAYS = 2
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How an event is told: the level and the line in the log, and the push."""
+
+    level: int
+    sentence: str
+    when: When = When.NEVER
+    title: str = ""
+    priority: int = 3
+    tags: Tuple[str, ...] = ()
+
+
+_VOICES: Mapping[Type[Event], Voice] = {
+    Published: Voice(
+        logging.INFO,
+        "{host} {type}: {old} -> {new} ({why}).",
+        When.CHANGING,
+        "{host} has a new address",
+        tags=("arrows_counterclockwise",),
+    ),
+    Confirmed: Voice(logging.DEBUG, "{host} {type}: no change (asked Hetzner)."),
+    Remembered: Voice(logging.DEBUG, "{host} {type}: no change (cache)."),
+    Postponed: Voice(
+        logging.WARNING,
+        "{host} {type} is not published yet, and will be tried again. {error} Nothing needs to be "
+        "done unless this lasts.",
+        When.ALWAYS,
+        "{host} can't be updated now",
+        tags=("hourglass",),
+    ),
+    Refused: Voice(
+        logging.ERROR,
+        "{host} {type} can't be published. {error}",
+        When.ALWAYS,
+        "{host} can't be updated",
+        tags=("no_entry",),
+    ),
+    Cleared: Voice(
+        logging.INFO,
+        "{host} {type} is published after all, {after} after it was asked for.",
+        When.ALWAYS,
+        "{host} is up to date again",
+        tags=("white_check_mark",),
+    ),
+    FellSilent: Voice(
+        logging.ERROR,
+        "{host} is lost: nothing heard of it for {after} ({last_seen}). Look whether it, its line "
+        "and its update client are running, and whether the client has the host's key.",
+        When.ALWAYS,
+        "{host} is lost",
+        # 4 makes ntfy's apps vibrate long and pop over.
+        priority=4,
+        tags=("rotating_light",),
+    ),
+    CameBack: Voice(
+        logging.INFO,
+        "{host} is back again after {after}.",
+        When.ALWAYS,
+        "{host} is back",
+        tags=("white_check_mark",),
+    ),
+    PrefixIgnored: Voice(
+        logging.WARNING,
+        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
+        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
+    ),
+    Rejected: Voice(
+        logging.WARNING,
+        "{host} sends updates of which nothing can be made, the last from {source}. {error}",
+    ),
+    LoginFailed: Voice(
+        logging.WARNING,
+        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "login with the key file.",
+    ),
+    LoginsBlocked: Voice(
+        logging.WARNING,
+        "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
+        "a while, the right one still passes. If it is your own device, give it the key in the "
+        "key file.{unsaid}",
+        When.ALWAYS,
+        "Failed logins for {host}",
+        tags=("lock",),
+    ),
+    OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
+}
+
+
+class Listener(Protocol):
+    """Whoever wants to hear of events."""
+
+    def report(self, event: Event) -> None:
+        """Hear of an event."""
+
+
+class Reporter:
+    """Tells the operator what happened: a log line, and perhaps a push."""
+
+    def __init__(
+        self,
+        push: Callable[[Push], None] = lambda _: None,
+        *,
+        on_change: bool = False,
+        debugging: bool = False,
+    ) -> None:
+        self._push = push
+        self._pushed = {When.ALWAYS}
+        if on_change or debugging:
+            self._pushed.add(When.CHANGING)
+
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
+        voice = _VOICES[type(event)]
+        is_pushed = voice.when in self._pushed and getattr(event, "is_news", True)
+        if not logger.isEnabledFor(voice.level) and not is_pushed:
+            return  # an unchanged poll ends here
+        words = _words(event)
+        sentence = voice.sentence.format(**words)
+        logger.log(voice.level, "%s", sentence)
+        if is_pushed and not quietly:
+            title = voice.title.format(**words)
+            self._push(Push(title, sentence, voice.priority, voice.tags))
+
+
+def _words(event: Event) -> Dict[str, object]:
+    words = dict(vars(event))
+    if "type" in words:
+        words["type"] = words["type"].value
+    if "after" in words:
+        words["after"] = duration(words["after"])
+    if "seen_at" in words:
+        words["last_seen"] = _last_seen(words["seen_at"])
+    if "unsaid" in words:
+        more = words["unsaid"]
+        words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
+    if words["host"] is None:
+        words["host"] = "an unknown host"
+    return words
+
+
+def _last_seen(at: Optional[float]) -> str:
+    return "never since it was registered" if at is None else f"last seen {moment(at)}"
+
+
+def moment(at: float) -> str:
+    """Say when something is (UTC seconds) to the minute: 2026-11-24 12:03 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def duration(seconds: float) -> str:
+    """Say how long something took, in its two largest units: 3 h 12 min."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"

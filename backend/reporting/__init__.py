@@ -1,1 +1,0 @@
-"""What the operator is told, and how it gets there."""

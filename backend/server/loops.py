@@ -1,0 +1,139 @@
+"""Something done again and again on a thread of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Callable, List, Optional, Sequence
+
+from backend.errors import DyndnsError, StoreBusy, StoreUnavailable
+from backend.metrics import Slots
+
+logger = logging.getLogger(__name__)
+
+
+class Loop:
+    """Runs an action every few seconds. A failure is logged, and the loop goes on."""
+
+    def __init__(
+        self,
+        name: str,
+        interval: float,
+        action: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._was_started = False
+        self._busy_since: Optional[float] = None
+        self._interval = interval
+        self._action = action
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._was_started = True
+        self._thread.start()
+
+    def flaw(self, patience: float) -> str:
+        """Return what is wrong: it has died, or one round takes longer than `patience` seconds."""
+        if not self._was_started or self._stopping.is_set():
+            return ""
+        if not self._thread.is_alive():
+            return f"{self._name} has died"
+        since = self._busy_since
+        hangs = since is not None and self._clock() - since > patience
+        return f"{self._name} hangs" if hangs else ""
+
+    def stop(self, seconds: float) -> None:
+        """Tell the thread to stop, and wait for it so long at most."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            self._busy_since = self._clock()
+            try:
+                self._action()
+            except DyndnsError as error:
+                logger.debug("%s: %s", self._name, error)  # whoever raised it has told already
+            except Exception:
+                logger.exception("%s failed; it goes on", self._name)
+            self._busy_since = None
+
+
+PULSE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
+# However slow Hetzner is, the longest honest round ends in three minutes.
+_PATIENCE = 300.0
+_LATE = 60.0
+# A backup, or a replica that brings the tables up to date, keeps the store locked for a while.
+_LOCKED = 30.0
+
+
+class Health:
+    """Knows this worker's threads, and by its slots how the other workers are."""
+
+    def __init__(
+        self,
+        ping: Callable[[], None],
+        probe: Callable[[], None],
+        slots: Optional[Slots] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ping = ping
+        self._probe = probe
+        self._slots = slots
+        self._clock = clock
+        self._store_flaw = ""
+        self._probed_at = clock()  # when that went well last
+        self.watched: Sequence[Callable[[float], str]] = ()  # each thread's flaw, by our patience
+
+    def probe(self) -> None:
+        """Find out whether the store can be written; to be called every `PROBE_SECONDS`.
+
+        Not by who asks how we are: anybody may, and as often as they want to.
+        """
+        try:
+            self._probe()
+        except StoreBusy:
+            is_long = self._clock() - self._probed_at > _LOCKED
+            self._store_flaw = "the store is locked by another program" if is_long else ""
+        except StoreUnavailable:
+            self._store_flaw = "the store can't be read and written (the log says why)"
+        else:
+            self._store_flaw = ""
+            self._probed_at = self._clock()
+
+    def pulse(self) -> None:
+        """Tell the other workers how this one is; to be called every `PULSE_SECONDS`."""
+        if self._slots is not None:
+            self._slots.note(self._clock(), ", ".join(self._own()))
+
+    def flaws(self) -> List[str]:
+        """Return what is wrong in any worker; nothing when all is well."""
+        found = [*self._own(), *self._others()]
+        try:
+            self._ping()
+        except StoreBusy:
+            pass  # how long that lasts is known to `probe`
+        except StoreUnavailable:
+            found.append("the store can't be read (the log says why)")
+        return list(dict.fromkeys(found))
+
+    def _own(self) -> List[str]:
+        found = [self._store_flaw, *(look(_PATIENCE) for look in self.watched)]
+        return [flaw for flaw in found if flaw]
+
+    def _others(self) -> List[str]:
+        notes = {} if self._slots is None else self._slots.notes()
+        told = []
+        for number, (at, flaws) in notes.items():
+            # The monotonic clock is the same in all processes of a machine.
+            if self._clock() - at > _LATE:
+                told.append(f"worker {number} gives no sign of life")
+            told += [flaw for flaw in flaws.split(", ") if flaw]
+        return told

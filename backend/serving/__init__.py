@@ -1,1 +1,0 @@
-"""Builds the service out of its settings, and runs it under gunicorn."""

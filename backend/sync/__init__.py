@@ -1,0 +1,1 @@
+"""How a desired state becomes a record."""

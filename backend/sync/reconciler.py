@@ -1,0 +1,242 @@
+"""Finishes what a request could not: follows Hetzner's actions, retries wishes, sweeps up."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
+
+from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
+from backend.events import Postponed
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
+from backend.hetzner.zones import Zones
+from backend.model import Hostname
+from backend.notify.reporter import Reporter
+from backend.store import Novelty, Record, State, Store
+from backend.store.leases import Leadership
+from backend.sync.publisher import Publisher, Result, cleared, pause_after
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+_LEASE = "reconciler"
+_LEASE_SECONDS = 40.0
+# Each of the two jobs of a tick. The lease is renewed before each, for half its time at least.
+_JOB_SECONDS = 15.0
+_JOBS_AT_ONCE = 4
+_ACTIONS_A_TICK = 200
+_LOOKED_THROUGH = 1000  # wishes that are due, for those of a project that has quota left
+_PROBE_SECONDS = 5.0  # while Hetzner is away, one host is tried so often, whatever else waits
+# An action that takes longer isn't followed any more; the record itself is read instead.
+_LONGEST_ACTION = 120.0
+_SWEEP_SECONDS = 3600.0
+_SWEPT_AT_ONCE = 5000  # so that no writer waits long, however much there is to delete
+
+
+class Reconciler:
+    """Works in one process of all at a time: the one that holds its lease."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        store: Store,
+        publisher: Publisher,
+        zones: Zones,
+        projects: Sequence[Hetzner],
+        reporter: Reporter,
+        *,
+        history_days: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._zones = zones
+        self._projects = projects
+        self._reporter = reporter
+        self._history_seconds = history_days * 86400.0
+        self._clock = clock
+        self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
+        self._has_begun = False
+        self._hetzner_is_away = False
+        self._probe_at = 0.0
+        self._zones_seen: FrozenSet[str] = frozenset()
+        self._swept_at = 0.0
+
+    def tick(self) -> None:
+        """Do what is due, unless another process does it."""
+        now = self._clock()
+        if not self._lead(now):
+            return
+        self._sweep(now)
+        self._follow(now)
+        now = self._clock()
+        if self._lead(now):
+            self._retry(now)
+
+    def stop(self) -> None:
+        """Let another process take over at once."""
+        self._pool.shutdown(wait=False)
+        self._leadership.give_up()
+
+    def _lead(self, now: float) -> bool:
+        if not self._leadership.keep(now):
+            self._has_begun = False
+        elif not self._has_begun:
+            # A new leader may have new tokens: what was refused may go through now.
+            self._store.records.hurry(State.REFUSED, now)
+            self._has_begun = True
+        return self._has_begun
+
+    # -- wishes
+
+    def _retry(self, now: float) -> None:
+        """Try again what is due; a single host as long as Hetzner is away."""
+        if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
+            return
+        limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
+        by_host: Dict[Hostname, List[Record]] = defaultdict(list)
+        for record in self._to_try(now, limit):
+            by_host[record.host].append(record)
+        if by_host:
+            results = list(self._pool.map(self._publish, by_host.values()))
+            self._learn(list(itertools.chain.from_iterable(results)), now)
+        self._notice_zones(now)
+
+    def _to_try(self, now: float, limit: int) -> Sequence[Record]:
+        """Return what is due; what is left of a quota belongs to requests somebody waits for."""
+        if not any(project.api.is_low for project in self._projects):
+            return self._store.records.to_try(now, limit)
+        due = self._store.records.to_try(now, _LOOKED_THROUGH)
+        return list(itertools.islice(filter(self._has_quota, due), limit))
+
+    def _has_quota(self, record: Record) -> bool:
+        location = self._zones.recall(record.host)
+        return location is None or not location.hetzner.api.is_low
+
+    def _publish(self, records: Sequence[Record]) -> List[Result]:
+        kinds = [record.type for record in records]
+        try:
+            results = self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
+        except DyndnsError as error:
+            return [error]
+        return list(results.values())
+
+    def _learn(self, results: Sequence[Result], now: float) -> None:
+        """Find out from the results whether Hetzner is away, or back."""
+        told = [result for result in results if not isinstance(result, ShareUsedUp)]
+        if not told:  # Hetzner wasn't asked
+            return
+        was_away = self._hetzner_is_away
+        self._hetzner_is_away = all(
+            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in told
+        )
+        if self._hetzner_is_away:
+            self._probe_at = now + _PROBE_SECONDS
+        elif was_away:
+            self._store.records.hurry(State.PENDING, now)
+
+    def _notice_zones(self, now: float) -> None:
+        names = self._zones.names
+        if self._zones_seen and names != self._zones_seen:
+            self._store.records.hurry(State.REFUSED, now)
+        self._zones_seen = names
+
+    # -- actions
+
+    def _follow(self, now: float) -> None:
+        """Ask how far the actions have come, many in one call."""
+        due = self._store.records.to_look_at(now, _ACTIONS_A_TICK)
+        deadline = Deadline(_JOB_SECONDS)
+        for hetzner, records in self._by_project(due, now, deadline).items():
+            for some in _portions(records, ACTIONS_A_CALL):
+                if hetzner.api.is_low:
+                    for record in some:
+                        self._wait(record, now)
+                else:
+                    self._follow_some(hetzner, some, now, deadline)
+
+    def _by_project(
+        self, records: Sequence[Record], now: float, deadline: Deadline
+    ) -> Mapping[Hetzner, List[Record]]:
+        found: Dict[Hetzner, List[Record]] = defaultdict(list)
+        for record in records:
+            try:
+                location = self._zones.find(record.host, deadline)
+                found[location.hetzner].append(record)
+            except DyndnsError as error:
+                self._cannot_tell(record, error, now)
+        return found
+
+    def _follow_some(
+        self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
+    ) -> None:
+        ids = [record.action for record in records if record.action is not None]
+        try:
+            states = hetzner.actions(ids, deadline)
+        except DyndnsError as error:
+            for record in records:
+                self._cannot_tell(record, error, now)
+            return
+        for record in records:
+            self._judge(record, states.get(record.action or 0), now)
+
+    def _judge(self, record: Record, action: Optional[ActionState], now: float) -> None:
+        if action is not None and action.status == "success":
+            self._finish(record, now)
+        elif action is not None and action.status == "error":
+            failure = HetznerBusy(f"Hetzner could not publish it: {action.error}.")
+            self._reopen(record, failure, now)
+        elif action is None or _age(record, now) > _LONGEST_ACTION:
+            self._give_up(record, now)
+        else:
+            self._wait(record, now)
+
+    def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
+        """Wait while time may help; what needs the operator is told when the record is read."""
+        if isinstance(error, OperatorError) and _age(record, now) > _LONGEST_ACTION:
+            self._give_up(record, now)
+        else:
+            self._wait(record, now)
+
+    def _give_up(self, record: Record, now: float) -> None:
+        self._reopen(record, HetznerBusy("Hetzner doesn't say that it has published it."), now)
+
+    def _finish(self, record: Record, now: float) -> None:
+        novelty = self._store.records.finish(record)
+        if novelty is not Novelty.NONE:
+            self._reporter.report(cleared(record, novelty, now))
+
+    def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
+        """Make a wish pending again that Hetzner had accepted and has not published."""
+        next_try_at = now + pause_after(record.attempts)
+        novelty = self._store.records.postpone(record, error, now, next_try_at)
+        if novelty is not Novelty.NONE:
+            is_news = novelty is Novelty.HOST
+            self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
+
+    def _wait(self, record: Record, now: float) -> None:
+        """Ask again after as long as it has taken already: few calls, however long it takes."""
+        self._store.records.look_later(record, now + min(60.0, max(2.0, _age(record, now))))
+
+    # -- history
+
+    def _sweep(self, now: float) -> None:
+        if 0 <= now - self._swept_at < _SWEEP_SECONDS:
+            return
+        pruned = self._store.history.prune(now - self._history_seconds, _SWEPT_AT_ONCE)
+        if pruned < _SWEPT_AT_ONCE:
+            self._swept_at = now
+        logger.debug("%d entries of the history were too old", pruned)
+
+
+def _age(record: Record, now: float) -> float:
+    return now - (record.accepted_at or now)
+
+
+def _portions(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    for start in range(0, len(records), size):
+        yield records[start : start + size]

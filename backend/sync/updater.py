@@ -1,0 +1,316 @@
+"""Which host part an AAAA keeps when a request brings nothing but a new prefix."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
+from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar
+
+from backend.errors import (
+    BadAddress,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    HostBusy,
+    OperatorError,
+    StoreUnavailable,
+    Superseded,
+    TransientError,
+)
+from backend.events import PrefixIgnored, Remembered
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import RRSet
+from backend.metrics import Meters
+from backend.model import (
+    Address,
+    Change,
+    Hostname,
+    Outcome,
+    Prefix,
+    RecordType,
+    Settled,
+    Update,
+    Wish,
+)
+from backend.monitor.watcher import Sightings
+from backend.notify.reporter import Reporter
+from backend.store import Record, Store
+from backend.sync.publisher import Publisher, Result
+
+logger = logging.getLogger(__name__)
+
+# A host without an AAAA must not cost a call to Hetzner at each request.
+_MISS_SECONDS = 300.0
+
+Reading = Callable[[Hostname, Deadline], Mapping[RecordType, RRSet]]
+
+
+class HostParts:
+    """Completes updates that bring a prefix. Safe to share between threads."""
+
+    def __init__(
+        self, read: Reading, reporter: Reporter, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._reporter = reporter
+        self._clock = clock
+        self._missed: Dict[Hostname, float] = {}  # when Hetzner had no AAAA
+
+    def complete(
+        self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
+    ) -> Update:
+        """Make a wish of the prefix and the host part of the AAAA that the host has.
+
+        Without an AAAA the prefix is ignored, for it is no address.
+
+        Raises:
+            BadAddress: there is nothing else to do.
+            OperatorError, TransientError: as reading at Hetzner does.
+
+        """
+        if update.prefix is None:
+            return update
+        part = self._of(update.host, update.prefix, known.get(RecordType.AAAA), deadline)
+        if part is not None:
+            address = Address.parse(update.prefix.address_of(part))
+            wishes = (*update.wishes, Wish(RecordType.AAAA, address))
+        elif update.wishes:
+            wishes = update.wishes
+        else:
+            raise BadAddress(
+                f"{update.prefix} is the prefix of a network, and {update.host} has neither an "
+                "AAAA record to take the host part of, nor an entry in IPV6_INTERFACE_IDS."
+            )
+        return Update(update.host, wishes, update.asker)
+
+    def _of(
+        self, host: Hostname, prefix: Prefix, record: Optional[Record], deadline: Deadline
+    ) -> Optional[ipaddress.IPv6Address]:
+        if record is not None:
+            address = record.wanted.address or record.published
+            if address is not None:
+                return _ipv6(str(address))
+        missed = self._missed.get(host)
+        if missed is not None and self._clock() - missed < _MISS_SECONDS:
+            return None
+        rrset = self._read(host, deadline).get(RecordType.AAAA)
+        part = _ipv6(rrset.values[0]) if rrset is not None and rrset.values else None
+        if part is None:
+            self._missed[host] = self._clock()
+            self._reporter.report(PrefixIgnored(host, str(prefix)))
+        return part
+
+
+def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
+    try:
+        return ipaddress.IPv6Address(text)
+    except ValueError:
+        return None
+
+
+# Each waiting request holds a request thread, and unchanged updates need some of those.
+_MOST_WAITING = 6
+
+
+class Slots:
+    """Gives each host one slot at most, and lets one request of it wait for that slot."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._busy: Set[Hostname] = set()
+        self._waiting: Set[Hostname] = set()
+        self._changed = threading.Condition()
+
+    def acquire(self, host: Hostname, deadline: Deadline) -> None:
+        """Take the slot of a host.
+
+        A request may wait for another one of its host, since routers send A and AAAA as two
+        requests at once. Nobody waits for a slot of another host.
+
+        Raises:
+            HostBusy: another request of the host waits already, or the wait takes too long.
+            HetznerBusy: other hosts have all slots.
+
+        """
+        with self._changed:
+            if host in self._busy or host in self._waiting:
+                self._wait(host, deadline)
+            if not self._free:
+                raise HetznerBusy("Many updates are waiting for Hetzner: this one is in the queue.")
+            self._free -= 1
+            self._busy.add(host)
+
+    def release(self, host: Hostname) -> None:
+        """Give the slot of a host back."""
+        with self._changed:
+            self._free += 1
+            self._busy.remove(host)
+            self._changed.notify_all()
+
+    def _wait(self, host: Hostname, deadline: Deadline) -> None:
+        if host in self._waiting or len(self._waiting) >= _MOST_WAITING:
+            raise HostBusy(f"Other updates of {host} are under way: this one is in the queue.")
+        self._waiting.add(host)
+        try:
+            is_free = self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())
+        finally:
+            self._waiting.remove(host)
+        if not is_free:
+            raise HostBusy(f"Another update of {host} is still under way.")
+
+
+# inadyn waits ten seconds for an answer; two of them are for the way.
+ANSWER_SECONDS = 8.0
+# So long background work leaves a new wish to the request that brought it.
+_GRACE_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class Updater:
+    """Applies updates. Safe to share between threads.
+
+    At most `slots` updates wait for Hetzner at a time, one of each host; the threads left over
+    answer the unchanged ones, however slow Hetzner is.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        store: Store,
+        publisher: Publisher,
+        sightings: Sightings,
+        reporter: Reporter,
+        *,
+        slots: int,
+        meters: Optional[Meters] = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._sightings = sightings
+        self._reporter = reporter
+        self._meters = meters or Meters()
+        self._clock = clock
+        self._host_parts = HostParts(self._read, reporter)
+        self._slots = Slots(slots)
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
+
+    def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:
+        """Do what a host asks for, by a deadline that several updates may share.
+
+        Raises:
+            BadAddress: it brings the prefix of a network only, and the host has no host part.
+            OperatorError: Hetzner refuses it until the operator changes something.
+            TransientError: it could not be done now. Unless the store is away, the wish is kept.
+
+        """
+        deadline = deadline or Deadline(ANSWER_SECONDS)
+        with self._meters.update(update.asker.face) as measured:
+            outcome = self._apply(update, deadline)
+            measured.outcome = _word(outcome)
+            return outcome
+
+    def repeat(self, update: Update) -> bool:
+        """Do once more what was done from memory before; false when that isn't enough any more.
+
+        It is an update without a prefix.
+        """
+        start = time.perf_counter()
+        self._sightings.note(update.host, self._clock())
+        try:
+            known = self._store.records.of(update.host)
+        except StoreUnavailable:
+            return False
+        if not self._is_settled(update, known):
+            return False
+        outcome = self._remembered(update)
+        self._meters.updated(update.asker.face, _word(outcome), time.perf_counter() - start)
+        return True
+
+    def _apply(self, update: Update, deadline: Deadline) -> Outcome:
+        now = self._clock()
+        self._sightings.note(update.host, now)
+        known = self._store.records.of(update.host)
+        update = self._completed(update, known, deadline)
+        if self._is_settled(update, known):
+            return self._remembered(update)
+        self._store.records.wish(update, now, _GRACE_SECONDS)
+        return _outcome(update, self._publish(update, deadline))
+
+    def stop(self) -> None:
+        """Accept no more work; what is under way ends by its own time limit."""
+        self._pool.shutdown(wait=False)
+
+    def _completed(
+        self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
+    ) -> Update:
+        try:
+            return self._host_parts.complete(update, known, deadline)
+        except (OperatorError, TransientError):
+            # What needs no host part is not lost, and its own attempt tells the operator.
+            self._store.records.wish(update, self._clock(), 0)
+            raise
+
+    def _is_settled(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
+        records = [known.get(wish.type) for wish in update.wishes]
+        return all(
+            record is not None and record.wanted == wish and self._publisher.is_settled(record)
+            for record, wish in zip(records, update.wishes)
+        )
+
+    def _remembered(self, update: Update) -> Outcome:
+        for wish in update.wishes:
+            self._reporter.report(Remembered(update.host, wish.type))
+        return Outcome(
+            update.host, tuple(Settled(wish, Change.REMEMBERED) for wish in update.wishes)
+        )
+
+    def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
+
+    def _publish(self, update: Update, deadline: Deadline) -> Dict[RecordType, Result]:
+        host, kinds = update.host, [wish.type for wish in update.wishes]
+        return self._in_time(host, deadline, lambda: self._publisher.publish(host, kinds, deadline))
+
+    def _in_time(self, host: Hostname, deadline: Deadline, ask: Callable[[], T]) -> T:
+        """Ask Hetzner on another thread: whatever hangs there, the caller is answered in time."""
+        deadline.remaining()  # nothing begins after the deadline
+        self._slots.acquire(host, deadline)
+        future = self._pool.submit(ask)
+        future.add_done_callback(lambda _: self._slots.release(host))
+        try:
+            return future.result(deadline.remaining())
+        except FutureTimeout:
+            future.add_done_callback(_log_crash)
+            raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
+
+
+def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
+    # The operator may have had a wish forgotten while it waited for its turn.
+    settled = tuple(_settled(results[wish.type]) for wish in update.wishes if wish.type in results)
+    if tuple(one.wish for one in settled) != update.wishes:
+        raise Superseded(f"{update.host} is wanted otherwise by now: a newer update came in.")
+    return Outcome(update.host, settled)
+
+
+def _word(outcome: Outcome) -> str:
+    """Return what became of an update in one word: of its first record that is new, if any is."""
+    changes = [one.change for one in outcome.settled]
+    news = [one for one in changes if one not in (Change.UNCHANGED, Change.REMEMBERED)]
+    return [*news, *changes][0].value
+
+
+def _settled(result: Result) -> Settled:
+    if isinstance(result, DyndnsError):
+        raise result
+    return result
+
+
+def _log_crash(future: Future[Any]) -> None:
+    """Nobody waits for the answer any more, so nobody else would log this."""
+    error = future.exception()
+    if error is not None and not isinstance(error, DyndnsError):
+        logger.error("A late update failed", exc_info=error)

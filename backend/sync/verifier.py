@@ -1,0 +1,168 @@
+"""Finds out in the background whether Hetzner still holds what it accepted, a zone at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from backend.errors import DyndnsError, OperatorError
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import Hetzner, RRSet, Zone
+from backend.hetzner.responses import NotFound
+from backend.hetzner.zones import Zones
+from backend.model import RecordType
+from backend.store import Record, Store
+from backend.store.leases import Leadership
+from backend.sync.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 5.0
+# From so many hosts on, reading zones is cheaper than reading hosts one by one as they ask.
+MANY_HOSTS = 20
+_LEASE = "verifier"
+_LEASE_SECONDS = 40.0
+_ZONE_SECONDS = 15.0
+_LONGEST_TICK = 120.0  # the rest comes next; who takes longer is taken to hang
+_RECORDS_A_TICK = 5000
+_PAUSE_AFTER_FAILURE = 60.0
+
+_Place = Tuple[Hetzner, Zone]
+_Found = Mapping[Tuple[str, RecordType], RRSet]
+
+
+class Verifier:
+    """Works in one process of all at a time: the one that holds its lease."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        store: Store,
+        publisher: Publisher,
+        zones: Zones,
+        projects: Sequence[Hetzner],
+        *,
+        cache_ttl: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._zones = zones
+        self._projects = projects
+        self._cache_ttl = cache_ttl
+        self._clock = clock
+        self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._pause_until = 0.0
+        self._end = Deadline(0)  # of the tick
+        self._pages: Dict[Zone, int] = {}  # how many calls reading a zone took last time
+
+    def tick(self) -> None:
+        """Check the records that weren't for `REQUEST_CACHE_TTL`, of hosts that were heard of."""
+        now = self._clock()
+        # A clock that was set back must not make it a long one.
+        is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
+        if not self._leadership.keep(now) or is_paused:
+            return
+        self._end = Deadline(_LONGEST_TICK)
+        stale = self._store.verifications.due(now - self._cache_ttl, now, _RECORDS_A_TICK)
+        for place, records in self._by_place(stale).items():
+            try:
+                if self._may_go_on(place):
+                    self._check(place, records)
+            except DyndnsError as error:  # the other zones may be well
+                self._pause(error)
+
+    def stop(self) -> None:
+        """Let another process take over at once."""
+        self._leadership.give_up()
+
+    def _may_go_on(self, place: Optional[_Place]) -> bool:
+        projects = self._projects if place is None else [place[0]]
+        if self._end.has_passed or any(project.api.is_low for project in projects):
+            return False  # what is left of the quota belongs to changes
+        return self._leadership.keep(self._clock())
+
+    def _pause(self, error: DyndnsError) -> None:
+        logger.debug("Not all zones could be checked: %s", error)
+        self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
+
+    def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
+        """Sort records by where they are; `None` for those whose zone is gone.
+
+        Those whose project can't be asked are left out.
+        """
+        found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
+        for record in stale:
+            try:
+                location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
+                found[location.hetzner, location.owner.zone].append(record)
+            except OperatorError:
+                found[None].append(record)
+            except DyndnsError as error:
+                self._pause(error)
+                if not self._zones.names:  # none can be asked
+                    break
+        return found
+
+    def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
+        """Compare every record of a zone as soon as one is stale: the call tells of them anyway.
+
+        Otherwise hosts that once changed at different times would have their zone read for each.
+        """
+        if place is None:
+            self._put_right(stale, place)
+            return
+        hetzner, zone = place
+        now = self._clock()
+        ours = self._store.verifications.in_zone(zone.name, now)
+        asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
+        if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
+            self._put_right(stale, place)
+            return
+        found = self._read(hetzner, zone)
+        right = [
+            (record, _comment(rrset))
+            for record, rrset in self._matched(zone, ours, found)
+            if _is_right(hetzner, record, rrset)
+        ]
+        self._store.verifications.confirm(right, now)
+        confirmed = {(record.host, record.type) for record, _ in right}
+        # Others may be wrong, too: a host that is silent has its record put right when it asks.
+        wrong = [one for one in stale if (one.host, one.type) not in confirmed]
+        self._put_right(wrong, place)
+
+    def _read(self, hetzner: Hetzner, zone: Zone) -> _Found:
+        try:
+            self._pages[zone], found = hetzner.read_zone(zone, Deadline(_ZONE_SECONDS))
+        except NotFound:
+            self._zones.forget()
+            raise
+        return found
+
+    def _matched(
+        self, zone: Zone, ours: Sequence[Tuple[Record, float]], found: _Found
+    ) -> Iterator[Tuple[Record, Optional[RRSet]]]:
+        for record, _ in ours:
+            location = self._zones.recall(record.host)
+            if location is not None and location.owner.zone == zone:
+                yield record, found.get((location.owner.name, record.type))
+
+    def _put_right(self, records: Sequence[Record], place: Optional[_Place]) -> None:
+        """Let records be read one by one, and written if they differ."""
+        for record in records:
+            if not self._may_go_on(place):
+                return
+            self._store.verifications.doubt(record)
+            self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))
+
+
+def _is_right(hetzner: Hetzner, record: Record, rrset: Optional[RRSet]) -> bool:
+    address = record.wanted.address
+    if address is None:
+        return rrset is None
+    return hetzner.is_right(rrset, address)
+
+
+def _comment(rrset: Optional[RRSet]) -> str:
+    return "" if rrset is None else rrset.comment

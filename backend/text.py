@@ -1,0 +1,47 @@
+"""How people write and read times, durations and numbers."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+_UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN = re.compile(r"(\d{1,4})\s*(min|h|d|w)")
+_LATEST = 253_402_300_799.0  # the end of the year 9999
+
+
+def before(text: str, now: float) -> float:
+    """Return the moment a text names (UTC seconds); a duration counts back from now.
+
+    Raises:
+        ValueError: it names none.
+
+    """
+    return _moment(text, now, -1)
+
+
+def after(text: str, now: float) -> float:
+    """Return the coming moment a text names; a duration counts from now on; likewise."""
+    found = _moment(text, now, 1)
+    if found <= now:
+        raise ValueError("choose a moment in the future")
+    return found
+
+
+def _moment(text: str, now: float, direction: int) -> float:
+    span = _SPAN.fullmatch(text.strip())
+    if span is not None:
+        return now + direction * int(span[1]) * _UNITS[span[2]]
+    try:
+        found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        aware = found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+        return min(aware.timestamp(), _LATEST)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "write a date (2026-12-01), a time in UTC (2026-12-01T18:30) or a duration (3d, 12h)"
+        ) from None
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """Write how many there are: ``1 zone``, ``2 zones``."""
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"

@@ -1,1 +1,0 @@
-"""What is seen of hosts and of Hetzner, and who fell silent."""

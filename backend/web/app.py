@@ -1,0 +1,151 @@
+"""The style sheet and the script: served by us, and kept by browsers until they change."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
+
+from flask import Blueprint, Flask, Response, abort, request
+from werkzeug.exceptions import HTTPException
+
+from backend.auth.authorizer import Gate
+from backend.auth.keys import SHORTEST
+from backend.errors import DyndnsError
+from backend.sync.updater import Updater
+from backend.web import dashboard, dyndns2, json_api
+from backend.web.fast_path import Application, Environ, Shortcut, Start
+from backend.web.request import (
+    MAX_BODY,
+    BoundedRequest,
+    Network,
+    SiteCheck,
+    client_address,
+    read_body,
+)
+from backend.web.session import Face
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+_YEAR = 365 * 24 * 3600
+
+
+def _assets() -> Blueprint:
+    """Return them, ready to be registered."""
+    found: Mapping[str, bytes] = {
+        path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES
+    }
+    versions = {name: _version(content) for name, content in found.items()}
+    assets = Blueprint("assets", __name__)
+
+    @assets.get("/static/<version>/<name>")
+    def asset(version: str, name: str) -> Response:
+        if version != versions.get(name):
+            abort(404)
+        response = Response(found[name], mimetype=_TYPES[Path(name).suffix])
+        response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @assets.app_context_processor
+    def known() -> Dict[str, Any]:
+        return {"assets": versions}
+
+    return assets
+
+
+def _version(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+_DOCUMENT = Path(__file__).with_name("openapi.json")
+
+
+def _pages(flaws: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
+    """Return the pages, ready to be registered."""
+    pages = Blueprint("pages", __name__)
+    document = _DOCUMENT.read_bytes()
+
+    @pages.get("/ip")
+    def ip() -> Response:
+        return _plain(200, client_address(request, proxies))
+
+    @pages.get("/healthz")
+    def healthz() -> Response:
+        found = flaws()
+        return _plain(503 if found else 200, "; ".join(found) or "ok")
+
+    @pages.get("/openapi.json")
+    def describe() -> Response:
+        headers = {"Cache-Control": "no-store"}
+        return Response(document, 200, headers, mimetype="application/json")
+
+    return pages
+
+
+def _plain(status: int, text: str) -> Response:
+    return Response(f"{text}\n", status, {"Cache-Control": "no-store"}, mimetype="text/plain")
+
+
+def create_app(
+    gate: Gate,
+    updater: Updater,
+    flaws: Callable[[], List[str]],
+    proxies: Sequence[Network],
+    face: Optional[Face] = None,
+) -> Flask:
+    """Return the application. It starts nothing and opens nothing."""
+    app = Flask(__name__, static_folder=None)
+    app.request_class = BoundedRequest
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    shortcut = Shortcut(app.wsgi_app, gate, updater)
+    app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
+    app.before_request(read_body)
+    sites = SiteCheck(proxies)
+    app.register_blueprint(json_api.blueprint(gate, updater, proxies, sites))
+    app.register_blueprint(dyndns2.blueprint(gate, updater, proxies, sites))
+    app.register_blueprint(_pages(flaws, proxies))
+    if face is not None:
+        app.register_blueprint(_assets())
+        app.register_blueprint(dashboard.blueprint(gate, face, proxies))
+    app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
+    app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
+    app.after_request(_log)
+    return app
+
+
+def _one_slash(application: Application) -> Application:
+    """Read ``//nic//update`` as ``/nic/update``: Werkzeug would answer with a redirect."""
+
+    def call(environ: Environ, start_response: Start) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if "//" in path:
+            environ["PATH_INFO"] = re.sub("//+", "/", path)
+        return application(environ, start_response)
+
+    return call
+
+
+def _face() -> ModuleType:
+    """Return the face that the current request was meant for, also when no view answers it."""
+    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
+
+
+def _log(response: Response) -> Response:
+    # Neither the query, which may hold a key, nor any other words of a stranger.
+    rule = request.url_rule
+    path = rule.rule if rule is not None else _shown(request.path)
+    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, response.status_code)
+    return response
+
+
+def _shown(path: str) -> str:
+    """Return a path that nobody knows, without what may be a key or would break the line."""
+    parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
+    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))

@@ -1,0 +1,303 @@
+"""Whose address is it, and which credentials were sent: what a request says besides its words."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import ipaddress
+import logging
+import math
+import re
+import threading
+import time
+from collections import defaultdict
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
+
+from flask import Request, request
+
+from backend.auth.keys import Credentials
+from backend.auth.throttle import TokenBucket
+from backend.errors import BadHostname, BadRequest, CrossSite, DyndnsError, RequestTooLarge
+from backend.model import Hostname
+
+logger = logging.getLogger(__name__)
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+T = TypeVar("T")
+IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+MAX_BODY = 16 * 1024  # bytes; an update takes a few hundred
+_MOST_DROPPED = 1024 * 1024
+_TOO_LARGE = "The body is too large: an update takes a few hundred bytes."
+MOST_PARAMETERS = 100  # the most that any router sends are a dozen
+UNREADABLE = Credentials("", "")  # a login, but none that can be right
+CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
+
+
+class BoundedRequest(Request):
+    """A request whose form is bounded in parts, and whose query is text whatever was sent."""
+
+    max_form_parts = MOST_PARAMETERS  # not every Flask has a setting for it
+
+    def __init__(self, environ: Dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(environ, *arguments, **named)
+        # Devices send raw bytes of any encoding, and Flask stumbles over them.
+        self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
+
+
+def check_number(read_parameters: int) -> None:
+    """Refuse a request with more parameters or fields than any honest one has."""
+    if read_parameters > MOST_PARAMETERS:
+        raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
+
+
+def read_parameters(request: Request) -> Dict[str, List[str]]:
+    """Gather the parameters of query and form; their names in any case."""
+    # Before anything is taken apart: the query; a form has its bound in bytes.
+    check_number(request.query_string.count(b"&"))
+    found: Dict[str, List[str]] = defaultdict(list)
+    for source in (request.args, request.form):
+        for name, value in source.items(multi=True):
+            found[name.lower()].append(value)
+    check_number(sum(map(len, found.values())))
+    return found
+
+
+def client_address(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address a request comes from, as far as the proxies in between are trusted.
+
+    Behind a trusted peer: X-Real-Ip, else the rightmost entry of X-Forwarded-For that isn't
+    itself a trusted proxy, for everything left of it can be made up by the caller.
+    """
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    if peer is None:
+        return ""
+    if not _is_trusted(peer, trusted):
+        return str(peer)
+    real = _ip(request.headers.get("X-Real-Ip", ""))
+    if real is not None:
+        return str(real)
+    return str(_forwarded(request, trusted) or peer)
+
+
+def _forwarded(request: Request, trusted: Sequence[Network]) -> Optional[IP]:
+    """Return the rightmost untrusted hop; the leftmost one when all are trusted."""
+    hop = None
+    for entry in reversed(",".join(request.headers.getlist("X-Forwarded-For")).split(",")):
+        ip = _ip(entry)
+        if ip is None:
+            return hop
+        hop = ip
+        if not _is_trusted(ip, trusted):
+            return hop
+    return hop
+
+
+def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    return peer is not None and _is_trusted(peer, trusted)
+
+
+def _is_trusted(ip: IP, trusted: Sequence[Network]) -> bool:
+    return any(ip in network for network in trusted if network.version == ip.version)
+
+
+def _ip(text: str) -> Optional[IP]:
+    """Read an address as proxies write it: perhaps with a port, a zone index or brackets."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].split("]", 1)[0]
+    elif text.count(":") == 1:
+        text = text.split(":", 1)[0]
+    try:
+        ip = ipaddress.ip_address(text.split("%", 1)[0])
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def read_body() -> None:
+    """Read the body of the current request to its end, whether or not a view wants it.
+
+    Fields are looked for in a whole body only, and nothing is left on the connection that could be
+    taken for the next request. Of a body that is too large, some more is read and dropped: a client
+    that is still sending when the connection closes may never see the answer.
+
+    Raises:
+        RequestTooLarge: it is longer than any honest request.
+        BadRequest: it breaks off, or is none in chunks (RFC 9112 §7.1).
+
+    """
+    length = request.content_length
+    if length is not None and length > MAX_BODY:
+        stream, left = request.environ["wsgi.input"], min(length, _MOST_DROPPED)
+        with contextlib.suppress(OSError):  # the client has gone
+            while left > 0 and stream.read(min(left, MAX_BODY)):
+                left -= MAX_BODY
+        raise RequestTooLarge(_TOO_LARGE)
+    try:
+        body = request.get_data(cache=True, parse_form_data=False)
+    except OSError:
+        raise BadRequest("The body breaks off: send the request again.") from None
+    # A body in chunks has no length to refuse it by: Werkzeug cuts it off at the limit.
+    if length is None and len(body) >= MAX_BODY:
+        raise RequestTooLarge(_TOO_LARGE)
+
+
+def base_url(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address of this service as its caller has it, as far as proxies tell."""
+    scheme, host = request.scheme, request.host
+    if _has_trusted_peer(request, trusted):
+        told = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        scheme = told if told in ("http", "https") else scheme
+        host = request.headers.get("X-Forwarded-Host", "").strip() or host
+    return f"{scheme}://{host}"
+
+
+def hosts(request: Request, trusted: Sequence[Network]) -> List[str]:
+    """Return what this service is called: in ``Host``, and by a trusted proxy in front."""
+    found = [request.headers.get("Host", "")]
+    if _has_trusted_peer(request, trusted):
+        found += request.headers.get("X-Forwarded-Host", "").split(",")
+    return [host.strip() for host in found if host.strip()]
+
+
+def answer_for(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
+    """Return what a face's table says of an error: of its class, else of the nearest parent."""
+    return next(table[family] for family in type(error).__mro__ if family in table)
+
+
+def whole_seconds(seconds: float) -> str:
+    """Return a pause as ``Retry-After`` has it: whole seconds, one at least."""
+    return str(max(1, math.ceil(seconds)))
+
+
+def spelled(name: str) -> str:
+    """Return the one spelling of a host name, so that each host is served once."""
+    try:
+        return Hostname.parse(name).text
+    except BadHostname:
+        return name
+
+
+def credentials(request: Request) -> Optional[Credentials]:
+    """Return the key or the login of a request; `None` when it has neither.
+
+    A login that can't be read counts as a wrong one.
+    """
+    key = _as_sent(request.headers.get("X-Pre-Shared-Key", "").strip())
+    if key:
+        return Credentials(None, key)
+    header = request.headers.get("Authorization", "").strip()
+    if not header:
+        return None
+    return _basic(header) or UNREADABLE
+
+
+def _as_sent(text: str) -> str:
+    """Undo what WSGI does to a header: it makes a character of each byte, whatever was meant."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _basic(header: str) -> Optional[Credentials]:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    try:
+        login = decoded.decode("utf-8")
+    except UnicodeDecodeError:
+        login = decoded.decode("latin-1")  # RFC 7617 leaves the encoding open
+    user, colon, secret = login.partition(":")
+    return Credentials(user, secret) if colon else None
+
+
+# RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
+_HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
+_AUTHORITY = re.compile(_HOST, re.IGNORECASE)
+_ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_LINES_AT_ONCE, _LINES_A_SECOND = 5.0, 1 / 60
+
+
+class SiteCheck:
+    """Checks each request to the update endpoints. Safe to share between threads."""
+
+    def __init__(
+        self, trusted: Sequence[Network], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._trusted = trusted
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())
+
+    def refuse(self) -> None:
+        """Check the current request.
+
+        Raises:
+            CrossSite: another site has sent it. Its login doesn't matter and isn't looked at.
+
+        """
+        if not is_cross_site(request, self._trusted):
+            return
+        with self._lock:
+            is_logged = self._lines.take(self._clock())
+        if is_logged:
+            logger.warning(
+                "Refused an update that another web site made a browser at %s send.",
+                client_address(request, self._trusted),
+            )
+        raise CrossSite("Another web site has sent this request: updates are for devices.")
+
+
+def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
+    """Return whether a browser marks a request as coming from another origin.
+
+    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost; elsewhere the ``Origin`` of forms
+    and scripts has to do. Devices send neither. Whatever isn't exactly what a browser sends for our
+    own pages counts as another site.
+    """
+    site = sent.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = sent.headers.get("Origin")
+    if origin is None:
+        return False
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        return True
+    scheme = found[1].lower()
+    theirs = _place(found[2], found[3], scheme)
+    return theirs not in [_read(host, scheme) for host in hosts(sent, trusted)]
+
+
+def _read(host: str, scheme: str) -> Optional[Tuple[str, str]]:
+    found = _AUTHORITY.fullmatch(host)
+    return _place(found[1], found[2], scheme) if found else None
+
+
+def _place(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
+    """Return host and port. A host without a port has the default port of the origin's scheme.
+
+    The scheme that the browser used isn't known behind a proxy that doesn't tell it.
+    """
+    return host.lower(), port or _DEFAULT_PORTS[scheme]

@@ -1,1 +1,0 @@
-"""What the worker processes share, and the threads in each of them."""

@@ -1,0 +1,84 @@
+"""What docs/monitoring*.* speaks of is what the program tells, and all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Set
+
+import pytest
+
+from backend.admin.status import Condition, HostStatus, Snapshot, gauges
+from backend.metrics import Meters
+from backend.model import Address, Hostname, RecordType
+from backend.store.projects import Project, SeenQuota, SeenZone
+
+DOCS = Path(__file__).parents[2] / "docs"
+PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
+
+
+def told() -> str:
+    """The figures of a service that knows a bit of everything."""
+    host = HostStatus(
+        host=Hostname("host.example.com"),
+        condition=Condition.OK,
+        since=None,
+        published={RecordType.A: Address.parse("198.51.100.1")},
+        wanted={},
+        seen_at=1.0,
+        changed_at=1.0,
+        error="",
+        mend="",
+        next_try_at=None,
+        muted_until=None,
+    )
+    snapshot = Snapshot(
+        now=2.0,
+        hosts=[host],
+        projects=[Project(1, "", 1.0)],
+        zones=[SeenZone("example.com", 1, "primary", "valid")],
+        quotas=[SeenQuota(1, 3600, 3600, 1.0)],
+        leases=[],
+        waiting=0,
+        oldest_wish_at=None,
+    )
+    return Meters().exposition(gauges(snapshot)).decode()
+
+
+def bare(name: str) -> str:
+    return next((name[: -len(part)] for part in PARTS if name.endswith(part)), name)
+
+
+def names(text: str) -> Set[str]:
+    """The metrics a text speaks of."""
+    return {bare(name) for name in re.findall(r"\bdyndns_[a-z_]+", text)}
+
+
+KNOWN = {bare(name) for name in re.findall(r"^# TYPE (\S+)", told(), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("file", ["alerts.yml", "alerts.test.yml", "dashboard.json"])
+def test_rules_and_dashboard_ask_for_metrics_that_exist(file: str) -> None:
+    asked = names((DOCS / "monitoring" / file).read_text(encoding="utf-8"))
+    assert asked
+    assert asked <= KNOWN
+
+
+def test_the_table_has_every_metric() -> None:
+    assert names((DOCS / "monitoring.md").read_text(encoding="utf-8")) == KNOWN
+
+
+def test_every_rule_has_a_test() -> None:
+    rules = re.findall(r"- alert: (\w+)", (DOCS / "monitoring" / "alerts.yml").read_text())
+    tested = re.findall(r"alertname: (\w+)", (DOCS / "monitoring" / "alerts.test.yml").read_text())
+    assert len(rules) == 11
+    assert set(rules) == set(tested)
+
+
+def test_the_dashboard_names_no_data_source_of_ours() -> None:
+    board = json.loads((DOCS / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 12
+    for panel in board["panels"]:
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all(target["expr"] for target in panel["targets"])

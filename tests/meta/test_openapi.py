@@ -1,0 +1,112 @@
+"""The OpenAPI document, the face's table of answers and the docs say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Dict, Set
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from backend import __version__
+from backend.web import json_api
+from backend.web.request import CHALLENGE
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT: Dict[str, Any] = json.loads((ROOT / "backend/web/openapi.json").read_text("utf-8"))
+OPERATIONS = ["post", "delete"]
+
+each_operation = pytest.mark.parametrize("method", OPERATIONS)
+
+
+def resolved(part: Any) -> Any:  # noqa: ANN401
+    """A part of the document with what it refers to in its place."""
+    if isinstance(part, list):
+        return [resolved(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        found: Any = DOCUMENT
+        for name in part["$ref"].lstrip("#/").split("/"):
+            found = found[name]
+        return resolved(found)
+    return {name: resolved(value) for name, value in part.items()}
+
+
+def responses(method: str) -> Dict[str, Any]:
+    found: Dict[str, Any] = resolved(DOCUMENT["paths"]["/update"][method]["responses"])
+    return found
+
+
+def codes(response: Dict[str, Any]) -> Set[str]:
+    """The words that a response of the document may have."""
+    _, named = response["content"]["application/json"]["schema"]["allOf"]
+    return set(named["properties"]["code"]["enum"])
+
+
+def answered() -> Dict[str, Set[str]]:
+    """What the face's table answers, by status."""
+    found = defaultdict(set)
+    for status, code in json_api.ANSWERS.values():
+        found[str(status)].add(code)
+    return dict(found)
+
+
+@each_operation
+def test_the_document_has_every_answer_of_the_table_and_no_other(method: str) -> None:
+    errors = {status: codes(one) for status, one in responses(method).items() if status != "200"}
+    assert errors == answered()
+
+
+@each_operation
+def test_the_document_promises_the_headers_that_go_with_a_status(method: str) -> None:
+    promised = {
+        status: set(one["headers"]) for status, one in responses(method).items() if "headers" in one
+    }
+    waits = {"Retry-After"}
+    assert promised == {"401": {"WWW-Authenticate"}, "429": waits, "503": waits}
+
+
+@each_operation
+def test_the_examples_of_the_document_are_as_it_says_itself(method: str) -> None:
+    operation = resolved(DOCUMENT["paths"]["/update"][method])
+    sent = operation["requestBody"]["content"]["application/json"]
+    told = operation["responses"]["200"]["content"]["application/json"]
+    assert len(sent["examples"]) == 2
+    for example in sent["examples"].values():
+        Draft202012Validator(sent["schema"]).validate(example["value"])
+    Draft202012Validator(told["schema"]).validate(told["example"])
+
+
+def test_the_words_for_a_success_are_those_of_the_face() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    words = {
+        word
+        for name in ("Updated", "Removed")
+        for word in schemas[name]["properties"]["status"]["enum"]
+    }
+    assert words == set(json_api._STATUSES.values())  # noqa: SLF001
+
+
+def test_the_document_is_of_this_version_and_names_the_login_of_the_face() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert DOCUMENT["info"]["version"] == __version__
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert schemes["key"]["name"] == "X-Pre-Shared-Key"
+    assert CHALLENGE.lower().startswith(schemes["login"]["scheme"])
+
+
+def test_the_docs_show_every_status_and_code_of_the_document() -> None:
+    text = (ROOT / "docs/api.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([0-9]{3}) \| (.+?) \|", text, re.MULTILINE)
+    assert {status: set(re.findall("`(.+?)`", names)) for status, names in rows} == answered()
+
+
+def test_the_readme_has_every_code() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    every = set().union(*answered().values())
+    assert {code for code in every if f"`{code}`" not in text} == set()
+    assert "docs/api.md" in text

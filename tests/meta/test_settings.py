@@ -1,0 +1,135 @@
+"""The settings, the README and the example file say the same.
+
+README.md: in the section "Settings", a row ``| `NAME` | `default` | text |`` a setting; the middle
+cell is empty when there is no default. backend/.secrets.example: a line ``NAME=value``, or
+``#NAME=default`` commented out.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Dict
+
+import pytest
+
+from backend.settings import VARIABLES, Variable, read
+from client import update_dns
+from tests.meta.documents import DOCUMENTS, README, ROOT, Block, blocks, code, rows as rows_of
+from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
+
+EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
+SETTINGS = ROOT / "backend" / "settings.py"
+CODE = "\n".join(
+    path.read_text(encoding="utf-8")
+    for path in (ROOT / "backend").rglob("*.py")
+    if path != SETTINGS
+)
+# Who else has variables that the README speaks of.
+ELSEWHERE = (
+    *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
+    *("tests/e2e", "tests/containers", "backend/web", "backend"),
+)
+# What compose files and Dockerfiles hold that is nobody's setting.
+OF_OTHERS = {"NET_BIND_SERVICE"}
+
+NAMES = {variable.name for variable in VARIABLES}
+CLIENT = set(re.findall(r"^  ([A-Z_]{2,}) ", update_dns.HELP, re.MULTILINE))
+FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
+
+each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+
+
+def rows() -> Dict[str, str]:
+    """The defaults in the README's table, by name."""
+    section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
+    found = re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", section, re.MULTILINE)
+    assert len(found) == len(re.findall(r"^\| `", section, re.MULTILINE)), "a row of another form"
+    return dict(found)
+
+
+def examples() -> Dict[str, str]:
+    """The values in the example file, by name, commented out or not."""
+    found = re.findall(r"^#?([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE)
+    assert len(dict(found)) == len(found), "a setting twice"
+    return dict(found)
+
+
+@each_variable
+def test_the_readme_has_every_setting_with_its_default(variable: Variable) -> None:
+    assert variable.name in rows(), "README.md, Settings: a row is missing"
+    assert rows()[variable.name] == variable.default
+
+
+@each_variable
+def test_the_example_has_every_setting_with_its_default(variable: Variable) -> None:
+    assert variable.name in examples(), "backend/.secrets.example: a line is missing"
+    shown = examples()[variable.name]
+    assert shown == variable.default or (not variable.default and shown)
+
+
+@each_variable
+def test_a_setting_has_a_reader(variable: Variable) -> None:
+    attribute = variable.home.rpartition(".")[2]
+    assert re.search(rf"\.{attribute}\b", CODE), (
+        "it is read from the environment, and used by nobody"
+    )
+
+
+def test_no_setting_is_promised_that_does_not_exist() -> None:
+    assert set(rows()) == NAMES
+    assert set(examples()) <= NAMES | FILES
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_names_no_variable_that_nobody_reads(name: str) -> None:
+    known = "\n".join(
+        path.read_text(encoding="utf-8")
+        for place in ELSEWHERE
+        for path in [ROOT / place, *(ROOT / place).glob("*")]
+        if path.is_file()
+    )
+    mentioned = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code(DOCUMENTS[name])))
+    unknown = mentioned - NAMES - FILES - {"NAME_FILE"}
+    assert {word for word in unknown if not re.search(rf"\b{word}\b", known)} == set()
+
+
+@pytest.mark.parametrize("block", [one for one in blocks() if one.language == "ini"])
+def test_a_block_of_settings_can_be_used_as_it_stands(block: Block) -> None:
+    names = re.findall(r"^(\w+)=", block.text, re.MULTILINE)
+    assert names
+    assert set(names) <= NAMES
+    hosts = ",".join(re.findall(r"(\w+\.example\.com)=::", block.text))
+    _, warnings = read({"HETZNER_TOKEN": "t", "REGISTERED_FQDNS": hosts, **as_a_shell_reads(block)})
+    assert [warning for warning in warnings if "is empty" not in str(warning)] == []
+
+
+def as_a_shell_reads(block: Block) -> Dict[str, str]:
+    """By `set -a; . backend/.secrets`."""
+    shell = ["sh", "-e", "-c", f"set -a\n{block.text}\nexec env -0"]
+    said = subprocess.run(shell, env={}, capture_output=True, text=True, check=True).stdout
+    return dict(pair.split("=", 1) for pair in said.split("\0") if pair)
+
+
+@pytest.mark.parametrize("file", [*COMPOSE_FILES, *DOCKERFILES])
+def test_compose_files_and_images_name_settings_that_are_there(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text)) - OF_OTHERS
+    assert {name for name in named if name not in NAMES | FILES | CLIENT} == set()
+
+
+def test_the_readme_has_every_variable_of_the_client_and_no_other() -> None:
+    told = {re.findall(r"`(\w+)`", row[0])[0]: row[1] for row in rows_of(README, "The client")}
+    assert set(told) == CLIENT
+    assert f"({update_dns.DEFAULT_INTERVAL})" in told["INTERVAL"]
+
+
+def test_the_readme_says_that_a_secret_may_come_from_a_file() -> None:
+    section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
+    assert "_FILE`" in section.split("\n| ", 1)[0]
+
+
+def test_the_example_is_good_for_a_start_once_the_token_is_filled_in() -> None:
+    lines = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    _, warnings = read({**lines, "HETZNER_TOKEN": "t" * 64})
+    assert warnings == []

@@ -1,0 +1,231 @@
+"""A key file that an editor empties and then writes, without a lock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from backend.auth import key_storage
+from backend.auth.keys import AcceptedKeys, KeyFile, same
+from tests.unit.fakes import host
+
+NAS, ROUTER = host("nas.example.com"), host("router.example.com")
+OLD, OTHER, NEW = "o" * 43, "p" * 43, "n" * 43
+BEFORE = f"nas.example.com {OLD}\nrouter.example.com {OTHER}\n"
+AFTER = f"nas.example.com {NEW}\nrouter.example.com {OTHER}\n"
+
+
+class Time:
+    """The file system's time goes on by itself; the process's may be ahead of it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def clock(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def now() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The file as it was long before it is edited."""
+    path = tmp_path / "pre-shared-key"
+    path.write_text(BEFORE)
+    os.utime(path, (0, 0))
+    return path
+
+
+@pytest.fixture
+def file(path: Path, now: Time) -> KeyFile:
+    file = KeyFile(path, clock=now.clock, monotonic=now.monotonic)
+    assert file.accepted() == AcceptedKeys({NAS: OLD, ROUTER: OTHER}, {})
+    return file
+
+
+def opens(file: KeyFile, key: str, name: str = "nas.example.com") -> bool:
+    known = [keys.get(host(name)) for keys in file.accepted()]
+    return any(same(key, one) for one in known if one is not None)
+
+
+@pytest.mark.parametrize("written", range(len(AFTER) + 1))
+def test_no_right_key_is_refused_however_much_is_written(
+    file: KeyFile, path: Path, written: int
+) -> None:
+    path.write_text(AFTER[:written])
+    assert opens(file, OLD)
+    assert opens(file, OTHER, "router.example.com")
+    assert not any(opens(file, NEW[:length]) for length in range(1, len(NEW)))
+    path.write_text(AFTER)
+    assert opens(file, NEW)
+    assert opens(file, OLD)
+
+
+def test_a_file_that_is_saved_twice_costs_no_new_key(file: KeyFile, path: Path) -> None:
+    path.write_text(AFTER)
+    assert opens(file, NEW)
+    for half in ("", "nas.example.com nnnn", AFTER):
+        path.write_text(half)
+        assert opens(file, NEW)
+
+
+def test_the_old_key_ends_when_the_file_was_unchanged_for_two_seconds(
+    file: KeyFile, path: Path, now: Time
+) -> None:
+    path.write_text(f"nas.example.com {NEW}\n")
+    grace = file.accepted()
+    now.ahead = 1.0
+    assert file.accepted() is grace
+    now.ahead = 2.1
+    assert file.accepted() == AcceptedKeys({NAS: NEW}, {})
+    assert file.accepted() is file.accepted()
+
+
+def test_a_change_that_nobody_saw_ends_the_old_key_at_the_first_look(
+    file: KeyFile, path: Path, now: Time
+) -> None:
+    path.write_text(AFTER)
+    now.ahead = 3600.0
+    assert not opens(file, OLD)
+    assert opens(file, NEW)
+
+
+def test_a_clock_behind_that_of_the_file_system_delays_the_end_by_two_seconds(
+    file: KeyFile, path: Path, now: Time
+) -> None:
+    path.write_text(AFTER)
+    later = time.time() + 3600
+    os.utime(path, (later, later))
+    assert opens(file, OLD)
+    now.ahead = 2.1
+    assert not opens(file, OLD)
+
+
+def test_an_edit_that_goes_on_keeps_the_keys_known_before_it(
+    file: KeyFile, path: Path, now: Time
+) -> None:
+    for length in range(0, 40, 10):
+        path.write_text(AFTER[:length])
+        later = now.clock()
+        os.utime(path, (later, later))
+        assert opens(file, OLD)
+        now.ahead += 1.5
+    assert opens(file, OLD)
+
+
+def test_an_unfinished_edit_is_no_flaw(
+    file: KeyFile, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for content in (b"", b"nas.exam", b"nas.example.com " + OLD.encode() + b" # \xc3"):
+        path.write_bytes(content)
+        assert opens(file, OLD)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n"])
+def test_a_file_that_has_lost_all_keys_costs_no_host_its_key_and_is_told_once(
+    file: KeyFile, path: Path, now: Time, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    path.write_text(content)
+    for now.ahead in (0.0, 3.0, 3600.0):
+        assert opens(file, OLD)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    told = record.getMessage()
+    assert "it has no key any more: restore its keys, and don't start again before" in told
+    assert told.endswith("The keys read before stay in use.")
+    path.write_text(AFTER)
+    now.ahead = 7200.0
+    assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER}, {})
+
+
+def test_a_rotated_key_counts_at_once_in_every_process(file: KeyFile, path: Path) -> None:
+    rotated = KeyFile(path).rotate(NAS)
+    assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER}, {})
+
+
+def test_a_key_that_is_rotated_during_an_edit_waits_for_its_end(path: Path) -> None:
+    path.write_text("")
+    edit = threading.Timer(0.5, path.write_text, [AFTER])
+    edit.start()
+    rotated = KeyFile(path).rotate(ROUTER)
+    assert path.read_text() == AFTER.replace(OTHER, rotated)
+    edit.join()
+
+
+@pytest.mark.parametrize("half", ["", "nas.example.com"])
+def test_a_start_during_an_edit_makes_no_new_keys(path: Path, half: str) -> None:
+    path.write_text(half)
+    edit = threading.Timer(0.5, path.write_text, [AFTER])
+    edit.start()
+    KeyFile(path).complete([NAS, ROUTER])
+    assert path.read_text() == AFTER
+    edit.join()
+
+
+def test_two_starts_at_a_time_make_one_key_a_host(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    starts = [threading.Thread(target=KeyFile(path).complete, args=([NAS],)) for _ in range(8)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert path.read_text().count("nas.example.com") == 1
+
+
+def test_a_process_that_starts_during_an_edit_reads_the_file_when_it_is_over(path: Path) -> None:
+    path.write_text("")
+    edit = threading.Timer(0.5, path.write_text, [AFTER])
+    edit.start()
+    file = KeyFile(path)
+    file.await_editor()
+    assert file.keys() == {NAS: NEW, ROUTER: OTHER}
+    edit.join()
+
+
+@pytest.mark.parametrize("content", [None, "no key at all\n"])
+def test_a_process_that_starts_with_a_file_that_is_no_use_starts(
+    path: Path, content: Optional[str]
+) -> None:
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    KeyFile(path).await_editor()
+
+
+def test_many_threads_see_one_change(file: KeyFile, path: Path) -> None:
+    path.write_text(AFTER)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(file.accepted())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(keys) for keys in found}) == 1
+
+
+def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = key_storage.content
+
+    def emptied_first(path: Path) -> bytes:
+        path.write_text(BEFORE.splitlines()[0])
+        return real(path)
+
+    path.write_text(AFTER)
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(key_storage, "content", emptied_first)
+    assert opens(file, OTHER, "router.example.com")

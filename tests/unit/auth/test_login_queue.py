@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import threading
+from typing import List
+
+import pytest
+
+from backend.auth.throttle import MOST, MOST_A_SOURCE, LoginQueue
+from backend.errors import TooManyFailures
+
+
+class Sleepers:
+    """A clock that stands still, and threads that sleep until they are woken."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.asked: List[float] = []
+        self._asleep = threading.Semaphore(0)
+        self._woken = threading.Event()
+        self.queue = LoginQueue(lambda: self.now, self._sleep)
+        self._threads: List[threading.Thread] = []
+
+    def _sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self._asleep.release()
+        assert self._woken.wait(30)
+
+    def add(self, source: str) -> None:
+        """Let one more login wait."""
+        thread = threading.Thread(target=self.queue.wait, args=(source,))
+        self._threads.append(thread)
+        thread.start()
+        assert self._asleep.acquire(timeout=30)
+
+    def wake(self) -> None:
+        self._woken.set()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_a_login_alone_waits_a_second_each_time() -> None:
+    asked: List[float] = []
+    queue = LoginQueue(lambda: 1000.0, asked.append)
+    for _ in range(3):
+        queue.wait("198.51.100.1/32")
+    assert asked == [1.0, 1.0, 1.0]
+
+
+def test_logins_of_one_source_are_served_a_second_apart_and_few_wait() -> None:
+    sleepers = Sleepers()
+    for _ in range(MOST_A_SOURCE):
+        sleepers.add("198.51.100.1/32")
+    assert sleepers.asked == [1.0, 2.0, 3.0, 4.0]
+    with pytest.raises(TooManyFailures) as caught:
+        sleepers.queue.wait("198.51.100.1/32")
+    assert 1 <= caught.value.retry_after <= 10
+    sleepers.add("198.51.100.2/32")
+    assert sleepers.asked[-1] == 1.0, "another source has its own queue"
+    sleepers.wake()
+    sleepers.queue.wait("198.51.100.1/32")
+    assert sleepers.asked[-1] == 1.0
+
+
+def test_few_wait_however_many_sources_there_are() -> None:
+    sleepers = Sleepers()
+    for number in range(MOST):
+        sleepers.add(f"198.51.100.{number}/32")
+    with pytest.raises(TooManyFailures):
+        sleepers.queue.wait("198.51.100.99/32")
+    sleepers.wake()
+    sleepers.queue.wait("198.51.100.99/32")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+import pytest
+
+from backend.errors import HetznerUnreachable, TokenRejected
+from backend.hetzner.client import Quota
+from backend.monitor.collector import Survey
+from backend.store import Store
+from tests.unit.fakes import Clock, ScriptedApi
+
+HOUR = 3600.0
+
+
+class Api(ScriptedApi):
+    """A project, and the quotas it has told of."""
+
+    def __init__(self, *answers: Any) -> None:  # noqa: ANN401
+        super().__init__(*answers)
+        self.quotas: List[Quota] = []
+
+
+def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
+    """Hetzner's answer with these zones and their delegations."""
+    return {
+        "zones": [
+            {
+                "name": name,
+                "mode": "primary",
+                "authoritative_nameservers": {"delegation_status": delegation},
+            }
+            for name, delegation in zones
+        ],
+        "meta": {"pagination": {"next_page": None}},
+    }
+
+
+def survey(store: Store, clock: Clock, *apis: Api) -> Survey:
+    return Survey(store, list(apis), clock, lambda: clock.now - 1_000_000)  # type: ignore[arg-type]
+
+
+def seen(store: Store) -> List[Tuple[str, int, str]]:
+    return [(zone.name, zone.project, zone.delegation) for zone in store.projects.zones()]
+
+
+def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
+    store: Store, other_store: Store, clock: Clock
+) -> None:
+    first = Api(listing(("example.com", "valid")), listing(("example.com", "lame")))
+    one, other = survey(store, clock, first), survey(other_store, clock, first)
+    for each in (one, other, one):
+        each.tick()
+    assert len(first.calls) == 1
+    assert seen(store) == [("example.com", 1, "valid")]
+    clock.advance(HOUR + 1)
+    for each in (other, one):
+        each.tick()
+    assert len(first.calls) == 2
+    assert seen(store) == [("example.com", 1, "lame")]
+
+
+def test_hetzner_says_nothing_of_the_delegation_at_times(store: Store, clock: Clock) -> None:
+    answer = listing(("example.com", "valid"))
+    del answer["zones"][0]["authoritative_nameservers"]
+    survey(store, clock, Api(answer)).tick()
+    assert seen(store) == [("example.com", 1, "")]
+
+
+def test_a_refused_token_is_noted_and_its_zones_stay(store: Store, clock: Clock) -> None:
+    one = Api(listing(("example.com", "valid")), listing(("example.com", "valid")))
+    two = Api(listing(("example.net", "valid")), TokenRejected("no"))
+    surveyor = survey(store, clock, one, two)
+    surveyor.tick()
+    clock.advance(HOUR + 1)
+    surveyor.tick()
+    assert seen(store) == [("example.com", 1, "valid"), ("example.net", 2, "valid")]
+    assert [project.error for project in store.projects.all()] == ["", "no"]
+
+
+def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: Clock) -> None:
+    survey(
+        store, clock, Api(listing(("a.com", ""), ("b.com", ""))), Api(listing(("c.com", "")))
+    ).tick()
+    clock.advance(HOUR + 1)
+    survey(store, clock, Api(listing(("b.com", "")))).tick()
+    assert seen(store) == [("b.com", 1, "")]
+    assert len(store.projects.all()) == 1
+
+
+def test_half_a_character_in_a_zone_keeps_no_other_from_being_seen(
+    store: Store, clock: Clock
+) -> None:
+    survey(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
+    assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
+
+
+def test_an_answer_of_another_shape_is_taken_for_none(store: Store, clock: Clock) -> None:
+    survey(store, clock, Api({"zones": [{"name": "example.com"}]})).tick()
+    assert seen(store) == []
+
+
+def test_while_hetzner_is_away_it_is_asked_once_a_minute(store: Store, clock: Clock) -> None:
+    api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
+    surveyor = survey(store, clock, api)
+    for seconds in (0, 3, 60, 3, 60):
+        clock.advance(seconds)
+        surveyor.tick()
+    assert len(api.calls) == 3
+    assert seen(store) == [("example.com", 1, "valid")]
+
+
+def test_the_newest_quota_of_any_process_is_told(
+    store: Store, other_store: Store, clock: Clock
+) -> None:
+    mine, theirs = Api(listing()), Api()
+    one, other = survey(store, clock, mine), survey(other_store, clock, theirs)
+    mine.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
+    one.tick()
+    clock.advance(10)
+    theirs.quotas = [Quota(3600, 2000, clock.now - 1_000_000)]
+    other.tick()
+    one.tick()
+    (quota,) = store.projects.quotas()
+    assert (quota.project, quota.calls, quota.remaining) == (1, 3600, 2000)
+    assert quota.left(clock.now + 10) == 2010
+    assert quota.left(clock.now + 2 * HOUR) == 3600
+
+
+def test_nothing_is_written_while_nothing_is_new(store: Store, clock: Clock) -> None:
+    api = Api(listing())
+    api.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
+    surveyor = survey(store, clock, api)
+    surveyor.tick()
+    store.projects.note_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
+    surveyor.tick()

@@ -1,0 +1,41 @@
+"""Whatever answers for ntfy: a push ends in time, and says why."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Dict
+
+import pytest
+
+from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from tests.hostile import ANSWERS, LATE, Hostile, Servers, together
+
+
+def outcome(url: str, seconds: float) -> str:
+    """What becomes of a push."""
+    try:
+        Ntfy(url, "dyndns", token="tk_secret").publish(Push("title", "message"), seconds)
+    except (PushFailed, PushRefused) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001
+        return f"a bug: {error!r}"
+    return "success"
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Dict[str, str]:
+    with pytest.MonkeyPatch.context() as patch, Servers() as servers:
+        patch.setenv("NO_PROXY", "*")
+        at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
+        late = [one.name for one in ANSWERS if one.outcome == LATE]
+        said = together({name: partial(outcome, at[name], 1) for name in late})
+        said.update({name: outcome(url, 10) for name, url in at.items() if name not in said})
+    return said
+
+
+@pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one.name)
+def test_a_push_that_meets_a_hostile_answer_ends(outcomes: Dict[str, str], one: Hostile) -> None:
+    said = outcomes[one.name]
+    assert said.startswith(("it can't be reached", "it answers", "what answers isn't an ntfy"))
+    if one.outcome == LATE:
+        assert said == "it can't be reached, no answer in time"

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from backend.events import CameBack, FellSilent, Refused
+from backend.model import RecordType
+from backend.monitor.watcher import Mutes
+from backend.notify.ntfy import Push
+from backend.notify.reporter import Reporter
+from backend.store import Store
+from backend.store.history import Entry
+from tests.unit.fakes import Clock, host
+
+HOME, NAS = host("home.example.com"), host("nas.example.com")
+ENTRY = Entry(0, HOME.text, "", "muted", "", "", None, None, "")
+
+
+class Phone:
+    """Where pushes arrive."""
+
+    def __init__(self) -> None:
+        self.titles: List[str] = []
+
+    def __call__(self, push: Push) -> None:
+        self.titles.append(push.title)
+
+
+@pytest.fixture
+def phone() -> Phone:
+    return Phone()
+
+
+@pytest.fixture
+def mutes(store: Store, clock: Clock, phone: Phone) -> Mutes:
+    store.hosts.register([HOME, NAS], clock.now)
+    return Mutes(store, Reporter(phone), clock)
+
+
+def test_a_muted_host_is_lost_and_back_without_a_push_but_in_the_log(
+    store: Store, clock: Clock, phone: Phone, mutes: Mutes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    mutes.report(FellSilent(HOME, None, 9))
+    mutes.report(CameBack(HOME, 9))
+    assert phone.titles == []
+    assert [one.getMessage().split(" ")[0] for one in caplog.records] == [HOME.text] * 2
+
+
+def test_others_and_other_troubles_are_pushed(
+    store: Store, clock: Clock, phone: Phone, mutes: Mutes
+) -> None:
+    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    mutes.report(FellSilent(NAS, None, 9))
+    mutes.report(Refused(HOME, RecordType.A, "no"))
+    assert phone.titles == [f"{NAS} is lost", f"{HOME} can't be updated"]
+
+
+def test_after_the_mute_pushes_come_again(
+    store: Store, clock: Clock, phone: Phone, mutes: Mutes
+) -> None:
+    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    clock.advance(61)
+    mutes.report(FellSilent(HOME, None, 9))
+    assert len(phone.titles) == 1
+
+
+def test_a_host_still_lost_when_its_mute_ends_is_told_of_once_by_one_process(
+    store: Store, clock: Clock, phone: Phone, mutes: Mutes
+) -> None:
+    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    store.operations.mute(NAS, clock.now + 60, ENTRY)
+    (lost,) = (one for one in store.hosts.registered(clock.now) if one.host == HOME)
+    store.hosts.fall_silent(lost, clock.now)
+    mutes.tick()
+    assert phone.titles == []
+    clock.advance(61)
+    other = Mutes(store, Reporter(phone), clock)
+    for one in (mutes, other, mutes):
+        one.tick()
+    assert phone.titles == [f"{HOME} is lost"]
+    assert store.operations.mutes() == {}
+
+
+def test_when_the_store_is_away_rather_a_push_too_many(phone: Phone, tmp_path: Path) -> None:
+    gone = Store(f"sqlite:///{tmp_path / 'no' / 'store.db'}")
+    Mutes(gone, Reporter(phone)).report(FellSilent(HOME, None, 9))
+    gone.close()
+    assert len(phone.titles) == 1

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable, Dict, Iterator, List, Mapping
+
+import pytest
+
+from backend.notify.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
+
+SECRETS = ("tk_secret", "pass:wörd", "the-password-in-the-url")
+PUSH = Push("„nas“ is lost ✓", "Nothing heard of it\nfor 3 h: ö€😀.", 4, ("rotating_light",))
+
+Script = Callable[["Exchange"], None]
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request, answered as the test at hand wants it."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append(self)
+        self.server.script(self)
+
+    def takes_it(self, **more: object) -> None:
+        """Answer as ntfy does to a publishing as JSON."""
+        sent = {name: self.body[name] for name in ("topic", "title", "message", "priority")}
+        self.answers(200, {"id": "x", "event": "message", **sent, **more})
+
+    def answers(self, status: int, body: object = "", **headers: str) -> None:
+        text = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+
+class Server(ThreadingHTTPServer):
+    """Whatever may sit at NTFY_URL."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.script: Script = Exchange.takes_it
+        self.seen: List[Exchange] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.ends = threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients hang up on this server on purpose."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A real HTTP server on 127.0.0.1, as in test_cloud_api.py, and for the same reason."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.ends.set()
+    server.shutdown()
+    server.server_close()
+
+
+def topic(server: Server, **login: str) -> Ntfy:
+    return Ntfy(server.url, "dyndns", **login)
+
+
+def refused(server: Server, push: Push = PUSH) -> str:
+    with pytest.raises(PushRefused) as caught:
+        topic(server, token="tk_secret").publish(push)
+    return str(caught.value)
+
+
+def failed(ntfy: Ntfy, seconds: float = 10) -> PushFailed:
+    with pytest.raises(PushFailed) as caught:
+        ntfy.publish(PUSH, seconds)
+    assert not any(secret in str(caught.value) for secret in SECRETS)
+    return caught.value
+
+
+def test_a_push_is_published_as_json_whatever_its_characters(server: Server) -> None:
+    topic(server).publish(PUSH)
+    (seen,) = server.seen
+    assert seen.path == "/"
+    assert seen.body == {
+        "topic": "dyndns",
+        "title": "„nas“ is lost ✓",
+        "message": "Nothing heard of it\nfor 3 h: ö€😀.",
+        "priority": 4,
+        "tags": ["rotating_light"],
+    }
+
+
+def basic(login: str) -> str:
+    return "Basic " + base64.b64encode(login.encode("utf-8")).decode()
+
+
+@pytest.mark.parametrize(
+    ("login", "header"),
+    [
+        ({}, None),
+        ({"username": "müller", "password": "pass:wörd"}, basic("müller:pass:wörd")),
+        ({"username": "me"}, basic("me:")),
+        ({"token": "tk_secret"}, "Bearer tk_secret"),
+        ({"token": "tk_secret", "username": "me", "password": "pw"}, "Bearer tk_secret"),
+    ],
+)
+def test_a_token_goes_before_a_login_and_a_login_is_utf8(
+    server: Server, login: Dict[str, str], header: str
+) -> None:
+    topic(server, **login).publish(PUSH)
+    assert server.seen[0].headers["Authorization"] == header
+
+
+def test_a_login_in_the_url_is_used(server: Server) -> None:
+    url = server.url.replace("//", "//me:the-password-in-the-url@")
+    Ntfy(url, "dyndns").publish(PUSH)
+    assert server.seen[0].headers["Authorization"] == basic("me:the-password-in-the-url")
+
+
+@pytest.mark.parametrize("message", ["x" * 10_000, "ö" * 10_000, "😀" * 10_000])
+def test_a_message_is_cut_before_ntfy_would_make_an_attachment_of_it(
+    server: Server, message: str
+) -> None:
+    topic(server).publish(Push("title", message))
+    sent = server.seen[0].body["message"]
+    assert 3990 < len(sent.encode()) <= 4096
+    assert message.startswith(sent[:-2])
+    assert sent.endswith(" …")
+
+
+@pytest.mark.parametrize(("status", "is_login"), [(401, True), (403, True), (404, False)])
+def test_only_a_refused_login_is_one_that_the_server_may_take_back(
+    server: Server, status: int, is_login: bool
+) -> None:
+    server.script = lambda call: call.answers(status, "no")
+    with pytest.raises(PushRefused) as caught:
+        topic(server).publish(PUSH)
+    assert isinstance(caught.value, LoginRefused) == is_login
+
+
+def test_without_a_login_one_is_asked_for(server: Server) -> None:
+    server.script = lambda call: call.answers(403, "forbidden")
+    with pytest.raises(LoginRefused) as caught:
+        topic(server).publish(PUSH)
+    assert "no login is set: set NTFY_TOKEN, or NTFY_USERNAME and NTFY_PASSWORD" in str(
+        caught.value
+    )
+    assert "no login" not in refused(server)
+    with pytest.raises(LoginRefused, match="ntfy access"):
+        Ntfy(server.url.replace("//", "//me:pw@"), "dyndns").publish(PUSH)
+
+
+@pytest.mark.parametrize(
+    ("status", "names"),
+    [
+        (401, ["wrong login", "NTFY_USERNAME", "NTFY_PASSWORD", "NTFY_TOKEN"]),
+        (403, ["not allowed", "NTFY_TOPIC", "ntfy access"]),
+        (404, ["not found", "NTFY_URL", "base URL"]),
+        (405, ["NTFY_URL", "base URL"]),
+        (400, ["400", "NTFY_URL", "NTFY_TOPIC"]),
+        (413, ["413"]),
+        (301, ["301", "NTFY_URL"]),
+        (204, ["204", "NTFY_URL"]),
+    ],
+)
+def test_what_is_refused_for_good_names_what_was_seen_and_the_setting(
+    server: Server, status: int, names: List[str]
+) -> None:
+    location = {"Location": f"{server.url}/elsewhere"} if status == 301 else {}
+    server.script = lambda call: call.answers(status, "" if status == 204 else "no", **location)
+    told = refused(server)
+    assert [name for name in names if name not in told] == []
+    assert len(server.seen) == 1, "no redirect is followed"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("", "<html><title>Welcome to nginx!</title></html>", "[]", "null", "5", '"ok"', "{}"),
+        *("[" * 50_000, {"topic": "dyndns"}, {"topic": ["dyndns"]}),
+        # What ntfy answers at the URL of a topic: the JSON has become the message.
+        {"event": "message", "topic": "dyndns", "message": json.dumps({"topic": "dyndns"})},
+        {"event": "message", "topic": "other", "title": PUSH.title, "message": PUSH.message},
+    ],
+)
+def test_a_200_that_is_no_receipt_of_ntfy_is_a_wrong_url(server: Server, answer: object) -> None:
+    server.script = lambda call: call.answers(200, answer)
+    assert "isn't an ntfy server: check that NTFY_URL is its base URL" in refused(server)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 507, 599])
+def test_what_time_may_put_right_is_a_failure(server: Server, status: int) -> None:
+    server.script = lambda call: call.answers(status, "<html>")
+    failure = failed(topic(server))
+    assert (str(failure), failure.retry_after) == (f"it answers {status}", 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "pause"),
+    [("7", 7), ("0", 0), ("-5", 0), ("1e9", 300), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("", 0)],
+)
+def test_the_pause_the_server_asks_for_is_kept_within_bounds(
+    server: Server, header: str, pause: float
+) -> None:
+    server.script = lambda call: call.answers(429, "", Retry_After=header)
+    assert failed(topic(server)).retry_after == pause
+
+
+def test_a_server_that_is_not_there_is_a_failure(server: Server) -> None:
+    server.server_close()
+    url = server.url.replace("//", "//me:the-password-in-the-url@")
+    for ntfy in (topic(server, token="tk_secret"), Ntfy(url, "dyndns")):
+        assert str(failed(ntfy)) == "it can't be reached, no connection"
+
+
+def test_a_server_without_tls_at_an_https_url_is_a_failure(server: Server) -> None:
+    ntfy = Ntfy(server.url.replace("http:", "https:"), "dyndns")
+    assert str(failed(ntfy)) == "it can't be reached, TLS failed: check its certificate"
+
+
+def test_a_server_that_does_not_answer_in_time_is_a_failure(server: Server) -> None:
+    server.script = lambda call: call.server.ends.wait(20)
+    assert str(failed(topic(server), 0.2)) == "it can't be reached, no answer in time"
+
+
+def test_an_answer_that_trickles_is_cut_off(server: Server) -> None:
+    def trickle(call: Exchange) -> None:
+        call.send_response(200)
+        call.send_header("Content-Length", "100000")
+        call.end_headers()
+        while not call.server.ends.wait(0.05):
+            call.wfile.write(b" ")
+
+    server.script = trickle
+    assert str(failed(topic(server), 0.5)) == "it can't be reached, no answer in time"
+
+
+def test_an_answer_that_breaks_off_is_a_failure(server: Server) -> None:
+    def break_off(call: Exchange) -> None:
+        call.send_response(200)
+        call.send_header("Content-Length", "1000")
+        call.end_headers()
+        call.wfile.write(b"{")
+        call.close_connection = True
+
+    server.script = break_off
+    told = str(failed(topic(server)))
+    assert told.startswith("it can't be reached")
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(server: Server) -> None:
+    def flood(call: Exchange) -> None:
+        call.send_response(200)
+        call.send_header("Content-Length", str(10**9))
+        call.end_headers()
+        while not call.server.ends.is_set():
+            call.wfile.write(b"x" * 65536)
+
+    server.script = flood
+    assert "isn't an ntfy server" in refused(server)
+
+
+def test_one_connection_serves_many_pushes(server: Server) -> None:
+    ntfy = topic(server)
+    for _ in range(3):
+        ntfy.publish(PUSH)
+    ports: List[Any] = [seen.client_address for seen in server.seen]
+    assert len(ports) == 3
+    assert len(set(ports)) == 1
+
+
+def test_a_receipt_may_have_what_we_know_nothing_of(server: Server) -> None:
+    more: Mapping[str, object] = {"expires": 1, "new": {"x": []}}
+    server.script = lambda call: call.takes_it(**more)
+    topic(server).publish(PUSH)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import logging
+import typing
+from typing import List
+
+import pytest
+
+from backend.events import (
+    CameBack,
+    Cleared,
+    Confirmed,
+    Event,
+    FellSilent,
+    LoginFailed,
+    LoginsBlocked,
+    OperatorActed,
+    Postponed,
+    PrefixIgnored,
+    Published,
+    Refused,
+    Rejected,
+    Remembered,
+)
+from backend.model import RecordType
+from backend.notify.ntfy import Push
+from backend.notify.reporter import Reporter, duration
+from tests.unit.fakes import host
+
+HOST = host("nas.example.com")
+A = RecordType.A
+PUBLISHED = Published(HOST, A, "198.51.100.1", "198.51.100.2", "asked by 198.51.100.2")
+TOLD = [
+    (
+        PUBLISHED,
+        logging.INFO,
+        "nas.example.com A: 198.51.100.1 -> 198.51.100.2 (asked by 198.51.100.2).",
+    ),
+    (Confirmed(HOST, A), logging.DEBUG, "nas.example.com A: no change (asked Hetzner)."),
+    (Remembered(HOST, A), logging.DEBUG, "nas.example.com A: no change (cache)."),
+    (
+        Postponed(HOST, A, "Hetzner is away."),
+        logging.WARNING,
+        "nas.example.com A is not published yet, and will be tried again. Hetzner is away.",
+    ),
+    (
+        Refused(HOST, A, "Lift 100% of the {protection}."),
+        logging.ERROR,
+        "nas.example.com A can't be published. Lift 100% of the {protection}.",
+    ),
+    (
+        Cleared(HOST, RecordType.AAAA, 90),
+        logging.INFO,
+        "nas.example.com AAAA is published after all, 1 min 30 s after it was asked for.",
+    ),
+    (
+        FellSilent(HOST, None, 10800),
+        logging.ERROR,
+        "nas.example.com is lost: nothing heard of it for 3 h (never since it was registered).",
+    ),
+    (
+        FellSilent(HOST, 1_800_000_000, 90000),
+        logging.ERROR,
+        "nas.example.com is lost: nothing heard of it for 1 d 1 h (last seen 2027-01-15 08:00 UTC)",
+    ),
+    (
+        CameBack(HOST, 11520),
+        logging.INFO,
+        "nas.example.com is back again after 3 h 12 min.",
+    ),
+    (
+        PrefixIgnored(HOST, "2001:db8:1:2::/64"),
+        logging.WARNING,
+        "nas.example.com was sent the prefix 2001:db8:1:2::/64 and has no AAAA record ",
+    ),
+    (
+        Rejected(HOST, "198.51.100.1", "Not an address."),
+        logging.WARNING,
+        "nas.example.com sends updates of which nothing can be made, the last from 198.51.100.1. ",
+    ),
+    (
+        LoginFailed("198.51.100.1", HOST),
+        logging.WARNING,
+        "Failed login from 198.51.100.1 for nas.example.com.",
+    ),
+    (
+        LoginFailed("198.51.100.1", None),
+        logging.WARNING,
+        "Failed login from 198.51.100.1 for an unknown host.",
+    ),
+    (
+        LoginFailed("198.51.100.1", None, unsaid=77),
+        logging.WARNING,
+        "Failed login from 198.51.100.1 for an unknown host. (77 more since the last such line.)",
+    ),
+    (
+        LoginsBlocked("198.51.100.1", HOST),
+        logging.WARNING,
+        "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
+    ),
+    (
+        OperatorActed(HOST, "has a new key", "198.51.100.1"),
+        logging.INFO,
+        "nas.example.com has a new key (operator, 198.51.100.1).",
+    ),
+]
+ALWAYS = [
+    *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
+    *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
+]
+NEVER = [
+    *(Confirmed(HOST, A), Remembered(HOST, A)),
+    *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
+    Rejected(HOST, "x", "x"),
+    OperatorActed(HOST, "x", "y"),
+]
+
+
+@pytest.mark.parametrize(("event", "level", "line"), TOLD)
+def test_every_event_is_one_line_that_an_operator_understands(
+    caplog: pytest.LogCaptureFixture, event: Event, level: int, line: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "hetzner-dyndns")
+    Reporter().report(event)
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert record.getMessage().startswith(line)
+
+
+def test_no_event_is_left_out_here() -> None:
+    told = {type(event) for event, _, _ in TOLD}
+    assert told == set(typing.get_args(Event))
+    assert {type(event) for event in [*ALWAYS, *NEVER, PUBLISHED]} == told
+
+
+def test_what_did_not_change_is_not_told_outside_debug(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hetzner-dyndns")
+    Reporter().report(Remembered(HOST, A))
+    Reporter().report(Confirmed(HOST, A))
+    assert caplog.records == []
+
+
+def pushed(event: Event, **options: bool) -> List[Push]:
+    pushes: List[Push] = []
+    Reporter(pushes.append, **options).report(event)
+    return pushes
+
+
+@pytest.mark.parametrize("event", ALWAYS, ids=lambda event: type(event).__name__)
+def test_trouble_and_its_end_are_pushed(event: Event) -> None:
+    (push,) = pushed(event)
+    assert "nas.example.com" in push.title
+    assert "nas.example.com" in push.message
+    assert push.priority == (4 if isinstance(event, FellSilent) else 3)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Postponed(HOST, A, "x", is_news=False),
+        Refused(HOST, A, "x", is_news=False),
+        Cleared(HOST, A, 1, is_news=False),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_was_told_of_the_hosts_other_record_is_logged_but_not_pushed(
+    caplog: pytest.LogCaptureFixture, event: Event
+) -> None:
+    caplog.set_level(logging.INFO, "hetzner-dyndns")
+    assert pushed(event) == []
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("event", NEVER, ids=lambda event: type(event).__name__)
+def test_the_everyday_is_never_pushed(event: Event) -> None:
+    assert pushed(event, debugging=True, on_change=True) == []
+
+
+@pytest.mark.parametrize(
+    ("debugging", "on_change", "count"),
+    [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)],
+)
+def test_success_is_pushed_only_in_debug_or_when_changes_are_asked_for(
+    *, debugging: bool, on_change: bool, count: int
+) -> None:
+    pushes = pushed(PUBLISHED, debugging=debugging, on_change=on_change)
+    assert len(pushes) == count
+    assert all("198.51.100.1 -> 198.51.100.2" in push.message for push in pushes)
+
+
+def test_trouble_is_pushed_even_where_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "hetzner-dyndns")
+    assert len(pushed(Postponed(HOST, A, "x"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (0.9, "0 s"), (-5, "0 s"), (1, "1 s"), (59, "59 s"), (60, "1 min")),
+        *((61, "1 min 1 s"), (3600, "1 h"), (3601, "1 h"), (11520, "3 h 12 min")),
+        *((86399, "23 h 59 min"), (86400, "1 d"), (90000, "1 d 1 h"), (86400 * 400, "400 d")),
+    ],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

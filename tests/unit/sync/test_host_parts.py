@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import Mapping
+
+import pytest
+
+from backend.errors import BadAddress
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import RRSet
+from backend.model import Hostname, Prefix, RecordType, Update
+from backend.sync.updater import HostParts
+from tests.unit.fakes import ROUTER, Ears, host
+
+
+def test_an_aaaa_that_is_no_address_has_no_host_part_and_is_read_once(ears: Ears) -> None:
+    strange = {RecordType.AAAA: RRSet(("no address",), ("",), None)}
+    reads = []
+
+    def read(name: Hostname, _deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        reads.append(name)
+        return strange
+
+    parts = HostParts(read, ears)
+    update = Update(host(), (), ROUTER, Prefix.parse("2001:db8:1:2::/64"))
+    for _ in range(2):
+        with pytest.raises(BadAddress, match="IPV6_INTERFACE_IDS"):
+            parts.complete(update, {}, Deadline(5))
+    assert reads == [host()]

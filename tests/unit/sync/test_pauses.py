@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.errors import HetznerBusy, HetznerUnreachable, ShareUsedUp
+from backend.model import Hostname
+from backend.sync.publisher import Shares, pause_after
+from tests.unit.fakes import Clock, host
+
+ONE, TWO = host("one.example.com"), host("two.example.com")
+
+
+@pytest.fixture
+def shares(clock: Clock) -> Shares:
+    return Shares(clock)
+
+
+def wait(shares: Shares, name: Hostname = ONE, *, is_short: bool = True) -> float:
+    """For how many seconds a host has to wait that tries now; 0: it needn't."""
+    try:
+        shares.take(name, is_short=is_short)
+    except ShareUsedUp as error:
+        return error.retry_after
+    return 0
+
+
+class TestAShare:
+    def test_is_a_few_tries_at_once_and_then_one_in_two_minutes(
+        self, shares: Shares, clock: Clock
+    ) -> None:
+        waits = [wait(shares) for _ in range(5)]
+        assert waits == [0, 0, 0, 0, 120]
+        clock.advance(119)
+        assert wait(shares) == pytest.approx(1)
+        clock.advance(1)
+        assert wait(shares) == 0
+        assert wait(shares) == 120
+
+    def test_is_a_host_s_own(self, shares: Shares) -> None:
+        for _ in range(5):
+            wait(shares)
+        assert wait(shares, TWO) == 0
+
+    def test_is_used_up_but_not_enforced_while_there_is_plenty(self, shares: Shares) -> None:
+        assert [wait(shares, is_short=False) for _ in range(9)] == [0] * 9
+        assert wait(shares) == 120
+
+    def test_of_a_quiet_host_is_whole_again(self, shares: Shares, clock: Clock) -> None:
+        for _ in range(5):
+            wait(shares)
+        clock.advance(480)
+        assert [wait(shares) for _ in range(5)] == [0, 0, 0, 0, 120]
+
+
+class TestThePause:
+    @pytest.mark.parametrize(
+        ("attempts", "longest"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (50, 60)]
+    )
+    def test_grows_with_the_attempts_up_to_a_minute(self, attempts: int, longest: float) -> None:
+        pauses = {pause_after(attempts) for _ in range(200)}
+        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+        assert len(pauses) > 100, "not all hosts come at once"
+
+    def test_is_never_shorter_than_hetzner_asks_for(self) -> None:
+        assert pause_after(0, HetznerBusy("busy", retry_after=3000)) == 3000
+        assert pause_after(10, HetznerBusy("busy", retry_after=1)) >= 30
+
+    def test_is_not_what_is_only_said_to_callers(self) -> None:
+        assert pause_after(0, HetznerUnreachable("away", retry_after=3000)) <= 5

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Callable, Dict, Iterable, Iterator, List, Optional
+
+import pytest
+
+from backend.errors import (
+    ChangeRefused,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    HostBusy,
+    StoreUnavailable,
+    Superseded,
+)
+from backend.events import Confirmed, Published, Remembered
+from backend.hetzner.client import Deadline
+from backend.hetzner.dns import Hetzner
+from backend.hetzner.zones import Zones
+from backend.model import Address, Change, Hostname, RecordType, Settled, Update, Wish
+from backend.store import Record, State, Store
+from backend.sync import updater as module
+from backend.sync.locks import Turns
+from backend.sync.publisher import Publisher, Result
+from backend.sync.updater import Updater
+from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+
+HOST = host()
+A, AAAA = RecordType.A, RecordType.AAAA
+FIRST, SECOND = "198.51.100.1", "198.51.100.2"
+PATIENCE = 10.0
+RRSETS = "/zones/example.com/rrsets"
+LIST, READ, CREATE = "GET /zones", f"GET {RRSETS}", f"POST {RRSETS}"
+SET = f"POST {RRSETS}/host/A/actions/set_records"
+
+
+class Sightings:
+    """Stands in for the memory of who was heard of when."""
+
+    def __init__(self) -> None:
+        self.noted: List[object] = []
+
+    def note(self, seen: Hostname, at: float) -> None:
+        self.noted.append((seen, at))
+
+
+class SlowPublisher:
+    """Stands in for a publisher that hangs until it is let go."""
+
+    def __init__(self, ending: Callable[[], Dict[RecordType, Result]]) -> None:
+        self.let_go = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self._ending = ending
+
+    def is_settled(self, _record: Optional[Record]) -> bool:
+        return False
+
+    def publish(self, *_: object) -> Dict[RecordType, Result]:
+        self.begun.release()
+        self.let_go.wait(PATIENCE)
+        return self._ending()
+
+
+@pytest.fixture
+def sightings() -> Sightings:
+    return Sightings()
+
+
+@pytest.fixture
+def publisher(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Publisher:
+    zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
+    return Publisher(store, Turns(store.leases, clock), zones, ears, cache_ttl=300, clock=clock)
+
+
+@pytest.fixture
+def updater(
+    store: Store, publisher: Publisher, sightings: Sightings, clock: Clock, ears: Ears
+) -> Iterator[Updater]:
+    updater = Updater(store, publisher, sightings, ears, slots=2, clock=clock)
+    yield updater
+    updater.stop()
+
+
+def changes(updater: Updater, wanted: Update) -> List[Change]:
+    outcome = updater.apply(wanted)
+    assert outcome.host == wanted.host
+    assert tuple(one.wish for one in outcome.settled) == wanted.wishes
+    return [one.change for one in outcome.settled]
+
+
+def test_first_update_these_calls_second_none(updater: Updater, cloud: CloudInMemory) -> None:
+    assert changes(updater, update(FIRST)) == [Change.CREATED]
+    assert cloud.take_calls() == [LIST, READ, CREATE]
+    assert changes(updater, update(FIRST)) == [Change.REMEMBERED]
+    assert cloud.take_calls() == []
+    assert changes(updater, update(SECOND)) == [Change.REPLACED]
+    assert cloud.take_calls() == [SET]
+    assert changes(updater, update(FIRST)) == [Change.REPLACED]
+    assert cloud.take_calls() == [SET]
+
+
+def test_what_happened_is_told(updater: Updater, ears: Ears, clock: Clock) -> None:
+    updater.apply(update(FIRST))
+    updater.apply(update(FIRST))
+    clock.advance(400)
+    updater.apply(update(FIRST))
+    assert [type(event) for event in ears.events] == [Published, Remembered, Confirmed]
+
+
+def test_both_families_are_answered_in_the_order_asked_for(updater: Updater) -> None:
+    both = update(FIRST, "2001:db8::1")
+    assert changes(updater, both) == [Change.CREATED, Change.CREATED]
+    assert changes(updater, both) == [Change.REMEMBERED, Change.REMEMBERED]
+    assert changes(updater, update(SECOND, "2001:db8::1")) == [Change.REPLACED, Change.REMEMBERED]
+
+
+def test_a_removal_is_remembered_like_an_address(updater: Updater, cloud: CloudInMemory) -> None:
+    updater.apply(update(FIRST))
+    assert changes(updater, removal(A, AAAA)) == [Change.DELETED, Change.UNCHANGED]
+    cloud.take_calls()
+    assert changes(updater, removal(A, AAAA)) == [Change.REMEMBERED, Change.REMEMBERED]
+    assert cloud.take_calls() == []
+
+
+def test_every_update_is_a_sighting_however_it_ends(
+    updater: Updater, sightings: Sightings, cloud: CloudInMemory, clock: Clock
+) -> None:
+    start = clock()
+    updater.apply(update(FIRST))
+    clock.advance(60)
+    updater.apply(update(FIRST))
+    clock.advance(60)
+    cloud.failures["POST"] = HetznerUnreachable("away")
+    with pytest.raises(HetznerUnreachable):
+        updater.apply(update(SECOND))
+    assert sightings.noted == [(HOST, start), (HOST, start + 60), (HOST, start + 120)]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (HetznerUnreachable("away"), State.PENDING),
+        (HetznerBusy("busy"), State.PENDING),
+        (ChangeRefused("protected"), State.REFUSED),
+    ],
+)
+def test_a_failure_reaches_the_caller_and_the_wish_is_kept(
+    updater: Updater, cloud: CloudInMemory, store: Store, error: DyndnsError, state: State
+) -> None:
+    cloud.failures["POST"] = error
+    with pytest.raises(type(error)) as caught:
+        updater.apply(update(FIRST))
+    assert caught.value is error
+    record = store.records.of(HOST)[A]
+    assert (str(record.wanted.address), record.state) == (FIRST, state)
+    cloud.failures.clear()
+    assert changes(updater, update(FIRST)) == [Change.CREATED]
+
+
+def test_a_failure_of_one_family_is_the_answer_though_the_other_one_is_published(
+    updater: Updater, cloud: CloudInMemory
+) -> None:
+    cloud.publish("host.example.com", "AAAA", "2001:db8::9")
+    cloud.failures[CREATE] = HetznerUnreachable("away")
+    with pytest.raises(HetznerUnreachable):
+        updater.apply(update(FIRST, "2001:db8::1"))
+    assert cloud.values("host", "AAAA") == ["2001:db8::1"]
+    cloud.failures.clear()
+    both = changes(updater, update(FIRST, "2001:db8::1"))
+    assert both == [Change.CREATED, Change.REMEMBERED]
+
+
+def test_without_a_store_nothing_is_asked_of_hetzner(
+    cloud: CloudInMemory, clock: Clock, ears: Ears, sightings: Sightings
+) -> None:
+    store = Store("sqlite:////nowhere/at/all.db")
+    zones = Zones([Hetzner(cloud, 60)], 86400, clock)
+    publisher = Publisher(store, Turns(store.leases), zones, ears, cache_ttl=300, clock=clock)
+    updater = Updater(store, publisher, sightings, ears, slots=1, clock=clock)
+    with pytest.raises(StoreUnavailable):
+        updater.apply(update(FIRST))
+    updater.stop()
+    assert cloud.calls == []
+
+
+def test_the_wish_is_stored_before_hetzner_is_asked(
+    updater: Updater, cloud: CloudInMemory, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: List[Optional[Address]] = []
+    call = cloud.call
+
+    def looks(*arguments: object, **options: object) -> object:
+        seen.append(store.records.of(HOST)[A].wanted.address)
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(cloud, "call", looks)
+    updater.apply(update(FIRST))
+    assert {str(address) for address in seen} == {FIRST}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [{A: Settled(Wish(A, Address.parse(SECOND)), Change.REPLACED)}, {}],
+    ids=["wants another address", "was forgotten"],
+)
+def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
+    store: Store,
+    sightings: Sightings,
+    ears: Ears,
+    clock: Clock,
+    results: Dict[RecordType, Result],
+) -> None:
+    publisher = SlowPublisher(lambda: results)
+    publisher.let_go.set()
+    updater = Updater(store, publisher, sightings, ears, slots=1, clock=clock)
+    with pytest.raises(Superseded, match=r"host\.example\.com"):
+        updater.apply(update(FIRST))
+    updater.stop()
+
+
+class TestAPublisherThatHangs:
+    """The caller isn't kept waiting; eight seconds are shortened to a moment here."""
+
+    @pytest.fixture(autouse=True)
+    def _moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
+
+    @pytest.fixture
+    def ending(self) -> List[Exception]:
+        """What the publisher ends with when it is let go."""
+        return []
+
+    @pytest.fixture
+    def publisher(self, ending: List[Exception]) -> Iterator[SlowPublisher]:
+        def end() -> Dict[RecordType, Result]:
+            if ending:
+                raise ending[0]
+            return {A: Settled(Wish(A, Address.parse(FIRST)), Change.CREATED)}
+
+        publisher = SlowPublisher(end)
+        yield publisher
+        publisher.let_go.set()
+
+    def test_is_not_waited_for(self, updater: Updater, store: Store) -> None:
+        with pytest.raises(HetznerUnreachable, match="too long"):
+            updater.apply(update(FIRST))
+        assert store.records.of(HOST)[A].state is State.PENDING
+
+    def test_keeps_its_slot_and_those_without_one_are_told_to_come_again(
+        self, updater: Updater, publisher: SlowPublisher, store: Store
+    ) -> None:
+        for number in range(2):
+            with pytest.raises(HetznerUnreachable):
+                updater.apply(update(FIRST, name=f"host{number}.example.com"))
+        third = update(FIRST, name="third.example.com")
+        with pytest.raises(HetznerBusy, match="queue"):
+            updater.apply(third)
+        assert store.records.of(third.host)[A].state is State.PENDING, "and the wish is kept"
+        publisher.let_go.set()
+        assert self.comes_again(updater, third) == Change.CREATED
+
+    def comes_again(self, updater: Updater, wanted: Update) -> Change:
+        """Ask until there is a slot."""
+        for _ in range(1000):
+            try:
+                return updater.apply(wanted).settled[0].change
+            except HetznerBusy:
+                threading.Event().wait(0.001)
+        raise AssertionError("the slots never became free")
+
+    @pytest.mark.parametrize(
+        ("error", "is_logged"), [(ValueError("a bug"), True), (HostBusy("busy"), False)]
+    )
+    def test_and_then_crashes_is_logged_with_its_traceback(  # noqa: PLR0913
+        self,
+        updater: Updater,
+        publisher: SlowPublisher,
+        ending: List[Exception],
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        *,
+        is_logged: bool,
+    ) -> None:
+        ending.append(error)
+        with pytest.raises(HetznerUnreachable):
+            updater.apply(update(FIRST))
+        publisher.let_go.set()
+        self.ends(updater)
+        crashes = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert [record.exc_info[1] for record in crashes] == ([error] if is_logged else [])
+
+    def ends(self, updater: Updater) -> None:
+        """Wait for the threads of the updater."""
+        updater.stop()
+        for thread in threading.enumerate():
+            if thread.name.startswith("publish"):
+                thread.join(PATIENCE)
+
+
+def test_a_crash_while_the_caller_waits_reaches_the_face(
+    store: Store, sightings: Sightings, ears: Ears, clock: Clock
+) -> None:
+    class Crashing:
+        def is_settled(self, _record: Optional[Record]) -> bool:
+            return False
+
+        def publish(
+            self, _host: Hostname, _kinds: Iterable[RecordType], _deadline: Deadline
+        ) -> Dict[RecordType, Result]:
+            raise ZeroDivisionError
+
+    updater = Updater(store, Crashing(), sightings, ears, slots=1, clock=clock)
+    for _ in range(3):  # and no slot is lost by it
+        with pytest.raises(ZeroDivisionError):
+            updater.apply(update(FIRST))
+    updater.stop()
