@@ -213,9 +213,9 @@ class Meters:
         self._count(_UPDATES, face, outcome)
         self._observe(seconds, _SECONDS, face)
 
-    def call(self, method: str) -> ContextManager[Measured]:
-        """Time a call to Hetzner; likewise."""
-        return _timed(lambda outcome, seconds: self._observe(seconds, _CALLS, method, outcome))
+    def called(self, method: str, error: Optional[errors.DyndnsError], seconds: float) -> None:
+        """Count a call to Hetzner and how long it took."""
+        self._observe(seconds, _CALLS, method, "ok" if error is None else failure(error))
 
     def turned_away(self, face: str, error: errors.DyndnsError) -> None:
         """Count an update that never began."""

@@ -98,6 +98,10 @@ _LOCAL_NETWORKS = tuple(
 )
 
 
+# How long a caller waits for an answer: inadyn gives up after ten seconds, and two are for the way.
+ANSWER_SECONDS = 8.0
+
+
 class RecordType(enum.Enum):
     """The two records an update can set."""
 

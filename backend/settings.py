@@ -283,6 +283,11 @@ class LogSettings:
     backup_count: int
 
 
+# Threads that answer unchanged updates while others wait for Hetzner: more than requests come in
+# while one is under way, for those that find no place are on them, too.
+FREE_THREADS = 16
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """What the process itself needs."""

@@ -28,7 +28,8 @@ from typing import (
 import sqlalchemy as sa
 
 from backend.store import prepare_store
-from backend.store.schema import connect, hosts, records
+from backend.store.engines import connect
+from backend.store.schema import hosts, records
 from tests.e2e.processes import OPERATOR, TOKEN, Program, free_port, new_session
 
 P = TypeVar("P", bound=Program)

@@ -35,7 +35,7 @@ from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
 from backend.hetzner.responses import decode, refusal
 from backend.model import Address, Hostname, RecordType
 from backend.settings import networks
-from backend.store.schema import connect
+from backend.store.engines import connect
 from backend.web import dyndns2, json_api
 from backend.web.request import BoundedRequest, client_address, credentials
 

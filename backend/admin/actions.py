@@ -13,7 +13,7 @@ from backend.hetzner.client import Deadline
 from backend.model import Asker, Hostname
 from backend.notify.reporter import Reporter, moment
 from backend.store import Store
-from backend.store.history import Entry
+from backend.store.schema import Entry
 from backend.sync.locks import Turns
 
 _TURN_SECONDS = 8.0

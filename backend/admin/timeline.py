@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, RecordType
 from backend.notify.reporter import duration, moment
-from backend.store.history import Entry
+from backend.store.schema import Entry
 
 CHANGES = ("created", "replaced", "deleted")
 FAILURES = ("postponed", "refused")

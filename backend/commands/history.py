@@ -10,7 +10,7 @@ from typing import Mapping, Tuple
 from backend.commands.context import Workbench, tell_as_json, tell_as_table, workbench
 from backend.errors import HostNotAllowed
 from backend.model import Hostname
-from backend.store.history import Entry
+from backend.store.schema import Entry
 from backend.text import before
 
 _MOST = 1_000_000

@@ -19,9 +19,8 @@ import requests
 import urllib3
 
 from backend.bearer import Bearer
-from backend.errors import HetznerBusy, HetznerUnreachable
+from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner.responses import decode, refusal
-from backend.metrics import Meters
 from backend.outgoing import Session, read_body
 
 logger = logging.getLogger(__name__)
@@ -121,8 +120,16 @@ class Deadline:
 class CloudApi:
     """The API as one token sees it. Safe to share between threads."""
 
-    def __init__(self, token: str, url: str, agent: str) -> None:
+    def __init__(
+        self,
+        token: str,
+        url: str,
+        agent: str,
+        observe: Callable[[str, Optional[DyndnsError], float], None] = lambda *_: None,
+    ) -> None:
+        """`observe` is given the method of each call, its error if any, and its seconds."""
         self._token = token
+        self._observe = observe
         self._url = url
         self._host = urlsplit(url).hostname
         self._agent = agent
@@ -155,6 +162,23 @@ class CloudApi:
             TokenRejected, ChangeRefused: the API refuses for good.
 
         """
+        start = time.perf_counter()
+        try:
+            answer = self._call(method, path, deadline, query, body)
+        except DyndnsError as error:
+            self._observe(method, error, time.perf_counter() - start)
+            raise
+        self._observe(method, None, time.perf_counter() - start)
+        return answer
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        query: Query,
+        body: Optional[Mapping[str, Any]],
+    ) -> Dict[str, Any]:
         kind = _kind(method, path)
         pause = self.quotas.pause(kind)
         if pause:
@@ -239,25 +263,3 @@ def _root(error: BaseException) -> str:
             return "the answer broke off, or is none of HTTP"
         below = below.__cause__ or below.__context__
     return "no connection"
-
-
-class MeasuredApi(CloudApi):
-    """The API as one token sees it, with a watch in the hand."""
-
-    def __init__(self, token: str, url: str, agent: str, meters: Meters) -> None:
-        super().__init__(token, url, agent)
-        self._meters = meters
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        query: Query = (),
-        body: Optional[Mapping[str, Any]] = None,
-    ) -> Dict[str, Any]:
-        """Make one call, likewise."""
-        with self._meters.call(method) as measured:
-            answer = super().call(method, path, deadline, query, body)
-            measured.outcome = "ok"
-            return answer

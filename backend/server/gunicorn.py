@@ -24,8 +24,7 @@ from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
 from backend.auth.throttle import TokenBucket
-from backend.service import FREE_THREADS
-from backend.settings import ServerSettings
+from backend.settings import FREE_THREADS, ServerSettings
 from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)

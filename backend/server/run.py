@@ -27,7 +27,7 @@ from backend.server.gunicorn import (
     options,
     with_readable_bodies,
 )
-from backend.service import Services
+from backend.service import Service, build
 from backend.settings import ServerSettings, Settings, read
 from backend.store import Store, prepare_store
 
@@ -44,7 +44,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._settings = settings
         self._slots = slots
         self._listener = listener
-        self._services: Optional[Services] = None
+        self._service: Optional[Service] = None
         self._complaints = Complaints()
         super().__init__()
 
@@ -58,10 +58,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("on_exit", self._end)
 
     def load(self) -> Application:
-        self._services = Services(self._settings, self._complaints, self._slots)
-        self._services.await_editor()
-        self._services.start()
-        return with_readable_bodies(self._services.app)
+        self._service = build(self._settings, self._complaints, self._slots)
+        self._service.key_file.await_editor()
+        self._service.start()
+        return with_readable_bodies(self._service.app)
 
     def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
         worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
@@ -73,8 +73,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         logger.info("hetzner-dyndns has stopped.")
 
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
-        if self._services is not None:
-            self._services.stop()
+        if self._service is not None:
+            self._service.stop()
             if not worker.alive:  # it was told to stop, and has; else its exit code counts
                 _leave(0)
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from backend.store.database import Database
+from backend.store.engines import connect
 from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, Hosts, Sighting, Watch
 from backend.store.leases import Leases
+from backend.store.migrations import prepare, require
 from backend.store.operations import Operations
 from backend.store.projects import Projects
 from backend.store.record import Novelty, Record, State
 from backend.store.records import News, Records, Verifications
-from backend.store.schema import connect, prepare, require
 
 __all__ = [
     "News",

@@ -11,8 +11,8 @@ from typing import Any, Callable, Generator, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 
 from backend.errors import StoreUnusable
 
@@ -172,3 +172,53 @@ def _bounded(
 def _give_up(connection: Any, no_answer: Callable[[str], Exception]) -> None:  # noqa: ANN401
     connection.close()  # the answer may still come, and would be taken for that to another question
     raise no_answer("the server doesn't answer")
+
+
+def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
+    """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
+
+    Without `create`, an SQLite file has to exist when it is opened.
+
+    Raises:
+        StoreUnusable: the URL can't be used.
+
+    """
+    require_escaped(url)
+    try:
+        parsed = make_url(url)
+        options = _options(parsed)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        engine = sa.create_engine(
+            existing_only(parsed) if is_sqlite and not create else parsed,
+            pool_size=pool_size,
+            pool_use_lifo=True,  # few connections with warm caches rather than all in turn
+            pool_timeout=2,
+            **options,
+        )
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise StoreUnusable(
+            f"STATE_URL can't be used ({type(error).__name__})",
+            mend="write it as in sqlite:////data/hetzner-dyndns.db or "
+            "postgresql+psycopg://user:password@host/name, and install "
+            "backend/requirements-postgresql.txt for the latter.",
+        ) from None
+    if is_sqlite:
+        tune_sqlite(engine, Path(str(parsed.database)))
+    else:
+        tune_postgresql(engine)
+    return engine
+
+
+def _options(url: sa.URL) -> Mapping[str, Any]:
+    backend = url.get_backend_name()
+    if backend not in _OPTIONS or url.get_driver_name() not in ("pysqlite", "psycopg"):
+        raise ArgumentError(backend)
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ArgumentError("memory")  # the worker processes could not share it
+    return _OPTIONS[backend]
+
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "sqlite": SQLITE_OPTIONS,
+    "postgresql": POSTGRESQL_OPTIONS,
+}

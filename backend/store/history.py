@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Collection, List, Optional
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.schema import history
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the history. `at` is UTC seconds."""
-
-    at: float
-    host: str
-    type: str
-    event: str
-    source: str
-    face: str
-    old: Optional[str]
-    new: Optional[str]
-    why: str
-
-
-def add(connection: Connection, entry: Entry) -> None:
-    """Add an entry in the transaction of the change it tells of, so that they can't disagree."""
-    connection.execute(history.insert().values(**asdict(entry)))
+from backend.store.schema import Entry, history
 
 
 class History:

@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from backend.model import Hostname
-from backend.store import history
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import history as history_table, hosts, leases, meta, records, troubles
+from backend.store.schema import Entry, add_entry, history, hosts, leases, meta, records, troubles
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
@@ -67,7 +66,7 @@ class Operations:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_forgetting(record, now))
-                entry = history.Entry(
+                entry = Entry(
                     at=now,
                     host=host.text,
                     type=record.type.value,
@@ -78,7 +77,7 @@ class Operations:
                     new=None,
                     why=record.error,
                 )
-                history.add(connection, entry)
+                add_entry(connection, entry)
             if rows:  # the next failure is news again
                 connection.execute(troubles.delete().where(troubles.c.host == host.text))
         return len(rows)
@@ -89,7 +88,7 @@ class Operations:
         with self._database.read() as connection:
             return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
 
-    def mute(self, host: Hostname, until: Optional[float], entry: history.Entry) -> None:
+    def mute(self, host: Hostname, until: Optional[float], entry: Entry) -> None:
         """Don't push that a host is lost until then; `None` ends that."""
         insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
         statement = insert.on_conflict_do_update(
@@ -97,7 +96,7 @@ class Operations:
         )
         with self._database.write() as connection:
             connection.execute(statement)
-            history.add(connection, entry)
+            add_entry(connection, entry)
 
     def lift(self, host: Hostname, now: float) -> bool:
         """End a mute whose time has come; false when another process has done it."""
@@ -106,10 +105,10 @@ class Operations:
             change = hosts.update().where(over).values(muted_until=None)
             return bool(connection.execute(change).rowcount == 1)
 
-    def note(self, entry: history.Entry) -> None:
+    def note(self, entry: Entry) -> None:
         """Add to the history what the operator did."""
         with self._database.write() as connection:
-            history.add(connection, entry)
+            add_entry(connection, entry)
 
     def signing_key(self) -> bytes:
         """Return the key that all processes sign with; it is made when it is first asked for."""
@@ -141,7 +140,7 @@ class Operations:
 _READS = [
     sa.select(sa.func.max(column))
     for column in (records.c.comment, hosts.c.seen_at, leases.c.until, troubles.c.cause)
-] + [sa.select(history_table).order_by(history_table.c.id.desc()).limit(1)]
+] + [sa.select(history).order_by(history.c.id.desc()).limit(1)]
 # They touch no row.
 _WRITES = [
     table.update().where(column.is_(None)).values({column: column})
@@ -150,7 +149,7 @@ _WRITES = [
         (hosts, hosts.c.host),
         (leases, leases.c.name),
         (troubles, troubles.c.host),
-        (history_table, history_table.c.id),
+        (history, history.c.id),
     )
 ]
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
-from backend.store import history, schema
+from backend.store import schema
 from backend.store.database import Database
 from backend.store.record import (
     Novelty,
@@ -21,7 +21,7 @@ from backend.store.record import (
     is_registered,
     read_record,
 )
-from backend.store.schema import hosts, records
+from backend.store.schema import Entry, add_entry, hosts, records
 
 # Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
 FIRST_POLL = 4.0
@@ -131,7 +131,7 @@ class Records:
             connection.execute(_overtaken(record, now))
             if news is not None:
                 entry = _entry(record, now, news.event, news.old, published, news.why)
-                history.add(connection, entry)
+                add_entry(connection, entry)
             is_well = is_current and "error" in accepted
             return clear_troubles(connection, record) if is_well else Novelty.NONE
 
@@ -162,7 +162,7 @@ class Records:
             insert = self._database.insert(schema.troubles).on_conflict_do_nothing()
             novelty = add_trouble(connection, insert, record, str(error))
             if novelty is not Novelty.NONE:  # once a cause, not once an attempt
-                history.add(connection, _entry(record, now, event, None, None, str(error)))
+                add_entry(connection, _entry(record, now, event, None, None, str(error)))
             return novelty
 
     def try_later(self, record: Record, at: float) -> None:
@@ -243,8 +243,8 @@ def _this_action(record: Record) -> sa.Update:
 
 def _entry(  # noqa: PLR0913, PLR0917
     record: Record, at: float, event: str, old: Optional[str], new: Optional[str], why: str
-) -> history.Entry:
-    return history.Entry(
+) -> Entry:
+    return Entry(
         at=at,
         host=record.host.text,
         type=record.type.value,

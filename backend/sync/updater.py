@@ -25,6 +25,7 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.metrics import Meters
 from backend.model import (
+    ANSWER_SECONDS,
     Address,
     Change,
     Hostname,
@@ -35,9 +36,9 @@ from backend.model import (
     Update,
     Wish,
 )
-from backend.monitor.watcher import Sightings
 from backend.notify.reporter import Reporter
 from backend.store import Record, Store
+from backend.store.hosts import Sightings
 from backend.sync.publisher import Publisher, Result
 
 logger = logging.getLogger(__name__)
@@ -162,8 +163,6 @@ class Slots:
             raise HostBusy(f"Another update of {host} is still under way.")
 
 
-# inadyn waits ten seconds for an answer; two of them are for the way.
-ANSWER_SECONDS = 8.0
 # So long background work leaves a new wish to the request that brought it.
 _GRACE_SECONDS = 10.0
 

@@ -15,18 +15,17 @@ from werkzeug.exceptions import HTTPException
 from backend.auth.authorizer import Gate
 from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError
-from backend.sync.updater import Updater
 from backend.web import dashboard, dyndns2, json_api
-from backend.web.fast_path import Application, Environ, Shortcut, Start
+from backend.web.fast_path import Application, Environ, Repeat, Shortcut, Start
 from backend.web.request import (
     MAX_BODY,
+    Apply,
     BoundedRequest,
     Network,
     SiteCheck,
     client_address,
     read_body,
 )
-from backend.web.session import Face
 
 logger = logging.getLogger(__name__)
 
@@ -92,28 +91,29 @@ def _plain(status: int, text: str) -> Response:
     return Response(f"{text}\n", status, {"Cache-Control": "no-store"}, mimetype="text/plain")
 
 
-def create_app(
+def create_app(  # noqa: PLR0913, PLR0917
     gate: Gate,
-    updater: Updater,
+    apply: Apply,
+    repeat: Repeat,
     flaws: Callable[[], List[str]],
     proxies: Sequence[Network],
-    face: Optional[Face] = None,
+    operator: Optional[dashboard.Dashboard] = None,
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    shortcut = Shortcut(app.wsgi_app, gate, updater)
+    shortcut = Shortcut(app.wsgi_app, gate, repeat)
     app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
     app.before_request(read_body)
     sites = SiteCheck(proxies)
-    app.register_blueprint(json_api.blueprint(gate, updater, proxies, sites))
-    app.register_blueprint(dyndns2.blueprint(gate, updater, proxies, sites))
+    app.register_blueprint(json_api.blueprint(gate, apply, proxies, sites))
+    app.register_blueprint(dyndns2.blueprint(gate, apply, proxies, sites))
     app.register_blueprint(_pages(flaws, proxies))
-    if face is not None:
+    if operator is not None:
         app.register_blueprint(_assets())
-        app.register_blueprint(dashboard.blueprint(gate, face, proxies))
+        app.register_blueprint(dashboard.blueprint(gate, operator, proxies))
     app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
     app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
     app.after_request(_log)

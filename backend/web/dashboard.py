@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
@@ -12,16 +13,27 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from backend import errors, setup_guides
-from backend.admin.status import Condition, HostStatus, Snapshot, delegation_mend, gauges, is_lost
+from backend.admin.actions import Actions
+from backend.admin.status import (
+    Condition,
+    HostStatus,
+    Overview,
+    Snapshot,
+    delegation_mend,
+    gauges,
+    is_lost,
+)
 from backend.admin.timeline import CHANGES, CONTACT, DEEDS, FAILURES, draw
 from backend.auth.authorizer import Gate
 from backend.errors import BadRequest, CallerError, HostNotAllowed
+from backend.metrics import Meters
 from backend.model import Asker, Hostname, RecordType
 from backend.notify.reporter import duration
+from backend.store.history import History
 from backend.text import after
 from backend.web.request import Network, base_url
 from backend.web.session import (
-    Face,
+    Forms,
     admit_operator,
     current_credentials,
     current_operator,
@@ -108,7 +120,19 @@ FILTERS: Dict[str, Callable[..., Any]] = {
 PAGE = 50
 
 
-def _add_board(pages: Blueprint, face: Face) -> None:
+@dataclass(frozen=True)
+class Dashboard:
+    """What the operator's pages show, and what their buttons do."""
+
+    overview: Overview
+    actions: Actions
+    history: History
+    forms: Forms
+    meters: Meters
+    history_days: int
+
+
+def _add_board(pages: Blueprint, face: Dashboard) -> None:
     """Add the status page."""
 
     @pages.get("/")
@@ -131,7 +155,7 @@ def _add_board(pages: Blueprint, face: Face) -> None:
             lost_zones=[zone for zone in snapshot.zones if is_lost(zone.delegation)],
             delegation_mend=delegation_mend,
             done=DONE.get(request.args.get("done", "")),
-            token=face.form_token(current_credentials()),
+            token=face.forms.form_token(current_credentials()),
         )
 
 
@@ -165,7 +189,7 @@ class AlreadyRotated(CallerError):
 class HostPage:
     """Everything under ``/hosts/NAME``."""
 
-    def __init__(self, face: Face, proxies: Sequence[Network]) -> None:
+    def __init__(self, face: Dashboard, proxies: Sequence[Network]) -> None:
         self._face = face
         self._proxies = proxies
 
@@ -209,7 +233,7 @@ class HostPage:
             is_new=is_new,
             no_key=_NO_KEY,
             done=DONE.get(request.args.get("done", "")),
-            token=self._face.form_token(current_credentials()),
+            token=self._face.forms.form_token(current_credentials()),
             rotation=self._rotation(host),
         )
 
@@ -247,7 +271,7 @@ class HostPage:
 
     def _rotation(self, host: Hostname) -> str:
         """Return what a form has to bring to replace the key the host has now, and no other."""
-        return self._face.sign("rotate", host.text, self._face.actions.key(host) or "")
+        return self._face.forms.sign("rotate", host.text, self._face.actions.key(host) or "")
 
     # -- doing
 
@@ -293,7 +317,7 @@ class HostPage:
         return self._page(host, self._face.actions.rotate(host, asker), is_new=True)
 
     def _may(self, name: str) -> Tuple[Hostname, Asker]:
-        self._face.check_form(current_credentials(), self._proxies)
+        self._face.forms.check_form(current_credentials(), self._proxies)
         return Hostname.parse(name), current_operator()
 
 
@@ -308,7 +332,7 @@ def _back(name: str, done: str) -> Response:
     return make_response(redirect(url_for("operator.host", name=name, done=done), 303))
 
 
-def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[Network]) -> Blueprint:
+def blueprint(gate: Gate, operator_face: Dashboard, proxies: Sequence[Network]) -> Blueprint:
     """Return the pages, ready to be registered."""
     pages = Blueprint("operator", __name__)
     _add_board(pages, operator_face)
@@ -316,7 +340,7 @@ def blueprint(gate: Gate, operator_face: Face, proxies: Sequence[Network]) -> Bl
 
     @pages.before_request
     def admit() -> None:
-        admit_operator(gate, operator_face, proxies)
+        admit_operator(gate, operator_face.forms, proxies)
 
     @pages.get("/metrics")
     def metrics() -> Response:

@@ -17,18 +17,18 @@ from backend.auth.addresses import Claim
 from backend.auth.authorizer import Gate
 from backend.auth.keys import Credentials
 from backend.hetzner.client import Deadline
-from backend.model import Outcome, Update
-from backend.sync.updater import ANSWER_SECONDS, Updater
-from backend.web.fast_path import remember_answer
+from backend.model import ANSWER_SECONDS, Outcome, Update
 from backend.web.request import (
     CHALLENGE,
     UNREADABLE,
+    Apply,
     Network,
     SiteCheck,
     answer_for,
     client_address,
     credentials,
     read_parameters,
+    remember_answer,
     spelled,
     whole_seconds,
 )
@@ -79,9 +79,7 @@ class Line(NamedTuple):
     retry_after: Optional[float] = None
 
 
-def blueprint(
-    gate: Gate, updater: Updater, proxies: Sequence[Network], sites: SiteCheck
-) -> Blueprint:
+def blueprint(gate: Gate, apply: Apply, proxies: Sequence[Network], sites: SiteCheck) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("dyndns2", __name__)
     face.before_request(sites.refuse)
@@ -95,7 +93,7 @@ def blueprint(
         deadline = Deadline(ANSWER_SECONDS)
         is_only = len(admitted) == 1
         lines = {
-            name: _line(one, updater, deadline, is_only=is_only) for name, one in admitted.items()
+            name: _line(one, apply, deadline, is_only=is_only) for name, one in admitted.items()
         }
         return _respond([lines[name] for name in names])
 
@@ -144,7 +142,7 @@ def _admit_all(claims: Mapping[str, Claim], gate: Gate) -> Dict[str, Admitted]:
 
 def _line(
     admitted: Admitted,
-    updater: Updater,
+    apply: Apply,
     deadline: Deadline,
     *,
     is_only: bool,
@@ -152,7 +150,7 @@ def _line(
     if isinstance(admitted, errors.DyndnsError):
         return _failure(admitted)
     try:
-        outcome = updater.apply(admitted, deadline)
+        outcome = apply(admitted, deadline)
     except errors.DyndnsError as error:
         return _failure(error)
     if is_only:

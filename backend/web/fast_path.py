@@ -17,17 +17,17 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 from backend.auth.authorizer import Gate
 from backend.auth.keys import AcceptedKeys
 from backend.errors import KeysUnavailable
-from backend.model import Change, Outcome, Update
-from backend.sync.updater import Updater
-from backend.web.request import MAX_BODY
+from backend.model import Update
+from backend.web.request import MAX_BODY, UNCHANGED
 
 logger = logging.getLogger(__name__)
 
 Environ = Dict[str, Any]
 Start = Callable[..., Any]
+# Whether an update has been done once more, from memory, as `Updater.repeat` does.
+Repeat = Callable[[Update], bool]
 Application = Callable[[Environ, Start], Iterable[bytes]]
 
-_NOTE = "dyndns.unchanged"
 _MOST = 20_000  # answers, of half a kilobyte or so
 # Everything of a request that its answer depends on, besides the body.
 _WORDS = (
@@ -50,15 +50,6 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-def remember_answer(environ: Environ, update: Update, outcome: Outcome) -> None:
-    """Note that this update is all a request asks for, and that it was answered from memory.
-
-    A prefix isn't known to become the same address the next time.
-    """
-    if update.prefix is None and all(one.change is Change.REMEMBERED for one in outcome.settled):
-        environ[_NOTE] = update
-
-
 class Shortcut:
     """The application, with a memory for answers. Safe to share between threads.
 
@@ -66,10 +57,10 @@ class Shortcut:
     let in as long as the same keys are accepted.
     """
 
-    def __init__(self, application: Application, gate: Gate, updater: Updater) -> None:
+    def __init__(self, application: Application, gate: Gate, repeat: Repeat) -> None:
         self._application = application
         self._gate = gate
-        self._updater = updater
+        self._repeat = repeat
         self._lock = threading.Lock()
         self._keys: Optional[AcceptedKeys] = None
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
@@ -84,7 +75,7 @@ class Shortcut:
         except KeysUnavailable:
             return self._application(environ, start)
         answer = self._find(question, keys)
-        if answer is not None and self._updater.repeat(answer.update):
+        if answer is not None and self._repeat(answer.update):
             self._gate.admitted_again(answer.update)
             logger.debug("%s is asked again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
@@ -108,7 +99,7 @@ class Shortcut:
             return start(*words)
 
         answer = self._application(environ, tell)
-        update = environ.get(_NOTE)
+        update = environ.get(UNCHANGED)
         if update is None:
             return answer
         body = b"".join(answer)

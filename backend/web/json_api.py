@@ -12,17 +12,18 @@ from werkzeug.exceptions import HTTPException
 from backend import errors
 from backend.auth.addresses import Claim
 from backend.auth.authorizer import Gate
-from backend.model import Change, Outcome
-from backend.sync.updater import Updater
-from backend.web.fast_path import remember_answer
+from backend.hetzner.client import Deadline
+from backend.model import ANSWER_SECONDS, Change, Outcome
 from backend.web.request import (
     CHALLENGE,
+    Apply,
     Network,
     SiteCheck,
     answer_for,
     check_number,
     client_address,
     credentials,
+    remember_answer,
     whole_seconds,
 )
 
@@ -58,9 +59,7 @@ _STATUSES = {
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def blueprint(
-    gate: Gate, updater: Updater, proxies: Sequence[Network], sites: SiteCheck
-) -> Blueprint:
+def blueprint(gate: Gate, apply: Apply, proxies: Sequence[Network], sites: SiteCheck) -> Blueprint:
     """Return the face, ready to be registered."""
     face = Blueprint("json_api", __name__)
     face.before_request(sites.refuse)
@@ -68,12 +67,12 @@ def blueprint(
     @face.post("/update", provide_automatic_options=False)
     def update() -> Response:
         claim = _claim(request, proxies, removes=False)
-        return _json(200, _told(_apply(claim, gate, updater)))
+        return _json(200, _told(_apply(claim, gate, apply)))
 
     @face.delete("/update", provide_automatic_options=False)
     def remove() -> Response:
         claim = _claim(request, proxies, removes=True)
-        return _json(200, _told_of_removal(_apply(claim, gate, updater)))
+        return _json(200, _told_of_removal(_apply(claim, gate, apply)))
 
     face.register_error_handler(errors.DyndnsError, refusal)
 
@@ -87,9 +86,9 @@ def blueprint(
     return face
 
 
-def _apply(claim: Claim, gate: Gate, updater: Updater) -> Outcome:
+def _apply(claim: Claim, gate: Gate, apply: Apply) -> Outcome:
     admitted = gate.admit(claim)
-    outcome = updater.apply(admitted)
+    outcome = apply(admitted, Deadline(ANSWER_SECONDS))
     remember_answer(request.environ, admitted, outcome)
     return outcome
 

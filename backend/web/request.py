@@ -31,7 +31,8 @@ from flask import Request, request
 from backend.auth.keys import Credentials
 from backend.auth.throttle import TokenBucket
 from backend.errors import BadHostname, BadRequest, CrossSite, DyndnsError, RequestTooLarge
-from backend.model import Hostname
+from backend.hetzner.client import Deadline
+from backend.model import Change, Hostname, Outcome, Update
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 T = TypeVar("T")
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+# What makes an update, as `Updater.apply` does.
+Apply = Callable[[Update, Deadline], Outcome]
+# In the environment of a WSGI request: the update that it asked for, and that changed nothing.
+UNCHANGED = "dyndns.unchanged"
 MAX_BODY = 16 * 1024  # bytes; an update takes a few hundred
 _MOST_DROPPED = 1024 * 1024
 _TOO_LARGE = "The body is too large: an update takes a few hundred bytes."
@@ -301,3 +306,12 @@ def _place(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
     The scheme that the browser used isn't known behind a proxy that doesn't tell it.
     """
     return host.lower(), port or _DEFAULT_PORTS[scheme]
+
+
+def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -> None:
+    """Note that this update is all a request asks for, and that it was answered from memory.
+
+    A prefix isn't known to become the same address the next time.
+    """
+    if update.prefix is None and all(one.change is Change.REMEMBERED for one in outcome.settled):
+        environ[UNCHANGED] = update

@@ -12,14 +12,10 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 from flask import Response, after_this_request, g, render_template, request
 
 from backend import errors
-from backend.admin.actions import Actions
-from backend.admin.status import Overview
 from backend.auth.addresses import Claim
 from backend.auth.authorizer import Gate
 from backend.auth.keys import Credentials, same
-from backend.metrics import Meters
 from backend.model import Asker
-from backend.store.history import History
 from backend.web.request import (
     CHALLENGE,
     Network,
@@ -67,15 +63,10 @@ class FormRefused(errors.CallerError):
 
 
 @dataclass(frozen=True)
-class Face:
-    """What the pages show, and what their buttons do."""
+class Forms:
+    """Signs forms, and the cookie of a browser that has logged in."""
 
-    overview: Overview
-    actions: Actions
-    history: History
     signing_key: Callable[[], bytes]
-    meters: Meters
-    history_days: int
 
     @functools.cached_property
     def _key(self) -> bytes:
@@ -104,11 +95,11 @@ class Face:
             )
 
 
-def admit_operator(gate: Gate, face: Face, proxies: Sequence[Network]) -> None:
+def admit_operator(gate: Gate, forms: Forms, proxies: Sequence[Network]) -> None:
     """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
     source = client_address(request, proxies)
     current_credentials = credentials(request)
-    token = _browser_token(face, current_credentials)
+    token = _browser_token(forms, current_credentials)
     is_known = bool(token) and same(request.cookies.get(_COOKIE, ""), token)
     g.operator = gate.admit_operator(Claim("page", source, current_credentials), is_known=is_known)
     g.credentials = current_credentials
@@ -117,7 +108,7 @@ def admit_operator(gate: Gate, face: Face, proxies: Sequence[Network]) -> None:
         after_this_request(lambda response: _remember(response, token, is_secure=is_secure))
 
 
-def _browser_token(face: Face, current_credentials: Optional[Credentials]) -> str:
+def _browser_token(forms: Forms, current_credentials: Optional[Credentials]) -> str:
     """Return what a browser keeps that has logged in so, to be known the next time.
 
     Whoever guesses passwords from the same source can't make it, and so can't keep the operator's
@@ -126,7 +117,7 @@ def _browser_token(face: Face, current_credentials: Optional[Credentials]) -> st
     if current_credentials is None:
         return ""
     try:
-        return face.sign("browser", current_credentials.user or "", current_credentials.secret)
+        return forms.sign("browser", current_credentials.user or "", current_credentials.secret)
     except errors.StoreUnavailable:
         return ""
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from werkzeug.test import TestResponse
 
-from backend.service import Services
+from backend.service import build
 from backend.settings import read as read_settings
 from backend.store import Store, prepare_store
 from sandbox import Sandbox
@@ -105,7 +105,7 @@ class Service:
         self.warnings = [str(warning) for warning in warnings]
         prepare_store(settings.store.url)
         self.hosts = settings.access.hosts
-        self._services = Services(settings)
+        self._services = build(settings)
         self._stopped = False
         self.app = self._services.app
 

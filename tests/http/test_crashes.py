@@ -20,18 +20,19 @@ class Broken:
     def keys(self) -> Dict[str, str]:
         return {}
 
-    def admit(self, _: object) -> None:
+    def admit(self, _: object, **_options: object) -> None:
         raise KeyError(SECRET)
 
-    def apply(self, _: object) -> None:
-        raise AssertionError("never reached")
+
+def never(*_: object) -> None:
+    raise AssertionError("never reached")
 
 
 @pytest.fixture
 def app() -> Flask:
     broken: Any = Broken()
     settings, _ = read({"HETZNER_TOKEN": "x" * 64})
-    return create_app(broken, broken, list, settings.access.trusted_proxies)
+    return create_app(broken, never, never, list, settings.access.trusted_proxies)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -139,7 +139,7 @@ def test_every_path_of_our_own_that_is_named_is_served(name: str) -> None:
 
 
 def served_paths() -> Set[str]:
-    app = create_app(None, None, list, [])  # type: ignore[arg-type]  # it only has to be made
+    app = create_app(None, None, None, list, [])  # type: ignore[arg-type]  # it only has to be made
     return {rule.rule for rule in app.url_map.iter_rules()} | {"/metrics"}
 
 

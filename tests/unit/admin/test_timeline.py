@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from backend.admin.timeline import draw
 from backend.model import Address, RecordType
-from backend.store.history import Entry
+from backend.store.schema import Entry
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
-from backend.monitor.watcher import TICK_SECONDS, Sightings, Watcher
+from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.store import Store, prepare_store
+from backend.store.hosts import Sightings
 from tests.unit.fakes import host
 
 POLLS, STOPS = host("polls.example.com"), host("stops.example.com")

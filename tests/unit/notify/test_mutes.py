@@ -12,7 +12,7 @@ from backend.monitor.watcher import Mutes
 from backend.notify.ntfy import Push
 from backend.notify.reporter import Reporter
 from backend.store import Store
-from backend.store.history import Entry
+from backend.store.schema import Entry
 from tests.unit.fakes import Clock, host
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from backend.errors import StoreBusy, StoreUnavailable
 from backend.store import Store, prepare_store
 from backend.store.database import Database
+from backend.store.engines import connect
 from backend.store.operations import Operations
 from backend.store.records import Records
-from backend.store.schema import connect, hosts
+from backend.store.schema import hosts
 from tests.unit.fakes import host, update
 
 USES: dict[str, Callable[[Store], object]] = {

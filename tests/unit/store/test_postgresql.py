@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from backend.errors import StoreUnusable
 from backend.store import engines
-from backend.store.schema import connect
+from backend.store.engines import connect
 
 
 class NoAnswer(Exception):

@@ -12,8 +12,8 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import StoreUnusable
 from backend.model import RecordType
 from backend.store import Store, prepare_store, require_store
-from backend.store.engines import reason, require_escaped
-from backend.store.schema import MIGRATIONS, VERSION, connect, prepare
+from backend.store.engines import connect, reason, require_escaped
+from backend.store.migrations import MIGRATIONS, VERSION, prepare
 from tests.unit.fakes import host, update
 
 VERSION_1 = Path(__file__).parent / "version-1.sql"
