@@ -263,7 +263,7 @@ class Services:
             yield lambda _: outbox.flaw()
 
     def await_editor(self) -> None:
-        """Wait until nobody is editing the key file: this process has no earlier keys to go by."""
+        """Wait until no edit of the key file is running: this process knows no earlier keys."""
         self._access.key_file.await_editor()
 
     def start(self) -> None:
