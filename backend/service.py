@@ -1,4 +1,4 @@
-"""Builds what decides who may update what."""
+"""Builds the parts of the service, and starts and stops its background jobs."""
 
 from __future__ import annotations
 

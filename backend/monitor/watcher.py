@@ -1,4 +1,4 @@
-"""When hosts were last heard of: gathered here, written every few seconds."""
+"""When hosts were last heard of, and which ones fell silent or came back."""
 
 from __future__ import annotations
 

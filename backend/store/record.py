@@ -1,4 +1,4 @@
-"""Conditions that several queries have in common."""
+"""A record as the store holds it, and conditions that several queries share."""
 
 from __future__ import annotations
 

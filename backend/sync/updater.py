@@ -1,4 +1,4 @@
-"""Which host part an AAAA keeps when a request brings nothing but a new prefix."""
+"""Answers an update: stores the desired state, and publishes it within a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The style sheet and the script: served by us, and kept by browsers until they change."""
+"""The flask application, with the small pages and the static files."""
 
 from __future__ import annotations
 
