@@ -88,7 +88,7 @@ class TooManyHosts(CallerError):
 
 
 class CrossSite(CallerError):
-    """A browser says that another web site has sent the request."""
+    """A browser marks the request as sent by another web site."""
 
 
 class Unauthorized(CallerError):
@@ -186,4 +186,4 @@ class StoreUnavailable(TransientError):
 
 
 class StoreBusy(StoreUnavailable):
-    """Somebody else keeps the store locked, which ends by itself as a rule."""
+    """Another program has locked the store, usually for a short time."""

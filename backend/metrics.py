@@ -1,7 +1,7 @@
 """Memory that the workers of one service share, with a slot for each of them.
 
-The first process maps it before it forks. It belongs to no file: no disk can be full beneath it, no
-other user can reach it, and the kernel frees it when the last process ends, however that ends.
+The first process maps the memory before it forks. The memory belongs to no file: a full disk
+doesn't affect it, no other user can access it, and the kernel frees it when the last process ends.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 class Slots:
     """A slot for each worker: its figures, and a note for the others.
 
-    Only the worker that holds a slot writes to it. A double is written at once, so that a worker
-    that is killed leaves no broken figure; its successor goes on with the figures.
+    Only the worker that holds a slot writes to it. Writing a double is atomic, so that a killed
+    worker leaves no broken figure; its successor continues with the figures.
     """
 
     def __init__(self, count: int = 1, figures: int = 0) -> None:
@@ -52,9 +52,9 @@ class Slots:
         self.number = 0
 
     def take(self, taken: Iterable[int]) -> int:
-        """Choose the slot of the process that is forked next: the first that isn't taken.
+        """Choose the first free slot for the process that is forked next.
 
-        When all are taken, the last one is shared: a few counts may be lost then.
+        If all are taken, two processes share the last one, and a few counts may be lost.
         """
         free = set(range(self._count)) - set(taken)
         self.number = min(free, default=self._count - 1)
@@ -63,7 +63,7 @@ class Slots:
 
     @property
     def figures(self) -> memoryview[float]:
-        """The figures of this process, as doubles that can be written."""
+        """The figures of this process, as writable doubles."""
         return self._figures(self.number)
 
     def totals(self) -> List[float]:
@@ -72,14 +72,14 @@ class Slots:
         return [sum(column) for column in zip(*rows)]
 
     def note(self, at: float, text: str) -> None:
-        """Leave a note for the others, instead of the one before; `at` is above zero."""
+        """Replace the note of this worker; `at` is above zero."""
         self._text(self.number)[:] = text.encode()[:_NOTE].ljust(_NOTE, b"\0")
         self._time(self.number)[0] = at
 
     def notes(self) -> Dict[int, Tuple[float, str]]:
-        """Return when each worker has left its note, and the note; none of those that have ended.
+        """Return the time and text of each running worker's note.
 
-        A text may be read while it is written, and then be cut off.
+        A text that is being written at the same time may be cut off.
         """
         found: Dict[int, Tuple[float, str]] = {}
         for number in range(self._count):
@@ -90,7 +90,7 @@ class Slots:
         return found
 
     def clear(self, number: int) -> None:
-        """Take the note of a worker away that has ended."""
+        """Remove the note of a worker that has ended."""
         self._time(number)[0] = 0.0
 
     def _part(self, number: int, start: int, end: int) -> memoryview:
@@ -137,11 +137,11 @@ class _Series:
 
     @property
     def width(self) -> int:
-        """How many figures one combination has: one, or those of the buckets, of +Inf, the sum."""
+        """The number of figures of one combination: one, or each bucket, +Inf and the sum."""
         return len(self.buckets) + 2 if self.buckets else 1
 
     def family(self, totals: Mapping[Labels, Sequence[float]]) -> Metric:
-        """Return what Prometheus reads of it."""
+        """Return the series in the form that prometheus_client writes."""
         if not self.buckets:
             counter = CounterMetricFamily(self.name, self.help_text, labels=self.labels)
             for values, (count,) in totals.items():
@@ -184,7 +184,7 @@ def _places() -> Dict[Tuple[_Series, Labels], slice]:
     return places
 
 
-# Where in a slot the figures of each combination are: fixed, as all values are words of ours.
+# The place of each combination's figures in a slot, which is fixed, as all label values are known.
 _PLACES = _places()
 FIGURES = sum(place.stop - place.start for place in _PLACES.values())
 

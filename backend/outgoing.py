@@ -1,13 +1,13 @@
-"""Sessions for calls to other servers: a time limit holds for a whole answer, and none is endless.
+"""Sessions for calls to other servers, with limits for the time and size of a whole answer.
 
 The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a byte
-now and then is never too late (CPython: https://docs.python.org/3/library/socket.html, "Notes on
-socket timeouts"). requests and urllib3 hand their read timeout on to it. The other calls, in
-CPython 3.8 to 3.13:
+now and then never exceeds it (CPython: https://docs.python.org/3/library/socket.html, "Notes on
+socket timeouts"). requests and urllib3 use it for their read timeout. The other calls, in CPython
+3.8 to 3.13:
 
 - `sendall` and a TLS handshake are limited as a whole (since 3.5). `sendall` over TLS limits each
   record of 16 KiB; a request of this service is one or two.
-- `connect` is limited as a whole, but urllib3 calls it for each address of a name. Here all
+- `connect` is limited as a whole, but urllib3 calls it for each address of a name. Here, all
   addresses together get twice the time of one.
 
 Nothing limits a name lookup, a SOCKS proxy's handshake, or TLS inside of TLS (a proxy at an https://
@@ -28,13 +28,13 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeo
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
-# Head, body and all that is around them.
+# Of an answer with its head, body and chunk sizes.
 _MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 
 
 class _BoundedReader(io.RawIOBase):
-    """Reads one answer, within the time that the socket allows for one `recv`."""
+    """Reads one answer, and applies the socket's timeout to the whole of it."""
 
     def __init__(self, raw: Any, sock: socket.socket) -> None:  # noqa: ANN401
         self._raw = raw
@@ -56,7 +56,7 @@ class _BoundedReader(io.RawIOBase):
         try:
             number: Optional[int] = self._raw.readinto(buffer)
         finally:
-            # The next request over this connection is sent with this timeout.
+            # The next request on this connection is sent with this timeout.
             self._sock.settimeout(self._seconds)
         self._bytes += number or 0
         return number
@@ -67,7 +67,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """The answer to a request, or of a proxy to CONNECT: http.client reads both with this class."""
+    """The answer to a request, or a proxy's answer to CONNECT: http.client reads both with it."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -78,7 +78,7 @@ class _BoundedHTTPConnection(HTTPConnection):
     response_class = _BoundedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Try the addresses of the host, all of them within twice the time of one."""
+        """Try the addresses of the host; all of them together get twice the time of one."""
         host, seconds = self._dns_host, self.timeout
         if seconds is None:
             return super()._new_conn()
@@ -154,8 +154,8 @@ class _BoundedAdapter(HTTPAdapter):
 class Session(requests.Session):
     """A session whose timeout is `(seconds to connect, seconds in all)`, or one number for both.
 
-    Redirects are never followed: a POST would become a GET that succeeds. Answers are asked for
-    without compression, so that their size is that of what arrives.
+    The session never follows a redirect: a POST would become a GET that succeeds. It asks for no
+    compression, so that a small answer can't expand to a large one.
     """
 
     def __init__(self) -> None:
@@ -165,12 +165,12 @@ class Session(requests.Session):
         self.headers["Accept-Encoding"] = "identity"
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Look at no Location: requests reads the whole body of a redirect, followed or not."""
+        """Ignore Location: else requests reads the whole body of a redirect before it returns."""
         return
 
 
 def read_body(response: requests.Response, limit: int) -> bytes:
-    """Read the body of a streamed answer; of one longer than `limit`, a little more than that.
+    """Read the body of a streamed answer, and stop at the first chunk beyond `limit`.
 
     Raises:
         urllib3.exceptions.HTTPError: it took too long, or broke off.
@@ -180,6 +180,6 @@ def read_body(response: requests.Response, limit: int) -> bytes:
     try:
         while len(body) <= limit and (chunk := response.raw.read(_CHUNK, decode_content=False)):
             body += chunk
-    except ValueError as error:  # http.client believes in a chunk size below zero
+    except ValueError as error:  # http.client accepts a negative chunk size
         raise ProtocolError(str(error)) from None
     return bytes(body)

@@ -68,7 +68,7 @@ HEARTBEAT_SECONDS = (
 )
 HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 30 s at most
 LONGEST_BODY = 1 << 16  # more than any answer of the backend
-LONGEST_ANSWER = 1 << 20  # with its head, and all that is around them
+LONGEST_ANSWER = 1 << 20  # with its head and chunk sizes
 LONGEST_TEXT = 300
 
 ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
@@ -366,11 +366,11 @@ def spell(seconds: float) -> str:
 
 
 class BoundedReader(io.RawIOBase):
-    """Reads one answer, within the time that the socket allows for one `recv`.
+    """Reads one answer, and applies the socket's timeout to the whole of it.
 
     The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a
-    byte now and then is never too late (CPython: https://docs.python.org/3/library/socket.html,
-    "Notes on socket timeouts"). requests and urllib3 hand their read timeout on to it. `sendall`
+    byte now and then never exceeds it (CPython: https://docs.python.org/3/library/socket.html,
+    "Notes on socket timeouts"). requests and urllib3 use it for their read timeout. `sendall`
     and a TLS handshake are limited as a whole, since Python 3.5; a name lookup is not.
     """
 
@@ -382,11 +382,11 @@ class BoundedReader(io.RawIOBase):
         self._bytes = 0
 
     def readable(self) -> bool:
-        """Tell BufferedReader so."""
+        """Return true, which BufferedReader requires."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
-        """Read what is there, or wait for it no longer than until the end."""
+        """Read what has arrived, or wait for it until the time limit."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
@@ -396,18 +396,18 @@ class BoundedReader(io.RawIOBase):
         try:
             number: int | None = self._raw.readinto(buffer)
         finally:
-            self._sock.settimeout(self._seconds)  # what follows CONNECT is limited by it
+            self._sock.settimeout(self._seconds)  # it limits the TLS handshake after CONNECT
         self._bytes += number or 0
         return number
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the wrapped reader too."""
         self._raw.close()
         super().close()
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """The answer to a request, or of a proxy to CONNECT: http.client reads both with this class."""
+    """The answer to a request, or a proxy's answer to CONNECT: http.client reads both with it."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -420,7 +420,7 @@ class BoundedHTTPConnection(HTTPConnection):
     response_class = BoundedResponse
 
     def _new_conn(self) -> socket.socket:
-        # urllib3 would give each address all of the time; here two of them get it.
+        # urllib3 gives each address the whole time; here, all of them get twice that time.
         host, end = self._dns_host, time.monotonic() + 2 * CONNECT_SECONDS
         failure: Exception = NewConnectionError(self, f"{host} has no address")
         for address in self._addresses():
@@ -440,7 +440,7 @@ class BoundedHTTPConnection(HTTPConnection):
         raise failure
 
     def _tunnel(self) -> None:
-        # Else what a proxy answers to CONNECT passes for the backend's answer.
+        # Else a proxy's broken answer to CONNECT looks like the backend's answer.
         base: Any = super()  # has no types on Python 3.8
         try:
             base._tunnel()  # noqa: SLF001
@@ -476,16 +476,16 @@ POOLS = {"http": HTTPPool, "https": HTTPSPool}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Uses these connections, directly and through a proxy."""
+    """Uses these pools, for direct connections and through a proxy."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """Make it use them directly."""
+        """Use the pools for direct connections."""
         base: Any = super()
         base.init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Make it use them through a proxy; one for SOCKS has connections of its own."""
+        """Use the pools through a proxy; a SOCKS proxy has pools of its own."""
         base: Any = super()
         manager = base.proxy_manager_for(*args, **kwargs)
         if isinstance(manager, ProxyManager):
@@ -510,7 +510,7 @@ class Session(requests.Session):
         self.headers["Accept-Encoding"] = "identity"  # a small answer must not become a large one
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Look at no Location: requests reads the whole body of a redirect, followed or not."""
+        """Ignore Location: else requests reads the whole body of a redirect before it returns."""
         return
 
 
@@ -523,7 +523,7 @@ def read_body(response: requests.Response) -> bytes:
             part := response.raw.read(LONGEST_BODY, decode_content=False)
         ):
             body += part
-    except ValueError as error:  # http.client believes in a chunk size below zero
+    except ValueError as error:  # http.client accepts a negative chunk size
         raise ProtocolError(str(error)) from None
     return body
 
@@ -641,7 +641,7 @@ class Backend:
             isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError)
         ):
             return (
-                f"{self.host} sent a broken answer, or none of HTTP ({type(cause).__name__}); "
+                f"{self.host} sent a broken answer, or no HTTP ({type(cause).__name__}); "
                 "check BACKEND_URL, and what stands in between (a proxy)"
             )
         # A socket of the other IP version ends in a gaierror: it says nothing.
@@ -839,7 +839,7 @@ def start_log() -> None:
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stdout, format=form, datefmt="%Y-%m-%dT%H:%M:%S%z")
     log.setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # else a traceback for an odd header
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs a traceback for an odd header
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from demo.ports import Ports
 from demo.processes import DemoFailed, Program, say, undisturbed
 
 TOKEN = "demo" * 16
-OPERATOR = ("operator", "demo-password-of-the-operator")
+OPERATOR = ("operator", "operatorofthedemo")
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
 _START_SECONDS = 30
 _DNS_SECONDS = 10

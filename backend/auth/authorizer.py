@@ -61,7 +61,7 @@ class Gate:
     def admit(self, claim: Claim, *, is_known: bool = False) -> Update:
         """Turn a claim into the update it may make.
 
-        `is_known` says that its login was right for another claim of the same request.
+        `is_known`: the login was right for another claim of the same request.
 
         Raises:
             CallerError: it may make none; the class says why.
@@ -74,7 +74,7 @@ class Gate:
             raise
 
     def keys(self) -> AcceptedKeys:
-        """Return the keys, as `KeyFile` does: whoever was admitted is again, while they stay."""
+        """Return the accepted keys; an admitted claim stays admitted while they are the same."""
         return self._key_file.accepted()
 
     def admitted_again(self, update: Update) -> None:
@@ -84,8 +84,8 @@ class Gate:
     def admit_operator(self, claim: Claim, *, is_known: bool = False) -> Asker:
         """Let the operator in, and nobody else.
 
-        `is_known` says that these very credentials were right before, in the same browser: they
-        are compared without delay.
+        `is_known`: the same credentials were right before in the same browser. They are compared
+        without delay.
 
         Raises:
             Unauthorized, TooManyFailures: it is somebody else.
@@ -133,12 +133,12 @@ class Gate:
         return named
 
     def _slow_down(self, claim: Claim, credentials: Credentials) -> None:
-        """Delay a login that may be the operator's, if its source failed too often.
+        """Delay a login that may be the operator's if its source is over the limit.
 
-        Every user name is delayed, so that the delay tells neither the operator's name nor hosts.
+        Every user name is delayed, so that the delay reveals neither the operator's name nor hosts.
 
         Raises:
-            TooManyFailures: too many wait already.
+            TooManyFailures: too many logins wait already.
 
         """
         if credentials.user is not None and self._failures.is_over(_counted(claim)):
@@ -173,7 +173,7 @@ class Gate:
         return self._by_user.get(_user(credentials.user), [])
 
     def _opens(self, host: Hostname, credentials: Credentials) -> bool:
-        # Always both, so that the time tells nothing.
+        # Compare with both keys, so that the time doesn't reveal which of them exist.
         right = [
             same(credentials.secret, key or _NOBODYS_KEY) and key is not None
             for key in (keys.get(host) for keys in self._key_file.accepted())
@@ -208,7 +208,7 @@ def _user(text: str) -> str:
 
 
 def _counted(claim: Claim) -> str:
-    """Return what the failures of a source count as."""
+    """Return the key under which the failures of a source are counted."""
     return f"source {network_of(claim.source)}"
 
 

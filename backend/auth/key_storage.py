@@ -77,7 +77,7 @@ def _is_of(host: Hostname, line: str) -> bool:
     return bool(fields) and Hostname.parse(fields[0]) == host
 
 
-# A file that was changed less than so long ago may be half written.
+# A file whose last change is more recent than this may be incomplete.
 SETTLE_SECONDS = 2.0
 _LOOKS = 5
 _MODE = 0o600
@@ -93,13 +93,13 @@ class Stamp(NamedTuple):
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what tells one state of the file from another."""
+    """Return the current state of the file, to notice a change."""
     found = path.stat()
     return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def seconds_to_settle(stamp: Stamp, now: float) -> float:
-    """Return how long a file must still be unchanged before it is taken for whole."""
+    """Return for how long a file must stay unchanged until it counts as complete."""
     age = now - stamp.mtime_ns / 1e9
     return min(SETTLE_SECONDS, max(0.0, SETTLE_SECONDS - age))
 
@@ -108,8 +108,8 @@ def await_editor(path: Path) -> None:
     """Wait until the file has been unchanged for `SETTLE_SECONDS`.
 
     Raises:
-        OSError: it isn't there, or may not be looked at.
-        BadText: it changes all the time.
+        OSError: the file is missing or can't be accessed.
+        BadText: the file keeps changing.
 
     """
     before = stamp(path)
@@ -119,25 +119,25 @@ def await_editor(path: Path) -> None:
         if now == before:
             return
         before = now
-    raise BadText("it is changed all the time", "let whatever writes it come to an end")
+    raise BadText("it keeps changing", "stop the program that writes it")
 
 
 def read(path: Path) -> str:
-    """Return the text of the file; raise `OSError`, or `BadText` if it is none."""
+    """Return the text of the file; raise `OSError`, or `BadText` if it isn't UTF-8."""
     return text(content(path))
 
 
 def content(path: Path) -> bytes:
-    """Return what the file holds; raise `OSError`."""
+    """Return the bytes of the file; raise `OSError`."""
     with path.open("rb") as file:
-        # Not while somebody overwrites it: half a line would be no key.
-        with contextlib.suppress(OSError):  # where nothing can be locked, hardly anybody does
+        # Wait for a process of ours that is writing the file.
+        with contextlib.suppress(OSError):  # the file system may not support locks
             fcntl.flock(file, fcntl.LOCK_SH)
         return file.read()
 
 
 def text(content: bytes) -> str:
-    """Return the text of what the file holds; raise `BadText` if it is none."""
+    """Decode the bytes of the file; raise `BadText` if they aren't UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -145,11 +145,11 @@ def text(content: bytes) -> str:
 
 
 def append(path: Path, hosts: Iterable[Hostname]) -> List[Hostname]:
-    """Give hosts new keys, except those that have one by now; return which got one.
+    """Append new keys for the hosts that have none in the file; return these hosts.
 
     Raises:
-        OSError: the file can't be written; it is as it was then.
-        BadText: it holds something else by now.
+        OSError: the file can't be written; its content is unchanged.
+        BadText: the file contains a bad line.
 
     """
     hosts = list(hosts)
@@ -167,7 +167,7 @@ def append(path: Path, hosts: Iterable[Hostname]) -> List[Hostname]:
         try:
             _write_all(descriptor, lines.encode("utf-8"))
         except OSError:
-            os.ftruncate(descriptor, len(before))  # half a line would stop the next start
+            os.ftruncate(descriptor, len(before))  # half a line would make the next start fail
             raise
         _settle(descriptor)
     finally:
@@ -182,7 +182,7 @@ def _write_all(descriptor: int, rest: bytes) -> None:
 
 
 def tighten(path: Path) -> None:
-    """Keep other users out; where that can't be done, as on a network share, it is said."""
+    """Deny other users access, or log that this failed, as on a network share."""
     if not path.exists() or not path.stat().st_mode & _OTHERS:
         return
     with contextlib.suppress(OSError):
@@ -194,11 +194,11 @@ def tighten(path: Path) -> None:
 
 
 def replace(path: Path, host: Hostname, key: str) -> None:
-    """Give a host another key once nobody edits the file.
+    """Give a host another key, after waiting for a running edit of the file to end.
 
     Raises:
-        OSError: the file can't be read or written; it is as it was then.
-        BadText: it holds something else, or is changed all the time.
+        OSError: the file can't be read or written; its content is unchanged.
+        BadText: the file contains a bad line, or keeps changing.
 
     """
     await_editor(path)
@@ -213,12 +213,12 @@ def replace(path: Path, host: Hostname, key: str) -> None:
 
 
 def _settle(descriptor: int) -> None:
-    """Date our change back: it is whole, so the old key is void at once, in every process.
+    """Set the modification time back: our change is complete, so it ends old keys at once.
 
-    The time is exact. Two changes within one tick of the file system's clock would look like one.
+    The nanoseconds differ between two changes within one tick of the file system's clock.
     """
     now = time.time_ns()
-    with contextlib.suppress(PermissionError):  # it is another user's, who lets us write it
+    with contextlib.suppress(PermissionError):  # another user owns the file
         os.utime(descriptor, ns=(now, now - int(SETTLE_SECONDS * 1e9)))
 
 
@@ -227,7 +227,7 @@ def _contents(descriptor: int) -> bytes:
 
 
 def _overwrite(descriptor: int, old: bytes, new: bytes) -> None:
-    """Write in place, for the file may be a bind mount; put the old text back if that fails."""
+    """Write in place, since the file may be a bind mount; restore the old text on failure."""
     try:
         _write_at_once(descriptor, new)
     except OSError:

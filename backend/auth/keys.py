@@ -95,14 +95,14 @@ def _is_folder(path: Path, *, unknown: bool) -> bool:
 
 SHORTEST = 16
 
-# A start would give every host a new key.
-_MENDS_WHILE_SERVING = {errno.ENOENT: "put it back, and don't start again before", **MENDS}
-_EMPTY = BadText("it has no key any more", "restore its keys, and don't start again before")
+_RESTORE = "before you restart: a restart would generate new keys"
+_MENDS_WHILE_SERVING = {errno.ENOENT: f"restore it {_RESTORE}", **MENDS}
+_EMPTY = BadText("it has no key any more", f"restore its keys {_RESTORE}")
 _STAY = "The keys read before stay in use."
 
 
 class AcceptedKeys(NamedTuple):
-    """What opens each host: the newest key, and the one before while the file is being edited."""
+    """The keys of each host: the newest one, and the previous one during an edit of the file."""
 
     newest: Mapping[Hostname, str]
     before: Mapping[Hostname, str]
@@ -128,7 +128,7 @@ class KeyFile:
         self._stamp: Tuple[int, ...] = ()
         self._accepted = _NOTHING
         self._settled: Mapping[Hostname, str] = {}
-        self._settles_at = math.inf  # monotonic: when what was read last is known to be whole
+        self._settles_at = math.inf  # monotonic: from when on the last content counts as complete
         self._complained = False
 
     def keys(self) -> Mapping[Hostname, str]:
@@ -136,13 +136,13 @@ class KeyFile:
         return self.accepted().newest
 
     def accepted(self) -> AcceptedKeys:
-        """Return the keys that open hosts now: the same object until they change.
+        """Return the keys that are accepted now: the same object until they change.
 
-        A file that can't be read any more, or has lost all keys, costs no host its key: the last
-        good state counts. Of one with a line that is none the others count, in every process alike.
+        While the file can't be read, or has lost all its keys, the last good keys stay accepted. A
+        bad line invalidates no other line.
 
         Raises:
-            KeysUnavailable: this process could never read it yet.
+            KeysUnavailable: this process hasn't read the file successfully yet.
 
         """
         try:
@@ -165,7 +165,7 @@ class KeyFile:
         stamp = key_storage.stamp(self._path)
         content = key_storage.content(self._path)
         after = key_storage.stamp(self._path)
-        # The first reading has nothing before it; else it is enough that nothing has changed.
+        # The first reading has no earlier keys to keep.
         is_edited = self._stamp not in ((), after)
         wait = key_storage.seconds_to_settle(after, self._clock()) if is_edited else 0.0
         if wait > 0:
@@ -179,9 +179,9 @@ class KeyFile:
         self._stamp = stamp
 
     def _newest(self, text: str) -> Mapping[Hostname, str]:
-        """Return what an unfinished file adds to what is known; its flaws may end by themselves.
+        """Return the known keys and those of a file that may be incomplete; ignore its flaws.
 
-        What follows the last line feed may be half a key: it replaces none.
+        The text after the last line feed may be half a key, so it replaces no known key.
         """
         whole, feed, rest = text.rpartition("\n")
         keys, _ = sound_lines(whole + feed)
@@ -214,7 +214,7 @@ class KeyFile:
             raise unusable(self._path, error) from None
 
     def await_editor(self) -> None:
-        """Wait until nobody is editing the file, and read it; a flaw is told when it is used."""
+        """Wait until no edit is running, and read the file; `accepted` reports errors later."""
         with contextlib.suppress(OSError, BadText, KeysUnavailable):
             key_storage.await_editor(self._path)
             self.accepted()
@@ -222,9 +222,8 @@ class KeyFile:
     def complete(self, hosts: Iterable[Hostname]) -> None:
         """Give each host without a key a new one, written to the end of the file.
 
-        The file is written in place, for it may be a bind mount, which can't be replaced. A file
-        that lacks a key, or has a flaw, and was changed a moment ago is waited for: somebody may be
-        editing it. An empty one that nobody edits is one that `touch` has made.
+        The file is written in place, since it may be a bind mount, which can't be replaced. If a
+        key is missing or a line is bad, this waits for a running edit of the file to end.
 
         Raises:
             KeyFileUnusable: it can't be read, or can't be written and has to be.
@@ -246,7 +245,7 @@ class KeyFile:
                 )
 
     def _all(self, hosts: Iterable[Hostname]) -> Mapping[Hostname, str]:
-        """Return the keys of the file; when one is missing, of a file that nobody edits."""
+        """Return the keys of the file; wait for a running edit to end if one is missing."""
         if not self._path.exists():
             return {}
         keys, flaws = sound_lines(key_storage.read(self._path))
@@ -256,7 +255,7 @@ class KeyFile:
         return keys
 
     def rotate(self, host: Hostname) -> str:
-        """Give a host a new key and return it; the old one opens nothing from now on.
+        """Give a host a new key and return it; the old one is invalid at once.
 
         Raises:
             KeyFileUnusable: the file can't be read or written.

@@ -35,6 +35,30 @@ class TokenBucket:
         return True
 
 
+class LineLimit:
+    """Limits the log lines that strangers can cause. Safe to share between threads."""
+
+    def __init__(
+        self,
+        at_once: float = 5.0,
+        a_second: float = 1 / 60,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._bucket = TokenBucket(at_once, a_second, clock())
+        self._left_out = 0
+
+    def take(self) -> Optional[int]:
+        """Return how many lines were left out before this one; `None` to leave this one out."""
+        with self._lock:
+            if not self._bucket.take(self._clock()):
+                self._left_out += 1
+                return None
+            left_out, self._left_out = self._left_out, 0
+            return left_out
+
+
 FLUSH_SECONDS = 2.0
 # The memory and the work that strangers can cause end here: whoever failed longest ago is
 # forgotten, and counts are shared one by one only as long as there are few of them.
@@ -107,7 +131,7 @@ class FailedLogins:
         return [self._stand(counter, was, now) for counter, was in zip(counters, before)]
 
     def is_over(self, key: str) -> bool:
-        """Return whether a key is over the limit, as far as this process knows."""
+        """Return whether the failures of a key exceed the limit, by the counts of this process."""
         now = self._clock()
         with self._lock:
             counter = self._counters.get(key)
@@ -205,20 +229,16 @@ class Alarm:
         self._is_first_to_tell = is_first_to_tell  # of all processes, within a window
         self._clock = clock
         self._lock = threading.Lock()
-        self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())
+        self._lines = LineLimit(_LINES_AT_ONCE, _LINES_A_SECOND, clock)
         self._pushes = TokenBucket(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock())
-        self._unsaid_lines = 0
         self._unsaid_pushes = 0
         self._blocked: Deque[LoginsBlocked] = deque(maxlen=_MOST_WAITING)
 
     def failed(self, source: str, host: Optional[Hostname]) -> None:
         """Tell of the first failure of a source in its window."""
-        with self._lock:
-            if not self._lines.take(self._clock()):
-                self._unsaid_lines += 1
-                return
-            unsaid, self._unsaid_lines = self._unsaid_lines, 0
-        self._reporter.report(LoginFailed(source, host, unsaid))
+        unsaid = self._lines.take()
+        if unsaid is not None:
+            self._reporter.report(LoginFailed(source, host, unsaid))
 
     def blocked(self, source: str, host: Hostname) -> None:
         """Note that a host is over its limit, to be told by `tell`.
@@ -248,8 +268,6 @@ class Alarm:
         self._reporter.report(LoginsBlocked(event.source, event.host, unsaid))
 
 
-# Whoever holds a key can make up another flaw each time.
-_LINES_AT_ONCE, _LINES_A_SECOND = 20.0, 0.1
 _MOST_REMEMBERED = 10_000
 
 
@@ -296,7 +314,7 @@ MOST = 6
 
 
 class LoginQueue:
-    """Lets the logins of a source that failed too often wait, one behind the other.
+    """Makes the logins of a source that is over the limit wait in line.
 
     Safe to share between threads.
     """
@@ -310,7 +328,7 @@ class LoginQueue:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._waiting: Dict[str, int] = {}
-        self._last: Dict[str, float] = {}  # when the last one of those that wait may go on
+        self._last: Dict[str, float] = {}  # when the last waiting login of a source may proceed
 
     def wait(self, source: str) -> None:
         """Wait until the next login of a source may be compared.
@@ -323,7 +341,7 @@ class LoginQueue:
             here = self._waiting.get(source, 0)
             if here >= MOST_A_SOURCE or sum(self._waiting.values()) >= MOST:
                 raise TooManyFailures(
-                    "Too many failed logins, and others wait already: try again in a few seconds.",
+                    "Too many failed logins from this address: try again in a few seconds.",
                     MOST_A_SOURCE * PAUSE_SECONDS,
                 )
             now = self._clock()

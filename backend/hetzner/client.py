@@ -260,6 +260,6 @@ def _root(error: BaseException) -> str:
         if isinstance(below, OSError) and below.strerror:
             return below.strerror.lower()
         if isinstance(below, http.client.HTTPException):
-            return "the answer broke off, or is none of HTTP"
+            return "the answer broke off, or isn't HTTP"
         below = below.__cause__ or below.__context__
     return "no connection"

@@ -1,4 +1,4 @@
-"""When hosts were last heard of: gathered here, written every few seconds."""
+"""When hosts were last heard of, and which ones fell silent or came back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from backend.store.leases import Leadership
 TICK_SECONDS = 10.0  # how often `tick` should be called, or more often
 _LEASE = "watcher"
 _LEASE_SECONDS = 40.0
-# Whoever hasn't looked for so long hasn't listened: the process was stopped, or the store away.
+# A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
 
 
 def judge(sightings: Iterable[Sighting], lost_after: float) -> Iterator[Sighting]:
     """Return the hosts that fell silent, and those that came back.
 
-    A host is silent when it wasn't heard of for more than `lost_after` seconds in which somebody
-    watched. It is back when it was heard of since; a longer timeout alone brings nobody back.
+    A host is silent when it wasn't heard of for more than `lost_after` seconds in which a process
+    watched. It is back when it was heard of since; a longer timeout alone doesn't bring it back.
     """
     for sighting in sightings:
         is_silent = sighting.silent_for > lost_after
@@ -38,14 +38,14 @@ def _was_heard(sighting: Sighting) -> bool:
 
 
 class _Quiet(NamedTuple):
-    """Since when (monotonic) a host is silent, and how often it had been heard of by then."""
+    """Since when (monotonic) a host is silent, and the number of its sightings at that time."""
 
     heard: int
     since: float
 
 
 class Silences:
-    """Counts how long hosts are silent, as long as one process watches."""
+    """Counts how long hosts are silent while this process watches."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -53,11 +53,11 @@ class Silences:
         self._looked_at: Optional[float] = None
 
     def stop(self) -> None:
-        """Count no more: what is between this and the next look is nobody's silence."""
+        """Stop counting: the time until the next `look` adds to no silence."""
         self._looked_at = None
 
     def look(self, sightings: Iterable[Sighting]) -> List[Sighting]:
-        """Return what is known of hosts, with their silence until now."""
+        """Return the sightings with the silence counted until now."""
         now = self._monotonic()
         if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
             self._quiet.clear()
@@ -67,7 +67,7 @@ class Silences:
     def _silence(self, sighting: Sighting, now: float) -> float:
         quiet = self._quiet.get(sighting.host)
         if quiet is None or quiet.heard != sighting.heard:
-            # Zero when it has been heard of, else what was counted by whoever watched before.
+            # Start at zero after a sighting, else at the silence that an earlier watcher stored.
             quiet = _Quiet(sighting.heard, now - sighting.silent_for)
             self._quiet[sighting.host] = quiet
         return now - quiet.since
@@ -108,14 +108,14 @@ class Watcher:
             sightings = self._silences.look(self._known(now))
             if self._is_due(self._store.watch.watched_until(), now):
                 self._look(sightings, now)
-        except StoreUnavailable:  # nor can be written who was heard of meanwhile
+        except StoreUnavailable:  # sightings can't be stored either
             self._silences.stop()
             raise
 
     def _look(self, sightings: Sequence[Sighting], now: float) -> None:
         self._store.watch.watch_until(now)
         flips = list(judge(sightings, self._lost_after))
-        # Of hosts that were heard of lately, or are lost already, there is nothing to note.
+        # Store nothing of hosts that were heard of lately or are already lost.
         silent = [one for one in sightings if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
         for sighting in flips:

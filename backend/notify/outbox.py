@@ -1,4 +1,4 @@
-"""A word that one of several processes says, and not again before it is taken back."""
+"""The queue of pushes, and what several processes must say only once."""
 
 from __future__ import annotations
 

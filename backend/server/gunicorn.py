@@ -10,8 +10,6 @@ import os
 import re
 import resource
 import socket
-import threading
-import time
 import traceback
 from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterable, Mapping
@@ -23,7 +21,7 @@ from gunicorn.http.errors import InvalidRequestLine, ParseException
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
-from backend.auth.throttle import TokenBucket
+from backend.auth.throttle import LineLimit
 from backend.settings import FREE_THREADS, ServerSettings
 from backend.web.request import MAX_BODY
 
@@ -37,8 +35,8 @@ _MOST_CONNECTIONS = 1000
 # Files a process may open: connections, and as many again for the store, Hetzner and logs.
 _FILES = 4096
 
-# The kinds of requests that gunicorn can't read, by the names of its exceptions: not every version
-# has all of them. All others are 400.
+# Answers to requests that gunicorn can't read, by the names of its exceptions, since not every
+# version has all of them. All others are 400.
 _STATUSES: Mapping[str, HTTPStatus] = {
     "ExpectationFailed": HTTPStatus.EXPECTATION_FAILED,
     "LimitRequestHeaders": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -46,7 +44,6 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "UnsupportedTransferCoding": HTTPStatus.NOT_IMPLEMENTED,
 }
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_LINES_AT_ONCE, _LINES_A_SECOND = 5.0, 1 / 60
 
 
 def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
@@ -59,13 +56,13 @@ def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "threads": threads,
         # With fewer files than connections, `accept` fails and ends the worker.
         "worker_connections": max(threads + 1, min(_MOST_CONNECTIONS, _allow_files() // 2)),
-        "http_parser": "python",  # the same one, whether or not gunicorn_h1c is installed
+        "http_parser": "python",  # even if gunicorn_h1c is installed
         # Twenty host names and a login fit into a line; browsers send some dozen headers.
         "limit_request_line": 8190,
         "limit_request_fields": 64,
         "limit_request_field_size": 8190,
-        # By default, a caller on this machine may send SCRIPT_NAME and PATH_INFO as headers.
-        # A proxy passes them on, and its rules for paths are void.
+        # By default, gunicorn takes SCRIPT_NAME and PATH_INFO from headers of callers on this
+        # machine. A proxy there passes these headers on, which bypasses its rules for paths.
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
         # Newer gunicorns wait up to 2 s for each peer whose connection they close, and close up to
@@ -75,14 +72,14 @@ def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
         "keepalive": 5,
         "logger_class": _Log,
         "proc_name": "hetzner-dyndns",
-        "control_socket_disable": True,  # nobody needs it, and it wants a writable home
+        "control_socket_disable": True,  # unused, and needs a writable home
         "pre_request": _check_request,
         "post_worker_init": _answer_without_quoting,
     }
 
 
 def _allow_files() -> int:
-    """Let this process open some thousand files, if its user may; return how many it may open."""
+    """Raise the limit of open files as far as the user may; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -91,23 +88,23 @@ def _allow_files() -> int:
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """Sends gunicorn's own lines where all others go."""
+    """Sends gunicorn's own lines to the log of the service."""
 
     def setup(self, cfg: object) -> None:
         del cfg
         self.error_log = logging.getLogger("gunicorn.error")
         self.error_log.propagate = True  # gunicorn has just switched it off
-        # Its start-up chatter is about itself.
+        # Leave out what gunicorn says about itself at the start.
         self.error_log.setLevel(logging.WARNING)
 
 
 def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
     """Refuse control characters, and close the connection after a body that may be left unread.
 
-    The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. The rest
-    of a larger one, or of a broken one in chunks, must not be taken for the next request.
+    The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. gunicorn
+    must not read the rest of a larger body, or of a broken chunked one, as the next request.
     """
-    if _CONTROL.search(request.uri):  # older gunicorns let them pass
+    if _CONTROL.search(request.uri):  # older gunicorns accept them
         raise InvalidRequestLine("")
     for name, value in request.headers:
         if name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and int(value) > MAX_BODY):
@@ -115,18 +112,15 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
 
 
 def _answer_without_quoting(worker: Any) -> None:  # noqa: ANN401
-    # The stock answer and its log line quote what can't be read, which may hold a key.
+    # The stock answer and its log line quote the request, which may contain a key.
     worker.handle_error = Unreadable().refuse
 
 
 class Unreadable:
     """Answers requests that gunicorn can't read, and logs some of them."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())
-        self._left_out = 0
+    def __init__(self) -> None:
+        self._lines = LineLimit()
 
     def refuse(
         self,
@@ -141,34 +135,30 @@ class Unreadable:
             self._log(str(address[0]) if address else "unknown", type(error).__name__)
         else:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            # Without the error's own words, which may quote the request.
+            # Without the error's message, which may quote the request.
             where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
             logger.error("A request failed in gunicorn (%s):\n%s", type(error).__name__, where)
         util.write_error(client, status.value, status.phrase, "")
 
     def _log(self, source: str, kind: str) -> None:
-        with self._lock:
-            if not self._lines.take(self._clock()):
-                self._left_out += 1
-                return
-            left_out, self._left_out = self._left_out, 0
-        more = f" {left_out} more since the last such line." if left_out else ""
-        logger.info("A request from %s can't be read (%s).%s", source, kind, more)
+        left_out = self._lines.take()
+        if left_out is not None:
+            more = f" {left_out} more since the last such line." if left_out else ""
+            logger.info("A request from %s can't be read (%s).%s", source, kind, more)
 
 
 def accept_raw_bytes() -> None:
-    """Let a request target hold bytes above 127, as all gunicorns before 26 do.
+    """Accept request targets with bytes above 127, as all gunicorns before 26 do.
 
-    Routers send ``hostname=müller.example.com`` as it was typed. Spaces and control characters stay
-    refused. This replaces a private constant, which is why requirements.txt names the newest
-    gunicorn that is tested.
+    Routers send ``hostname=müller.example.com`` unencoded. Spaces and control characters are still
+    refused. This replaces a private constant, so requirements.txt has an upper bound for gunicorn.
     """
     if hasattr(message, "RFC9112_TARGET_INVALID"):
         message.RFC9112_TARGET_INVALID = _CONTROL
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
-    """Shows that a worker is alive, by the time of a file that is in no folder."""
+    """Shows that a worker is alive, by the time of a file in anonymous memory."""
 
     def __init__(self, cfg: object) -> None:
         del cfg
@@ -176,9 +166,9 @@ class _Heartbeat(WorkerTmp):  # type: ignore[misc]
 
 
 def keep_heartbeats_in_memory() -> None:
-    """Let no full or read-only disk keep gunicorn from starting a worker, where the system can.
+    """Make gunicorn start workers despite a full or read-only disk, where the system allows it.
 
-    gunicorn itself makes a temporary file for each worker, and ends when it can't. This replaces a
+    gunicorn creates a temporary file for each worker, and ends if that fails. This replaces a
     private class, as above.
     """
     if hasattr(os, "memfd_create"):
@@ -186,7 +176,7 @@ def keep_heartbeats_in_memory() -> None:
 
 
 def with_readable_bodies(application: Application) -> Application:
-    """Let reading a broken body raise `OSError`, as every WSGI framework expects."""
+    """Make the reading of a broken body raise `OSError`, as WSGI frameworks expect."""
 
     def call(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         if "HTTP_TRANSFER_ENCODING" in environ:
@@ -197,7 +187,7 @@ def with_readable_bodies(application: Application) -> Application:
 
 
 class _Body:
-    """A body in chunks. Newer gunicorns raise their own kinds of errors while it is read."""
+    """A chunked body. Reading it raises errors of gunicorn's own in newer versions."""
 
     def __init__(self, body: Any) -> None:  # noqa: ANN401
         self._body = body

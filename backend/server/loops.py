@@ -70,7 +70,7 @@ PROBE_SECONDS = 5.0
 # However slow Hetzner is, the longest honest round ends in three minutes.
 _PATIENCE = 300.0
 _LATE = 60.0
-# A backup, or a replica that brings the tables up to date, keeps the store locked for a while.
+# A backup, or a migration by another replica, may lock the store for a while.
 _LOCKED = 30.0
 
 
@@ -89,13 +89,13 @@ class Health:
         self._slots = slots
         self._clock = clock
         self._store_flaw = ""
-        self._probed_at = clock()  # when that went well last
+        self._probed_at = clock()  # when `probe` last succeeded
         self.watched: Sequence[Callable[[float], str]] = ()  # each thread's flaw, by our patience
 
     def probe(self) -> None:
-        """Find out whether the store can be written; to be called every `PROBE_SECONDS`.
+        """Test whether the store can be read and written; to be called every `PROBE_SECONDS`.
 
-        Not by who asks how we are: anybody may, and as often as they want to.
+        A request to ``/healthz`` doesn't call this, since anybody may send such requests.
         """
         try:
             self._probe()
@@ -119,7 +119,7 @@ class Health:
         try:
             self._ping()
         except StoreBusy:
-            pass  # how long that lasts is known to `probe`
+            pass  # `probe` reports a lock that lasts
         except StoreUnavailable:
             found.append("the store can't be read (the log says why)")
         return list(dict.fromkeys(found))

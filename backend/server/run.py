@@ -167,7 +167,7 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
 def _register(settings: Settings) -> None:
     store = Store(settings.store.url, pool_size=1)
     for host in store.hosts.register(settings.access.hosts, time.time()):
-        logger.info("%s is registered again: nothing is published before its next update.", host)
+        logger.info("%s is registered again: nothing is published until its next update.", host)
     store.close()
 
 
@@ -195,7 +195,7 @@ def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings.server.port,
         len(settings.access.hosts),
     )
-    # A reload has the old workers and the new ones for a moment.
+    # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     accept_raw_bytes()
     keep_heartbeats_in_memory()

@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 _BUGS = (ProgrammingError, IntegrityError, DataError)
-# PostgreSQL counts these among them: a table, column or schema is gone, or may not be used.
+# PostgreSQL reports these as ProgrammingError: a missing table, column or schema, or no permission.
 _DAMAGES = ("42P01", "42703", "3F000", "42501")
-# Canceled by its time limit, a lock that can't be had, a deadlock.
+# Query canceled by its time limit, lock not available, deadlock.
 _LOCKS = ("57014", "55P03", "40P01")
 
 
@@ -142,7 +142,7 @@ class Database:
             yield
         except (DBAPIError, PoolTimeout, self._driver.Error) as error:
             if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
-                raise  # a bug of ours: waiting won't mend it
+                raise  # a bug of ours, which waiting won't fix
             kind = StoreBusy if _is_locked(error) else StoreUnavailable
             self._spare_others(started, kind)
             self._tell_of(use, error)
@@ -150,7 +150,7 @@ class Database:
         self._tell_of_end(use)
 
     def _spare_others(self, started: float, kind: Type[StoreUnavailable]) -> None:
-        """Let nobody else wait for a server that has just kept somebody waiting."""
+        """Make further calls fail at once for a while after PostgreSQL has answered slowly."""
         now = time.monotonic()
         if self._is_postgresql and now - started > _SLOW_SECONDS:
             self._closed_by = kind
@@ -176,7 +176,7 @@ class Database:
 
 
 def _state(error: Exception) -> str:
-    """Return PostgreSQL's code for what happened; SQLite has none."""
+    """Return PostgreSQL's error code; SQLite has none."""
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 

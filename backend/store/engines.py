@@ -81,7 +81,7 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
 
 
 def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
-    """Set up a connection, and return which file it is of."""
+    """Set up a connection, and return the identity of its file."""
     # Statements outside BEGIN commit by themselves; `_begin` opens real transactions.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -89,7 +89,7 @@ def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
     cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
     cursor.close()
     identity = _identity(file)
-    if identity is None:  # it went away a moment after it was opened
+    if identity is None:  # deleted just after it was opened
         raise sqlite3.OperationalError("unable to open database file")
     return identity
 

@@ -13,11 +13,10 @@ from sqlalchemy.engine import Connection
 from backend.errors import StoreUnavailable
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.record import KEPT_SECONDS, is_listed
+from backend.store.record import KEPT_SECONDS, SKEW_SECONDS, is_listed
 from backend.store.schema import Entry, add_entry, failed_logins, hosts, meta, records, troubles
 
 _WATCHED = "watched_until"
-_SKEW = 60.0  # seconds by which the clocks of several machines may differ
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Sighting:
     host: Hostname
     registered_at: float
     seen_at: Optional[float]  # None: never
-    silent_for: float  # seconds of silence counted since
+    silent_for: float  # seconds of silence counted since then
     silent_since: Optional[float]  # when it was heard of before; None: not reported lost
-    heard: int = 0  # counts how often it was heard of
+    heard: int = 0  # the number of sightings
 
 
 class Hosts:
@@ -43,9 +42,9 @@ class Hosts:
         self._database = database
 
     def register(self, names: Iterable[Hostname], now: float) -> List[Hostname]:
-        """Note at a start which hosts are registered; return those that weren't any more.
+        """Store at a start which hosts are registered; return those registered again.
 
-        These begin anew: without records that are to be published, and without a silence.
+        These hosts start from scratch, without records to publish and without a silence.
         """
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
@@ -73,9 +72,9 @@ class Hosts:
         return sorted(again)
 
     def keep(self, names: Iterable[Hostname], now: float) -> None:
-        """Note that this process serves hosts that another one has started without.
+        """Extend the registration of hosts that another process has started without.
 
-        To be called every few seconds; it is a read as long as all have the same list.
+        To be called every few seconds. It only reads while all processes have the same list.
         """
         ends = hosts.c.unregistered_at
         is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)
@@ -102,7 +101,7 @@ class Hosts:
         is_newer = sa.or_(
             hosts.c.seen_at.is_(None),
             hosts.c.seen_at < insert.excluded.seen_at,
-            hosts.c.seen_at > now + _SKEW,
+            hosts.c.seen_at > now + SKEW_SECONDS,
         )
         heard = {
             "seen_at": sa.case((is_newer, insert.excluded.seen_at), else_=hosts.c.seen_at),
@@ -128,7 +127,7 @@ class Hosts:
         return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
 
     def count(self, sightings: Iterable[Sighting]) -> None:
-        """Note for how long hosts have been silent, unless they were heard meanwhile."""
+        """Store for how long hosts have been silent, except those heard of in the meantime."""
         with self._database.write() as connection:
             for sighting in sorted(sightings, key=lambda one: one.host):
                 connection.execute(_unheard(sighting).values(silent_for=sighting.silent_for))
@@ -161,7 +160,7 @@ class Hosts:
 
 
 def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
-    """Drop what hosts want and what was told of it; their history stays."""
+    """Delete the records of hosts and the errors reported of them; keep their history."""
     rows = [{"name": name.text} for name in sorted(names)]
     for table in (records, troubles):
         if rows:
@@ -169,7 +168,7 @@ def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
 
 
 def _unheard(sighting: Sighting) -> sa.Update:
-    """Change a host that wasn't heard of since it was looked at."""
+    """Return an update of a host that applies only if nothing was heard of it since."""
     return hosts.update().where(
         hosts.c.host == sighting.host.text,
         hosts.c.heard == sighting.heard,
@@ -177,7 +176,7 @@ def _unheard(sighting: Sighting) -> sa.Update:
 
 
 class Watch:
-    """Until when somebody watched, so that all processes together look once an interval."""
+    """Until when a process watched, so that all processes together check once an interval."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -197,9 +196,6 @@ class Watch:
         )
         with self._database.write() as connection:
             connection.execute(statement)
-
-
-_WINDOW_SKEW = 60.0  # seconds by which the clocks of several machines may differ
 
 
 class FailedLoginCounts:
@@ -225,7 +221,7 @@ class FailedLoginCounts:
         insert = self._database.insert(failed_logins)
         new, known = insert.excluded, failed_logins.c
         # A window that begins in the future is one of before the clock was set back.
-        is_over = sa.or_(known.since <= now - window, known.since > now + _WINDOW_SKEW)
+        is_over = sa.or_(known.since <= now - window, known.since > now + SKEW_SECONDS)
         upsert: sa.Insert = insert.on_conflict_do_update(
             index_elements=[known.key],
             set_={

@@ -122,9 +122,9 @@ class Operations:
         return bytes.fromhex(found or "")
 
     def probe(self, *, mark: bool = False) -> None:
-        """Find out whether all that an update needs can be read and written.
+        """Test whether everything that an update needs can be read and written.
 
-        With `mark`, something is really written: else SQLite doesn't notice a full disk.
+        With `mark`, a row changes: otherwise SQLite doesn't notice a full disk.
         """
         with self._database.read() as connection:
             for read in _READS:
@@ -136,12 +136,12 @@ class Operations:
                 connection.execute(self._probed, {"value": uuid.uuid4().hex})
 
 
-# Every row of the small tables, and the newest of the history: a page may be damaged.
+# Read every row of the small tables, and the newest one of the history, to find damaged pages.
 _READS = [
     sa.select(sa.func.max(column))
     for column in (records.c.comment, hosts.c.seen_at, leases.c.until, troubles.c.cause)
 ] + [sa.select(history).order_by(history.c.id.desc()).limit(1)]
-# They touch no row.
+# These change no row.
 _WRITES = [
     table.update().where(column.is_(None)).values({column: column})
     for table, column in (

@@ -1,4 +1,4 @@
-"""Conditions that several queries have in common."""
+"""A record as the store holds it, and conditions that several queries share."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from backend.store.schema import hosts, records, troubles
 
 # Nothing waits for longer than an hour; the clocks of several machines may differ by a minute.
 _LONGEST_WAIT = 3660.0
-
-
-# Processes that serve a host which another one has started without say so for this long.
+# A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
-_REGISTRATION_SKEW = 60.0  # seconds by which the clocks of several machines may differ
+SKEW_SECONDS = 60.0  # by which the clocks of several machines may differ
 
 
 def is_listed(now: float) -> sa.ColumnElement[bool]:
-    """Return the condition that a host is on the list of hosts of a process that serves.
+    """Return the condition that a host is registered in any running process.
 
-    An end that lies too far ahead was noted before the clock was set back.
+    An end too far in the future was stored before the clock was set back, and counts as passed.
     """
     ends = hosts.c.unregistered_at
-    is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + _REGISTRATION_SKEW)
+    is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
     return sa.and_(hosts.c.registered_at.is_not(None), sa.or_(ends.is_(None), is_kept))
 
 
 def is_registered(now: float) -> sa.ColumnElement[bool]:
-    """Return the condition that a record's host wasn't taken off the list of hosts."""
+    """Return the condition that the host of a record is registered, or was never stored."""
     is_gone = sa.exists().where(hosts.c.host == records.c.host, sa.not_(is_listed(now)))
     return sa.not_(is_gone)
 

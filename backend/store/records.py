@@ -11,6 +11,7 @@ from backend.model import Hostname, RecordType, Update
 from backend.store import schema
 from backend.store.database import Database
 from backend.store.record import (
+    SKEW_SECONDS,
     Novelty,
     Record,
     State,
@@ -257,9 +258,6 @@ def _entry(  # noqa: PLR0913, PLR0917
     )
 
 
-_SKEW = 60.0  # that the clocks of several machines may have
-
-
 class Verifications:
     """When records were verified. Times are UTC seconds; every method raises `StoreUnavailable`."""
 
@@ -278,7 +276,7 @@ class Verifications:
             records.c.state == State.PUBLISHED.value,
             sa.or_(
                 sa.and_(records.c.checked_at <= before, was_heard),
-                records.c.checked_at > now + _SKEW,
+                records.c.checked_at > now + SKEW_SECONDS,
             ),
             is_registered(now),
         )

@@ -58,13 +58,13 @@ hosts = sa.Table(
     "hosts",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
-    sa.Column("registered_at", sa.Float),  # null: it never was
-    # From when on it isn't any more, if no process serves it still; null: it is.
+    sa.Column("registered_at", sa.Float),  # null: never registered
+    # The end of its registration, unless a process that serves it extends that; null: no end.
     sa.Column("unregistered_at", sa.Float),
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds of silence that the watcher has counted since then; its clock is never set.
+    # Seconds of silence since then, counted by the watcher's monotonic clock.
     sa.Column("silent_for", sa.Float, nullable=False, server_default="0"),
-    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # counts the sightings
+    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # the number of sightings
     sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
     sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
 )

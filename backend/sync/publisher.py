@@ -1,4 +1,4 @@
-"""What publishing a record has changed, and why: in the words of history and events."""
+"""Makes Hetzner hold the desired records of a host."""
 
 from __future__ import annotations
 

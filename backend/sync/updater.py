@@ -1,4 +1,4 @@
-"""Which host part an AAAA keeps when a request brings nothing but a new prefix."""
+"""Answers an update: stores the desired state, and publishes it within a time limit."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _MOST_WAITING = 6
 
 
 class Slots:
-    """Gives each host one slot at most, and lets one request of it wait for that slot."""
+    """Gives each host at most one slot, and lets one more request of the host wait for it."""
 
     def __init__(self, number: int) -> None:
         self._free = number
@@ -128,8 +128,8 @@ class Slots:
     def acquire(self, host: Hostname, deadline: Deadline) -> None:
         """Take the slot of a host.
 
-        A request may wait for another one of its host, since routers send A and AAAA as two
-        requests at once. Nobody waits for a slot of another host.
+        A request may wait for another one of the same host, since routers send A and AAAA as two
+        requests at once. It never waits for other hosts.
 
         Raises:
             HostBusy: another request of the host waits already, or the wait takes too long.
@@ -172,8 +172,8 @@ T = TypeVar("T")
 class Updater:
     """Applies updates. Safe to share between threads.
 
-    At most `slots` updates wait for Hetzner at a time, one of each host; the threads left over
-    answer the unchanged ones, however slow Hetzner is.
+    At most `slots` updates wait for Hetzner at a time, one for each host; the other threads answer
+    unchanged updates, however slow Hetzner is.
     """
 
     def __init__(  # noqa: PLR0913
@@ -276,7 +276,7 @@ class Updater:
 
     def _in_time(self, host: Hostname, deadline: Deadline, ask: Callable[[], T]) -> T:
         """Ask Hetzner on another thread: whatever hangs there, the caller is answered in time."""
-        deadline.remaining()  # nothing begins after the deadline
+        deadline.remaining()  # raises after the deadline
         self._slots.acquire(host, deadline)
         future = self._pool.submit(ask)
         future.add_done_callback(lambda _: self._slots.release(host))

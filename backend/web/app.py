@@ -1,4 +1,4 @@
-"""The style sheet and the script: served by us, and kept by browsers until they change."""
+"""The flask application, with the small pages and the static files."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _one_slash(application: Application) -> Application:
 
 
 def _face() -> ModuleType:
-    """Return the face that the current request was meant for, also when no view answers it."""
+    """Return the face of the current request by its path, even if no view answers it."""
     return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
 
 

@@ -128,7 +128,7 @@ def http_failure(error: HTTPException) -> Response:
 
 def _admit_all(claims: Mapping[str, Claim], gate: Gate) -> Dict[str, Admitted]:
     admitted: Dict[str, Admitted] = {}
-    is_known = False  # a bad name is refused before the login is looked at
+    is_known = False  # a bad name is refused before the login is checked
     for name, claim in claims.items():
         try:
             admitted[name] = gate.admit(claim, is_known=is_known)
@@ -184,7 +184,7 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
 
 
 def _claims(request: Request, proxies: Sequence[Network]) -> Tuple[List[str], Mapping[str, Claim]]:
-    """Return the names in their order, with duplicates, and a claim for each; `""` for none."""
+    """Return the names in order, with duplicates, and the claim of each; the name `""` for none."""
     parameters = read_parameters(request)
     names = _names(parameters) or [""]
     if len(names) > _MOST_HOSTS:
@@ -226,10 +226,10 @@ def _listed(parameters: Parameters, *names: str) -> List[str]:
 
 
 def _given(parameters: Parameters) -> Tuple[Tuple[str, ...], ...]:
-    """Return the addresses and the prefixes, without placeholders; bounded before any is read."""
+    """Return addresses and prefixes without placeholders; limit their number before parsing."""
     listed = [_listed(parameters, *names) for names in (_ADDRESSES, _PREFIXES)]
     if sum(map(len, listed)) > _MOST_ADDRESSES:
-        raise errors.BadAddress(f"A request may bring up to {_MOST_ADDRESSES} addresses.")
+        raise errors.BadAddress(f"A request may contain up to {_MOST_ADDRESSES} addresses.")
     return tuple(
         tuple(text for text in texts if not _PLACEHOLDER.fullmatch(text)) for texts in listed
     )

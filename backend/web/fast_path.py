@@ -53,8 +53,8 @@ class _Answer(NamedTuple):
 class Shortcut:
     """The application, with a memory for answers. Safe to share between threads.
 
-    What it remembers of a question is a digest, for a login is part of it. Whoever was let in is
-    let in as long as the same keys are accepted.
+    The key of an answer is a digest of the request, since that contains a login. The answers are
+    valid as long as the same keys are accepted.
     """
 
     def __init__(self, application: Application, gate: Gate, repeat: Repeat) -> None:
@@ -112,7 +112,7 @@ class Shortcut:
 
     def _learn(self, question: bytes, keys: AcceptedKeys, answer: _Answer) -> None:
         with self._lock:
-            if keys is not self._keys:  # other keys are accepted since the request came in
+            if keys is not self._keys:  # the keys changed after the request came in
                 return
             self._answers[question] = answer
             if len(self._answers) > _MOST:
@@ -123,7 +123,7 @@ def _question(environ: Environ) -> Optional[bytes]:
     """Return what stands for a request; `None` for one that isn't an update, or an odd one."""
     if not environ.get("PATH_INFO", "").endswith("/update"):
         return None
-    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # of a browser: checked
+    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # of a browser
         return None
     body = b""
     length = environ.get("CONTENT_LENGTH") or "0"

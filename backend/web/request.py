@@ -9,8 +9,6 @@ import ipaddress
 import logging
 import math
 import re
-import threading
-import time
 from collections import defaultdict
 from typing import (
     Any,
@@ -29,7 +27,7 @@ from typing import (
 from flask import Request, request
 
 from backend.auth.keys import Credentials
-from backend.auth.throttle import TokenBucket
+from backend.auth.throttle import LineLimit
 from backend.errors import BadHostname, BadRequest, CrossSite, DyndnsError, RequestTooLarge
 from backend.hetzner.client import Deadline
 from backend.model import Change, Hostname, Outcome, Update
@@ -70,8 +68,8 @@ def check_number(read_parameters: int) -> None:
 
 
 def read_parameters(request: Request) -> Dict[str, List[str]]:
-    """Gather the parameters of query and form; their names in any case."""
-    # Before anything is taken apart: the query; a form has its bound in bytes.
+    """Return the parameters of query and form, with names in lower case."""
+    # Count those of the query before it is parsed; the size of a form is limited.
     check_number(request.query_string.count(b"&"))
     found: Dict[str, List[str]] = defaultdict(list)
     for source in (request.args, request.form):
@@ -135,11 +133,11 @@ def _ip(text: str) -> Optional[IP]:
 
 
 def read_body() -> None:
-    """Read the body of the current request to its end, whether or not a view wants it.
+    """Read the body of the current request to its end, even if no view uses it.
 
-    Fields are looked for in a whole body only, and nothing is left on the connection that could be
-    taken for the next request. Of a body that is too large, some more is read and dropped: a client
-    that is still sending when the connection closes may never see the answer.
+    Views thus see only complete bodies, and no rest of a body stays on the connection, where it
+    could become the next request. Of a body that is too large, up to a megabyte is read and
+    dropped: a client that is still sending when the connection closes may not get the answer.
 
     Raises:
         RequestTooLarge: it is longer than any honest request.
@@ -173,7 +171,7 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
 
 
 def hosts(request: Request, trusted: Sequence[Network]) -> List[str]:
-    """Return what this service is called: in ``Host``, and by a trusted proxy in front."""
+    """Return the names of this service: ``Host``, and ``X-Forwarded-Host`` from a trusted proxy."""
     found = [request.headers.get("Host", "")]
     if _has_trusted_peer(request, trusted):
         found += request.headers.get("X-Forwarded-Host", "").split(",")
@@ -191,7 +189,7 @@ def whole_seconds(seconds: float) -> str:
 
 
 def spelled(name: str) -> str:
-    """Return the one spelling of a host name, so that each host is served once."""
+    """Return the canonical spelling of a host name, so that a request serves each host once."""
     try:
         return Hostname.parse(name).text
     except BadHostname:
@@ -241,32 +239,25 @@ _HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
 _AUTHORITY = re.compile(_HOST, re.IGNORECASE)
 _ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_LINES_AT_ONCE, _LINES_A_SECOND = 5.0, 1 / 60
 
 
 class SiteCheck:
     """Checks each request to the update endpoints. Safe to share between threads."""
 
-    def __init__(
-        self, trusted: Sequence[Network], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())
+        self._lines = LineLimit()
 
     def refuse(self) -> None:
         """Check the current request.
 
         Raises:
-            CrossSite: another site has sent it. Its login doesn't matter and isn't looked at.
+            CrossSite: another site has sent it; its login isn't checked.
 
         """
         if not is_cross_site(request, self._trusted):
             return
-        with self._lock:
-            is_logged = self._lines.take(self._clock())
-        if is_logged:
+        if self._lines.take() is not None:
             logger.warning(
                 "Refused an update that another web site made a browser at %s send.",
                 client_address(request, self._trusted),
@@ -277,9 +268,9 @@ class SiteCheck:
 def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
     """Return whether a browser marks a request as coming from another origin.
 
-    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost; elsewhere the ``Origin`` of forms
-    and scripts has to do. Devices send neither. Whatever isn't exactly what a browser sends for our
-    own pages counts as another site.
+    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost, and else ``Origin`` to forms and
+    scripts. Devices send neither. Any value that a browser doesn't send for our own pages counts as
+    another site.
     """
     site = sent.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -301,9 +292,9 @@ def _read(host: str, scheme: str) -> Optional[Tuple[str, str]]:
 
 
 def _place(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
-    """Return host and port. A host without a port has the default port of the origin's scheme.
+    """Return host and port; without a port, the default port of the origin's scheme.
 
-    The scheme that the browser used isn't known behind a proxy that doesn't tell it.
+    A proxy may not pass on the scheme that the browser used, so the request's own isn't compared.
     """
     return host.lower(), port or _DEFAULT_PORTS[scheme]
 

@@ -109,10 +109,10 @@ def admit_operator(gate: Gate, forms: Forms, proxies: Sequence[Network]) -> None
 
 
 def _browser_token(forms: Forms, current_credentials: Optional[Credentials]) -> str:
-    """Return what a browser keeps that has logged in so, to be known the next time.
+    """Return the cookie by which a browser that has logged in is recognized later.
 
-    Whoever guesses passwords from the same source can't make it, and so can't keep the operator's
-    browser waiting. Empty without a login, and while the store is away.
+    A guesser from the same source can't forge the cookie, and so can't delay the operator's
+    browser. Empty without a login, and while the store is unavailable.
     """
     if current_credentials is None:
         return ""

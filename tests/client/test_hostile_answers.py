@@ -39,7 +39,7 @@ GOOD = good(json.dumps({"status": "updated", "ip": "198.51.100.7"}).encode())
 OVER_TLS = [trickled(*ENDLESS[index]) for index in (0, 1, 4, 7, 13)]
 SAID = {
     LATE: "127.0.0.1 took the request, but gave no answer within 1 s",
-    BROKEN: "127.0.0.1 (sent a broken answer, or none of HTTP|cannot be reached over IPv4)",
+    BROKEN: "127.0.0.1 (sent a broken answer, or no HTTP|cannot be reached over IPv4)",
     ODD: "instead of a JSON object; check BACKEND_URL",
     REDIRECT: r" redirects \(30\d\) to .*, which is (not followed|no URL)",
 }

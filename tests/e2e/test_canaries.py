@@ -252,7 +252,12 @@ def what_the_disk_does(caller: Caller, backend: Backend) -> None:
         lock.execute("BEGIN IMMEDIATE")
         caller.updates(HOME, "192.0.2.99")
     backend.key_file.write_text(f"{marked('not-a-key')}\n", encoding="utf-8")
-    caller.updates(NAS, "192.0.2.98")
+
+    def complains() -> bool:
+        caller.updates(NAS, "192.0.2.98")
+        return "line 1 isn't" in backend.output
+
+    backend.wait_until(complains, "the key file to count as broken")
     backend.key_file.unlink()
     backend.key_file.mkdir()
     caller.updates(NAS, "192.0.2.97")

@@ -416,4 +416,4 @@ def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_mend_counts(
     path.unlink()
     assert file.keys() == {NAS: KEY}
     assert "stay in use" in caplog.records[-1].getMessage()
-    assert "put it back" in caplog.records[-1].getMessage()
+    assert "restore it before you restart" in caplog.records[-1].getMessage()

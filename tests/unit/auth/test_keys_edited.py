@@ -144,7 +144,7 @@ def test_a_file_that_has_lost_all_keys_costs_no_host_its_key_and_is_told_once(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     told = record.getMessage()
-    assert "it has no key any more: restore its keys, and don't start again before" in told
+    assert "it has no key any more: restore its keys before you restart: " in told
     assert told.endswith("The keys read before stay in use.")
     path.write_text(AFTER)
     now.ahead = 7200.0
