@@ -21,7 +21,8 @@ _PLACES = [
 def is_there(part: str) -> bool:
     """Whether there is a program, or a Python package, of a name."""
     found = shutil.which(part, path=os.pathsep.join(_PLACES))
-    return found is not None or importlib.util.find_spec(part) is not None
+    # A name with a dot is a program: looking for its package would import the part before the dot.
+    return found is not None or ("." not in part and importlib.util.find_spec(part) is not None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""Unit tests open no sockets: whoever needs one belongs into another folder."""
+"""Unit tests open no sockets: a test that needs one belongs in another folder."""
 
 from pathlib import Path
 from typing import Iterator, List
@@ -10,14 +10,19 @@ from backend.store import Store, prepare_store
 from .fakes import Clock, CloudInMemory, Ears
 
 _HERE = Path(__file__).parent
-# The transports have nothing but a socket to be tested on.
-_WITH_SOCKETS = ("test_cloud_api.py", "test_ntfy.py")
+# Transports and listeners have nothing but a socket to be tested on.
+_WITH_SOCKETS = (
+    "hetzner/test_api.py",
+    "hetzner/test_hostile_answers.py",
+    "notify/test_hostile_answers.py",
+    "notify/test_ntfy.py",
+)
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     for item in items:
         path = Path(str(item.fspath))
-        if path.parent == _HERE and path.name not in _WITH_SOCKETS:
+        if _HERE in path.parents and path.relative_to(_HERE).as_posix() not in _WITH_SOCKETS:
             item.add_marker(pytest.mark.disable_socket)
 
 
