@@ -8,9 +8,10 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Tuple
+from typing import BinaryIO, Dict, Iterable, List, NamedTuple, Tuple
 
 from backend.errors import BadHostname
 from backend.model import Hostname
@@ -80,6 +81,10 @@ def _is_of(host: Hostname, line: str) -> bool:
 # A file whose last change is more recent than this may be incomplete.
 SETTLE_SECONDS = 2.0
 _LOOKS = 5
+# Our own commands hold the lock for some milliseconds. A longer lock delays no reader.
+_LOCK_SECONDS = 1.0
+_LOCK_POLL_SECONDS = 0.01
+_LARGEST = 16 * 1024 * 1024  # bytes; a line a host
 _MODE = 0o600
 _OTHERS = 0o077
 
@@ -128,12 +133,35 @@ def read(path: Path) -> str:
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of the file; raise `OSError`."""
-    with path.open("rb") as file:
-        # Wait for a process of ours that is writing the file.
-        with contextlib.suppress(OSError):  # the file system may not support locks
-            fcntl.flock(file, fcntl.LOCK_SH)
+    """Return the bytes of the file; raise `OSError`, or `BadText` if it can hold no keys."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise BadText("it is no regular file", "write the keys into a file of their own")
+        if found.st_size > _LARGEST:
+            raise BadText("it is too large to be a key file", "restore its keys")
+        _lock_to_read(file)
         return file.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, in case it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _lock_to_read(file: BinaryIO) -> None:
+    """Wait, within bounds, for a process of ours that is writing the file."""
+    end = time.monotonic() + _LOCK_SECONDS
+    with contextlib.suppress(OSError):  # the file system may not support locks
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
 
 
 def text(content: bytes) -> str:

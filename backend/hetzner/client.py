@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _HOUR = 3600.0
 # Other processes draw on the same buckets: the last few calls are theirs, perhaps.
 _LEAST = 3.0
+# Beyond that a header is no limit of Hetzner's, and would stop all calls for good.
+_LOWEST, _HIGHEST = 10, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Quotas:
             remaining = int(headers["ratelimit-remaining"])
         except (KeyError, ValueError):
             return  # a 401 carries none
-        if limit > 0:
-            self._quotas[limit] = Quota(limit, remaining, self._clock())
+        if _LOWEST <= limit <= _HIGHEST:
+            self._quotas[limit] = Quota(limit, min(limit, max(0, remaining)), self._clock())
             self._bucket_of[kind] = limit
 
     def pause(self, kind: str) -> float:

@@ -31,7 +31,7 @@ from backend.model import Asker, Hostname, RecordType
 from backend.notify.reporter import duration
 from backend.store.history import History
 from backend.text import after
-from backend.web.request import Network, base_url
+from backend.web.request import Network, base_url, is_cross_site
 from backend.web.session import (
     Forms,
     admit_operator,
@@ -264,8 +264,12 @@ class HostPage:
         }
 
     def _base_url(self) -> str:
-        """Return where devices reach this service: as chosen, else as the operator has."""
-        chosen = request.values.get("url", "").strip().rstrip("/")
+        """Return where devices reach this service: as chosen, else as the operator has.
+
+        A link on another site chooses nothing: devices would send their keys there.
+        """
+        is_ours = not is_cross_site(request, self._proxies)
+        chosen = request.values.get("url", "").strip().rstrip("/") if is_ours else ""
         told = base_url(request, self._proxies)
         return next(filter(setup_guides.is_address, (chosen, told)), setup_guides.EXAMPLE_URL)
 

@@ -47,6 +47,7 @@ _MOST_DROPPED = 1024 * 1024
 _TOO_LARGE = "The body is too large: an update takes a few hundred bytes."
 MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
+_MOST_HOPS = 20  # proxies behind one another; there are two or three
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 
 
@@ -97,9 +98,10 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
 
 
 def _forwarded(request: Request, trusted: Sequence[Network]) -> Optional[IP]:
-    """Return the rightmost untrusted hop; the leftmost one when all are trusted."""
+    """Return the rightmost untrusted hop; the last one looked at when all are trusted."""
     hop = None
-    for entry in reversed(",".join(request.headers.getlist("X-Forwarded-For")).split(",")):
+    entries = ",".join(request.headers.getlist("X-Forwarded-For")).rsplit(",", _MOST_HOPS)
+    for entry in entries[: -_MOST_HOPS - 1 : -1]:
         ip = _ip(entry)
         if ip is None:
             return hop

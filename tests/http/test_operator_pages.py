@@ -13,7 +13,7 @@ from backend.errors import ChangeRefused
 from backend.model import Hostname
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
-from tests.http.operator import Operator, words
+from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
 
 GETS = ["/", f"/hosts/{HOME}", "/metrics"]
@@ -287,3 +287,16 @@ def shown(page: str) -> List[str]:
 def events(page: str) -> List[str]:
     """The events in the table of the history."""
     return re.findall(r'<tr class="event-(\w+)">', page)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_on_another_site_does_not_choose_where_devices_send_keys(
+    operator: Operator, site: str
+) -> None:
+    path = f"/hosts/{HOME}?device=curl&url=https://evil.example.net"
+    page = operator.asks("GET", path, headers={"Sec-Fetch-Site": site})
+    assert page.status_code == 200
+    assert "evil.example.net" not in page.text
+    assert PLACE in page.text
+    own = operator.asks("GET", path, headers={"Sec-Fetch-Site": "same-origin"})
+    assert "evil.example.net" in own.text

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
 import time
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 import pytest
 
 from backend.auth import key_storage
 from backend.auth.keys import AcceptedKeys, KeyFile, same
+from backend.errors import KeyFileUnusable
 from tests.unit.fakes import host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 OLD, OTHER, NEW = "o" * 43, "p" * 43, "n" * 43
 BEFORE = f"nas.example.com {OLD}\nrouter.example.com {OTHER}\n"
+SECONDS = 20.0
 AFTER = f"nas.example.com {NEW}\nrouter.example.com {OTHER}\n"
 
 
@@ -229,3 +232,48 @@ def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
     os.utime(path, (1, 1))
     monkeypatch.setattr(key_storage, "content", emptied_first)
     assert opens(file, OTHER, "router.example.com")
+
+
+def answers(file: KeyFile) -> bool:
+    """Whether the old key opens the host, said before long."""
+    said: List[bool] = []
+    asking = threading.Thread(target=lambda: said.append(opens(file, OLD)), daemon=True)
+    asking.start()
+    asking.join(SECONDS)
+    return said == [True]
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "an endless file", "a huge file"])
+def test_whatever_takes_the_place_of_the_file_keeps_no_request_waiting(
+    file: KeyFile, path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "an endless file":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    assert answers(file)
+    assert "can't use" in caplog.text
+
+
+def test_a_pipe_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "pre-shared-key"
+    os.mkfifo(path)
+    with pytest.raises(KeyFileUnusable, match="it is no regular file"):
+        KeyFile(path).complete([NAS])
+
+
+def test_a_lock_that_is_never_given_back_keeps_no_request_waiting(
+    file: KeyFile, path: Path, now: Time
+) -> None:
+    with path.open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        path.write_text(AFTER)
+        assert answers(file)
+        assert opens(file, NEW)
+        now.ahead += key_storage.SETTLE_SECONDS + 1
+        assert not opens(file, OLD)
+        assert opens(file, NEW)

@@ -55,3 +55,15 @@ def test_headers_that_lack_or_mean_nothing_are_passed_over(quotas: Quotas, told:
     quotas.note("GET", told)
     assert quotas.pause("GET") == 0
     assert not quotas.is_below(1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 3600, 10**12, 10**400], ids=lambda _: "")
+@pytest.mark.parametrize("remaining", [-(10**400), -(10**12), -1, 0], ids=lambda _: "")
+def test_no_header_stops_the_calls_for_longer_than_an_hour(
+    quotas: Quotas, clock: Clock, limit: int, remaining: int
+) -> None:
+    quotas.note("GET", headers(limit, remaining))
+    assert quotas.pause("GET") < 3600
+    clock.advance(3600)
+    assert quotas.pause("GET") == 0
+    assert not quotas.is_below(0.5)

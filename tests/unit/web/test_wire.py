@@ -183,6 +183,12 @@ def test_a_table_answers_for_a_class_or_else_for_its_nearest_parent() -> None:
     assert answer_for(table, TooManyFailures("x", 1)) == "root"
 
 
+def test_hops_beyond_any_chain_of_proxies_are_not_read() -> None:
+    chain = ", ".join([CALLER] + ["10.0.0.2"] * 50_000)
+    assert seen("10.0.0.1", X_Forwarded_For=chain) == "10.0.0.2"
+    assert seen("10.0.0.1", X_Forwarded_For=f"{CALLER}, {', '.join(['10.0.0.2'] * 19)}") == CALLER
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60"), (900.0, "900")]
 )
