@@ -10,6 +10,7 @@ from backend.errors import OperatorError, TransientError
 from backend.hetzner import dns
 from backend.hetzner.client import CloudApi, Deadline
 from backend.store import Store
+from backend.store.leases import new_holder
 from backend.store.projects import Project, SeenQuota, SeenZone
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ class Survey:
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
-        if is_due and self._store.leases.is_first("survey", now, _RETRY_SECONDS):
+        # By a holder, so that another process lists them at once if this one dies meanwhile.
+        leases = self._store.leases
+        if is_due and leases.acquire("survey", new_holder(), now, _RETRY_SECONDS):
             self._list_zones(now)
             self._note_quotas()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, List, Tuple
 
 import pytest
@@ -58,6 +60,16 @@ def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
         each.tick()
     assert len(first.calls) == 2
     assert seen(store) == [("example.com", 1, "lame")]
+
+
+def test_another_process_lists_them_at_once_if_the_one_that_began_dies(
+    store: Store, clock: Clock
+) -> None:
+    script = "from backend.store.leases import new_holder; print(new_holder())"
+    dead = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
+    assert store.leases.acquire("survey", dead, clock(), 60)
+    survey(store, clock, Api(listing(("example.com", "valid")))).tick()
+    assert seen(store) == [("example.com", 1, "valid")]
 
 
 def test_hetzner_says_nothing_of_the_delegation_at_times(store: Store, clock: Clock) -> None:
