@@ -77,6 +77,7 @@ def test_unreadable_requests_make_few_log_lines(backend: Backend) -> None:
         "A request from 127.0.0.1 can't be read (InvalidRequestLine)." in one for one in lines
     )
     assert len(lines) <= 10, "five at once for each of two workers"
+    assert "can't be read (" in backend.output
 
 
 def login(backend: Backend, host: str) -> bytes:
