@@ -1,7 +1,8 @@
-"""Memory that the workers of one service share, with a slot for each of them.
+"""What is counted and timed, over all workers of one service, in the format of Prometheus.
 
-The first process maps the memory before it forks. The memory belongs to no file: a full disk
-doesn't affect it, no other user can access it, and the kernel frees it when the last process ends.
+The workers share memory that the first process maps before it forks. The memory belongs to no file:
+a full disk doesn't affect it, no other user can access it, and the kernel frees it when the last
+process ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How each host fares, since when, why, and what to do: a pure function of what is stored."""
+"""How each host is, since when, why, and what to do; the snapshot that the dashboard shows."""
 
 from __future__ import annotations
 

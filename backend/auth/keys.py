@@ -1,4 +1,8 @@
-"""The pre-shared keys, and how credentials are compared."""
+"""Which keys open which host, and how credentials are compared.
+
+An editor empties the key file and then writes it, without a lock. Until the file has been unchanged
+for `SETTLE_SECONDS`, the keys known before stay accepted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries for real what the service needs on this machine: settings, key file, store, ntfy."""
+"""Tries for real what the service needs: settings, key file, store, ntfy, tokens and each host."""
 
 from __future__ import annotations
 

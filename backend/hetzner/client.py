@@ -1,7 +1,7 @@
-"""How many calls Hetzner still takes: what the headers of its answers say of the rate limit.
+"""One call to Hetzner's Cloud API: its time limit, its token, and the rate limit.
 
-Facts: https://docs.hetzner.cloud/cloud.spec.json, section "Rate Limiting". That there is more than
-one bucket shows in recorded answers.
+Facts: https://docs.hetzner.cloud/cloud.spec.json, section "Rate Limiting" among them. Recorded
+answers show that there is more than one bucket.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A list of the Cloud API, a page at a time.
+"""What Hetzner's DNS knows and does: zones, the addresses at a name, and changes to them.
 
-Facts: https://docs.hetzner.cloud/cloud.spec.json, section "Pagination".
+Facts: https://docs.hetzner.cloud/cloud.spec.json
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from gunicorn.http.errors import InvalidRequestLine, ParseException
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
-from backend.auth.throttle import LineLimit
+from backend.rate import LineLimit
 from backend.settings import FREE_THREADS, ServerSettings
 from backend.web.request import MAX_BODY
 

@@ -1,4 +1,4 @@
-"""Something done again and again on a thread of its own, until it is told to stop."""
+"""The background jobs of a worker, and whether the service is healthy."""
 
 from __future__ import annotations
 

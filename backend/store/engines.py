@@ -1,4 +1,4 @@
-"""What is peculiar to SQLite and to PostgreSQL, and what STATE_URL may be."""
+"""How STATE_URL becomes an engine: what is peculiar to SQLite and to PostgreSQL."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
 _MOST_WAITING = 6
 
 
-class Slots:
+class HostSlots:
     """Gives each host at most one slot, and lets one more request of the host wait for it."""
 
     def __init__(self, number: int) -> None:
@@ -194,7 +194,7 @@ class Updater:
         self._meters = meters or Meters()
         self._clock = clock
         self._host_parts = HostParts(self._read, reporter)
-        self._slots = Slots(slots)
+        self._slots = HostSlots(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 
     def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:

@@ -17,15 +17,8 @@ from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError
 from backend.web import dashboard, dyndns2, json_api
 from backend.web.fast_path import Application, Environ, Repeat, Shortcut, Start
-from backend.web.request import (
-    MAX_BODY,
-    Apply,
-    BoundedRequest,
-    Network,
-    SiteCheck,
-    client_address,
-    read_body,
-)
+from backend.web.request import MAX_BODY, Apply, BoundedRequest, Network, client_address, read_body
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 

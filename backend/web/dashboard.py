@@ -31,7 +31,7 @@ from backend.model import Asker, Hostname, RecordType
 from backend.notify.reporter import duration
 from backend.store.history import History
 from backend.text import after
-from backend.web.request import Network, base_url, is_cross_site
+from backend.web.request import Network, base_url
 from backend.web.session import (
     Forms,
     admit_operator,
@@ -41,6 +41,7 @@ from backend.web.session import (
     guarded,
     refusal,
 )
+from backend.web.sites import is_cross_site
 
 logger = logging.getLogger(__name__)
 

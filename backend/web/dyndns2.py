@@ -23,7 +23,6 @@ from backend.web.request import (
     UNREADABLE,
     Apply,
     Network,
-    SiteCheck,
     answer_for,
     client_address,
     credentials,
@@ -32,6 +31,7 @@ from backend.web.request import (
     spelled,
     whole_seconds,
 )
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from backend.web.request import (
     CHALLENGE,
     Apply,
     Network,
-    SiteCheck,
     answer_for,
     check_number,
     client_address,
@@ -26,6 +25,7 @@ from backend.web.request import (
     remember_answer,
     whole_seconds,
 )
+from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 

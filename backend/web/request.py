@@ -8,7 +8,6 @@ import contextlib
 import ipaddress
 import logging
 import math
-import re
 from collections import defaultdict
 from typing import (
     Any,
@@ -18,7 +17,6 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
-    Tuple,
     Type,
     TypeVar,
     Union,
@@ -27,8 +25,7 @@ from typing import (
 from flask import Request, request
 
 from backend.auth.keys import Credentials
-from backend.auth.throttle import LineLimit
-from backend.errors import BadHostname, BadRequest, CrossSite, DyndnsError, RequestTooLarge
+from backend.errors import BadHostname, BadRequest, DyndnsError, RequestTooLarge
 from backend.hetzner.client import Deadline
 from backend.model import Change, Hostname, Outcome, Update
 
@@ -62,9 +59,9 @@ class BoundedRequest(Request):
         self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
 
 
-def check_number(read_parameters: int) -> None:
+def check_number(parameters: int) -> None:
     """Refuse a request with more parameters or fields than any honest one has."""
-    if read_parameters > MOST_PARAMETERS:
+    if parameters > MOST_PARAMETERS:
         raise BadRequest(f"A request may have up to {MOST_PARAMETERS} parameters.")
 
 
@@ -234,71 +231,6 @@ def _basic(header: str) -> Optional[Credentials]:
         login = decoded.decode("latin-1")  # RFC 7617 leaves the encoding open
     user, colon, secret = login.partition(":")
     return Credentials(user, secret) if colon else None
-
-
-# RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
-_HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
-_AUTHORITY = re.compile(_HOST, re.IGNORECASE)
-_ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-class SiteCheck:
-    """Checks each request to the update endpoints. Safe to share between threads."""
-
-    def __init__(self, trusted: Sequence[Network]) -> None:
-        self._trusted = trusted
-        self._lines = LineLimit()
-
-    def refuse(self) -> None:
-        """Check the current request.
-
-        Raises:
-            CrossSite: another site has sent it; its login isn't checked.
-
-        """
-        if not is_cross_site(request, self._trusted):
-            return
-        if self._lines.take() is not None:
-            logger.warning(
-                "Refused an update that another web site made a browser at %s send.",
-                client_address(request, self._trusted),
-            )
-        raise CrossSite("Another web site has sent this request: updates are for devices.")
-
-
-def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
-    """Return whether a browser marks a request as coming from another origin.
-
-    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost, and else ``Origin`` to forms and
-    scripts. Devices send neither. Any value that a browser doesn't send for our own pages counts as
-    another site.
-    """
-    site = sent.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = sent.headers.get("Origin")
-    if origin is None:
-        return False
-    found = _ORIGIN.fullmatch(origin)
-    if found is None:
-        return True
-    scheme = found[1].lower()
-    theirs = _place(found[2], found[3], scheme)
-    return theirs not in [_read(host, scheme) for host in hosts(sent, trusted)]
-
-
-def _read(host: str, scheme: str) -> Optional[Tuple[str, str]]:
-    found = _AUTHORITY.fullmatch(host)
-    return _place(found[1], found[2], scheme) if found else None
-
-
-def _place(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
-    """Return host and port; without a port, the default port of the origin's scheme.
-
-    A proxy may not pass on the scheme that the browser used, so the request's own isn't compared.
-    """
-    return host.lower(), port or _DEFAULT_PORTS[scheme]
 
 
 def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -> None:

@@ -23,9 +23,9 @@ from backend.web.request import (
     base_url,
     client_address,
     credentials,
-    is_cross_site,
     whole_seconds,
 )
+from backend.web.sites import is_cross_site
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600

@@ -11,7 +11,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the bottom to the top: modules of `backend`, and packages, which stand for all in them.
 LAYERS = {
-    "values": {"__init__", "model", "errors", "events", "text", "bearer", "outgoing"},
+    "values": {"__init__", "model", "errors", "events", "text", "rate", "bearer", "outgoing"},
     "adapters": {"store", "hetzner", "notify", "metrics", "settings", "setup_guides"},
     "policy": {"auth", "sync", "monitor", "admin"},
     "faces": {"web", "commands"},

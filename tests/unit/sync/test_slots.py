@@ -8,7 +8,7 @@ import pytest
 from backend.errors import HetznerBusy, HostBusy
 from backend.hetzner.client import Deadline
 from backend.sync import updater as module
-from backend.sync.updater import Slots
+from backend.sync.updater import HostSlots
 from tests.unit.fakes import host
 
 HOST, OTHER = host(), host("other.example.com")
@@ -17,7 +17,7 @@ HOST, OTHER = host(), host("other.example.com")
 class Waiting:
     """A request on a thread of its own that waits for the slot of a host."""
 
-    def __init__(self, slots: Slots, seconds: float = 30, name: str = HOST.text) -> None:
+    def __init__(self, slots: HostSlots, seconds: float = 30, name: str = HOST.text) -> None:
         self._slots = slots
         self._host = host(name)
         self.errors: List[Exception] = []
@@ -39,7 +39,7 @@ class Waiting:
 
 
 def test_a_host_has_one_slot_and_one_request_of_it_waits() -> None:
-    slots = Slots(4)
+    slots = HostSlots(4)
     slots.acquire(HOST, Deadline(5))
     second = Waiting(slots)
     with pytest.raises(HostBusy, match=r"host\.example\.com"):
@@ -52,7 +52,7 @@ def test_a_host_has_one_slot_and_one_request_of_it_waits() -> None:
 
 
 def test_nobody_waits_for_other_hosts() -> None:
-    slots = Slots(1)
+    slots = HostSlots(1)
     slots.acquire(HOST, Deadline(5))
     with pytest.raises(HetznerBusy, match="queue"):
         slots.acquire(OTHER, Deadline(5))
@@ -61,7 +61,7 @@ def test_nobody_waits_for_other_hosts() -> None:
 
 
 def test_a_wait_ends_with_the_deadline_and_leaves_no_trace() -> None:
-    slots = Slots(2)
+    slots = HostSlots(2)
     slots.acquire(HOST, Deadline(5))
     assert len(Waiting(slots, 0.01).join()) == 1
     slots.release(HOST)
@@ -73,7 +73,7 @@ def test_a_wait_ends_with_the_deadline_and_leaves_no_trace() -> None:
 def test_few_requests_wait_however_many_hosts_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_WAITING", 2)
     names = [f"host{number}.example.com" for number in range(3)]
-    slots = Slots(4)
+    slots = HostSlots(4)
     for name in names:
         slots.acquire(host(name), Deadline(5))
     waiting = [Waiting(slots, name=name) for name in names]
