@@ -128,7 +128,11 @@ def test_without_its_data_the_backend_is_unhealthy_until_they_are_back(
     assert not engine.is_healthy(BACKEND)
     assert engine.run("exec", BACKEND, "ls", "/data") == ""
     engine.run("exec", BACKEND, "sh", "-c", "mv /tmp/hetzner-dyndns.db* /data/")
-    assert engine.is_healthy(BACKEND)
+    until(  # each worker looks at its store every few seconds
+        lambda: engine.is_healthy(BACKEND),
+        f"{BACKEND} to be healthy again",
+        lambda: engine.logs(BACKEND),
+    )
 
 
 def test_a_killed_backend_comes_back_with_its_keys_and_its_memory(deployment: Deployment) -> None:
