@@ -66,7 +66,7 @@ SET_UPS: Dict[str, SetUp] = {
     "an API address that is none": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
     "proxies that are none": SetUp(("TRUSTED_PROXIES",), {"TRUSTED_PROXIES": "proxy.lan"}),
     "an address of another machine": SetUp(
-        ("LISTEN_ADDRESS", "198.51.100.1"), {"LISTEN_ADDRESS": "198.51.100.1"}
+        ("LISTEN_ADDRESS", "240.0.0.1"), {"LISTEN_ADDRESS": "240.0.0.1"}
     ),
     "an address that is none": SetUp(("LISTEN_ADDRESS", "@home"), {"LISTEN_ADDRESS": "@home"}),
     "a log file below a file": SetUp(
