@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import List, Optional
 
 from backend import __version__
@@ -25,9 +25,11 @@ except ModuleNotFoundError as error:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Serve until SIGTERM or Ctrl-C; 1 if a port can't be used, 2 if an option makes no sense."""
-    stopping = threading.Event()
+    # Not an event: a signal that comes while `wait` holds the event's lock would block `set`.
+    # https://docs.python.org/3/library/queue.html, SimpleQueue.put
+    stopping: SimpleQueue[None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: stopping.put(None))
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -47,7 +49,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     _announce(sandbox, show_token=not options.token)
-    stopping.wait()
+    stopping.get()
     sandbox.stop()
     return 0
 
