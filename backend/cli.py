@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "serve /update and /nic/update (what happens without a command)",
     "setup": "print what to paste into a router or a program, for one host",
     "check": "try everything for real: settings, key file, store, tokens, zones, ntfy",
-    "hosts": "show how every host fares; try again, forget an error, mute",
+    "hosts": "show how every host fares; try again, drop a failed update, mute",
     "keys": "show which hosts have a key, give one a new key, share one",
     "history": "show every change, failure and silence",
     "healthcheck": "exit 0 when the running service is well, for a container's HEALTHCHECK",

@@ -40,11 +40,11 @@ class DyndnsError(Exception):
     `seen` and `mend` are the same in two sentences.
     """
 
-    def __init__(self, flaw: str, *, mend: str = "") -> None:
+    def __init__(self, problem: str, *, hint: str = "") -> None:
         """Take what is wrong and what to do; a flaw that has a mend ends without a full stop."""
-        super().__init__(f"{flaw}: {mend}" if mend else flaw)
-        self.seen = f"{flaw}." if mend else flaw
-        self.mend = mend[:1].upper() + mend[1:]
+        super().__init__(f"{problem}: {hint}" if hint else problem)
+        self.seen = f"{problem}." if hint else problem
+        self.hint = hint[:1].upper() + hint[1:]
 
 
 class CallerError(DyndnsError):
@@ -110,9 +110,9 @@ class ForeignHost(HostNotAllowed):
 class TooManyFailures(CallerError):
     """Too many failed logins from one source or for one host."""
 
-    def __init__(self, flaw: str, retry_after: float, *, mend: str = "") -> None:
+    def __init__(self, problem: str, retry_after: float, *, hint: str = "") -> None:
         """Keep the pause to ask for, in seconds."""
-        super().__init__(flaw, mend=mend)
+        super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
 
@@ -151,9 +151,9 @@ class StoreUnusable(OperatorError):
 class TransientError(DyndnsError):
     """Time may put it right: the wish stays stored and is tried again."""
 
-    def __init__(self, flaw: str, retry_after: float = 30.0, *, mend: str = "") -> None:
+    def __init__(self, problem: str, retry_after: float = 30.0, *, hint: str = "") -> None:
         """Keep the pause to ask for, in seconds."""
-        super().__init__(flaw, mend=mend)
+        super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
 

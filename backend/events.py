@@ -28,7 +28,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class AnsweredFromCache:
     """The record is as it shall be; Hetzner wasn't asked."""
 
     host: Hostname
@@ -129,7 +129,7 @@ class OperatorActed:
 Event = Union[
     Published,
     Confirmed,
-    Remembered,
+    AnsweredFromCache,
     Postponed,
     Refused,
     Cleared,

@@ -107,7 +107,7 @@ class Slots:
         return self._part(number, self._size - _NOTE, self._size)
 
 
-FACES = ("json", "dyndns2")
+PROTOCOLS = ("json", "dyndns2")
 # What became of an update that failed; a class that isn't listed has its parent's.
 FAILURES: Mapping[Type[errors.DyndnsError], str] = {
     errors.DyndnsError: "internal",
@@ -156,12 +156,12 @@ class _Series:
         return histogram
 
 
-_UPDATES = _Series("dyndns_updates", "Updates", ("face", "outcome"), (FACES, OUTCOMES))
+_UPDATES = _Series("dyndns_updates", "Updates", ("protocol", "outcome"), (PROTOCOLS, OUTCOMES))
 _SECONDS = _Series(
     "dyndns_update_seconds",
     "How long updates took",
-    ("face",),
-    (FACES,),
+    ("protocol",),
+    (PROTOCOLS,),
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0),
 )
 _CALLS = _Series(
@@ -205,22 +205,22 @@ class Meters:
         self._figures = self._slots.figures
         self._lock = threading.Lock()
 
-    def update(self, face: str) -> ContextManager[Measured]:
+    def update(self, protocol: str) -> ContextManager[Measured]:
         """Time an update, and count what became of it."""
-        return _timed(lambda outcome, seconds: self.updated(face, outcome, seconds))
+        return _timed(lambda outcome, seconds: self.updated(protocol, outcome, seconds))
 
-    def updated(self, face: str, outcome: str, seconds: float) -> None:
+    def updated(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count an update and how long it took."""
-        self._count(_UPDATES, face, outcome)
-        self._observe(seconds, _SECONDS, face)
+        self._count(_UPDATES, protocol, outcome)
+        self._observe(seconds, _SECONDS, protocol)
 
     def called(self, method: str, error: Optional[errors.DyndnsError], seconds: float) -> None:
         """Count a call to Hetzner and how long it took."""
         self._observe(seconds, _CALLS, method, "ok" if error is None else failure(error))
 
-    def turned_away(self, face: str, error: errors.DyndnsError) -> None:
+    def turned_away(self, protocol: str, error: errors.DyndnsError) -> None:
         """Count an update that never began."""
-        self._count(_UPDATES, face, failure(error))
+        self._count(_UPDATES, protocol, failure(error))
 
     def pushed(self, result: str) -> None:
         """Count a push: ``sent`` or ``dropped``."""

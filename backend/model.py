@@ -201,9 +201,9 @@ class Address:
 
         """
         ip = _read_ip(text.strip())
-        flaw = _flaw(ip)
-        if flaw:
-            raise BadAddress(f"{ip} can't be published: it is {flaw}.")
+        problem = _problem(ip)
+        if problem:
+            raise BadAddress(f"{ip} can't be published: it is {problem}.")
         return cls(ip)
 
     @property
@@ -235,7 +235,7 @@ def _read_ip(text: str) -> Union[ipaddress.IPv4Address, ipaddress.IPv6Address]:
     return getattr(ip, "ipv4_mapped", None) or ip
 
 
-def _flaw(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
+def _problem(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
     """Why no record may publish this address; empty when one may."""
     if ip.is_unspecified:
         return "the unspecified address"
@@ -252,7 +252,7 @@ def _flaw(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
 
 
 @dataclass(frozen=True)
-class Wish:
+class DesiredRecord:
     """What one record of a host shall be: this address, or (`None`) gone."""
 
     type: RecordType
@@ -267,11 +267,11 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Asker:
+class Requester:
     """Who asked for an update, for the history: the address and the face it came in by."""
 
     source: str
-    face: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -279,8 +279,8 @@ class Update:
     """What one host wants: at most one wish a family; a family without a wish isn't touched."""
 
     host: Hostname
-    wishes: Tuple[Wish, ...]
-    asker: Asker
+    desired: Tuple[DesiredRecord, ...]
+    requester: Requester
     prefix: Optional[Prefix] = None  # of an AAAA whose host part is still to be found
 
 
@@ -290,15 +290,15 @@ class Change(enum.Enum):
     CREATED = "created"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"  # Hetzner was asked
-    REMEMBERED = "remembered"  # Hetzner was not asked
+    CACHED = "cached"  # Hetzner was not asked
     DELETED = "deleted"
 
 
 @dataclass(frozen=True)
-class Settled:
+class RecordOutcome:
     """One wish and what became of it."""
 
-    wish: Wish
+    desired: DesiredRecord
     change: Change
 
 
@@ -307,9 +307,9 @@ class Outcome:
     """What became of an update that succeeded, wish by wish."""
 
     host: Hostname
-    settled: Tuple[Settled, ...]
+    records: Tuple[RecordOutcome, ...]
 
     @property
     def changed(self) -> bool:
         """Whether any record is other than before."""
-        return any(one.change not in (Change.UNCHANGED, Change.REMEMBERED) for one in self.settled)
+        return any(one.change not in (Change.UNCHANGED, Change.CACHED) for one in self.records)

@@ -13,7 +13,7 @@ from flask import Flask
 from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.status import Overview
-from backend.auth.authorizer import Gate
+from backend.auth.authorizer import Authorizer
 from backend.auth.keys import Credentials, KeyFile
 from backend.auth.throttle import FLUSH_SECONDS, TELL_SECONDS, Alarm, FailedLogins, Rejections
 from backend.errors import StoreUnavailable
@@ -21,7 +21,7 @@ from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
-from backend.monitor.collector import TICK_SECONDS as SURVEY_SECONDS, Survey
+from backend.monitor.collector import TICK_SECONDS as COLLECT_SECONDS, Collector
 from backend.monitor.watcher import (
     MUTES_TICK_SECONDS as MUTES_SECONDS,
     TICK_SECONDS as WATCH_SECONDS,
@@ -34,8 +34,8 @@ from backend.notify.reporter import Reporter
 from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
-from backend.store.hosts import ACTIVITY_FLUSH_SECONDS, Sightings
-from backend.sync.locks import KEEP_SECONDS, Turns
+from backend.store.hosts import ACTIVITY_FLUSH_SECONDS, ActivityBuffer
+from backend.sync.locks import KEEP_SECONDS, HostLocks
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
 from backend.sync.updater import Updater
@@ -96,7 +96,7 @@ def build(
 
     meters = Meters(slots)
     store = Store(settings.store.url, pool_size=settings.server.threads)
-    sightings = Sightings(store.hosts)
+    activities = ActivityBuffer(store.hosts)
     outbox = _outbox(settings.ntfy, complaints, meters)
     reporter = Reporter(
         outbox.put if outbox is not None else lambda _: None,
@@ -108,7 +108,7 @@ def build(
     alarm = Alarm(reporter, functools.partial(_is_first, store, access.failure_window))
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     operator = Credentials(access.operator_name, access.operator_password)
-    gate = Gate(
+    authorizer = Authorizer(
         hosts,
         key_file,
         failures,
@@ -129,53 +129,53 @@ def build(
         for token in settings.hetzner.tokens
     ]
     zones = Zones(projects, settings.hetzner.zone_cache_ttl)
-    turns = Turns(store.leases)
+    host_locks = HostLocks(store.leases)
     publisher = Publisher(
-        store, turns, zones, reporter, cache_ttl=cache_ttl, is_checked_elsewhere=verifies_zones
+        store, host_locks, zones, reporter, cache_ttl=cache_ttl, is_checked_elsewhere=verifies_zones
     )
     days = settings.store.history_days
     reconciler = Reconciler(store, publisher, zones, projects, reporter, history_days=days)
     verifier = Verifier(store, publisher, zones, projects, cache_ttl=cache_ttl)
     threads = settings.server.threads
-    updater = Updater(store, publisher, sightings, reporter, slots=threads, meters=meters)
+    updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
-    survey = Survey(store, [project.api for project in projects])
+    collector = Collector(store, [project.api for project in projects])
     mutes = Mutes(store, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)
 
     health = Health(store.ping, functools.partial(store.operations.probe, mark=True), slots)
     loops = [
-        Loop("sightings", ACTIVITY_FLUSH_SECONDS, sightings.flush),
+        Loop("activity", ACTIVITY_FLUSH_SECONDS, activities.flush),
         Loop("failed logins", FLUSH_SECONDS, failures.flush),
         Loop("alarm", TELL_SECONDS, alarm.tell),
-        Loop("turns", KEEP_SECONDS, turns.keep),
+        Loop("host locks", KEEP_SECONDS, host_locks.keep),
         Loop("reconciler", RECONCILE_SECONDS, reconciler.tick),
         *([Loop("verifier", VERIFY_SECONDS, verifier.tick)] if verifies_zones else []),
-        Loop("survey", SURVEY_SECONDS, survey.tick),
+        Loop("collector", COLLECT_SECONDS, collector.tick),
         Loop("mutes", MUTES_SECONDS, mutes.tick),
         Loop("watcher", min(WATCH_SECONDS, interval), watcher.tick),
         Loop("registrations", _REGISTRATION_SECONDS, lambda: store.hosts.keep(hosts, time.time())),
         Loop("store probe", PROBE_SECONDS, health.probe),
         Loop("pulse", PULSE_SECONDS, health.pulse),
     ]
-    health.watched = [loop.flaw for loop in loops]
+    health.watched = [loop.problem for loop in loops]
     if outbox is not None:
-        health.watched.append(lambda _: outbox.flaw())
+        health.watched.append(lambda _: outbox.problem())
 
     dashboard = Dashboard(
         overview=Overview(store, hosts, lost_after),
-        actions=Actions(store, hosts, key_file, turns, reporter),
+        actions=Actions(store, hosts, key_file, host_locks, reporter),
         history=store.history,
         forms=Forms(store.operations.signing_key),
         meters=meters,
         history_days=days,
     )
     app = create_app(
-        gate,
+        authorizer,
         updater.apply,
         updater.repeat,
-        health.flaws,
+        health.problems,
         access.trusted_proxies,
         dashboard if access.operator_name else None,
     )
@@ -185,7 +185,7 @@ def build(
         outbox=outbox,
         key_file=key_file,
         stop_updates=updater.stop,
-        endings=[reconciler.stop, verifier.stop, watcher.stop, sightings.flush, alarm.tell],
+        endings=[reconciler.stop, verifier.stop, watcher.stop, activities.flush, alarm.tell],
         close=store.close,
     )
 

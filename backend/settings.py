@@ -85,7 +85,7 @@ def _text_or_file(variable: Variable, reader: Reader) -> str:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise SettingUnusable(
             f"{name}_FILE: can't read {path} ({reason})",
-            mend=f"name a readable file, or set {name}.",
+            hint=f"name a readable file, or set {name}.",
         ) from None
 
 
@@ -100,10 +100,10 @@ def number(variable: Variable, reader: Reader) -> int:
     return _fall_back(variable, reader, f"must be from {variable.low} to {variable.high}")
 
 
-def _fall_back(variable: Variable, reader: Reader, flaw: str) -> int:
+def _fall_back(variable: Variable, reader: Reader, problem: str) -> int:
     reader.defaulted.add(variable.name)
-    mend = f"using the default, {variable.default}. Correct it, or leave it out."
-    reader.warnings.append(SettingUnusable(f"{variable.name} {flaw}", mend=mend))
+    hint = f"using the default, {variable.default}. Correct it, or leave it out."
+    reader.warnings.append(SettingUnusable(f"{variable.name} {problem}", hint=hint))
     return int(variable.default)
 
 
@@ -132,8 +132,8 @@ def hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
         lines = [line for line in lines if not line.lstrip().startswith("#")]
     names = _items(",".join(lines))
     if not names:
-        mend = "list the hosts that may be updated; until then no updates are performed."
-        reader.warnings.append(SettingUnusable(f"{variable.name} is empty", mend=mend))
+        hint = "list the hosts that may be updated; until then no updates are performed."
+        reader.warnings.append(SettingUnusable(f"{variable.name} is empty", hint=hint))
     return tuple(dict.fromkeys(_host(variable, name) for name in names))
 
 
@@ -159,7 +159,7 @@ def _interface_id(variable: Variable, item: str) -> Tuple[Hostname, ipaddress.IP
     if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
         raise SettingUnusable(
             f"{variable.name}: {item!r}",
-            mend="write each host with the part of its address behind the prefix, as in "
+            hint="write each host with the part of its address behind the prefix, as in "
             "nas.example.com=::211:32ff:fe11:2233.",
         )
     return _host(variable, name.strip()), part
@@ -172,7 +172,7 @@ def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
         return tuple(ipaddress.ip_network(item, strict=False) for item in items)
     except ValueError as error:
         raise SettingUnusable(
-            f"{variable.name}: {error}", mend="list networks, as in 10.0.0.0/8,::1."
+            f"{variable.name}: {error}", hint="list networks, as in 10.0.0.0/8,::1."
         ) from None
 
 
@@ -182,17 +182,17 @@ def tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
     if not found:
         raise SettingUnusable(
             f"{variable.name} is missing",
-            mend="set it to a Read & Write API token of the project that holds your zones "
+            hint="set it to a Read & Write API token of the project that holds your zones "
             "(console.hetzner.com, Security, API tokens).",
         )
     for token in found:
         if not (token.isascii() and token.isprintable() and " " not in token):
             raise SettingUnusable(
                 f"{variable.name} holds a character that no token has",
-                mend="copy the token again.",
+                hint="copy the token again.",
             )
         if is_old_token(token):
-            reader.warnings.append(SettingUnusable(f"{variable.name}: {IS_OLD}", mend=MAKE_NEW))
+            reader.warnings.append(SettingUnusable(f"{variable.name}: {IS_OLD}", hint=MAKE_NEW))
     return found
 
 
@@ -207,7 +207,7 @@ def url(variable: Variable, reader: Reader) -> str:
         parts = urlsplit("")
     if given and not (parts.scheme in ("http", "https") and parts.hostname):
         raise SettingUnusable(
-            f"{variable.name} is no full URL", mend="write it as in https://example.com."
+            f"{variable.name} is no full URL", hint="write it as in https://example.com."
         )
     return given
 
@@ -411,31 +411,31 @@ def _check_operator(access: Mapping[str, Any], reader: Reader) -> None:
     if bool(access["operator_name"]) is not bool(access["operator_password"]):
         raise SettingUnusable(
             "BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD belong together",
-            mend="set both, or neither.",
+            hint="set both, or neither.",
         )
     if ":" in access["operator_name"]:
         raise SettingUnusable(
-            "BASIC_AUTH_USERNAME can't hold a colon", mend="choose another (HTTP Basic forbids it)."
+            "BASIC_AUTH_USERNAME can't hold a colon", hint="choose another (HTTP Basic forbids it)."
         )
     if 0 < len(access["operator_password"]) < _SHORTEST_PASSWORD:
-        flaw = (
+        problem = (
             f"BASIC_AUTH_PASSWORD has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
         )
-        mend = "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
-        reader.warnings.append(SettingUnusable(flaw, mend=mend))
+        hint = "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
+        reader.warnings.append(SettingUnusable(problem, hint=hint))
 
 
 def _check_interface_ids(access: Mapping[str, Any], reader: Reader) -> None:
     for host in access["interface_ids"]:
         if host not in access["hosts"]:
-            flaw = f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS"
+            problem = f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS"
             reader.warnings.append(
-                SettingUnusable(flaw, mend="add it there, or it can't be updated.")
+                SettingUnusable(problem, hint="add it there, or it can't be updated.")
             )
 
 
 def _check_ntfy(ntfy: Mapping[str, Any]) -> None:
     if bool(ntfy["url"]) is not bool(ntfy["topic"]):
         raise SettingUnusable(
-            "NTFY_URL and NTFY_TOPIC belong together", mend="set both, or neither."
+            "NTFY_URL and NTFY_TOPIC belong together", hint="set both, or neither."
         )

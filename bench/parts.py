@@ -28,7 +28,7 @@ from typing import (
 import sqlalchemy as sa
 
 from backend.store import prepare_store
-from backend.store.engines import connect
+from backend.store.database import connect
 from backend.store.schema import hosts, records
 from tests.e2e.processes import OPERATOR, TOKEN, Program, free_port, new_session
 
@@ -260,15 +260,15 @@ def fill(url: str, town: Town, checked_before: float, checked_over: float) -> No
     engine = connect(url, 1)
     now = time.time()
     seen = [{"host": host, "registered_at": now, "seen_at": now} for host in town.hosts]
-    times = {"next_try_at": now}
-    times.update(dict.fromkeys(("wished_at", "accepted_at", "changed_at"), now))
-    asked = {"type": "A", "wish": 1, "source": "192.0.2.1", "face": "dyndns2"}
+    times = {"retry_at": now}
+    times.update(dict.fromkeys(("desired_at", "accepted_at", "changed_at"), now))
+    asked = {"type": "A", "generation": 1, "source": "192.0.2.1", "protocol": "dyndns2"}
     common = {**times, **asked, "state": "published", "attempts": 0, "error": ""}
     published = [
         {
             **common,
             "host": host,
-            "wanted": town.address(index),
+            "desired": town.address(index),
             "published": town.address(index),
             "checked_at": now - checked_before - checked_over * index / len(town.hosts),
         }

@@ -29,9 +29,9 @@ def update() -> Dict[str, str]:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, sink: socket.socket) -> None:
         settings, _ = read({"HETZNER_TOKEN": "b" * 64})
-        self._given = options(settings.server, listener)
+        self._given = options(settings.server, sink)
         super().__init__()
 
     def load_config(self) -> None:
@@ -44,11 +44,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 def main() -> None:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", int(sys.argv[1])))
-    listener.listen(2048)
-    _Server(listener).run()
+    sink = socket.socket()
+    sink.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sink.bind(("127.0.0.1", int(sys.argv[1])))
+    sink.listen(2048)
+    _Server(sink).run()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Dict, List, Tuple
 import requests
 
 from backend.errors import ChangeRefused
-from backend.model import Address, Asker, Hostname, Update, Wish
-from backend.store import News, Store, prepare_store
+from backend.model import Address, DesiredRecord, Hostname, Requester, Update
+from backend.store import ChangeNote, Store, prepare_store
 from bench.parts import used
 from tests.e2e.processes import ROOT, free_port, until
 
@@ -37,16 +37,18 @@ def fill(url: str, hosts: List[Hostname]) -> None:
     store.hosts.see({host: now - number % 300 for number, host in enumerate(hosts)}, now)
     for number, host in enumerate(hosts):
         texts = (f"198.51.{number // 250}.{number % 250 + 1}", f"2001:db8::{number + 1:x}")
-        wishes = tuple(Wish(one.type, one) for one in map(Address.parse, texts))
-        store.records.wish(Update(host, wishes, Asker("198.51.100.1", "dyndns2")), now, 0)
+        desired = tuple(DesiredRecord(one.type, one) for one in map(Address.parse, texts))
+        store.records.set_desired(
+            Update(host, desired, Requester("198.51.100.1", "dyndns2")), now, 0
+        )
         for record in store.records.of(host).values():
             if number % 50 == 1:
-                store.records.refuse(record, ChangeRefused("No", mend="do it."), now, now + 3600)
+                store.records.refuse(record, ChangeRefused("No", hint="do it."), now, now + 3600)
             else:
-                store.records.accept(record, None, now, News("created", None, "asked"))
+                store.records.accept(record, None, now, ChangeNote("created", None, "asked"))
     (first, *_) = store.records.of(hosts[0]).values()
     for _ in range(ENTRIES):
-        store.records.accept(first, None, now, News("replaced", "198.51.100.9", "asked"))
+        store.records.accept(first, None, now, ChangeNote("replaced", "198.51.100.9", "asked"))
     store.close()
 
 

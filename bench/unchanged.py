@@ -42,13 +42,13 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         ours = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
         hetzner.forget_calls()
-        for face, make in (("/nic/update", nic_update), ("/update", update)):
+        for protocol, make in (("/nic/update", nic_update), ("/update", update)):
             requests = [make(town, index) for index in range(_HOSTS)]
             for fresh in (False, True):
                 programs = {"ours": ours, "one line": plain}
                 way = "new connections" if fresh else "keep-alive"
                 loads = _in_turn(programs, requests, scale, fresh=fresh)
-                _tell(figure, f"{face}, {way}", loads, "one line")
+                _tell(figure, f"{protocol}, {way}", loads, "one line")
         figure.notes.append(f"Calls to Hetzner meanwhile: {len(hetzner.calls())}.")
     return figure
 

@@ -40,8 +40,8 @@ class Program:
             start_new_session=True,  # Ctrl-C is for the demonstration, which ends the others
         )
         keeper.note(self._process.pid)
-        self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,))
-        self._listener.start()
+        self._sink = threading.Thread(target=self._listen, args=(self._process.stdout,))
+        self._sink.start()
 
     def expect(self, words: str, seconds: float) -> None:
         """Wait for a line that holds some words; raise `DemoFailed` when it doesn't come."""
@@ -77,7 +77,7 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._keeper.forget(self._process.pid)
-        self._listener.join(_END_SECONDS)
+        self._sink.join(_END_SECONDS)
 
     def _listen(self, output: Optional[IO[str]]) -> None:
         for line in output or ():

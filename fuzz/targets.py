@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from backend import settings
 from backend.auth import addresses, key_storage, keys
-from backend.auth.addresses import Claim
+from backend.auth.addresses import UpdateRequest
 from backend.auth.keys import Credentials
 from backend.errors import (
     BadAddress,
@@ -35,7 +35,7 @@ from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
 from backend.hetzner.responses import decode, refusal
 from backend.model import Address, Hostname, RecordType
 from backend.settings import networks
-from backend.store.engines import connect
+from backend.store.database import connect
 from backend.web import dyndns2, json_api
 from backend.web.request import BoundedRequest, client_address, credentials
 
@@ -126,7 +126,7 @@ def dyndns2_request(data: bytes) -> None:
             "wsgi.input": io.BytesIO(body),
         }
         with APP.request_context({**_environ(), **environ}):
-            _believable(lambda: list(dyndns2._claims(request, TRUSTED)[1].values()))  # noqa: SLF001
+            _believable(lambda: list(dyndns2._update_requests(request, TRUSTED)[1].values()))  # noqa: SLF001
 
 
 def json_request(data: bytes) -> None:
@@ -138,7 +138,7 @@ def json_request(data: bytes) -> None:
             "wsgi.input": io.BytesIO(data),
         }
         with APP.request_context({**_environ(), **environ}):
-            _believable(lambda: [json_api._claim(request, TRUSTED, removes=False)])  # noqa: SLF001
+            _believable(lambda: [json_api._update_request(request, TRUSTED, removes=False)])  # noqa: SLF001
 
 
 def key_file(text: str) -> None:
@@ -200,13 +200,13 @@ def hetzner_object(answer: Mapping[str, Any]) -> None:
     """Understand an object, whatever is in it, or say that it is none of Hetzner's."""
     dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
     rrset = RRSet(("198.51.100.1",), ("",), 60)
-    wanted = Address.parse("198.51.100.2")
+    desired = Address.parse("198.51.100.2")
     deadline = Deadline(60)
     calls: Dict[str, Callable[[], Any]] = {
         "zones": lambda: dns.zones(deadline),
         "read": lambda: dns.read(OWNER, deadline),
-        "create": lambda: dns.put(OWNER, None, wanted, deadline),
-        "put": lambda: dns.put(OWNER, rrset, wanted, deadline),
+        "create": lambda: dns.put(OWNER, None, desired, deadline),
+        "put": lambda: dns.put(OWNER, rrset, desired, deadline),
         "actions": lambda: dns.actions([1], deadline),
     }
     for name, call in calls.items():
@@ -242,11 +242,11 @@ def _environ() -> Dict[str, Any]:
 
 def _believable(read: Callable[[], Any]) -> None:
     try:
-        claims = read()
+        update_requests = read()
     except (DyndnsError, HTTPException):
         return
-    assert 1 <= len(claims) <= 20
-    assert all(isinstance(claim, Claim) for claim in claims)
+    assert 1 <= len(update_requests) <= 20
+    assert all(isinstance(update_request, UpdateRequest) for update_request in update_requests)
 
 
 def _fit_to_show(error: DyndnsError) -> None:

@@ -16,7 +16,7 @@ from sandbox.refusal import ApiError
 from sandbox.zonedata import Zones
 
 
-def create_app(zones: Zones, gate: Gate, doors: Optional[Blueprint] = None) -> Flask:
+def create_app(zones: Zones, gate: Gate, control_api: Optional[Blueprint] = None) -> Flask:
     """The app, serving these zones behind this gate, with the doors for tests if given."""
     app = Flask(__name__, static_folder=None)
     # A stray slash is an unknown path; a redirect would hide the caller's mistake.
@@ -24,8 +24,8 @@ def create_app(zones: Zones, gate: Gate, doors: Optional[Blueprint] = None) -> F
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     gate.guard(app)
     app.register_blueprint(_api(zones))
-    if doors:
-        app.register_blueprint(doors)
+    if control_api:
+        app.register_blueprint(control_api)
     app.register_error_handler(ApiError, _refuse)
     app.register_error_handler(HTTPException, _refuse_http)
     return app

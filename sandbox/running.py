@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, List, Optional, Type
 
 from sandbox import dns
+from sandbox.control_api import control_api
 from sandbox.controls import Controls
 from sandbox.dns_server import DnsServer
-from sandbox.doors import doors
 from sandbox.hetzner import create_app
 from sandbox.serving import HttpServer
 
@@ -41,7 +41,7 @@ class Sandbox(Controls):
         except OSError as error:
             listening.close()
             raise _unusable(host, dns_port, "--dns-port", error) from error
-        self._http = HttpServer(create_app(self.zones, self.gate, doors(self)), listening)
+        self._http = HttpServer(create_app(self.zones, self.gate, control_api(self)), listening)
         self.host, self.http_port, self.dns_port = host, self._http.port, self._dns.port
 
     def stop(self) -> None:

@@ -210,10 +210,10 @@ class Servers:
 
     def start(self, answer: Answer, *, closes: bool = True) -> int:
         """Give the pieces of its answer to each request; the port."""
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self._sockets.append(listener)
-        self._run(partial(self._listen, listener, answer, closes=closes))
-        port: int = listener.getsockname()[1]
+        sink = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._sockets.append(sink)
+        self._run(partial(self._listen, sink, answer, closes=closes))
+        port: int = sink.getsockname()[1]
         return port
 
     def give(self, hostile: Hostile) -> int:
@@ -241,9 +241,9 @@ class Servers:
         self._threads.append(thread)
         thread.start()
 
-    def _listen(self, listener: socket.socket, answer: Answer, *, closes: bool) -> None:
+    def _listen(self, sink: socket.socket, answer: Answer, *, closes: bool) -> None:
         while True:
-            connection, _ = listener.accept()
+            connection, _ = sink.accept()
             self._run(partial(self._serve, connection, answer, closes=closes))
 
     def _serve(self, connection: socket.socket, answer: Answer, *, closes: bool) -> None:
@@ -269,17 +269,17 @@ class Servers:
 
         The first `spared` bytes pass at once.
         """
-        listener = socket.create_server(("127.0.0.1", 0))
-        self._sockets.append(listener)
+        sink = socket.create_server(("127.0.0.1", 0))
+        self._sockets.append(sink)
 
         def connect() -> None:
-            near, far = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+            near, far = sink.accept()[0], socket.create_connection(("127.0.0.1", port))
             self._sockets.extend((near, far))
             self._run(lambda: self._send(far, iter(lambda: near.recv(65536), b"")))
             self._send(near, slowly(iter(lambda: far.recv(65536), b""), spared))
 
         self._run(connect)
-        slow: int = listener.getsockname()[1]
+        slow: int = sink.getsockname()[1]
         return slow
 
 

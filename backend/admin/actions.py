@@ -10,13 +10,13 @@ from backend.auth.keys import KeyFile
 from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
 from backend.events import OperatorActed
 from backend.hetzner.client import Deadline
-from backend.model import Asker, Hostname
+from backend.model import Hostname, Requester
 from backend.notify.reporter import Reporter, moment
 from backend.store import Store
 from backend.store.schema import Entry
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 
-_TURN_SECONDS = 8.0
+_LOCK_SECONDS = 8.0
 
 
 class Actions:
@@ -31,7 +31,7 @@ class Actions:
         store: Store,
         hosts: Iterable[Hostname],
         key_file: KeyFile,
-        turns: Turns,
+        host_locks: HostLocks,
         reporter: Reporter,
         *,
         clock: Callable[[], float] = time.time,
@@ -39,11 +39,11 @@ class Actions:
         self._store = store
         self._hosts = frozenset(hosts)
         self._key_file = key_file
-        self._turns = turns
+        self._host_locks = host_locks
         self._reporter = reporter
         self._clock = clock
 
-    def retry(self, host: Hostname, operator: Asker) -> int:
+    def retry(self, host: Hostname, operator: Requester) -> int:
         """Have a host's waiting wishes tried now; return how many there are."""
         self._check(host)
         number = self._store.operations.retry(host, self._clock())
@@ -51,7 +51,7 @@ class Actions:
             self._tell(host, "is to be tried again now", operator)
         return number
 
-    def forget(self, host: Hostname, operator: Asker) -> int:
+    def drop_update(self, host: Hostname, operator: Requester) -> int:
         """Forget a host's errors; return how many there were.
 
         Raises:
@@ -59,15 +59,15 @@ class Actions:
 
         """
         self._check(host)
-        with self._turns.take(host, Deadline(_TURN_SECONDS)):
-            number = self._store.operations.forget(
-                host, self._clock(), operator.source, operator.face
+        with self._host_locks.take(host, Deadline(_LOCK_SECONDS)):
+            number = self._store.operations.drop_update(
+                host, self._clock(), operator.source, operator.protocol
             )
         if number:
             self._tell(host, "has its error forgotten", operator)
         return number
 
-    def rotate(self, host: Hostname, operator: Asker) -> str:
+    def rotate(self, host: Hostname, operator: Requester) -> str:
         """Give a host a new key, and return it.
 
         Raises:
@@ -80,7 +80,7 @@ class Actions:
         self._tell(host, "has a new key", operator)
         return key
 
-    def share(self, host: Hostname, other: Hostname, operator: Asker) -> bool:
+    def share(self, host: Hostname, other: Hostname, operator: Requester) -> bool:
         """Give another host the key that one has, and return whether it had one of its own.
 
         Raises:
@@ -96,7 +96,7 @@ class Actions:
         key = keys.get(host)
         if key is None:
             raise KeyFileUnusable(
-                f"The key file has no key of {host}", mend="start the service once."
+                f"The key file has no key of {host}", hint="start the service once."
             )
         if keys.get(other) == key:
             return False
@@ -110,7 +110,7 @@ class Actions:
         self._check(host)
         return self._key_file.keys().get(host)
 
-    def mute(self, host: Hostname, until: Optional[float], operator: Asker) -> None:
+    def mute(self, host: Hostname, until: Optional[float], operator: Requester) -> None:
         """Push nothing of a host being lost until then (UTC seconds); `None` ends that."""
         self._check(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
@@ -122,14 +122,14 @@ class Actions:
         if host not in self._hosts:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
 
-    def _note_key(self, host: Hostname, why: str, operator: Asker) -> None:
+    def _note_key(self, host: Hostname, why: str, operator: Requester) -> None:
         # The old key opens nothing any more: whatever the store does, the new one has to be shown.
         with contextlib.suppress(StoreUnavailable):
             self._store.operations.note(self._entry(host, "rotated", why, operator))
 
-    def _entry(self, host: Hostname, event: str, why: str, operator: Asker) -> Entry:
-        source, face = operator.source, operator.face
-        return Entry(self._clock(), host.text, "", event, source, face, None, None, why)
+    def _entry(self, host: Hostname, event: str, why: str, operator: Requester) -> Entry:
+        source, protocol = operator.source, operator.protocol
+        return Entry(self._clock(), host.text, "", event, source, protocol, None, None, why)
 
-    def _tell(self, host: Hostname, what: str, operator: Asker) -> None:
+    def _tell(self, host: Hostname, what: str, operator: Requester) -> None:
         self._reporter.report(OperatorActed(host, what, operator.source))

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
 from backend.model import Address, Hostname, RecordType
-from backend.store import Record, Sighting, State, Store
+from backend.store import HostActivity, Record, State, Store
 from backend.store.leases import whereabouts
 from backend.store.operations import Lease
 from backend.store.projects import Project, SeenQuota, SeenZone
@@ -50,12 +50,12 @@ class HostStatus:
     condition: Condition
     since: Optional[float]  # None: nothing is wrong
     published: Mapping[RecordType, Address]
-    wanted: Mapping[RecordType, Optional[Address]]  # only what isn't published yet
+    desired: Mapping[RecordType, Optional[Address]]  # only what isn't published yet
     seen_at: Optional[float]
     changed_at: Optional[float]
     error: str
-    mend: str
-    next_try_at: Optional[float]
+    hint: str
+    retry_at: Optional[float]
     muted_until: Optional[float]
 
     @property
@@ -65,7 +65,7 @@ class HostStatus:
 
 
 def judge(
-    sightings: Iterable[Sighting],
+    activities: Iterable[HostActivity],
     records: Iterable[Record],
     mutes: Mapping[Hostname, float],
     lost_after: float,
@@ -77,32 +77,32 @@ def judge(
         by_host.setdefault(record.host, []).append(record)
     judged = [
         _judge_one(one, by_host.get(one.host, []), mutes.get(one.host), lost_after, now)
-        for one in sightings
+        for one in activities
     ]
     return sorted(judged, key=lambda one: (one.condition.severity, one.host))
 
 
 def _judge_one(
-    sighting: Sighting,
+    activity: HostActivity,
     records: Sequence[Record],
     muted_until: Optional[float],
     lost_after: float,
     now: float,
 ) -> HostStatus:
-    condition = _condition(sighting, records, lost_after)
+    condition = _condition(activity, records, lost_after)
     relevant = [record for record in records if _STATES.get(record.state) is condition]
-    error, mend = _told(condition, relevant)
+    error, hint = _told(condition, relevant)
     return HostStatus(
-        host=sighting.host,
+        host=activity.host,
         condition=condition,
-        since=_since(condition, sighting, relevant),
+        since=_since(condition, activity, relevant),
         published={one.type: one.published for one in records if one.published is not None},
-        wanted={one.type: one.wanted.address for one in records if _is_open(one)},
-        seen_at=sighting.seen_at,
+        desired={one.type: one.desired.address for one in records if _is_open(one)},
+        seen_at=activity.seen_at,
         changed_at=max((one.changed_at for one in records if one.changed_at), default=None),
         error=error,
-        mend=mend,
-        next_try_at=min((one.next_try_at for one in relevant if not one.is_accepted), default=None),
+        hint=hint,
+        retry_at=min((one.retry_at for one in relevant if not one.is_accepted), default=None),
         muted_until=muted_until if muted_until is not None and muted_until > now else None,
     )
 
@@ -115,32 +115,34 @@ _STATES = {
 
 
 def _is_open(record: Record) -> bool:
-    return not record.is_accepted and record.wanted.address != record.published
+    return not record.is_accepted and record.desired.address != record.published
 
 
-def _condition(sighting: Sighting, records: Sequence[Record], lost_after: float) -> Condition:
+def _condition(activity: HostActivity, records: Sequence[Record], lost_after: float) -> Condition:
     found = {_STATES[record.state] for record in records if record.state in _STATES}
-    if sighting.seen_at is None:
+    if activity.seen_at is None:
         if not records:  # otherwise it was heard just now, which is written every few seconds
             found.add(Condition.NEVER)
-    elif sighting.silent_since is not None or sighting.silent_for > lost_after:
+    elif activity.silent_since is not None or activity.silent_for > lost_after:
         found.add(Condition.SILENT)
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 
 
-def _since(condition: Condition, sighting: Sighting, relevant: Sequence[Record]) -> Optional[float]:
+def _since(
+    condition: Condition, activity: HostActivity, relevant: Sequence[Record]
+) -> Optional[float]:
     if condition is Condition.SILENT:
-        return sighting.seen_at
+        return activity.seen_at
     if condition is Condition.NEVER:
-        return sighting.registered_at
+        return activity.registered_at
     if condition is Condition.PUBLISHING:
-        return min(record.accepted_at or record.wished_at for record in relevant)
-    return min((record.wished_at for record in relevant), default=None)
+        return min(record.accepted_at or record.desired_at for record in relevant)
+    return min((record.desired_at for record in relevant), default=None)
 
 
 def _told(condition: Condition, relevant: Sequence[Record]) -> Tuple[str, str]:
     """Return what was seen, and what to do about it."""
-    error, mend = next(((one.error, one.mend) for one in relevant if one.error), ("", ""))
+    error, hint = next(((one.error, one.hint) for one in relevant if one.error), ("", ""))
     if condition is Condition.SILENT:
         todo = "Look whether it, its line and its update client are running."
         return "Nothing is heard of it any more.", todo
@@ -149,15 +151,15 @@ def _told(condition: Condition, relevant: Sequence[Record]) -> Tuple[str, str]:
         return "It has never sent an update.", todo
     if condition is Condition.WAITING and not error:
         return "Hetzner hasn't accepted its wish yet.", "Nothing to do: Hetzner is being asked."
-    if condition is Condition.WAITING and not mend:
+    if condition is Condition.WAITING and not hint:
         return error, "Nothing to do: it is tried again by itself until it is through."
-    return error, mend
+    return error, hint
 
 
 # What each delegation state of Hetzner's asks of the operator.
 # https://docs.hetzner.cloud/cloud.spec.json, a zone's authoritative_nameservers
 _REGISTRAR = "at your registrar, set the name servers that Hetzner assigns to the zone"
-DELEGATION_MENDS: Mapping[str, str] = {
+DELEGATION_HINTS: Mapping[str, str] = {
     "valid": "",
     "partially-valid": f"{_REGISTRAR}, and no others",
     "invalid": f"nobody finds this zone: {_REGISTRAR}",
@@ -177,14 +179,14 @@ _LEASES: Mapping[str, str] = {
 _OPTIONAL = ("verifier",)  # only with many hosts
 
 
-def delegation_mend(delegation: str) -> str:
+def delegation_hint(delegation: str) -> str:
     """Return what a zone's delegation state asks of the operator; empty: nothing."""
-    return DELEGATION_MENDS.get(delegation, "Hetzner says something new: see its console")
+    return DELEGATION_HINTS.get(delegation, "Hetzner says something new: see its console")
 
 
 def is_lost(delegation: str) -> bool:
     """Whether nobody finds a zone in this delegation state."""
-    return delegation in DELEGATION_MENDS and delegation not in _HARMLESS
+    return delegation in DELEGATION_HINTS and delegation not in _HARMLESS
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class HeldLease:
     """A thing that one process of all does, and which one that is."""
 
     does: str
-    holder: str  # empty: nobody at the moment
+    owner: str  # empty: nobody at the moment
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ class Snapshot:
     quotas: Sequence[SeenQuota]
     leases: Sequence[HeldLease]
     waiting: int  # wishes Hetzner hasn't accepted
-    oldest_wish_at: Optional[float]
+    oldest_update_at: Optional[float]
 
     @property
     def numbers(self) -> Mapping[Condition, int]:
@@ -247,7 +249,7 @@ class Overview:
             quotas=self._store.projects.quotas(),
             leases=self._leases(now),
             waiting=waiting,
-            oldest_wish_at=oldest,
+            oldest_update_at=oldest,
         )
 
     def host(self, name: Hostname) -> Tuple[Optional[HostStatus], float]:
@@ -267,19 +269,19 @@ class Overview:
     def _leases(self, now: float) -> List[HeldLease]:
         held = {one.name: one for one in self._store.operations.leases(_LEASES)}
         return [
-            HeldLease(does, _holder(held.get(name), now))
+            HeldLease(does, _owner(held.get(name), now))
             for name, does in _LEASES.items()
             if name in held or name not in _OPTIONAL
         ]
 
 
-def _holder(lease: Optional[Lease], now: float) -> str:
-    return "" if lease is None or lease.until < now else whereabouts(lease.holder)
+def _owner(lease: Optional[Lease], now: float) -> str:
+    return "" if lease is None or lease.until < now else whereabouts(lease.owner)
 
 
 def _waiting(records: Sequence[Record]) -> Tuple[int, Optional[float]]:
-    wishes = [one.wished_at for one in records if one.state in (State.PENDING, State.REFUSED)]
-    return len(wishes), min(wishes, default=None)
+    desired = [one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)]
+    return len(desired), min(desired, default=None)
 
 
 def gauges(snapshot: Optional[Snapshot]) -> Iterator[Metric]:
@@ -288,18 +290,18 @@ def gauges(snapshot: Optional[Snapshot]) -> Iterator[Metric]:
     up = [((), 1.0 if snapshot is not None else 0.0)]
     yield _gauge("dyndns_store_up", "Whether the store answers", (), up)
     if snapshot is not None:
-        yield from _wishes(snapshot)
+        yield from _updates(snapshot)
         yield from _hosts(snapshot)
         yield from _hetzner(snapshot)
 
 
-def _wishes(snapshot: Snapshot) -> Iterator[Metric]:
+def _updates(snapshot: Snapshot) -> Iterator[Metric]:
     waiting = [((), float(snapshot.waiting))]
-    yield _gauge("dyndns_wishes_waiting", "Updates that Hetzner hasn't accepted", (), waiting)
-    oldest = snapshot.oldest_wish_at
+    yield _gauge("dyndns_updates_waiting", "Updates that Hetzner hasn't accepted", (), waiting)
+    oldest = snapshot.oldest_update_at
     age = 0.0 if oldest is None else max(0.0, snapshot.now - oldest)
     help_text = "How long the oldest of them has been waiting; 0 without any"
-    yield _gauge("dyndns_oldest_wish_age_seconds", help_text, (), [((), age)])
+    yield _gauge("dyndns_oldest_update_age_seconds", help_text, (), [((), age)])
 
 
 def _hosts(snapshot: Snapshot) -> Iterator[Metric]:

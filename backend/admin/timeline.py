@@ -13,7 +13,7 @@ from backend.store.schema import Entry
 CHANGES = ("created", "replaced", "deleted")
 FAILURES = ("postponed", "refused")
 CONTACT = ("lost", "back")
-DEEDS = ("rotated", "muted", "unmuted", "forgotten")
+DEEDS = ("rotated", "muted", "unmuted", "dropped")
 
 _DAY = 86400.0
 _TICKS = 7

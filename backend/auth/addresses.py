@@ -9,7 +9,7 @@ from typing import Iterable, List, Mapping, Optional, Tuple, Union
 
 from backend.auth.keys import Credentials
 from backend.errors import AddressMismatch, BadAddress, PrivateAddress
-from backend.model import Address, Asker, Hostname, Prefix, RecordType, Update, Wish
+from backend.model import Address, DesiredRecord, Hostname, Prefix, RecordType, Requester, Update
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +35,16 @@ def read(texts: Iterable[str], prefixes: Iterable[str] = ()) -> Given:
 
     """
     found: List[Union[Address, Prefix]] = []
-    flaws = []
+    problems = []
     tries = [(Prefix.parse, text) for text in prefixes] + [(parse, text) for text in texts]
     for read_one, text in tries:
         try:
             found.append(read_one(text))
-        except BadAddress as flaw:
-            flaws.append(flaw)
+        except BadAddress as problem:
+            problems.append(problem)
     if not found:
-        raise flaws[0]
-    for passed_over in flaws:
+        raise problems[0]
+    for passed_over in problems:
         logger.debug("Passed over beside a sound address: %s", passed_over)
     addresses = tuple(one for one in found if isinstance(one, Address))
     return Given(addresses, next((one for one in found if isinstance(one, Prefix)), None))
@@ -85,10 +85,10 @@ def _is_lan(address: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Claim:
+class UpdateRequest:
     """What a caller says, as plain strings: not yet believed."""
 
-    face: str
+    protocol: str
     source: str  # the caller's address, as far as proxies are trusted
     credentials: Optional[Credentials]
     name: str = ""
@@ -100,7 +100,7 @@ class Claim:
     announces_prefix: bool = False  # there is a place for one, which may be empty
 
 
-class Understanding:
+class AddressReader:
     """Knows what a claim means for a host."""
 
     def __init__(
@@ -109,19 +109,19 @@ class Understanding:
         self._interface_ids = interface_ids
         self._allow_private = allow_private
 
-    def update(self, host: Hostname, claim: Claim) -> Update:
+    def update(self, host: Hostname, request: UpdateRequest) -> Update:
         """Return the update that a claim asks for.
 
         Raises:
             BadAddress: it brings nothing that can be published.
 
         """
-        chosen = RecordType.parse(claim.type) if claim.type else None
-        asker = Asker(claim.source, claim.face)
-        if claim.removes:
+        chosen = RecordType.parse(request.type) if request.type else None
+        requester = Requester(request.source, request.protocol)
+        if request.removes:
             kinds = [kind for kind in RecordType if chosen in (None, kind)]
-            return Update(host, tuple(Wish(kind, None) for kind in kinds), asker)
-        given = self._given(claim)
+            return Update(host, tuple(DesiredRecord(kind, None) for kind in kinds), requester)
+        given = self._given(request)
         found = {chosen or address.type: address for address in reversed(given.addresses)}
         prefix = given.prefix
         if prefix is not None and chosen is RecordType.A:
@@ -129,20 +129,20 @@ class Understanding:
         part = self._interface_ids.get(host)
         if part is not None and prefix is not None:
             found[RecordType.AAAA] = Address.parse(prefix.address_of(part))
-        elif part is not None and claim.announces_prefix:
+        elif part is not None and request.announces_prefix:
             found.pop(RecordType.AAAA, None)  # that is the router's
             _require(found, host)
-        wishes = tuple(Wish(kind, found[kind]) for kind in RecordType if kind in found)
+        desired = tuple(DesiredRecord(kind, found[kind]) for kind in RecordType if kind in found)
         # An address in full is the host's own; where there is none, the prefix has to do.
-        return Update(host, wishes, asker, None if RecordType.AAAA in found else prefix)
+        return Update(host, desired, requester, None if RecordType.AAAA in found else prefix)
 
-    def _given(self, claim: Claim) -> Given:
-        if claim.addresses or claim.prefixes:
-            return read(claim.addresses, claim.prefixes)
-        return Given((self._detected(claim),))
+    def _given(self, request: UpdateRequest) -> Given:
+        if request.addresses or request.prefixes:
+            return read(request.addresses, request.prefixes)
+        return Given((self._detected(request),))
 
-    def _detected(self, claim: Claim) -> Address:
-        address = Address.parse(claim.source)
+    def _detected(self, request: UpdateRequest) -> Address:
+        address = Address.parse(request.source)
         if address.is_local and not self._allow_private:
             raise PrivateAddress(
                 f"The request seems to come from {address}, a private address: the proxy in front "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
-from backend.auth.addresses import Claim, Understanding
+from backend.auth.addresses import AddressReader, UpdateRequest
 from backend.auth.keys import AcceptedKeys, Credentials, KeyFile, digest, same
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections, network_of
 from backend.errors import (
@@ -19,14 +19,14 @@ from backend.errors import (
     Unauthorized,
 )
 from backend.metrics import Meters
-from backend.model import Asker, Hostname, Update
+from backend.model import Hostname, Requester, Update
 
 # An unknown host costs the same look at the key file, the same comparison and the same counting as
 # a wrong key: so does it take the same time.
 _NOBODYS_KEY = "compared with when there is no key"
 
 
-class Gate:
+class Authorizer:
     """Knows who may do what."""
 
     def __init__(  # noqa: PLR0913
@@ -50,7 +50,7 @@ class Gate:
         self._rejections = rejections
         self._operator = operator
         self._queue = queue or LoginQueue()
-        self._understanding = Understanding(interface_ids or {}, allow_private=allow_private)
+        self._reader = AddressReader(interface_ids or {}, allow_private=allow_private)
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
         self._stand_in = sorted(self._hosts)[:1]
@@ -58,7 +58,7 @@ class Gate:
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
 
-    def admit(self, claim: Claim, *, is_known: bool = False) -> Update:
+    def authorize(self, request: UpdateRequest, *, is_known: bool = False) -> Update:
         """Turn a claim into the update it may make.
 
         `is_known`: the login was right for another claim of the same request.
@@ -68,20 +68,20 @@ class Gate:
 
         """
         try:
-            return self._admit(claim, is_known=is_known)
+            return self._authorize_update(request, is_known=is_known)
         except DyndnsError as error:
-            self._meters.turned_away(claim.face, error)
+            self._meters.turned_away(request.protocol, error)
             raise
 
     def keys(self) -> AcceptedKeys:
         """Return the accepted keys; an admitted claim stays admitted while they are the same."""
         return self._key_file.accepted()
 
-    def admitted_again(self, update: Update) -> None:
+    def authorized_again(self, update: Update) -> None:
         """Note that an update came once more, in the words that were admitted before."""
-        self._rejections.forget(update.host)
+        self._rejections.clear(update.host)
 
-    def admit_operator(self, claim: Claim, *, is_known: bool = False) -> Asker:
+    def authorize_operator(self, request: UpdateRequest, *, is_known: bool = False) -> Requester:
         """Let the operator in, and nobody else.
 
         `is_known`: the same credentials were right before in the same browser. They are compared
@@ -91,48 +91,50 @@ class Gate:
             Unauthorized, TooManyFailures: it is somebody else.
 
         """
-        if claim.credentials is None:
+        if request.credentials is None:
             raise MissingCredentials("Log in as the operator.")
         if not is_known:
-            self._slow_down(claim, claim.credentials)
-        if not self._is_operator(claim.credentials):
-            flaw = "Wrong user name or password."
-            raise self._failed(claim, None, claim.credentials, flaw)
-        return Asker(claim.source, claim.face)
+            self._slow_down(request, request.credentials)
+        if not self._is_operator(request.credentials):
+            problem = "Wrong user name or password."
+            raise self._failed(request, None, request.credentials, problem)
+        return Requester(request.source, request.protocol)
 
-    def _admit(self, claim: Claim, *, is_known: bool) -> Update:
-        if claim.credentials is None:
+    def _authorize_update(self, request: UpdateRequest, *, is_known: bool) -> Update:
+        if request.credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
-        host = self._authorize(claim, claim.credentials, is_known=is_known)
+        host = self._authorize(request, request.credentials, is_known=is_known)
         try:
-            update = self._understanding.update(host, claim)
+            update = self._reader.update(host, request)
         except CallerError as error:
-            self._rejections.tell(host, claim.source, str(error))
+            self._rejections.tell(host, request.source, str(error))
             raise
-        self._rejections.forget(host)
+        self._rejections.clear(host)
         return update
 
-    def _authorize(self, claim: Claim, credentials: Credentials, *, is_known: bool) -> Hostname:
+    def _authorize(
+        self, request: UpdateRequest, credentials: Credentials, *, is_known: bool
+    ) -> Hostname:
         """Return the host the claim is about, if these credentials open it."""
-        named = Hostname.parse(claim.name) if claim.name or credentials.user is None else None
+        named = Hostname.parse(request.name) if request.name or credentials.user is None else None
         logged_in = self._logged_in(named, credentials)
         if not logged_in:
             if not is_known:
-                self._slow_down(claim, credentials)
+                self._slow_down(request, credentials)
             if self._is_operator(credentials):
                 return self._operators_choice(named)
-            raise self._failed(claim, named, credentials)
+            raise self._failed(request, named, credentials)
         if named is None:
-            return _only(logged_in, claim)
+            return _only(logged_in, request)
         if not self._opens(named, credentials):
-            flaw = f"Its login doesn't open {named}."
-            self._rejections.tell(logged_in[0], claim.source, flaw, named)
+            problem = f"Its login doesn't open {named}."
+            self._rejections.tell(logged_in[0], request.source, problem, named)
             raise ForeignHost("This login doesn't open this host.")
         if named != logged_in[0]:
-            self._rejections.forget(logged_in[0], named)
+            self._rejections.clear(logged_in[0], named)
         return named
 
-    def _slow_down(self, claim: Claim, credentials: Credentials) -> None:
+    def _slow_down(self, request: UpdateRequest, credentials: Credentials) -> None:
         """Delay a login that may be the operator's if its source is over the limit.
 
         Every user name is delayed, so that the delay reveals neither the operator's name nor hosts.
@@ -141,8 +143,8 @@ class Gate:
             TooManyFailures: too many logins wait already.
 
         """
-        if credentials.user is not None and self._failures.is_over(_counted(claim)):
-            self._queue.wait(network_of(claim.source))
+        if credentials.user is not None and self._failures.is_over(_counted(request)):
+            self._queue.wait(network_of(request.source))
 
     def _is_operator(self, credentials: Credentials) -> bool:
         if self._operator is None or credentials.user is None:
@@ -182,23 +184,23 @@ class Gate:
 
     def _failed(
         self,
-        claim: Claim,
+        request: UpdateRequest,
         named: Optional[Hostname],
         credentials: Credentials,
-        flaw: str = "Wrong key, or unknown host.",
+        problem: str = "Wrong key, or unknown host.",
     ) -> CallerError:
         """Count a failed login, and return the error it deserves."""
         self._meters.failed_login()
         host = next(iter(self._candidates(named, credentials)), None)
-        keys = [_counted(claim), _tried(named, credentials)]
+        keys = [_counted(request), _tried(named, credentials)]
         of_source, of_name = self._failures.count(keys)
         if of_source.number == 1:
-            self._alarm.failed(claim.source, host)
+            self._alarm.failed(request.source, host)
         if host is not None and of_name.has_crossed:
-            self._alarm.blocked(claim.source, host)
+            self._alarm.blocked(request.source, host)
         wait = max(of_source.wait, of_name.wait)
         if not wait:
-            return Unauthorized(flaw)
+            return Unauthorized(problem)
         return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
 
 
@@ -207,9 +209,9 @@ def _user(text: str) -> str:
     return user[:-1] if user.endswith(".") else user
 
 
-def _counted(claim: Claim) -> str:
+def _counted(request: UpdateRequest) -> str:
     """Return the key under which the failures of a source are counted."""
-    return f"source {network_of(claim.source)}"
+    return f"source {network_of(request.source)}"
 
 
 def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
@@ -224,8 +226,8 @@ def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
     return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
 
 
-def _only(hosts: Sequence[Hostname], claim: Claim) -> Hostname:
-    if not claim.name_follows_login:
+def _only(hosts: Sequence[Hostname], request: UpdateRequest) -> Hostname:
+    if not request.name_follows_login:
         raise MissingHostname("No host name given: send the full name, as in host.example.com.")
     if len(hosts) > 1:
         raise MissingHostname("This login is of several hosts: send the full host name.")

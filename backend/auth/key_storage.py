@@ -21,30 +21,30 @@ logger = logging.getLogger(__name__)
 BOM = "\ufeff"
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may hold a #
 _LINE = re.compile(r"(\s*\S+\s+)\S+")
-_MEND = "write a host name, a blank and its key, without quotes"
+_HINT = "write a host name, a blank and its key, without quotes"
 
 
 class BadText(Exception):
     """What the file holds is no keys. Its flaw and its mend hold nothing of the text."""
 
-    def __init__(self, flaw: str, mend: str) -> None:
+    def __init__(self, problem: str, hint: str) -> None:
         """Take both as parts of a sentence."""
-        super().__init__(flaw)
-        self.mend = mend
+        super().__init__(problem)
+        self.hint = hint
 
 
 def parse(text: str) -> Dict[Hostname, str]:
     """Return the keys; raise `BadText` for a line that is none."""
-    keys, flaws = sound_lines(text)
-    if flaws:
-        raise flaws[0]
+    keys, problems = sound_lines(text)
+    if problems:
+        raise problems[0]
     return keys
 
 
 def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
     """Return the keys of the lines that have one, and what is wrong with the others."""
     keys: Dict[Hostname, str] = {}
-    flaws: List[BadText] = []
+    problems: List[BadText] = []
     for number, line in enumerate(text.lstrip(BOM).splitlines(), 1):
         fields = _COMMENT.sub("", line).split()
         if not fields:
@@ -54,12 +54,12 @@ def sound_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
             host = Hostname.parse(name)
         except (ValueError, BadHostname):
             # Never the line itself: it may hold a key.
-            flaws.append(BadText(f"line {number} isn't `<fqdn> <key>`", _MEND))
+            problems.append(BadText(f"line {number} isn't `<fqdn> <key>`", _HINT))
             continue
         if host in keys:
             logger.warning("The key file has %s twice: line %d counts.", host, number)
         keys[host] = key
-    return keys, flaws
+    return keys, problems
 
 
 def replaced(text: str, host: Hostname, key: str) -> str:

@@ -51,42 +51,42 @@ def digest(text: str) -> bytes:
 
 _FULL = "make room on its disk"
 # What helps where it isn't the file's owner that is wrong.
-MENDS = {
+HINTS = {
     errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EFBIG: _FULL,
 }
-_MENDS_AFTER_START = {
+_HINTS_AFTER_START = {
     errno.ENOENT: "start the service once, and it makes one, or run this in the service's folder",
-    **MENDS,
+    **HINTS,
 }
 
 
 def unusable(
     path: Path,
     error: Union[OSError, BadText],
-    mends: Mapping[int, str] = _MENDS_AFTER_START,
+    hints: Mapping[int, str] = _HINTS_AFTER_START,
 ) -> KeyFileUnusable:
     """Return the error that a failure with the file means to the operator."""
     if isinstance(error, IsADirectoryError) or _is_folder(path, unknown=False):
-        flaw = "it is a directory (Docker makes one when a mounted file is missing)"
-        mend = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
+        problem = "it is a directory (Docker makes one when a mounted file is missing)"
+        hint = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
     elif not _is_folder(path.parent, unknown=True):
-        flaw, mend = f"the folder {path.parent} doesn't exist", "create it, or name another file"
+        problem, hint = f"the folder {path.parent} doesn't exist", "create it, or name another file"
     elif isinstance(error, BadText):
-        flaw, mend = str(error), error.mend
+        problem, hint = str(error), error.hint
     else:
-        flaw, mend = _refusal(path, error, mends)
-    return KeyFileUnusable(f"PRE_SHARED_KEY_FILE: can't use {path}: {flaw}", mend=f"{mend}.")
+        problem, hint = _refusal(path, error, hints)
+    return KeyFileUnusable(f"PRE_SHARED_KEY_FILE: can't use {path}: {problem}", hint=f"{hint}.")
 
 
-def _refusal(path: Path, error: OSError, mends: Mapping[int, str]) -> Tuple[str, str]:
-    mend = mends.get(error.errno or 0, "") or (
+def _refusal(path: Path, error: OSError, hints: Mapping[int, str]) -> Tuple[str, str]:
+    hint = hints.get(error.errno or 0, "") or (
         f"let this user (uid {os.getuid()}) read and write it, as in "
         f"`chown {os.getuid()} {path}`, or of the file that is mounted there"
     )
-    return str(error.strerror), mend
+    return str(error.strerror), hint
 
 
 def _is_folder(path: Path, *, unknown: bool) -> bool:
@@ -100,7 +100,7 @@ def _is_folder(path: Path, *, unknown: bool) -> bool:
 SHORTEST = 16
 
 _RESTORE = "before you restart: a restart would generate new keys"
-_MENDS_WHILE_SERVING = {errno.ENOENT: f"restore it {_RESTORE}", **MENDS}
+_HINTS_WHILE_SERVING = {errno.ENOENT: f"restore it {_RESTORE}", **HINTS}
 _EMPTY = BadText("it has no key any more", f"restore its keys {_RESTORE}")
 _STAY = "The keys read before stay in use."
 
@@ -196,14 +196,14 @@ class KeyFile:
         if not self._complained:
             self._complained = True
             none = "No host's key is known: updates are answered 503 until it can be read."
-            flaw = unusable(self._path, error, _MENDS_WHILE_SERVING)
-            logger.error("%s %s", flaw, _STAY if self._stamp else none)
+            problem = unusable(self._path, error, _HINTS_WHILE_SERVING)
+            logger.error("%s %s", problem, _STAY if self._stamp else none)
 
     def _sound(self, text: str) -> Mapping[Hostname, str]:
-        keys, flaws = sound_lines(text)
-        if flaws:
-            flaw = unusable(self._path, flaws[0])
-            logger.error("%s The other lines count. %s", flaw, _STAY)
+        keys, problems = sound_lines(text)
+        if problems:
+            problem = unusable(self._path, problems[0])
+            logger.error("%s The other lines count. %s", problem, _STAY)
         elif self._settled and not keys:
             logger.error("%s %s", unusable(self._path, _EMPTY), _STAY)
         else:
@@ -241,7 +241,7 @@ class KeyFile:
             if new:
                 logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
         except (OSError, BadText) as error:
-            raise unusable(self._path, error, MENDS) from None
+            raise unusable(self._path, error, HINTS) from None
         for host, key in keys.items():
             if len(key) < SHORTEST:
                 logger.warning(
@@ -252,8 +252,8 @@ class KeyFile:
         """Return the keys of the file; wait for a running edit to end if one is missing."""
         if not self._path.exists():
             return {}
-        keys, flaws = sound_lines(key_storage.read(self._path))
-        if flaws or _missing(hosts, keys):
+        keys, problems = sound_lines(key_storage.read(self._path))
+        if problems or _missing(hosts, keys):
             key_storage.await_editor(self._path)
             return parse(key_storage.read(self._path))
         return keys

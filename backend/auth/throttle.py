@@ -240,7 +240,7 @@ class Rejections:
         self._told: Dict[Tuple[Hostname, Hostname], str] = {}
 
     def tell(
-        self, host: Hostname, source: str, flaw: str, named: Optional[Hostname] = None
+        self, host: Hostname, source: str, problem: str, named: Optional[Hostname] = None
     ) -> None:
         """Tell of an update that had the right key, and nothing could be made of.
 
@@ -248,14 +248,14 @@ class Rejections:
         """
         with self._lock:
             about = (host, named or host)
-            if self._told.get(about) == flaw or not self._lines.take(self._clock()):
+            if self._told.get(about) == problem or not self._lines.take(self._clock()):
                 return
-            self._told[about] = flaw
+            self._told[about] = problem
             if len(self._told) > _MOST_REMEMBERED:
                 self._told.pop(next(iter(self._told)))
-        self._reporter.report(Rejected(host, source, flaw))
+        self._reporter.report(Rejected(host, source, problem))
 
-    def forget(self, host: Hostname, named: Optional[Hostname] = None) -> None:
+    def clear(self, host: Hostname, named: Optional[Hostname] = None) -> None:
         """Let the next flaw be news, `named` as in `tell`: a sound update has been sent."""
         about = (host, named or host)
         if about in self._told:

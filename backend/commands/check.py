@@ -11,7 +11,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 from urllib.parse import urlsplit
 
 from backend import __version__
-from backend.admin.status import delegation_mend, is_lost
+from backend.admin.status import delegation_hint, is_lost
 from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import tell_as_json, tell_as_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
@@ -34,12 +34,12 @@ class Line:
     state: str
     what: str
     found: str
-    mend: str = ""
+    hint: str = ""
 
 
 def told(state: str, what: str, error: DyndnsError) -> Line:
     """Return what an error says, its mend apart."""
-    return Line(state, what, error.seen, error.mend)
+    return Line(state, what, error.seen, error.hint)
 
 
 def check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> Iterator[Line]:
@@ -68,8 +68,8 @@ def check_key_file(access: AccessSettings) -> Iterator[Line]:
     is_writable = os.access(path, os.W_OK)
     if missing:
         found = f"no key for {', '.join(missing)}."
-        mend = "Each gets one at the next start." if is_writable else _let_write(path)
-        yield Line(WARN if is_writable else FAIL, what, found, mend)
+        hint = "Each gets one at the next start." if is_writable else _let_write(path)
+        yield Line(WARN if is_writable else FAIL, what, found, hint)
     elif not is_writable:
         yield Line(WARN, what, "it can't be written, so no key can be replaced.", _let_write(path))
     if path.stat().st_mode & 0o077:
@@ -93,8 +93,8 @@ def _missing(what: str, path: Path, extra: str) -> Line:
     folder = path.absolute().parent
     if folder.is_dir() and os.access(folder, os.W_OK):
         return Line(WARN, what, f"{path} isn't there yet.", f"The next start makes it, {extra}.")
-    mend = f"Make the folder {folder}, and let uid {os.getuid()} write there."
-    return Line(FAIL, what, f"{path} isn't there, and can't be made.", mend)
+    hint = f"Make the folder {folder}, and let uid {os.getuid()} write there."
+    return Line(FAIL, what, f"{path} isn't there, and can't be made.", hint)
 
 
 def _let_write(path: Path) -> str:
@@ -177,12 +177,12 @@ def check_hetzner(
         progress(what)
         api = CloudApi(token, settings.api_url, f"hetzner-dyndns/{__version__} check")
         yield from _check_token(what, api, tokens)
-    holders = {host: _zone_of(host, tokens.zones) for host in hosts}
+    owners = {host: _zone_of(host, tokens.zones) for host in hosts}
     aliases: Dict[str, FrozenSet[str]] = {}
-    for name in sorted({seen.sight.name for seen in holders.values() if seen is not None}):
+    for name in sorted({seen.sight.name for seen in owners.values() if seen is not None}):
         progress(f"zone {name}")
         yield from _check_zone(tokens.zones[name], aliases)
-    for host, seen in holders.items():
+    for host, seen in owners.items():
         yield _check_host(host, seen, aliases, tokens)
 
 
@@ -197,16 +197,16 @@ def _check_token(what: str, api: CloudApi, tokens: _Tokens) -> Iterator[Line]:
     except DyndnsError as error:
         tokens.have_failed = True
         line = told(FAIL, what, error)
-        yield line if line.mend else replace(line, mend=_REACH)
+        yield line if line.hint else replace(line, hint=_REACH)
 
 
 def _writing(what: str, may_write: Optional[bool]) -> Line:
     if may_write is None:
-        mend = "See at console.hetzner.com whether it has the permission Read & Write."
-        return Line(WARN, what, "whether it may write can't be told without a change.", mend)
+        hint = "See at console.hetzner.com whether it has the permission Read & Write."
+        return Line(WARN, what, "whether it may write can't be told without a change.", hint)
     if not may_write:
-        mend = "Make a token with Read & Write permission, and set HETZNER_TOKEN to it."
-        return Line(FAIL, what, "it may not write.", mend)
+        hint = "Make a token with Read & Write permission, and set HETZNER_TOKEN to it."
+        return Line(FAIL, what, "it may not write.", hint)
     return Line(OK, what, "it may write (nothing was changed).")
 
 
@@ -220,9 +220,9 @@ def _zone_of(host: Hostname, zones: Dict[str, _Seen]) -> Optional[_Seen]:
 def _check_zone(seen: _Seen, aliases: Dict[str, FrozenSet[str]]) -> Iterator[Line]:
     zone = seen.sight
     what = f"zone {zone.name}"
-    mend = delegation_mend(zone.delegation)
+    hint = delegation_hint(zone.delegation)
     state = OK if zone.delegation == "valid" else FAIL if is_lost(zone.delegation) else WARN
-    yield Line(state, what, f"delegation {zone.delegation or 'not told'}.", mend)
+    yield Line(state, what, f"delegation {zone.delegation or 'not told'}.", hint)
     if zone.mode != "primary":
         yield Line(FAIL, what, f"it is a {zone.mode} zone.", "Change it at its primary server.")
         return
@@ -245,8 +245,8 @@ def _check_host(
     if zone not in aliases:
         return Line(FAIL, what, f"its zone {zone} can't be used.", f"See zone {zone}.")
     if _relative(host, zone) in aliases[zone]:
-        mend = "Delete the CNAME record at Hetzner."
-        return Line(FAIL, what, "it is a CNAME, which excludes addresses.", mend)
+        hint = "Delete the CNAME record at Hetzner."
+        return Line(FAIL, what, "it is a CNAME, which excludes addresses.", hint)
     return Line(OK, what, f"there is room for it in zone {zone}.")
 
 
@@ -254,8 +254,8 @@ def _zoneless(what: str, tokens: _Tokens) -> Line:
     if tokens.have_failed:
         found = "no token that works sees a zone that holds it."
         return Line(FAIL, what, found, "See the tokens above.")
-    mend = "Create its zone at console.hetzner.com, or add a token of the zone's project."
-    return Line(FAIL, what, "no token sees a zone that holds it.", mend)
+    hint = "Create its zone at console.hetzner.com, or add a token of the zone's project."
+    return Line(FAIL, what, "no token sees a zone that holds it.", hint)
 
 
 def _relative(host: Hostname, zone: str) -> str:
@@ -307,5 +307,5 @@ def _progress(what: str) -> None:
 def _rows(lines: List[Line]) -> Iterator[List[str]]:
     for line in lines:
         yield [line.state, line.what, line.found]
-        if line.mend:
-            yield ["", "", f"-> {line.mend}"]
+        if line.hint:
+            yield ["", "", f"-> {line.hint}"]

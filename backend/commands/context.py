@@ -11,13 +11,13 @@ from typing import Iterator, Mapping, Sequence
 from backend.admin.actions import Actions
 from backend.admin.status import Overview
 from backend.auth.keys import KeyFile
-from backend.model import Asker
+from backend.model import Requester
 from backend.notify.reporter import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, require_store
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 
-OPERATOR = Asker("", "command")
+OPERATOR = Requester("", "command")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def workbench(environ: Mapping[str, str]) -> Iterator[Workbench]:
     store = Store(settings.store.url, pool_size=1)
     key_file = KeyFile(settings.access.key_file)
     hosts = settings.access.hosts
-    actions = Actions(store, hosts, key_file, Turns(store.leases), Reporter())
+    actions = Actions(store, hosts, key_file, HostLocks(store.leases), Reporter())
     overview = Overview(store, hosts, settings.watch.lost_after)
     try:
         yield Workbench(settings, store, key_file, actions, overview)

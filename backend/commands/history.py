@@ -67,5 +67,5 @@ def _row(entry: Entry) -> Tuple[str, ...]:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at))
     changed = entry.old is not None or entry.new is not None
     change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if changed else ""
-    by = " ".join(part for part in (entry.face, entry.source) if part)
+    by = " ".join(part for part in (entry.protocol, entry.source) if part)
     return (at, entry.host, entry.type, entry.event, change, by, entry.why)

@@ -15,14 +15,12 @@ from backend.text import after
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take what to do."""
-    tasks = parser.add_subparsers(
-        dest="task", required=True, metavar="list|retry|forget|mute|unmute"
-    )
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="list|retry|drop|mute|unmute")
     listing = tasks.add_parser("list", help="show how every host fares, the worst first")
     listing.add_argument("--json", action="store_true", help="for programs; times in UTC seconds")
     for name, words in (
         ("retry", "try a host's waiting updates again now"),
-        ("forget", "forget a host's error, and the update that caused it"),
+        ("drop", "drop the update of a host that failed, and its error"),
         ("mute", "push nothing of a host being lost for a while"),
         ("unmute", "end that"),
     ):
@@ -53,8 +51,8 @@ def _act(bench: Workbench, task: str, name: Hostname, until: Optional[float]) ->
     if task == "retry":
         number = bench.actions.retry(name, OPERATOR)
         return f"{name}: to be tried now: {number}." if number else f"{name} waits for nothing."
-    if task == "forget":
-        number = bench.actions.forget(name, OPERATOR)
+    if task == "drop":
+        number = bench.actions.drop_update(name, OPERATOR)
         return f"{name}: errors forgotten: {number}." if number else f"{name} has no error."
     bench.actions.mute(name, until, OPERATOR)
     return f"{name} is not muted." if until is None else f"{name} is muted until {moment(until)}."
@@ -71,7 +69,7 @@ def _list(snapshot: Snapshot, *, as_json: bool) -> None:
             _since(one, snapshot.now),
             *(_address(one, kind) for kind in RecordType),
             _ago(one.seen_at, snapshot.now),
-            f"{one.error} {one.mend}".strip(),
+            f"{one.error} {one.hint}".strip(),
         )
         for one in snapshot.hosts
     ]
@@ -87,7 +85,7 @@ def _object(one: HostStatus) -> Dict[str, Any]:
         "seen_at": one.seen_at,
         "changed_at": one.changed_at,
         "error": one.error,
-        "mend": one.mend,
+        "hint": one.hint,
         "muted_until": one.muted_until,
     }
 

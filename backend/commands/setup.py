@@ -62,7 +62,7 @@ def _key_of(host: Hostname, environ: Mapping[str, str]) -> str:
     if key is None:
         raise KeyFileUnusable(
             f"PRE_SHARED_KEY_FILE: {access.key_file} has no key of {host} yet",
-            mend="start the service once, and it makes one.",
+            hint="start the service once, and it makes one.",
         )
     return key
 

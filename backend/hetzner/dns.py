@@ -158,7 +158,7 @@ class Hetzner:
         except NotFound:  # an API without a list of zones
             raise HetznerUnreachable(
                 "HETZNER_API_URL answers, but knows no zones",
-                mend="let it end with the version of the API, as in https://api.hetzner.cloud/v1.",
+                hint="let it end with the version of the API, as in https://api.hetzner.cloud/v1.",
             ) from None
         with understood():
             return [
@@ -186,7 +186,7 @@ class Hetzner:
         if "CNAME" in found:
             raise CnameInTheWay(
                 f"{owner.name} in zone {owner.zone.name} is a CNAME, which excludes addresses",
-                mend="delete the CNAME record at Hetzner.",
+                hint="delete the CNAME record at Hetzner.",
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 

@@ -49,7 +49,7 @@ def understood() -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise HetznerUnreachable(
             "Hetzner's API answers JSON of a shape this version doesn't know",
-            mend="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
+            hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
         ) from None
 
 
@@ -126,7 +126,7 @@ def _nonsense(status: int, headers: Mapping[str, str], token: str) -> HetznerUnr
     shown = _plain(kind, token)[:100]
     return HetznerUnreachable(
         f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API",
-        mend="check the URL, or the proxy in between.",
+        hint="check the URL, or the proxy in between.",
     )
 
 
@@ -141,10 +141,10 @@ def refusal(
     said = _quote(error.get("message"), token)
     if code in _BUSY_CODES or (code not in _REFUSALS and status >= 500):  # noqa: PLR2004
         return HetznerBusy(f"Hetzner can't do it now: {code}, {said}.", _pause(headers, code))
-    family, mend = _REFUSALS.get(code, (ChangeRefused, "see what Hetzner says of it"))
+    family, hint = _REFUSALS.get(code, (ChangeRefused, "see what Hetzner says of it"))
     if code == "unauthorized" and is_old_token(token):
-        return family(f"Hetzner refuses it ({code}, {said}); {IS_OLD}", mend=MAKE_NEW)
-    return family(f"Hetzner refuses it ({code}, {said})", mend=f"{mend}.")
+        return family(f"Hetzner refuses it ({code}, {said}); {IS_OLD}", hint=MAKE_NEW)
+    return family(f"Hetzner refuses it ({code}, {said})", hint=f"{hint}.")
 
 
 def _quote(message: object, token: str) -> str:

@@ -87,7 +87,7 @@ class Zones:
         listing = self._listing
         return frozenset(listing.apexes if listing is not None else ())
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Drop the list: a zone in it turned out to be gone."""
         self._listing = None
 
@@ -177,5 +177,5 @@ def _absence(listing: _Listing, host: Hostname) -> DyndnsError:
         return listing.failures[0]
     return ZoneNotFound(
         f"No zone for {host} in any project of HETZNER_TOKEN",
-        mend="create the zone at console.hetzner.com, or add a token of the project that holds it.",
+        hint="create the zone at console.hetzner.com, or add a token of the project that holds it.",
     )

@@ -10,7 +10,7 @@ from backend.errors import OperatorError, TransientError
 from backend.hetzner import dns
 from backend.hetzner.client import CloudApi, Deadline
 from backend.store import Store
-from backend.store.leases import new_holder
+from backend.store.leases import new_owner
 from backend.store.projects import Project, SeenQuota, SeenZone
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _RETRY_SECONDS = 60.0
 _JOB_SECONDS = 15.0
 
 
-class Survey:
+class Collector:
     """Runs in every process: each has quotas of its own to tell. One of them lists the zones."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Survey:
         is_due = not 0 <= age < _LIST_SECONDS
         # By a holder, so that another process lists them at once if this one dies meanwhile.
         leases = self._store.leases
-        if is_due and leases.acquire("survey", new_holder(), now, _RETRY_SECONDS):
+        if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)
             self._note_quotas()
 

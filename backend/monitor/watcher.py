@@ -10,9 +10,9 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
-from backend.notify.reporter import Listener, Reporter
-from backend.store import Sighting, Store
-from backend.store.leases import Leadership
+from backend.notify.reporter import EventSink, Reporter
+from backend.store import HostActivity, Store
+from backend.store.leases import LeaderElection
 
 TICK_SECONDS = 10.0  # how often `tick` should be called, or more often
 _LEASE = "watcher"
@@ -21,20 +21,20 @@ _LEASE_SECONDS = 40.0
 _LONGEST_PAUSE = 4 * TICK_SECONDS
 
 
-def judge(sightings: Iterable[Sighting], lost_after: float) -> Iterator[Sighting]:
+def judge(activities: Iterable[HostActivity], lost_after: float) -> Iterator[HostActivity]:
     """Return the hosts that fell silent, and those that came back.
 
     A host is silent when it wasn't heard of for more than `lost_after` seconds in which a process
     watched. It is back when it was heard of since; a longer timeout alone doesn't bring it back.
     """
-    for sighting in sightings:
-        is_silent = sighting.silent_for > lost_after
-        if is_silent if sighting.silent_since is None else not is_silent and _was_heard(sighting):
-            yield sighting
+    for activity in activities:
+        is_silent = activity.silent_for > lost_after
+        if is_silent if activity.silent_since is None else not is_silent and _was_heard(activity):
+            yield activity
 
 
-def _was_heard(sighting: Sighting) -> bool:
-    return sighting.seen_at is not None and sighting.seen_at != sighting.silent_since
+def _was_heard(activity: HostActivity) -> bool:
+    return activity.seen_at is not None and activity.seen_at != activity.silent_since
 
 
 class _Quiet(NamedTuple):
@@ -56,20 +56,20 @@ class Silences:
         """Stop counting: the time until the next `look` adds to no silence."""
         self._looked_at = None
 
-    def look(self, sightings: Iterable[Sighting]) -> List[Sighting]:
+    def look(self, activities: Iterable[HostActivity]) -> List[HostActivity]:
         """Return the sightings with the silence counted until now."""
         now = self._monotonic()
         if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
             self._quiet.clear()
         self._looked_at = now
-        return [replace(one, silent_for=self._silence(one, now)) for one in sightings]
+        return [replace(one, silent_for=self._silence(one, now)) for one in activities]
 
-    def _silence(self, sighting: Sighting, now: float) -> float:
-        quiet = self._quiet.get(sighting.host)
-        if quiet is None or quiet.heard != sighting.heard:
+    def _silence(self, activity: HostActivity, now: float) -> float:
+        quiet = self._quiet.get(activity.host)
+        if quiet is None or quiet.heard != activity.heard:
             # Start at zero after a sighting, else at the silence that an earlier watcher stored.
-            quiet = _Quiet(sighting.heard, now - sighting.silent_for)
-            self._quiet[sighting.host] = quiet
+            quiet = _Quiet(activity.heard, now - activity.silent_for)
+            self._quiet[activity.host] = quiet
         return now - quiet.since
 
 
@@ -80,7 +80,7 @@ class Watcher:
         self,
         store: Store,
         hosts: Iterable[Hostname],
-        reporter: Listener,
+        reporter: EventSink,
         *,
         lost_after: float,
         interval: float,
@@ -95,37 +95,37 @@ class Watcher:
         self._clock = clock
         self._monotonic = monotonic
         self._listening_since = monotonic()
-        self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._silences = Silences(monotonic)
 
     def tick(self) -> None:
         """Keep the lease, and once an interval report who fell silent and who came back."""
         now = self._clock()
         try:
-            if not self._leadership.keep(now):
+            if not self._election.keep(now):
                 self._silences.stop()
                 return
-            sightings = self._silences.look(self._known(now))
+            activities = self._silences.look(self._known(now))
             if self._is_due(self._store.watch.watched_until(), now):
-                self._look(sightings, now)
+                self._look(activities, now)
         except StoreUnavailable:  # sightings can't be stored either
             self._silences.stop()
             raise
 
-    def _look(self, sightings: Sequence[Sighting], now: float) -> None:
+    def _look(self, activities: Sequence[HostActivity], now: float) -> None:
         self._store.watch.watch_until(now)
-        flips = list(judge(sightings, self._lost_after))
+        flips = list(judge(activities, self._lost_after))
         # Store nothing of hosts that were heard of lately or are already lost.
-        silent = [one for one in sightings if one.silent_for >= self._interval / 2]
+        silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
-        for sighting in flips:
-            event = self._flip(sighting, now)
+        for activity in flips:
+            event = self._flip(activity, now)
             if event is not None:
                 self._reporter.report(event)
 
     def stop(self) -> None:
         """Let another process take over at once."""
-        self._leadership.give_up()
+        self._election.give_up()
 
     def _is_due(self, watched_until: Optional[float], now: float) -> bool:
         """Whether an interval is over, here and since anybody looked.
@@ -137,17 +137,17 @@ class Watcher:
             return False
         return watched_until is None or not 0 <= now - watched_until < late
 
-    def _known(self, now: float) -> Iterable[Sighting]:
+    def _known(self, now: float) -> Iterable[HostActivity]:
         return [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
 
-    def _flip(self, sighting: Sighting, now: float) -> Optional[Event]:
+    def _flip(self, activity: HostActivity, now: float) -> Optional[Event]:
         """Note the change; return its event when it wasn't noted already."""
-        if sighting.silent_since is None:
-            told = FellSilent(sighting.host, sighting.seen_at, sighting.silent_for)
-            return told if self._store.hosts.fall_silent(sighting, now) else None
-        away = max(0.0, (sighting.seen_at or now) - sighting.silent_since)
-        back = CameBack(sighting.host, away)
-        return back if self._store.hosts.come_back(sighting, now) else None
+        if activity.silent_since is None:
+            told = FellSilent(activity.host, activity.seen_at, activity.silent_for)
+            return told if self._store.hosts.fall_silent(activity, now) else None
+        away = max(0.0, (activity.seen_at or now) - activity.silent_since)
+        back = CameBack(activity.host, away)
+        return back if self._store.hosts.come_back(activity, now) else None
 
 
 MUTES_TICK_SECONDS = 10.0
@@ -174,12 +174,12 @@ class Mutes:
         over = {host for host, until in self._store.operations.mutes().items() if until <= now}
         if not over:
             return
-        for sighting in self._store.hosts.registered(now):
-            if sighting.host in over and self._store.operations.lift(sighting.host, now):
-                over.discard(sighting.host)
-                if sighting.silent_since is not None:
-                    quiet = now - sighting.silent_since
-                    self._reporter.report(FellSilent(sighting.host, sighting.seen_at, quiet))
+        for activity in self._store.hosts.registered(now):
+            if activity.host in over and self._store.operations.lift(activity.host, now):
+                over.discard(activity.host)
+                if activity.silent_since is not None:
+                    quiet = now - activity.silent_since
+                    self._reporter.report(FellSilent(activity.host, activity.seen_at, quiet))
         for host in over:  # not registered any more
             self._store.operations.lift(host, now)
 

@@ -56,7 +56,7 @@ _REFUSALS_BELIEVED = 5
 _UNBELIEVED_PAUSE = 0.5
 
 
-class _Letter(NamedTuple):
+class _QueuedPush(NamedTuple):
     """A push that waits. In order of its fields: the most urgent first, then the oldest."""
 
     rank: int
@@ -84,8 +84,8 @@ class Outbox:
         self._count = count  # ``sent`` or ``dropped``
         self._clock = clock
         self._numbers = itertools.count()
-        self._waiting: List[_Letter] = []
-        self._sending: Optional[_Letter] = None
+        self._waiting: List[_QueuedPush] = []
+        self._sending: Optional[_QueuedPush] = None
         self._refusals = 0  # in a row
         self._lost = 0  # since the last summary
         self._end: Optional[float] = None  # when stopping: by when
@@ -97,19 +97,19 @@ class Outbox:
         """Start the thread."""
         self._thread.start()
 
-    def flaw(self) -> str:
+    def problem(self) -> str:
         """Return what is wrong with the thread; a server that is away is nothing wrong."""
         has_died = self._thread.ident is not None and not self._thread.is_alive()
         return "ntfy has died" if has_died and self._end is None else ""
 
     def put(self, push: Push) -> None:
         """Leave a push to be sent; when too many wait, the least urgent is dropped."""
-        letter = _Letter(-push.priority, next(self._numbers), self._clock(), push)
+        queued = _QueuedPush(-push.priority, next(self._numbers), self._clock(), push)
         with self._changed:
             has_ended = self._has_ended
-            dropped = None if has_ended else self._add(letter)
+            dropped = None if has_ended else self._add(queued)
         if has_ended:
-            self._lose(letter, "the service ends")
+            self._lose(queued, "the service ends")
         elif dropped is not None:
             self._lose(dropped, "too many wait")
 
@@ -121,16 +121,16 @@ class Outbox:
         if self._thread.is_alive():
             self._thread.join(seconds)
         with self._changed:
-            left = [letter for letter in (self._sending, *self._waiting) if letter is not None]
+            left = [queued for queued in (self._sending, *self._waiting) if queued is not None]
             self._waiting.clear()
             self._has_ended = True
-        for letter in left:
-            self._lose(letter, "the service ends")
+        for queued in left:
+            self._lose(queued, "the service ends")
         self._sum_up()
 
-    def _add(self, letter: _Letter) -> Optional[_Letter]:
+    def _add(self, queued: _QueuedPush) -> Optional[_QueuedPush]:
         """Add a letter; return the one that has to go for it."""
-        heapq.heappush(self._waiting, letter)
+        heapq.heappush(self._waiting, queued)
         self._changed.notify_all()
         if len(self._waiting) <= _MOST_WAITING:
             return None
@@ -142,15 +142,15 @@ class Outbox:
     def _run(self) -> None:
         failures = 0
         while True:
-            letter = self._take()
-            if letter is None:
+            queued = self._take()
+            if queued is None:
                 return
-            pause = self._send(letter, failures)
+            pause = self._send(queued, failures)
             failures = failures + 1 if pause else 0
             if pause and not self._wait(pause):
                 return
 
-    def _take(self) -> Optional[_Letter]:
+    def _take(self) -> Optional[_QueuedPush]:
         """Wait for a letter and take it; `None` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._end is not None)
@@ -170,21 +170,21 @@ class Outbox:
             self._changed.wait_for(lambda: self._end is not None, pause)
             return True
 
-    def _send(self, letter: _Letter, failures: int) -> float:
+    def _send(self, queued: _QueuedPush, failures: int) -> float:
         """Try to send a letter; return how long to wait before the next try of anything."""
-        if self._clock() - letter.since > _LIFETIME:
-            self._lose(letter, "it became too old")
+        if self._clock() - queued.since > _LIFETIME:
+            self._lose(queued, "it became too old")
             return 0.0
         try:
-            self._ntfy.publish(letter.push, self._seconds_left())
+            self._ntfy.publish(queued.push, self._seconds_left())
         except LoginRefused as error:
-            return self._refused(letter, error)
+            return self._refused(queued, error)
         except PushRefused as error:
             self._complain(
                 self._complaints.is_refused,
                 f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
             )
-            self._lose(letter, "it was refused", is_said=True)
+            self._lose(queued, "it was refused", is_said=True)
         except PushFailed as error:
             if self._end is None:  # at the end, a try may have had no time
                 self._complain(
@@ -192,16 +192,16 @@ class Outbox:
                     f"No push gets through to ntfy ({error}). They wait for an hour at most; "
                     "nothing else is affected. If this lasts, check NTFY_URL and the server.",
                 )
-            self._put_back(letter)
+            self._put_back(queued)
             return max(self._pause(failures), error.retry_after)
         except Exception:
             logger.exception("A push failed; the outbox goes on")
-            self._lose(letter, "there is a bug")
+            self._lose(queued, "there is a bug")
         else:
             self._note_success()
         return 0.0
 
-    def _refused(self, letter: _Letter, error: LoginRefused) -> float:
+    def _refused(self, queued: _QueuedPush, error: LoginRefused) -> float:
         """Try again later; when stopping, at once, until the refusal is believed."""
         self._refusals += 1
         believed_for = self._refusals - _REFUSALS_BELIEVED
@@ -212,9 +212,9 @@ class Outbox:
                 "until it takes them, events are in this log only.",
             )
             if self._end is not None:
-                self._lose(letter, "it was refused", is_said=True)
+                self._lose(queued, "it was refused", is_said=True)
                 return 0.0
-        self._put_back(letter)
+        self._put_back(queued)
         if self._end is not None:
             return 0.0
         pause = self._pause(max(0, believed_for))
@@ -223,10 +223,10 @@ class Outbox:
     def _pause(self, failures: int) -> float:
         return self._pauses[min(failures, len(self._pauses) - 1)]
 
-    def _put_back(self, letter: _Letter) -> None:
+    def _put_back(self, queued: _QueuedPush) -> None:
         with self._changed:
             self._sending = None
-            heapq.heappush(self._waiting, letter)
+            heapq.heappush(self._waiting, queued)
 
     def _note_success(self) -> None:
         """Once nothing waits any more, say that all is well again, and what was lost."""
@@ -250,16 +250,16 @@ class Outbox:
             self._said.append(complaint)
             logger.error("%s", sentence)
 
-    def _lose(self, letter: _Letter, why: str, *, is_said: bool = False) -> None:
+    def _lose(self, queued: _QueuedPush, why: str, *, is_said: bool = False) -> None:
         """Give a letter up: the first one is named in the log, the others are counted there."""
         self._count("dropped")
         with self._changed:
             self._lost += 1
             is_said = is_said or self._lost > 1
-            if self._sending is letter:
+            if self._sending is queued:
                 self._sending = None
         level = logging.DEBUG if is_said else logging.WARNING
-        logger.log(level, "Not pushed, for %s: %s", why, letter.push.title)
+        logger.log(level, "Not pushed, for %s: %s", why, queued.push.title)
 
     def _sum_up(self) -> int:
         """Say in the log how many were lost since the last time, and return it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
 
 from backend.events import (
+    AnsweredFromCache,
     CameBack,
     Cleared,
     Confirmed,
@@ -22,14 +23,13 @@ from backend.events import (
     Published,
     Refused,
     Rejected,
-    Remembered,
 )
 from backend.notify.ntfy import Push
 
 logger = logging.getLogger("hetzner-dyndns")
 
 
-class When(enum.Enum):
+class PushPolicy(enum.Enum):
     """When an event is pushed."""
 
     NEVER = 0
@@ -38,94 +38,94 @@ class When(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Voice:
+class MessageTemplate:
     """How an event is told: the level and the line in the log, and the push."""
 
     level: int
     sentence: str
-    when: When = When.NEVER
+    when: PushPolicy = PushPolicy.NEVER
     title: str = ""
     priority: int = 3
     tags: Tuple[str, ...] = ()
 
 
-_VOICES: Mapping[Type[Event], Voice] = {
-    Published: Voice(
+_TEMPLATES: Mapping[Type[Event], MessageTemplate] = {
+    Published: MessageTemplate(
         logging.INFO,
         "{host} {type}: {old} -> {new} ({why}).",
-        When.CHANGING,
+        PushPolicy.CHANGING,
         "{host} has a new address",
         tags=("arrows_counterclockwise",),
     ),
-    Confirmed: Voice(logging.DEBUG, "{host} {type}: no change (asked Hetzner)."),
-    Remembered: Voice(logging.DEBUG, "{host} {type}: no change (cache)."),
-    Postponed: Voice(
+    Confirmed: MessageTemplate(logging.DEBUG, "{host} {type}: no change (asked Hetzner)."),
+    AnsweredFromCache: MessageTemplate(logging.DEBUG, "{host} {type}: no change (cache)."),
+    Postponed: MessageTemplate(
         logging.WARNING,
         "{host} {type} is not published yet, and will be tried again. {error} Nothing needs to be "
         "done unless this lasts.",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "{host} can't be updated now",
         tags=("hourglass",),
     ),
-    Refused: Voice(
+    Refused: MessageTemplate(
         logging.ERROR,
         "{host} {type} can't be published. {error}",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "{host} can't be updated",
         tags=("no_entry",),
     ),
-    Cleared: Voice(
+    Cleared: MessageTemplate(
         logging.INFO,
         "{host} {type} is published after all, {after} after it was asked for.",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "{host} is up to date again",
         tags=("white_check_mark",),
     ),
-    FellSilent: Voice(
+    FellSilent: MessageTemplate(
         logging.ERROR,
         "{host} is lost: nothing heard of it for {after} ({last_seen}). Look whether it, its line "
         "and its update client are running, and whether the client has the host's key.",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "{host} is lost",
         # 4 makes ntfy's apps vibrate long and pop over.
         priority=4,
         tags=("rotating_light",),
     ),
-    CameBack: Voice(
+    CameBack: MessageTemplate(
         logging.INFO,
         "{host} is back again after {after}.",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "{host} is back",
         tags=("white_check_mark",),
     ),
-    PrefixIgnored: Voice(
+    PrefixIgnored: MessageTemplate(
         logging.WARNING,
         "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
         "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
     ),
-    Rejected: Voice(
+    Rejected: MessageTemplate(
         logging.WARNING,
         "{host} sends updates of which nothing can be made, the last from {source}. {error}",
     ),
-    LoginFailed: Voice(
+    LoginFailed: MessageTemplate(
         logging.WARNING,
         "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
         "login with the key file.",
     ),
-    LoginsBlocked: Voice(
+    LoginsBlocked: MessageTemplate(
         logging.WARNING,
         "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
         "a while, the right one still passes. If it is your own device, give it the key in the "
         "key file.{unsaid}",
-        When.ALWAYS,
+        PushPolicy.ALWAYS,
         "Failed logins for {host}",
         tags=("lock",),
     ),
-    OperatorActed: Voice(logging.INFO, "{host} {what} (operator, {source})."),
+    OperatorActed: MessageTemplate(logging.INFO, "{host} {what} (operator, {source})."),
 }
 
 
-class Listener(Protocol):
+class EventSink(Protocol):
     """Whoever wants to hear of events."""
 
     def report(self, event: Event) -> None:
@@ -143,22 +143,22 @@ class Reporter:
         debugging: bool = False,
     ) -> None:
         self._push = push
-        self._pushed = {When.ALWAYS}
+        self._pushed = {PushPolicy.ALWAYS}
         if on_change or debugging:
-            self._pushed.add(When.CHANGING)
+            self._pushed.add(PushPolicy.CHANGING)
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
         """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
-        voice = _VOICES[type(event)]
-        is_pushed = voice.when in self._pushed and getattr(event, "is_news", True)
-        if not logger.isEnabledFor(voice.level) and not is_pushed:
+        template = _TEMPLATES[type(event)]
+        is_pushed = template.when in self._pushed and getattr(event, "is_news", True)
+        if not logger.isEnabledFor(template.level) and not is_pushed:
             return  # an unchanged poll ends here
         words = _words(event)
-        sentence = voice.sentence.format(**words)
-        logger.log(voice.level, "%s", sentence)
+        sentence = template.sentence.format(**words)
+        logger.log(template.level, "%s", sentence)
         if is_pushed and not quietly:
-            title = voice.title.format(**words)
-            self._push(Push(title, sentence, voice.priority, voice.tags))
+            title = template.title.format(**words)
+            self._push(Push(title, sentence, template.priority, template.tags))
 
 
 def _words(event: Event) -> Dict[str, object]:

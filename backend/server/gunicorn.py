@@ -46,11 +46,11 @@ _STATUSES: Mapping[str, HTTPStatus] = {
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 
-def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
+def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
     """Return gunicorn's settings; a version may not know all of them."""
     threads = server.threads + FREE_THREADS
     return {
-        "bind": f"fd://{listener.fileno()}",
+        "bind": f"fd://{sink.fileno()}",
         "workers": server.workers,
         "worker_class": "gthread",
         "threads": threads,
@@ -81,10 +81,10 @@ def options(server: ServerSettings, listener: socket.socket) -> Dict[str, Any]:
 def _allow_files() -> int:
     """Raise the limit of open files as far as the user may; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(soft, wanted)
+    desired = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < desired:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (desired, hard))
+    return max(soft, desired)
 
 
 class _Log(Logger):  # type: ignore[misc]

@@ -54,7 +54,7 @@ def _file_handler(file: Path, max_bytes: int, backup_count: int) -> logging.Stre
     except OSError as error:
         raise SettingUnusable(
             f"LOG_FILE: can't write {file} ({error.strerror})",
-            mend=f"name a file this user (uid {os.getuid()}) may write, or leave it empty to log "
+            hint=f"name a file this user (uid {os.getuid()}) may write, or leave it empty to log "
             "to standard output only.",
         ) from None
 

@@ -37,7 +37,7 @@ class Loop:
         self._was_started = True
         self._thread.start()
 
-    def flaw(self, patience: float) -> str:
+    def problem(self, patience: float) -> str:
         """Return what is wrong: it has died, or one round takes longer than `patience` seconds."""
         if not self._was_started or self._stopping.is_set():
             return ""
@@ -88,7 +88,7 @@ class Health:
         self._probe = probe
         self._slots = slots
         self._clock = clock
-        self._store_flaw = ""
+        self._store_problem = ""
         self._probed_at = clock()  # when `probe` last succeeded
         self.watched: Sequence[Callable[[float], str]] = ()  # each thread's flaw, by our patience
 
@@ -101,11 +101,11 @@ class Health:
             self._probe()
         except StoreBusy:
             is_long = self._clock() - self._probed_at > _LOCKED
-            self._store_flaw = "the store is locked by another program" if is_long else ""
+            self._store_problem = "the store is locked by another program" if is_long else ""
         except StoreUnavailable:
-            self._store_flaw = "the store can't be read and written (the log says why)"
+            self._store_problem = "the store can't be read and written (the log says why)"
         else:
-            self._store_flaw = ""
+            self._store_problem = ""
             self._probed_at = self._clock()
 
     def pulse(self) -> None:
@@ -113,7 +113,7 @@ class Health:
         if self._slots is not None:
             self._slots.note(self._clock(), ", ".join(self._own()))
 
-    def flaws(self) -> List[str]:
+    def problems(self) -> List[str]:
         """Return what is wrong in any worker; nothing when all is well."""
         found = [*self._own(), *self._others()]
         try:
@@ -125,15 +125,15 @@ class Health:
         return list(dict.fromkeys(found))
 
     def _own(self) -> List[str]:
-        found = [self._store_flaw, *(look(_PATIENCE) for look in self.watched)]
-        return [flaw for flaw in found if flaw]
+        found = [self._store_problem, *(look(_PATIENCE) for look in self.watched)]
+        return [problem for problem in found if problem]
 
     def _others(self) -> List[str]:
         notes = {} if self._slots is None else self._slots.notes()
         told = []
-        for number, (at, flaws) in notes.items():
+        for number, (at, problems) in notes.items():
             # The monotonic clock is the same in all processes of a machine.
             if self._clock() - at > _LATE:
                 told.append(f"worker {number} gives no sign of life")
-            told += [flaw for flaw in flaws.split(", ") if flaw]
+            told += [problem for problem in problems.split(", ") if problem]
         return told

@@ -40,16 +40,16 @@ _BACKLOG = 2048
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, with a service of its own in each worker: threads don't survive a fork."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, slots: Slots) -> None:
+    def __init__(self, settings: Settings, sink: socket.socket, slots: Slots) -> None:
         self._settings = settings
         self._slots = slots
-        self._listener = listener
+        self._sink = sink
         self._service: Optional[Service] = None
         self._complaints = Complaints()
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in options(self._settings.server, self._listener).items():
+        for name, value in options(self._settings.server, self._sink).items():
             if name in self.cfg.settings:  # not every gunicorn knows every option
                 self.cfg.set(name, value)
         self.cfg.set("pre_fork", self._before_fork)
@@ -91,18 +91,18 @@ def _listen(server: ServerSettings) -> socket.socket:
     # A container's callers come from other machines; LISTEN_ADDRESS narrows it.
     every = "0.0.0.0"  # noqa: S104
     address = server.address or ("::" if _has_ipv6() else every)
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    sink = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sink.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address == "::":
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((address, server.port))
+            sink.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sink.bind((address, server.port))
         # Of two programs that have bound a port, the second one to listen is told.
-        listener.listen(_BACKLOG)
+        sink.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:
-        listener.close()
+        sink.close()
         raise _unbindable(error, address, server.port) from None
-    return listener
+    return sink
 
 
 def _has_ipv6() -> bool:
@@ -119,17 +119,17 @@ def _unbindable(error: Exception, address: str, port: int) -> SettingUnusable:
     if number == errno.EADDRINUSE:
         return SettingUnusable(
             f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)",
-            mend="stop that one, or choose another LISTEN_PORT.",
+            hint="stop that one, or choose another LISTEN_PORT.",
         )
     if number in (errno.EACCES, errno.EPERM):
         return SettingUnusable(
             f"LISTEN_PORT: this user may not use port {port}",
-            mend="choose one from 1024 up, as in LISTEN_PORT=8080.",
+            hint="choose one from 1024 up, as in LISTEN_PORT=8080.",
         )
     reason = getattr(error, "strerror", None) or "not an address"
     return SettingUnusable(
         f"LISTEN_ADDRESS: can't listen on {address} ({reason})",
-        mend="name an address of this machine, or leave it empty for all of them.",
+        hint="name an address of this machine, or leave it empty for all of them.",
     )
 
 
@@ -187,7 +187,7 @@ def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)  # store and log tell where people are: whatever is made here is this user's
     settings = _prepare(environ)
-    listener = _listen(settings.server)
+    sink = _listen(settings.server)
     _register(settings)  # a start that fails changes nothing
     logger.info(
         "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
@@ -203,7 +203,7 @@ def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # for garbage does: this saves 10 of 80 MB.
     gc.freeze()
     try:
-        _Server(settings, listener, slots).run()
+        _Server(settings, sink, slots).run()
     except SystemExit as end:
         if isinstance(end.code, int):
             _leave(end.code)

@@ -1,26 +1,28 @@
-"""What is remembered, shared by every process and machine: a room for each kind of thing."""
+"""Everything the service stores, shared by all processes and machines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Optional, Tuple
 
-from backend.store.database import Database
-from backend.store.engines import connect
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.errors import StoreUnusable
+from backend.store.database import Database, connect, reason
 from backend.store.history import History
-from backend.store.hosts import FailedLoginCounts, Hosts, Sighting, Watch
+from backend.store.hosts import FailedLoginCounts, HostActivity, Hosts, Watch
 from backend.store.leases import Leases
-from backend.store.migrations import prepare, require
 from backend.store.operations import Operations
 from backend.store.projects import Projects
-from backend.store.record import Novelty, Record, State
-from backend.store.records import News, Records, Verifications
+from backend.store.record import Notice, Record, State
+from backend.store.records import ChangeNote, Records, Verifications
+from backend.store.schema import VERSION, migrate, version_of
 
 __all__ = [
-    "News",
-    "Novelty",
+    "ChangeNote",
+    "HostActivity",
+    "Notice",
     "Record",
-    "Sighting",
     "State",
     "Store",
     "describe_store",
@@ -30,10 +32,24 @@ __all__ = [
 
 
 def prepare_store(url: str) -> None:
-    """Create the store, or bring an older one up to date; raise `StoreUnusable` if that fails."""
+    """Create the store, or bring an older one up to date, in one transaction.
+
+    Raises:
+        StoreUnusable: the store can't be opened, or can't be brought up to date.
+
+    """
     engine = connect(url, pool_size=1)
-    prepare(engine)
-    engine.dispose()
+    try:
+        with engine.execution_options(write=True).begin() as connection:
+            migrate(connection)
+    except SQLAlchemyError as error:
+        raise StoreUnusable(
+            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
+            hint="check that the folder or the database exists, that this user may write there, "
+            "and that there is room.",
+        ) from None
+    finally:
+        engine.dispose()
 
 
 def describe_store(url: str) -> Tuple[str, Optional[Path]]:
@@ -44,16 +60,46 @@ def describe_store(url: str) -> Tuple[str, Optional[Path]]:
 
 
 def require_store(url: str) -> None:
-    """Make sure of a store that `prepare_store` would leave alone; else raise `StoreUnusable`."""
+    """Make sure that the store exists in this version, and change nothing.
+
+    Raises:
+        StoreUnusable: it doesn't, or it can't be opened.
+
+    """
+    _, file = describe_store(url)
+    if file is not None:
+        _require_file(file)
     engine = connect(url, pool_size=1)
     try:
-        require(engine)
+        with engine.connect() as connection:
+            found = version_of(connection)
+    except SQLAlchemyError as error:
+        raise StoreUnusable(
+            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
+            hint="check that the database answers, and that this user may read and write it.",
+        ) from None
     finally:
         engine.dispose()
+    if found != VERSION:
+        raise StoreUnusable(
+            f"STATE_URL: the store has version {found}, this program needs {VERSION}",
+            hint="start the service once, which brings an older one up to date.",
+        )
+
+
+def _require_file(file: Path) -> None:
+    try:
+        file.stat()
+    except FileNotFoundError:
+        raise StoreUnusable(
+            f"STATE_URL: there is no store at {file} yet", hint="start the service once."
+        ) from None
+    except OSError:
+        return  # as where this user may not look: opening it says what is wrong
 
 
 class Store:
-    """The memory of the service. Opens nothing before it is used."""
+    """All tables behind one connection pool. Opens nothing before it is used."""
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))

@@ -14,13 +14,21 @@ from backend.errors import StoreUnavailable
 from backend.model import Hostname
 from backend.store.database import Database
 from backend.store.record import KEPT_SECONDS, SKEW_SECONDS, is_listed
-from backend.store.schema import Entry, add_entry, failed_logins, hosts, meta, records, troubles
+from backend.store.schema import (
+    Entry,
+    add_entry,
+    failed_logins,
+    hosts,
+    meta,
+    records,
+    reported_errors,
+)
 
 _WATCHED = "watched_until"
 
 
 @dataclass(frozen=True)
-class Sighting:
+class HostActivity:
     """What is known of a registered host. Times are UTC seconds."""
 
     host: Hostname
@@ -88,13 +96,13 @@ class Hosts:
             with self._database.write() as connection:
                 connection.execute(kept, mine)
 
-    def see(self, sightings: Mapping[Hostname, float], now: float) -> None:
+    def see(self, activities: Mapping[Hostname, float], now: float) -> None:
         """Note when hosts were last heard of.
 
         An older time doesn't replace a newer one, unless that lies in the future: the clock was
         set back.
         """
-        rows = [{"host": host.text, "seen_at": at} for host, at in sorted(sightings.items())]
+        rows = [{"host": host.text, "seen_at": at} for host, at in sorted(activities.items())]
         if not rows:  # no rows would be taken for one row without values
             return
         insert = self._database.insert(hosts)
@@ -112,7 +120,7 @@ class Hosts:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self, now: float) -> List[Sighting]:
+    def registered(self, now: float) -> List[HostActivity]:
         """Return what is known of every registered host."""
         query = sa.select(
             hosts.c.host,
@@ -124,34 +132,34 @@ class Hosts:
         ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [Sighting(Hostname(row.host), *row[1:]) for row in rows]
+        return [HostActivity(Hostname(row.host), *row[1:]) for row in rows]
 
-    def count(self, sightings: Iterable[Sighting]) -> None:
+    def count(self, activities: Iterable[HostActivity]) -> None:
         """Store for how long hosts have been silent, except those heard of in the meantime."""
         with self._database.write() as connection:
-            for sighting in sorted(sightings, key=lambda one: one.host):
-                connection.execute(_unheard(sighting).values(silent_for=sighting.silent_for))
+            for activity in sorted(activities, key=lambda one: one.host):
+                connection.execute(_unheard(activity).values(silent_for=activity.silent_for))
 
-    def fall_silent(self, sighting: Sighting, now: float) -> bool:
+    def fall_silent(self, activity: HostActivity, now: float) -> bool:
         """Note that a host fell silent; false when that is noted already, or it was heard since."""
-        since = sighting.seen_at or sighting.registered_at
-        return self._flip(sighting, hosts.c.silent_since.is_(None), since, "lost", now)
+        since = activity.seen_at or activity.registered_at
+        return self._flip(activity, hosts.c.silent_since.is_(None), since, "lost", now)
 
-    def come_back(self, sighting: Sighting, now: float) -> bool:
+    def come_back(self, activity: HostActivity, now: float) -> bool:
         """Note that a host came back; false when that is noted already."""
-        return self._flip(sighting, hosts.c.silent_since.is_not(None), None, "back", now)
+        return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
 
     def _flip(
         self,
-        sighting: Sighting,
+        activity: HostActivity,
         is_other: sa.ColumnElement[bool],
         since: Optional[float],
         event: str,
         now: float,
     ) -> bool:
         """Change a host's state in one step, so that one process alone has done it."""
-        name = sighting.host.text
-        change = _unheard(sighting).where(is_other, is_listed(now)).values(silent_since=since)
+        name = activity.host.text
+        change = _unheard(activity).where(is_other, is_listed(now)).values(silent_since=since)
         with self._database.write() as connection:
             if connection.execute(change).rowcount != 1:
                 return False
@@ -162,16 +170,16 @@ class Hosts:
 def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
     """Delete the records of hosts and the errors reported of them; keep their history."""
     rows = [{"name": name.text} for name in sorted(names)]
-    for table in (records, troubles):
+    for table in (records, reported_errors):
         if rows:
             connection.execute(table.delete().where(table.c.host == sa.bindparam("name")), rows)
 
 
-def _unheard(sighting: Sighting) -> sa.Update:
+def _unheard(activity: HostActivity) -> sa.Update:
     """Return an update of a host that applies only if nothing was heard of it since."""
     return hosts.update().where(
-        hosts.c.host == sighting.host.text,
-        hosts.c.heard == sighting.heard,
+        hosts.c.host == activity.host.text,
+        hosts.c.heard == activity.heard,
     )
 
 
@@ -245,7 +253,7 @@ class FailedLoginCounts:
 ACTIVITY_FLUSH_SECONDS = 3.0
 
 
-class Sightings:
+class ActivityBuffer:
     """Spares an unchanged update its write. Safe to share between threads."""
 
     def __init__(self, hosts: Hosts, clock: Callable[[], float] = time.time) -> None:

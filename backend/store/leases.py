@@ -13,14 +13,14 @@ from backend.store.database import Database
 from backend.store.schema import leases
 
 
-def new_holder() -> str:
+def new_owner() -> str:
     """Return a name for this process, or for one piece of its work; no two are alike."""
     return f"{_place()} {os.getpid()} {uuid.uuid4().hex}"
 
 
-def is_dead(holder: str) -> bool:
+def is_dead(owner: str) -> bool:
     """Whether the process of a holder is known to be gone; one elsewhere never is."""
-    place, _, rest = holder.partition(" ")
+    place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
     if place != _place() or not pid.isdigit():
         return False
@@ -43,9 +43,9 @@ def _place() -> str:
     return f"{boot}/{namespace}"
 
 
-def whereabouts(holder: str) -> str:
+def whereabouts(owner: str) -> str:
     """Say in words for the operator where a holder is."""
-    place, _, rest = holder.partition(" ")
+    place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
     where = "on this machine" if place == _place() else "on another machine, or in a container"
     return f"process {pid} {where}" if pid.isdigit() else "an unknown process"
@@ -62,36 +62,36 @@ class Leases:
         self._database = database
         self._taking = _taking(database.insert(leases))
 
-    def acquire(self, name: str, holder: str, now: float, seconds: float) -> bool:
+    def acquire(self, name: str, owner: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; fail while somebody else holds it.
 
         A holder that was killed loses it at once when that can be told, else when it runs out. One
         that would last longer than anybody may ask for was taken before the clock was set back.
         """
-        if self._take(name, holder, now, seconds, instead_of=holder):
+        if self._take(name, owner, now, seconds, instead_of=owner):
             return True
-        other = self._holder(name)
-        return is_dead(other) and self._take(name, holder, now, seconds, instead_of=other)
+        other = self._owner(name)
+        return is_dead(other) and self._take(name, owner, now, seconds, instead_of=other)
 
     def is_first(self, name: str, now: float, seconds: float) -> bool:
         """Whether nobody in any process has asked this for so long: true once."""
         return self._take(name, uuid.uuid4().hex, now, seconds, instead_of="")
 
-    def hold(self, name: str, holder: str, now: float, seconds: float) -> bool:
+    def hold(self, name: str, owner: str, now: float, seconds: float) -> bool:
         """Take or keep a lease that is held for long; write only when it has to be renewed."""
-        query = sa.select(leases.c.holder, leases.c.until).where(leases.c.name == name)
+        query = sa.select(leases.c.owner, leases.c.until).where(leases.c.name == name)
         with self._database.read() as connection:
             found = connection.execute(query).one_or_none()
         if found is not None and now <= found.until <= now + seconds + _SKEW:
-            if found.holder != holder and not is_dead(found.holder):
+            if found.owner != owner and not is_dead(found.owner):
                 return False
-            if found.holder == holder and found.until - now > seconds / 2:
+            if found.owner == owner and found.until - now > seconds / 2:
                 return True
-        return self.acquire(name, holder, now, seconds)
+        return self.acquire(name, owner, now, seconds)
 
-    def _take(self, name: str, holder: str, now: float, seconds: float, instead_of: str) -> bool:
+    def _take(self, name: str, owner: str, now: float, seconds: float, instead_of: str) -> bool:
         until = now + seconds
-        values = {"name": name, "holder": holder, "until": until}
+        values = {"name": name, "owner": owner, "until": until}
         bounds = {"instead_of": instead_of, "now": now, "latest": until + _SKEW}
         with self._database.write() as connection:
             done = connection.execute(
@@ -99,20 +99,20 @@ class Leases:
             )
             return bool(done.rowcount == 1)
 
-    def _holder(self, name: str) -> str:
-        query = sa.select(leases.c.holder).where(leases.c.name == name)
+    def _owner(self, name: str) -> str:
+        query = sa.select(leases.c.owner).where(leases.c.name == name)
         with self._database.read() as connection:
             return str(connection.execute(query).scalar() or "")
 
-    def renew(self, holders: Iterable[str], now: float, seconds: float) -> None:
+    def renew(self, owners: Iterable[str], now: float, seconds: float) -> None:
         """Prolong every lease of some holders."""
-        theirs = leases.c.holder.in_(list(holders))
+        theirs = leases.c.owner.in_(list(owners))
         with self._database.write() as connection:
             connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
-    def release(self, name: str, holder: str) -> None:
+    def release(self, name: str, owner: str) -> None:
         """Give a lease back; nothing happens when it isn't the holder's any more."""
-        mine = sa.and_(leases.c.name == name, leases.c.holder == holder)
+        mine = sa.and_(leases.c.name == name, leases.c.owner == owner)
         with self._database.write() as connection:
             connection.execute(leases.delete().where(mine))
 
@@ -122,37 +122,37 @@ def _taking(insert: Any) -> Any:  # noqa: ANN401
     values = insert.values(
         {
             column: sa.bindparam(column.name)
-            for column in (leases.c.name, leases.c.holder, leases.c.until)
+            for column in (leases.c.name, leases.c.owner, leases.c.until)
         }
     )
     return values.on_conflict_do_update(
         index_elements=[leases.c.name],
-        set_={"holder": values.excluded.holder, "until": values.excluded.until},
+        set_={"owner": values.excluded.owner, "until": values.excluded.until},
         where=sa.or_(
-            leases.c.holder == sa.bindparam("instead_of"),
+            leases.c.owner == sa.bindparam("instead_of"),
             leases.c.until < sa.bindparam("now"),
             leases.c.until > sa.bindparam("latest"),
         ),
     )
 
 
-class Leadership:
+class LeaderElection:
     """A lease that is held for as long as one process of all does its work."""
 
     def __init__(self, leases: Leases, name: str, seconds: float) -> None:
         self._leases = leases
         self._name = name
         self._seconds = seconds
-        self._holder = new_holder()
+        self._owner = new_owner()
         self._is_held = False
 
     def keep(self, now: float) -> bool:
         """Take it, or keep it; whether it is ours until `seconds` from now, or half of that."""
         self._is_held = False  # should the store not answer
-        self._is_held = self._leases.hold(self._name, self._holder, now, self._seconds)
+        self._is_held = self._leases.hold(self._name, self._owner, now, self._seconds)
         return self._is_held
 
     def give_up(self) -> None:
         """Let another process take over at once."""
         if self._is_held:
-            self._leases.release(self._name, self._holder)
+            self._leases.release(self._name, self._owner)

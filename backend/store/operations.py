@@ -12,7 +12,16 @@ from sqlalchemy.engine import Connection
 from backend.model import Hostname
 from backend.store.database import Database
 from backend.store.record import Record, State, read_record
-from backend.store.schema import Entry, add_entry, history, hosts, leases, meta, records, troubles
+from backend.store.schema import (
+    Entry,
+    add_entry,
+    history,
+    hosts,
+    leases,
+    meta,
+    records,
+    reported_errors,
+)
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
@@ -22,7 +31,7 @@ class Lease(NamedTuple):
     """Who does a thing that one process of all does, until when (UTC seconds)."""
 
     name: str
-    holder: str
+    owner: str
     until: float
 
 
@@ -51,10 +60,10 @@ class Operations:
         """Let a host's waiting wishes be tried now; return how many there are."""
         waiting = sa.and_(records.c.host == host.text, records.c.state.in_(_WAITING))
         with self._database.write() as connection:
-            change = records.update().where(waiting).values(next_try_at=now)
+            change = records.update().where(waiting).values(retry_at=now)
             return int(connection.execute(change).rowcount)
 
-    def forget(self, host: Hostname, now: float, source: str, face: str) -> int:
+    def drop_update(self, host: Hostname, now: float, source: str, protocol: str) -> int:
         """Forget what keeps a host's wishes from being fulfilled; return how many there were.
 
         A wish is dropped that Hetzner doesn't accept: its record is wanted as it was accepted last.
@@ -65,21 +74,23 @@ class Operations:
         with self._database.write() as connection:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
-                connection.execute(_forgetting(record, now))
+                connection.execute(_dropping(record, now))
                 entry = Entry(
                     at=now,
                     host=host.text,
                     type=record.type.value,
-                    event="forgotten",
+                    event="dropped",
                     source=source,
-                    face=face,
+                    protocol=protocol,
                     old=None,
                     new=None,
                     why=record.error,
                 )
                 add_entry(connection, entry)
             if rows:  # the next failure is news again
-                connection.execute(troubles.delete().where(troubles.c.host == host.text))
+                connection.execute(
+                    reported_errors.delete().where(reported_errors.c.host == host.text)
+                )
         return len(rows)
 
     def mutes(self) -> Dict[Hostname, float]:
@@ -139,7 +150,7 @@ class Operations:
 # Read every row of the small tables, and the newest one of the history, to find damaged pages.
 _READS = [
     sa.select(sa.func.max(column))
-    for column in (records.c.comment, hosts.c.seen_at, leases.c.until, troubles.c.cause)
+    for column in (records.c.comment, hosts.c.seen_at, leases.c.until, reported_errors.c.cause)
 ] + [sa.select(history).order_by(history.c.id.desc()).limit(1)]
 # These change no row.
 _WRITES = [
@@ -148,7 +159,7 @@ _WRITES = [
         (records, records.c.host),
         (hosts, hosts.c.host),
         (leases, leases.c.name),
-        (troubles, troubles.c.host),
+        (reported_errors, reported_errors.c.host),
         (history, history.c.id),
     )
 ]
@@ -160,18 +171,19 @@ def _signing_key(connection: Connection) -> Optional[str]:
     return connection.execute(sa.select(meta.c.value).where(meta.c.key == _SIGNING_KEY)).scalar()
 
 
-def _forgetting(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
+def _dropping(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
     this = sa.and_(records.c.host == record.host.text, records.c.type == record.type.value)
-    cleared = {"error": "", "mend": "", "attempts": 0}
+    cleared = {"error": "", "hint": "", "attempts": 0}
     if record.is_accepted:
         return records.update().where(this).values(**cleared)
     if record.published is None and record.accepted_at is None:
         return records.delete().where(this)
     dropped = {
-        "wanted": None if record.published is None else str(record.published),
-        "wish": record.wish + 1,  # an answer to the wish that was dropped comes too late
+        "desired": None if record.published is None else str(record.published),
+        "generation": record.generation
+        + 1,  # a late answer to the dropped update no longer matches
         "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
-        "next_try_at": now,
+        "retry_at": now,
         "checked_at": 0.0,
     }
     return records.update().where(this).values(**cleared, **dropped)

@@ -10,8 +10,8 @@ from typing import Any, Mapping, Optional
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.model import Address, Asker, Hostname, RecordType, Wish
-from backend.store.schema import hosts, records, troubles
+from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
+from backend.store.schema import hosts, records, reported_errors
 
 # Nothing waits for longer than an hour; the clocks of several machines may differ by a minute.
 _LONGEST_WAIT = 3660.0
@@ -55,27 +55,27 @@ class Record:
     """What is known of one record: the wish, and how far it has come. Times are UTC seconds."""
 
     host: Hostname
-    wanted: Wish
-    wish: int  # counts wishes: tells a late answer to an older one
-    wished_at: float
-    asker: Asker
+    desired: DesiredRecord
+    generation: int  # counts wishes: tells a late answer to an older one
+    desired_at: float
+    requester: Requester
     state: State
     published: Optional[Address]
     action: Optional[int]  # Hetzner's that publishes it; not accepted: see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
-    next_try_at: float
+    retry_at: float
     error: str  # what was seen, and what to do about it
-    mend: str
+    hint: str
     comment: str  # what somebody wrote beside the address at Hetzner
-    recheck_at: float  # a check of an accepted record failed: not again before
+    verify_after: float  # a check of an accepted record failed: not again before
     changed_at: Optional[float]
 
     @property
     def type(self) -> RecordType:
         """The record's type."""
-        return self.wanted.type
+        return self.desired.type
 
     @property
     def is_accepted(self) -> bool:
@@ -96,21 +96,21 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     """Make a record of a row of the table."""
     return Record(
         host=Hostname(row["host"]),
-        wanted=Wish(RecordType(row["type"]), _address(row["wanted"])),
-        wish=row["wish"],
-        wished_at=row["wished_at"],
-        asker=Asker(row["source"], row["face"]),
+        desired=DesiredRecord(RecordType(row["type"]), _address(row["desired"])),
+        generation=row["generation"],
+        desired_at=row["desired_at"],
+        requester=Requester(row["source"], row["protocol"]),
         state=State(row["state"]),
         published=_address(row["published"]),
         action=row["action"],
         accepted_at=row["accepted_at"],
         checked_at=row["checked_at"],
         attempts=row["attempts"],
-        next_try_at=row["next_try_at"],
+        retry_at=row["retry_at"],
         error=row["error"],
-        mend=row["mend"],
+        hint=row["hint"],
         comment=row["comment"],
-        recheck_at=row["recheck_at"],
+        verify_after=row["verify_after"],
         changed_at=row["changed_at"],
     )
 
@@ -125,7 +125,7 @@ def _address(text: Optional[str]) -> Optional[Address]:
 _MOST_CAUSES = 5
 
 
-class Novelty(enum.Enum):
+class Notice(enum.Enum):
     """To whom a failure, or its end, is news."""
 
     NONE = 0
@@ -133,28 +133,30 @@ class Novelty(enum.Enum):
     HOST = 2
 
 
-def add_trouble(connection: Connection, insert: sa.Insert, record: Record, cause: str) -> Novelty:
+def add_reported_error(
+    connection: Connection, insert: sa.Insert, record: Record, cause: str
+) -> Notice:
     """Note a cause in the transaction of the failure; `insert` passes over what is there."""
-    query = sa.select(troubles.c.type, troubles.c.cause).where(_of_host(record))
+    query = sa.select(reported_errors.c.type, reported_errors.c.cause).where(_of_host(record))
     known = [(row.type, row.cause) for row in connection.execute(query)]
     mine = [told for kind, told in known if kind == record.type.value]
     if cause in mine or len(mine) >= _MOST_CAUSES:
-        return Novelty.NONE
+        return Notice.NONE
     row = {"host": record.host.text, "type": record.type.value, "cause": cause}
     done = connection.execute(insert.values(row), execution_options={"preserve_rowcount": True})
     if done.rowcount != 1:  # another process was faster
-        return Novelty.NONE
-    return Novelty.RECORD if any(told == cause for _, told in known) else Novelty.HOST
+        return Notice.NONE
+    return Notice.RECORD if any(told == cause for _, told in known) else Notice.HOST
 
 
-def clear_troubles(connection: Connection, record: Record) -> Novelty:
+def clear_reported_errors(connection: Connection, record: Record) -> Notice:
     """Forget a record's causes in the transaction of its success."""
-    mine = sa.and_(_of_host(record), troubles.c.type == record.type.value)
-    if not connection.execute(troubles.delete().where(mine)).rowcount:
-        return Novelty.NONE
-    others = sa.select(sa.func.count()).select_from(troubles).where(_of_host(record))
-    return Novelty.RECORD if connection.execute(others).scalar() else Novelty.HOST
+    mine = sa.and_(_of_host(record), reported_errors.c.type == record.type.value)
+    if not connection.execute(reported_errors.delete().where(mine)).rowcount:
+        return Notice.NONE
+    others = sa.select(sa.func.count()).select_from(reported_errors).where(_of_host(record))
+    return Notice.RECORD if connection.execute(others).scalar() else Notice.HOST
 
 
 def _of_host(record: Record) -> sa.ColumnElement[bool]:
-    return troubles.c.host == record.host.text
+    return reported_errors.c.host == record.host.text

@@ -12,11 +12,11 @@ from backend.store import schema
 from backend.store.database import Database
 from backend.store.record import (
     SKEW_SECONDS,
-    Novelty,
+    Notice,
     Record,
     State,
-    add_trouble,
-    clear_troubles,
+    add_reported_error,
+    clear_reported_errors,
     is_listed,
     is_past,
     is_registered,
@@ -28,7 +28,7 @@ from backend.store.schema import Entry, add_entry, hosts, records
 FIRST_POLL = 4.0
 
 
-class News(NamedTuple):
+class ChangeNote(NamedTuple):
     """What the history shall say of an accepted wish."""
 
     event: str
@@ -42,7 +42,7 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._of_host = database.prepared(_OF_HOST)
-        self._wish = _new_wish(database.insert(records))
+        self._set_desired = _setting_desired(database.insert(records))
 
     def of(self, host: Hostname) -> Dict[RecordType, Record]:
         """Return what is known of a host's records: one indexed read."""
@@ -50,7 +50,7 @@ class Records:
         found = [read_record(dict(zip(_COLUMNS, row))) for row in rows]
         return {record.type: record for record in found}
 
-    def wish(self, update: Update, now: float, grace: float) -> None:
+    def set_desired(self, update: Update, now: float, grace: float) -> None:
         """Remember what a host wants, before Hetzner is asked.
 
         A wish that is new becomes pending; the same wish again changes nothing. For `grace`
@@ -59,32 +59,32 @@ class Records:
         rows = [
             {
                 "host": update.host.text,
-                "type": wish.type.value,
-                "wanted": None if wish.address is None else str(wish.address),
-                "wished_at": now,
-                "source": update.asker.source,
-                "face": update.asker.face,
-                "next_try_at": now + grace,
+                "type": desired.type.value,
+                "desired": None if desired.address is None else str(desired.address),
+                "desired_at": now,
+                "source": update.requester.source,
+                "protocol": update.requester.protocol,
+                "retry_at": now + grace,
             }
             # In one order everywhere: two processes can't wait for each other's rows then.
-            for wish in sorted(update.wishes, key=lambda wish: wish.type.value)
+            for desired in sorted(update.desired, key=lambda desired: desired.type.value)
         ]
         if rows:  # a prefix that waits for its host part is no wish yet
             with self._database.write() as connection:
-                connection.execute(self._wish, rows)
+                connection.execute(self._set_desired, rows)
 
-    def to_try(self, now: float, limit: int) -> List[Record]:
+    def due_retries(self, now: float, limit: int) -> List[Record]:
         """Return wishes whose next try has come, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
-        has_come = is_past(records.c.next_try_at, now)
+        has_come = is_past(records.c.retry_at, now)
         is_due = sa.and_(records.c.state.in_(names), has_come, is_registered(now))
-        return self._first(is_due, records.c.next_try_at, limit)
+        return self._first(is_due, records.c.retry_at, limit)
 
-    def to_look_at(self, now: float, limit: int) -> List[Record]:
+    def due_polls(self, now: float, limit: int) -> List[Record]:
         """Return accepted wishes whose action it is time to ask about, likewise."""
-        has_come = is_past(records.c.look_at, now)
+        has_come = is_past(records.c.poll_action_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
-        return self._first(is_due, records.c.look_at, limit)
+        return self._first(is_due, records.c.poll_action_at, limit)
 
     def _first(
         self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
@@ -93,98 +93,96 @@ class Records:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
-    def hurry(self, state: State, now: float) -> None:
+    def retry_now(self, state: State, now: float) -> None:
         """Let every record in a state be tried now: what stood in the way may be gone."""
-        waiting = sa.and_(records.c.state == state.value, records.c.next_try_at > now)
+        waiting = sa.and_(records.c.state == state.value, records.c.retry_at > now)
         with self._database.write() as connection:
-            connection.execute(records.update().where(waiting).values(next_try_at=now))
+            connection.execute(records.update().where(waiting).values(retry_at=now))
 
     def accept(
         self,
         record: Record,
         action: Optional[int],
         now: float,
-        news: Optional[News] = None,
+        note: Optional[ChangeNote] = None,
         *,
         comment: str = "",
-    ) -> Novelty:
+    ) -> Notice:
         """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
 
         A newer wish is pending then, even if Hetzner had accepted it before this one. Return to
         whom it is news that the record is well again.
         """
-        published = None if record.wanted.address is None else str(record.wanted.address)
+        published = None if record.desired.address is None else str(record.desired.address)
         held: Dict[str, Any] = {
             "published": published,
             "checked_at": now,
-            "recheck_at": 0.0,
+            "verify_after": 0.0,
             "comment": comment,
         }
         if action is not None:
             held["accepted_at"] = now
-        if news is not None:
+        if note is not None:
             held["changed_at"] = now
         accepted = _accepted(record, action, now)
         with self._database.write() as connection:
             connection.execute(_this(record).values(**held))
-            wish = this_wish(record).values(**accepted)
-            is_current = bool(accepted) and connection.execute(wish).rowcount == 1
+            desired = this_generation(record).values(**accepted)
+            is_current = bool(accepted) and connection.execute(desired).rowcount == 1
             connection.execute(_overtaken(record, now))
-            if news is not None:
-                entry = _entry(record, now, news.event, news.old, published, news.why)
+            if note is not None:
+                entry = _entry(record, now, note.event, note.old, published, note.why)
                 add_entry(connection, entry)
             is_well = is_current and "error" in accepted
-            return clear_troubles(connection, record) if is_well else Novelty.NONE
+            return clear_reported_errors(connection, record) if is_well else Notice.NONE
 
-    def postpone(
-        self, record: Record, error: DyndnsError, now: float, next_try_at: float
-    ) -> Novelty:
+    def postpone(self, record: Record, error: DyndnsError, now: float, retry_at: float) -> Notice:
         """Note that a wish could not be fulfilled yet, or that its action failed."""
-        return self._fail(record, State.PENDING, error, now, next_try_at)
+        return self._fail(record, State.PENDING, error, now, retry_at)
 
-    def refuse(self, record: Record, error: DyndnsError, now: float, next_try_at: float) -> Novelty:
+    def refuse(self, record: Record, error: DyndnsError, now: float, retry_at: float) -> Notice:
         """Note that a wish needs the operator."""
-        return self._fail(record, State.REFUSED, error, now, next_try_at)
+        return self._fail(record, State.REFUSED, error, now, retry_at)
 
     def _fail(
-        self, record: Record, state: State, error: DyndnsError, now: float, next_try_at: float
-    ) -> Novelty:
+        self, record: Record, state: State, error: DyndnsError, now: float, retry_at: float
+    ) -> Notice:
         failed = {
             "state": state.value,
             "attempts": record.attempts + 1,
-            "next_try_at": next_try_at,
+            "retry_at": retry_at,
             "error": error.seen,
-            "mend": error.mend,
+            "hint": error.hint,
         }
         event = "refused" if state is State.REFUSED else "postponed"
         with self._database.write() as connection:
-            if connection.execute(this_wish(record).values(**failed)).rowcount != 1:
-                return Novelty.NONE  # a newer wish came in: how this one fared doesn't matter
-            insert = self._database.insert(schema.troubles).on_conflict_do_nothing()
-            novelty = add_trouble(connection, insert, record, str(error))
-            if novelty is not Novelty.NONE:  # once a cause, not once an attempt
+            if connection.execute(this_generation(record).values(**failed)).rowcount != 1:
+                return Notice.NONE  # a newer wish came in: how this one fared doesn't matter
+            insert = self._database.insert(schema.reported_errors).on_conflict_do_nothing()
+            notice = add_reported_error(connection, insert, record, str(error))
+            if notice is not Notice.NONE:  # once a cause, not once an attempt
                 add_entry(connection, _entry(record, now, event, None, None, str(error)))
-            return novelty
+            return notice
 
     def try_later(self, record: Record, at: float) -> None:
         """Note that a wish needn't be tried before a certain time."""
         with self._database.write() as connection:
-            connection.execute(this_wish(record).values(next_try_at=at))
+            connection.execute(this_generation(record).values(retry_at=at))
 
-    def finish(self, record: Record) -> Novelty:
+    def finish(self, record: Record) -> Notice:
         """Note that Hetzner has published what it had accepted; return to whom that is news."""
         done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
         with self._database.write() as connection:
             is_current = connection.execute(done).rowcount == 1
-            return clear_troubles(connection, record) if is_current else Novelty.NONE
+            return clear_reported_errors(connection, record) if is_current else Notice.NONE
 
-    def look_later(self, record: Record, at: float) -> None:
+    def poll_later(self, record: Record, at: float) -> None:
         """Note that Hetzner needn't be asked about a record's action before a certain time."""
         with self._database.write() as connection:
-            connection.execute(_this_action(record).values(look_at=at))
+            connection.execute(_this_action(record).values(poll_action_at=at))
 
 
-_DONE = {"action": None, "attempts": 0, "error": "", "mend": ""}
+_DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 
 
 def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, Any]:
@@ -194,11 +192,15 @@ def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, An
         return {} if record.state is State.PUBLISHING else done
     # The failure of an action is cleared by the end of the next one.
     cleared = _DONE if record.action is None else {}
-    publishing = {"state": State.PUBLISHING.value, "action": action, "look_at": now + FIRST_POLL}
+    publishing = {
+        "state": State.PUBLISHING.value,
+        "action": action,
+        "poll_action_at": now + FIRST_POLL,
+    }
     return {**cleared, **publishing}
 
 
-_OF_A_WISH = ("wanted", "wished_at", "source", "face", "next_try_at")
+_OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 
@@ -209,37 +211,37 @@ def _this(record: Record) -> sa.Update:
     )
 
 
-def _new_wish(insert: Any) -> Any:  # noqa: ANN401
+def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
     """Return the statement, made once: making it takes longer than running it."""
     values = insert.values(
-        **{name: sa.bindparam(name) for name in ("host", "type", *_OF_A_WISH)},
+        **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
         state=State.PENDING.value,
         attempts=0,
-        wish=1,
+        generation=1,
         checked_at=0.0,
         error="",
     )
-    new = {name: values.excluded[name] for name in (*_OF_A_WISH, "state", "attempts")}
+    new = {name: values.excluded[name] for name in (*_OF_DESIRED, "state", "attempts")}
     return values.on_conflict_do_update(
         index_elements=[records.c.host, records.c.type],
-        set_={"wish": records.c.wish + 1, **new},
-        where=records.c.wanted.is_distinct_from(values.excluded.wanted),
+        set_={"generation": records.c.generation + 1, **new},
+        where=records.c.desired.is_distinct_from(values.excluded.desired),
     )
 
 
-def this_wish(record: Record) -> sa.Update:
+def this_generation(record: Record) -> sa.Update:
     """Return an update of a record's row, unless a newer wish came in."""
-    return _this(record).where(records.c.wish == record.wish)
+    return _this(record).where(records.c.generation == record.generation)
 
 
 def _overtaken(record: Record, now: float) -> sa.Update:
-    newer = _this(record).where(records.c.wish != record.wish)
-    return newer.values(state=State.PENDING.value, next_try_at=now)
+    newer = _this(record).where(records.c.generation != record.generation)
+    return newer.values(state=State.PENDING.value, retry_at=now)
 
 
 def _this_action(record: Record) -> sa.Update:
     is_followed = records.c.state == State.PUBLISHING.value
-    return this_wish(record).where(records.c.action == record.action, is_followed)
+    return this_generation(record).where(records.c.action == record.action, is_followed)
 
 
 def _entry(  # noqa: PLR0913, PLR0917
@@ -250,8 +252,8 @@ def _entry(  # noqa: PLR0913, PLR0917
         host=record.host.text,
         type=record.type.value,
         event=event,
-        source=record.asker.source,
-        face=record.asker.face,
+        source=record.requester.source,
+        protocol=record.requester.protocol,
         old=old,
         new=new,
         why=why,
@@ -308,7 +310,7 @@ class Verifications:
             {
                 "a_host": record.host.text,
                 "a_type": record.type.value,
-                "a_wish": record.wish,
+                "a_generation": record.generation,
                 "checked_at": now,
                 "comment": comment,
             }
@@ -322,12 +324,12 @@ class Verifications:
     def doubt(self, record: Record) -> None:
         """Note that Hetzner has to be asked about a record before it is taken for published."""
         with self._database.write() as connection:
-            connection.execute(this_wish(record).values(checked_at=0.0))
+            connection.execute(this_generation(record).values(checked_at=0.0))
 
     def postpone(self, record: Record, until: float) -> None:
         """Note that an accepted record is good without another check until a certain time."""
         with self._database.write() as connection:
-            connection.execute(this_wish(record).values(recheck_at=until))
+            connection.execute(this_generation(record).values(verify_after=until))
 
 
 _CONFIRMED = (
@@ -335,7 +337,7 @@ _CONFIRMED = (
     .where(
         records.c.host == sa.bindparam("a_host"),
         records.c.type == sa.bindparam("a_type"),
-        records.c.wish == sa.bindparam("a_wish"),
+        records.c.generation == sa.bindparam("a_generation"),
     )
     .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
 )

@@ -1,12 +1,14 @@
-"""The tables of the store, and an entry of its history."""
+"""The tables of the store, how they are created, and how an older version becomes a newer one."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Optional
+from typing import Mapping, Optional, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from backend.errors import StoreUnusable
 
 metadata = sa.MetaData()
 
@@ -23,31 +25,31 @@ records = sa.Table(
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("type", sa.String, primary_key=True),
-    sa.Column("wanted", sa.String),  # the address the host wants; null: no record
-    sa.Column("wish", sa.BigInteger, nullable=False),  # counts wishes: tells a late answer
-    sa.Column("wished_at", sa.Float, nullable=False),
+    sa.Column("desired", sa.String),  # the address the host wants; null: no record
+    sa.Column("generation", sa.BigInteger, nullable=False),  # counts wishes: tells a late answer
+    sa.Column("desired_at", sa.Float, nullable=False),
     sa.Column("source", sa.String, nullable=False),  # who sent the wish, and
-    sa.Column("face", sa.String, nullable=False),  # by which protocol
+    sa.Column("protocol", sa.String, nullable=False),  # by which protocol
     sa.Column("state", sa.String, nullable=False),
     sa.Column("published", sa.String),  # what Hetzner accepted last; null: nothing
     sa.Column("action", sa.BigInteger),  # Hetzner's action that publishes it
     sa.Column("accepted_at", sa.Float),
     sa.Column("checked_at", sa.Float, nullable=False),  # when Hetzner last confirmed it
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("next_try_at", sa.Float, nullable=False),  # pending, refused: not before
+    sa.Column("retry_at", sa.Float, nullable=False),  # pending, refused: not before
     sa.Column("error", sa.String, nullable=False),
-    sa.Column("mend", sa.String, nullable=False, server_default=""),  # what to do about the error
-    sa.Column("look_at", sa.Float, nullable=False, server_default="0"),  # at the action
-    sa.Column("recheck_at", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    sa.Column("hint", sa.String, nullable=False, server_default=""),  # what to do about the error
+    sa.Column("poll_action_at", sa.Float, nullable=False, server_default="0"),  # at the action
+    sa.Column("verify_after", sa.Float, nullable=False, server_default="0"),  # after a failed check
     sa.Column("comment", sa.String, nullable=False, server_default=""),  # somebody's, at Hetzner
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
-    sa.Index("records_due", "state", "next_try_at"),
-    sa.Index("records_looks", "state", "look_at"),
+    sa.Index("records_due", "state", "retry_at"),
+    sa.Index("records_polls", "state", "poll_action_at"),
 )
 
 # What the operator was told of a record since it was well: each cause once.
-troubles = sa.Table(
-    "troubles",
+reported_errors = sa.Table(
+    "reported_errors",
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("type", sa.String, primary_key=True),
@@ -73,7 +75,7 @@ leases = sa.Table(
     "leases",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, nullable=False),
+    sa.Column("owner", sa.String, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
 )
 
@@ -86,7 +88,7 @@ history = sa.Table(
     sa.Column("type", sa.String, nullable=False),
     sa.Column("event", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
-    sa.Column("face", sa.String, nullable=False),
+    sa.Column("protocol", sa.String, nullable=False),
     sa.Column("old", sa.String),
     sa.Column("new", sa.String),
     sa.Column("why", sa.String, nullable=False),
@@ -110,7 +112,7 @@ class Entry:
     type: str
     event: str
     source: str
-    face: str
+    protocol: str
     old: Optional[str]
     new: Optional[str]
     why: str
@@ -119,3 +121,60 @@ class Entry:
 def add_entry(connection: Connection, entry: Entry) -> None:
     """Add an entry in the transaction of the change it tells of, so that they can't disagree."""
     connection.execute(history.insert().values(**asdict(entry)))
+
+
+# Raise it with every change of a table, and add the statements that lead there from the version
+# before.
+VERSION = 1
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+
+_VERSION_KEY = "schema"
+# Any number will do; it keeps two replicas from creating the tables at the same time.
+_ADVISORY_LOCK = 7_041_982
+
+
+def migrate(
+    connection: Connection,
+    version: int = VERSION,
+    migrations: Mapping[int, Sequence[str]] = MIGRATIONS,
+) -> None:
+    """Create the tables, or bring those of an older version up to date.
+
+    Raises:
+        StoreUnusable: the store isn't one that this program can bring up to date.
+
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    found = version_of(connection)
+    if found > version:
+        raise StoreUnusable(
+            f"STATE_URL: a newer hetzner-dyndns has written this store (version {found}, this "
+            f"program knows {version})",
+            hint="start the newer program, or restore a backup.",
+        )
+    if found == 0:
+        metadata.create_all(connection)
+    for step in range(found + 1, version + 1) if found else ():
+        for statement in migrations[step]:
+            connection.exec_driver_sql(statement)
+    connection.execute(meta.delete().where(meta.c.key == _VERSION_KEY))
+    connection.execute(meta.insert().values(key=_VERSION_KEY, value=str(version)))
+
+
+def version_of(connection: Connection) -> int:
+    """Return the version of the store; 0 when it is empty.
+
+    Raises:
+        StoreUnusable: a development version from before the first release has written it.
+
+    """
+    if not sa.inspect(connection).has_table(meta.name):
+        return 0
+    value = connection.execute(sa.select(meta.c.value).where(meta.c.key == _VERSION_KEY)).scalar()
+    if value is None:
+        raise StoreUnusable(
+            "STATE_URL: a version from before the first release has written this store",
+            hint="move it away and start the service: the hosts' next updates fill a new one.",
+        )
+    return int(value)

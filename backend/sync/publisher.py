@@ -22,15 +22,15 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Location, Zones
-from backend.model import Change, Hostname, RecordType, Settled
+from backend.model import Change, Hostname, RecordOutcome, RecordType
 from backend.notify.reporter import Reporter
-from backend.store import News, Novelty, Record, State, Store
-from backend.sync.locks import Turns
+from backend.store import ChangeNote, Notice, Record, State, Store
+from backend.sync.locks import HostLocks
 
 
 def change_of(record: Record, rrset: Optional[RRSet]) -> Change:
     """Return what writing a record has done to what was there before."""
-    address = record.wanted.address
+    address = record.desired.address
     if address is None:
         return Change.DELETED
     if rrset is None:
@@ -38,12 +38,12 @@ def change_of(record: Record, rrset: Optional[RRSet]) -> Change:
     return Change.UNCHANGED if rrset.holds(address) else Change.REPLACED  # only the TTL changed
 
 
-def event_of(record: Record, news: Optional[News]) -> Event:
+def event_of(record: Record, note: Optional[ChangeNote]) -> Event:
     """Return what the operator may hear of it."""
-    if news is None:
+    if note is None:
         return Confirmed(record.host, record.type)
-    new = str(record.wanted.address or "none")
-    return Published(record.host, record.type, news.old or "none", new, news.why)
+    new = str(record.desired.address or "none")
+    return Published(record.host, record.type, note.old or "none", new, note.why)
 
 
 def reason_for(record: Record) -> str:
@@ -51,14 +51,14 @@ def reason_for(record: Record) -> str:
     if record.is_accepted:
         return "put back: it was changed at Hetzner"
     if record.attempts:
-        return f"asked by {record.asker.source}, done at attempt {record.attempts + 1}"
-    return f"asked by {record.asker.source}"
+        return f"asked by {record.requester.source}, done at attempt {record.attempts + 1}"
+    return f"asked by {record.requester.source}"
 
 
-def cleared(record: Record, novelty: Novelty, now: float) -> Cleared:
+def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record is well again."""
-    after = now - record.wished_at
-    return Cleared(record.host, record.type, after, is_news=novelty is Novelty.HOST)
+    after = now - record.desired_at
+    return Cleared(record.host, record.type, after, is_news=notice is Notice.HOST)
 
 
 _FIRST_PAUSE = 5.0
@@ -108,17 +108,17 @@ class Shares:
             raise ShareUsedUp(
                 f"{host} has used up its share of calls while the quota is short",
                 (1 - left) * _SECONDS_A_TRY,
-                mend="its turn comes by itself. If others wait as well, raise REQUEST_CACHE_TTL.",
+                hint="its turn comes by itself. If others wait as well, raise REQUEST_CACHE_TTL.",
             )
 
 
 _REFUSED_PAUSE = 3600.0
-_RECHECK_PAUSE = 60.0
+_VERIFY_PAUSE = 60.0
 # Hosts that are heard of are checked each REQUEST_CACHE_TTL; what wasn't for twice as long is read
 # before it is written.
 _KNOWN_FOR = 2
 
-Result = Union[Settled, DyndnsError]
+Result = Union[RecordOutcome, DyndnsError]
 
 
 class Publisher:
@@ -127,7 +127,7 @@ class Publisher:
     def __init__(  # noqa: PLR0913
         self,
         store: Store,
-        turns: Turns,
+        host_locks: HostLocks,
         zones: Zones,
         reporter: Reporter,
         *,
@@ -136,7 +136,7 @@ class Publisher:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._turns = turns
+        self._host_locks = host_locks
         self._zones = zones
         self._reporter = reporter
         self._cache_ttl = cache_ttl
@@ -145,7 +145,7 @@ class Publisher:
         self._shares = Shares()
         self._began = clock()
 
-    def is_settled(self, record: Optional[Record]) -> bool:
+    def is_up_to_date(self, record: Optional[Record]) -> bool:
         """Whether a record is accepted, and Hetzner needn't be asked: it was, a short while ago.
 
         With many hosts the verifier asks it, not each of them.
@@ -157,7 +157,7 @@ class Publisher:
         now = self._clock()
         # A clock that was set back must not make memory good for ever.
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
-        is_postponed = 0 < record.recheck_at - now <= _RECHECK_PAUSE
+        is_postponed = 0 < record.verify_after - now <= _VERIFY_PAUSE
         return is_fresh or is_postponed
 
     def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
@@ -181,18 +181,18 @@ class Publisher:
             StoreUnavailable: nothing is known of the wishes.
 
         """
-        with self._turns.take(host, deadline):
+        with self._host_locks.take(host, deadline):
             known = self._store.records.of(host)
             records = [known[kind] for kind in kinds if kind in known]
-            due = [record for record in records if not self.is_settled(record)]
+            due = [record for record in records if not self.is_up_to_date(record)]
             results: Dict[RecordType, Result] = {
-                record.type: Settled(record.wanted, Change.REMEMBERED) for record in records
+                record.type: RecordOutcome(record.desired, Change.CACHED) for record in records
             }
             if due:
-                results.update(self._settle_all(host, due, deadline))
+                results.update(self._publish_records(host, due, deadline))
             return results
 
-    def _settle_all(
+    def _publish_records(
         self, host: Hostname, records: Sequence[Record], deadline: Deadline
     ) -> Dict[RecordType, Result]:
         try:
@@ -207,7 +207,7 @@ class Publisher:
         for record in records:
             try:
                 rrset = found.get(record.type)
-                results[record.type] = self._settle(record, location, rrset, deadline)
+                results[record.type] = self._publish_record(record, location, rrset, deadline)
             except DyndnsError as error:
                 results[record.type] = self._fail(record, error)
         return results
@@ -229,7 +229,7 @@ class Publisher:
 
     def _is_known(self, record: Record) -> bool:
         """Whether a new address can be written at once: nothing odd has happened lately."""
-        is_change = record.wanted.address not in (None, record.published)
+        is_change = record.desired.address not in (None, record.published)
         is_smooth = record.state is State.PENDING and not record.attempts
         age = self._clock() - record.checked_at
         # A process that has just begun may have been given another RECORD_TTL.
@@ -250,7 +250,7 @@ class Publisher:
         self, host: Hostname, deadline: Deadline
     ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
         """Do the same after the list of zones turned out to be out of date."""
-        self._zones.forget()
+        self._zones.invalidate()
         location = self._find(host, deadline)
         return location, location.hetzner.read(location.owner, deadline)
 
@@ -259,13 +259,13 @@ class Publisher:
         if location.owner.zone.mode != "primary":
             raise ChangeRefused(
                 f"Zone {location.owner.zone.name} is a {location.owner.zone.mode} zone at Hetzner",
-                mend="change it at its primary server.",
+                hint="change it at its primary server.",
             )
         return location
 
-    def _settle(
+    def _publish_record(
         self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
-    ) -> Settled:
+    ) -> RecordOutcome:
         """Make Hetzner hold what one record shall be."""
         try:
             actions = self._write(record, location, rrset, deadline)
@@ -275,12 +275,12 @@ class Publisher:
             actions = self._write(record, location, rrset, deadline)
         change = change_of(record, rrset) if actions else Change.UNCHANGED
         self._remember(record, change, rrset, actions)
-        return Settled(record.wanted, change)
+        return RecordOutcome(record.desired, change)
 
     def _write(
         self, record: Record, location: Location, rrset: Optional[RRSet], deadline: Deadline
     ) -> Sequence[int]:
-        address = record.wanted.address
+        address = record.desired.address
         hetzner, owner = location.hetzner, location.owner
         if address is None:
             return [] if rrset is None else hetzner.delete(owner, record.type, deadline)
@@ -291,17 +291,17 @@ class Publisher:
         self, record: Record, change: Change, rrset: Optional[RRSet], actions: Sequence[int]
     ) -> None:
         # An answer that was lost after Hetzner had accepted the wish looks like no change now.
-        is_news = change is not Change.UNCHANGED or record.published != record.wanted.address
+        is_news = change is not Change.UNCHANGED or record.published != record.desired.address
         seen = record.published if change is Change.UNCHANGED else rrset
         old = None if seen is None else str(seen)
-        news = News(change.value, old, reason_for(record)) if is_news else None
+        note = ChangeNote(change.value, old, reason_for(record)) if is_news else None
         action = actions[0] if actions else None
         now = self._clock()
         comment = "" if rrset is None else rrset.comment
-        novelty = self._store.records.accept(record, action, now, news, comment=comment)
-        self._reporter.report(event_of(record, news))
-        if novelty is not Novelty.NONE:
-            self._reporter.report(cleared(record, novelty, now))
+        notice = self._store.records.accept(record, action, now, note, comment=comment)
+        self._reporter.report(event_of(record, note))
+        if notice is not Notice.NONE:
+            self._reporter.report(cleared(record, notice, now))
 
     def _fail(self, record: Record, error: DyndnsError) -> Result:
         """Remember a failure; a failed check of an accepted record is none for its host."""
@@ -309,18 +309,18 @@ class Publisher:
         with contextlib.suppress(StoreUnavailable):  # the wish is stored, and that suffices
             if isinstance(error, OperatorError):
                 again_at = now + _REFUSED_PAUSE
-                novelty = self._store.records.refuse(record, error, now, again_at)
-                self._tell(Refused, record, error, novelty)
+                notice = self._store.records.refuse(record, error, now, again_at)
+                self._tell(Refused, record, error, notice)
             elif record.is_accepted:
-                self._store.verifications.postpone(record, now + _RECHECK_PAUSE)
-                return Settled(record.wanted, Change.REMEMBERED)
+                self._store.verifications.postpone(record, now + _VERIFY_PAUSE)
+                return RecordOutcome(record.desired, Change.CACHED)
             elif isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
                 # Nobody has asked: the operator is still needed, for the reason that is known.
                 self._store.records.try_later(record, now + error.retry_after)
             else:
                 again_at = now + pause_after(record.attempts, error)
-                novelty = self._store.records.postpone(record, error, now, again_at)
-                self._tell(Postponed, record, error, novelty)
+                notice = self._store.records.postpone(record, error, now, again_at)
+                self._tell(Postponed, record, error, notice)
         return error
 
     def _tell(
@@ -328,8 +328,8 @@ class Publisher:
         kind: Type[Union[Postponed, Refused]],
         record: Record,
         error: DyndnsError,
-        novelty: Novelty,
+        notice: Notice,
     ) -> None:
-        if novelty is not Novelty.NONE:
-            is_news = novelty is Novelty.HOST
+        if notice is not Notice.NONE:
+            is_news = notice is Notice.HOST
             self._reporter.report(kind(record.host, record.type, str(error), is_news=is_news))

@@ -16,8 +16,8 @@ from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Hostname
 from backend.notify.reporter import Reporter
-from backend.store import Novelty, Record, State, Store
-from backend.store.leases import Leadership
+from backend.store import Notice, Record, State, Store
+from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher, Result, cleared, pause_after
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Reconciler:
         self._reporter = reporter
         self._history_seconds = history_days * 86400.0
         self._clock = clock
-        self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
         self._has_begun = False
         self._hetzner_is_away = False
@@ -80,14 +80,14 @@ class Reconciler:
     def stop(self) -> None:
         """Let another process take over at once."""
         self._pool.shutdown(wait=False)
-        self._leadership.give_up()
+        self._election.give_up()
 
     def _lead(self, now: float) -> bool:
-        if not self._leadership.keep(now):
+        if not self._election.keep(now):
             self._has_begun = False
         elif not self._has_begun:
             # A new leader may have new tokens: what was refused may go through now.
-            self._store.records.hurry(State.REFUSED, now)
+            self._store.records.retry_now(State.REFUSED, now)
             self._has_begun = True
         return self._has_begun
 
@@ -99,18 +99,18 @@ class Reconciler:
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
         by_host: Dict[Hostname, List[Record]] = defaultdict(list)
-        for record in self._to_try(now, limit):
+        for record in self._due_retries(now, limit):
             by_host[record.host].append(record)
         if by_host:
             results = list(self._pool.map(self._publish, by_host.values()))
             self._learn(list(itertools.chain.from_iterable(results)), now)
         self._notice_zones(now)
 
-    def _to_try(self, now: float, limit: int) -> Sequence[Record]:
+    def _due_retries(self, now: float, limit: int) -> Sequence[Record]:
         """Return what is due; what is left of a quota belongs to requests somebody waits for."""
         if not any(project.api.is_low for project in self._projects):
-            return self._store.records.to_try(now, limit)
-        due = self._store.records.to_try(now, _LOOKED_THROUGH)
+            return self._store.records.due_retries(now, limit)
+        due = self._store.records.due_retries(now, _LOOKED_THROUGH)
         return list(itertools.islice(filter(self._has_quota, due), limit))
 
     def _has_quota(self, record: Record) -> bool:
@@ -137,19 +137,19 @@ class Reconciler:
         if self._hetzner_is_away:
             self._probe_at = now + _PROBE_SECONDS
         elif was_away:
-            self._store.records.hurry(State.PENDING, now)
+            self._store.records.retry_now(State.PENDING, now)
 
     def _notice_zones(self, now: float) -> None:
         names = self._zones.names
         if self._zones_seen and names != self._zones_seen:
-            self._store.records.hurry(State.REFUSED, now)
+            self._store.records.retry_now(State.REFUSED, now)
         self._zones_seen = names
 
     # -- actions
 
     def _follow(self, now: float) -> None:
         """Ask how far the actions have come, many in one call."""
-        due = self._store.records.to_look_at(now, _ACTIONS_A_TICK)
+        due = self._store.records.due_polls(now, _ACTIONS_A_TICK)
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
             for some in _portions(records, ACTIONS_A_CALL):
@@ -206,21 +206,21 @@ class Reconciler:
         self._reopen(record, HetznerBusy("Hetzner doesn't say that it has published it."), now)
 
     def _finish(self, record: Record, now: float) -> None:
-        novelty = self._store.records.finish(record)
-        if novelty is not Novelty.NONE:
-            self._reporter.report(cleared(record, novelty, now))
+        notice = self._store.records.finish(record)
+        if notice is not Notice.NONE:
+            self._reporter.report(cleared(record, notice, now))
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
-        next_try_at = now + pause_after(record.attempts)
-        novelty = self._store.records.postpone(record, error, now, next_try_at)
-        if novelty is not Novelty.NONE:
-            is_news = novelty is Novelty.HOST
+        retry_at = now + pause_after(record.attempts)
+        notice = self._store.records.postpone(record, error, now, retry_at)
+        if notice is not Notice.NONE:
+            is_news = notice is Notice.HOST
             self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
 
     def _wait(self, record: Record, now: float) -> None:
         """Ask again after as long as it has taken already: few calls, however long it takes."""
-        self._store.records.look_later(record, now + min(60.0, max(2.0, _age(record, now))))
+        self._store.records.poll_later(record, now + min(60.0, max(2.0, _age(record, now))))
 
     # -- history
 

@@ -20,7 +20,7 @@ from backend.errors import (
     Superseded,
     TransientError,
 )
-from backend.events import PrefixIgnored, Remembered
+from backend.events import AnsweredFromCache, PrefixIgnored
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.metrics import Meters
@@ -28,17 +28,17 @@ from backend.model import (
     ANSWER_SECONDS,
     Address,
     Change,
+    DesiredRecord,
     Hostname,
     Outcome,
     Prefix,
+    RecordOutcome,
     RecordType,
-    Settled,
     Update,
-    Wish,
 )
 from backend.notify.reporter import Reporter
 from backend.store import Record, Store
-from backend.store.hosts import Sightings
+from backend.store.hosts import ActivityBuffer
 from backend.sync.publisher import Publisher, Result
 
 logger = logging.getLogger(__name__)
@@ -77,21 +77,21 @@ class HostParts:
         part = self._of(update.host, update.prefix, known.get(RecordType.AAAA), deadline)
         if part is not None:
             address = Address.parse(update.prefix.address_of(part))
-            wishes = (*update.wishes, Wish(RecordType.AAAA, address))
-        elif update.wishes:
-            wishes = update.wishes
+            desired = (*update.desired, DesiredRecord(RecordType.AAAA, address))
+        elif update.desired:
+            desired = update.desired
         else:
             raise BadAddress(
                 f"{update.prefix} is the prefix of a network, and {update.host} has neither an "
                 "AAAA record to take the host part of, nor an entry in IPV6_INTERFACE_IDS."
             )
-        return Update(update.host, wishes, update.asker)
+        return Update(update.host, desired, update.requester)
 
     def _of(
         self, host: Hostname, prefix: Prefix, record: Optional[Record], deadline: Deadline
     ) -> Optional[ipaddress.IPv6Address]:
         if record is not None:
-            address = record.wanted.address or record.published
+            address = record.desired.address or record.published
             if address is not None:
                 return _ipv6(str(address))
         missed = self._missed.get(host)
@@ -180,7 +180,7 @@ class Updater:
         self,
         store: Store,
         publisher: Publisher,
-        sightings: Sightings,
+        activities: ActivityBuffer,
         reporter: Reporter,
         *,
         slots: int,
@@ -189,7 +189,7 @@ class Updater:
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._sightings = sightings
+        self._activity = activities
         self._reporter = reporter
         self._meters = meters or Meters()
         self._clock = clock
@@ -207,7 +207,7 @@ class Updater:
 
         """
         deadline = deadline or Deadline(ANSWER_SECONDS)
-        with self._meters.update(update.asker.face) as measured:
+        with self._meters.update(update.requester.protocol) as measured:
             outcome = self._apply(update, deadline)
             measured.outcome = _word(outcome)
             return outcome
@@ -218,25 +218,25 @@ class Updater:
         It is an update without a prefix.
         """
         start = time.perf_counter()
-        self._sightings.note(update.host, self._clock())
+        self._activity.note(update.host, self._clock())
         try:
             known = self._store.records.of(update.host)
         except StoreUnavailable:
             return False
-        if not self._is_settled(update, known):
+        if not self._is_up_to_date(update, known):
             return False
-        outcome = self._remembered(update)
-        self._meters.updated(update.asker.face, _word(outcome), time.perf_counter() - start)
+        outcome = self._cached(update)
+        self._meters.updated(update.requester.protocol, _word(outcome), time.perf_counter() - start)
         return True
 
     def _apply(self, update: Update, deadline: Deadline) -> Outcome:
         now = self._clock()
-        self._sightings.note(update.host, now)
+        self._activity.note(update.host, now)
         known = self._store.records.of(update.host)
         update = self._completed(update, known, deadline)
-        if self._is_settled(update, known):
-            return self._remembered(update)
-        self._store.records.wish(update, now, _GRACE_SECONDS)
+        if self._is_up_to_date(update, known):
+            return self._cached(update)
+        self._store.records.set_desired(update, now, _GRACE_SECONDS)
         return _outcome(update, self._publish(update, deadline))
 
     def stop(self) -> None:
@@ -250,28 +250,30 @@ class Updater:
             return self._host_parts.complete(update, known, deadline)
         except (OperatorError, TransientError):
             # What needs no host part is not lost, and its own attempt tells the operator.
-            self._store.records.wish(update, self._clock(), 0)
+            self._store.records.set_desired(update, self._clock(), 0)
             raise
 
-    def _is_settled(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
-        records = [known.get(wish.type) for wish in update.wishes]
+    def _is_up_to_date(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
+        records = [known.get(desired.type) for desired in update.desired]
         return all(
-            record is not None and record.wanted == wish and self._publisher.is_settled(record)
-            for record, wish in zip(records, update.wishes)
+            record is not None
+            and record.desired == desired
+            and self._publisher.is_up_to_date(record)
+            for record, desired in zip(records, update.desired)
         )
 
-    def _remembered(self, update: Update) -> Outcome:
-        for wish in update.wishes:
-            self._reporter.report(Remembered(update.host, wish.type))
+    def _cached(self, update: Update) -> Outcome:
+        for desired in update.desired:
+            self._reporter.report(AnsweredFromCache(update.host, desired.type))
         return Outcome(
-            update.host, tuple(Settled(wish, Change.REMEMBERED) for wish in update.wishes)
+            update.host, tuple(RecordOutcome(desired, Change.CACHED) for desired in update.desired)
         )
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
         return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
 
     def _publish(self, update: Update, deadline: Deadline) -> Dict[RecordType, Result]:
-        host, kinds = update.host, [wish.type for wish in update.wishes]
+        host, kinds = update.host, [desired.type for desired in update.desired]
         return self._in_time(host, deadline, lambda: self._publisher.publish(host, kinds, deadline))
 
     def _in_time(self, host: Hostname, deadline: Deadline, ask: Callable[[], T]) -> T:
@@ -289,20 +291,22 @@ class Updater:
 
 def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
     # The operator may have had a wish forgotten while it waited for its turn.
-    settled = tuple(_settled(results[wish.type]) for wish in update.wishes if wish.type in results)
-    if tuple(one.wish for one in settled) != update.wishes:
+    records = tuple(
+        _unwrapped(results[desired.type]) for desired in update.desired if desired.type in results
+    )
+    if tuple(one.desired for one in records) != update.desired:
         raise Superseded(f"{update.host} is wanted otherwise by now: a newer update came in.")
-    return Outcome(update.host, settled)
+    return Outcome(update.host, records)
 
 
 def _word(outcome: Outcome) -> str:
     """Return what became of an update in one word: of its first record that is new, if any is."""
-    changes = [one.change for one in outcome.settled]
-    news = [one for one in changes if one not in (Change.UNCHANGED, Change.REMEMBERED)]
-    return [*news, *changes][0].value
+    changes = [one.change for one in outcome.records]
+    note = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
+    return [*note, *changes][0].value
 
 
-def _settled(result: Result) -> Settled:
+def _unwrapped(result: Result) -> RecordOutcome:
     if isinstance(result, DyndnsError):
         raise result
     return result

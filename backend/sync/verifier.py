@@ -14,7 +14,7 @@ from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.model import RecordType
 from backend.store import Record, Store
-from backend.store.leases import Leadership
+from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Verifier:
         self._projects = projects
         self._cache_ttl = cache_ttl
         self._clock = clock
-        self._leadership = Leadership(store.leases, _LEASE, _LEASE_SECONDS)
+        self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pause_until = 0.0
         self._end = Deadline(0)  # of the tick
         self._pages: Dict[Zone, int] = {}  # how many calls reading a zone took last time
@@ -62,7 +62,7 @@ class Verifier:
         now = self._clock()
         # A clock that was set back must not make it a long one.
         is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
-        if not self._leadership.keep(now) or is_paused:
+        if not self._election.keep(now) or is_paused:
             return
         self._end = Deadline(_LONGEST_TICK)
         stale = self._store.verifications.due(now - self._cache_ttl, now, _RECORDS_A_TICK)
@@ -75,13 +75,13 @@ class Verifier:
 
     def stop(self) -> None:
         """Let another process take over at once."""
-        self._leadership.give_up()
+        self._election.give_up()
 
     def _may_go_on(self, place: Optional[_Place]) -> bool:
         projects = self._projects if place is None else [place[0]]
         if self._end.has_passed or any(project.api.is_low for project in projects):
             return False  # what is left of the quota belongs to changes
-        return self._leadership.keep(self._clock())
+        return self._election.keep(self._clock())
 
     def _pause(self, error: DyndnsError) -> None:
         logger.debug("Not all zones could be checked: %s", error)
@@ -136,7 +136,7 @@ class Verifier:
         try:
             self._pages[zone], found = hetzner.read_zone(zone, Deadline(_ZONE_SECONDS))
         except NotFound:
-            self._zones.forget()
+            self._zones.invalidate()
             raise
         return found
 
@@ -158,7 +158,7 @@ class Verifier:
 
 
 def _is_right(hetzner: Hetzner, record: Record, rrset: Optional[RRSet]) -> bool:
-    address = record.wanted.address
+    address = record.desired.address
     if address is None:
         return rrset is None
     return hetzner.is_right(rrset, address)

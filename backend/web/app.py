@@ -12,11 +12,11 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from backend.auth.authorizer import Gate
+from backend.auth.authorizer import Authorizer
 from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError
 from backend.web import dashboard, dyndns2, json_api
-from backend.web.fast_path import Application, Environ, Repeat, Shortcut, Start
+from backend.web.fast_path import Application, Environ, FastPath, Repeat, Start
 from backend.web.request import MAX_BODY, Apply, BoundedRequest, Network, client_address, read_body
 from backend.web.sites import SiteCheck
 
@@ -58,7 +58,7 @@ def _version(content: bytes) -> str:
 _DOCUMENT = Path(__file__).with_name("openapi.json")
 
 
-def _pages(flaws: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
+def _pages(problems: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
     """Return the pages, ready to be registered."""
     pages = Blueprint("pages", __name__)
     document = _DOCUMENT.read_bytes()
@@ -69,7 +69,7 @@ def _pages(flaws: Callable[[], List[str]], proxies: Sequence[Network]) -> Bluepr
 
     @pages.get("/healthz")
     def healthz() -> Response:
-        found = flaws()
+        found = problems()
         return _plain(503 if found else 200, "; ".join(found) or "ok")
 
     @pages.get("/openapi.json")
@@ -85,10 +85,10 @@ def _plain(status: int, text: str) -> Response:
 
 
 def create_app(  # noqa: PLR0913, PLR0917
-    gate: Gate,
+    authorizer: Authorizer,
     apply: Apply,
     repeat: Repeat,
-    flaws: Callable[[], List[str]],
+    problems: Callable[[], List[str]],
     proxies: Sequence[Network],
     operator: Optional[dashboard.Dashboard] = None,
 ) -> Flask:
@@ -97,16 +97,16 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    shortcut = Shortcut(app.wsgi_app, gate, repeat)
-    app.wsgi_app = _one_slash(shortcut)  # type: ignore[method-assign, assignment]
+    fast_path = FastPath(app.wsgi_app, authorizer, repeat)
+    app.wsgi_app = _one_slash(fast_path)  # type: ignore[method-assign, assignment]
     app.before_request(read_body)
     sites = SiteCheck(proxies)
-    app.register_blueprint(json_api.blueprint(gate, apply, proxies, sites))
-    app.register_blueprint(dyndns2.blueprint(gate, apply, proxies, sites))
-    app.register_blueprint(_pages(flaws, proxies))
+    app.register_blueprint(json_api.blueprint(authorizer, apply, proxies, sites))
+    app.register_blueprint(dyndns2.blueprint(authorizer, apply, proxies, sites))
+    app.register_blueprint(_pages(problems, proxies))
     if operator is not None:
         app.register_blueprint(_assets())
-        app.register_blueprint(dashboard.blueprint(gate, operator, proxies))
+        app.register_blueprint(dashboard.blueprint(authorizer, operator, proxies))
     app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
     app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
     app.after_request(_log)

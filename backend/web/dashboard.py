@@ -19,22 +19,22 @@ from backend.admin.status import (
     HostStatus,
     Overview,
     Snapshot,
-    delegation_mend,
+    delegation_hint,
     gauges,
     is_lost,
 )
 from backend.admin.timeline import CHANGES, CONTACT, DEEDS, FAILURES, draw
-from backend.auth.authorizer import Gate
+from backend.auth.authorizer import Authorizer
 from backend.errors import BadRequest, CallerError, HostNotAllowed
 from backend.metrics import Meters
-from backend.model import Asker, Hostname, RecordType
+from backend.model import Hostname, RecordType, Requester
 from backend.notify.reporter import duration
 from backend.store.history import History
 from backend.text import after
 from backend.web.request import Network, base_url
 from backend.web.session import (
     Forms,
-    admit_operator,
+    authorize_operator,
     current_credentials,
     current_operator,
     error_page,
@@ -62,7 +62,7 @@ KIND_NAMES = {
 DONE = {
     "retry": "Its waiting updates are being tried again.",
     "nothing": "There was nothing to do.",
-    "forget": "Its error is forgotten.",
+    "drop": "The update that failed is dropped.",
     "mute": "It is muted: nothing is pushed when it is lost.",
     "unmute": "It is not muted any more.",
 }
@@ -133,17 +133,17 @@ class Dashboard:
     history_days: int
 
 
-def _add_board(pages: Blueprint, face: Dashboard) -> None:
+def _add_overview(pages: Blueprint, dashboard: Dashboard) -> None:
     """Add the status page."""
 
     @pages.get("/")
-    def board() -> str:
-        snapshot = face.overview.read()
+    def overview() -> str:
+        snapshot = dashboard.overview.read()
         found = _chosen(snapshot)
         last = max(1, -(-len(found) // PAGE))
         number = min(last, max(1, request.args.get("page", 1, type=int)))
         return render_template(
-            "board.html",
+            "overview.html",
             snapshot=snapshot,
             conditions=list(Condition),
             kinds=list(RecordType),
@@ -154,21 +154,21 @@ def _add_board(pages: Blueprint, face: Dashboard) -> None:
             query=request.args.get("q", ""),
             state=request.args.get("state", ""),
             lost_zones=[zone for zone in snapshot.zones if is_lost(zone.delegation)],
-            delegation_mend=delegation_mend,
+            delegation_hint=delegation_hint,
             done=DONE.get(request.args.get("done", "")),
-            token=face.forms.form_token(current_credentials()),
+            token=dashboard.forms.form_token(current_credentials()),
         )
 
 
 def _chosen(snapshot: Snapshot) -> List[HostStatus]:
     """Return the hosts that are searched for."""
-    wanted = request.args.get("q", "").strip().lower()
+    query = request.args.get("q", "").strip().lower()
     state = request.args.get("state", "")
     return [
         one
         for one in snapshot.hosts
         if (not state or one.condition.slug == state)
-        and (not wanted or any(wanted in text for text in _texts(one)))
+        and (not query or any(query in text for text in _texts(one)))
     ]
 
 
@@ -190,8 +190,8 @@ class AlreadyRotated(CallerError):
 class HostPage:
     """Everything under ``/hosts/NAME``."""
 
-    def __init__(self, face: Dashboard, proxies: Sequence[Network]) -> None:
-        self._face = face
+    def __init__(self, dashboard: Dashboard, proxies: Sequence[Network]) -> None:
+        self._dashboard = dashboard
         self._proxies = proxies
 
     def add_to(self, pages: Blueprint) -> None:
@@ -199,7 +199,7 @@ class HostPage:
         pages.add_url_rule("/hosts/<name>", "host", self.show, methods=["GET"])
         for deed, view in (
             ("retry", self.retry),
-            ("forget", self.forget),
+            ("drop", self.drop_update),
             ("mute", self.mute),
             ("unmute", self.unmute),
             ("key", self.reveal),
@@ -214,7 +214,7 @@ class HostPage:
         return self._page(Hostname.parse(name))
 
     def _page(self, host: Hostname, key: Optional[str] = None, *, is_new: bool = False) -> str:
-        status, now = self._face.overview.host(host)
+        status, now = self._dashboard.overview.host(host)
         if status is None:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
         url = self._base_url()
@@ -234,7 +234,7 @@ class HostPage:
             is_new=is_new,
             no_key=_NO_KEY,
             done=DONE.get(request.args.get("done", "")),
-            token=self._face.forms.form_token(current_credentials()),
+            token=self._dashboard.forms.form_token(current_credentials()),
             rotation=self._rotation(host),
         )
 
@@ -243,15 +243,15 @@ class HostPage:
         kind = request.args.get("kind", "")
         number = min(_MOST_PAGES, max(1, request.args.get("page", 1, type=int)))
         days = request.args.get("days", 7, type=int)
-        entries = self._face.history.find(
+        entries = self._dashboard.history.find(
             status.host,
             events=KINDS.get(kind, ()),
             limit=ROWS + 1,
             skip=(number - 1) * ROWS,
         )
         silent = status.condition is Condition.SILENT
-        every = self._face.history.find(status.host, limit=_DRAWN)
-        span = min(max(days, 1), self._face.history_days)
+        every = self._dashboard.history.find(status.host, limit=_DRAWN)
+        span = min(max(days, 1), self._dashboard.history_days)
         silent_since = status.seen_at if silent else None
         return {
             "entries": entries[:ROWS],
@@ -260,7 +260,7 @@ class HostPage:
             "kind": kind if kind in KINDS else "",
             "kinds_of_history": KIND_NAMES,
             "days": span,
-            "spans": _spans(self._face.history_days),
+            "spans": _spans(self._dashboard.history_days),
             "timeline": draw(every, status.published, silent_since, now, span),
         }
 
@@ -276,53 +276,59 @@ class HostPage:
 
     def _rotation(self, host: Hostname) -> str:
         """Return what a form has to bring to replace the key the host has now, and no other."""
-        return self._face.forms.sign("rotate", host.text, self._face.actions.key(host) or "")
+        return self._dashboard.forms.sign(
+            "rotate", host.text, self._dashboard.actions.key(host) or ""
+        )
 
     # -- doing
 
     def retry(self, name: str) -> Response:
         """Try again now."""
-        return _back(name, "retry" if self._face.actions.retry(*self._may(name)) else "nothing")
+        return _back(
+            name, "retry" if self._dashboard.actions.retry(*self._may(name)) else "nothing"
+        )
 
-    def forget(self, name: str) -> Response:
-        """Forget an error."""
-        return _back(name, "forget" if self._face.actions.forget(*self._may(name)) else "nothing")
+    def drop_update(self, name: str) -> Response:
+        """Drop the update that failed."""
+        return _back(
+            name, "drop" if self._dashboard.actions.drop_update(*self._may(name)) else "nothing"
+        )
 
     def mute(self, name: str) -> Response:
         """Mute until a date."""
-        host, asker = self._may(name)
+        host, requester = self._may(name)
         try:
             until = after(request.form.get("until", ""), time.time())
         except ValueError as error:
             raise BadRequest(f"Until when? Please {error}.") from None
-        self._face.actions.mute(host, until, asker)
+        self._dashboard.actions.mute(host, until, requester)
         return _back(name, "mute")
 
     def unmute(self, name: str) -> Response:
         """End a mute."""
-        host, asker = self._may(name)
-        self._face.actions.mute(host, None, asker)
+        host, requester = self._may(name)
+        self._dashboard.actions.mute(host, None, requester)
         return _back(name, "unmute")
 
     def reveal(self, name: str) -> str:
         """Show the page with the key in it."""
         host, _ = self._may(name)
-        key = self._face.actions.key(host)
+        key = self._dashboard.actions.key(host)
         if key is None:
             raise BadRequest(f"The key file has no key of {host}: restart the service to make one.")
         return self._page(host, key)
 
     def rotate(self, name: str) -> str:
         """Give the host a new key, and show it once."""
-        host, asker = self._may(name)
+        host, requester = self._may(name)
         if request.form.get("rotation") != self._rotation(host):
             raise AlreadyRotated(
                 "The key has been changed since this page was shown: reload the host's page."
             )
-        return self._page(host, self._face.actions.rotate(host, asker), is_new=True)
+        return self._page(host, self._dashboard.actions.rotate(host, requester), is_new=True)
 
-    def _may(self, name: str) -> Tuple[Hostname, Asker]:
-        self._face.forms.check_form(current_credentials(), self._proxies)
+    def _may(self, name: str) -> Tuple[Hostname, Requester]:
+        self._dashboard.forms.check_form(current_credentials(), self._proxies)
         return Hostname.parse(name), current_operator()
 
 
@@ -332,28 +338,30 @@ def _spans(history_days: int) -> List[int]:
 
 def _back(name: str, done: str) -> Response:
     """Send the browser back to where the button was."""
-    if request.form.get("from") == "board":
-        return make_response(redirect(url_for("operator.board", done=done), 303))
+    if request.form.get("from") == "overview":
+        return make_response(redirect(url_for("operator.overview", done=done), 303))
     return make_response(redirect(url_for("operator.host", name=name, done=done), 303))
 
 
-def blueprint(gate: Gate, operator_face: Dashboard, proxies: Sequence[Network]) -> Blueprint:
+def blueprint(
+    authorizer: Authorizer, dashboard: Dashboard, proxies: Sequence[Network]
+) -> Blueprint:
     """Return the pages, ready to be registered."""
     pages = Blueprint("operator", __name__)
-    _add_board(pages, operator_face)
-    HostPage(operator_face, proxies).add_to(pages)
+    _add_overview(pages, dashboard)
+    HostPage(dashboard, proxies).add_to(pages)
 
     @pages.before_request
-    def admit() -> None:
-        admit_operator(gate, operator_face.forms, proxies)
+    def authorize() -> None:
+        authorize_operator(authorizer, dashboard.forms, proxies)
 
     @pages.get("/metrics")
     def metrics() -> Response:
         try:
-            snapshot = operator_face.overview.read()
+            snapshot = dashboard.overview.read()
         except errors.StoreUnavailable:
             snapshot = None
-        text = operator_face.meters.exposition(gauges(snapshot))
+        text = dashboard.meters.exposition(gauges(snapshot))
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @pages.record

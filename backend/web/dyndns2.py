@@ -13,8 +13,8 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
-from backend.auth.addresses import Claim
-from backend.auth.authorizer import Gate
+from backend.auth.addresses import UpdateRequest
+from backend.auth.authorizer import Authorizer
 from backend.auth.keys import Credentials
 from backend.hetzner.client import Deadline
 from backend.model import ANSWER_SECONDS, Outcome, Update
@@ -68,7 +68,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 Parameters = Mapping[str, List[str]]
-Admitted = Union[Update, errors.DyndnsError]
+Authorized = Union[Update, errors.DyndnsError]
 
 
 class Line(NamedTuple):
@@ -79,37 +79,39 @@ class Line(NamedTuple):
     retry_after: Optional[float] = None
 
 
-def blueprint(gate: Gate, apply: Apply, proxies: Sequence[Network], sites: SiteCheck) -> Blueprint:
+def blueprint(
+    authorizer: Authorizer, apply: Apply, proxies: Sequence[Network], sites: SiteCheck
+) -> Blueprint:
     """Return the face, ready to be registered."""
-    face = Blueprint("dyndns2", __name__)
-    face.before_request(sites.refuse)
+    api = Blueprint("dyndns2", __name__)
+    api.before_request(sites.refuse)
 
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
             return http_failure(MethodNotAllowed(_METHODS))
-        names, claims = _claims(request, proxies)
+        names, update_requests = _update_requests(request, proxies)
         # All logins first: an answer of 401 means that nothing was changed.
-        admitted = _admit_all(claims, gate)
+        authorized = _authorize_all(update_requests, authorizer)
         deadline = Deadline(ANSWER_SECONDS)
-        is_only = len(admitted) == 1
+        is_only = len(authorized) == 1
         lines = {
-            name: _line(one, apply, deadline, is_only=is_only) for name, one in admitted.items()
+            name: _line(one, apply, deadline, is_only=is_only) for name, one in authorized.items()
         }
         return _respond([lines[name] for name in names])
 
     for path in PATHS:
-        face.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
+        api.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
 
-    face.register_error_handler(errors.DyndnsError, refusal)
+    api.register_error_handler(errors.DyndnsError, refusal)
 
-    @face.errorhandler(Exception)
+    @api.errorhandler(Exception)
     def crash(error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return http_failure(error)
         logger.error("A request to /nic/update failed", exc_info=error)
         return _respond([Line(500, "911")])
 
-    return face
+    return api
 
 
 def refusal(error: errors.DyndnsError) -> Response:
@@ -126,41 +128,43 @@ def http_failure(error: HTTPException) -> Response:
     return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
 
 
-def _admit_all(claims: Mapping[str, Claim], gate: Gate) -> Dict[str, Admitted]:
-    admitted: Dict[str, Admitted] = {}
+def _authorize_all(
+    update_requests: Mapping[str, UpdateRequest], authorizer: Authorizer
+) -> Dict[str, Authorized]:
+    authorized: Dict[str, Authorized] = {}
     is_known = False  # a bad name is refused before the login is checked
-    for name, claim in claims.items():
+    for name, update_request in update_requests.items():
         try:
-            admitted[name] = gate.admit(claim, is_known=is_known)
+            authorized[name] = authorizer.authorize(update_request, is_known=is_known)
         except _WHOLE:
             raise
         except errors.DyndnsError as error:
-            admitted[name] = error
-        is_known = is_known or not isinstance(admitted[name], errors.BadHostname)
-    return admitted
+            authorized[name] = error
+        is_known = is_known or not isinstance(authorized[name], errors.BadHostname)
+    return authorized
 
 
 def _line(
-    admitted: Admitted,
+    authorized: Authorized,
     apply: Apply,
     deadline: Deadline,
     *,
     is_only: bool,
 ) -> Line:
-    if isinstance(admitted, errors.DyndnsError):
-        return _failure(admitted)
+    if isinstance(authorized, errors.DyndnsError):
+        return _failure(authorized)
     try:
-        outcome = apply(admitted, deadline)
+        outcome = apply(authorized, deadline)
     except errors.DyndnsError as error:
         return _failure(error)
     if is_only:
-        remember_answer(request.environ, admitted, outcome)
-    is_removal = all(one.wish.address is None for one in outcome.settled)
+        remember_answer(request.environ, authorized, outcome)
+    is_removal = all(one.desired.address is None for one in outcome.records)
     return Line(200, "good") if is_removal else _success(outcome)
 
 
 def _success(outcome: Outcome) -> Line:
-    addresses = ",".join(str(one.wish.address) for one in outcome.settled)
+    addresses = ",".join(str(one.desired.address) for one in outcome.records)
     return Line(200, f"{'good' if outcome.changed else 'nochg'} {addresses}")
 
 
@@ -183,7 +187,9 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
     return response
 
 
-def _claims(request: Request, proxies: Sequence[Network]) -> Tuple[List[str], Mapping[str, Claim]]:
+def _update_requests(
+    request: Request, proxies: Sequence[Network]
+) -> Tuple[List[str], Mapping[str, UpdateRequest]]:
     """Return the names in order, with duplicates, and the claim of each; the name `""` for none."""
     parameters = read_parameters(request)
     names = _names(parameters) or [""]
@@ -194,8 +200,8 @@ def _claims(request: Request, proxies: Sequence[Network]) -> Tuple[List[str], Ma
     addresses, prefixes = _given(parameters)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     announces_prefix = any(name in parameters for name in _PREFIXES)
-    claims = {
-        spelled(name): Claim(
+    update_requests = {
+        spelled(name): UpdateRequest(
             "dyndns2",
             source,
             credentials,
@@ -208,7 +214,7 @@ def _claims(request: Request, proxies: Sequence[Network]) -> Tuple[List[str], Ma
         )
         for name in names
     }
-    return [spelled(name) for name in names], claims
+    return [spelled(name) for name in names], update_requests
 
 
 def _names(parameters: Parameters) -> List[str]:

@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from backend.auth.authorizer import Gate
+from backend.auth.authorizer import Authorizer
 from backend.auth.keys import AcceptedKeys
 from backend.errors import KeysUnavailable
 from backend.model import Update
@@ -50,16 +50,16 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-class Shortcut:
+class FastPath:
     """The application, with a memory for answers. Safe to share between threads.
 
     The key of an answer is a digest of the request, since that contains a login. The answers are
     valid as long as the same keys are accepted.
     """
 
-    def __init__(self, application: Application, gate: Gate, repeat: Repeat) -> None:
+    def __init__(self, application: Application, authorizer: Authorizer, repeat: Repeat) -> None:
         self._application = application
-        self._gate = gate
+        self._authorizer = authorizer
         self._repeat = repeat
         self._lock = threading.Lock()
         self._keys: Optional[AcceptedKeys] = None
@@ -71,12 +71,12 @@ class Shortcut:
         if question is None:
             return self._application(environ, start)
         try:
-            keys = self._gate.keys()
+            keys = self._authorizer.keys()
         except KeysUnavailable:
             return self._application(environ, start)
         answer = self._find(question, keys)
         if answer is not None and self._repeat(answer.update):
-            self._gate.admitted_again(answer.update)
+            self._authorizer.authorized_again(answer.update)
             logger.debug("%s is asked again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]

@@ -10,8 +10,8 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.auth.addresses import Claim
-from backend.auth.authorizer import Gate
+from backend.auth.addresses import UpdateRequest
+from backend.auth.authorizer import Authorizer
 from backend.hetzner.client import Deadline
 from backend.model import ANSWER_SECONDS, Change, Outcome
 from backend.web.request import (
@@ -53,52 +53,56 @@ _STATUSES = {
     Change.CREATED: "created",
     Change.REPLACED: "updated",
     Change.UNCHANGED: "unchanged",
-    Change.REMEMBERED: "unchanged",
+    Change.CACHED: "unchanged",
     Change.DELETED: "deleted",
 }
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def blueprint(gate: Gate, apply: Apply, proxies: Sequence[Network], sites: SiteCheck) -> Blueprint:
+def blueprint(
+    authorizer: Authorizer, apply: Apply, proxies: Sequence[Network], sites: SiteCheck
+) -> Blueprint:
     """Return the face, ready to be registered."""
-    face = Blueprint("json_api", __name__)
-    face.before_request(sites.refuse)
+    api = Blueprint("json_api", __name__)
+    api.before_request(sites.refuse)
 
-    @face.post("/update", provide_automatic_options=False)
+    @api.post("/update", provide_automatic_options=False)
     def update() -> Response:
-        claim = _claim(request, proxies, removes=False)
-        return _json(200, _told(_apply(claim, gate, apply)))
+        update_request = _update_request(request, proxies, removes=False)
+        return _json(200, _told(_apply(update_request, authorizer, apply)))
 
-    @face.delete("/update", provide_automatic_options=False)
+    @api.delete("/update", provide_automatic_options=False)
     def remove() -> Response:
-        claim = _claim(request, proxies, removes=True)
-        return _json(200, _told_of_removal(_apply(claim, gate, apply)))
+        update_request = _update_request(request, proxies, removes=True)
+        return _json(200, _told_of_removal(_apply(update_request, authorizer, apply)))
 
-    face.register_error_handler(errors.DyndnsError, refusal)
+    api.register_error_handler(errors.DyndnsError, refusal)
 
-    @face.errorhandler(Exception)
+    @api.errorhandler(Exception)
     def crash(error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return http_failure(error)
         logger.error("A request to /update failed", exc_info=error)
         return failure(500, "internal", "Something went wrong here; the log says what.")
 
-    return face
+    return api
 
 
-def _apply(claim: Claim, gate: Gate, apply: Apply) -> Outcome:
-    admitted = gate.admit(claim)
-    outcome = apply(admitted, Deadline(ANSWER_SECONDS))
-    remember_answer(request.environ, admitted, outcome)
+def _apply(update_request: UpdateRequest, authorizer: Authorizer, apply: Apply) -> Outcome:
+    authorized = authorizer.authorize(update_request)
+    outcome = apply(authorized, Deadline(ANSWER_SECONDS))
+    remember_answer(request.environ, authorized, outcome)
     return outcome
 
 
-def _claim(request: Request, proxies: Sequence[Network], *, removes: bool) -> Claim:
+def _update_request(
+    request: Request, proxies: Sequence[Network], *, removes: bool
+) -> UpdateRequest:
     fields = _fields(request)
     check_number(len(fields))
     address = _text(fields, "ip")
-    return Claim(
-        face="json",
+    return UpdateRequest(
+        protocol="json",
         source=client_address(request, proxies),
         credentials=credentials(request),
         name=_text(fields, "fqdn") or _text(fields, "url"),
@@ -136,12 +140,12 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _told(outcome: Outcome) -> Dict[str, object]:
-    (only,) = outcome.settled
+    (only,) = outcome.records
     return {
         "status": _STATUSES[only.change],
         "fqdn": str(outcome.host),
-        "type": only.wish.type.value,
-        "ip": str(only.wish.address),
+        "type": only.desired.type.value,
+        "ip": str(only.desired.address),
     }
 
 
@@ -149,7 +153,7 @@ def _told_of_removal(outcome: Outcome) -> Dict[str, object]:
     return {
         "status": "deleted" if outcome.changed else "unchanged",
         "fqdn": str(outcome.host),
-        "types": [one.wish.type.value for one in outcome.settled],
+        "types": [one.desired.type.value for one in outcome.records],
     }
 
 

@@ -238,5 +238,5 @@ def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -
 
     A prefix isn't known to become the same address the next time.
     """
-    if update.prefix is None and all(one.change is Change.REMEMBERED for one in outcome.settled):
+    if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
         environ[UNCHANGED] = update

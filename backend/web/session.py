@@ -12,10 +12,10 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 from flask import Response, after_this_request, g, render_template, request
 
 from backend import errors
-from backend.auth.addresses import Claim
-from backend.auth.authorizer import Gate
+from backend.auth.addresses import UpdateRequest
+from backend.auth.authorizer import Authorizer
 from backend.auth.keys import Credentials, same
-from backend.model import Asker
+from backend.model import Requester
 from backend.web.request import (
     CHALLENGE,
     Network,
@@ -95,13 +95,15 @@ class Forms:
             )
 
 
-def admit_operator(gate: Gate, forms: Forms, proxies: Sequence[Network]) -> None:
+def authorize_operator(authorizer: Authorizer, forms: Forms, proxies: Sequence[Network]) -> None:
     """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
     source = client_address(request, proxies)
     current_credentials = credentials(request)
     token = _browser_token(forms, current_credentials)
     is_known = bool(token) and same(request.cookies.get(_COOKIE, ""), token)
-    g.operator = gate.admit_operator(Claim("page", source, current_credentials), is_known=is_known)
+    g.operator = authorizer.authorize_operator(
+        UpdateRequest("page", source, current_credentials), is_known=is_known
+    )
     g.credentials = current_credentials
     if token and not is_known:
         is_secure = base_url(request, proxies).startswith("https:")
@@ -134,10 +136,10 @@ def _remember(response: Response, token: str, *, is_secure: bool) -> Response:
     return response
 
 
-def current_operator() -> Asker:
+def current_operator() -> Requester:
     """Return who has logged in."""
-    asker: Asker = g.operator
-    return asker
+    requester: Requester = g.operator
+    return requester
 
 
 def current_credentials() -> Credentials:

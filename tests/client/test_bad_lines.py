@@ -86,7 +86,7 @@ def test_a_network_that_is_gone_for_a_day_is_told_hourly_and_its_end_is_noticed_
         (Reply(502, "<html>Bad gateway"), 30),
     ],
 )
-def test_how_soon_it_asks_again_depends_on_who_can_mend_it(
+def test_how_soon_it_asks_again_depends_on_who_can_hint_it(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, reply: Reply, seconds: float
 ) -> None:
     assert pause_after(reply, backend, client_for(backend.url), clock) == seconds

@@ -23,7 +23,7 @@ def test_an_hourly_client_is_back_sooner_than_in_an_hour() -> None:
     assert pauses(3600, UpdateFailed("x"))[0] == 30
 
 
-def test_what_a_person_has_to_mend_is_tried_slowly_from_the_start() -> None:
+def test_what_a_person_has_to_hint_is_tried_slowly_from_the_start() -> None:
     assert pauses(60, UpdateFailed("x", slow=True))[:3] == [300, 600, 900]
 
 

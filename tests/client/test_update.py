@@ -81,7 +81,7 @@ def test_one_refused_host_does_not_stop_the_others(
         (Reply(200, " " * 70000 + "{}"), ["instead of a JSON object"]),
     ],
 )
-def test_a_failure_is_one_line_with_the_cause_and_the_mend(
+def test_a_failure_is_one_line_with_the_cause_and_the_hint(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, reply: Reply, parts: List[str]
 ) -> None:
     backend.answers(reply)

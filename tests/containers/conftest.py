@@ -29,11 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    flaw = Engine.flaw()
-    if flaw and os.environ.get("REQUIRE_REAL_PARTS") == "1":
-        pytest.fail(f"{flaw}, and REQUIRE_REAL_PARTS=1 is set")
-    if flaw:
-        pytest.skip(flaw)
+    problem = Engine.problem()
+    if problem and os.environ.get("REQUIRE_REAL_PARTS") == "1":
+        pytest.fail(f"{problem}, and REQUIRE_REAL_PARTS=1 is set")
+    if problem:
+        pytest.skip(problem)
     engine = Engine(tmp_path_factory.mktemp("engine"))
     engine.start()
     yield engine

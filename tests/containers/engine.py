@@ -45,7 +45,7 @@ class Engine:
             self._environ["DOCKER_HOST"] = f"unix://{self._socket}"
 
     @staticmethod
-    def flaw() -> str:
+    def problem() -> str:
         """Why there is no engine to be used here; empty when there is one."""
         if os.environ.get("CONTAINER_ENGINE", "podman") == "docker":
             return "" if shutil.which("docker") else "needs docker"

@@ -18,9 +18,9 @@ SETTINGS = ["--env", f"HETZNER_TOKEN={'t' * 64}", "--env", "REGISTERED_FQDNS=hos
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: files get other owners")
 
 
-class Flaw(NamedTuple):
+class Problem(NamedTuple):
     prepare: Callable[[Path], object]
-    mend: str
+    hint: str
     mount: str = "/pre-shared-key"
 
 
@@ -32,24 +32,24 @@ def wrong_folder(path: Path) -> None:
     path.mkdir(mode=0o700)
 
 
-FLAWS = {
-    "a mount that Docker made a directory": Flaw(
+PROBLEMS = {
+    "a mount that Docker made a directory": Problem(
         Path.mkdir, "is a directory (Docker makes one when a mounted file is missing): remove it"
     ),
-    "a key file of another owner": Flaw(wrong_owner, "`chown 1000 /pre-shared-key`"),
-    "a data folder of another owner": Flaw(wrong_folder, "this user may write there", "/data"),
+    "a key file of another owner": Problem(wrong_owner, "`chown 1000 /pre-shared-key`"),
+    "a data folder of another owner": Problem(wrong_folder, "this user may write there", "/data"),
 }
 
 
-@pytest.mark.parametrize("flaw", FLAWS.values(), ids=FLAWS.keys())
-def test_one_line_says_how_to_mend_it(
-    engine: Engine, images: Images, tmp_path: Path, flaw: Flaw
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_one_line_says_how_to_hint_it(
+    engine: Engine, images: Images, tmp_path: Path, problem: Problem
 ) -> None:
     key_file = tmp_path / "pre-shared-key"
     mounted = tmp_path / "mounted"
-    flaw.prepare(mounted)
-    volumes = ["--volume", f"{mounted}:{flaw.mount}"]
-    if flaw.mount != "/pre-shared-key":
+    problem.prepare(mounted)
+    volumes = ["--volume", f"{mounted}:{problem.mount}"]
+    if problem.mount != "/pre-shared-key":
         key_file.touch(mode=0o600)
         os.chown(key_file, 1000, 1000)
         volumes += ["--volume", f"{key_file}:/pre-shared-key"]
@@ -57,7 +57,7 @@ def test_one_line_says_how_to_mend_it(
     assert ended.returncode == 1
     said = [line for line in ended.stderr.splitlines() if line.startswith("hetzner-dyndns can't")]
     assert len(said) == 1, ended.stderr
-    assert flaw.mend in said[0]
+    assert problem.hint in said[0]
     assert "Traceback" not in ended.stderr + ended.stdout
 
 

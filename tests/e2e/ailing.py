@@ -11,15 +11,15 @@ from backend.server.loops import Loop
 
 WHO = "ill"
 
-_flaw = Loop.flaw
+_problem = Loop.problem
 
 
-def flaw(self: Loop, patience: float) -> str:
+def problem(self: Loop, patience: float) -> str:
     who = Path(WHO)
     is_ill = who.exists() and who.read_text(encoding="utf-8") == str(os.getpid())
-    return "reconciler hangs" if is_ill else _flaw(self, patience)
+    return "reconciler hangs" if is_ill else _problem(self, patience)
 
 
 if __name__ == "__main__":
-    Loop.flaw = flaw  # type: ignore[method-assign]
+    Loop.problem = problem  # type: ignore[method-assign]
     sys.exit(cli.run(sys.argv[1:], os.environ))

@@ -86,7 +86,7 @@ class Hostile:
         self.framing = framing
         self._received = b""
         self._ended = False
-        self._news = threading.Condition()
+        self._note = threading.Condition()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -100,10 +100,10 @@ class Hostile:
                 part = self._socket.recv(65536)
             except OSError:
                 part = b""
-            with self._news:
+            with self._note:
                 self._received += part
                 self._ended = not part
-                self._news.notify_all()
+                self._note.notify_all()
         # gunicorn 27 does nothing else for two seconds until its peer has closed, too.
         self._socket.close()
 
@@ -120,8 +120,8 @@ class Hostile:
             except Malformed:
                 return True
 
-        with self._news:
-            self._news.wait_for(is_done, _PATIENCE)
+        with self._note:
+            self._note.wait_for(is_done, _PATIENCE)
 
     def close(self) -> str:
         """End it; return what was wrong with its answers, if anything."""
@@ -200,40 +200,40 @@ class Neighbourhood:
         addresses = (f"198.51.100.{number}", f"198.51.100.{number + 1}")
         self._neighbours = [Neighbour(backend, port, *one) for one in zip(hosts, addresses)]
 
-    def flaws(self) -> List[str]:
+    def problems(self) -> List[str]:
         """Let the honest ones ask; return what was wrong with their answers and addresses."""
         first, second = self._neighbours
         told = [first.speaks_dyndns2(), second.speaks_json(), second.speaks_dyndns2()]
-        flaws = [f"a neighbour was told {one}" for one in told if one]
+        problems = [f"a neighbour was told {one}" for one in told if one]
         for neighbour in self._neighbours:
             found = self._hetzner.resolves(neighbour.host)
             if found not in ([], [neighbour.address]):  # at first it isn't published yet
-                flaws.append(f"{neighbour.host} is published as {found}")
-        return flaws
+                problems.append(f"{neighbour.host} is published as {found}")
+        return problems
 
     def endure(self, framings: Iterable[Framing]) -> List[str]:
         """Let hostile callers come one by one, some of whom stay; return all flaws."""
-        flaws: List[str] = []
+        problems: List[str] = []
         lingering: Deque[Hostile] = collections.deque()
 
         def ends(hostile: Hostile) -> None:
-            flaw = hostile.close()
-            if flaw:
-                flaws.append(f"{hostile.framing.name}: {flaw}")
+            problem = hostile.close()
+            if problem:
+                problems.append(f"{hostile.framing.name}: {problem}")
 
         for framing in framings:
             hostile = Hostile(self.port, framing)
             lingering.append(hostile)
             if framing.answered:
                 hostile.wait()
-            flaws += [f"beside {framing.name}: {flaw}" for flaw in self.flaws()]
+            problems += [f"beside {framing.name}: {problem}" for problem in self.problems()]
             if len(lingering) > _LINGERING:
                 ends(lingering.popleft())
-                flaws += [f"after {framing.name}: {flaw}" for flaw in self.flaws()[:1]]
+                problems += [f"after {framing.name}: {problem}" for problem in self.problems()[:1]]
         while lingering:
             ends(lingering.popleft())
-        flaws += [f"at last: {flaw}" for flaw in self.flaws()]
-        return flaws
+        problems += [f"at last: {problem}" for problem in self.problems()]
+        return problems
 
     def close(self) -> None:
         for neighbour in self._neighbours:

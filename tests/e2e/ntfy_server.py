@@ -128,8 +128,8 @@ class Line:
     def __init__(self, port: int, seconds: float = 0.0) -> None:
         self._to = port
         self._seconds = seconds
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sink = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._sink.getsockname()[1]}"
         self._is_open = threading.Event()
         self._ends: List[socket.socket] = []
         self.connections = 0
@@ -140,13 +140,13 @@ class Line:
 
     def close(self) -> None:
         self.open()
-        for end in (self._listener, *self._ends):
+        for end in (self._sink, *self._ends):
             end.close()
 
     def _accept(self) -> None:
         while True:
             try:
-                caller, _ = self._listener.accept()
+                caller, _ = self._sink.accept()
             except OSError:
                 return
             self.connections += 1

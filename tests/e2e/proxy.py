@@ -48,8 +48,8 @@ def configure(folder: Path, backend: str, addresses: Sequence[str], port: int) -
     certificate.private_key_pem.write_to_path(str(folder / "server.key"))
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(str(folder / "server.pem"), append=True)
-    listeners = "\n".join(f"        listen {address}:{port} ssl;" for address in addresses)
-    text = _CONFIGURATION.format(folder=folder, backend=backend, listeners=listeners)
+    sinks = "\n".join(f"        listen {address}:{port} ssl;" for address in addresses)
+    text = _CONFIGURATION.format(folder=folder, backend=backend, sinks=sinks)
     (folder / "nginx.conf").write_text(text)
     return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 

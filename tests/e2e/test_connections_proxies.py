@@ -44,18 +44,18 @@ def test_others_are_answered_while_a_thousand_are_slow(
     workers = both_workers(backend)
     callers = SlowCallers(proxy.port, NUMBER, sources=SOURCES)
     callers.start()
-    flaws: List[str] = []
+    problems: List[str] = []
     rounds = 0
     end = time.monotonic() + SECONDS
     try:
         while time.monotonic() < end:
             honest = Neighbourhood(backend, hetzner, proxy.port, (HOSTS[0], HOSTS[1]), 20)
-            flaws += honest.flaws()
+            problems += honest.problems()
             honest.close()
             rounds += 1
     finally:
         callers.stop()
-    assert not flaws, "\n".join(flaws)
+    assert not problems, "\n".join(problems)
     # 40 to 100 in ten seconds; one or two where slow callers occupy the backend's threads.
     assert rounds >= SECONDS / 2
     assert_unhurt(backend, workers)

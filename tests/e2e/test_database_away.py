@@ -89,8 +89,8 @@ def test_a_database_that_is_away_is_told_and_used_again_once_it_is_back(
     assert "The store can be used again" in replica.said()
     assert replica.workers() == workers, "nothing has crashed"
     send_from_all(replica, 2)
-    wanted = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
-    until(lambda: in_dns(sandbox, HOSTS) == wanted, replica.said, _BACK_SECONDS)
+    desired = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
+    until(lambda: in_dns(sandbox, HOSTS) == desired, replica.said, _BACK_SECONDS)
 
 
 def test_a_database_that_hangs_keeps_no_caller_waiting(
@@ -145,7 +145,7 @@ def test_of_several_servers_the_one_that_can_be_written_is_used(
         store.close()
 
 
-def test_wishes_of_before_are_fulfilled_after_the_database_was_away(
+def test_updates_of_before_are_fulfilled_after_the_database_was_away(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")

@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_and_passes_when_there_is_room_again(small: Disk) ->
     assert small.replica.workers() == workers, "nothing has crashed"
 
 
-def test_a_wish_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sandbox) -> None:
+def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sandbox) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
     assert small.replica.updates(OTHER, "198.51.100.201") == UNAVAILABLE
     small.fill()

@@ -36,7 +36,7 @@ def test_after_kill_9_an_unchanged_address_is_answered_from_memory(
     hetzner.expect(host, "198.51.100.1")
 
 
-def test_after_kill_9_amid_an_update_the_wish_is_fulfilled_without_being_asked_again(
+def test_after_kill_9_amid_an_update_the_update_is_fulfilled_without_being_asked_again(
     mortal: Backend, hetzner: Hetzner, host: str
 ) -> None:
     hetzner.door("POST", "delay", seconds=1, path="/zones/*/rrsets", method="GET", count=1)

@@ -142,7 +142,7 @@ def expect_published(replica: Replica, host: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_is_told_and_the_wish_is_fulfilled_without_being_asked_again(
+def test_a_fault_is_told_and_the_update_is_fulfilled_without_being_asked_again(
     replica: Replica, case: Case
 ) -> None:
     host = f"{case.name}.example.com"
@@ -157,7 +157,7 @@ def test_a_fault_is_told_and_the_wish_is_fulfilled_without_being_asked_again(
 
 
 @pytest.mark.parametrize("fault", [{**READ, "status": 503}, {**WRITE, "after": True}])
-def test_the_json_face_says_when_to_ask_again(replica: Replica, fault: Dict[str, Any]) -> None:
+def test_the_json_protocol_says_when_to_ask_again(replica: Replica, fault: Dict[str, Any]) -> None:
     replica.sandbox.fail(**fault)
     host = "extra1.example.com" if "after" in fault else "extra2.example.com"
     url = f"http://127.0.0.1:{replica.port}/update"
@@ -168,7 +168,7 @@ def test_the_json_face_says_when_to_ask_again(replica: Replica, fault: Dict[str,
     expect_in_dns(replica, host, "198.51.100.1")
 
 
-def test_hetzner_refusing_connections_costs_nothing_and_the_last_wish_wins(
+def test_hetzner_refusing_connections_costs_nothing_and_the_last_update_wins(
     replica: Replica, sandbox: Sandbox
 ) -> None:
     host = "extra3.example.com"
@@ -249,11 +249,11 @@ def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
     replica.sandbox.delay(seconds=1, count=5)
     replica.sandbox.delay(seconds=30, count=1, **WRITE)
     replica.sandbox.actions_end("error", count=3)
-    wanted = {f"extra{number}.example.com": f"198.51.100.{number}" for number in range(10, 24)}
-    for host, address in wanted.items():
+    desired = {f"extra{number}.example.com": f"198.51.100.{number}" for number in range(10, 24)}
+    for host, address in desired.items():
         assert replica.updates(host, address)[0] in (200, 503)
-    for host, address in wanted.items():
+    for host, address in desired.items():
         expect_in_dns(replica, host, address)
     # An action that failed left the API right and the DNS wrong; nothing stays so.
-    for host in wanted:
+    for host in desired:
         expect_published(replica, host)

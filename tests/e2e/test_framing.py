@@ -16,7 +16,7 @@ from tests.e2e.processes import HOSTS, Backend, Hetzner
 @pytest.fixture(scope="module")
 def direct(backend: Backend, hetzner: Hetzner) -> Iterator[Neighbourhood]:
     neighbourhood = Neighbourhood(backend, hetzner, backend.port, (HOSTS[0], HOSTS[1]), 10)
-    assert neighbourhood.flaws() == []
+    assert neighbourhood.problems() == []
     yield neighbourhood
     neighbourhood.close()
     assert forged_writes(hetzner) == []
@@ -29,8 +29,8 @@ def test_there_are_hundreds_of_framings() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) -> None:
-    flaws = direct.endure(KINDS[kind])
-    assert not flaws, "\n".join(flaws)
+    problems = direct.endure(KINDS[kind])
+    assert not problems, "\n".join(problems)
 
 
 def test_a_caller_that_goes_away_within_a_body_leaves_no_traceback(
@@ -41,5 +41,5 @@ def test_a_caller_that_goes_away_within_a_body_leaves_no_traceback(
         with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
             connection.sendall(head(b"POST /healthz", b"Content-Length: 40000") + b"p" * 20000)
-        assert direct.flaws() == []
+        assert direct.problems() == []
     assert "Traceback" not in backend.output

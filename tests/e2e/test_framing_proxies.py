@@ -44,7 +44,7 @@ def neighbourhood(
 ) -> Iterator[Neighbourhood]:
     hosts = (HOSTS[0], HOSTS[1])
     neighbourhood = Neighbourhood(backend, hetzner, proxy.port, hosts, 10)
-    assert neighbourhood.flaws() == []
+    assert neighbourhood.problems() == []
     yield neighbourhood
     neighbourhood.close()
     assert forged_writes(hetzner) == []
@@ -54,7 +54,7 @@ def test_the_proxy_keeps_its_connections_to_the_backend(
     neighbourhood: Neighbourhood, backend: Backend
 ) -> None:
     before = proxies.connections_to(backend.port)
-    assert [neighbourhood.flaws() for _ in range(5)] == [[]] * 5
+    assert [neighbourhood.problems() for _ in range(5)] == [[]] * 5
     assert before & proxies.connections_to(backend.port)
 
 
@@ -62,5 +62,5 @@ def test_the_proxy_keeps_its_connections_to_the_backend(
 def test_each_neighbour_of_a_hostile_caller_gets_its_own_answer(
     neighbourhood: Neighbourhood, kind: str
 ) -> None:
-    flaws = neighbourhood.endure(KINDS[kind])
-    assert not flaws, "\n".join(flaws)
+    problems = neighbourhood.endure(KINDS[kind])
+    assert not problems, "\n".join(problems)

@@ -58,7 +58,7 @@ class TestSQLite:
         replica.wait_until_well()
         until(lambda: replica.updates(HOST, "198.51.100.3")[0] == 200, replica.said, _SECONDS)
 
-    def test_a_lock_for_a_moment_is_no_flaw(self, replica: Replica, tmp_path: Path) -> None:
+    def test_a_lock_for_a_moment_is_no_problem(self, replica: Replica, tmp_path: Path) -> None:
         store = sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)
         with closing(store):
             store.execute("BEGIN IMMEDIATE")
@@ -117,7 +117,7 @@ class TestPostgreSQL:
         alter("RESET default_transaction_read_only")
         replica.wait_until_well()
 
-    def test_a_lock_for_a_moment_is_no_flaw(self, replica: Replica, store: Any) -> None:  # noqa: ANN401
+    def test_a_lock_for_a_moment_is_no_problem(self, replica: Replica, store: Any) -> None:  # noqa: ANN401
         store.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
         until(lambda: "statement timeout" in replica.said(), replica.said, _SECONDS)
         assert replica.is_well()

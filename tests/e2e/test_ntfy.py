@@ -82,7 +82,7 @@ class Backends:
         return self._running[0].finds(query)
 
 
-def sightings(backend: Backend) -> List[Tuple[object, ...]]:
+def activities(backend: Backend) -> List[Tuple[object, ...]]:
     return backend.finds("select host from hosts where seen_at is not null")
 
 
@@ -160,7 +160,7 @@ def test_a_silent_host_is_told_once_over_two_restarts_and_so_is_its_return(
     }
     backend = backends.start(**settings)
     backend.updates(NAS, "198.51.100.1")
-    backend.wait_until(lambda: sightings(backend), "to have written when it was heard of")
+    backend.wait_until(lambda: activities(backend), "to have written when it was heard of")
     lost = ntfy.expect(f"{NAS} is lost")
     assert told(lost) == (f"{NAS} is lost", 4, ["rotating_light"])
     assert f"{NAS} is lost: nothing heard of it for " in lost["message"]

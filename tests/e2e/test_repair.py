@@ -43,7 +43,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     finally:
         store.close()
     return [
-        (entry.event, entry.old or "", entry.new or "", entry.face)
+        (entry.event, entry.old or "", entry.new or "", entry.protocol)
         for entry in entries
         if entry.why == "put back: it was changed at Hetzner"
     ]

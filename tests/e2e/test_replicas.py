@@ -113,7 +113,7 @@ def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Se
     return sent
 
 
-def test_twenty_clients_at_one_host_end_at_the_last_accepted_wish_and_no_writes_overlap(
+def test_twenty_clients_at_one_host_end_at_the_last_accepted_update_and_no_writes_overlap(
     replicas: Tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,
@@ -133,9 +133,9 @@ def test_twenty_clients_at_one_host_end_at_the_last_accepted_wish_and_no_writes_
     # What the clients see settles the end only where no two updates overlapped: nobody is accepted
     # after the one that holds.
     query = "SELECT wanted FROM records WHERE host = 'host2.example.com'"
-    ((wanted,),) = postgresql.ask(query, database=database.rpartition("/")[2])
-    expect_in_dns(sandbox, host, wanted)
-    (winner,) = [update for update in sent if update.address == wanted]
+    ((desired,),) = postgresql.ask(query, database=database.rpartition("/")[2])
+    expect_in_dns(sandbox, host, desired)
+    (winner,) = [update for update in sent if update.address == desired]
     later = [update for update in accepted if update.started > winner.ended]
     assert later == []
     writes = [

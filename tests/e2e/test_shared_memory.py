@@ -78,7 +78,7 @@ def counted(replica: Replica) -> Dict[str, float]:
         sample.labels["outcome"]: sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
-        if sample.name == "dyndns_updates_total" and sample.labels["face"] == "dyndns2"
+        if sample.name == "dyndns_updates_total" and sample.labels["protocol"] == "dyndns2"
     }
 
 
@@ -93,7 +93,7 @@ def expect_service(replica: Replica) -> None:
     outcomes = counted(replica)
     assert outcomes["created"] == 1
     assert outcomes["replaced"] == UPDATES / 2 - 1
-    assert outcomes["remembered"] == UPDATES / 2
+    assert outcomes["cached"] == UPDATES / 2
 
 
 def test_a_full_shm_under_a_running_service_ends_no_worker(replica: Replica) -> None:
@@ -151,8 +151,8 @@ def plant(folder: Path, foreign: Path) -> None:
     owned("link to a FIFO").symlink_to(folder / "hetzner-dyndns-fifo" / "owned")
     owned("link to itself").symlink_to("owned")
     owned("link to a device").symlink_to("/dev/zero")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(owned("socket")))
+    with socket.socket(socket.AF_UNIX) as sink:
+        sink.bind(str(owned("socket")))
     unreadable = owned("unreadable")
     unreadable.touch(mode=0)
     os.chown(str(unreadable), 12345, 12345)

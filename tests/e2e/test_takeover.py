@@ -53,24 +53,24 @@ class Pair:
             for name in ("first", "second")
         )
 
-    def holders(self) -> Dict[str, str]:
+    def owners(self) -> Dict[str, str]:
         """Who holds the leases of what only one process does at a time."""
         query = "SELECT name, holder FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 
     def start(self, prefix: Tuple[str, ...]) -> Dict[str, str]:
         self.first.start(prefix)
-        until(lambda: len(self.holders()) == 2, lambda: f"{self.holders()}", 30)
+        until(lambda: len(self.owners()) == 2, lambda: f"{self.owners()}", 30)
         self.second.start()
-        return self.holders()
+        return self.owners()
 
     def expect_takeover(self, before: Dict[str, str]) -> None:
         def is_over() -> bool:
-            after = self.holders()
+            after = self.owners()
             return len(after) == 2 and not set(after.values()) & set(before.values())
 
-        until(is_over, lambda: f"{before} -> {self.holders()}", TAKEOVER_SECONDS)
-        pids = {int(holder.split()[1]) for holder in self.holders().values()}
+        until(is_over, lambda: f"{before} -> {self.owners()}", TAKEOVER_SECONDS)
+        pids = {int(owner.split()[1]) for owner in self.owners().values()}
         assert pids <= set(self.second.workers())
 
     def stop(self) -> None:
@@ -120,9 +120,9 @@ def test_a_worker_that_is_killed_is_replaced_by_one_of_any_replica(pair: Pair) -
 
     until(
         lambda: (
-            not set(pair.holders().values()) & set(before.values())
-            and {int(holder.split()[1]) for holder in pair.holders().values()} <= set(alive())
+            not set(pair.owners().values()) & set(before.values())
+            and {int(owner.split()[1]) for owner in pair.owners().values()} <= set(alive())
         ),
-        lambda: f"{before} -> {pair.holders()}",
+        lambda: f"{before} -> {pair.owners()}",
         TAKEOVER_SECONDS,
     )

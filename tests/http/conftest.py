@@ -9,7 +9,7 @@ import requests
 from sandbox import Sandbox
 from tests.http.service import Host, Router, Service
 
-FIRST, SECOND, READ_ONLY = (letter * 64 for letter in "abc")
+FIRST, SECOND, READ_ONLY = (queued * 64 for queued in "abc")
 Serve = Callable[..., Service]
 
 

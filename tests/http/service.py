@@ -152,7 +152,7 @@ class Service:
     def states(self) -> Dict[Tuple[str, str], Tuple[Optional[str], str]]:
         """Wish and state of each record."""
         rows = self.rows("records")
-        return {(row["host"], row["type"]): (row["wanted"], row["state"]) for row in rows}
+        return {(row["host"], row["type"]): (row["desired"], row["state"]) for row in rows}
 
     def store(self) -> Iterator[Store]:
         store = Store(self._environ["STATE_URL"])

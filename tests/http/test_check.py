@@ -66,7 +66,7 @@ class Checked:
         found = json.loads(told.out)
         self.ok = found["ok"]
         self.lines = [
-            (one["state"], one["what"], one["found"], one["mend"]) for one in found["checks"]
+            (one["state"], one["what"], one["found"], one["hint"]) for one in found["checks"]
         ]
         for secret in (*SECRETS.values(), SECOND, READ_ONLY):
             assert secret not in told.out + told.err
@@ -183,7 +183,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: no key for nas."),
     ],
 )
-def test_what_is_wrong_is_said_with_its_mend_and_the_rest_is_tried_all_the_same(
+def test_what_is_wrong_is_said_with_its_hint_and_the_rest_is_tried_all_the_same(
     setup: Setup, changes: Dict[str, str], what: str, told: str
 ) -> None:
     checked = setup.check(**changes)
@@ -194,8 +194,8 @@ def test_what_is_wrong_is_said_with_its_mend_and_the_rest_is_tried_all_the_same(
         assert checked.of("settings")
         assert checked.of("ntfy")
     # Warnings about numbers say what was done about them.
-    flawed = [line for line in checked.lines if line[0] == told[:4] and line[1] == what]
-    assert all(line[3] for line in flawed), "nobody says what to do"
+    faulty = [line for line in checked.lines if line[0] == told[:4] and line[1] == what]
+    assert all(line[3] for line in faulty), "nobody says what to do"
 
 
 def test_a_refused_push_fails(setup: Setup) -> None:

@@ -23,7 +23,7 @@ def writes(calls: List[Call], name: str) -> List[Tuple[float, float]]:
     return sorted(spans)
 
 
-def test_twenty_updates_of_one_host_end_at_the_last_wish_and_never_overlap(serve: Serve) -> None:
+def test_twenty_updates_of_one_host_end_at_the_last_update_and_never_overlap(serve: Serve) -> None:
     workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
     sandbox = workers[0].sandbox
     sandbox.delay(0.02, path="/zones/*")
@@ -35,10 +35,10 @@ def test_twenty_updates_of_one_host_end_at_the_last_wish_and_never_overlap(serve
 
     assert {status for status, _ in answers} <= {200, 503}
     # Most were told to come again, perhaps the last one, too: its wish is stored.
-    ((wanted, _),) = workers[0].states().values()
-    assert wanted is not None
-    assert told(workers[1].host().updates(wanted))[0] == 200
-    assert sandbox.records(HOME, "A") == [wanted]
+    ((desired, _),) = workers[0].states().values()
+    assert desired is not None
+    assert told(workers[1].host().updates(desired))[0] == 200
+    assert sandbox.records(HOME, "A") == [desired]
     ((_, state),) = workers[0].states().values()
     assert state in ("publishing", "published")
     spans = writes(sandbox.calls(), "home")

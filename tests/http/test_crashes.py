@@ -20,7 +20,7 @@ class Broken:
     def keys(self) -> Dict[str, str]:
         return {}
 
-    def admit(self, _: object, **_options: object) -> None:
+    def authorize(self, _: object, **_options: object) -> None:
         raise KeyError(SECRET)
 
 

@@ -62,7 +62,7 @@ FAULTS: Dict[str, Dict[str, Any]] = {
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_the_wish_is_kept_and_the_next_request_publishes_it(
+def test_the_update_is_kept_and_the_next_request_publishes_it(
     service: Service, host: Host, fault: Dict[str, Any], stage: Dict[str, str]
 ) -> None:
     service.sandbox.fail(**fault, **stage)

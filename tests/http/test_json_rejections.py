@@ -257,7 +257,7 @@ def test_another_method_is_not_allowed(untouched: Service, method: str) -> None:
         assert refused(answer) == (405, "method_not_allowed")
 
 
-def test_options_answers_in_the_form_of_the_face(untouched: Service) -> None:
+def test_options_answers_in_the_form_of_the_protocol(untouched: Service) -> None:
     assert refused(untouched.asks("OPTIONS", "/update")) == (405, "method_not_allowed")
 
 

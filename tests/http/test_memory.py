@@ -21,7 +21,7 @@ from tests.http.service import (
 )
 
 
-def test_both_faces_share_one_memory(service: Service, host: Host, router: Router) -> None:
+def test_both_protocols_share_one_memory(service: Service, host: Host, router: Router) -> None:
     host.updates("198.51.100.1")
     service.calls()
     assert said(router.updates(myip="198.51.100.1")) == (200, b"nochg 198.51.100.1\n")
@@ -43,7 +43,7 @@ def test_after_a_restart_an_unchanged_address_costs_no_call(serve: Serve) -> Non
     assert service.calls() == []
 
 
-def test_after_a_restart_a_wish_that_failed_is_still_wanted(serve: Serve) -> None:
+def test_after_a_restart_a_update_that_failed_is_still_wanted(serve: Serve) -> None:
     service = serve()
     service.sandbox.fail(503)
     service.host().updates("198.51.100.1")
@@ -146,7 +146,7 @@ def test_every_change_is_in_the_history(service: Service, host: Host, router: Ro
     host.updates("198.51.100.1")
     router.updates(myip="198.51.100.2")
     host.leaves(type="A")
-    told_of = ("host", "type", "event", "source", "face", "old", "new")
+    told_of = ("host", "type", "event", "source", "protocol", "old", "new")
     entries = [tuple(row[name] for name in told_of) for row in service.rows("history")]
     source = "198.51.100.77"
     assert entries == [

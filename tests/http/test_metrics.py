@@ -49,7 +49,7 @@ def operator(service: Service) -> Operator:
     return Operator(service)
 
 
-def test_updates_are_counted_by_face_and_outcome_and_timed(
+def test_updates_are_counted_by_protocol_and_outcome_and_timed(
     service: Service, operator: Operator
 ) -> None:
     service.host().updates("198.51.100.1")
@@ -58,13 +58,13 @@ def test_updates_are_counted_by_face_and_outcome_and_timed(
     service.host().updates("rubbish")
     service.router(NAS).asks("GET", {"hostname": HOME, "myip": "198.51.100.3"})
     figures = Figures(operator)
-    assert figures.of("updates_total", face="json", outcome="created") == 1
-    assert figures.of("updates_total", face="json", outcome="remembered") == 1
-    assert figures.of("updates_total", face="json", outcome="bad_request") == 1
-    assert figures.of("updates_total", face="dyndns2", outcome="replaced") == 1
-    assert figures.of("updates_total", face="dyndns2", outcome="not_allowed") == 1
-    assert figures.of("update_seconds_count", face="json") == 2
-    assert figures.of("update_seconds_count", face="dyndns2") == 1
+    assert figures.of("updates_total", protocol="json", outcome="created") == 1
+    assert figures.of("updates_total", protocol="json", outcome="cached") == 1
+    assert figures.of("updates_total", protocol="json", outcome="bad_request") == 1
+    assert figures.of("updates_total", protocol="dyndns2", outcome="replaced") == 1
+    assert figures.of("updates_total", protocol="dyndns2", outcome="not_allowed") == 1
+    assert figures.of("update_seconds_count", protocol="json") == 2
+    assert figures.of("update_seconds_count", protocol="dyndns2") == 1
 
 
 def test_failures_are_counted_by_what_they_mean(service: Service, operator: Operator) -> None:
@@ -73,11 +73,11 @@ def test_failures_are_counted_by_what_they_mean(service: Service, operator: Oper
     service.sandbox.fail(503, count=None)
     service.host(NAS).updates("198.51.100.1")
     figures = Figures(operator)
-    assert figures.of("updates_total", face="json", outcome="refused") == 1
-    assert figures.of("updates_total", face="json", outcome="unavailable") == 1
+    assert figures.of("updates_total", protocol="json", outcome="refused") == 1
+    assert figures.of("updates_total", protocol="json", outcome="unavailable") == 1
     assert figures.of("hetzner_call_seconds_count", method="POST", outcome="refused") == 1
-    assert figures.of("wishes_waiting") == 2
-    assert figures.of("oldest_wish_age_seconds") >= 0
+    assert figures.of("updates_waiting") == 2
+    assert figures.of("oldest_update_age_seconds") >= 0
 
 
 def test_failed_logins_are_counted_and_missing_ones_are_not(
@@ -91,9 +91,9 @@ def test_failed_logins_are_counted_and_missing_ones_are_not(
 
 def test_every_series_is_there_before_anything_happens(operator: Operator) -> None:
     figures = Figures(operator)
-    assert figures.of("updates_total", face="json", outcome="unavailable") == 0
+    assert figures.of("updates_total", protocol="json", outcome="unavailable") == 0
     assert figures.of("pushes_total", result="dropped") == 0
-    assert figures.of("wishes_waiting") == figures.of("oldest_wish_age_seconds") == 0
+    assert figures.of("updates_waiting") == figures.of("oldest_update_age_seconds") == 0
     assert figures.of("store_up") == 1
 
 

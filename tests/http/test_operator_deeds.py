@@ -111,14 +111,16 @@ def test_nothing_is_done_by_a_mere_link(operator: Operator, deed: str) -> None:
     assert operator.asks("GET", f"/hosts/{HOME}/{deed}").status_code == 405
 
 
-def test_try_again_makes_the_wish_due_and_leads_back(service: Service, operator: Operator) -> None:
+def test_try_again_makes_the_update_due_and_leads_back(
+    service: Service, operator: Operator
+) -> None:
     refuse(service)
     (before,) = service.rows("records")
     answer = operator.presses(HOME, "retry")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}?done=retry")
     assert answer.headers["Cache-Control"] == "no-store"
     (after,) = service.rows("records")
-    assert after["next_try_at"] < before["next_try_at"] - 3000
+    assert after["retry_at"] < before["retry_at"] - 3000
     assert "being tried again" in operator.sees(answer.headers["Location"])
 
 
@@ -133,9 +135,9 @@ def test_the_list_has_the_button_too_and_leads_back_to_itself(
 
 def test_a_forgotten_error_is_gone_from_the_page(service: Service, operator: Operator) -> None:
     refuse(service)
-    operator.presses(HOME, "forget")
+    operator.presses(HOME, "drop")
     assert "protected" not in words(operator.sees())
-    assert [row["event"] for row in service.rows("history")] == ["refused", "forgotten"]
+    assert [row["event"] for row in service.rows("history")] == ["refused", "dropped"]
 
 
 def test_what_was_published_stays_when_a_later_error_is_forgotten(
@@ -147,7 +149,7 @@ def test_what_was_published_stays_when_a_later_error_is_forgotten(
         store.records.finish(publishing)
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     assert service.host().updates("198.51.100.1").status_code == 502
-    operator.presses(HOME, "forget")
+    operator.presses(HOME, "drop")
     assert service.states() == {(HOME, "A"): ("198.51.100.9", "published")}
     assert told(service.host().updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
     assert list(console.shows(HOME)["records"]) == ["198.51.100.1"]

@@ -17,7 +17,7 @@ from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
 
 GETS = ["/", f"/hosts/{HOME}", "/metrics"]
-DEEDS = ["retry", "forget", "mute", "unmute", "key", "rotate"]
+DEEDS = ["retry", "drop", "mute", "unmute", "key", "rotate"]
 NASTY = "<script>alert('\"')</script>\r\n</table>&amp;"
 
 
@@ -144,7 +144,7 @@ def test_a_host_shows_address_state_and_when_it_was_seen(
     assert re.search(r'<time datetime="20\d\d-[^"]*Z" title="20\d\d-[^"]* UTC">just now', page)
 
 
-def test_a_refused_host_comes_first_with_error_and_mend(
+def test_a_refused_host_comes_first_with_error_and_hint(
     service: Service, operator: Operator
 ) -> None:
     service.sandbox.fail(403, code="protected", method="POST", count=None)
@@ -185,7 +185,7 @@ def test_what_strangers_and_hetzner_say_stays_text(service: Service, operator: O
     service.host().updates("198.51.100.1")
     for store in service.store():
         (record,) = store.records.of(Hostname(HOME)).values()
-        store.records.refuse(record, ChangeRefused(NASTY, mend=NASTY), 1.0, 2.0)
+        store.records.refuse(record, ChangeRefused(NASTY, hint=NASTY), 1.0, 2.0)
     for path in ("/", f"/hosts/{HOME}", f"/?q={NASTY}", f"/?done={NASTY}&state={NASTY}"):
         page = operator.sees(path)
         assert "<script>alert" not in page

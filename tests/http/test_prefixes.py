@@ -261,7 +261,7 @@ def test_while_hetzner_is_away_the_client_is_told_and_the_ipv4_address_is_kept(
     assert plain.states() == {(NAS, "A"): ("198.51.100.1", "pending")}
 
 
-def test_while_hetzner_is_away_a_prefix_alone_is_no_wish_yet(plain: Service) -> None:
+def test_while_hetzner_is_away_a_prefix_alone_is_no_update_yet(plain: Service) -> None:
     plain.sandbox.fail(503, count=None)
     answer = asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}")
     assert said(answer) == (503, b"911\n")
@@ -288,7 +288,7 @@ def test_the_operator_may_move_a_lan_of_many_keys(serve: Serve) -> None:
     )
 
 
-def test_the_json_face_takes_a_prefix_as_well(serve: Serve) -> None:
+def test_the_json_protocol_takes_a_prefix_as_well(serve: Serve) -> None:
     service = serve(IPV6_INTERFACE_IDS=f"{NAS}={NAS_ID}")
     expected = record("created", "2001:db8:1:2:211:32ff:fe11:2233", NAS)
     assert told(service.host(NAS).updates(FIRST)) == (200, expected)

@@ -127,7 +127,7 @@ def published(sandbox: Sandbox) -> List[Tuple[str, str]]:
     ]
 
 
-def flaw(kind: str, text: str) -> str:
+def problem(kind: str, text: str) -> str:
     """Why the rules forbid an address in DNS, found out in another way than the service does."""
     ip = ipaddress.ip_address(text)
     if (ip.version == 4) != (kind == "A"):
@@ -187,11 +187,11 @@ def test_with_a_key_nothing_gets_into_dns_that_the_rules_forbid(  # noqa: PLR091
     answer = sends(service, query, method=method, path=path, peer=peer, headers=headers)
     check(answer)
     records = published(service.sandbox)
-    assert [(record, flaw(*record)) for record in records if flaw(*record)] == []
+    assert [(record, problem(*record)) for record in records if problem(*record)] == []
     # What is told is what there is.
     for line in answer.data.decode("ascii").splitlines():
         for address in line.split(" ")[1].split(",") if " " in line else []:
-            assert not flaw("AAAA" if ":" in address else "A", address)
+            assert not problem("AAAA" if ":" in address else "A", address)
 
 
 @EASY

@@ -167,24 +167,24 @@ def test_after_offline_an_update_brings_the_record_back(both: Service, router: R
     assert both.sandbox.records(HOME, "A") == ["198.51.100.1"]
 
 
-@pytest.mark.parametrize("face", ["dyndns2", "json"])
+@pytest.mark.parametrize("protocol", ["dyndns2", "json"])
 def test_the_history_says_who_removed_what_and_that_it_came_back(
-    both: Service, host: Host, router: Router, face: str
+    both: Service, host: Host, router: Router, protocol: str
 ) -> None:
-    if face == "json":
+    if protocol == "json":
         host.leaves()
         host.updates("198.51.100.1")
     else:
         router.updates(offline="YES")
         router.updates(myip="198.51.100.1")
     told = [
-        tuple(row[name] for name in ("event", "type", "old", "new", "face", "source"))
+        tuple(row[name] for name in ("event", "type", "old", "new", "protocol", "source"))
         for row in both.rows("history")
     ]
     assert told[2:] == [
-        ("deleted", "A", "198.51.100.1", None, face, PEER),
-        ("deleted", "AAAA", "2001:db8::5", None, face, PEER),
-        ("created", "A", None, "198.51.100.1", face, PEER),
+        ("deleted", "A", "198.51.100.1", None, protocol, PEER),
+        ("deleted", "AAAA", "2001:db8::5", None, protocol, PEER),
+        ("created", "A", None, "198.51.100.1", protocol, PEER),
     ]
 
 

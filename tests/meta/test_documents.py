@@ -143,7 +143,7 @@ def served_paths() -> Set[str]:
     return {rule.rule for rule in app.url_map.iter_rules()} | {"/metrics"}
 
 
-def test_every_answer_of_the_json_face_is_in_the_readme_with_its_status() -> None:
+def test_every_answer_of_the_json_protocol_is_in_the_readme_with_its_status() -> None:
     told: Dict[str, Set[int]] = {}
     for status, names, *_ in rows(README, "`/update`"):
         for code_word in re.findall(r"`(\w+)`", names):

@@ -25,12 +25,12 @@ def told() -> str:
         condition=Condition.OK,
         since=None,
         published={RecordType.A: Address.parse("198.51.100.1")},
-        wanted={},
+        desired={},
         seen_at=1.0,
         changed_at=1.0,
         error="",
-        mend="",
-        next_try_at=None,
+        hint="",
+        retry_at=None,
         muted_until=None,
     )
     snapshot = Snapshot(
@@ -41,7 +41,7 @@ def told() -> str:
         quotas=[SeenQuota(1, 3600, 3600, 1.0)],
         leases=[],
         waiting=0,
-        oldest_wish_at=None,
+        oldest_update_at=None,
     )
     return Meters().exposition(gauges(snapshot)).decode()
 

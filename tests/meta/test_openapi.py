@@ -81,7 +81,7 @@ def test_the_examples_of_the_document_are_as_it_says_itself(method: str) -> None
     Draft202012Validator(told["schema"]).validate(told["example"])
 
 
-def test_the_words_for_a_success_are_those_of_the_face() -> None:
+def test_the_words_for_a_success_are_those_of_the_protocol() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     words = {
         word
@@ -91,7 +91,7 @@ def test_the_words_for_a_success_are_those_of_the_face() -> None:
     assert words == set(json_api._STATUSES.values())  # noqa: SLF001
 
 
-def test_the_document_is_of_this_version_and_names_the_login_of_the_face() -> None:
+def test_the_document_is_of_this_version_and_names_the_login_of_the_protocol() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
     assert DOCUMENT["info"]["version"] == __version__
     schemes = DOCUMENT["components"]["securitySchemes"]

@@ -38,9 +38,9 @@ def test_every_claim_has_a_test() -> None:
     tables = re.findall(
         r"^\| can't \| shown by \|\n\|---\|---\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE
     )
-    claims = [row for table in tables for row in table.splitlines()]
-    assert len(claims) > 20
-    assert [row for row in claims if "`tests/" not in row.rsplit("|", 2)[1]] == []
+    update_requests = [row for table in tables for row in table.splitlines()]
+    assert len(update_requests) > 20
+    assert [row for row in update_requests if "`tests/" not in row.rsplit("|", 2)[1]] == []
 
 
 def test_every_attacker_has_a_chapter() -> None:

@@ -16,7 +16,7 @@ from backend.web.request import answer_for
 
 Table = Mapping[Type[DyndnsError], Tuple[int, str]]
 
-FACES = [json_api.ANSWERS, dyndns2.ANSWERS]
+PROTOCOLS = [json_api.ANSWERS, dyndns2.ANSWERS]
 
 
 def family(root: Type[DyndnsError]) -> Iterator[Type[DyndnsError]]:
@@ -40,7 +40,7 @@ def answer(table: Table, error: Type[DyndnsError]) -> Tuple[int, str]:
     return answer_for(table, error.__new__(error, "something"))
 
 
-@pytest.mark.parametrize("table", FACES, ids=["json", "dyndns2"])
+@pytest.mark.parametrize("table", PROTOCOLS, ids=["json", "dyndns2"])
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 def test_every_error_has_an_answer_of_its_family(table: Table, error: Type[DyndnsError]) -> None:
     status, word = answer(table, error)
@@ -58,7 +58,7 @@ def test_every_error_has_an_answer_of_its_family(table: Table, error: Type[Dyndn
         assert status in (404, 502), "the caller can't put it right"
 
 
-@pytest.mark.parametrize("table", FACES, ids=["json", "dyndns2"])
+@pytest.mark.parametrize("table", PROTOCOLS, ids=["json", "dyndns2"])
 def test_no_error_looks_like_a_success_and_none_is_listed_in_vain(table: Table) -> None:
     assert all(status >= 400 for status, _ in table.values())
     assert set(table) <= {DyndnsError, *CLASSES}

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox
-from sandbox.doors import ORDERS, doors
+from sandbox.control_api import ORDERS, control_api
 from sandbox.hetzner import create_app
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
@@ -28,8 +28,8 @@ def test_every_option_is_explained() -> None:
     assert set(explained) == set(re.findall("--[a-z-]+", helped.stdout)) - {"--help", "--version"}
 
 
-def test_every_door_is_explained(sandbox: Sandbox) -> None:
-    app = create_app(sandbox.zones, sandbox.gate, doors(sandbox))
+def test_every_control_route_is_explained(sandbox: Sandbox) -> None:
+    app = create_app(sandbox.zones, sandbox.gate, control_api(sandbox))
     there = [
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()

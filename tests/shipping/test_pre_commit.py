@@ -67,7 +67,7 @@ def test_all_files_pass_all_hooks(clone: Path) -> None:
     assert hooks(ran.stdout, "Skipped") == ["tests"]
 
 
-def test_once_installed_a_commit_with_a_flaw_is_refused(clone: Path) -> None:
+def test_once_installed_a_commit_with_a_problem_is_refused(clone: Path) -> None:
     assert offline(clone, "pre-commit", "install").returncode == 0
     (clone / "backend" / "flaw.py").write_text("import os,sys\n")
     offline(clone, "git", "add", "backend/flaw.py")

@@ -7,7 +7,7 @@ import pytest
 
 from backend.store import Store, prepare_store
 
-from .fakes import Clock, CloudInMemory, Ears
+from .fakes import Clock, FakeCloudApi, RecordingSink
 
 _HERE = Path(__file__).parent
 # Transports and listeners have nothing but a socket to be tested on.
@@ -32,13 +32,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ears() -> Ears:
-    return Ears()
+def sink() -> RecordingSink:
+    return RecordingSink()
 
 
 @pytest.fixture
-def cloud() -> CloudInMemory:
-    return CloudInMemory("example.com")
+def cloud() -> FakeCloudApi:
+    return FakeCloudApi("example.com")
 
 
 @pytest.fixture

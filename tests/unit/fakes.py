@@ -9,9 +9,9 @@ from backend.errors import DyndnsError
 from backend.events import Event
 from backend.hetzner.client import Deadline
 from backend.hetzner.responses import AlreadyExists, NotFound
-from backend.model import Address, Asker, Hostname, RecordType, Update, Wish
+from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester, Update
 
-ROUTER = Asker("198.51.100.1", "dyndns2")
+ROUTER = Requester("198.51.100.1", "dyndns2")
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
         self.now += seconds
 
 
-class Ears:
+class RecordingSink:
     """Hears what the operator would be told."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class ScriptedApi:
         self._answers.extend(answers)
 
 
-class CloudInMemory:
+class FakeCloudApi:
     """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does."""
 
     is_low = False
@@ -185,12 +185,16 @@ def host(text: str = "host.example.com") -> Hostname:
     return Hostname.parse(text)
 
 
-def update(*addresses: str, name: str = "host.example.com", asker: Asker = ROUTER) -> Update:
+def update(
+    *addresses: str, name: str = "host.example.com", requester: Requester = ROUTER
+) -> Update:
     """An update of a host to these addresses."""
     parsed = [Address.parse(address) for address in addresses]
-    return Update(host(name), tuple(Wish(address.type, address) for address in parsed), asker)
+    return Update(
+        host(name), tuple(DesiredRecord(address.type, address) for address in parsed), requester
+    )
 
 
 def removal(*kinds: RecordType, name: str = "host.example.com") -> Update:
     """An update that removes a host's records of these types."""
-    return Update(host(name), tuple(Wish(kind, None) for kind in kinds), ROUTER)
+    return Update(host(name), tuple(DesiredRecord(kind, None) for kind in kinds), ROUTER)

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from backend.errors import AddressMismatch, BadAddress, BadHostname, BadRecordType, MissingHostname
-from backend.model import Address, Change, Hostname, Outcome, RecordType, Settled, Wish
+from backend.model import (
+    Address,
+    Change,
+    DesiredRecord,
+    Hostname,
+    Outcome,
+    RecordOutcome,
+    RecordType,
+)
 
 from .fakes import host
 
@@ -193,7 +201,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "flaw"),
+    ("text", "problem"),
     [
         (".".join("0000"), "unspecified"),
         ("0::0", "unspecified"),
@@ -213,8 +221,8 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ("2001:db8::", "bare prefix"),
     ],
 )
-def test_an_address_that_no_record_may_publish_is_refused(text: str, flaw: str) -> None:
-    with pytest.raises(BadAddress, match=f"can't be published.*{flaw}"):
+def test_an_address_that_no_record_may_publish_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(BadAddress, match=f"can't be published.*{problem}"):
         Address.parse(text)
 
 
@@ -294,16 +302,16 @@ def test_any_other_record_type_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"), [(RecordType.A, "2001:db8::1"), (RecordType.AAAA, "198.51.100.7")]
 )
-def test_a_wish_whose_address_contradicts_its_type_cannot_be_built(
+def test_a_update_whose_address_contradicts_its_type_cannot_be_built(
     kind: RecordType, text: str
 ) -> None:
     with pytest.raises(AddressMismatch, match=kind.value):
-        Wish(kind, Address.parse(text))
+        DesiredRecord(kind, Address.parse(text))
 
 
 @pytest.mark.parametrize("kind", RecordType)
-def test_a_wish_may_be_for_no_record_at_all(kind: RecordType) -> None:
-    assert Wish(kind, None).address is None
+def test_a_update_may_be_for_no_record_at_all(kind: RecordType) -> None:
+    assert DesiredRecord(kind, None).address is None
 
 
 @pytest.mark.parametrize(
@@ -313,14 +321,14 @@ def test_a_wish_may_be_for_no_record_at_all(kind: RecordType) -> None:
         ([Change.REPLACED], True),
         ([Change.DELETED], True),
         ([Change.UNCHANGED], False),
-        ([Change.REMEMBERED], False),
+        ([Change.CACHED], False),
         ([Change.UNCHANGED, Change.REPLACED], True),
-        ([Change.UNCHANGED, Change.REMEMBERED], False),
+        ([Change.UNCHANGED, Change.CACHED], False),
         ([], False),
     ],
 )
 def test_an_outcome_is_a_change_when_any_record_changed(
     changes: Tuple[Change, ...], changed: bool
 ) -> None:
-    settled = tuple(Settled(Wish(RecordType.A, None), change) for change in changes)
-    assert Outcome(host(), settled).changed is changed
+    records = tuple(RecordOutcome(DesiredRecord(RecordType.A, None), change) for change in changes)
+    assert Outcome(host(), records).changed is changed

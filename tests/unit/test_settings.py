@@ -349,14 +349,14 @@ class TestASecret:
         file.write_text("from-file")
         assert self.read(name, {name: " ", f"{name}_FILE": str(file)}) == "from-file"
 
-    @pytest.mark.parametrize("flaw", ["absent", "directory", "no text"])
+    @pytest.mark.parametrize("problem", ["absent", "directory", "no text"])
     def test_in_a_file_that_cannot_be_read_stops_the_start(
-        self, name: str, tmp_path: Path, flaw: str
+        self, name: str, tmp_path: Path, problem: str
     ) -> None:
         file = tmp_path / "secret"
-        if flaw == "directory":
+        if problem == "directory":
             file.mkdir()
-        elif flaw == "no text":
+        elif problem == "no text":
             file.write_bytes(b"secret\xff")
         with pytest.raises(SettingUnusable) as caught:
             self.read(name, {f"{name}_FILE": str(file)})

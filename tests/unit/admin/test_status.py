@@ -7,24 +7,26 @@ import pytest
 from backend.admin.status import Condition, HostStatus, judge
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
-from backend.store import Record, Sighting, Store
+from backend.store import HostActivity, Record, Store
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")
 NOW = 1_800_000_000.0
 LOST_AFTER = 3600.0
 HOUR, DAY = 3600.0, 86400.0
-NO = ChangeRefused("No", mend="make it.")
+NO = ChangeRefused("No", hint="make it.")
 
 
-def sighting(name: Hostname = HOME, *, seen: Optional[float] = 60, lost: bool = False) -> Sighting:
+def activity(
+    name: Hostname = HOME, *, seen: Optional[float] = 60, lost: bool = False
+) -> HostActivity:
     """A host registered ten days ago and seen so many seconds ago."""
     seen_at = None if seen is None else NOW - seen
-    return Sighting(name, NOW - 10 * DAY, seen_at, seen or 0.0, seen_at if lost else None)
+    return HostActivity(name, NOW - 10 * DAY, seen_at, seen or 0.0, seen_at if lost else None)
 
 
-def wish(store: Store, address: str, at: float = NOW - 120) -> Record:
-    store.records.wish(update(address, name=HOME.text), at, 0)
+def set_desired(store: Store, address: str, at: float = NOW - 120) -> Record:
+    store.records.set_desired(update(address, name=HOME.text), at, 0)
     return record(store, RecordType.AAAA if ":" in address else RecordType.A)
 
 
@@ -32,54 +34,54 @@ def record(store: Store, kind: RecordType = RecordType.A) -> Record:
     return store.records.of(HOME)[kind]
 
 
-def judged(store: Store, seen: Optional[Sighting] = None) -> HostStatus:
-    (one,) = judge([seen or sighting()], store.operations.records(), {}, LOST_AFTER, NOW)
+def judged(store: Store, seen: Optional[HostActivity] = None) -> HostStatus:
+    (one,) = judge([seen or activity()], store.operations.records(), {}, LOST_AFTER, NOW)
     return one
 
 
 def test_a_host_that_is_heard_and_published_is_ok(store: Store) -> None:
-    store.records.accept(wish(store, "198.51.100.1"), None, NOW - 100)
+    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW - 100)
     one = judged(store)
-    assert (one.condition, one.since, one.error, one.mend) == (Condition.OK, None, "", "")
+    assert (one.condition, one.since, one.error, one.hint) == (Condition.OK, None, "", "")
     assert {kind.value: str(ip) for kind, ip in one.published.items()} == {"A": "198.51.100.1"}
-    assert one.wanted == {}
+    assert one.desired == {}
 
 
-def test_a_wish_hetzner_has_not_accepted_waits_since_it_was_made(store: Store) -> None:
-    wish(store, "198.51.100.1", NOW - 30)
+def test_a_update_hetzner_has_not_accepted_waits_since_it_was_made(store: Store) -> None:
+    set_desired(store, "198.51.100.1", NOW - 30)
     one = judged(store)
     assert (one.condition, one.since) == (Condition.WAITING, NOW - 30)
     assert one.error
-    assert one.mend.startswith("Nothing to do")
+    assert one.hint.startswith("Nothing to do")
     assert one.published == {}
-    assert str(one.wanted[RecordType.A]) == "198.51.100.1"
+    assert str(one.desired[RecordType.A]) == "198.51.100.1"
 
 
 def test_a_failure_that_passes_by_itself_says_so(store: Store) -> None:
     store.records.postpone(
-        wish(store, "198.51.100.1"), HetznerUnreachable("It is away."), NOW - 9, NOW + 20
+        set_desired(store, "198.51.100.1"), HetznerUnreachable("It is away."), NOW - 9, NOW + 20
     )
     one = judged(store)
     assert (one.condition, one.error) == (Condition.WAITING, "It is away.")
-    assert "by itself" in one.mend
-    assert one.next_try_at == NOW + 20
+    assert "by itself" in one.hint
+    assert one.retry_at == NOW + 20
 
 
-def test_a_refusal_shows_its_mend_apart_and_both_addresses(store: Store) -> None:
-    store.records.accept(wish(store, "198.51.100.1", NOW - DAY), None, NOW - DAY)
-    refused = wish(store, "198.51.100.2", NOW - HOUR)
+def test_a_refusal_shows_its_hint_apart_and_both_addresses(store: Store) -> None:
+    store.records.accept(set_desired(store, "198.51.100.1", NOW - DAY), None, NOW - DAY)
+    refused = set_desired(store, "198.51.100.2", NOW - HOUR)
     store.records.refuse(
-        refused, ChangeRefused("It is a CNAME", mend="delete it."), NOW, NOW + HOUR
+        refused, ChangeRefused("It is a CNAME", hint="delete it."), NOW, NOW + HOUR
     )
     one = judged(store)
     assert (one.condition, one.since) == (Condition.REFUSED, NOW - HOUR)
-    assert (one.error, one.mend) == ("It is a CNAME.", "Delete it.")
+    assert (one.error, one.hint) == ("It is a CNAME.", "Delete it.")
     assert str(one.published[RecordType.A]) == "198.51.100.1"
-    assert str(one.wanted[RecordType.A]) == "198.51.100.2"
+    assert str(one.desired[RecordType.A]) == "198.51.100.2"
 
 
 def test_an_accepted_change_is_being_published(store: Store) -> None:
-    store.records.accept(wish(store, "198.51.100.1"), 7, NOW - 3)
+    store.records.accept(set_desired(store, "198.51.100.1"), 7, NOW - 3)
     one = judged(store)
     assert (one.condition, one.since, one.has_failed) == (Condition.PUBLISHING, NOW - 3, False)
 
@@ -87,43 +89,43 @@ def test_an_accepted_change_is_being_published(store: Store) -> None:
 @pytest.mark.parametrize(
     ("seen", "condition"),
     [
-        (sighting(seen=LOST_AFTER - 1), Condition.OK),
-        (sighting(seen=LOST_AFTER + 1), Condition.SILENT),
-        (sighting(seen=60, lost=True), Condition.SILENT),
+        (activity(seen=LOST_AFTER - 1), Condition.OK),
+        (activity(seen=LOST_AFTER + 1), Condition.SILENT),
+        (activity(seen=60, lost=True), Condition.SILENT),
     ],
 )
 def test_a_host_is_silent_by_the_watchers_arithmetic(
-    store: Store, seen: Sighting, condition: Condition
+    store: Store, seen: HostActivity, condition: Condition
 ) -> None:
-    store.records.accept(wish(store, "198.51.100.1"), None, NOW)
+    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW)
     one = judged(store, seen)
     assert one.condition is condition
     if condition is Condition.SILENT:
         assert one.since == seen.seen_at
-        assert one.mend
+        assert one.hint
 
 
 def test_a_host_that_never_came_is_not_called_silent(store: Store) -> None:
-    one = judged(store, sighting(seen=None))
+    one = judged(store, activity(seen=None))
     assert (one.condition, one.since) == (Condition.NEVER, NOW - 10 * DAY)
-    assert one.mend
+    assert one.hint
 
 
 def test_the_worst_of_two_records_counts(store: Store) -> None:
-    store.records.accept(wish(store, "198.51.100.1"), None, NOW)
-    store.records.refuse(wish(store, "2001:db8::1"), NO, NOW, NOW + HOUR)
-    one = judged(store, sighting(lost=True))
+    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW)
+    store.records.refuse(set_desired(store, "2001:db8::1"), NO, NOW, NOW + HOUR)
+    one = judged(store, activity(lost=True))
     assert (one.condition, one.error) == (Condition.REFUSED, "No.")
 
 
 def test_the_worst_host_comes_first_and_equals_by_name(store: Store) -> None:
-    store.records.refuse(wish(store, "198.51.100.1"), NO, NOW, NOW + HOUR)
-    others = [sighting(NAS), sighting(host("a.example.com"), seen=2 * HOUR), sighting(HOME)]
+    store.records.refuse(set_desired(store, "198.51.100.1"), NO, NOW, NOW + HOUR)
+    others = [activity(NAS), activity(host("a.example.com"), seen=2 * HOUR), activity(HOME)]
     ranked = judge(others, store.operations.records(), {}, LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
 
 
 def test_a_mute_that_is_over_is_not_shown() -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
-        (one,) = judge([sighting()], [], {HOME: until}, LOST_AFTER, NOW)
+        (one,) = judge([activity()], [], {HOME: until}, LOST_AFTER, NOW)
         assert one.muted_until == shown

@@ -4,65 +4,65 @@ import pytest
 
 from backend.auth.throttle import Alarm
 from backend.events import LoginFailed, LoginsBlocked
-from tests.unit.fakes import Clock, Ears, host
+from tests.unit.fakes import Clock, RecordingSink, host
 
 NAS = host("nas.example.com")
 
 
 @pytest.fixture
-def alarm(ears: Ears, clock: Clock) -> Alarm:
-    return Alarm(ears, clock=clock)
+def alarm(sink: RecordingSink, clock: Clock) -> Alarm:
+    return Alarm(sink, clock=clock)
 
 
 def test_ever_more_sources_are_a_few_lines_and_the_next_line_says_how_many_were_left_out(
-    alarm: Alarm, ears: Ears, clock: Clock
+    alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(100_000):
         alarm.failed(f"source {number}", None)
-    assert ears.events == [LoginFailed(f"source {number}", None) for number in range(20)]
+    assert sink.events == [LoginFailed(f"source {number}", None) for number in range(20)]
     clock.advance(10)
     alarm.failed("one more", NAS)
     alarm.failed("too soon", NAS)
-    assert ears.events[20:] == [LoginFailed("one more", NAS, unsaid=99_980)]
+    assert sink.events[20:] == [LoginFailed("one more", NAS, unsaid=99_980)]
 
 
 def test_ten_thousand_hosts_under_attack_are_a_few_pushes(
-    alarm: Alarm, ears: Ears, clock: Clock
+    alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(10_000):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
         alarm.tell()
     first = [LoginsBlocked("198.51.100.1", host(f"h{number}.example.com")) for number in range(5)]
-    assert ears.events == first
+    assert sink.events == first
     clock.advance(60)
     alarm.blocked("198.51.100.1", NAS)
     alarm.tell()
-    assert ears.events[5:] == [LoginsBlocked("198.51.100.1", NAS, unsaid=9995)]
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, unsaid=9995)]
 
 
-def test_what_waits_to_be_told_is_bounded(alarm: Alarm, ears: Ears) -> None:
+def test_what_waits_to_be_told_is_bounded(alarm: Alarm, sink: RecordingSink) -> None:
     for number in range(5000):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
     assert len(alarm._blocked) == 1000  # noqa: SLF001
     alarm.tell()
-    assert len(ears.events) == 5
+    assert len(sink.events) == 5
 
 
 def test_a_blocked_host_is_not_told_by_a_process_that_is_not_the_first_to_see_it(
-    ears: Ears, clock: Clock
+    sink: RecordingSink, clock: Clock
 ) -> None:
     asked = []
-    alarm = Alarm(ears, lambda what: bool(asked.append(what)), clock)
+    alarm = Alarm(sink, lambda what: bool(asked.append(what)), clock)
     alarm.blocked("198.51.100.1", NAS)
     alarm.tell()
-    assert ears.events == []
+    assert sink.events == []
     assert asked == ["failed logins nas.example.com"]
 
 
 def test_pushes_that_were_left_out_are_told_of_by_the_next_one_that_this_process_tells(
-    ears: Ears, clock: Clock
+    sink: RecordingSink, clock: Clock
 ) -> None:
-    alarm = Alarm(ears, lambda what: "nas" not in what, clock)
+    alarm = Alarm(sink, lambda what: "nas" not in what, clock)
     for number in range(9):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
     for blocked in (NAS, host("home.example.com")):
@@ -70,13 +70,13 @@ def test_pushes_that_were_left_out_are_told_of_by_the_next_one_that_this_process
         clock.advance(60)
         alarm.blocked("198.51.100.1", blocked)
     alarm.tell()
-    assert ears.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
 
 
 def test_a_clock_that_is_set_back_gives_no_more_lines(
-    alarm: Alarm, ears: Ears, clock: Clock
+    alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(100):
         clock.advance(-1000 if number % 2 else 1)
         alarm.failed("source", None)
-    assert len(ears.events) <= 30
+    assert len(sink.events) <= 30

@@ -172,7 +172,7 @@ def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
     with pytest.raises(KeyFileUnusable) as caught:
         KeyFile(path).complete([NAS])
     assert KEY not in str(caught.value) + caplog.text
-    assert caught.value.mend == "Write a host name, a blank and its key, without quotes."
+    assert caught.value.hint == "Write a host name, a blank and its key, without quotes."
     assert caught.value.__suppress_context__
 
 
@@ -190,7 +190,7 @@ def test_a_directory_stops_the_start_with_the_reason_docker_makes_one(path: Path
 
 
 @pytest.mark.parametrize("folder", ["missing", "missing/deeper"])
-def test_a_file_in_no_folder_stops_the_start_and_the_mend_is_to_create_it(
+def test_a_file_in_no_folder_stops_the_start_and_the_hint_is_to_create_it(
     tmp_path: Path, folder: str
 ) -> None:
     path = tmp_path / folder / "keys"
@@ -285,14 +285,14 @@ def test_a_folder_that_may_not_be_looked_into_is_told_so(
 
 
 def test_a_read_only_mount_is_told_so() -> None:
-    flaw = str(unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
-    assert "mount it writable" in flaw
-    assert "chown" not in flaw
+    problem = str(unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
+    assert "mount it writable" in problem
+    assert "chown" not in problem
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads and writes every file")
 @pytest.mark.parametrize("permissions", [0o000, 0o400])
-def test_a_file_that_may_not_be_used_stops_the_start_with_the_mend(
+def test_a_file_that_may_not_be_used_stops_the_start_with_the_hint(
     path: Path, permissions: int
 ) -> None:
     path.write_text("# nothing yet\n")
@@ -301,7 +301,7 @@ def test_a_file_that_may_not_be_used_stops_the_start_with_the_mend(
         KeyFile(path).complete([NAS])
 
 
-def test_a_file_that_may_not_be_used_is_told_with_the_mend_to_any_user(path: Path) -> None:
+def test_a_file_that_may_not_be_used_is_told_with_the_hint_to_any_user(path: Path) -> None:
     # Root is stopped by no permission bits; a directory in /proc refuses everybody.
     with pytest.raises(KeyFileUnusable, match=rf"can't use /proc/.*chown {os.getuid()} "):
         KeyFile(Path("/proc/self") / path.name).complete([NAS])
@@ -351,17 +351,17 @@ class TestWhileRunning:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert file.keys() == {NAS: KEY}
 
-    @pytest.mark.parametrize("flaw", ["deleted", "broken", "a directory", "no text"])
+    @pytest.mark.parametrize("problem", ["deleted", "broken", "a directory", "no text"])
     def test_a_file_that_becomes_unusable_costs_no_host_its_key_and_is_told_once(
-        self, path: Path, file: KeyFile, flaw: str, caplog: pytest.LogCaptureFixture
+        self, path: Path, file: KeyFile, problem: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        if flaw == "broken":
+        if problem == "broken":
             path.write_text(f"nas.example.com {OTHER} more\n")
-        elif flaw == "no text":
+        elif problem == "no text":
             path.write_bytes(b"nas.example.com \xff\xfe\n")
         else:
             path.unlink()
-        if flaw == "a directory":
+        if problem == "a directory":
             path.mkdir()
         elif path.exists():
             os.utime(path, (0, 0))  # nobody is editing it
@@ -372,7 +372,7 @@ class TestWhileRunning:
         assert "keys read before stay in use" in record.getMessage()
         assert OTHER not in caplog.text
 
-    def test_a_mended_file_counts_again_and_the_next_flaw_is_told_again(
+    def test_a_mended_file_counts_again_and_the_next_problem_is_told_again(
         self, path: Path, file: KeyFile, caplog: pytest.LogCaptureFixture
     ) -> None:
         path.unlink()
@@ -394,13 +394,13 @@ class TestWhileRunning:
         assert len(caplog.records) == 2
 
 
-@pytest.mark.parametrize("flaw", ["missing", "a directory", "no text"])
-def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_mend_counts(
-    path: Path, flaw: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("problem", ["missing", "a directory", "no text"])
+def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_hint_counts(
+    path: Path, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if flaw == "a directory":
+    if problem == "a directory":
         path.mkdir()
-    elif flaw == "no text":
+    elif problem == "no text":
         path.write_bytes(b"nas.example.com \xff\xfe\n")
     file = KeyFile(path)
     for _ in range(3):

@@ -128,7 +128,7 @@ def test_an_edit_that_goes_on_keeps_the_keys_known_before_it(
     assert opens(file, OLD)
 
 
-def test_an_unfinished_edit_is_no_flaw(
+def test_an_unfinished_edit_is_no_problem(
     file: KeyFile, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for content in (b"", b"nas.exam", b"nas.example.com " + OLD.encode() + b" # \xc3"):

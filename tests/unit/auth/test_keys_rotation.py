@@ -95,7 +95,7 @@ def test_others_never_read_half_a_change(path: Path) -> None:
     assert reader.keys()[NAS] == keys[1]
 
 
-def test_a_file_with_a_flaw_is_not_changed(path: Path) -> None:
+def test_a_file_with_a_problem_is_not_changed(path: Path) -> None:
     path.write_text("nas.example.com old\nrubbish\n")
     with pytest.raises(KeyFileUnusable, match="line 2"):
         KeyFile(path).rotate(NAS)

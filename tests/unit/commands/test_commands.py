@@ -58,7 +58,7 @@ class Shell:
 
     def publish(self, address: str) -> None:
         """Let Hetzner have published an address of home."""
-        self.store.records.wish(update(address, name=HOME.text), NOW, 0)
+        self.store.records.set_desired(update(address, name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
         self.store.records.accept(record, None, NOW)
 
@@ -71,10 +71,10 @@ class Shell:
 
     def refuse(self, error: str) -> None:
         """Let Hetzner have refused an update of home."""
-        self.store.records.wish(update("198.51.100.7", name=HOME.text), NOW, 0)
+        self.store.records.set_desired(update("198.51.100.7", name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
         self.store.records.refuse(
-            record, ChangeRefused(error, mend="create the zone."), NOW, NOW + 3600
+            record, ChangeRefused(error, hint="create the zone."), NOW, NOW + 3600
         )
 
 
@@ -147,20 +147,20 @@ def test_a_host_shares_no_key_with_itself(shell: Shell) -> None:
     "words", [("list",), ("rotate", HOME.text), ("share", HOME.text, NAS.text)]
 )
 @pytest.mark.parametrize(
-    ("file", "mend"),
+    ("file", "hint"),
     [
         ("none", "start the service once"),
         (".", "it is a directory"),
         ("none/none", "create it, or name another file"),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_told_with_its_mend(
-    shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, mend: str
+def test_a_key_file_that_cannot_be_used_is_told_with_its_hint(
+    shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, hint: str
 ) -> None:
     shell.environ["PRE_SHARED_KEY_FILE"] = str(tmp_path / file)
     status, told = shell.types("keys", *words)
     assert (status, told.count("\n")) == (1, 1)
-    assert mend in told
+    assert hint in told
 
 
 @pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
@@ -184,7 +184,7 @@ def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
         ("keys", "share", "home.example.com", "strange.example.com"),
         ("keys", "share", "strange.example.com", "home.example.com"),
         ("hosts", "retry", "strange.example.com"),
-        ("hosts", "forget", "strange.example.com"),
+        ("hosts", "drop", "strange.example.com"),
         ("hosts", "mute", "strange.example.com", "3d"),
         ("keys", "rotate", "no name"),
     ],
@@ -264,34 +264,34 @@ def test_the_list_of_hosts_says_what_is_wrong_and_what_to_do(shell: Shell) -> No
     assert (second["host"], second["state"]) == (NAS.text, "never seen")
 
 
-def test_try_again_makes_a_refused_wish_due_now(shell: Shell) -> None:
+def test_try_again_makes_a_refused_update_due_now(shell: Shell) -> None:
     shell.refuse("an error")
-    assert shell.store.records.to_try(NOW + 60, 9) == []
+    assert shell.store.records.due_retries(NOW + 60, 9) == []
     assert shell.types("hosts", "retry", HOME.text) == (0, f"{HOME}: to be tried now: 1.\n")
-    (due,) = shell.store.records.to_try(NOW * 2, 9)
-    assert due.next_try_at > NOW + 3600
+    (due,) = shell.store.records.due_retries(NOW * 2, 9)
+    assert due.retry_at > NOW + 3600
     assert shell.types("hosts", "retry", NAS.text) == (0, f"{NAS} waits for nothing.\n")
 
 
-def test_a_forgotten_error_takes_its_wish_with_it(shell: Shell) -> None:
+def test_a_forgotten_error_takes_its_update_with_it(shell: Shell) -> None:
     shell.refuse("an error")
-    assert shell.types("hosts", "forget", HOME.text) == (0, f"{HOME}: errors forgotten: 1.\n")
+    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME}: errors forgotten: 1.\n")
     assert shell.store.records.of(HOME) == {}
-    assert events(shell) == ["forgotten", "refused"]
-    assert shell.types("hosts", "forget", HOME.text) == (0, f"{HOME} has no error.\n")
+    assert events(shell) == ["dropped", "refused"]
+    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME} has no error.\n")
 
 
-def test_a_late_answer_to_a_forgotten_wish_changes_no_more_than_what_is_published(
+def test_a_late_answer_to_a_forgotten_update_changes_no_more_than_what_is_published(
     shell: Shell,
 ) -> None:
     shell.publish("198.51.100.6")
     shell.refuse("an error")
     (before,) = shell.store.records.of(HOME).values()
-    shell.types("hosts", "forget", HOME.text)
+    shell.types("hosts", "drop", HOME.text)
     shell.store.records.refuse(before, ChangeRefused("too late"), NOW, NOW)
     (record,) = shell.store.records.of(HOME).values()
-    assert (record.error, str(record.wanted.address)) == ("", "198.51.100.6")
-    assert shell.store.records.to_try(NOW * 2, 9) == []
+    assert (record.error, str(record.desired.address)) == ("", "198.51.100.6")
+    assert shell.store.records.due_retries(NOW * 2, 9) == []
 
 
 def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
@@ -321,6 +321,6 @@ def test_without_a_store_a_command_makes_none(shell: Shell, tmp_path: Path, comm
 
 def test_after_an_error_was_forgotten_the_same_one_is_news_again(shell: Shell) -> None:
     shell.refuse("an error")
-    shell.types("hosts", "forget", HOME.text)
+    shell.types("hosts", "drop", HOME.text)
     shell.refuse("an error")
-    assert events(shell) == ["refused", "forgotten", "refused"]
+    assert events(shell) == ["refused", "dropped", "refused"]

@@ -89,7 +89,7 @@ def test_what_it_cannot_do_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("file", "mend"),
+    ("file", "hint"),
     [
         ("none", "start the service once"),
         (".", "it is a directory"),
@@ -102,10 +102,10 @@ def test_without_a_key_file_it_is_one_line_that_says_how_to_get_one(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     file: str,
-    mend: str,
+    hint: str,
 ) -> None:
     with pytest.raises(SystemExit):
         cli.run(["setup", HOST], {**environ, "PRE_SHARED_KEY_FILE": str(tmp_path / file)})
     told = capsys.readouterr().err
-    assert mend in told
+    assert hint in told
     assert told.count("\n") == 1

@@ -99,7 +99,7 @@ def test_records_of_another_name_are_not_mistaken_for_the_hosts() -> None:
     assert Hetzner(api, 60).read(HOME, Deadline(5)) == {}
 
 
-def test_an_alias_at_the_name_is_told_with_its_zone_and_the_mend() -> None:
+def test_an_alias_at_the_name_is_told_with_its_zone_and_the_hint() -> None:
     api = ScriptedApi({"rrsets": [rrset("CNAME", "elsewhere.example.")]})
     with pytest.raises(CnameInTheWay, match=r"home in zone example\.com .* delete the CNAME"):
         Hetzner(api, 60).read(HOME, Deadline(5))

@@ -68,7 +68,7 @@ def test_every_code_of_the_api_belongs_to_one_family(
 
 
 @pytest.mark.parametrize(
-    ("code", "mend"),
+    ("code", "hint"),
     [
         ("unauthorized", "check HETZNER_TOKEN"),
         ("token_readonly", "Read & Write"),
@@ -78,8 +78,8 @@ def test_every_code_of_the_api_belongs_to_one_family(
         ("resource_limit_exceeded", "higher limit"),
     ],
 )
-def test_a_refusal_says_what_the_operator_must_change(code: str, mend: str) -> None:
-    assert mend in str(error(code))
+def test_a_refusal_says_what_the_operator_must_change(code: str, hint: str) -> None:
+    assert hint in str(error(code))
 
 
 def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:

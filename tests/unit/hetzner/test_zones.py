@@ -16,13 +16,13 @@ from backend.errors import (
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Location, Zones
-from tests.unit.fakes import Clock, CloudInMemory, host
+from tests.unit.fakes import Clock, FakeCloudApi, host
 
 TTL = 86400
 LISTED = ["GET /zones"]
 
 
-def zones_of(clock: Clock, *clouds: CloudInMemory, ttl: float = TTL) -> Zones:
+def zones_of(clock: Clock, *clouds: FakeCloudApi, ttl: float = TTL) -> Zones:
     return Zones([Hetzner(cloud, 60) for cloud in clouds], ttl, clock)
 
 
@@ -51,20 +51,20 @@ def place(zones: Zones, name: str) -> Tuple[str, str]:
 def test_the_longest_zone_that_holds_the_name_wins(
     clock: Clock, name: str, expected: Tuple[str, str]
 ) -> None:
-    cloud = CloudInMemory("example.com", "lab.example.com", "example.co.uk")
+    cloud = FakeCloudApi("example.com", "lab.example.com", "example.co.uk")
     assert place(zones_of(clock, cloud), name) == expected
 
 
 @pytest.mark.parametrize("name", ["notexample.com", "example.com.evil.org", "host.example.org"])
 def test_a_name_that_only_looks_like_one_of_the_zone_is_not_in_it(
-    clock: Clock, cloud: CloudInMemory, name: str
+    clock: Clock, cloud: FakeCloudApi, name: str
 ) -> None:
     with pytest.raises(ZoneNotFound, match=f"No zone for {name} .*create the zone"):
         find(zones_of(clock, cloud), name)
 
 
 def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
-    clouds = [CloudInMemory("example.com"), CloudInMemory("example.org")]
+    clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.org")]
     zones = zones_of(clock, *clouds)
     assert find(zones, "host.example.com").hetzner.api is clouds[0]
     assert find(zones, "host.example.org").hetzner.api is clouds[1]
@@ -72,16 +72,16 @@ def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
 
 
 def test_the_first_of_two_tokens_that_see_a_zone_is_used(clock: Clock) -> None:
-    clouds = [CloudInMemory("example.com"), CloudInMemory("example.com")]
+    clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.com")]
     assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
 
 
-def test_the_mode_of_the_zone_is_known(clock: Clock, cloud: CloudInMemory) -> None:
+def test_the_mode_of_the_zone_is_known(clock: Clock, cloud: FakeCloudApi) -> None:
     cloud.zones["example.com"] = "secondary"
     assert find(zones_of(clock, cloud), "host.example.com").owner.zone.mode == "secondary"
 
 
-def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: CloudInMemory) -> None:
+def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     for seconds, calls in ((0, LISTED), (TTL - 1, []), (2, LISTED), (1, [])):
         clock.advance(seconds)
@@ -90,7 +90,7 @@ def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: CloudI
 
 
 def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
-    clock: Clock, cloud: CloudInMemory
+    clock: Clock, cloud: FakeCloudApi
 ) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
@@ -100,7 +100,7 @@ def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
     assert cloud.calls == LISTED * 2
 
 
-def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: CloudInMemory) -> None:
+def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     for name in ("a.example.org", "b.example.org", "a.example.org"):
         clock.advance(1)
@@ -109,10 +109,10 @@ def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: Cloud
     assert cloud.calls == LISTED
 
 
-def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: CloudInMemory) -> None:
+def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
-    zones.forget()
+    zones.invalidate()
     assert zones.names == frozenset()
     find(zones, "host.example.com")
     assert cloud.calls == LISTED * 2
@@ -121,7 +121,7 @@ def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: CloudInMemory) -> No
 
 @pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])
 def test_without_any_list_the_failure_of_hetzner_is_told(
-    clock: Clock, cloud: CloudInMemory, error: TransientError
+    clock: Clock, cloud: FakeCloudApi, error: TransientError
 ) -> None:
     cloud.failures["GET"] = error
     with pytest.raises(type(error)):
@@ -129,7 +129,7 @@ def test_without_any_list_the_failure_of_hetzner_is_told(
 
 
 def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_everybody(
-    clock: Clock, cloud: CloudInMemory
+    clock: Clock, cloud: FakeCloudApi
 ) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
@@ -147,7 +147,7 @@ def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_e
 
 
 def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
-    clock: Clock, cloud: CloudInMemory
+    clock: Clock, cloud: FakeCloudApi
 ) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
@@ -163,7 +163,7 @@ def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
 
 
 def test_a_bad_token_does_not_take_the_other_tokens_zones_away(clock: Clock) -> None:
-    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad, good = FakeCloudApi(), FakeCloudApi("example.com")
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     assert find(zones_of(clock, bad, good), "host.example.com").hetzner.api is good
 
@@ -171,14 +171,14 @@ def test_a_bad_token_does_not_take_the_other_tokens_zones_away(clock: Clock) -> 
 def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
     clock: Clock,
 ) -> None:
-    bad, good = CloudInMemory(), CloudInMemory("example.com")
+    bad, good = FakeCloudApi(), FakeCloudApi("example.com")
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     with pytest.raises(TokenRejected):
         find(zones_of(clock, bad, good), "host.example.org")
 
 
 def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock) -> None:
-    busy, good = CloudInMemory("example.org"), CloudInMemory("example.com")
+    busy, good = FakeCloudApi("example.org"), FakeCloudApi("example.com")
     busy.failures["GET"] = HetznerBusy("busy")
     zones = zones_of(clock, busy, good)
     assert find(zones, "host.example.com").hetzner.api is good
@@ -192,7 +192,7 @@ def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock
 
 
 def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
-    one, other = CloudInMemory("example.org"), CloudInMemory("example.com")
+    one, other = FakeCloudApi("example.org"), FakeCloudApi("example.com")
     zones = zones_of(clock, one, other)
     find(zones, "host.example.org")
     one.failures["GET"] = HetznerBusy("busy")
@@ -203,14 +203,14 @@ def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
 
 
 def test_a_busy_project_is_blamed_before_a_bad_token_for_it_may_pass(clock: Clock) -> None:
-    bad, busy = CloudInMemory(), CloudInMemory()
+    bad, busy = FakeCloudApi(), FakeCloudApi()
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     busy.failures["GET"] = HetznerBusy("busy")
     with pytest.raises(HetznerBusy):
         find(zones_of(clock, bad, busy), "host.example.com")
 
 
-class Slow(CloudInMemory):
+class Slow(FakeCloudApi):
     """Answers when the test lets it."""
 
     def __init__(self, *zones: str) -> None:
@@ -259,7 +259,7 @@ def test_whoever_finds_no_list_waits_for_the_one_that_is_under_way_but_not_for_e
 
 
 def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock: Clock) -> None:
-    class Hanging(CloudInMemory):
+    class Hanging(FakeCloudApi):
         left = 0.0
 
         def call(
@@ -283,10 +283,10 @@ def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock:
 
 def test_no_zone_at_all_is_told_as_a_missing_zone(clock: Clock) -> None:
     with pytest.raises(ZoneNotFound):
-        find(zones_of(clock, CloudInMemory()), "host.example.com")
+        find(zones_of(clock, FakeCloudApi()), "host.example.com")
 
 
-def test_a_list_is_not_waited_for_beyond_the_deadline(clock: Clock, cloud: CloudInMemory) -> None:
+def test_a_list_is_not_waited_for_beyond_the_deadline(clock: Clock, cloud: FakeCloudApi) -> None:
     with pytest.raises(HetznerUnreachable):
         zones_of(clock, cloud).find(host(), Deadline(0))
     assert cloud.calls == []

@@ -9,8 +9,8 @@ from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.monitor.watcher import Silences, Watcher, judge
-from backend.store import Sighting, Store
-from tests.unit.fakes import Clock, Ears, host
+from backend.store import HostActivity, Store
+from tests.unit.fakes import Clock, RecordingSink, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 LOST_AFTER, INTERVAL = 1800.0, 60.0
@@ -18,43 +18,45 @@ DAY = 86400.0
 NOW = 1_800_000_000.0
 
 
-def sighting(
+def activity(
     silent_for: float,
     *,
     seen: Optional[float] = NOW,
     silent_since: Optional[float] = None,
     name: Hostname = NAS,
-) -> Sighting:
-    return Sighting(name, NOW - 100 * DAY, seen, silent_for, silent_since)
+) -> HostActivity:
+    return HostActivity(name, NOW - 100 * DAY, seen, silent_for, silent_since)
 
 
-FLIPS: List[Tuple[str, Sighting, bool]] = [
-    ("heard of lately", sighting(60), False),
-    ("silent exactly as long as may be", sighting(LOST_AFTER), False),
-    ("silent for longer", sighting(LOST_AFTER + 1), True),
-    ("silent and told", sighting(DAY, silent_since=NOW), False),
-    ("registered lately, never came", sighting(60, seen=None), False),
-    ("registered long ago, never came", sighting(LOST_AFTER + 1, seen=None), True),
-    ("never came, and told", sighting(DAY, seen=None, silent_since=NOW - DAY), False),
-    ("back", sighting(1, silent_since=NOW - DAY), True),
-    ("heard of once more and silent again", sighting(DAY, silent_since=NOW - DAY), False),
-    ("back while the clock was set back", sighting(1, silent_since=NOW + DAY), True),
-    ("told, and nobody counts: not heard of, so not back", sighting(0, silent_since=NOW), False),
+FLIPS: List[Tuple[str, HostActivity, bool]] = [
+    ("heard of lately", activity(60), False),
+    ("silent exactly as long as may be", activity(LOST_AFTER), False),
+    ("silent for longer", activity(LOST_AFTER + 1), True),
+    ("silent and told", activity(DAY, silent_since=NOW), False),
+    ("registered lately, never came", activity(60, seen=None), False),
+    ("registered long ago, never came", activity(LOST_AFTER + 1, seen=None), True),
+    ("never came, and told", activity(DAY, seen=None, silent_since=NOW - DAY), False),
+    ("back", activity(1, silent_since=NOW - DAY), True),
+    ("heard of once more and silent again", activity(DAY, silent_since=NOW - DAY), False),
+    ("back while the clock was set back", activity(1, silent_since=NOW + DAY), True),
+    ("told, and nobody counts: not heard of, so not back", activity(0, silent_since=NOW), False),
 ]
 
 
 @pytest.mark.parametrize(("one", "flips"), [flip[1:] for flip in FLIPS], ids=[f[0] for f in FLIPS])
-def test_a_host_falls_silent_or_comes_back_only_when_it_did(one: Sighting, *, flips: bool) -> None:
+def test_a_host_falls_silent_or_comes_back_only_when_it_did(
+    one: HostActivity, *, flips: bool
+) -> None:
     assert list(judge([one], LOST_AFTER)) == ([one] if flips else [])
 
 
 def test_each_host_is_judged_by_itself() -> None:
-    lost, well = sighting(DAY), sighting(1, name=ROUTER)
+    lost, well = activity(DAY), activity(1, name=ROUTER)
     assert list(judge([well, lost], LOST_AFTER)) == [lost]
 
 
 def test_a_longer_timeout_brings_no_lost_host_back() -> None:
-    assert list(judge([sighting(DAY, silent_since=NOW)], 7 * DAY)) == []
+    assert list(judge([activity(DAY, silent_since=NOW)], 7 * DAY)) == []
 
 
 class TestSilences:
@@ -66,21 +68,21 @@ class TestSilences:
     def silences(self, now: Clock) -> Silences:
         return Silences(now)
 
-    def silence(self, silences: Silences, one: Sighting) -> float:
+    def silence(self, silences: Silences, one: HostActivity) -> float:
         (found,) = silences.look([one])
         assert replace(found, silent_for=one.silent_for) == one
         return found.silent_for
 
     def test_goes_on_from_what_was_counted_before(self, silences: Silences, now: Clock) -> None:
-        one = sighting(500)
+        one = activity(500)
         for silent_for in (500, 510, 520):
             assert self.silence(silences, one) == silent_for
             now.advance(10)
 
     def test_begins_anew_when_the_host_is_heard(self, silences: Silences, now: Clock) -> None:
-        self.silence(silences, sighting(500))
+        self.silence(silences, activity(500))
         now.advance(10)
-        heard = replace(sighting(0), heard=1)
+        heard = replace(activity(0), heard=1)
         assert self.silence(silences, heard) == 0
         now.advance(10)
         assert self.silence(silences, heard) == 10
@@ -89,11 +91,11 @@ class TestSilences:
     def test_does_not_count_while_nobody_looks(
         self, silences: Silences, now: Clock, *, stops: bool
     ) -> None:
-        self.silence(silences, sighting(500))
+        self.silence(silences, activity(500))
         if stops:
             silences.stop()
         now.advance(10 if stops else 41)
-        assert self.silence(silences, sighting(500)) == 500
+        assert self.silence(silences, activity(500)) == 500
 
 
 class Guard:
@@ -103,19 +105,19 @@ class Guard:
         self,
         store: Store,
         clock: Clock,
-        ears: Ears,
+        sink: RecordingSink,
         *,
         hosts: Tuple[Hostname, ...] = (NAS,),
         lost_after: float = LOST_AFTER,
         interval: float = INTERVAL,
     ) -> None:
-        self.store, self.clock, self.ears = store, clock, ears
+        self.store, self.clock, self.sink = store, clock, sink
         self._monotonic = Clock(0)
         store.hosts.register(hosts, clock())
         self.watcher = Watcher(
             store,
             hosts,
-            ears,
+            sink,
             lost_after=lost_after,
             interval=interval,
             clock=clock,
@@ -124,11 +126,11 @@ class Guard:
 
     def watch(self, seconds: float, step: float = 20.0) -> List[Event]:
         """Let time pass, and return what was told meanwhile."""
-        before = len(self.ears.events)
+        before = len(self.sink.events)
         for _ in range(int(seconds // step)):
             self.passes(step)
             self.watcher.tick()
-        return self.ears.events[before:]
+        return self.sink.events[before:]
 
     def passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -139,8 +141,8 @@ class Guard:
 
 
 @pytest.fixture
-def guard(store: Store, clock: Clock, ears: Ears) -> Guard:
-    guard = Guard(store, clock, ears)
+def guard(store: Store, clock: Clock, sink: RecordingSink) -> Guard:
+    guard = Guard(store, clock, sink)
     guard.hears()
     return guard
 
@@ -161,9 +163,9 @@ def test_a_silence_is_told_once_and_so_is_its_end(guard: Guard) -> None:
 
 
 def test_a_host_that_never_came_is_told_of_after_the_timeout(
-    store: Store, clock: Clock, ears: Ears
+    store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
-    guard = Guard(store, clock, ears)
+    guard = Guard(store, clock, sink)
     assert guard.watch(LOST_AFTER) == []
     (lost,) = guard.watch(600)
     assert isinstance(lost, FellSilent)
@@ -173,20 +175,20 @@ def test_a_host_that_never_came_is_told_of_after_the_timeout(
 
 
 def test_restarts_neither_forget_a_silence_nor_tell_it_again(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(LOST_AFTER - 600)
     for _ in range(3):
         guard.watcher.stop()
         clock.advance(20)
-        guard = Guard(store, clock, ears)
+        guard = Guard(store, clock, sink)
         assert guard.watch(120) == []
     (lost,) = guard.watch(600)
     assert isinstance(lost, FellSilent)
     for _ in range(3):
         guard.watcher.stop()
         clock.advance(20)
-        guard = Guard(store, clock, ears)
+        guard = Guard(store, clock, sink)
         assert guard.watch(300) == []
     guard.hears()
     (back,) = guard.watch(120)
@@ -195,14 +197,14 @@ def test_restarts_neither_forget_a_silence_nor_tell_it_again(
 
 @pytest.mark.parametrize("away", [5, 61, 121, 1000, DAY, 400 * DAY])
 def test_a_service_that_was_away_does_not_take_that_for_silence(
-    guard: Guard, store: Store, clock: Clock, ears: Ears, away: float
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink, away: float
 ) -> None:
     lost_after = 300
     guard.watch(120)
     guard.hears()
     guard.watcher.stop()
     clock.advance(away)
-    guard = Guard(store, clock, ears, lost_after=lost_after)
+    guard = Guard(store, clock, sink, lost_after=lost_after)
     assert guard.watch(60) == [], "the host has had time to be heard"
     guard.hears()
     assert guard.watch(lost_after) == []
@@ -211,28 +213,28 @@ def test_a_service_that_was_away_does_not_take_that_for_silence(
 
 
 def test_a_service_that_never_lives_for_an_interval_tells_no_lies(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     for _ in range(30):
-        guard = Guard(store, clock, ears, lost_after=300)
+        guard = Guard(store, clock, sink, lost_after=300)
         assert guard.watch(40) == []
         clock.advance(20)
 
 
 def test_a_service_that_lives_for_little_more_than_an_interval_counts_on(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     for _ in range(int(LOST_AFTER // (INTERVAL / 2))):
         guard.watcher.stop()
-        guard = Guard(store, clock, ears)
+        guard = Guard(store, clock, sink)
         guard.watch(80)
-    assert [type(event) for event in ears.events] == [FellSilent]
+    assert [type(event) for event in sink.events] == [FellSilent]
 
 
 def test_a_timeout_shorter_than_the_interval_is_told_at_the_next_look(
-    store: Store, clock: Clock, ears: Ears
+    store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
-    guard = Guard(store, clock, ears, lost_after=30, interval=600)
+    guard = Guard(store, clock, sink, lost_after=30, interval=600)
     guard.hears()
     assert guard.watch(580) == []
     (lost,) = guard.watch(20)
@@ -245,8 +247,10 @@ def test_a_timeout_shorter_than_the_interval_is_told_at_the_next_look(
     assert isinstance(back, CameBack)
 
 
-def test_an_interval_shorter_than_a_tick_is_kept(store: Store, clock: Clock, ears: Ears) -> None:
-    guard = Guard(store, clock, ears, lost_after=2, interval=1)
+def test_an_interval_shorter_than_a_tick_is_kept(
+    store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    guard = Guard(store, clock, sink, lost_after=2, interval=1)
     guard.hears()
     assert guard.watch(3, step=1) == []
     assert len(guard.watch(1, step=1)) == 1
@@ -261,24 +265,24 @@ def test_hosts_are_looked_at_once_an_interval(guard: Guard, store: Store) -> Non
 
 
 def test_a_host_that_is_removed_is_not_told_of_and_begins_anew_when_it_is_added(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(LOST_AFTER - 600)
-    guard = Guard(store, clock, ears, hosts=(ROUTER,))
+    guard = Guard(store, clock, sink, hosts=(ROUTER,))
     guard.hears(ROUTER)
     assert guard.watch(1200) == []
-    guard = Guard(store, clock, ears, hosts=(NAS, ROUTER))
+    guard = Guard(store, clock, sink, hosts=(NAS, ROUTER))
     guard.hears(ROUTER)
     assert guard.watch(LOST_AFTER - 600) == []
     assert {event.host for event in guard.watch(1200)} == {NAS, ROUTER}
 
 
 def test_a_lost_host_that_is_removed_and_added_is_not_told_to_be_back(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     assert len(guard.watch(LOST_AFTER + 600)) == 1
-    Guard(store, clock, ears, hosts=())
-    guard = Guard(store, clock, ears)
+    Guard(store, clock, sink, hosts=())
+    guard = Guard(store, clock, sink)
     assert guard.watch(1200) == []
     guard.hears()
     assert guard.watch(1200) == []
@@ -306,12 +310,12 @@ def test_a_clock_that_is_set_back_delays_a_word_by_a_timeout_at_most(
 
 
 def test_a_machine_that_starts_with_a_wrong_clock_and_is_set_right_tells_no_lies(
-    guard: Guard, store: Store, clock: Clock, ears: Ears
+    guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(600)
     right = clock()
     clock.now = 1000.0  # 1970, as a board without a battery has it
-    guard = Guard(store, clock, ears)
+    guard = Guard(store, clock, sink)
     guard.hears()
     assert guard.watch(300) == []
     guard.hears()
@@ -321,19 +325,19 @@ def test_a_machine_that_starts_with_a_wrong_clock_and_is_set_right_tells_no_lies
 
 
 def test_of_two_watchers_one_tells_and_the_other_takes_over_without_telling_it_again(
-    store: Store, other_store: Store, clock: Clock, ears: Ears
+    store: Store, other_store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
-    one, other = Guard(store, clock, ears), Guard(other_store, clock, ears)
+    one, other = Guard(store, clock, sink), Guard(other_store, clock, sink)
     one.hears()
 
     def both_watch(seconds: float) -> List[Event]:
-        before = len(ears.events)
+        before = len(sink.events)
         for _ in range(int(seconds // 20)):
             one.passes(20)
             other._monotonic.advance(20)  # noqa: SLF001
             one.watcher.tick()
             other.watcher.tick()
-        return ears.events[before:]
+        return sink.events[before:]
 
     assert [type(event) for event in both_watch(LOST_AFTER + 600)] == [FellSilent]
     one.watcher.stop()
@@ -344,11 +348,15 @@ def test_of_two_watchers_one_tells_and_the_other_takes_over_without_telling_it_a
 
 
 def test_another_watcher_takes_over_within_a_minute_when_one_dies(
-    store: Store, other_store: Store, clock: Clock, ears: Ears, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    other_store: Store,
+    clock: Clock,
+    sink: RecordingSink,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # On another machine, where nobody can tell that it is dead.
     monkeypatch.setattr("backend.store.leases.is_dead", lambda _: False)
-    dying, other = Guard(store, clock, ears), Guard(other_store, clock, ears)
+    dying, other = Guard(store, clock, sink), Guard(other_store, clock, sink)
     dying.hears()
     dying.watch(LOST_AFTER - 40)
     other._monotonic.advance(LOST_AFTER)  # noqa: SLF001
@@ -361,9 +369,13 @@ def test_another_watcher_takes_over_within_a_minute_when_one_dies(
 
 
 def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
-    guard: Guard, other_store: Store, clock: Clock, ears: Ears, monkeypatch: pytest.MonkeyPatch
+    guard: Guard,
+    other_store: Store,
+    clock: Clock,
+    sink: RecordingSink,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = Guard(other_store, clock, ears)
+    other = Guard(other_store, clock, sink)
     # Both hold the lease, as after a clock was set: what is noted decides alone.
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.leases, "hold", lambda *_: True)
@@ -375,7 +387,7 @@ def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
     guard.watcher.tick()
     clock.advance(INTERVAL)
     other.watcher.tick()
-    assert [type(event) for event in ears.events] == [FellSilent]
+    assert [type(event) for event in sink.events] == [FellSilent]
 
 
 def test_a_store_that_is_away_is_no_silence_and_no_end(

@@ -12,7 +12,7 @@ from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.store import Store, prepare_store
-from backend.store.hosts import Sightings
+from backend.store.hosts import ActivityBuffer
 from tests.unit.fakes import host
 
 POLLS, STOPS = host("polls.example.com"), host("stops.example.com")
@@ -66,7 +66,7 @@ class Service:
 
     def start(self) -> None:
         self.store.hosts.register([POLLS, STOPS], self.clock())
-        self.sightings = Sightings(self.store.hosts, self.clock)
+        self.activities = ActivityBuffer(self.store.hosts, self.clock)
         self.watcher = Watcher(
             self.store,
             [POLLS, STOPS],
@@ -173,9 +173,9 @@ def live(story: Story, url: str, skews: Tuple[float, float]) -> World:
         up = [service for service in services if service.is_up]
         for name in story.polling(second) if up else ():
             asked = up[second // POLL % len(up)]
-            asked.sightings.note(name, asked.clock())
+            asked.activities.note(name, asked.clock())
         for service in up:
-            service.sightings.flush()
+            service.activities.flush()
             if second % TICK_SECONDS == 0:
                 service.watcher.tick()
     for service in services:

@@ -52,7 +52,7 @@ class Server:
         return [push.title for push in self.taken]
 
 
-class Gate:
+class Authorizer:
     """Holds a try up until it is opened."""
 
     def __init__(self) -> None:
@@ -68,10 +68,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open()
+def authorizer() -> Iterator[Authorizer]:
+    authorizer = Authorizer()
+    yield authorizer
+    authorizer.open()
 
 
 def push(title: str, priority: int = 3) -> Push:
@@ -98,43 +98,43 @@ def test_pushes_are_sent_in_order() -> None:
     outbox.stop(PATIENCE)
 
 
-def test_whoever_leaves_a_push_waits_for_nobody(gate: Gate) -> None:
-    server = Server(gate)
+def test_whoever_leaves_a_push_waits_for_nobody(authorizer: Authorizer) -> None:
+    server = Server(authorizer)
     outbox = started(server)
     for number in range(50):
         outbox.put(push(str(number)))
-    assert gate.is_reached.wait(PATIENCE)
+    assert authorizer.is_reached.wait(PATIENCE)
     assert server.taken == []
-    gate.open()
+    authorizer.open()
     server.waits_for(lambda: len(server.taken) == 50)
     outbox.stop(PATIENCE)
 
 
-def test_a_lost_host_does_not_wait_behind_changes_of_address(gate: Gate) -> None:
-    server = Server(gate)
+def test_a_lost_host_does_not_wait_behind_changes_of_address(authorizer: Authorizer) -> None:
+    server = Server(authorizer)
     outbox = started(server)
     outbox.put(push("first"))
-    assert gate.is_reached.wait(PATIENCE)
+    assert authorizer.is_reached.wait(PATIENCE)
     for number in range(99):
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
-    gate.open()
+    authorizer.open()
     server.waits_for(lambda: len(server.taken) == 101)
     assert server.titles()[:3] == ["first", "lost", "change 0"]
     outbox.stop(PATIENCE)
 
 
-def test_a_lost_host_does_not_wait_behind_a_push_that_failed(gate: Gate) -> None:
+def test_a_lost_host_does_not_wait_behind_a_push_that_failed(authorizer: Authorizer) -> None:
     def fail_late() -> None:
-        gate()
+        authorizer()
         raise AWAY
 
     server = Server(fail_late)
     outbox = started(server)
     outbox.put(push("change"))
-    assert gate.is_reached.wait(PATIENCE)
+    assert authorizer.is_reached.wait(PATIENCE)
     outbox.put(push("lost", 4))
-    gate.open()
+    authorizer.open()
     server.waits_for(lambda: len(server.taken) == 2)
     assert server.tries == ["change", "lost", "change"]
     outbox.stop(PATIENCE)
@@ -189,7 +189,7 @@ def test_that_ntfy_is_away_is_logged_once_and_its_end_too_each_time(
         assert back == "ntfy takes pushes again."
 
 
-def test_a_wrong_url_is_logged_once_with_the_mend_and_its_end_too(
+def test_a_wrong_url_is_logged_once_with_the_hint_and_its_end_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -261,20 +261,20 @@ def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
 
 
 def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
-    caplog: pytest.LogCaptureFixture, gate: Gate
+    caplog: pytest.LogCaptureFixture, authorizer: Authorizer
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server = Server(gate)
+    server = Server(authorizer)
     outbox = started(server)
     outbox.put(push("first"))
-    assert gate.is_reached.wait(PATIENCE)
+    assert authorizer.is_reached.wait(PATIENCE)
     for number in range(103):
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
     dropped = [f"Not pushed, for too many wait: change {number}" for number in (100, 101, 102, 99)]
     assert lines(caplog, logging.DEBUG) == dropped
     assert lines(caplog) == dropped[:1], "the others are counted"
-    gate.open()
+    authorizer.open()
     server.waits_for(lambda: len(server.taken) == 102)
     outbox.stop(PATIENCE)
     kept = [f"change {number}" for number in range(99)]
@@ -321,16 +321,18 @@ def test_a_bug_costs_one_push_and_is_logged_with_its_traceback(
 
 
 class TestTheEnd:
-    def test_sends_what_waits(self, caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
-        server = Server(gate)
+    def test_sends_what_waits(
+        self, caplog: pytest.LogCaptureFixture, authorizer: Authorizer
+    ) -> None:
+        server = Server(authorizer)
         outbox = started(server)
         outbox.put(push("first"))
-        assert gate.is_reached.wait(PATIENCE)
+        assert authorizer.is_reached.wait(PATIENCE)
         for number in range(100):
             outbox.put(push(str(number)))
         ending = threading.Thread(target=outbox.stop, args=(PATIENCE,))
         ending.start()
-        gate.open()
+        authorizer.open()
         ending.join(PATIENCE)
         assert len(server.taken) == 101
         assert lines(caplog) == []
@@ -363,13 +365,13 @@ class TestTheEnd:
         assert lines(caplog) == ["Not pushed, for the service ends: title", ONE_LOST]
 
     def test_does_not_wait_for_a_server_that_hangs_and_names_what_is_lost(
-        self, caplog: pytest.LogCaptureFixture, gate: Gate
+        self, caplog: pytest.LogCaptureFixture, authorizer: Authorizer
     ) -> None:
-        server = Server(gate)
+        server = Server(authorizer)
         outbox = started(server)
         for title in ("hanging", "waiting"):
             outbox.put(push(title))
-        assert gate.is_reached.wait(PATIENCE)
+        assert authorizer.is_reached.wait(PATIENCE)
         outbox.stop(0.05)
         assert lines(caplog) == [
             "Not pushed, for the service ends: hanging",

@@ -7,6 +7,7 @@ from typing import List
 import pytest
 
 from backend.events import (
+    AnsweredFromCache,
     CameBack,
     Cleared,
     Confirmed,
@@ -20,7 +21,6 @@ from backend.events import (
     Published,
     Refused,
     Rejected,
-    Remembered,
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
@@ -37,7 +37,7 @@ TOLD = [
         "nas.example.com A: 198.51.100.1 -> 198.51.100.2 (asked by 198.51.100.2).",
     ),
     (Confirmed(HOST, A), logging.DEBUG, "nas.example.com A: no change (asked Hetzner)."),
-    (Remembered(HOST, A), logging.DEBUG, "nas.example.com A: no change (cache)."),
+    (AnsweredFromCache(HOST, A), logging.DEBUG, "nas.example.com A: no change (cache)."),
     (
         Postponed(HOST, A, "Hetzner is away."),
         logging.WARNING,
@@ -109,7 +109,7 @@ ALWAYS = [
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
 ]
 NEVER = [
-    *(Confirmed(HOST, A), Remembered(HOST, A)),
+    *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
     Rejected(HOST, "x", "x"),
     OperatorActed(HOST, "x", "y"),
@@ -135,7 +135,7 @@ def test_no_event_is_left_out_here() -> None:
 
 def test_what_did_not_change_is_not_told_outside_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hetzner-dyndns")
-    Reporter().report(Remembered(HOST, A))
+    Reporter().report(AnsweredFromCache(HOST, A))
     Reporter().report(Confirmed(HOST, A))
     assert caplog.records == []
 

@@ -32,12 +32,12 @@ def release() -> Iterator[threading.Event]:
 
 def health_of(*loops: Loop) -> Health:
     health = Health(store_answers, store_answers)
-    health.watched = [loop.flaw for loop in loops]
+    health.watched = [loop.problem for loop in loops]
     return health
 
 
 def test_all_is_well_before_anything_is_started() -> None:
-    assert health_of(Loop("one", 1, store_answers)).flaws() == []
+    assert health_of(Loop("one", 1, store_answers)).problems() == []
 
 
 CANT_READ = "the store can't be read (the log says why)"
@@ -62,48 +62,48 @@ class FakeStore:
             raise self.writing
 
 
-def test_a_store_that_cannot_be_read_is_a_flaw_at_once() -> None:
+def test_a_store_that_cannot_be_read_is_a_problem_at_once() -> None:
     store = FakeStore()
     store.reading = StoreUnavailable("away")
-    assert Health(store.ping, store.probe).flaws() == [CANT_READ]
+    assert Health(store.ping, store.probe).problems() == [CANT_READ]
 
 
-def test_a_store_that_cannot_be_written_is_a_flaw_until_it_can() -> None:
+def test_a_store_that_cannot_be_written_is_a_problem_until_it_can() -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe)
     store.writing = StoreUnavailable("read-only")
     health.probe()
-    assert health.flaws() == [CANT_WRITE]
+    assert health.problems() == [CANT_WRITE]
     store.writing = None
     health.probe()
-    assert health.flaws() == []
+    assert health.problems() == []
 
 
 def test_asking_how_the_service_is_writes_nothing() -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe)
     for _ in range(100):
-        health.flaws()
+        health.problems()
     assert store.probes == 0
 
 
-def test_a_store_that_is_locked_is_a_flaw_after_half_a_minute(clock: Clock) -> None:
+def test_a_store_that_is_locked_is_a_problem_after_half_a_minute(clock: Clock) -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe, clock=clock)
     store.reading = store.writing = StoreBusy("locked")
     for _ in range(6):
         clock.advance(5)
         health.probe()
-        assert health.flaws() == []
+        assert health.problems() == []
     clock.advance(5)
     health.probe()
-    assert health.flaws() == [LOCKED]
+    assert health.problems() == [LOCKED]
     store.reading = store.writing = None
     health.probe()
-    assert health.flaws() == []
+    assert health.problems() == []
 
 
-def test_a_loop_that_hangs_is_a_flaw_after_five_minutes(
+def test_a_loop_that_hangs_is_a_problem_after_five_minutes(
     clock: Clock, release: threading.Event
 ) -> None:
     hangs = threading.Event()
@@ -117,24 +117,24 @@ def test_a_loop_that_hangs_is_a_flaw_after_five_minutes(
     loop.start()
     assert hangs.wait(PATIENCE)
     clock.advance(299)
-    assert health.flaws() == []
+    assert health.problems() == []
     clock.advance(2)
-    assert health.flaws() == ["reconciler hangs"]
+    assert health.problems() == ["reconciler hangs"]
     release.set()
     loop.stop(PATIENCE)
-    assert health.flaws() == []
+    assert health.problems() == []
 
 
 def test_a_loop_that_waits_for_its_hour_does_not_hang(clock: Clock) -> None:
     loop = Loop("watcher", 3600, store_answers, clock)
     loop.start()
     clock.advance(3000)
-    assert health_of(loop).flaws() == []
+    assert health_of(loop).problems() == []
     loop.stop(PATIENCE)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_loop_that_has_died_is_a_flaw() -> None:
+def test_a_loop_that_has_died_is_a_problem() -> None:
     died = threading.Event()
 
     def die() -> None:
@@ -145,14 +145,14 @@ def test_a_loop_that_has_died_is_a_flaw() -> None:
     loop.start()
     assert died.wait(PATIENCE)
     loop._thread.join(PATIENCE)  # noqa: SLF001
-    assert health_of(loop).flaws() == ["watcher has died"]
+    assert health_of(loop).problems() == ["watcher has died"]
 
 
 def test_a_loop_that_was_stopped_is_none() -> None:
     loop = Loop("watcher", 3600, store_answers)
     loop.start()
     loop.stop(PATIENCE)
-    assert health_of(loop).flaws() == []
+    assert health_of(loop).problems() == []
 
 
 class TestOtherWorkers:
@@ -166,7 +166,7 @@ class TestOtherWorkers:
         ill = Health(store_answers, store_answers, slots, clock)
         ill.watched = [lambda _: "reconciler hangs"]
         ill.pulse()
-        assert Health(store_answers, store_answers, slots, clock).flaws() == ["reconciler hangs"]
+        assert Health(store_answers, store_answers, slots, clock).problems() == ["reconciler hangs"]
 
     def test_one_that_cannot_write_the_store_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
         store = FakeStore()
@@ -174,13 +174,13 @@ class TestOtherWorkers:
         ill = Health(store.ping, store.probe, slots, clock)
         ill.probe()
         ill.pulse()
-        assert Health(store_answers, store_answers, slots, clock).flaws() == [CANT_WRITE]
+        assert Health(store_answers, store_answers, slots, clock).problems() == [CANT_WRITE]
 
     def test_one_that_gives_no_sign_of_life_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
         Health(store_answers, store_answers, slots, clock).pulse()
         clock.advance(59)
-        assert Health(store_answers, store_answers, slots, clock).flaws() == []
+        assert Health(store_answers, store_answers, slots, clock).problems() == []
         clock.advance(2)
-        assert Health(store_answers, store_answers, slots, clock).flaws() == [
+        assert Health(store_answers, store_answers, slots, clock).problems() == [
             "worker 0 gives no sign of life"
         ]

@@ -163,7 +163,7 @@ def test_what_the_file_holds_already_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["a directory", "below a file"])
-def test_a_file_that_cannot_be_written_stops_the_start_with_the_mend(
+def test_a_file_that_cannot_be_written_stops_the_start_with_the_hint(
     tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").touch()

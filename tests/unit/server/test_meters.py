@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend import errors
-from backend.metrics import FACES, FIGURES, METHODS, Meters, Slots
+from backend.metrics import FIGURES, METHODS, PROTOCOLS, Meters, Slots
 from backend.model import Change
 
 
@@ -23,14 +23,14 @@ ERRORS = [error.__new__(error) for error in families(errors.DyndnsError)]
 
 def count_everything(meters: Meters) -> None:
     """Count each thing that can be counted at least once."""
-    for face in FACES:
+    for protocol in PROTOCOLS:
         for change in Change:
-            meters.updated(face, change.value, 0.01)
+            meters.updated(protocol, change.value, 0.01)
         for error in ERRORS:
-            meters.turned_away(face, error)
-            with pytest.raises(errors.DyndnsError), meters.update(face):
+            meters.turned_away(protocol, error)
+            with pytest.raises(errors.DyndnsError), meters.update(protocol):
                 raise error
-        with pytest.raises(ZeroDivisionError), meters.update(face):
+        with pytest.raises(ZeroDivisionError), meters.update(protocol):
             raise ZeroDivisionError
     for method in METHODS:
         for error in (None, *ERRORS):
@@ -79,12 +79,12 @@ def test_a_duration_counts_in_each_bucket_that_holds_it() -> None:
     found = samples(meters)
 
     def within(bound: str) -> float:
-        return found[f"dyndns_update_seconds_bucket{{face=json,le={bound}}}"]
+        return found[f"dyndns_update_seconds_bucket{{le={bound},protocol=json}}"]
 
     bounds = ("0.005", "0.01", "0.25", "0.5", "8.0", "10.0", "+Inf")
     assert [within(bound) for bound in bounds] == [2, 2, 2, 3, 3, 4, 5]
-    assert found["dyndns_update_seconds_count{face=json}"] == 5
-    assert found["dyndns_update_seconds_sum{face=json}"] == pytest.approx(70.306)
+    assert found["dyndns_update_seconds_count{protocol=json}"] == 5
+    assert found["dyndns_update_seconds_sum{protocol=json}"] == pytest.approx(70.306)
 
 
 def test_all_processes_are_told_together() -> None:

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from backend.errors import StoreBusy, StoreUnavailable
 from backend.store import Store, prepare_store
-from backend.store.database import Database
-from backend.store.engines import connect
+from backend.store.database import Database, connect
 from backend.store.operations import Operations
 from backend.store.records import Records
 from backend.store.schema import hosts
@@ -25,7 +24,7 @@ USES: dict[str, Callable[[Store], object]] = {
     "ping": lambda store: store.ping(),
     "probe": lambda store: store.operations.probe(),
     "records": lambda store: store.records.of(host()),
-    "wish": lambda store: store.records.wish(update("198.51.100.1"), 1, 1),
+    "generation": lambda store: store.records.set_desired(update("198.51.100.1"), 1, 1),
     "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
     "hosts": lambda store: store.hosts.registered(1),
     "history": lambda store: store.history.find(host()),
@@ -76,10 +75,10 @@ def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable):
-            records.wish(update("198.51.100.1"), 1, 1)
+            records.set_desired(update("198.51.100.1"), 1, 1)
         assert records.of(host()) == {}
         other.execute("ROLLBACK")
-    records.wish(update("198.51.100.1"), 1, 1)
+    records.set_desired(update("198.51.100.1"), 1, 1)
     assert len(records.of(host())) == 1
 
 
@@ -92,11 +91,11 @@ def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
         other.execute("BEGIN IMMEDIATE")
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                records.wish(update("198.51.100.1"), 1, 1)
+                records.set_desired(update("198.51.100.1"), 1, 1)
             records.of(host())
         other.execute("ROLLBACK")
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    records.wish(update("198.51.100.1"), 1, 1)
+    records.set_desired(update("198.51.100.1"), 1, 1)
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
@@ -112,21 +111,21 @@ def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-@pytest.mark.parametrize("flaw", ["gone", "a directory", "no database", "never prepared"])
+@pytest.mark.parametrize("problem", ["gone", "a directory", "no database", "never prepared"])
 def test_a_database_that_cannot_be_used_is_away_however_it_is_used(
-    tmp_path: Path, use: Callable[[Store], object], flaw: str
+    tmp_path: Path, use: Callable[[Store], object], problem: str
 ) -> None:
     file = tmp_path / "some" / "store.db"
-    if flaw != "gone":
+    if problem != "gone":
         file.parent.mkdir()
-    if flaw == "a directory":
+    if problem == "a directory":
         file.mkdir()
-    elif flaw == "no database":
+    elif problem == "no database":
         file.write_bytes(b"not a database\n" * 1000)
     store = Store(f"sqlite:///{file}")
     with pytest.raises(StoreUnavailable):
         use(store)
-    assert file.exists() is (flaw in ("a directory", "no database"))
+    assert file.exists() is (problem in ("a directory", "no database"))
     store.close()
 
 
@@ -168,13 +167,13 @@ def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
         sqlite3.connect(str(tmp_path / "backup.db"))
     ) as backup:
         copied.backup(backup)
-    store.records.wish(update("198.51.100.1"), 1, 1)
+    store.records.set_desired(update("198.51.100.1"), 1, 1)
     assert len(store.records.of(host())) == 1
     for name in ("store.db-wal", "store.db-shm"):
         (tmp_path / name).unlink()
     (tmp_path / "backup.db").rename(tmp_path / "store.db")
     assert store.records.of(host()) == {}
-    store.records.wish(update("198.51.100.2"), 2, 1)
+    store.records.set_desired(update("198.51.100.2"), 2, 1)
     assert len(store.records.of(host())) == 1
 
 
@@ -185,7 +184,7 @@ def test_a_database_that_is_back_can_be_used_again(tmp_path: Path) -> None:
         store.ping()
     folder.mkdir()
     prepare_store(f"sqlite:///{folder / 'store.db'}")
-    store.records.wish(update("198.51.100.1"), 1, 1)
+    store.records.set_desired(update("198.51.100.1"), 1, 1)
     assert len(store.records.of(host())) == 1
     store.close()
 
@@ -213,7 +212,7 @@ def probes(store: Store) -> None:
     store.operations.probe(mark=True)
 
 
-@pytest.mark.parametrize("table", ["records", "hosts", "leases", "troubles", "history"])
+@pytest.mark.parametrize("table", ["records", "hosts", "leases", "reported_errors", "history"])
 def test_a_table_that_is_gone_is_found_by_a_probe(store: Store, tmp_path: Path, table: str) -> None:
     probes(store)
     with closing(sqlite3.connect(str(tmp_path / "store.db"))) as other:
@@ -256,8 +255,8 @@ def test_a_disk_that_is_full_is_found_by_a_probe(store: Store, tmp_path: Path) -
 def test_a_damaged_file_is_found_by_a_probe(url: str, tmp_path: Path) -> None:
     before = Store(url)
     for number in range(300):
-        wish = update("198.51.100.1", name=f"host{number}.example.com")
-        before.records.wish(wish, 1, 1)
+        desired = update("198.51.100.1", name=f"host{number}.example.com")
+        before.records.set_desired(desired, 1, 1)
     before.close()
     file = tmp_path / "store.db"
     with closing(sqlite3.connect(str(file))) as other:

@@ -7,15 +7,15 @@ import pytest
 
 from backend.errors import HetznerBusy
 from backend.model import Hostname
-from backend.store import Novelty, Sighting, Store
+from backend.store import HostActivity, Notice, Store
 from tests.unit.fakes import host, update
 
 NOW = 1000.0
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 
 
-def known(store: Store) -> Dict[str, Sighting]:
-    return {sighting.host.first_label: sighting for sighting in store.hosts.registered(NOW)}
+def known(store: Store) -> Dict[str, HostActivity]:
+    return {activity.host.first_label: activity for activity in store.hosts.registered(NOW)}
 
 
 def seen_at(store: Store) -> Optional[float]:
@@ -24,7 +24,7 @@ def seen_at(store: Store) -> Optional[float]:
 
 def test_a_registered_host_that_never_came_is_known(store: Store) -> None:
     store.hosts.register([NAS], 100)
-    assert store.hosts.registered(NOW) == [Sighting(NAS, 100, None, 0, None)]
+    assert store.hosts.registered(NOW) == [HostActivity(NAS, 100, None, 0, None)]
 
 
 def test_a_host_keeps_the_time_it_was_registered_first(store: Store) -> None:
@@ -48,56 +48,56 @@ def test_a_host_that_is_not_registered_any_more_is_not_known_until_it_is_again(
     assert (known(store)["nas"].registered_at, seen_at(store)) == (300, 150)
 
 
-def wanted(store: Store, name: Hostname = NAS) -> List[str]:
+def desired(store: Store, name: Hostname = NAS) -> List[str]:
     records = store.records.of(name).values()
-    return [str(record.wanted.address) for record in records]
+    return [str(record.desired.address) for record in records]
 
 
 def test_a_host_that_is_registered_again_wants_nothing_until_its_next_update(store: Store) -> None:
     store.hosts.register([NAS, ROUTER], 100)
     for name in ("nas.example.com", "router.example.com"):
-        store.records.wish(update("198.51.100.1", name=name), 150, 0)
+        store.records.set_desired(update("198.51.100.1", name=name), 150, 0)
         (record,) = store.records.of(host(name)).values()
         store.records.postpone(record, HetznerBusy("away"), 160, 170)
     assert store.hosts.register([ROUTER], 200) == []
-    assert wanted(store) == ["198.51.100.1"], "it may be kept by another process"
+    assert desired(store) == ["198.51.100.1"], "it may be kept by another process"
     assert store.hosts.register([NAS, ROUTER], 201) == [NAS]
-    assert (wanted(store), wanted(store, ROUTER)) == ([], ["198.51.100.1"])
-    assert [record.host for record in store.records.to_try(9000, 9)] == [ROUTER]
+    assert (desired(store), desired(store, ROUTER)) == ([], ["198.51.100.1"])
+    assert [record.host for record in store.records.due_retries(9000, 9)] == [ROUTER]
     assert [entry.event for entry in store.history.find(NAS)] == ["postponed"]
-    store.records.wish(update("198.51.100.2", name="nas.example.com"), 300, 0)
+    store.records.set_desired(update("198.51.100.2", name="nas.example.com"), 300, 0)
     (record,) = store.records.of(NAS).values()
-    assert store.records.postpone(record, HetznerBusy("away"), 310, 320) is Novelty.HOST
+    assert store.records.postpone(record, HetznerBusy("away"), 310, 320) is Notice.HOST
 
 
 def test_a_host_that_another_process_serves_all_the_time_keeps_what_it_wants(
     store: Store, other_store: Store
 ) -> None:
     store.hosts.register([NAS, ROUTER], 100)
-    store.records.wish(update("198.51.100.1", name="nas.example.com"), 150, 0)
+    store.records.set_desired(update("198.51.100.1", name="nas.example.com"), 150, 0)
     store.hosts.see({NAS: 150}, 150)
     store.hosts.fall_silent(known(store)["nas"], 160)
     for at in (200, 300):  # another one starts, and once more, without it
         other_store.hosts.register([ROUTER], at)
         for later in range(at, at + 100, 5):
             store.hosts.keep([NAS, ROUTER], later)
-            assert [record.host for record in other_store.records.to_try(later, 9)] == [NAS]
+            assert [record.host for record in other_store.records.due_retries(later, 9)] == [NAS]
             found = {one.host: one for one in other_store.hosts.registered(later)}
             assert (found[NAS].registered_at, found[NAS].silent_since) == (100, 150)
     assert store.hosts.register([NAS, ROUTER], 420) == []
-    assert wanted(store) == ["198.51.100.1"]
+    assert desired(store) == ["198.51.100.1"]
     assert other_store.hosts.register([NAS, ROUTER], 2000) == []
 
 
 def test_a_host_ends_with_the_last_process_that_serves_it(store: Store, other_store: Store) -> None:
     store.hosts.register([NAS], 100)
-    store.records.wish(update("198.51.100.1", name="nas.example.com"), 150, 0)
+    store.records.set_desired(update("198.51.100.1", name="nas.example.com"), 150, 0)
     other_store.hosts.register([], 200)
     store.hosts.keep([NAS], 205)
-    assert other_store.records.to_try(205 + 600, 9) == []
+    assert other_store.records.due_retries(205 + 600, 9) == []
     assert other_store.hosts.registered(205 + 600) == []
     assert other_store.hosts.register([NAS], 205 + 600) == [NAS]
-    assert wanted(other_store) == []
+    assert desired(other_store) == []
 
 
 def test_a_clock_that_is_set_back_registers_no_host(store: Store) -> None:
@@ -116,14 +116,14 @@ def test_processes_with_the_same_list_write_nothing_to_keep_it(
     store.hosts.keep([NAS, ROUTER], 105)
 
 
-def test_a_sighting_never_goes_back(store: Store) -> None:
+def test_a_activity_never_goes_back(store: Store) -> None:
     store.hosts.register([NAS, ROUTER], 100)
     for at, expected in ((200, 200), (150, 200), (200, 200), (201, 201)):
         store.hosts.see({NAS: at, ROUTER: at}, 300)
         assert seen_at(store) == expected
 
 
-def test_a_sighting_in_the_future_gives_way_for_the_clock_was_set_back(store: Store) -> None:
+def test_a_activity_in_the_future_gives_way_for_the_clock_was_set_back(store: Store) -> None:
     store.hosts.register([NAS], 100)
     store.hosts.see({NAS: 9000}, 9000)
     store.hosts.see({NAS: 8990}, 8990)
@@ -132,17 +132,17 @@ def test_a_sighting_in_the_future_gives_way_for_the_clock_was_set_back(store: St
     assert seen_at(store) == 200
 
 
-def test_a_sighting_by_another_process_counts_as_well(store: Store, other_store: Store) -> None:
+def test_a_activity_by_another_process_counts_as_well(store: Store, other_store: Store) -> None:
     store.hosts.register([NAS], 100)
     other_store.hosts.see({NAS: 250}, 250)
     store.hosts.see({NAS: 240}, 250)
     assert seen_at(store) == seen_at(other_store) == 250
 
 
-def test_no_sightings_are_no_write(store: Store) -> None:
+def test_no_activity_are_no_write(store: Store) -> None:
     store.hosts.register([NAS], 100)
     store.hosts.see({}, 100)
-    assert store.hosts.registered(NOW) == [Sighting(NAS, 100, None, 0, None)]
+    assert store.hosts.registered(NOW) == [HostActivity(NAS, 100, None, 0, None)]
 
 
 def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
@@ -193,7 +193,7 @@ def test_the_silence_of_a_host_that_is_registered_again_begins_anew(store: Store
     store.hosts.fall_silent(known(store)["nas"], 150)
     store.hosts.register([], 200)
     store.hosts.register([NAS], 300)
-    assert known(store)["nas"] == Sighting(NAS, 300, None, 0, None)
+    assert known(store)["nas"] == HostActivity(NAS, 300, None, 0, None)
 
 
 def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(
@@ -201,11 +201,11 @@ def test_only_one_process_notes_that_a_host_fell_silent_and_that_it_came_back(
 ) -> None:
     store.hosts.register([NAS], 100)
     store.hosts.see({NAS: 150}, 150)
-    sighting = known(store)["nas"]
-    assert not store.hosts.come_back(sighting, 900)
-    assert [one.hosts.fall_silent(sighting, 1000) for one in (store, other_store)] == [True, False]
+    activity = known(store)["nas"]
+    assert not store.hosts.come_back(activity, 900)
+    assert [one.hosts.fall_silent(activity, 1000) for one in (store, other_store)] == [True, False]
     assert known(other_store)["nas"].silent_since == 150
-    assert [one.hosts.come_back(sighting, 2000) for one in (other_store, store)] == [True, False]
+    assert [one.hosts.come_back(activity, 2000) for one in (other_store, store)] == [True, False]
     assert known(store)["nas"].silent_since is None
     told = [(entry.at, entry.event) for entry in store.history.find(NAS)]
     assert told == [(2000, "back"), (1000, "lost")]

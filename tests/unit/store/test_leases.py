@@ -10,7 +10,7 @@ from backend.store import Store
 NOW, SECONDS = 1_800_000_000.0, 30.0
 
 
-def test_one_of_two_holders_gets_a_lease(store: Store, other_store: Store) -> None:
+def test_one_of_two_owners_gets_a_lease(store: Store, other_store: Store) -> None:
     assert store.leases.acquire("host", "one", NOW, SECONDS)
     assert not other_store.leases.acquire("host", "two", NOW, SECONDS)
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
@@ -45,7 +45,7 @@ def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_its_own(store: St
     assert not store.leases.hold("host", "two", NOW, SECONDS)
 
 
-def test_a_lease_taken_again_by_its_holder_lasts_longer(store: Store) -> None:
+def test_a_lease_taken_again_by_its_owner_lasts_longer(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     assert store.leases.acquire("host", "one", NOW + 20, SECONDS)
     assert not store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
@@ -58,14 +58,14 @@ def test_a_lease_given_back_is_anybodys(store: Store, other_store: Store) -> Non
     assert other_store.leases.acquire("host", "two", NOW, SECONDS)
 
 
-def test_nobody_but_the_holder_can_give_a_lease_back(store: Store) -> None:
+def test_nobody_but_the_owner_can_give_a_lease_back(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.release("host", "two")
     store.leases.release("nothing", "one")
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
 
 
-def test_a_holder_whose_lease_ran_out_does_not_give_back_the_next_ones(store: Store) -> None:
+def test_an_owner_whose_lease_ran_out_does_not_give_back_the_next_ones(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
     store.leases.release("host", "one")
@@ -80,9 +80,9 @@ def test_a_lease_is_kept_over_a_restart(store: Store, url: str) -> None:
     reopened.close()
 
 
-def test_the_leases_of_some_holders_are_prolonged_at_once(store: Store) -> None:
-    for holder in ("one", "two", "three"):
-        store.leases.acquire(f"of {holder}", holder, NOW, SECONDS)
+def test_the_leases_of_some_owners_are_prolonged_at_once(store: Store) -> None:
+    for owner in ("one", "two", "three"):
+        store.leases.acquire(f"of {owner}", owner, NOW, SECONDS)
     store.leases.renew(["one", "two"], NOW + 20, SECONDS)
     later = NOW + SECONDS + 1
     taken = [store.leases.acquire(f"of {name}", "x", later, 1) for name in ("one", "two", "three")]
@@ -127,17 +127,17 @@ def test_only_the_first_to_ask_is_the_first_until_the_time_is_over(
 
 
 @pytest.fixture
-def dead_holder() -> str:
-    script = "from backend.store.leases import new_holder; print(new_holder())"
+def dead_owner() -> str:
+    script = "from backend.store.leases import new_owner; print(new_owner())"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return ran.stdout.strip()
 
 
 @pytest.mark.parametrize("method", ["acquire", "hold"])
-def test_a_holder_that_was_killed_on_this_machine_loses_its_lease_at_once(
-    store: Store, dead_holder: str, method: str
+def test_an_owner_that_was_killed_on_this_machine_loses_its_lease_at_once(
+    store: Store, dead_owner: str, method: str
 ) -> None:
     take = getattr(store.leases, method)
-    assert take("watch", dead_holder, NOW, SECONDS)
+    assert take("watch", dead_owner, NOW, SECONDS)
     assert take("watch", "two", NOW, SECONDS)
     assert not take("watch", "three", NOW, SECONDS)

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 import sqlalchemy as sa
 
-from backend.store import Sighting, Store
+from backend.store import HostActivity, Store
 from tests.unit.fakes import host, update
 
 NAMES = ["a.example.com", "b.example.com", "c.example.com"]
@@ -42,8 +42,10 @@ def confirm(store: Store) -> None:
 WRITERS: Dict[str, Callable[[Store], object]] = {
     "hosts that are registered": lambda store: store.hosts.register(MIXED, 1),
     "hosts that were heard": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
-    "silences": lambda store: store.hosts.count([Sighting(name, 1, 1, 1, None) for name in MIXED]),
-    "wishes": lambda store: store.records.wish(update(*BOTH, name=NAMES[0]), 1, 1),
+    "silences": lambda store: store.hosts.count(
+        [HostActivity(name, 1, 1, 1, None) for name in MIXED]
+    ),
+    "desired": lambda store: store.records.set_desired(update(*BOTH, name=NAMES[0]), 1, 1),
     "verified records": confirm,
     "failed logins": lambda store: store.failed_logins.add({name.text: 1 for name in MIXED}, 1, 60),
 }
@@ -54,7 +56,7 @@ def test_rows_are_written_in_the_order_of_their_keys(
     store: Store, written: List[List[str]], what: str
 ) -> None:
     for name in NAMES:
-        store.records.wish(update(*BOTH, name=name), 1, 1)
+        store.records.set_desired(update(*BOTH, name=name), 1, 1)
     written.clear()
     WRITERS[what](store)
     rows = [row for row in written if row]

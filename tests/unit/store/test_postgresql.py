@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from backend.errors import StoreUnusable
-from backend.store import engines
-from backend.store.engines import connect
+from backend.store import database
+from backend.store.database import connect
 
 
 class NoAnswer(Exception):
@@ -24,12 +24,12 @@ class Connection:
         self._said = said
 
     def wait(self, exchange: Generator[Any, Any, Any]) -> object:
-        wanted = [next(exchange)]
+        desired = [next(exchange)]
         for ready in self._said:
             try:
-                wanted.append(exchange.send(ready))
+                desired.append(exchange.send(ready))
             except StopIteration as done:
-                return (done.value, wanted)
+                return (done.value, desired)
         pytest.fail("it waits for ever")
 
     def close(self) -> None:
@@ -45,10 +45,10 @@ def exchange(answers: int) -> Generator[str, int, str]:
 
 
 def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Connection:
-    listeners: List[Tuple[str, Callable[..., None]]] = []
-    monkeypatch.setattr(engines, "_ANSWER_SECONDS", seconds)
+    sinks: List[Tuple[str, Callable[..., None]]] = []
+    monkeypatch.setattr(database, "_ANSWER_SECONDS", seconds)
     monkeypatch.setattr(
-        sa.event, "listen", lambda _engine, name, act, **_: listeners.append((name, act))
+        sa.event, "listen", lambda _engine, name, act, **_: sinks.append((name, act))
     )
 
     class Dialect:
@@ -58,8 +58,8 @@ def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: fl
     class Engine:
         dialect = Dialect
 
-    engines.tune_postgresql(Engine)  # type: ignore[arg-type]
-    ((name, act),) = listeners
+    database.tune_postgresql(Engine)  # type: ignore[arg-type]
+    ((name, act),) = sinks
     assert name == "connect"
     act(connection, None)
     return connection

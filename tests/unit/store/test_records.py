@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from backend.errors import HetznerBusy, StoreUnavailable
-from backend.model import Address, Asker, Hostname, RecordType, Wish
-from backend.store import News, Record, State, Store
+from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
+from backend.store import ChangeNote, Record, State, Store
 from backend.store.records import FIRST_POLL
 from tests.unit.fakes import ROUTER, host, removal, update
 
@@ -19,9 +19,9 @@ ACTION = 604_989_101_982_297
 NOW, GRACE = 1_800_000_000.0, 10.0
 
 
-def wish(store: Store, address: str, now: float = NOW) -> Record:
+def set_desired(store: Store, address: str, now: float = NOW) -> Record:
     """Let the host want an address, and return what is known of it then."""
-    store.records.wish(update(address), now, GRACE)
+    store.records.set_desired(update(address), now, GRACE)
     return of(store, Address.parse(address).type)
 
 
@@ -32,7 +32,7 @@ def of(store: Store, kind: RecordType = A) -> Record:
 def accepted(
     store: Store, address: str = FIRST, action: Optional[int] = None, now: float = NOW
 ) -> Record:
-    store.records.accept(wish(store, address, now), action, now)
+    store.records.accept(set_desired(store, address, now), action, now)
     return of(store)
 
 
@@ -40,37 +40,37 @@ def events(store: Store) -> list:
     return [entry.event for entry in reversed(store.history.find(HOST))]
 
 
-def test_nothing_is_known_of_a_host_that_never_wished(store: Store) -> None:
+def test_nothing_is_known_of_a_host_that_never_sent(store: Store) -> None:
     assert store.records.of(HOST) == {}
 
 
-def test_a_new_wish_is_pending_and_left_to_its_request_for_a_while(store: Store) -> None:
-    assert wish(store, FIRST) == Record(
+def test_a_new_update_is_pending_and_left_to_its_request_for_a_while(store: Store) -> None:
+    assert set_desired(store, FIRST) == Record(
         host=HOST,
-        wanted=Wish(A, Address.parse(FIRST)),
-        wish=1,
-        wished_at=NOW,
-        asker=ROUTER,
+        desired=DesiredRecord(A, Address.parse(FIRST)),
+        generation=1,
+        desired_at=NOW,
+        requester=ROUTER,
         state=State.PENDING,
         published=None,
         action=None,
         accepted_at=None,
         checked_at=0,
         attempts=0,
-        next_try_at=NOW + GRACE,
+        retry_at=NOW + GRACE,
         error="",
-        mend="",
+        hint="",
         comment="",
-        recheck_at=0,
+        verify_after=0,
         changed_at=None,
     )
     assert not of(store).is_accepted
 
 
-def test_both_families_are_wished_and_kept_each_by_itself(store: Store) -> None:
-    store.records.wish(update(FIRST, "2001:db8::1"), NOW, GRACE)
+def test_both_families_are_sent_and_kept_each_by_itself(store: Store) -> None:
+    store.records.set_desired(update(FIRST, "2001:db8::1"), NOW, GRACE)
     known = store.records.of(HOST)
-    assert {kind: str(record.wanted.address) for kind, record in known.items()} == {
+    assert {kind: str(record.desired.address) for kind, record in known.items()} == {
         A: FIRST,
         AAAA: "2001:db8::1",
     }
@@ -79,17 +79,17 @@ def test_both_families_are_wished_and_kept_each_by_itself(store: Store) -> None:
     assert not of(store, AAAA).is_accepted
 
 
-def test_an_update_that_wishes_nothing_yet_leaves_nothing(store: Store) -> None:
-    store.records.wish(update(), NOW, GRACE)
+def test_an_update_that_updates_nothing_yet_leaves_nothing(store: Store) -> None:
+    store.records.set_desired(update(), NOW, GRACE)
     assert store.records.of(HOST) == {}
 
 
 def test_each_host_has_records_of_its_own(store: Store) -> None:
-    store.records.wish(update(FIRST, name="other.example.com"), NOW, GRACE)
+    store.records.set_desired(update(FIRST, name="other.example.com"), NOW, GRACE)
     assert store.records.of(HOST) == {}
 
 
-def test_an_accepted_wish_without_an_action_is_published(store: Store) -> None:
+def test_an_accepted_update_without_an_action_is_published(store: Store) -> None:
     record = accepted(store)
     assert record.state is State.PUBLISHED
     assert record.is_accepted
@@ -97,25 +97,25 @@ def test_an_accepted_wish_without_an_action_is_published(store: Store) -> None:
     assert (record.action, record.accepted_at) == (None, None)
 
 
-def test_an_accepted_wish_with_an_action_is_publishing_and_followed_after_a_while(
+def test_an_accepted_update_with_an_action_is_publishing_and_followed_after_a_while(
     store: Store,
 ) -> None:
     record = accepted(store, action=ACTION)
     assert record.state is State.PUBLISHING
     assert record.is_accepted
     assert (record.action, record.accepted_at, record.checked_at) == (ACTION, NOW, NOW)
-    assert store.records.to_look_at(NOW + FIRST_POLL - 0.1, 9) == []
-    assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [record]
+    assert store.records.due_polls(NOW + FIRST_POLL - 0.1, 9) == []
+    assert store.records.due_polls(NOW + FIRST_POLL, 9) == [record]
 
 
 @pytest.mark.parametrize("back", [2 * 3600, 86400])
 def test_what_waits_does_not_wait_for_as_long_as_the_clock_was_set_back(
     store: Store, back: float
 ) -> None:
-    pending = wish(store, FIRST)
-    assert store.records.to_try(NOW - back, 9) == [pending]
+    pending = set_desired(store, FIRST)
+    assert store.records.due_retries(NOW - back, 9) == [pending]
     publishing = accepted(store, action=ACTION)
-    assert store.records.to_look_at(NOW - back, 9) == [publishing]
+    assert store.records.due_polls(NOW - back, 9) == [publishing]
 
 
 def test_a_finished_action_makes_the_record_published(store: Store) -> None:
@@ -131,34 +131,34 @@ def test_an_older_action_that_finishes_does_not_end_the_newer_one(store: Store) 
     assert (of(store).state, of(store).action) == (State.PUBLISHING, ACTION + 1)
 
 
-def test_an_action_of_an_older_wish_that_finishes_leaves_the_newer_one_pending(
+def test_an_action_of_an_older_update_that_finishes_leaves_the_newer_one_pending(
     store: Store,
 ) -> None:
     older = accepted(store, action=ACTION)
-    wish(store, SECOND)
+    set_desired(store, SECOND)
     store.records.finish(older)
     assert of(store).state is State.PENDING
 
 
-def test_a_postponed_wish_stays_pending_with_its_error(store: Store) -> None:
-    store.records.postpone(wish(store, FIRST), HetznerBusy("away"), NOW, NOW + 5)
+def test_a_postponed_update_stays_pending_with_its_error(store: Store) -> None:
+    store.records.postpone(set_desired(store, FIRST), HetznerBusy("away"), NOW, NOW + 5)
     record = of(store)
     assert (record.state, record.error) == (State.PENDING, "away")
-    assert (record.attempts, record.next_try_at) == (1, NOW + 5)
+    assert (record.attempts, record.retry_at) == (1, NOW + 5)
     store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 10)
     assert of(store).attempts == 2
 
 
-def test_a_refused_wish_waits_for_the_operator(store: Store) -> None:
-    store.records.refuse(wish(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
+def test_a_refused_update_waits_for_the_operator(store: Store) -> None:
+    store.records.refuse(set_desired(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
     record = of(store)
     assert (record.state, record.error, record.attempts) == (State.REFUSED, "protected", 1)
     assert not record.is_accepted
 
 
 @pytest.mark.parametrize("state", ["pending", "postponed", "refused", "published", "publishing"])
-def test_the_same_wish_again_changes_nothing(store: Store, state: str) -> None:
-    record = wish(store, FIRST)
+def test_the_same_update_again_changes_nothing(store: Store, state: str) -> None:
+    record = set_desired(store, FIRST)
     if state == "postponed":
         store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 5)
     elif state == "refused":
@@ -166,59 +166,63 @@ def test_the_same_wish_again_changes_nothing(store: Store, state: str) -> None:
     elif state != "pending":
         store.records.accept(record, ACTION if state == "publishing" else None, NOW)
     before = of(store)
-    assert wish(store, FIRST, NOW + 60) == before
+    assert set_desired(store, FIRST, NOW + 60) == before
 
 
-def test_a_newer_wish_replaces_what_became_of_the_older_one_but_not_what_hetzner_has(
+def test_a_newer_update_replaces_what_became_of_the_older_one_but_not_what_hetzner_has(
     store: Store,
 ) -> None:
     store.records.postpone(accepted(store, action=ACTION), HetznerBusy("failed"), NOW, NOW + 5)
-    asker = Asker("198.51.100.9", "json")
-    store.records.wish(update(SECOND, asker=asker), NOW + 60, GRACE)
+    requester = Requester("198.51.100.9", "json")
+    store.records.set_desired(update(SECOND, requester=requester), NOW + 60, GRACE)
     record = of(store)
-    assert (record.wanted.address, record.wish) == (Address.parse(SECOND), 2)
-    assert (record.state, record.asker, record.wished_at) == (State.PENDING, asker, NOW + 60)
+    assert (record.desired.address, record.generation) == (Address.parse(SECOND), 2)
+    assert (record.state, record.requester, record.desired_at) == (
+        State.PENDING,
+        requester,
+        NOW + 60,
+    )
     assert (record.attempts, record.action) == (0, ACTION), "what failed stays in doubt"
-    assert record.next_try_at == NOW + 60 + GRACE
+    assert record.retry_at == NOW + 60 + GRACE
     assert record.published == Address.parse(FIRST)
 
 
 def test_an_error_that_was_told_stays_until_it_is_cleared(store: Store) -> None:
-    store.records.refuse(wish(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
-    assert wish(store, SECOND).error == "protected"
+    store.records.refuse(set_desired(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
+    assert set_desired(store, SECOND).error == "protected"
     assert accepted(store, SECOND).error == ""
 
 
-def test_a_removal_is_a_wish_of_its_own(store: Store) -> None:
+def test_a_removal_is_a_update_of_its_own(store: Store) -> None:
     accepted(store)
-    store.records.wish(removal(A), NOW, GRACE)
+    store.records.set_desired(removal(A), NOW, GRACE)
     record = of(store)
-    assert (record.wanted, record.state) == (Wish(A, None), State.PENDING)
+    assert (record.desired, record.state) == (DesiredRecord(A, None), State.PENDING)
     store.records.accept(record, None, NOW)
     assert (of(store).published, of(store).is_accepted) == (None, True)
     before = of(store)
-    store.records.wish(removal(A), NOW + 60, GRACE)
+    store.records.set_desired(removal(A), NOW + 60, GRACE)
     assert of(store) == before
-    assert wish(store, FIRST).state is State.PENDING
+    assert set_desired(store, FIRST).state is State.PENDING
 
 
 class TestALateAnswer:
-    def test_to_an_older_wish_leaves_the_newer_one_pending(self, store: Store) -> None:
-        older = wish(store, FIRST)
-        wish(store, SECOND)
+    def test_to_an_older_update_leaves_the_newer_one_pending(self, store: Store) -> None:
+        older = set_desired(store, FIRST)
+        set_desired(store, SECOND)
         store.records.accept(older, ACTION, NOW)
         record = of(store)
         assert (record.state, record.action) == (State.PENDING, None)
-        assert record.wanted.address == Address.parse(SECOND)
+        assert record.desired.address == Address.parse(SECOND)
         assert record.published == Address.parse(FIRST), "Hetzner has it, after all"
 
     @pytest.mark.parametrize("action", [None, ACTION])
-    def test_to_an_older_wish_does_not_pass_for_the_newer_one_that_was_accepted_before(
+    def test_to_an_older_update_does_not_pass_for_the_newer_one_that_was_accepted_before(
         self, store: Store, action: Optional[int]
     ) -> None:
         # Hetzner took the newer one first and the older one last: it holds what nobody wants.
-        older = wish(store, FIRST)
-        newer = wish(store, SECOND)
+        older = set_desired(store, FIRST)
+        newer = set_desired(store, SECOND)
         store.records.accept(newer, action, NOW)
         store.records.accept(older, ACTION + 1, NOW + 1)
         record = of(store)
@@ -226,19 +230,19 @@ class TestALateAnswer:
         assert not record.is_accepted, "it would be answered from memory as unchanged"
 
     @pytest.mark.parametrize("action", [None, ACTION])
-    def test_to_an_older_wish_does_not_clear_what_keeps_the_newer_one_back(
+    def test_to_an_older_update_does_not_clear_what_keeps_the_newer_one_back(
         self, store: Store, action: Optional[int]
     ) -> None:
-        older = wish(store, FIRST)
-        store.records.postpone(wish(store, SECOND), HetznerBusy("away"), NOW, NOW + 5)
+        older = set_desired(store, FIRST)
+        store.records.postpone(set_desired(store, SECOND), HetznerBusy("away"), NOW, NOW + 5)
         store.records.accept(older, action, NOW + 1)
         record = of(store)
         assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
 
-    def test_to_an_older_wish_leaves_the_newer_one_in_doubt_whose_action_failed(
+    def test_to_an_older_update_leaves_the_newer_one_in_doubt_whose_action_failed(
         self, store: Store
     ) -> None:
-        older = wish(store, FIRST)
+        older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
         store.records.postpone(newer, HetznerBusy("failed"), NOW, NOW + 5)
         store.records.accept(older, ACTION + 1, NOW + 1)
@@ -247,35 +251,35 @@ class TestALateAnswer:
     def test_of_an_action_does_not_end_a_record_that_an_older_answer_made_pending(
         self, store: Store
     ) -> None:
-        older = wish(store, FIRST)
+        older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
         store.records.accept(older, ACTION + 1, NOW + 1)
         store.records.finish(newer)
         assert of(store).state is State.PENDING
 
     @pytest.mark.parametrize("failure", ["postpone", "refuse"])
-    def test_that_is_a_failure_of_an_older_wish_does_not_touch_the_newer_one(
+    def test_that_is_a_failure_of_an_older_update_does_not_touch_the_newer_one(
         self, store: Store, failure: str
     ) -> None:
-        older = wish(store, FIRST)
+        older = set_desired(store, FIRST)
         newer = accepted(store, SECOND)
         getattr(store.records, failure)(older, HetznerBusy("late"), NOW, NOW + 5)
         assert of(store) == newer
 
-    def test_that_puts_off_an_older_wish_does_not_touch_the_newer_one(self, store: Store) -> None:
-        older = wish(store, FIRST)
+    def test_that_puts_off_an_older_update_does_not_touch_the_newer_one(self, store: Store) -> None:
+        older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
-        store.records.look_later(older, NOW + 60)
+        store.records.poll_later(older, NOW + 60)
         store.verifications.postpone(older, NOW + 60)
         store.verifications.doubt(older)
         store.verifications.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
-        assert store.records.to_look_at(NOW + FIRST_POLL, 9) == [newer]
+        assert store.records.due_polls(NOW + FIRST_POLL, 9) == [newer]
 
 
 class TestTwoProcesses:
     def test_see_the_same_records(self, store: Store, other_store: Store) -> None:
-        record = wish(store, FIRST)
+        record = set_desired(store, FIRST)
         assert of(other_store) == record
         other_store.records.accept(record, None, NOW)
         assert of(store).is_accepted
@@ -284,21 +288,21 @@ class TestTwoProcesses:
         self, store: Store, other_store: Store
     ) -> None:
         accepted(store, FIRST)
-        between = wish(other_store, SECOND)
-        again = wish(store, FIRST)
-        assert (again.state, again.wish) == (State.PENDING, 3)
+        between = set_desired(other_store, SECOND)
+        again = set_desired(store, FIRST)
+        assert (again.state, again.generation) == (State.PENDING, 3)
         other_store.records.accept(between, ACTION, NOW)
         assert of(store).state is State.PENDING, "Hetzner holds the address in between"
         assert of(store).published == Address.parse(SECOND)
 
-    def test_count_every_wish_once(self, store: Store, other_store: Store) -> None:
+    def test_count_every_update_once(self, store: Store, other_store: Store) -> None:
         for number in range(10):
-            wish(store if number % 2 else other_store, f"198.51.100.{number}")
-        assert of(store).wish == 10
+            set_desired(store if number % 2 else other_store, f"198.51.100.{number}")
+        assert of(store).generation == 10
 
 
-def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
-    record = wish(store, FIRST)
+def test_a_stored_update_is_there_after_a_restart(store: Store, url: str) -> None:
+    record = set_desired(store, FIRST)
     store.close()
     reopened = Store(url)
     assert of(reopened) == record
@@ -308,22 +312,22 @@ def test_a_stored_wish_is_there_after_a_restart(store: Store, url: str) -> None:
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
     store.verifications.postpone(before, NOW + 60)
-    assert of(store) == replace(before, recheck_at=NOW + 60)
+    assert of(store) == replace(before, verify_after=NOW + 60)
 
 
 def test_a_look_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store, action=ACTION)
-    store.records.look_later(before, NOW + 60)
+    store.records.poll_later(before, NOW + 60)
     assert of(store) == before
-    assert store.records.to_look_at(NOW + 59, 9) == []
-    assert store.records.to_look_at(NOW + 60, 9) == [before]
+    assert store.records.due_polls(NOW + 59, 9) == []
+    assert store.records.due_polls(NOW + 60, 9) == [before]
 
 
 def test_only_a_change_counts_as_one(store: Store) -> None:
-    record = wish(store, FIRST)
+    record = set_desired(store, FIRST)
     store.records.accept(record, None, NOW + 1)
     assert of(store).changed_at is None
-    store.records.accept(record, ACTION, NOW + 2, News("replaced", None, "asked by"))
+    store.records.accept(record, ACTION, NOW + 2, ChangeNote("replaced", None, "asked by"))
     assert of(store).changed_at == NOW + 2
 
 
@@ -332,11 +336,11 @@ class TestDue:
     def _records(self, store: Store) -> None:
         for number, wait in ((1, 30), (2, 10), (3, 20)):
             name = f"host{number}.example.com"
-            store.records.wish(update(FIRST, name=name), NOW, wait)
+            store.records.set_desired(update(FIRST, name=name), NOW, wait)
         accepted(store, action=ACTION)
 
     def names(self, store: Store, seconds: float, limit: int = 10) -> list:
-        return [one.host.first_label for one in store.records.to_try(NOW + seconds, limit)]
+        return [one.host.first_label for one in store.records.due_retries(NOW + seconds, limit)]
 
     def test_records_are_returned_when_their_time_has_come_the_longest_overdue_first(
         self, store: Store
@@ -348,28 +352,28 @@ class TestDue:
     def test_no_more_are_returned_than_asked_for(self, store: Store) -> None:
         assert self.names(store, 30, 2) == ["host2", "host3"]
 
-    def test_a_refused_wish_is_tried_again_and_an_accepted_one_looked_at(
+    def test_a_refused_update_is_tried_again_and_an_accepted_one_looked_at(
         self, store: Store
     ) -> None:
         record = store.records.of(Hostname("host1.example.com"))[A]
         store.records.refuse(record, HetznerBusy("no zone"), NOW, NOW + 5)
         assert self.names(store, 5) == ["host1"]
-        looked_at = store.records.to_look_at(NOW + 99, 10)
+        looked_at = store.records.due_polls(NOW + 99, 10)
         assert [one.host.first_label for one in looked_at] == ["host"]
 
     def test_those_in_a_state_can_be_hurried(self, store: Store) -> None:
-        store.records.hurry(State.PENDING, NOW)
+        store.records.retry_now(State.PENDING, NOW)
         assert len(self.names(store, 0)) == 3
 
 
 class TestTheHistory:
     def test_tells_an_accepted_change_with_who_and_why(self, store: Store) -> None:
-        news = News("replaced", "198.51.100.9", "asked by 198.51.100.1")
-        store.records.accept(wish(store, FIRST), ACTION, NOW + 1, news)
+        note = ChangeNote("replaced", "198.51.100.9", "asked by 198.51.100.1")
+        store.records.accept(set_desired(store, FIRST), ACTION, NOW + 1, note)
         (entry,) = store.history.find(HOST)
         assert (entry.at, entry.host, entry.type) == (NOW + 1, "host.example.com", "A")
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.9", FIRST)
-        assert (entry.source, entry.face) == ("198.51.100.1", "dyndns2")
+        assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
         assert entry.why == "asked by 198.51.100.1"
 
     def test_does_not_tell_what_is_no_news(self, store: Store) -> None:
@@ -382,50 +386,54 @@ class TestTheHistory:
     def test_tells_a_failure_once_a_cause_and_not_once_an_attempt(
         self, store: Store, failure: str, event: str
     ) -> None:
-        wish(store, FIRST)
+        set_desired(store, FIRST)
         for cause in ("away", "away", "busy", "busy"):
             getattr(store.records, failure)(of(store), HetznerBusy(cause), NOW, NOW + 5)
         assert [entry.why for entry in store.history.find(HOST)] == ["busy", "away"]
         assert events(store) == [event, event]
 
     def test_and_the_record_change_together_or_not_at_all(self, store: Store, url: str) -> None:
-        record = wish(store, FIRST)
+        record = set_desired(store, FIRST)
         engine = sa.create_engine(url)
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP TABLE history")
         engine.dispose()
         with pytest.raises(StoreUnavailable):
-            store.records.accept(record, ACTION, NOW, News("created", None, "why"))
+            store.records.accept(record, ACTION, NOW, ChangeNote("created", None, "why"))
         assert of(store) == record
 
     def test_is_told_newest_first_and_no_longer_than_asked_for(self, store: Store) -> None:
         for number in range(5):
-            news = News(f"event{number}", None, "")
+            note = ChangeNote(f"event{number}", None, "")
             # At one and the same time, as it may happen.
-            store.records.accept(wish(store, FIRST), None, NOW, news)
+            store.records.accept(set_desired(store, FIRST), None, NOW, note)
         assert [entry.event for entry in store.history.find(HOST, limit=2)] == ["event4", "event3"]
         assert store.history.find(host("other.example.com")) == []
 
     def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
         for at in (1, 2, 3):
-            store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
+            store.records.accept(
+                set_desired(store, FIRST), None, at, ChangeNote(f"at{at}", None, "")
+            )
         assert store.history.prune(before=2, limit=10) == 1
         assert events(store) == ["at2", "at3"]
         assert store.history.prune(before=2, limit=10) == 0
 
     def test_loses_no_more_at_once_than_asked_for(self, store: Store) -> None:
         for at in range(5):
-            store.records.accept(wish(store, FIRST), None, at, News(f"at{at}", None, ""))
+            store.records.accept(
+                set_desired(store, FIRST), None, at, ChangeNote(f"at{at}", None, "")
+            )
         assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
         assert events(store) == ["at4"]
 
 
-def test_a_wish_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
+def test_a_update_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
     store.hosts.register([HOST], NOW)
-    wish(store, FIRST)
+    set_desired(store, FIRST)
     later = NOW + GRACE
-    assert [one.host for one in store.records.to_try(later, 9)] == [HOST]
+    assert [one.host for one in store.records.due_retries(later, 9)] == [HOST]
     store.hosts.register([], NOW)
-    assert store.records.to_try(later, 9) == []
+    assert store.records.due_retries(later, 9) == []
     store.hosts.register([HOST], NOW)
-    assert store.records.to_try(later, 9) == []
+    assert store.records.due_retries(later, 9) == []

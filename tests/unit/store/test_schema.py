@@ -3,20 +3,18 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, List, Mapping, Sequence
 
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
-from backend.model import RecordType
 from backend.store import Store, prepare_store, require_store
-from backend.store.engines import connect, reason, require_escaped
-from backend.store.migrations import MIGRATIONS, VERSION, prepare
+from backend.store.database import connect, reason, require_escaped
+from backend.store.schema import MIGRATIONS, VERSION, migrate
 from tests.unit.fakes import host, update
 
-VERSION_1 = Path(__file__).parent / "version-1.sql"
 ADD_COLOUR = {2: ["ALTER TABLE hosts ADD COLUMN colour VARCHAR"]}
 REPAINT = {**ADD_COLOUR, 3: ["UPDATE hosts SET colour = 'red'", "UPDATE hosts SET seen_at = 7"]}
 
@@ -38,13 +36,14 @@ def ask(file: Path, query: str) -> List[Any]:
 
 
 def version(file: Path) -> str:
-    return ask(file, "SELECT value FROM meta WHERE key = 'version'")[0][0]
+    return ask(file, "SELECT value FROM meta WHERE key = 'schema'")[0][0]
 
 
 def prepared(file: Path, version: int, migrations: Mapping[int, Sequence[str]]) -> None:
     engine = connect(url_of(file), pool_size=1)
     try:
-        prepare(engine, version, migrations)
+        with engine.execution_options(write=True).begin() as connection:
+            migrate(connection, version, migrations)
     finally:
         engine.dispose()
 
@@ -68,7 +67,7 @@ def test_a_new_store_is_made_in_the_newest_version(file: Path) -> None:
 def test_preparing_again_changes_nothing(file: Path) -> None:
     prepare_store(url_of(file))
     store = Store(url_of(file))
-    store.records.wish(update("198.51.100.1"), 1, 1)
+    store.records.set_desired(update("198.51.100.1"), 1, 1)
     before = store.records.of(host())
     prepare_store(url_of(file))
     assert store.records.of(host()) == before
@@ -79,41 +78,18 @@ def test_every_version_can_be_reached_from_the_one_before() -> None:
     assert set(MIGRATIONS) == set(range(2, VERSION + 1))
 
 
-def test_a_store_of_version_1_has_the_same_tables_as_a_new_one_afterwards(
-    file: Path, tmp_path: Path
-) -> None:
-    new = tmp_path / "new.db"
-    prepare_store(url_of(new))
-    with closing(sqlite3.connect(str(file))) as connection:
-        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
-    prepare_store(url_of(file))
-    assert version(file) == str(VERSION)
-    assert tables(file) == tables(new)
+def test_a_store_from_before_the_first_release_is_refused_and_left_alone(file: Path) -> None:
+    ask(file, "CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)")
+    ask(file, "INSERT INTO meta VALUES ('version', '4')")
+    for use in (prepare_store, require_store):
+        with pytest.raises(StoreUnusable, match="before the first release") as caught:
+            use(url_of(file))
+        assert "move it away and start the service" in str(caught.value)
+    assert ask(file, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("meta",)]
+    assert ask(file, "SELECT * FROM meta") == [("version", "4")]
 
 
-def test_a_store_of_version_1_keeps_what_it_knows(file: Path) -> None:
-    with closing(sqlite3.connect(str(file))) as connection:
-        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
-    prepare_store(url_of(file))
-    store = Store(url_of(file))
-    assert [one.host.text for one in store.hosts.registered(200)] == ["host.example.com"]
-    (publishing,) = store.records.to_look_at(105, 9)
-    assert (publishing.type, publishing.action, publishing.wish) == (RecordType.A, 42, 3)
-    assert publishing.changed_at == 101
-    assert store.records.to_look_at(104, 9) == []
-    (pending,) = store.records.to_try(130, 9)
-    assert (pending.type, pending.attempts, pending.error) == (RecordType.AAAA, 2, "away")
-    store.close()
-
-
-def tables(file: Path) -> Dict[str, Any]:
-    names = [name for (name,) in ask(file, "SELECT name FROM sqlite_master ORDER BY name")]
-    return {
-        name: sorted(row[1:] for row in ask(file, f"PRAGMA table_info({name})")) for name in names
-    }
-
-
-def test_a_stored_wish_survives_a_power_cut_and_readers_do_not_wait_for_writers(
+def test_a_stored_update_survives_a_power_cut_and_readers_do_not_wait_for_writers(
     file: Path,
 ) -> None:
     prepare_store(url_of(file))
@@ -149,7 +125,7 @@ def test_a_step_that_was_done_is_not_done_again(file: Path) -> None:
 def test_a_step_that_fails_leaves_the_store_as_it_was(file: Path) -> None:
     prepared(file, 1, {})
     before = ask(file, "SELECT sql FROM sqlite_master")
-    with pytest.raises(StoreUnusable):
+    with pytest.raises(OperationalError):
         prepared(file, 2, {2: [*ADD_COLOUR[2], "UPDATE nowhere SET x = 1"]})
     assert version(file) == "1"
     assert ask(file, "SELECT sql FROM sqlite_master") == before
@@ -233,7 +209,7 @@ def test_what_a_driver_says_is_told_unless_it_holds_the_password(said: str, told
     assert reason(OperationalError("SELECT 1", {}, ConnectionError(said)), url) == told
 
 
-def test_a_folder_that_does_not_exist_is_refused_with_the_mend(file: Path) -> None:
+def test_a_folder_that_does_not_exist_is_refused_with_the_hint(file: Path) -> None:
     assert "check that the folder" in refused(file / "deeper" / "store.db")
 
 

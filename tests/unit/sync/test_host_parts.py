@@ -9,10 +9,10 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.model import Hostname, Prefix, RecordType, Update
 from backend.sync.updater import HostParts
-from tests.unit.fakes import ROUTER, Ears, host
+from tests.unit.fakes import ROUTER, RecordingSink, host
 
 
-def test_an_aaaa_that_is_no_address_has_no_host_part_and_is_read_once(ears: Ears) -> None:
+def test_an_aaaa_that_is_no_address_has_no_host_part_and_is_read_once(sink: RecordingSink) -> None:
     strange = {RecordType.AAAA: RRSet(("no address",), ("",), None)}
     reads = []
 
@@ -20,7 +20,7 @@ def test_an_aaaa_that_is_no_address_has_no_host_part_and_is_read_once(ears: Ears
         reads.append(name)
         return strange
 
-    parts = HostParts(read, ears)
+    parts = HostParts(read, sink)
     update = Update(host(), (), ROUTER, Prefix.parse("2001:db8:1:2::/64"))
     for _ in range(2):
         with pytest.raises(BadAddress, match="IPV6_INTERFACE_IDS"):

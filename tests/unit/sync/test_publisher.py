@@ -20,11 +20,11 @@ from backend.events import Cleared, Confirmed, Postponed, Published, Refused
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Change, RecordType, Settled, Update
+from backend.model import Change, RecordOutcome, RecordType, Update
 from backend.store import Record, State, Store
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 from backend.sync.publisher import Publisher, Result
-from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
 HOST, NAME = host(), "host.example.com"
 A, AAAA = RecordType.A, RecordType.AAAA
@@ -43,35 +43,35 @@ class Desk:
     def __init__(  # noqa: PLR0913
         self,
         store: Store,
-        cloud: CloudInMemory,
+        cloud: FakeCloudApi,
         clock: Clock,
-        ears: Ears,
+        sink: RecordingSink,
         *,
         chosen_ttl: Optional[int] = None,
         cache_ttl: float = CACHE_TTL,
     ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
         zones = Zones([Hetzner(cloud, 21600, chosen_ttl)], 86400, clock)
-        turns = Turns(store.leases, clock)
-        self.publisher = Publisher(store, turns, zones, ears, cache_ttl=cache_ttl, clock=clock)
+        host_locks = HostLocks(store.leases, clock)
+        self.publisher = Publisher(store, host_locks, zones, sink, cache_ttl=cache_ttl, clock=clock)
 
-    def wish(self, wanted: Update) -> None:
-        self.store.records.wish(wanted, self.clock(), 10)
+    def set_desired(self, desired: Update) -> None:
+        self.store.records.set_desired(desired, self.clock(), 10)
 
     def publish(self, *kinds: RecordType) -> Dict[RecordType, Result]:
         return self.publisher.publish(HOST, kinds or (A,), Deadline(5))
 
     def fulfil(self, *addresses: str) -> List[Result]:
         """Wish, publish, and return how each of the records fared."""
-        wanted = update(*addresses)
-        self.wish(wanted)
-        results = self.publish(*(wish.type for wish in wanted.wishes))
-        return [results[wish.type] for wish in wanted.wishes]
+        desired = update(*addresses)
+        self.set_desired(desired)
+        results = self.publish(*(desired.type for desired in desired.desired))
+        return [results[desired.type] for desired in desired.desired]
 
     def change(self, *addresses: str) -> Change:
         (result,) = self.fulfil(*addresses)
-        assert isinstance(result, Settled), result
-        assert str(result.wish.address) == addresses[0]
+        assert isinstance(result, RecordOutcome), result
+        assert str(result.desired.address) == addresses[0]
         return result.change
 
     def error(self, *addresses: str) -> DyndnsError:
@@ -82,32 +82,32 @@ class Desk:
     def record(self, kind: RecordType = A) -> Record:
         return self.store.records.of(HOST)[kind]
 
-    def is_settled(self) -> bool:
-        return self.publisher.is_settled(self.record())
+    def is_up_to_date(self) -> bool:
+        return self.publisher.is_up_to_date(self.record())
 
     def told(self) -> List[str]:
         return [entry.event for entry in reversed(self.store.history.find(HOST))]
 
 
 @pytest.fixture
-def desk(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Desk:
-    return Desk(store, cloud, clock, ears)
+def desk(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Desk:
+    return Desk(store, cloud, clock, sink)
 
 
 def test_a_first_update_lists_the_zones_reads_and_creates(
-    desk: Desk, cloud: CloudInMemory, ears: Ears
+    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     assert desk.change(FIRST) is Change.CREATED
     assert cloud.take_calls() == [LIST, READ, CREATE]
     assert cloud.values("host", "A") == [FIRST]
     assert desk.record().state is State.PUBLISHING
     assert desk.told() == ["created"]
-    assert ears.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
+    assert sink.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
 
 
 @pytest.mark.parametrize("address", [FIRST, SECOND])
 def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
-    desk: Desk, cloud: CloudInMemory, clock: Clock, address: str
+    desk: Desk, cloud: FakeCloudApi, clock: Clock, address: str
 ) -> None:
     desk.fulfil(FIRST)
     clock.advance(2 * CACHE_TTL)
@@ -117,18 +117,18 @@ def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
 
 
 def test_a_record_is_read_before_it_is_written_by_a_process_that_has_just_begun(
-    desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+    desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
     desk.fulfil(FIRST)
     clock.advance(1)
-    restarted = Desk(desk.store, cloud, clock, ears, chosen_ttl=60)
+    restarted = Desk(desk.store, cloud, clock, sink, chosen_ttl=60)
     cloud.take_calls()
     restarted.fulfil(SECOND)
     assert cloud.take_calls() == [LIST, READ, SET, CHANGE_TTL]
 
 
 def test_a_record_is_read_before_it_is_written_after_a_failure(
-    desk: Desk, cloud: CloudInMemory
+    desk: Desk, cloud: FakeCloudApi
 ) -> None:
     desk.fulfil(FIRST)
     cloud.failures["POST"] = HetznerUnreachable("away")
@@ -139,7 +139,7 @@ def test_a_record_is_read_before_it_is_written_after_a_failure(
     assert cloud.take_calls() == [READ, SET]
 
 
-def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: CloudInMemory) -> None:
+def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: FakeCloudApi) -> None:
     cloud.publish(NAME, "A", "198.51.100.9")
     (record,) = cloud.rrsets["example.com", "host", "A"]["records"]
     record["comment"] = "the cellar"
@@ -152,67 +152,69 @@ def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: CloudInMe
     ]
 
 
-def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: CloudInMemory) -> None:
+def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: FakeCloudApi) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
-    assert desk.change(FIRST) is Change.REMEMBERED
+    assert desk.change(FIRST) is Change.CACHED
     assert cloud.take_calls() == []
     assert desk.told() == ["created"]
 
 
-def test_a_usual_change_costs_one_call(desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
+def test_a_usual_change_costs_one_call(
+    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+) -> None:
     desk.fulfil(FIRST)
     cloud.take_calls()
     assert desk.change(SECOND) is Change.REPLACED
     assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
-    assert ears.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
+    assert sink.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
     (entry, _) = desk.store.history.find(HOST)
     assert (entry.event, entry.old, entry.new) == ("replaced", FIRST, SECOND)
 
 
-def test_both_families_are_read_by_one_call(desk: Desk, cloud: CloudInMemory) -> None:
+def test_both_families_are_read_by_one_call(desk: Desk, cloud: FakeCloudApi) -> None:
     results = desk.fulfil(FIRST, "2001:db8::1")
     assert [result.change for result in results] == [Change.CREATED, Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE, CREATE]
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
 
 
-def test_the_other_family_is_not_touched(desk: Desk, cloud: CloudInMemory) -> None:
+def test_the_other_family_is_not_touched(desk: Desk, cloud: FakeCloudApi) -> None:
     cloud.publish(NAME, "AAAA", "2001:db8::1")
     desk.fulfil(FIRST)
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
     assert set(desk.store.records.of(HOST)) == {A}
 
 
-def test_a_record_nobody_wished_for_is_left_alone(desk: Desk, cloud: CloudInMemory) -> None:
+def test_a_record_nobody_sent_for_is_left_alone(desk: Desk, cloud: FakeCloudApi) -> None:
     assert desk.publish(A) == {}
     assert cloud.calls == []
 
 
 @pytest.mark.parametrize("name", ["example.com", "*.example.com", "a.b.c.example.com"])
 def test_apex_wildcard_and_deep_names_are_published_where_they_belong(
-    desk: Desk, cloud: CloudInMemory, name: str
+    desk: Desk, cloud: FakeCloudApi, name: str
 ) -> None:
-    desk.wish(update(FIRST, name=name))
+    desk.set_desired(update(FIRST, name=name))
     desk.publisher.publish(host(name), (A,), Deadline(5))
     relative = name[: -len("example.com")].rstrip(".") or "@"
     assert cloud.values(relative, "A") == [FIRST]
 
 
 def test_a_record_that_is_right_already_is_not_written(
-    desk: Desk, cloud: CloudInMemory, ears: Ears
+    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     cloud.publish(NAME, "A", FIRST)
     assert desk.change(FIRST) is Change.UNCHANGED
     assert cloud.take_calls() == [LIST, READ]
     assert desk.record().state is State.PUBLISHED
-    (event,) = ears.events
+    (event,) = sink.events
     assert getattr(event, "old", "none") in ("none", FIRST), "no Python words in a log line"
 
 
 def test_an_old_record_is_replaced_and_keeps_its_comment_and_its_ttl(
-    desk: Desk, cloud: CloudInMemory
+    desk: Desk, cloud: FakeCloudApi
 ) -> None:
     cloud.publish(NAME, "A", "198.51.100.8", "198.51.100.9", ttl=60, comment="router")
     desk.fulfil(FIRST)
@@ -223,9 +225,9 @@ def test_an_old_record_is_replaced_and_keeps_its_comment_and_its_ttl(
 
 
 def test_a_ttl_the_operator_chose_is_put_right_once(
-    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+    store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(store, cloud, clock, ears, chosen_ttl=300)
+    desk = Desk(store, cloud, clock, sink, chosen_ttl=300)
     cloud.publish(NAME, "A", FIRST, ttl=60)
     assert desk.change(FIRST) is Change.UNCHANGED
     assert cloud.take_calls() == [LIST, READ, CHANGE_TTL]
@@ -237,24 +239,24 @@ def test_a_ttl_the_operator_chose_is_put_right_once(
 
 class TestMemory:
     def test_is_good_for_its_time_and_one_read_decides_after_it(
-        self, desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         desk.fulfil(FIRST)
         clock.advance(CACHE_TTL - 1)
-        assert desk.is_settled()
+        assert desk.is_up_to_date()
         clock.advance(1)
-        assert not desk.is_settled()
+        assert not desk.is_up_to_date()
         cloud.take_calls()
         assert desk.change(FIRST) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
-        assert desk.is_settled()
-        assert ears.events[-1] == Confirmed(HOST, A)
+        assert desk.is_up_to_date()
+        assert sink.events[-1] == Confirmed(HOST, A)
         assert desk.told() == ["created"]
 
     def test_is_good_for_no_time_when_the_operator_says_so(
-        self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        desk = Desk(store, cloud, clock, ears, cache_ttl=0)
+        desk = Desk(store, cloud, clock, sink, cache_ttl=0)
         desk.fulfil(FIRST)
         desk.store.records.finish(desk.record())
         cloud.take_calls()
@@ -269,42 +271,42 @@ class TestMemory:
         if is_finished:
             desk.store.records.finish(desk.record())
         clock.advance(-86400)
-        assert not desk.is_settled()
+        assert not desk.is_up_to_date()
 
     @pytest.mark.parametrize("state", ["nothing", "pending", "postponed", "refused"])
-    def test_says_nothing_of_a_wish_that_is_not_accepted(
-        self, desk: Desk, cloud: CloudInMemory, state: str
+    def test_says_nothing_of_a_update_that_is_not_accepted(
+        self, desk: Desk, cloud: FakeCloudApi, state: str
     ) -> None:
         if state == "nothing":
-            assert not desk.publisher.is_settled(None)
+            assert not desk.publisher.is_up_to_date(None)
             return
         error = {"postponed": HetznerBusy("busy"), "refused": ChangeRefused("no")}.get(state)
         if error is None:
-            desk.wish(update(FIRST))
+            desk.set_desired(update(FIRST))
         else:
             cloud.failures["GET"] = error
             desk.fulfil(FIRST)
-        assert not desk.is_settled()
+        assert not desk.is_up_to_date()
 
     def test_that_another_process_has_written_counts(
-        self, desk: Desk, other_store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         desk.fulfil(FIRST)
         cloud.take_calls()
-        assert Desk(other_store, cloud, clock, ears).change(FIRST) is Change.REMEMBERED
+        assert Desk(other_store, cloud, clock, sink).change(FIRST) is Change.CACHED
         assert cloud.take_calls() == []
 
     def test_does_not_take_a_host_that_is_back_at_its_old_address_for_unchanged(
-        self, desk: Desk, other_store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        other = Desk(other_store, cloud, clock, ears)
+        other = Desk(other_store, cloud, clock, sink)
         assert desk.change(FIRST) is Change.CREATED
         assert other.change(SECOND) is Change.REPLACED
         assert desk.change(FIRST) is Change.REPLACED
         assert cloud.values("host", "A") == [FIRST]
 
     def test_gives_way_to_what_somebody_did_at_hetzner_meanwhile(
-        self, desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         desk.fulfil(FIRST)
         cloud.publish(NAME, "A", "198.51.100.66")
@@ -312,10 +314,10 @@ class TestMemory:
         assert desk.change(FIRST) is Change.REPLACED
         assert cloud.values("host", "A") == [FIRST]
         why = "put back: it was changed at Hetzner"
-        assert ears.events[-1] == Published(HOST, A, "198.51.100.66", FIRST, why)
+        assert sink.events[-1] == Published(HOST, A, "198.51.100.66", FIRST, why)
 
     def test_gives_way_to_a_deletion_at_hetzner(
-        self, desk: Desk, cloud: CloudInMemory, clock: Clock
+        self, desk: Desk, cloud: FakeCloudApi, clock: Clock
     ) -> None:
         desk.fulfil(FIRST)
         cloud.rrsets.clear()
@@ -324,28 +326,30 @@ class TestMemory:
 
 
 class TestARemoval:
-    def test_deletes_what_is_there(self, desk: Desk, cloud: CloudInMemory, ears: Ears) -> None:
+    def test_deletes_what_is_there(
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    ) -> None:
         desk.fulfil(FIRST)
         cloud.take_calls()
-        desk.wish(removal(A))
+        desk.set_desired(removal(A))
         assert desk.publish(A)[A].change is Change.DELETED
         assert cloud.take_calls() == [READ, DELETE]
         assert cloud.rrsets == {}
         assert desk.record().published is None
-        assert ears.events[-1] == Published(HOST, A, FIRST, "none", "asked by 198.51.100.1")
+        assert sink.events[-1] == Published(HOST, A, FIRST, "none", "asked by 198.51.100.1")
 
     def test_of_what_is_not_there_costs_one_read_and_then_nothing(
-        self, desk: Desk, cloud: CloudInMemory
+        self, desk: Desk, cloud: FakeCloudApi
     ) -> None:
-        desk.wish(removal(A))
+        desk.set_desired(removal(A))
         assert desk.publish(A)[A].change is Change.UNCHANGED
         assert cloud.take_calls() == [LIST, READ]
-        assert desk.publish(A)[A].change is Change.REMEMBERED
+        assert desk.publish(A)[A].change is Change.CACHED
         assert cloud.take_calls() == []
 
-    def test_leaves_the_other_family_alone(self, desk: Desk, cloud: CloudInMemory) -> None:
+    def test_leaves_the_other_family_alone(self, desk: Desk, cloud: FakeCloudApi) -> None:
         desk.fulfil(FIRST, "2001:db8::1")
-        desk.wish(removal(A))
+        desk.set_desired(removal(A))
         desk.publish(A)
         assert cloud.values("host", "AAAA") == ["2001:db8::1"]
 
@@ -357,58 +361,58 @@ BUSY = HetznerBusy("Hetzner is busy.", retry_after=120)
 class TestHetznerBeingAway:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize("error", [AWAY, BUSY])
-    def test_postpones_the_wish(
-        self, desk: Desk, cloud: CloudInMemory, ears: Ears, method: str, error: DyndnsError
+    def test_postpones_the_update(
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink, method: str, error: DyndnsError
     ) -> None:
         cloud.failures[method] = error
         assert desk.error(FIRST) is error
         record = desk.record()
         assert (record.state, record.attempts) == (State.PENDING, 1)
         assert record.error == str(error)
-        assert record.next_try_at > desk.clock()
+        assert record.retry_at > desk.clock()
         assert desk.told() == ["postponed"]
-        assert ears.events == [Postponed(HOST, A, str(error))]
+        assert sink.events == [Postponed(HOST, A, str(error))]
 
     def test_is_told_once_a_cause_and_its_end_is_told(
-        self, desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         for error in (AWAY, AWAY, BUSY, BUSY):
             cloud.failures["GET"] = error
             desk.fulfil(FIRST)
             clock.advance(100)
-        assert [event.error for event in ears.heard(Postponed)] == [str(AWAY), str(BUSY)]
+        assert [event.error for event in sink.heard(Postponed)] == [str(AWAY), str(BUSY)]
         cloud.failures.clear()
         assert desk.change(FIRST) is Change.CREATED
-        assert ears.heard(Cleared) == [Cleared(HOST, A, 400)]
-        assert ears.heard(Published)[0].why == "asked by 198.51.100.1, done at attempt 5"
+        assert sink.heard(Cleared) == [Cleared(HOST, A, 400)]
+        assert sink.heard(Published)[0].why == "asked by 198.51.100.1, done at attempt 5"
         assert desk.record().error == ""
 
     def test_is_not_told_anew_for_every_new_address(
-        self, desk: Desk, cloud: CloudInMemory, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
         cloud.failures["GET"] = AWAY
         desk.fulfil(FIRST)
         desk.fulfil(SECOND)
-        assert len(ears.events) == 1
+        assert len(sink.events) == 1
 
     def test_costs_an_accepted_record_nothing_but_its_check(
-        self, desk: Desk, cloud: CloudInMemory, clock: Clock, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         desk.fulfil(FIRST)
         clock.advance(CACHE_TTL + 60)
         cloud.failures["GET"] = AWAY
         cloud.take_calls()
         for _ in range(3):
-            assert desk.change(FIRST) is Change.REMEMBERED
+            assert desk.change(FIRST) is Change.CACHED
         assert cloud.take_calls() == [READ], "whoever comes next doesn't wait for Hetzner again"
         assert desk.record().is_accepted
-        assert ears.heard(Postponed, Refused) == []
+        assert sink.heard(Postponed, Refused) == []
         clock.advance(600)
         cloud.failures.clear()
         assert desk.change(FIRST) is Change.UNCHANGED
 
     def test_for_one_family_does_not_keep_the_other_one_back(
-        self, desk: Desk, cloud: CloudInMemory
+        self, desk: Desk, cloud: FakeCloudApi
     ) -> None:
         cloud.publish(NAME, "AAAA", "2001:db8::9")
         cloud.failures[CREATE] = AWAY  # A has to be created, AAAA to be set
@@ -417,7 +421,7 @@ class TestHetznerBeingAway:
         assert second.change is Change.REPLACED
 
     def test_after_a_write_is_put_right_by_the_next_try(
-        self, desk: Desk, cloud: CloudInMemory, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
         desk.fulfil(FIRST)
         desk.store.records.finish(desk.record())
@@ -428,7 +432,7 @@ class TestHetznerBeingAway:
         cloud.take_calls()
         assert desk.change(SECOND) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
-        assert ears.heard(Published)[-1].old == FIRST, "the change is news, whoever did it when"
+        assert sink.heard(Published)[-1].old == FIRST, "the change is news, whoever did it when"
         assert (desk.store.history.find(HOST)[0].old, desk.store.history.find(HOST)[0].new) == (
             FIRST,
             SECOND,
@@ -446,70 +450,68 @@ class TestHetznersRefusal:
     @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_is_kept_for_the_operator(
-        self, desk: Desk, cloud: CloudInMemory, ears: Ears, method: str, error: DyndnsError
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink, method: str, error: DyndnsError
     ) -> None:
         cloud.failures[method] = error
         assert desk.error(FIRST) is error
         record = desk.record()
         assert (record.state, record.error) == (State.REFUSED, str(error))
-        assert record.next_try_at > desk.clock()
+        assert record.retry_at > desk.clock()
         assert desk.told() == ["refused"]
-        assert ears.events == [Refused(HOST, A, str(error))]
+        assert sink.events == [Refused(HOST, A, str(error))]
 
     def test_is_told_once_and_its_end_is_told(
-        self, desk: Desk, cloud: CloudInMemory, ears: Ears
+        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
         cloud.failures["POST"] = REFUSALS[0]
         for _ in range(3):
             assert desk.error(FIRST) is REFUSALS[0]
-        assert len(ears.events) == 1
+        assert len(sink.events) == 1
         assert desk.told() == ["refused"]
         cloud.failures.clear()
         assert desk.change(FIRST) is Change.CREATED
-        assert len(ears.heard(Cleared)) == 1
+        assert len(sink.heard(Cleared)) == 1
 
-    def test_of_a_secondary_zone_costs_no_call_to_it(
-        self, desk: Desk, cloud: CloudInMemory
-    ) -> None:
+    def test_of_a_secondary_zone_costs_no_call_to_it(self, desk: Desk, cloud: FakeCloudApi) -> None:
         cloud.zones["example.com"] = "secondary"
         assert "primary server" in str(desk.error(FIRST))
         assert cloud.take_calls() == [LIST]
 
-    def test_for_lack_of_a_zone_names_the_host(self, desk: Desk, cloud: CloudInMemory) -> None:
+    def test_for_lack_of_a_zone_names_the_host(self, desk: Desk, cloud: FakeCloudApi) -> None:
         cloud.zones.clear()
         error = desk.error(FIRST)
         assert isinstance(error, ZoneNotFound)
         assert NAME in str(error)
         assert desk.record().state is State.REFUSED
 
-    def test_of_an_alias_is_told_for_both_families(self, desk: Desk, cloud: CloudInMemory) -> None:
+    def test_of_an_alias_is_told_for_both_families(self, desk: Desk, cloud: FakeCloudApi) -> None:
         cloud.publish(NAME, "CNAME", "elsewhere.example.")
         results = desk.fulfil(FIRST, "2001:db8::1")
         assert [type(result) for result in results] == [CnameInTheWay, CnameInTheWay]
 
 
 def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
-    store: Store, clock: Clock, ears: Ears
+    store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
-    old, new = CloudInMemory("example.com"), CloudInMemory("example.net")
+    old, new = FakeCloudApi("example.com"), FakeCloudApi("example.net")
     zones = Zones([Hetzner(old, 60), Hetzner(new, 60)], 86400, clock)
-    turns = Turns(store.leases, clock)
-    publisher = Publisher(store, turns, zones, ears, cache_ttl=CACHE_TTL, clock=clock)
-    store.records.wish(update(FIRST), clock(), 10)
+    host_locks = HostLocks(store.leases, clock)
+    publisher = Publisher(store, host_locks, zones, sink, cache_ttl=CACHE_TTL, clock=clock)
+    store.records.set_desired(update(FIRST), clock(), 10)
     publisher.publish(HOST, (A,), Deadline(5))
     del old.zones["example.com"]
     new.zones["example.com"] = "primary"
     old.take_calls()
     new.take_calls()
-    store.records.wish(update(SECOND), clock(), 10)
+    store.records.set_desired(update(SECOND), clock(), 10)
     result = publisher.publish(HOST, (A,), Deadline(5))[A]
-    assert isinstance(result, Settled)
+    assert isinstance(result, RecordOutcome)
     assert old.take_calls() == [SET, CREATE, LIST]
     assert new.take_calls() == [LIST, READ, CREATE]
 
 
 def test_a_zone_that_is_gone_for_good_is_told_as_a_missing_zone(
-    desk: Desk, cloud: CloudInMemory
+    desk: Desk, cloud: FakeCloudApi
 ) -> None:
     desk.fulfil(FIRST)
     del cloud.zones["example.com"]
@@ -519,17 +521,17 @@ def test_a_zone_that_is_gone_for_good_is_told_as_a_missing_zone(
 
 
 def test_an_update_waits_for_its_turn_and_then_gives_up(
-    desk: Desk, other_store: Store, cloud: CloudInMemory, clock: Clock
+    desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
-    desk.wish(update(FIRST))
-    with Turns(other_store.leases, clock).take(HOST, Deadline(5)), pytest.raises(HostBusy):
+    desk.set_desired(update(FIRST))
+    with HostLocks(other_store.leases, clock).take(HOST, Deadline(5)), pytest.raises(HostBusy):
         desk.publisher.publish(HOST, (A,), Deadline(0.01))
     assert cloud.calls == []
     assert desk.record().attempts == 0
 
 
 def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows_it(
-    desk: Desk, cloud: CloudInMemory
+    desk: Desk, cloud: FakeCloudApi
 ) -> None:
     desk.fulfil(FIRST)
     desk.store.records.postpone(
@@ -541,18 +543,18 @@ def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows
 
 
 @pytest.mark.parametrize("what", ["postpone", "refuse"])
-def test_that_publishing_failed_is_not_forgotten_over_other_wishes_and_failures(
-    desk: Desk, cloud: CloudInMemory, what: str
+def test_that_publishing_failed_is_not_forgotten_over_other_updates_and_failures(
+    desk: Desk, cloud: FakeCloudApi, what: str
 ) -> None:
     desk.fulfil(FIRST)
     desk.store.records.postpone(
         desk.record(), HetznerBusy("Its action failed."), desk.clock(), desk.clock()
     )
-    desk.wish(update(SECOND))
+    desk.set_desired(update(SECOND))
     getattr(desk.store.records, what)(
         desk.record(), HetznerBusy("Meanwhile."), desk.clock(), desk.clock()
     )
-    desk.wish(update(FIRST))
+    desk.set_desired(update(FIRST))
     cloud.take_calls()
     desk.publish(A)
     assert cloud.take_calls() == [READ, SET], "the API shows the first one, the DNS may not"
@@ -560,20 +562,20 @@ def test_that_publishing_failed_is_not_forgotten_over_other_wishes_and_failures(
 
 
 def test_an_address_that_is_wanted_again_while_its_action_goes_unwatched_is_written_anew(
-    desk: Desk, cloud: CloudInMemory
+    desk: Desk, cloud: FakeCloudApi
 ) -> None:
     desk.fulfil(FIRST)
-    desk.wish(update(SECOND))
-    desk.wish(update(FIRST))
+    desk.set_desired(update(SECOND))
+    desk.set_desired(update(FIRST))
     cloud.take_calls()
     desk.publish(A)
     assert cloud.take_calls() == [READ, SET]
 
 
 def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
-    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+    store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(store, cloud, clock, ears, cache_ttl=0)
+    desk = Desk(store, cloud, clock, sink, cache_ttl=0)
     desk.fulfil(FIRST)
     before = desk.record()
     clock.advance(1)
@@ -581,33 +583,33 @@ def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
     after = desk.record()
     assert (after.state, after.action) == (State.PUBLISHING, before.action)
     assert after.accepted_at == before.accepted_at
-    assert store.records.to_look_at(clock() + 3, 9) == [after]
+    assert store.records.due_polls(clock() + 3, 9) == [after]
     assert after.checked_at == clock.now
 
 
 def test_without_a_store_hetzner_is_not_asked(
-    cloud: CloudInMemory, clock: Clock, ears: Ears
+    cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(Store("sqlite:////nowhere/at/all.db"), cloud, clock, ears)
+    desk = Desk(Store("sqlite:////nowhere/at/all.db"), cloud, clock, sink)
     with pytest.raises(StoreUnavailable):
         desk.publish(A)
     assert cloud.calls == []
 
 
 def test_a_host_that_tries_all_the_time_waits_while_the_quota_is_short(
-    desk: Desk, cloud: CloudInMemory, ears: Ears
+    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     cloud.is_short = True
     results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
-    assert [type(result) for result in results] == [Settled] * 4 + [ShareUsedUp] * 4
+    assert [type(result) for result in results] == [RecordOutcome] * 4 + [ShareUsedUp] * 4
     assert cloud.values("host", "A") == ["198.51.100.4"]
     assert desk.record().state is State.PENDING
-    assert len(ears.heard(Postponed)) == 1, "told once, however often it asks"
+    assert len(sink.heard(Postponed)) == 1, "told once, however often it asks"
     assert HOST.text in str(results[-1])
 
 
-def test_what_keeps_a_wish_from_being_fulfilled_stays_known_while_its_host_waits_for_its_turn(
-    desk: Desk, cloud: CloudInMemory, store: Store, clock: Clock
+def test_what_keeps_a_update_from_being_fulfilled_stays_known_while_its_host_waits_for_its_turn(
+    desk: Desk, cloud: FakeCloudApi, store: Store, clock: Clock
 ) -> None:
     cloud.failures["POST"] = ChangeRefused("It is protected.")
     cloud.is_short = True
@@ -616,10 +618,10 @@ def test_what_keeps_a_wish_from_being_fulfilled_stays_known_while_its_host_waits
     assert isinstance(desk.error(FIRST), ShareUsedUp)
     record = desk.record()
     assert (record.state, record.error) == (State.REFUSED, "It is protected.")
-    assert store.records.to_try(clock() + 60, 9) == []
-    assert store.records.to_try(clock() + 121, 9) == [record]
+    assert store.records.due_retries(clock() + 60, 9) == []
+    assert store.records.due_retries(clock() + 121, 9) == [record]
 
 
 def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:
     results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
-    assert [type(result) for result in results] == [Settled] * 8
+    assert [type(result) for result in results] == [RecordOutcome] * 8

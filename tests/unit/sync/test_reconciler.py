@@ -17,11 +17,11 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Hostname, RecordType
-from backend.store import News, Record, State, Store
-from backend.sync.locks import Turns
+from backend.store import ChangeNote, Record, State, Store
+from backend.sync.locks import HostLocks
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
-from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
 HOST = host()
 A = RecordType.A
@@ -34,7 +34,7 @@ AWAY, BUSY = HetznerUnreachable("Hetzner is away."), HetznerBusy("Hetzner is bus
 PROTECTED = ChangeRefused("It is protected.")
 
 
-class Cloud(CloudInMemory):
+class Cloud(FakeCloudApi):
     """Knows actions, too: each runs until a test lets it end."""
 
     def __init__(self, *zones: str) -> None:
@@ -70,23 +70,28 @@ class Office:
     """One process: a publisher, and a reconciler that ticks when a test says so."""
 
     def __init__(
-        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears, others: Sequence[Cloud] = ()
+        self,
+        store: Store,
+        cloud: Cloud,
+        clock: Clock,
+        sink: RecordingSink,
+        others: Sequence[Cloud] = (),
     ) -> None:
-        self.store, self.cloud, self.clock, self.ears = store, cloud, clock, ears
+        self.store, self.cloud, self.clock, self.sink = store, cloud, clock, sink
         projects = [Hetzner(one, 21600) for one in (cloud, *others)]
         self.zones = Zones(projects, DAY, clock)
-        turns = Turns(store.leases, clock)
-        self.publisher = Publisher(store, turns, self.zones, ears, cache_ttl=300, clock=clock)
+        host_locks = HostLocks(store.leases, clock)
+        self.publisher = Publisher(store, host_locks, self.zones, sink, cache_ttl=300, clock=clock)
         self.reconciler = Reconciler(
-            store, self.publisher, self.zones, projects, ears, history_days=90, clock=clock
+            store, self.publisher, self.zones, projects, sink, history_days=90, clock=clock
         )
 
-    def wish(self, address: str, name: str = "host.example.com", grace: float = 0) -> None:
-        self.store.records.wish(update(address, name=name), self.clock(), grace)
+    def set_desired(self, address: str, name: str = "host.example.com", grace: float = 0) -> None:
+        self.store.records.set_desired(update(address, name=name), self.clock(), grace)
 
     def publish(self, address: str, name: str = "host.example.com") -> None:
         """Wish, and let a request publish it."""
-        self.wish(address, name)
+        self.set_desired(address, name)
         self.publisher.publish(host(name), (A,), Deadline(5))
 
     def tick(self, seconds: float = 1.0) -> List[str]:
@@ -123,17 +128,19 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def office(store: Store, cloud: Cloud, clock: Clock, ears: Ears) -> Iterator[Office]:
-    office = Office(store, cloud, clock, ears)
+def office(store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink) -> Iterator[Office]:
+    office = Office(store, cloud, clock, sink)
     office.tick()
     yield office
     office.reconciler.stop()
 
 
 @pytest.fixture
-def other_office(other_store: Store, cloud: Cloud, clock: Clock, ears: Ears) -> Iterator[Office]:
+def other_office(
+    other_store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink
+) -> Iterator[Office]:
     """Another process."""
-    other = Office(other_store, cloud, clock, ears)
+    other = Office(other_store, cloud, clock, sink)
     yield other
     other.reconciler.stop()
 
@@ -142,15 +149,15 @@ def times(calls: Iterable[Tuple[float, str]], *kinds: str) -> List[float]:
     return [at for at, made in calls if made in kinds]
 
 
-class TestAWish:
+class TestAUpdate:
     def test_is_left_to_the_request_that_brought_it_and_then_published(
-        self, office: Office, cloud: Cloud, ears: Ears
+        self, office: Office, cloud: Cloud, sink: RecordingSink
     ) -> None:
-        office.wish(FIRST, grace=10)
+        office.set_desired(FIRST, grace=10)
         assert office.tick(9) == []
         assert office.tick(1) == [LIST, READ, CREATE]
         assert cloud.values("host", "A") == [FIRST]
-        assert ears.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
+        assert sink.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
 
     def test_that_is_published_costs_nothing_more(self, office: Office) -> None:
         office.publish(FIRST)
@@ -158,42 +165,42 @@ class TestAWish:
         assert office.ticks(100) == []
 
     def test_is_retried_in_growing_pauses_up_to_a_minute_while_hetzner_is_away(
-        self, office: Office, ears: Ears
+        self, office: Office, sink: RecordingSink
     ) -> None:
         office.publish(FIRST, "other.example.com")  # the zones are known
         office.fails(AWAY)
-        office.wish(SECOND)
+        office.set_desired(SECOND)
         tries = times(office.ticks(600), READ, SET)
         pauses = [after - before for before, after in zip(tries, tries[1:])]
         # Each is half of what it may be at least.
         for pause, longest in zip(pauses, (5, 10, 20, 40, 60, 60, 60, 60)):
             assert longest / 2 <= pause <= longest + 6, pauses
-        assert len(ears.heard(Postponed)) == 1, "once a cause, not once an attempt"
+        assert len(sink.heard(Postponed)) == 1, "once a cause, not once an attempt"
         assert office.record().attempts == len(tries)
 
     def test_is_published_soon_after_hetzner_is_back(
-        self, office: Office, cloud: Cloud, ears: Ears
+        self, office: Office, cloud: Cloud, sink: RecordingSink
     ) -> None:
         office.fails(AWAY)
-        office.wish(FIRST)
+        office.set_desired(FIRST)
         office.ticks(300)
         office.fails(None)
         office.ticks(66)
         assert cloud.values("host", "A") == [FIRST]
-        assert len(ears.heard(Cleared)) == 1
+        assert len(sink.heard(Cleared)) == 1
 
     def test_waits_as_long_as_hetzner_asks_for(self, office: Office) -> None:
         office.fails(HetznerBusy("Hetzner is busy.", retry_after=500))
-        office.wish(FIRST)
+        office.set_desired(FIRST)
         assert office.tick() == [LIST]
         assert office.ticks(499) == []
         assert office.tick() == [LIST]
 
     def test_that_a_newer_one_supersedes_is_dropped(self, office: Office, cloud: Cloud) -> None:
         office.fails(AWAY)
-        office.wish(FIRST)
+        office.set_desired(FIRST)
         office.ticks(20)
-        office.wish(SECOND)
+        office.set_desired(SECOND)
         office.fails(None)
         calls = office.ticks(60)
         assert [call for _, call in calls if call.startswith("POST")] == [CREATE]
@@ -201,7 +208,7 @@ class TestAWish:
 
     def test_to_remove_a_record_is_retried_as_well(self, office: Office, cloud: Cloud) -> None:
         office.publish(FIRST)
-        office.store.records.wish(removal(A), office.clock(), 0)
+        office.store.records.set_desired(removal(A), office.clock(), 0)
         office.ticks(2)
         assert cloud.rrsets == {}
 
@@ -211,7 +218,7 @@ def test_hosts_are_worked_on_a_few_at_a_time_and_none_is_forgotten(
 ) -> None:
     names = [f"host{number}.example.com" for number in range(30)]
     for name in names:
-        office.wish(FIRST, name)
+        office.set_desired(FIRST, name)
     most = max(office.tick().count(CREATE) for _ in range(15))
     assert most == 4
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
@@ -224,7 +231,7 @@ def test_while_hetzner_is_away_one_host_is_tried_for_all_and_all_are_tried_once_
     office.publish(FIRST, "first.example.com")
     office.fails(AWAY)
     for name in names:
-        office.wish(FIRST, name)
+        office.set_desired(FIRST, name)
     tries = times(office.ticks(120), READ)
     assert len(tries) <= 4 + 120 / 5, "30 hosts cost what a few do"
     office.fails(None)
@@ -234,7 +241,7 @@ def test_while_hetzner_is_away_one_host_is_tried_for_all_and_all_are_tried_once_
 
 def test_a_clock_that_is_set_back_stops_nothing(office: Office, cloud: Cloud) -> None:
     office.fails(AWAY)
-    office.wish(FIRST)
+    office.set_desired(FIRST)
     office.tick()
     office.fails(None)
     office.tick(-DAY)
@@ -244,7 +251,7 @@ def test_a_clock_that_is_set_back_stops_nothing(office: Office, cloud: Cloud) ->
     assert office.record().state is State.PUBLISHED
 
 
-class TestARefusedWish:
+class TestARefusedUpdate:
     @pytest.fixture(autouse=True)
     def _refused(self, office: Office) -> None:
         office.publish(FIRST)
@@ -261,7 +268,7 @@ class TestARefusedWish:
     def test_is_retried_when_a_zone_has_come_or_gone(self, office: Office, cloud: Cloud) -> None:
         assert office.ticks(10) == []
         cloud.zones["example.net"] = "primary"
-        office.zones.forget()
+        office.zones.invalidate()
         office.zones.find(HOST, Deadline(5))
         assert SET in [call for _, call in office.ticks(2)]
 
@@ -281,7 +288,7 @@ class TestARefusedWish:
 
         office.reconciler.stop()
         with monkeypatch.context() as patch:
-            patch.setattr(other_office.store.records, "hurry", fail)
+            patch.setattr(other_office.store.records, "retry_now", fail)
             with pytest.raises(StoreUnavailable):
                 other_office.tick()
         assert other_office.tick() == [LIST, READ, SET]
@@ -292,12 +299,12 @@ class TestARefusedWish:
         office.publish(SECOND)
         assert cloud.values("host", "A") == [SECOND]
 
-    def test_is_told_once_and_so_is_its_end(self, office: Office, ears: Ears) -> None:
+    def test_is_told_once_and_so_is_its_end(self, office: Office, sink: RecordingSink) -> None:
         office.ticks(2 * 3600, 30)
         office.fails(None)
         office.ticks(3660, 30)
         assert [event for event, _ in office.told()] == ["created", "refused", "replaced"]
-        assert len(ears.heard(Cleared)) == 1
+        assert len(sink.heard(Cleared)) == 1
 
 
 class TestAnAction:
@@ -330,8 +337,8 @@ class TestAnAction:
         assert sorted(len(ids) for ids in cloud.asked) == [5, 25]
         assert all(office.record(host(name)).state is State.PUBLISHED for name in names)
 
-    def test_that_ends_in_error_makes_the_wish_pending_with_the_cause_and_is_written_again(
-        self, office: Office, cloud: Cloud, ears: Ears
+    def test_that_ends_in_error_makes_the_update_pending_with_the_cause_and_is_written_again(
+        self, office: Office, cloud: Cloud, sink: RecordingSink
     ) -> None:
         office.publish(FIRST)
         cloud.end(office.record().action, "error", "Zone is broken")
@@ -340,13 +347,13 @@ class TestAnAction:
         assert (record.state, record.attempts) == (State.PENDING, 1)
         cause = "Hetzner could not publish it: Zone is broken."
         assert record.error == cause
-        assert ears.heard(Postponed) == [Postponed(HOST, A, cause)]
+        assert sink.heard(Postponed) == [Postponed(HOST, A, cause)]
         calls = office.ticks(5)
         assert [call for _, call in calls] == [READ, SET], "the API shows it, the DNS doesn't"
         cloud.end(office.record().action)
         office.ticks(5)
         assert office.record().state is State.PUBLISHED
-        assert len(ears.heard(Cleared)) == 1
+        assert len(sink.heard(Cleared)) == 1
         assert office.told() == [("created", "asked by 198.51.100.1"), ("postponed", cause)]
 
     def test_that_never_ends_is_given_up_after_two_minutes_and_written_again(
@@ -384,21 +391,23 @@ class TestAnAction:
 
     @pytest.mark.parametrize("reason", ["the zone is gone", "the token is bad"])
     def test_that_only_the_operator_can_have_asked_about_is_given_up_and_told(
-        self, office: Office, cloud: Cloud, ears: Ears, reason: str
+        self, office: Office, cloud: Cloud, sink: RecordingSink, reason: str
     ) -> None:
         office.publish(FIRST)
         if reason == "the zone is gone":
             cloud.zones.clear()
-            office.zones.forget()
+            office.zones.invalidate()
         else:
             office.fails(TokenRejected("The token was revoked."))
         office.ticks(100)
         assert office.record().state is State.PUBLISHING
         office.ticks(100)
         assert office.record().state is State.REFUSED
-        assert len(ears.heard(Refused)) == 1
+        assert len(sink.heard(Refused)) == 1
 
-    def test_of_an_older_wish_does_not_end_a_newer_one(self, office: Office, cloud: Cloud) -> None:
+    def test_of_an_older_update_does_not_end_a_newer_one(
+        self, office: Office, cloud: Cloud
+    ) -> None:
         office.publish(FIRST)
         cloud.end(office.record().action)
         office.publish(SECOND)
@@ -409,7 +418,7 @@ class TestAnAction:
 class TestTheReserveOfTheQuota:
     def test_is_left_to_requests_somebody_waits_for(self, office: Office, cloud: Cloud) -> None:
         office.publish(FIRST)
-        office.wish(SECOND, "other.example.com")
+        office.set_desired(SECOND, "other.example.com")
         cloud.is_low = True
         assert office.ticks(600) == []
         office.publish(SECOND)
@@ -419,16 +428,16 @@ class TestTheReserveOfTheQuota:
         assert POLL in [call for _, call in office.ticks(60)]
 
     def test_of_one_project_keeps_no_other_from_its_work(
-        self, store: Store, cloud: Cloud, clock: Clock, ears: Ears
+        self, store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink
     ) -> None:
         other = Cloud("example.net")
-        office = Office(store, cloud, clock, ears, others=[other])
+        office = Office(store, cloud, clock, sink, others=[other])
         office.publish(FIRST)
         cloud.end(office.record().action)
         for number in range(9):
             office.publish(FIRST, f"host{number}.example.net")
-            office.wish(SECOND, f"host{number}.example.net")
-        office.wish(SECOND, "other.example.com")
+            office.set_desired(SECOND, f"host{number}.example.net")
+        office.set_desired(SECOND, "other.example.com")
         other.take_calls()
         other.is_low = True
         calls = [call for _, call in office.ticks(10)]
@@ -446,11 +455,13 @@ class TestTheReserveOfTheQuota:
         assert office.record().state is State.PENDING
         assert office.tick(200) == []  # it is tried, in vain
         for number in range(4):
-            office.wish(FIRST, f"host{number}.example.com")
+            office.set_desired(FIRST, f"host{number}.example.com")
         assert office.tick().count(CREATE) == 4
 
     def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
-        office.store.records.accept(_wished(office), None, office.clock(), News("old", None, ""))
+        office.store.records.accept(
+            _desired(office), None, office.clock(), ChangeNote("old", None, "")
+        )
         cloud.is_low = True
         office.tick(91 * DAY)
         assert office.told() == []
@@ -458,18 +469,18 @@ class TestTheReserveOfTheQuota:
 
 class TestOneProcessOfAll:
     def test_works_until_it_stops(self, office: Office, other_office: Office) -> None:
-        office.wish(FIRST)
+        office.set_desired(FIRST)
         assert other_office.tick() == []
         office.reconciler.stop()
         assert other_office.tick() == [LIST, READ, CREATE]
-        office.wish(SECOND)
+        office.set_desired(SECOND)
         assert office.tick() == []
 
     def test_is_replaced_when_it_is_not_heard_of_any_more(
         self, office: Office, other_office: Office
     ) -> None:
         office.tick()
-        office.wish(FIRST)
+        office.set_desired(FIRST)
         waited = 0
         while not other_office.tick():
             waited += 1
@@ -487,19 +498,19 @@ class TestOneProcessOfAll:
                 return super()._state(number)
 
         slow = Slow("example.com")
-        office = Office(office.store, slow, office.clock, office.ears)
+        office = Office(office.store, slow, office.clock, office.sink)
         office.tick(100)
         office.publish(FIRST)
-        office.wish(SECOND, "other.example.com")
+        office.set_desired(SECOND, "other.example.com")
         assert office.tick(4) == [POLL]
 
 
 class TestTheHistory:
     def test_is_pruned_hourly_of_what_is_older_than_it_is_kept(self, office: Office) -> None:
-        record = _wished(office)
+        record = _desired(office)
         for age in (91.0, 89.0):
             at = office.clock() - age * DAY
-            office.store.records.accept(record, None, at, News(f"{age:.0f} days", None, ""))
+            office.store.records.accept(record, None, at, ChangeNote(f"{age:.0f} days", None, ""))
         office.tick(3599)
         assert len(office.told()) == 2
         office.tick(1)
@@ -514,7 +525,7 @@ class TestTheHistory:
         (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.66", FIRST)
         assert entry.why == "put back: it was changed at Hetzner"
-        assert (entry.source, entry.face) == ("198.51.100.1", "dyndns2")
+        assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
 
     def test_tells_that_a_deletion_by_hand_was_put_back(self, office: Office, cloud: Cloud) -> None:
         office.publish(FIRST)
@@ -528,12 +539,12 @@ class TestTheHistory:
 
     def test_tells_a_removal(self, office: Office) -> None:
         office.publish(FIRST)
-        office.store.records.wish(removal(A), office.clock(), 0)
+        office.store.records.set_desired(removal(A), office.clock(), 0)
         office.tick()
         (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("deleted", FIRST, None)
 
 
-def _wished(office: Office) -> Record:
-    office.wish(FIRST, grace=10**9)
+def _desired(office: Office) -> Record:
+    office.set_desired(FIRST, grace=10**9)
     return office.record()

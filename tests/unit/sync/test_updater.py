@@ -15,17 +15,25 @@ from backend.errors import (
     StoreUnavailable,
     Superseded,
 )
-from backend.events import Confirmed, Published, Remembered
+from backend.events import AnsweredFromCache, Confirmed, Published
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Address, Change, Hostname, RecordType, Settled, Update, Wish
+from backend.model import (
+    Address,
+    Change,
+    DesiredRecord,
+    Hostname,
+    RecordOutcome,
+    RecordType,
+    Update,
+)
 from backend.store import Record, State, Store
 from backend.sync import updater as module
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 from backend.sync.publisher import Publisher, Result
 from backend.sync.updater import Updater
-from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
 HOST = host()
 A, AAAA = RecordType.A, RecordType.AAAA
@@ -36,7 +44,7 @@ LIST, READ, CREATE = "GET /zones", f"GET {RRSETS}", f"POST {RRSETS}"
 SET = f"POST {RRSETS}/host/A/actions/set_records"
 
 
-class Sightings:
+class ActivityBuffer:
     """Stands in for the memory of who was heard of when."""
 
     def __init__(self) -> None:
@@ -54,7 +62,7 @@ class SlowPublisher:
         self.begun = threading.Semaphore(0)
         self._ending = ending
 
-    def is_settled(self, _record: Optional[Record]) -> bool:
+    def is_up_to_date(self, _record: Optional[Record]) -> bool:
         return False
 
     def publish(self, *_: object) -> Dict[RecordType, Result]:
@@ -64,36 +72,40 @@ class SlowPublisher:
 
 
 @pytest.fixture
-def sightings() -> Sightings:
-    return Sightings()
+def activities() -> ActivityBuffer:
+    return ActivityBuffer()
 
 
 @pytest.fixture
-def publisher(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Publisher:
+def publisher(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Publisher:
     zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
-    return Publisher(store, Turns(store.leases, clock), zones, ears, cache_ttl=300, clock=clock)
+    return Publisher(store, HostLocks(store.leases, clock), zones, sink, cache_ttl=300, clock=clock)
 
 
 @pytest.fixture
 def updater(
-    store: Store, publisher: Publisher, sightings: Sightings, clock: Clock, ears: Ears
+    store: Store,
+    publisher: Publisher,
+    activities: ActivityBuffer,
+    clock: Clock,
+    sink: RecordingSink,
 ) -> Iterator[Updater]:
-    updater = Updater(store, publisher, sightings, ears, slots=2, clock=clock)
+    updater = Updater(store, publisher, activities, sink, slots=2, clock=clock)
     yield updater
     updater.stop()
 
 
-def changes(updater: Updater, wanted: Update) -> List[Change]:
-    outcome = updater.apply(wanted)
-    assert outcome.host == wanted.host
-    assert tuple(one.wish for one in outcome.settled) == wanted.wishes
-    return [one.change for one in outcome.settled]
+def changes(updater: Updater, desired: Update) -> List[Change]:
+    outcome = updater.apply(desired)
+    assert outcome.host == desired.host
+    assert tuple(one.desired for one in outcome.records) == desired.desired
+    return [one.change for one in outcome.records]
 
 
-def test_first_update_these_calls_second_none(updater: Updater, cloud: CloudInMemory) -> None:
+def test_first_update_these_calls_second_none(updater: Updater, cloud: FakeCloudApi) -> None:
     assert changes(updater, update(FIRST)) == [Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE]
-    assert changes(updater, update(FIRST)) == [Change.REMEMBERED]
+    assert changes(updater, update(FIRST)) == [Change.CACHED]
     assert cloud.take_calls() == []
     assert changes(updater, update(SECOND)) == [Change.REPLACED]
     assert cloud.take_calls() == [SET]
@@ -101,31 +113,31 @@ def test_first_update_these_calls_second_none(updater: Updater, cloud: CloudInMe
     assert cloud.take_calls() == [SET]
 
 
-def test_what_happened_is_told(updater: Updater, ears: Ears, clock: Clock) -> None:
+def test_what_happened_is_told(updater: Updater, sink: RecordingSink, clock: Clock) -> None:
     updater.apply(update(FIRST))
     updater.apply(update(FIRST))
     clock.advance(400)
     updater.apply(update(FIRST))
-    assert [type(event) for event in ears.events] == [Published, Remembered, Confirmed]
+    assert [type(event) for event in sink.events] == [Published, AnsweredFromCache, Confirmed]
 
 
 def test_both_families_are_answered_in_the_order_asked_for(updater: Updater) -> None:
     both = update(FIRST, "2001:db8::1")
     assert changes(updater, both) == [Change.CREATED, Change.CREATED]
-    assert changes(updater, both) == [Change.REMEMBERED, Change.REMEMBERED]
-    assert changes(updater, update(SECOND, "2001:db8::1")) == [Change.REPLACED, Change.REMEMBERED]
+    assert changes(updater, both) == [Change.CACHED, Change.CACHED]
+    assert changes(updater, update(SECOND, "2001:db8::1")) == [Change.REPLACED, Change.CACHED]
 
 
-def test_a_removal_is_remembered_like_an_address(updater: Updater, cloud: CloudInMemory) -> None:
+def test_a_removal_is_remembered_like_an_address(updater: Updater, cloud: FakeCloudApi) -> None:
     updater.apply(update(FIRST))
     assert changes(updater, removal(A, AAAA)) == [Change.DELETED, Change.UNCHANGED]
     cloud.take_calls()
-    assert changes(updater, removal(A, AAAA)) == [Change.REMEMBERED, Change.REMEMBERED]
+    assert changes(updater, removal(A, AAAA)) == [Change.CACHED, Change.CACHED]
     assert cloud.take_calls() == []
 
 
-def test_every_update_is_a_sighting_however_it_ends(
-    updater: Updater, sightings: Sightings, cloud: CloudInMemory, clock: Clock
+def test_every_update_is_a_activity_however_it_ends(
+    updater: Updater, activities: ActivityBuffer, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     start = clock()
     updater.apply(update(FIRST))
@@ -135,7 +147,7 @@ def test_every_update_is_a_sighting_however_it_ends(
     cloud.failures["POST"] = HetznerUnreachable("away")
     with pytest.raises(HetznerUnreachable):
         updater.apply(update(SECOND))
-    assert sightings.noted == [(HOST, start), (HOST, start + 60), (HOST, start + 120)]
+    assert activities.noted == [(HOST, start), (HOST, start + 60), (HOST, start + 120)]
 
 
 @pytest.mark.parametrize(
@@ -146,21 +158,21 @@ def test_every_update_is_a_sighting_however_it_ends(
         (ChangeRefused("protected"), State.REFUSED),
     ],
 )
-def test_a_failure_reaches_the_caller_and_the_wish_is_kept(
-    updater: Updater, cloud: CloudInMemory, store: Store, error: DyndnsError, state: State
+def test_a_failure_reaches_the_caller_and_the_update_is_kept(
+    updater: Updater, cloud: FakeCloudApi, store: Store, error: DyndnsError, state: State
 ) -> None:
     cloud.failures["POST"] = error
     with pytest.raises(type(error)) as caught:
         updater.apply(update(FIRST))
     assert caught.value is error
     record = store.records.of(HOST)[A]
-    assert (str(record.wanted.address), record.state) == (FIRST, state)
+    assert (str(record.desired.address), record.state) == (FIRST, state)
     cloud.failures.clear()
     assert changes(updater, update(FIRST)) == [Change.CREATED]
 
 
 def test_a_failure_of_one_family_is_the_answer_though_the_other_one_is_published(
-    updater: Updater, cloud: CloudInMemory
+    updater: Updater, cloud: FakeCloudApi
 ) -> None:
     cloud.publish("host.example.com", "AAAA", "2001:db8::9")
     cloud.failures[CREATE] = HetznerUnreachable("away")
@@ -169,30 +181,30 @@ def test_a_failure_of_one_family_is_the_answer_though_the_other_one_is_published
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
     cloud.failures.clear()
     both = changes(updater, update(FIRST, "2001:db8::1"))
-    assert both == [Change.CREATED, Change.REMEMBERED]
+    assert both == [Change.CREATED, Change.CACHED]
 
 
 def test_without_a_store_nothing_is_asked_of_hetzner(
-    cloud: CloudInMemory, clock: Clock, ears: Ears, sightings: Sightings
+    cloud: FakeCloudApi, clock: Clock, sink: RecordingSink, activities: ActivityBuffer
 ) -> None:
     store = Store("sqlite:////nowhere/at/all.db")
     zones = Zones([Hetzner(cloud, 60)], 86400, clock)
-    publisher = Publisher(store, Turns(store.leases), zones, ears, cache_ttl=300, clock=clock)
-    updater = Updater(store, publisher, sightings, ears, slots=1, clock=clock)
+    publisher = Publisher(store, HostLocks(store.leases), zones, sink, cache_ttl=300, clock=clock)
+    updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
     with pytest.raises(StoreUnavailable):
         updater.apply(update(FIRST))
     updater.stop()
     assert cloud.calls == []
 
 
-def test_the_wish_is_stored_before_hetzner_is_asked(
-    updater: Updater, cloud: CloudInMemory, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_the_update_is_stored_before_hetzner_is_asked(
+    updater: Updater, cloud: FakeCloudApi, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: List[Optional[Address]] = []
     call = cloud.call
 
     def looks(*arguments: object, **options: object) -> object:
-        seen.append(store.records.of(HOST)[A].wanted.address)
+        seen.append(store.records.of(HOST)[A].desired.address)
         return call(*arguments, **options)
 
     monkeypatch.setattr(cloud, "call", looks)
@@ -202,19 +214,19 @@ def test_the_wish_is_stored_before_hetzner_is_asked(
 
 @pytest.mark.parametrize(
     "results",
-    [{A: Settled(Wish(A, Address.parse(SECOND)), Change.REPLACED)}, {}],
+    [{A: RecordOutcome(DesiredRecord(A, Address.parse(SECOND)), Change.REPLACED)}, {}],
     ids=["wants another address", "was forgotten"],
 )
 def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
     store: Store,
-    sightings: Sightings,
-    ears: Ears,
+    activities: ActivityBuffer,
+    sink: RecordingSink,
     clock: Clock,
     results: Dict[RecordType, Result],
 ) -> None:
     publisher = SlowPublisher(lambda: results)
     publisher.let_go.set()
-    updater = Updater(store, publisher, sightings, ears, slots=1, clock=clock)
+    updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
     with pytest.raises(Superseded, match=r"host\.example\.com"):
         updater.apply(update(FIRST))
     updater.stop()
@@ -237,7 +249,7 @@ class TestAPublisherThatHangs:
         def end() -> Dict[RecordType, Result]:
             if ending:
                 raise ending[0]
-            return {A: Settled(Wish(A, Address.parse(FIRST)), Change.CREATED)}
+            return {A: RecordOutcome(DesiredRecord(A, Address.parse(FIRST)), Change.CREATED)}
 
         publisher = SlowPublisher(end)
         yield publisher
@@ -261,11 +273,11 @@ class TestAPublisherThatHangs:
         publisher.let_go.set()
         assert self.comes_again(updater, third) == Change.CREATED
 
-    def comes_again(self, updater: Updater, wanted: Update) -> Change:
+    def comes_again(self, updater: Updater, desired: Update) -> Change:
         """Ask until there is a slot."""
         for _ in range(1000):
             try:
-                return updater.apply(wanted).settled[0].change
+                return updater.apply(desired).records[0].change
             except HetznerBusy:
                 threading.Event().wait(0.001)
         raise AssertionError("the slots never became free")
@@ -299,11 +311,11 @@ class TestAPublisherThatHangs:
                 thread.join(PATIENCE)
 
 
-def test_a_crash_while_the_caller_waits_reaches_the_face(
-    store: Store, sightings: Sightings, ears: Ears, clock: Clock
+def test_a_crash_while_the_caller_waits_reaches_the_protocol(
+    store: Store, activities: ActivityBuffer, sink: RecordingSink, clock: Clock
 ) -> None:
     class Crashing:
-        def is_settled(self, _record: Optional[Record]) -> bool:
+        def is_up_to_date(self, _record: Optional[Record]) -> bool:
             return False
 
         def publish(
@@ -311,7 +323,7 @@ def test_a_crash_while_the_caller_waits_reaches_the_face(
         ) -> Dict[RecordType, Result]:
             raise ZeroDivisionError
 
-    updater = Updater(store, Crashing(), sightings, ears, slots=1, clock=clock)
+    updater = Updater(store, Crashing(), activities, sink, slots=1, clock=clock)
     for _ in range(3):  # and no slot is lost by it
         with pytest.raises(ZeroDivisionError):
             updater.apply(update(FIRST))

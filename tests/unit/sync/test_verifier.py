@@ -11,10 +11,10 @@ from backend.hetzner.zones import Zones
 from backend.model import RecordType
 from backend.store import Record, State, Store
 from backend.sync import verifier
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 from backend.sync.publisher import Publisher
 from backend.sync.verifier import Verifier
-from tests.unit.fakes import Clock, CloudInMemory, Ears, host, removal, update
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
 CACHE_TTL = 300
 A = RecordType.A
@@ -27,13 +27,18 @@ class Round:
     """Some published hosts, and the verifier that looks after them."""
 
     def __init__(
-        self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears, *others: CloudInMemory
+        self,
+        store: Store,
+        cloud: FakeCloudApi,
+        clock: Clock,
+        sink: RecordingSink,
+        *others: FakeCloudApi,
     ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
         projects = [Hetzner(one, 60) for one in (cloud, *others)]
         self.zones = zones = Zones(projects, 86400, clock)
         self.publisher = Publisher(
-            *(store, Turns(store.leases, clock), zones, ears),
+            *(store, HostLocks(store.leases, clock), zones, sink),
             cache_ttl=CACHE_TTL,
             is_checked_elsewhere=True,
             clock=clock,
@@ -48,7 +53,7 @@ class Round:
         cloud.take_calls()
 
     def publish(self, name: str, address: str) -> None:
-        self.store.records.wish(update(address, name=name), self.clock(), 10)
+        self.store.records.set_desired(update(address, name=name), self.clock(), 10)
         self.publisher.publish(host(name), [A], Deadline(5))
         self.store.records.finish(self.record(name))
 
@@ -66,8 +71,8 @@ class Round:
 
 
 @pytest.fixture
-def round_(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Round:
-    return Round(store, cloud, clock, ears)
+def round_(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Round:
+    return Round(store, cloud, clock, sink)
 
 
 def test_a_zone_is_read_once_for_all_its_hosts_when_their_time_is_over(round_: Round) -> None:
@@ -95,7 +100,7 @@ def test_hosts_that_changed_at_different_times_share_one_read(round_: Round) -> 
 
 
 def test_a_host_that_is_silent_is_confirmed_with_the_others_but_not_put_right(
-    round_: Round, cloud: CloudInMemory, clock: Clock
+    round_: Round, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     assert round_.after(CACHE_TTL) == [READ_ZONE]
     cloud.publish(NAMES[5], "A", "198.51.100.66")
@@ -110,7 +115,7 @@ def test_a_host_that_is_silent_is_confirmed_with_the_others_but_not_put_right(
 
 
 def test_a_pause_holds_for_all_processes(
-    round_: Round, other_store: Store, cloud: CloudInMemory, clock: Clock
+    round_: Round, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     projects = [Hetzner(cloud, 60)]
     zones = Zones(projects, 86400, clock)
@@ -125,7 +130,7 @@ def test_a_pause_holds_for_all_processes(
     assert cloud.take_calls() == []
 
 
-def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: CloudInMemory) -> None:
+def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: FakeCloudApi) -> None:
     lost = "nas.example.net"
     round_.store.hosts.register([host(name) for name in (*NAMES, lost)], round_.clock())
     cloud.zones["example.net"] = "primary"
@@ -142,10 +147,10 @@ def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: Clou
 
 def test_an_unchanged_host_is_answered_from_memory_however_old_it_is(round_: Round) -> None:
     round_.clock.advance(10 * CACHE_TTL)
-    assert round_.publisher.is_settled(round_.record())
+    assert round_.publisher.is_up_to_date(round_.record())
 
 
-def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: CloudInMemory) -> None:
+def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: FakeCloudApi) -> None:
     cloud.publish(NAMES[2], "A", "198.51.100.66")
     calls = round_.after(CACHE_TTL)
     assert calls[:2] == [READ_ZONE, READ]
@@ -156,14 +161,14 @@ def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: CloudInMemor
     assert "put back" in newest.why
 
 
-def test_what_was_deleted_by_hand_is_put_back(round_: Round, cloud: CloudInMemory) -> None:
+def test_what_was_deleted_by_hand_is_put_back(round_: Round, cloud: FakeCloudApi) -> None:
     del cloud.rrsets["example.com", "host1", "A"]
     round_.after(CACHE_TTL)
     assert cloud.values("host1", "A") == ["198.51.100.1"]
 
 
-def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: CloudInMemory) -> None:
-    round_.store.records.wish(removal(A, name=NAMES[1]), round_.clock(), 10)
+def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: FakeCloudApi) -> None:
+    round_.store.records.set_desired(removal(A, name=NAMES[1]), round_.clock(), 10)
     round_.publisher.publish(host(NAMES[1]), [A], Deadline(5))
     round_.store.records.finish(round_.record(NAMES[1]))
     cloud.publish(NAMES[1], "A", "198.51.100.66")
@@ -172,30 +177,30 @@ def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: Clou
 
 
 def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
-    round_: Round, cloud: CloudInMemory, store: Store, clock: Clock
+    round_: Round, cloud: FakeCloudApi, store: Store, clock: Clock
 ) -> None:
     name = "nas.example.com"
     cloud.publish(name, "A", "198.51.100.66")
     store.hosts.register([host(name)], clock())
     cloud.failures["POST"] = TokenRejected("The token may only read.")
-    store.records.wish(update("198.51.100.9", name=name), clock(), 10)
+    store.records.set_desired(update("198.51.100.9", name=name), clock(), 10)
     round_.publisher.publish(host(name), [A], Deadline(5))
     cloud.failures.clear()
-    store.operations.forget(host(name), clock(), "198.51.100.1", "page")
+    store.operations.drop_update(host(name), clock(), "198.51.100.1", "page")
     store.hosts.see({host(name): clock() + 1}, clock() + 1)
     round_.after(CACHE_TTL)
     assert cloud.values("nas", "A") == ["198.51.100.66"]
 
 
 def test_a_comment_somebody_wrote_since_is_known_for_the_next_change(
-    round_: Round, cloud: CloudInMemory
+    round_: Round, cloud: FakeCloudApi
 ) -> None:
     cloud.rrsets["example.com", "host3", "A"]["records"][0]["comment"] = "the cellar"
     round_.after(CACHE_TTL)
     assert round_.record(NAMES[3]).comment == "the cellar"
 
 
-def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMemory) -> None:
+def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: FakeCloudApi) -> None:
     cloud.failures["GET"] = HetznerUnreachable("away")
     assert round_.after(CACHE_TTL) == [READ_ZONE]
     assert round_.after(30) == []
@@ -204,7 +209,7 @@ def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: CloudInMe
 
 
 def test_it_does_not_wait_for_as_long_as_the_clock_was_set_back(
-    round_: Round, cloud: CloudInMemory
+    round_: Round, cloud: FakeCloudApi
 ) -> None:
     round_.clock.advance(3600)
     cloud.failures["GET"] = HetznerUnreachable("away")
@@ -226,16 +231,16 @@ def test_what_was_confirmed_before_the_clock_was_set_back_is_checked_at_once(
 @pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
 @pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
 def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
-    store: Store, cloud: CloudInMemory, clock: Clock, call: str, error: DyndnsError
+    store: Store, cloud: FakeCloudApi, clock: Clock, call: str, error: DyndnsError
 ) -> None:
-    other = CloudInMemory("example.net")
-    round_ = Round(store, cloud, clock, Ears(), other)
+    other = FakeCloudApi("example.net")
+    round_ = Round(store, cloud, clock, RecordingSink(), other)
     lost = "nas.example.net"
     store.hosts.register([host(name) for name in (lost, *NAMES)], clock())
     round_.publish(lost, "198.51.100.9")
     store.verifications.doubt(round_.record(lost))  # so that it comes first
     other.failures[call] = error
-    round_.zones.forget()
+    round_.zones.invalidate()
     for _ in range(3):
         now = clock() + 1
         store.hosts.see({host(name): now for name in (lost, *NAMES)}, now)
@@ -244,10 +249,10 @@ def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
 
 
 def test_what_is_left_of_the_quota_is_left_to_changes(
-    store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears
+    store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    other = CloudInMemory("example.net")
-    round_ = Round(store, cloud, clock, ears, other)
+    other = FakeCloudApi("example.net")
+    round_ = Round(store, cloud, clock, sink, other)
     other.is_low = True
     assert round_.after(CACHE_TTL) == [READ_ZONE], "each project has a quota of its own"
     cloud.is_low = True
@@ -255,7 +260,7 @@ def test_what_is_left_of_the_quota_is_left_to_changes(
     assert round_.after(CACHE_TTL) == []
 
 
-class Draining(CloudInMemory):
+class Draining(FakeCloudApi):
     """Has only the reserve left after some calls."""
 
     calls_left = 10**6
@@ -267,10 +272,10 @@ class Draining(CloudInMemory):
 
 
 def test_putting_right_ends_where_the_reserve_of_the_quota_begins(
-    store: Store, clock: Clock, ears: Ears
+    store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     draining = Draining("example.com")
-    round_ = Round(store, draining, clock, ears)
+    round_ = Round(store, draining, clock, sink)
     draining.rrsets.clear()
     draining.calls_left = 5
     assert round_.after(CACHE_TTL) == [READ_ZONE, *[READ, CREATE] * 2]
@@ -279,7 +284,7 @@ def test_putting_right_ends_where_the_reserve_of_the_quota_begins(
 
 
 def test_a_tick_ends_after_a_while_and_the_next_one_goes_on(
-    round_: Round, cloud: CloudInMemory, monkeypatch: pytest.MonkeyPatch
+    round_: Round, cloud: FakeCloudApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.rrsets.clear()
     monkeypatch.setattr(verifier, "_LONGEST_TICK", 0)
@@ -289,25 +294,25 @@ def test_a_tick_ends_after_a_while_and_the_next_one_goes_on(
 
 
 def test_while_no_zone_is_known_the_list_is_asked_for_once(
-    round_: Round, cloud: CloudInMemory
+    round_: Round, cloud: FakeCloudApi
 ) -> None:
     cloud.failures["GET"] = HetznerUnreachable("away")
-    round_.zones.forget()
+    round_.zones.invalidate()
     assert round_.after(CACHE_TTL) == ["GET /zones"]
     assert {round_.record(name).checked_at > 0 for name in NAMES} == {True}
     assert round_.after(30) == []
 
 
-def test_a_wish_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
+def test_a_update_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
     before = round_.record()
-    round_.store.records.wish(update("198.51.100.99", name=NAMES[0]), round_.clock(), 10)
+    round_.store.records.set_desired(update("198.51.100.99", name=NAMES[0]), round_.clock(), 10)
     round_.store.verifications.confirm([(before, "")], round_.clock())
     assert round_.record().state is State.PENDING
-    assert not round_.publisher.is_settled(round_.record())
+    assert not round_.publisher.is_up_to_date(round_.record())
 
 
 def test_only_one_of_two_processes_reads_zones(
-    round_: Round, other_store: Store, cloud: CloudInMemory, clock: Clock
+    round_: Round, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     round_.after(0)
     projects = [Hetzner(cloud, 60)]
@@ -329,7 +334,7 @@ def test_only_one_of_two_processes_reads_zones(
 
 
 def test_a_few_hosts_in_a_large_zone_are_read_one_by_one(
-    round_: Round, cloud: CloudInMemory, clock: Clock
+    round_: Round, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     cloud.pages = 4
     assert round_.after(CACHE_TTL) == [READ_ZONE] * 4

@@ -33,7 +33,7 @@ ORDERS: Mapping[str, Fields] = {
 }
 
 
-def doors(controls: Controls) -> Blueprint:
+def control_api(controls: Controls) -> Blueprint:
     """The doors, all below `/_sandbox`; none of them wants a token or counts as a call."""
     blueprint = Blueprint("doors", __name__, url_prefix="/_sandbox")
 

@@ -13,10 +13,10 @@ from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import RecordType
 from backend.store import State, Store
-from backend.sync.locks import Turns
+from backend.sync.locks import HostLocks
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
-from tests.unit.fakes import Clock, CloudInMemory, Ears, host, update
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
 
 HOST, OTHER = host(), host("other.example.com")
 V4, OTHER_V4, V6 = "198.51.100.1", "198.51.100.2", "2001:db8::1"
@@ -27,28 +27,30 @@ PROTECTED, QUOTA = ChangeRefused("It is protected."), ChangeRefused("The quota i
 class Worker:
     """What one worker process has of all this."""
 
-    def __init__(self, store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> None:
-        self.store, self.cloud, self.clock, self.ears = store, cloud, clock, ears
+    def __init__(
+        self, store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    ) -> None:
+        self.store, self.cloud, self.clock, self.sink = store, cloud, clock, sink
         hetzner = Hetzner(cloud, 21600, None)
         zones = Zones([hetzner], 86400, clock)
-        turns = Turns(store.leases, clock)
-        self.publisher = Publisher(store, turns, zones, ears, cache_ttl=300, clock=clock)
+        host_locks = HostLocks(store.leases, clock)
+        self.publisher = Publisher(store, host_locks, zones, sink, cache_ttl=300, clock=clock)
         self.reconciler = Reconciler(
-            store, self.publisher, zones, [hetzner], ears, history_days=90, clock=clock
+            store, self.publisher, zones, [hetzner], sink, history_days=90, clock=clock
         )
 
     def tries(self, *addresses: str, name: str = "host.example.com") -> List[Tuple[str, bool]]:
         """Update a host; return what was told, and whether it was news of the host."""
-        before = len(self.ears.events)
-        wanted = update(*addresses, name=name)
-        self.store.records.wish(wanted, self.clock(), 10)
-        kinds = [wish.type for wish in wanted.wishes]
-        self.publisher.publish(wanted.host, kinds, Deadline(5))
-        for record in self.store.records.of(wanted.host).values():
+        before = len(self.sink.events)
+        desired = update(*addresses, name=name)
+        self.store.records.set_desired(desired, self.clock(), 10)
+        kinds = [desired.type for desired in desired.desired]
+        self.publisher.publish(desired.host, kinds, Deadline(5))
+        for record in self.store.records.of(desired.host).values():
             if record.state is State.PUBLISHING:
                 self.store.records.finish(record)
         self.clock.advance(4000)
-        return [one for one in map(said, self.ears.events[before:]) if one[0]]
+        return [one for one in map(said, self.sink.events[before:]) if one[0]]
 
     def fails(self, error: DyndnsError, *addresses: str, **name: str) -> List[Tuple[str, bool]]:
         self.cloud.failures = {"GET": error}
@@ -68,18 +70,20 @@ def said(event: Event) -> Tuple[str, bool]:
 CLEARED = [("cleared", True)]
 
 
-def news(error: Exception) -> List[Tuple[str, bool]]:
+def note(error: Exception) -> List[Tuple[str, bool]]:
     return [(str(error), True)]
 
 
 @pytest.fixture
-def worker(store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Worker:
-    return Worker(store, cloud, clock, ears)
+def worker(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Worker:
+    return Worker(store, cloud, clock, sink)
 
 
 @pytest.fixture
-def other_worker(other_store: Store, cloud: CloudInMemory, clock: Clock, ears: Ears) -> Worker:
-    return Worker(other_store, cloud, clock, ears)
+def other_worker(
+    other_store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+) -> Worker:
+    return Worker(other_store, cloud, clock, sink)
 
 
 @pytest.mark.parametrize("error", [AWAY, PROTECTED, ZoneNotFound("no zone")])
@@ -87,21 +91,21 @@ def test_a_cause_is_told_once_and_once_when_it_is_cleared(
     worker: Worker, error: DyndnsError
 ) -> None:
     for address in (V4, OTHER_V4):
-        assert worker.fails(error, address) == news(error)
+        assert worker.fails(error, address) == note(error)
         assert [worker.fails(error, address) for _ in range(5)] == [[]] * 5
         assert worker.tries(address) == CLEARED
         assert worker.tries(address) == []
 
 
 def test_a_new_address_does_not_make_an_old_cause_news(worker: Worker) -> None:
-    assert worker.fails(PROTECTED, V4) == news(PROTECTED)
+    assert worker.fails(PROTECTED, V4) == note(PROTECTED)
     assert worker.fails(PROTECTED, OTHER_V4) == []
     assert worker.tries(OTHER_V4) == CLEARED
 
 
-def test_causes_that_take_turns_are_told_once_each(worker: Worker) -> None:
+def test_causes_that_take_locks_are_told_once_each(worker: Worker) -> None:
     told = [worker.fails(error, V4) for _ in range(10) for error in (AWAY, BUSY, PROTECTED)]
-    assert [one for one in told if one] == [news(AWAY), news(BUSY), news(PROTECTED)]
+    assert [one for one in told if one] == [note(AWAY), note(BUSY), note(PROTECTED)]
     assert worker.tries(V4) == CLEARED
 
 
@@ -120,38 +124,38 @@ def test_both_records_of_a_host_are_one_failure_and_one_end(worker: Worker) -> N
 def test_a_host_is_well_when_both_its_records_are(worker: Worker) -> None:
     worker.fails(AWAY, V4, V6)
     assert worker.tries(V6) == [("cleared", False)]
-    assert worker.fails(QUOTA, V4) == news(QUOTA)
+    assert worker.fails(QUOTA, V4) == note(QUOTA)
     assert worker.tries(V4) == CLEARED
 
 
 def test_each_host_has_its_own_failures(worker: Worker) -> None:
-    assert worker.fails(AWAY, V4) == news(AWAY)
-    assert worker.fails(AWAY, V4, name=OTHER.text) == news(AWAY)
+    assert worker.fails(AWAY, V4) == note(AWAY)
+    assert worker.fails(AWAY, V4, name=OTHER.text) == note(AWAY)
     assert worker.tries(V4) == CLEARED
     assert worker.tries(V4, name=OTHER.text) == CLEARED
 
 
 def test_what_one_process_told_no_other_tells_again(worker: Worker, other_worker: Worker) -> None:
-    assert worker.fails(AWAY, V4) == news(AWAY)
+    assert worker.fails(AWAY, V4) == note(AWAY)
     assert other_worker.fails(AWAY, V4) == []
     assert other_worker.tries(V4) == CLEARED
     assert worker.tries(V4) == []
-    assert other_worker.fails(AWAY, OTHER_V4) == news(AWAY)
+    assert other_worker.fails(AWAY, OTHER_V4) == note(AWAY)
 
 
 def test_a_restart_forgets_nothing_and_tells_nothing_again(
     worker: Worker, store: Store, url: str
 ) -> None:
-    assert worker.fails(PROTECTED, V4) == news(PROTECTED)
+    assert worker.fails(PROTECTED, V4) == note(PROTECTED)
     store.close()
     reopened = Store(url)
-    again = Worker(reopened, worker.cloud, worker.clock, worker.ears)
+    again = Worker(reopened, worker.cloud, worker.clock, worker.sink)
     again.cloud.failures = {"GET": PROTECTED}
-    before = len(worker.ears.events)
+    before = len(worker.sink.events)
     worker.cloud.take_calls()
     again.reconciler.tick()  # which tries what was refused at every start
     assert worker.cloud.take_calls() == ["GET /zones"]
-    assert worker.ears.events[before:] == []
+    assert worker.sink.events[before:] == []
     again.cloud.failures = {}
     again.clock.advance(4000)
     assert again.tries(V4) == CLEARED
@@ -165,17 +169,17 @@ def test_a_check_of_a_good_record_that_is_refused_is_told_once_and_so_is_its_end
     assert worker.tries(V4) == []
     worker.store.records.finish(worker.store.records.of(HOST)[RecordType.A])
     for _ in range(2):
-        assert worker.fails(PROTECTED, V4) == news(PROTECTED)
+        assert worker.fails(PROTECTED, V4) == note(PROTECTED)
         assert worker.fails(PROTECTED, V4) == []
         assert worker.tries(V4) == CLEARED
 
 
-def test_a_wish_that_was_overtaken_while_it_failed_is_not_told_of(
+def test_a_update_that_was_overtaken_while_it_failed_is_not_told_of(
     worker: Worker, clock: Clock
 ) -> None:
-    worker.store.records.wish(update(V4), clock(), 10)
+    worker.store.records.set_desired(update(V4), clock(), 10)
     record = worker.store.records.of(HOST)[RecordType.A]
-    worker.store.records.wish(update(OTHER_V4), clock(), 10)
-    novelty = worker.store.records.refuse(record, HetznerBusy("no"), clock(), clock())
-    assert novelty.name == "NONE"
-    assert worker.fails(PROTECTED, OTHER_V4) == news(PROTECTED)
+    worker.store.records.set_desired(update(OTHER_V4), clock(), 10)
+    notice = worker.store.records.refuse(record, HetznerBusy("no"), clock(), clock())
+    assert notice.name == "NONE"
+    assert worker.fails(PROTECTED, OTHER_V4) == note(PROTECTED)

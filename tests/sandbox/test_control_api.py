@@ -26,7 +26,7 @@ def opens(sandbox: Sandbox, name: str, body: object = None) -> None:
     assert (answer.status_code, answer.json()) == (200, {"done": True})
 
 
-def test_calls_are_listed_in_order_without_those_to_the_doors(
+def test_calls_are_listed_in_order_without_those_to_the_control_api(
     sandbox: Sandbox, caller: Caller
 ) -> None:
     caller.gets(f"{RRSETS}?name=home&type=A")
@@ -335,6 +335,6 @@ def test_an_order_that_makes_no_sense_is_explained(
     assert caller.gets("/zones")
 
 
-def test_a_door_that_is_not_there_says_so(sandbox: Sandbox) -> None:
+def test_a_control_route_that_is_not_there_says_so(sandbox: Sandbox) -> None:
     assert door(sandbox, "GET", "nothing").status_code == 404
     assert door(sandbox, "GET", "fail").status_code == 405

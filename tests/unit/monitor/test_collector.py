@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
 from backend.hetzner.client import Quota
-from backend.monitor.collector import Survey
+from backend.monitor.collector import Collector
 from backend.store import Store
 from tests.unit.fakes import Clock, ScriptedApi
 
@@ -38,8 +38,8 @@ def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
     }
 
 
-def survey(store: Store, clock: Clock, *apis: Api) -> Survey:
-    return Survey(store, list(apis), clock, lambda: clock.now - 1_000_000)  # type: ignore[arg-type]
+def make_collector(store: Store, clock: Clock, *apis: Api) -> Collector:
+    return Collector(store, list(apis), clock, lambda: clock.now - 1_000_000)  # type: ignore[arg-type]
 
 
 def seen(store: Store) -> List[Tuple[str, int, str]]:
@@ -50,7 +50,7 @@ def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
     store: Store, other_store: Store, clock: Clock
 ) -> None:
     first = Api(listing(("example.com", "valid")), listing(("example.com", "lame")))
-    one, other = survey(store, clock, first), survey(other_store, clock, first)
+    one, other = make_collector(store, clock, first), make_collector(other_store, clock, first)
     for each in (one, other, one):
         each.tick()
     assert len(first.calls) == 1
@@ -65,37 +65,37 @@ def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
 def test_another_process_lists_them_at_once_if_the_one_that_began_dies(
     store: Store, clock: Clock
 ) -> None:
-    script = "from backend.store.leases import new_holder; print(new_holder())"
+    script = "from backend.store.leases import new_owner; print(new_owner())"
     dead = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
-    assert store.leases.acquire("survey", dead, clock(), 60)
-    survey(store, clock, Api(listing(("example.com", "valid")))).tick()
+    assert store.leases.acquire("collector", dead, clock(), 60)
+    make_collector(store, clock, Api(listing(("example.com", "valid")))).tick()
     assert seen(store) == [("example.com", 1, "valid")]
 
 
 def test_hetzner_says_nothing_of_the_delegation_at_times(store: Store, clock: Clock) -> None:
     answer = listing(("example.com", "valid"))
     del answer["zones"][0]["authoritative_nameservers"]
-    survey(store, clock, Api(answer)).tick()
+    make_collector(store, clock, Api(answer)).tick()
     assert seen(store) == [("example.com", 1, "")]
 
 
 def test_a_refused_token_is_noted_and_its_zones_stay(store: Store, clock: Clock) -> None:
     one = Api(listing(("example.com", "valid")), listing(("example.com", "valid")))
     two = Api(listing(("example.net", "valid")), TokenRejected("no"))
-    surveyor = survey(store, clock, one, two)
-    surveyor.tick()
+    collector = make_collector(store, clock, one, two)
+    collector.tick()
     clock.advance(HOUR + 1)
-    surveyor.tick()
+    collector.tick()
     assert seen(store) == [("example.com", 1, "valid"), ("example.net", 2, "valid")]
     assert [project.error for project in store.projects.all()] == ["", "no"]
 
 
 def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: Clock) -> None:
-    survey(
+    make_collector(
         store, clock, Api(listing(("a.com", ""), ("b.com", ""))), Api(listing(("c.com", "")))
     ).tick()
     clock.advance(HOUR + 1)
-    survey(store, clock, Api(listing(("b.com", "")))).tick()
+    make_collector(store, clock, Api(listing(("b.com", "")))).tick()
     assert seen(store) == [("b.com", 1, "")]
     assert len(store.projects.all()) == 1
 
@@ -103,21 +103,21 @@ def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: C
 def test_half_a_character_in_a_zone_keeps_no_other_from_being_seen(
     store: Store, clock: Clock
 ) -> None:
-    survey(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
+    make_collector(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
     assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
 
 
 def test_an_answer_of_another_shape_is_taken_for_none(store: Store, clock: Clock) -> None:
-    survey(store, clock, Api({"zones": [{"name": "example.com"}]})).tick()
+    make_collector(store, clock, Api({"zones": [{"name": "example.com"}]})).tick()
     assert seen(store) == []
 
 
 def test_while_hetzner_is_away_it_is_asked_once_a_minute(store: Store, clock: Clock) -> None:
     api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
-    surveyor = survey(store, clock, api)
+    collector = make_collector(store, clock, api)
     for seconds in (0, 3, 60, 3, 60):
         clock.advance(seconds)
-        surveyor.tick()
+        collector.tick()
     assert len(api.calls) == 3
     assert seen(store) == [("example.com", 1, "valid")]
 
@@ -126,7 +126,7 @@ def test_the_newest_quota_of_any_process_is_told(
     store: Store, other_store: Store, clock: Clock
 ) -> None:
     mine, theirs = Api(listing()), Api()
-    one, other = survey(store, clock, mine), survey(other_store, clock, theirs)
+    one, other = make_collector(store, clock, mine), make_collector(other_store, clock, theirs)
     mine.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
     one.tick()
     clock.advance(10)
@@ -142,7 +142,7 @@ def test_the_newest_quota_of_any_process_is_told(
 def test_nothing_is_written_while_nothing_is_new(store: Store, clock: Clock) -> None:
     api = Api(listing())
     api.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
-    surveyor = survey(store, clock, api)
-    surveyor.tick()
+    collector = make_collector(store, clock, api)
+    collector.tick()
     store.projects.note_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
-    surveyor.tick()
+    collector.tick()

@@ -1,0 +1,718 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Dict, List, Mapping, Optional, Tuple, Type
+
+import pytest
+
+from backend.auth.addresses import UpdateRequest
+from backend.auth.authorizer import Authorizer
+from backend.auth.keys import AcceptedKeys, Credentials
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections
+from backend.errors import (
+    AddressMismatch,
+    BadAddress,
+    BadHostname,
+    BadRecordType,
+    CallerError,
+    ForeignHost,
+    HostNotAllowed,
+    MissingCredentials,
+    MissingHostname,
+    PrivateAddress,
+    TooManyFailures,
+    Unauthorized,
+)
+from backend.events import LoginFailed, LoginsBlocked, Rejected
+from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester, Update
+from backend.store import Store
+from tests.unit.fakes import Clock, RecordingSink, host
+
+LIMIT, WINDOW = 3, 900
+SOURCE = "198.51.100.1"
+KEYS = {
+    "nas.example.com": "key-of-the-nas",
+    "nas.example.org": "key-of-the-other-nas",
+    "router.example.com": "key-of-the-router",
+    "twin.example.com": "key-of-the-twins",
+    "twin.example.org": "key-of-the-twins",
+    "new.example.com": None,  # registered, but its line has gone from the file
+}
+OPERATOR = Credentials("operator", "operators-password")
+
+
+class Keys:
+    """Stands in for the key file."""
+
+    def __init__(self, keys: Mapping[str, Optional[str]]) -> None:
+        self.known: Dict[Hostname, str] = {host(name): key for name, key in keys.items() if key}
+        # A key in the file opens nothing while its host isn't registered.
+        self.known[host("unregistered.example.com")] = "key-of-nobody"
+        self.known[host("third-twin.example.com")] = "key-of-the-twins"
+        self.before: Dict[Hostname, str] = {}
+
+    def accepted(self) -> AcceptedKeys:
+        return AcceptedKeys(self.known, self.before)
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys(KEYS)
+
+
+@pytest.fixture
+def failures(store: Store, clock: Clock) -> FailedLogins:
+    return FailedLogins(LIMIT, WINDOW, store.failed_logins, clock)
+
+
+@pytest.fixture
+def alarm(sink: RecordingSink, clock: Clock) -> Alarm:
+    return Alarm(sink, clock=clock)
+
+
+@pytest.fixture
+def rejections(sink: RecordingSink, clock: Clock) -> Rejections:
+    return Rejections(sink, clock)
+
+
+@pytest.fixture
+def authorizer(
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+) -> Authorizer:
+    return Authorizer(map(host, KEYS), keys, failures, alarm, rejections, operator=OPERATOR)
+
+
+def update_request(
+    name: str = "nas.example.com",
+    user: Optional[str] = None,
+    secret: Optional[str] = "key-of-the-nas",
+    source: str = SOURCE,
+    **more: object,
+) -> UpdateRequest:
+    credentials = None if secret is None else Credentials(user, secret)
+    return UpdateRequest(
+        "dyndns2", source, credentials, name, **{"name_follows_login": True, **more}
+    )
+
+
+def authorized(authorizer: Authorizer, update_request: UpdateRequest) -> str:
+    return authorizer.authorize(update_request).host.text
+
+
+def refused(authorizer: Authorizer, update_request: UpdateRequest) -> Type[CallerError]:
+    with pytest.raises(CallerError) as caught:
+        authorizer.authorize(update_request)
+    secret = update_request.credentials.secret if update_request.credentials else ""
+    assert not secret or secret not in str(caught.value)
+    return type(caught.value)
+
+
+def desired(authorizer: Authorizer, update_request: UpdateRequest) -> List[Tuple[str, str]]:
+    return [
+        (desired.type.value, str(desired.address))
+        for desired in authorizer.authorize(update_request).desired
+    ]
+
+
+def test_a_key_opens_its_host(authorizer: Authorizer, sink: RecordingSink) -> None:
+    assert authorizer.authorize(update_request(addresses=("203.0.113.7",))) == Update(
+        host("nas.example.com"),
+        (DesiredRecord(RecordType.A, Address.parse("203.0.113.7")),),
+        Requester(SOURCE, "dyndns2"),
+    )
+    assert sink.events == []
+
+
+def test_the_key_before_opens_its_host_while_the_file_is_edited(
+    authorizer: Authorizer, keys: Keys
+) -> None:
+    nas = host("nas.example.com")
+    keys.before[nas] = "the-key-before"
+    for secret in ("key-of-the-nas", "the-key-before"):
+        assert authorized(authorizer, update_request(secret=secret)) == "nas.example.com"
+    assert refused(authorizer, update_request(secret="neither")) is Unauthorized
+    del keys.known[nas]
+    assert authorized(authorizer, update_request(secret="the-key-before")) == "nas.example.com"
+
+
+@pytest.mark.parametrize("name", ["NAS.Example.COM", "nas.example.com.", " nas.example.com "])
+def test_the_host_may_be_spelled_in_any_way(authorizer: Authorizer, name: str) -> None:
+    assert authorized(authorizer, update_request(name)) == "nas.example.com"
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *("nas", "NAS", "nas.example.com", "Nas.Example.Com", "nas.example.com.", " nas "),
+    ],
+)
+@pytest.mark.parametrize("name", ["nas.example.com", ""])
+def test_a_login_is_the_first_label_or_the_whole_name_and_names_the_host(
+    authorizer: Authorizer, user: str, name: str
+) -> None:
+    assert authorized(authorizer, update_request(name, user)) == "nas.example.com"
+
+
+def test_two_hosts_with_one_first_label_are_told_apart_by_their_keys(
+    authorizer: Authorizer,
+) -> None:
+    assert authorized(authorizer, update_request("", "nas", "key-of-the-nas")) == "nas.example.com"
+    assert (
+        authorized(authorizer, update_request("", "nas", "key-of-the-other-nas"))
+        == "nas.example.org"
+    )
+
+
+def test_two_hosts_with_one_first_label_and_one_key_have_to_be_named(
+    authorizer: Authorizer,
+) -> None:
+    assert refused(authorizer, update_request("", "twin", "key-of-the-twins")) is MissingHostname
+    for name in ("twin.example.com", "twin.example.org"):
+        assert authorized(authorizer, update_request(name, "twin", "key-of-the-twins")) == name
+        assert authorized(authorizer, update_request("", name, "key-of-the-twins")) == name
+
+
+def test_one_login_opens_every_host_whose_key_it_presents(authorizer: Authorizer) -> None:
+    login = update_request("twin.example.org", "twin.example.com", "key-of-the-twins")
+    assert authorized(authorizer, login) == "twin.example.org"
+
+
+def test_a_shared_key_opens_no_host_that_is_not_registered(authorizer: Authorizer) -> None:
+    for user in ("twin.example.com", "twin"):
+        login = update_request("third-twin.example.com", user, "key-of-the-twins")
+        assert refused(authorizer, login) is ForeignHost
+
+
+@pytest.mark.parametrize(
+    "name", ["router.example.com", "new.example.com", "unregistered.example.com", "x.example.net"]
+)
+def test_a_good_login_opens_no_other_host_and_does_not_learn_which_exist(
+    authorizer: Authorizer, sink: RecordingSink, name: str
+) -> None:
+    with pytest.raises(ForeignHost) as caught:
+        authorizer.authorize(update_request(name, "nas"))
+    assert name not in str(caught.value)
+    assert sink.heard(LoginFailed) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "secret", "attacked"),
+    [
+        ("nas.example.com", None, "wrong", "nas.example.com"),
+        ("nas.example.com", None, "", "nas.example.com"),
+        ("nas.example.com", None, "key-of-the-router", "nas.example.com"),
+        ("nas.example.com", None, "key-of-the-na", "nas.example.com"),
+        ("nas.example.com", None, "KEY-OF-THE-NAS", "nas.example.com"),
+        ("nas.example.com", None, "schlüssel \ud800", "nas.example.com"),
+        ("nas.example.com", None, "operators-password", "nas.example.com"),
+        ("x.example.net", None, "key-of-the-nas", None),
+        ("new.example.com", None, "key-of-the-nas", "new.example.com"),
+        ("new.example.com", None, "", "new.example.com"),
+        ("unregistered.example.com", None, "key-of-nobody", None),
+        ("nas.example.com", "nas", "wrong", "nas.example.com"),
+        ("nas.example.com", "", "key-of-the-nas", None),
+        ("nas.example.com", "nobody", "key-of-the-nas", None),
+        ("nas.example.com", "router", "key-of-the-nas", "router.example.com"),
+        ("", "nobody", "key-of-the-nas", None),
+        ("", "nas", "wrong", "nas.example.com"),
+        ("", "new", "", "new.example.com"),
+        ("", "unregistered", "key-of-nobody", None),
+        ("nas.example.com", "operator", "wrong", None),
+        ("nas.example.com", "operator", "key-of-the-nas", None),
+        ("nas.example.com", "Operator", "operators-password", None),
+        ("", "", "", None),
+    ],
+)
+def test_wrong_credentials_are_refused_alike_and_told(  # noqa: PLR0913, PLR0917
+    authorizer: Authorizer,
+    sink: RecordingSink,
+    name: str,
+    user: Optional[str],
+    secret: str,
+    attacked: Optional[str],
+) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        authorizer.authorize(update_request(name, user, secret))
+    assert type(caught.value) is Unauthorized
+    assert str(caught.value) == "Wrong key, or unknown host."
+    assert sink.events == [LoginFailed(SOURCE, host(attacked) if attacked else None)]
+
+
+def test_a_key_of_no_host_is_not_opened_by_the_text_compared_in_its_place(
+    authorizer: Authorizer,
+) -> None:
+    secret = "compared with when there is no key, so that it takes as long"
+    assert refused(authorizer, update_request("new.example.com", secret=secret)) is Unauthorized
+    assert refused(authorizer, update_request("", "new", secret)) is Unauthorized
+
+
+def test_a_key_that_changes_in_the_file_counts_at_once(authorizer: Authorizer, keys: Keys) -> None:
+    keys.known[host("nas.example.com")] = "rotated-key"
+    assert refused(authorizer, update_request()) is Unauthorized
+    assert authorized(authorizer, update_request(secret="rotated-key")) == "nas.example.com"
+
+
+def test_without_credentials_nothing_is_counted_and_nobody_is_told(
+    authorizer: Authorizer, sink: RecordingSink
+) -> None:
+    for _ in range(2 * LIMIT):
+        assert refused(authorizer, update_request(secret=None)) is MissingCredentials
+    assert sink.events == []
+    assert refused(authorizer, update_request(secret="wrong")) is Unauthorized
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("nas", BadHostname), ("http://nas.example.com", BadHostname), (" ", MissingHostname)],
+)
+@pytest.mark.parametrize("user", [None, "nas", "operator"])
+def test_a_name_that_is_no_host_name_is_the_callers_mistake_and_not_an_attack(
+    authorizer: Authorizer,
+    sink: RecordingSink,
+    name: str,
+    error: Type[CallerError],
+    user: Optional[str],
+) -> None:
+    assert refused(authorizer, update_request(name, user, "wrong")) is error
+    assert sink.events == []
+
+
+def test_a_key_alone_does_not_say_which_host_it_means(authorizer: Authorizer) -> None:
+    assert refused(authorizer, update_request("")) is MissingHostname
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_operators_login_opens_every_registered_host(authorizer: Authorizer, name: str) -> None:
+    assert authorized(authorizer, update_request(name, "operator", "operators-password")) == name
+
+
+@pytest.mark.parametrize("name", ["unregistered.example.com", "x.example.net"])
+def test_the_operators_login_opens_no_host_that_is_not_registered(
+    authorizer: Authorizer, sink: RecordingSink, name: str
+) -> None:
+    with pytest.raises(HostNotAllowed, match=f"{name} isn't registered: .*REGISTERED_FQDNS") as c:
+        authorizer.authorize(update_request(name, "operator", "operators-password"))
+    assert type(c.value) is HostNotAllowed
+    assert sink.events == []
+
+
+def test_the_operator_has_to_name_a_host(authorizer: Authorizer) -> None:
+    assert (
+        refused(authorizer, update_request("", "operator", "operators-password")) is MissingHostname
+    )
+
+
+def test_without_an_operator_its_login_is_nobodys(
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+) -> None:
+    authorizer = Authorizer([host("nas.example.com")], keys, failures, alarm, rejections)
+    assert (
+        refused(authorizer, update_request(user="operator", secret="operators-password"))
+        is Unauthorized
+    )
+    assert refused(authorizer, update_request(user="", secret="")) is Unauthorized
+
+
+def test_without_registered_hosts_no_key_opens_anything(
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+) -> None:
+    authorizer = Authorizer([], keys, failures, alarm, rejections)
+    assert refused(authorizer, update_request()) is Unauthorized
+
+
+def fail(authorizer: Authorizer, times: int, **how: str) -> Type[CallerError]:
+    """Fail to log in so often, and return how the last time went."""
+    for _ in range(times - 1):
+        refused(authorizer, update_request(secret="wrong", **how))
+    return refused(authorizer, update_request(secret="wrong", **how))
+
+
+def test_one_failure_more_than_the_limit_locks_until_the_window_ends(
+    authorizer: Authorizer, clock: Clock
+) -> None:
+    assert fail(authorizer, LIMIT) is Unauthorized
+    clock.advance(WINDOW - 60)
+    with pytest.raises(TooManyFailures) as caught:
+        authorizer.authorize(update_request(secret="wrong"))
+    assert caught.value.retry_after == 60
+    clock.advance(60)
+    assert fail(authorizer, 1) is Unauthorized
+
+
+def test_a_flood_of_failures_is_told_once_a_source_and_window_and_once_a_host(
+    authorizer: Authorizer, alarm: Alarm, clock: Clock, sink: RecordingSink
+) -> None:
+    nas = host("nas.example.com")
+    fail(authorizer, 3 * LIMIT)
+    assert sink.events == [LoginFailed(SOURCE, nas)]
+    alarm.tell()
+    assert sink.events[1:] == [LoginsBlocked(SOURCE, nas)]
+    fail(authorizer, 1, source="198.51.100.2")
+    assert sink.events[2:] == [LoginFailed("198.51.100.2", nas)]
+    clock.advance(WINDOW)
+    fail(authorizer, LIMIT)
+    alarm.tell()
+    assert sink.events[3:] == [LoginFailed(SOURCE, nas)]
+
+
+def test_a_flood_that_names_no_registered_host_is_told_once(
+    authorizer: Authorizer, sink: RecordingSink
+) -> None:
+    fail(authorizer, 3 * LIMIT, name="x.example.net")
+    assert sink.events == [LoginFailed(SOURCE, None)]
+
+
+def test_a_source_is_locked_whatever_hosts_it_tries(authorizer: Authorizer) -> None:
+    for number in range(LIMIT):
+        assert fail(authorizer, 1, name=f"x{number}.example.net") is Unauthorized
+    assert fail(authorizer, 1, name="nas.example.com") is TooManyFailures
+    assert fail(authorizer, 1, name="nas.example.com", source="198.51.100.2") is Unauthorized
+
+
+def test_a_host_is_locked_whatever_sources_try_it(authorizer: Authorizer) -> None:
+    for number in range(LIMIT):
+        assert fail(authorizer, 1, source=f"198.51.100.{number}") is Unauthorized
+    assert fail(authorizer, 1, source="198.51.100.99") is TooManyFailures
+    other = {"source": "198.51.100.98", "name": "router.example.com"}
+    assert fail(authorizer, 1, **other) is Unauthorized
+
+
+@pytest.mark.parametrize("user", ["nas.example.com", "router"])
+def test_a_host_is_locked_when_only_the_user_names_it(authorizer: Authorizer, user: str) -> None:
+    for number in range(LIMIT):
+        assert (
+            fail(authorizer, 1, name="", user=user, source=f"198.51.100.{number}") is Unauthorized
+        )
+    assert fail(authorizer, 1, name="", user=user, source="198.51.100.99") is TooManyFailures
+
+
+@pytest.mark.parametrize("known", ["nas", "nobody"])
+@pytest.mark.parametrize("named", [("{}.example.com", None), ("", "{}"), ("", "{}.example.com")])
+@pytest.mark.parametrize("then", [("{}.example.com", None), ("", "{}"), ("x.example.com", "{}")])
+def test_a_host_that_is_not_registered_is_locked_as_one_that_is(
+    authorizer: Authorizer,
+    known: str,
+    named: Tuple[str, Optional[str]],
+    then: Tuple[str, Optional[str]],
+) -> None:
+    def how(name: str, user: Optional[str]) -> Dict[str, Optional[str]]:
+        return {"name": name.format(known), "user": user and user.format(known)}
+
+    for number in range(LIMIT):
+        source = f"198.51.100.{number}"
+        assert fail(authorizer, 1, source=source, **how(*named)) is Unauthorized
+    assert fail(authorizer, 1, source="198.51.100.98", **how(*then)) is TooManyFailures
+
+
+def test_what_was_typed_in_place_of_a_user_is_not_kept(
+    authorizer: Authorizer, store: Store
+) -> None:
+    refused(authorizer, update_request("", "my-password", "x"))
+    with store._database.read() as connection:  # noqa: SLF001
+        kept = str(list(connection.exec_driver_sql("SELECT * FROM failed_logins")))
+    assert "name " in kept
+    assert "password" not in kept
+
+
+def test_an_ipv6_source_is_locked_with_its_whole_64(authorizer: Authorizer) -> None:
+    for number in range(LIMIT):
+        how = {"source": f"2001:db8:1:2::{number + 1}", "name": f"x{number}.example.net"}
+        assert fail(authorizer, 1, **how) is Unauthorized
+    assert fail(authorizer, 1, source="2001:db8:1:2:ffff::1") is TooManyFailures
+    assert fail(authorizer, 1, source="2001:db8:1:3::1") is Unauthorized
+
+
+def test_correct_credentials_pass_however_many_wrong_ones_came(authorizer: Authorizer) -> None:
+    assert fail(authorizer, 2 * LIMIT) is TooManyFailures
+    assert authorized(authorizer, update_request()) == "nas.example.com"
+    assert authorized(authorizer, update_request("", "nas")) == "nas.example.com"
+    login = update_request("router.example.com", "operator", "operators-password")
+    assert authorized(authorizer, login) == "router.example.com"
+    assert refused(authorizer, update_request("router.example.com", "nas")) is ForeignHost
+    assert refused(authorizer, update_request(secret=None)) is MissingCredentials
+
+
+def test_an_address_that_is_given_goes_before_the_one_that_is_seen(authorizer: Authorizer) -> None:
+    assert desired(authorizer, update_request(addresses=("203.0.113.7",))) == [("A", "203.0.113.7")]
+    assert desired(authorizer, update_request(addresses=("2001:db8::7",))) == [
+        ("AAAA", "2001:db8::7")
+    ]
+
+
+def test_without_an_address_the_one_that_is_seen_counts(authorizer: Authorizer) -> None:
+    assert desired(authorizer, update_request()) == [("A", SOURCE)]
+    assert desired(authorizer, update_request(source="2001:db8::7")) == [("AAAA", "2001:db8::7")]
+
+
+def test_both_families_may_be_set_at_once_ipv4_first(authorizer: Authorizer) -> None:
+    both = [("A", "203.0.113.7"), ("AAAA", "2001:db8::7")]
+    assert desired(authorizer, update_request(addresses=("203.0.113.7", "2001:db8::7"))) == both
+    assert desired(authorizer, update_request(addresses=("2001:db8::7", "203.0.113.7"))) == both
+
+
+def test_of_several_addresses_of_a_family_the_first_counts(authorizer: Authorizer) -> None:
+    addresses = ("203.0.113.7", "2001:db8::7", "203.0.113.8", "2001:db8::8")
+    assert desired(authorizer, update_request(addresses=addresses)) == [
+        ("A", addresses[0]),
+        ("AAAA", addresses[1]),
+    ]
+
+
+@pytest.mark.parametrize("garbage", ["router", "fe80::1", "2001:db8:1:2::", "198.51.100.256"])
+def test_garbage_beside_a_sound_address_is_passed_over(
+    authorizer: Authorizer, garbage: str
+) -> None:
+    for addresses in ((garbage, "203.0.113.7"), ("203.0.113.7", garbage)):
+        assert desired(authorizer, update_request(addresses=addresses)) == [("A", "203.0.113.7")]
+
+
+@pytest.mark.parametrize("garbage", ["router", "fe80::1", "fe80::/64", "198.51.100.256"])
+def test_garbage_alone_is_refused_and_not_replaced_by_the_address_that_is_seen(
+    authorizer: Authorizer, garbage: str
+) -> None:
+    assert refused(authorizer, update_request(addresses=(garbage, "x"))) is BadAddress
+
+
+@pytest.mark.parametrize("address", ["192.168.178.20", "10.0.0.1", "100.64.0.1", "fd00::1"])
+def test_a_private_address_will_do_when_given_and_not_when_only_seen(
+    authorizer: Authorizer, address: str
+) -> None:
+    assert desired(authorizer, update_request(addresses=(address,)))[0][1] == address
+    with pytest.raises(PrivateAddress, match=f"{address}.*X-Real-Ip"):
+        authorizer.authorize(update_request(source=address))
+
+
+def test_a_private_address_that_is_only_seen_will_do_where_that_is_allowed(
+    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+) -> None:
+    authorizer = Authorizer(map(host, KEYS), keys, failures, alarm, rejections, allow_private=True)
+    assert desired(authorizer, update_request(source="192.168.178.20")) == [("A", "192.168.178.20")]
+    assert refused(authorizer, update_request(source="fe80::1")) is BadAddress
+
+
+@pytest.mark.parametrize("source", ["", "fe80::1", "169.254.1.1"])
+def test_a_seen_address_that_cannot_be_published_is_refused(
+    authorizer: Authorizer, source: str
+) -> None:
+    assert refused(authorizer, update_request(source=source)) is BadAddress
+
+
+@pytest.mark.parametrize("kind", ["AAAA", "aaaa", " AAAA "])
+def test_a_type_that_fits_the_address_is_fine(authorizer: Authorizer, kind: str) -> None:
+    assert desired(authorizer, update_request(addresses=("2001:db8::7",), type=kind)) == [
+        ("AAAA", "2001:db8::7")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "addresses"),
+    [("A", ("2001:db8::7",)), ("AAAA", ("203.0.113.7",)), ("AAAA", ())],
+)
+def test_a_type_that_contradicts_the_address_is_refused(
+    authorizer: Authorizer, kind: str, addresses: Tuple[str, ...]
+) -> None:
+    assert refused(authorizer, update_request(addresses=addresses, type=kind)) is AddressMismatch
+
+
+def test_a_type_nobody_knows_is_refused(authorizer: Authorizer) -> None:
+    assert refused(authorizer, update_request(type="CNAME")) is BadRecordType
+    assert refused(authorizer, update_request(type="CNAME", removes=True)) is BadRecordType
+
+
+@pytest.mark.parametrize(
+    ("kind", "removed"), [("", ["A", "AAAA"]), ("A", ["A"]), ("aaaa", ["AAAA"])]
+)
+def test_a_removal_is_of_both_families_or_of_the_one_named(
+    authorizer: Authorizer, kind: str, removed: List[str]
+) -> None:
+    claimed = update_request(type=kind, removes=True, source="fe80::1")
+    assert desired(authorizer, claimed) == [(one, "None") for one in removed]
+
+
+def test_what_is_wrong_with_a_request_is_not_told_before_the_login(authorizer: Authorizer) -> None:
+    assert refused(authorizer, update_request(secret="wrong", type="CNAME")) is Unauthorized
+    assert refused(authorizer, update_request(secret="wrong", addresses=("x",))) is Unauthorized
+    assert refused(authorizer, update_request(secret="wrong", source="10.0.0.1")) is Unauthorized
+
+
+def test_no_credentials_are_shown_in_a_traceback() -> None:
+    assert "key-of-the-nas" not in repr(update_request(user="nas"))
+    assert "nas" not in repr(Credentials("nas", "key-of-the-nas"))
+
+
+class TestAProblemInWhatAHostSends:
+    def test_is_told_once_until_it_is_another(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        nas = host("nas.example.com")
+        for address in ("<ipaddr>", "<ipaddr>", "224.0.0.1", "224.0.0.1"):
+            with pytest.raises(BadAddress) as caught:
+                authorizer.authorize(update_request(addresses=(address,)))
+            assert sink.events[-1] == Rejected(nas, SOURCE, str(caught.value))
+        assert len(sink.heard(Rejected)) == 2
+
+    def test_is_told_again_when_it_comes_back(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        for addresses in (("x",), ("198.51.100.1",), ("x",)):
+            with contextlib.suppress(BadAddress):
+                authorizer.authorize(update_request(addresses=addresses))
+        assert len(sink.heard(Rejected)) == 2
+
+    def test_may_be_the_name_of_another_host(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        assert (
+            refused(authorizer, update_request("home.example.com", "nas", "key-of-the-nas"))
+            is ForeignHost
+        )
+        (told,) = sink.heard(Rejected)
+        assert told.host.text == "nas.example.com"
+        assert "home.example.com" in told.error
+
+    def test_is_told_once_even_if_its_own_updates_are_sound_beside_it(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        for _ in range(5):
+            authorizer.authorize(update_request(user="nas"))
+            for other in ("home.example.com", "router.example.com"):
+                refused(authorizer, update_request(other, "nas", "key-of-the-nas"))
+        assert len(sink.heard(Rejected)) == 2
+
+    def test_of_a_foreign_name_is_told_again_when_it_comes_back(
+        self, authorizer: Authorizer, sink: RecordingSink, keys: Keys
+    ) -> None:
+        foreign = update_request("router.example.com", "nas", "key-of-the-nas")
+        for key in ("key-of-the-router", "key-of-the-nas", "key-of-the-router"):
+            keys.known[host("router.example.com")] = key
+            with contextlib.suppress(ForeignHost):
+                authorizer.authorize(foreign)
+        assert len(sink.heard(Rejected)) == 2
+
+    def test_is_told_late_if_too_much_was_to_be_told(
+        self, rejections: Rejections, sink: RecordingSink, clock: Clock
+    ) -> None:
+        for _ in range(2):
+            for number in range(25):
+                rejections.tell(host(f"h{number}.example.com"), SOURCE, "Not an address.")
+            clock.advance(3600)
+        assert len(sink.heard(Rejected)) == 25
+
+    def test_is_remembered_of_a_bounded_number(
+        self, rejections: Rejections, sink: RecordingSink, clock: Clock
+    ) -> None:
+        names = [host(f"h{number}.example.com") for number in range(10_002)]
+        for named in [*names, names[-1], names[0]]:
+            clock.advance(60)
+            rejections.tell(names[0], SOURCE, "Its login doesn't open it.", named)
+        assert len(sink.heard(Rejected)) == len(names) + 1
+
+    def test_cannot_flood_the_log(self, authorizer: Authorizer, sink: RecordingSink) -> None:
+        for number in range(100):
+            refused(authorizer, update_request(addresses=(f"240.0.0.{number}",)))
+        assert len(sink.heard(Rejected)) == 20
+
+    def test_is_not_told_of_whoever_has_no_key(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        refused(authorizer, update_request(addresses=("x",), secret="wrong"))
+        assert sink.heard(Rejected) == []
+
+
+def test_a_name_follows_the_login_only_where_that_is_the_custom(authorizer: Authorizer) -> None:
+    nameless = update_request("", "nas", "key-of-the-nas", name_follows_login=False)
+    assert refused(authorizer, nameless) is MissingHostname
+    wrong = update_request("", "nas", "wrong", name_follows_login=False)
+    assert refused(authorizer, wrong) is Unauthorized
+
+
+class TestASourceOverTheLimit:
+    """Logins with a user name wait before they are compared with the operator's."""
+
+    @pytest.fixture
+    def slept(self) -> List[float]:
+        return []
+
+    @pytest.fixture
+    def authorizer(
+        self,
+        keys: Keys,
+        failures: FailedLogins,
+        alarm: Alarm,
+        rejections: Rejections,
+        slept: List[float],
+    ) -> Authorizer:
+        queue = LoginQueue(lambda: 0.0, slept.append)
+        hosts = map(host, KEYS)
+        return Authorizer(hosts, keys, failures, alarm, rejections, operator=OPERATOR, queue=queue)
+
+    @pytest.fixture
+    def over(self, authorizer: Authorizer, slept: List[float]) -> Authorizer:
+        for _ in range(LIMIT + 1):
+            refused(authorizer, update_request(secret="wrong"))
+        assert slept == []
+        return authorizer
+
+    def test_up_to_the_limit_nobody_waits(self, authorizer: Authorizer, slept: List[float]) -> None:
+        for _ in range(LIMIT):
+            refused(authorizer, update_request(user="operator", secret="wrong"))
+        assert authorized(authorizer, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
+        assert slept == []
+
+    @pytest.mark.parametrize("user", ["operator", "nas", "nas.example.com", "nobody", ""])
+    def test_every_user_name_waits_alike(
+        self, over: Authorizer, slept: List[float], user: str
+    ) -> None:
+        assert refused(over, update_request(user=user, secret="wrong")) is TooManyFailures
+        assert slept == [1.0]
+
+    def test_the_operator_passes_late(self, over: Authorizer, slept: List[float]) -> None:
+        assert authorized(over, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
+        assert over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR)) == Requester(
+            SOURCE, "page"
+        )
+        assert slept == [1.0, 1.0]
+
+    def test_a_key_does_not_wait_right_or_wrong(self, over: Authorizer, slept: List[float]) -> None:
+        assert authorized(over, update_request())
+        assert authorized(over, update_request(user="nas.example.com"))
+        assert refused(over, update_request(secret="wrong")) is TooManyFailures
+        assert slept == []
+
+    def test_the_operator_at_another_source_does_not_wait(
+        self, over: Authorizer, slept: List[float]
+    ) -> None:
+        over.authorize_operator(UpdateRequest("page", "198.51.100.2", OPERATOR))
+        assert slept == []
+
+    def test_a_browser_that_is_known_does_not_wait(
+        self, over: Authorizer, slept: List[float]
+    ) -> None:
+        over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR), is_known=True)
+        assert slept == []
+
+    def test_the_delay_ends_with_the_window(
+        self, over: Authorizer, slept: List[float], clock: Clock
+    ) -> None:
+        clock.advance(WINDOW)
+        over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR))
+        assert slept == []
+
+    def test_a_login_that_finds_no_place_is_neither_compared_nor_counted(
+        self, over: Authorizer, failures: FailedLogins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_self: LoginQueue, _source: str) -> None:
+            raise TooManyFailures("full", 4)
+
+        monkeypatch.setattr(LoginQueue, "wait", full)
+        before = failures.count([f"source {SOURCE}/32"])[0].number
+        for secret in (OPERATOR.secret, "wrong"):
+            assert (
+                refused(over, update_request(user=OPERATOR.user, secret=secret)) is TooManyFailures
+            )
+            with pytest.raises(TooManyFailures, match="full"):
+                over.authorize_operator(
+                    UpdateRequest("page", SOURCE, Credentials("operator", secret))
+                )
+        assert failures.count([f"source {SOURCE}/32"])[0].number == before + 1
+        assert authorized(over, update_request(user="nas.example.com"))
