@@ -35,8 +35,7 @@ from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.store.hosts import ACTIVITY_FLUSH_SECONDS, ActivityBuffer
-from backend.sync.locks import KEEP_SECONDS, HostLocks
-from backend.sync.publisher import Publisher
+from backend.sync.publisher import KEEP_SECONDS, Publisher
 from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
 from backend.sync.updater import Updater
 from backend.sync.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
@@ -129,9 +128,8 @@ def build(
         for token in settings.hetzner.tokens
     ]
     zones = Zones(projects, settings.hetzner.zone_cache_ttl)
-    host_locks = HostLocks(store.leases)
     publisher = Publisher(
-        store, host_locks, zones, reporter, cache_ttl=cache_ttl, is_checked_elsewhere=verifies_zones
+        store, zones, reporter, cache_ttl=cache_ttl, is_checked_elsewhere=verifies_zones
     )
     days = settings.store.history_days
     reconciler = Reconciler(store, publisher, zones, projects, reporter, history_days=days)
@@ -149,7 +147,7 @@ def build(
         Loop("activity", ACTIVITY_FLUSH_SECONDS, activities.flush),
         Loop("failed logins", FLUSH_SECONDS, failures.flush),
         Loop("alarm", TELL_SECONDS, alarm.tell),
-        Loop("host locks", KEEP_SECONDS, host_locks.keep),
+        Loop("host locks", KEEP_SECONDS, publisher.keep_locks),
         Loop("reconciler", RECONCILE_SECONDS, reconciler.tick),
         *([Loop("verifier", VERIFY_SECONDS, verifier.tick)] if verifies_zones else []),
         Loop("collector", COLLECT_SECONDS, collector.tick),
@@ -165,7 +163,7 @@ def build(
 
     dashboard = Dashboard(
         overview=Overview(store, hosts, lost_after),
-        actions=Actions(store, hosts, key_file, host_locks, reporter),
+        actions=Actions(store, hosts, key_file, reporter),
         history=store.history,
         forms=Forms(store.operations.signing_key),
         meters=meters,
@@ -192,7 +190,7 @@ def build(
 
 def _is_first(store: Store, window: float, what: str) -> bool:
     with contextlib.suppress(StoreUnavailable):
-        return store.leases.is_first(what, time.time(), window)
+        return store.leases.once("failed logins", what, time.time(), window)
     return False
 
 

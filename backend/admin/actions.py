@@ -14,7 +14,7 @@ from backend.model import Hostname, Requester
 from backend.notify.reporter import Reporter, moment
 from backend.store import Store
 from backend.store.schema import Entry
-from backend.sync.locks import HostLocks
+from backend.sync.publisher import wait_for_host
 
 _LOCK_SECONDS = 8.0
 
@@ -26,12 +26,11 @@ class Actions:
     unless it is about a key.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         store: Store,
         hosts: Iterable[Hostname],
         key_file: KeyFile,
-        host_locks: HostLocks,
         reporter: Reporter,
         *,
         clock: Callable[[], float] = time.time,
@@ -39,7 +38,6 @@ class Actions:
         self._store = store
         self._hosts = frozenset(hosts)
         self._key_file = key_file
-        self._host_locks = host_locks
         self._reporter = reporter
         self._clock = clock
 
@@ -59,10 +57,11 @@ class Actions:
 
         """
         self._check(host)
-        with self._host_locks.take(host, Deadline(_LOCK_SECONDS)):
-            number = self._store.operations.drop_update(
-                host, self._clock(), operator.source, operator.protocol
-            )
+        number = wait_for_host(
+            host,
+            lambda: self._store.operations.drop_update(host, operator, self._clock()),
+            Deadline(_LOCK_SECONDS),
+        )
         if number:
             self._tell(host, "has its error forgotten", operator)
         return number

@@ -13,8 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from backend import __version__
 from backend.model import Address, Hostname, RecordType
 from backend.store import HostActivity, Record, State, Store
-from backend.store.leases import whereabouts
-from backend.store.operations import Lease
+from backend.store.leases import Lease, whereabouts
 from backend.store.projects import Project, SeenQuota, SeenZone
 
 
@@ -267,7 +266,7 @@ class Overview:
         return judge(known, records, self._store.operations.mutes(), self._lost_after, now)
 
     def _leases(self, now: float) -> List[HeldLease]:
-        held = {one.name: one for one in self._store.operations.leases(_LEASES)}
+        held = {one.name: one for one in self._store.leases.find(_LEASES)}
         return [
             HeldLease(does, _owner(held.get(name), now))
             for name, does in _LEASES.items()

@@ -215,7 +215,7 @@ class Alarm:
                 if not self._pushes.take(self._clock()):
                     self._unsaid_pushes += 1
                     continue
-            if self._is_first_to_tell(f"failed logins {event.host}"):
+            if self._is_first_to_tell(event.host.text):
                 self._push(event)
 
     def _push(self, event: LoginsBlocked) -> None:

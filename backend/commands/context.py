@@ -15,7 +15,6 @@ from backend.model import Requester
 from backend.notify.reporter import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, require_store
-from backend.sync.locks import HostLocks
 
 OPERATOR = Requester("", "command")
 
@@ -44,7 +43,7 @@ def workbench(environ: Mapping[str, str]) -> Iterator[Workbench]:
     store = Store(settings.store.url, pool_size=1)
     key_file = KeyFile(settings.access.key_file)
     hosts = settings.access.hosts
-    actions = Actions(store, hosts, key_file, HostLocks(store.leases), Reporter())
+    actions = Actions(store, hosts, key_file, Reporter())
     overview = Overview(store, hosts, settings.watch.lost_after)
     try:
         yield Workbench(settings, store, key_file, actions, overview)

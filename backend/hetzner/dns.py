@@ -31,7 +31,7 @@ from backend.errors import (
 )
 from backend.hetzner.client import CloudApi, Deadline
 from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
-from backend.model import Address, RecordType
+from backend.model import Address, DesiredRecord, RecordType
 
 _MAX_PAGES = 200
 
@@ -221,40 +221,39 @@ class Hetzner:
     def put(
         self,
         owner: Owner,
+        desired: DesiredRecord,
         rrset: Optional[RRSet],
-        address: Address,
         deadline: Deadline,
-        *,
         rewrite: bool = False,
     ) -> List[int]:
-        """Make an address the only one of its family at a name.
+        """Make an address the only one of its family at a name, or delete the family.
 
         `rrset` is what `read` found. Returns the ids of the actions that publish the change; none
-        when nothing had to be done. `rewrite` writes all the same: Hetzner's API shows an address
-        from the moment it is accepted, even if publishing it failed.
+        if nothing had to be done. `rewrite` writes an unchanged address, too: Hetzner's API shows
+        an address from the moment it is accepted, even if publishing it failed.
         """
+        address, path = desired.address, owner.rrset(desired.type)
+        if address is None:
+            return [] if rrset is None else self._delete(path, deadline)
         if rrset is None:
             try:
                 return [self._create(owner, address, deadline)]
-            except AlreadyExists:  # somebody was quicker: what else is in theirs is kept
-                rrset, rewrite = self._read_again(owner, address.type, deadline), True
+            except AlreadyExists:  # another client was faster; its comment is kept
+                rrset, rewrite = self._read_again(owner, desired.type, deadline), True
         actions = []
-        if rewrite or not rrset.holds(address):
+        if rewrite or rrset.addresses != {address.ip}:
+            record = {"value": str(address.ip)}
+            if rrset.comment:  # set_records overwrites comments, too
+                record["comment"] = rrset.comment
+            set_records = f"{path}/actions/set_records"
             try:
-                actions.append(self._set(owner, address, rrset.comment, deadline))
-            except NotFound:  # somebody deleted it; a new one has the right TTL from the start
+                actions.append(self._act("POST", set_records, deadline, {"records": [record]}))
+            except NotFound:  # deleted meanwhile; a new one has the right TTL from the start
                 return [self._create(owner, address, deadline)]
         if self._chosen_ttl not in (None, rrset.ttl):
-            path = f"{owner.rrset(address.type)}/actions/change_ttl"
-            actions.append(self._act("POST", path, deadline, {"ttl": self._chosen_ttl}))
+            change_ttl = f"{path}/actions/change_ttl"
+            actions.append(self._act("POST", change_ttl, deadline, {"ttl": self._chosen_ttl}))
         return actions
-
-    def delete(self, owner: Owner, kind: RecordType, deadline: Deadline) -> List[int]:
-        """Delete one family at a name; no action when it is gone already."""
-        try:
-            return [self._act("DELETE", owner.rrset(kind), deadline)]
-        except NotFound:
-            return []
 
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
@@ -278,12 +277,11 @@ class Hetzner:
             raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
         return rrset
 
-    def _set(self, owner: Owner, address: Address, comment: str, deadline: Deadline) -> int:
-        record = {"value": str(address)}
-        if comment:  # set_records overwrites comments, too
-            record["comment"] = comment
-        path = f"{owner.rrset(address.type)}/actions/set_records"
-        return self._act("POST", path, deadline, {"records": [record]})
+    def _delete(self, path: str, deadline: Deadline) -> List[int]:
+        try:
+            return [self._act("DELETE", path, deadline)]
+        except NotFound:
+            return []
 
     def _act(
         self,

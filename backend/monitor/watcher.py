@@ -125,7 +125,7 @@ class Watcher:
 
     def stop(self) -> None:
         """Let another process take over at once."""
-        self._election.give_up()
+        self._election.resign()
 
     def _is_due(self, watched_until: Optional[float], now: float) -> bool:
         """Whether an interval is over, here and since anybody looked.

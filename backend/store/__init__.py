@@ -14,15 +14,27 @@ from backend.store.hosts import FailedLoginCounts, HostActivity, Hosts, Watch
 from backend.store.leases import Leases
 from backend.store.operations import Operations
 from backend.store.projects import Projects
-from backend.store.record import Notice, Record, State
-from backend.store.records import ChangeNote, Records, Verifications
+from backend.store.record import Record, State
+from backend.store.records import (
+    Accepted,
+    ChangeNote,
+    Delayed,
+    Failed,
+    Notice,
+    Records,
+    Result,
+)
 from backend.store.schema import VERSION, migrate, version_of
 
 __all__ = [
+    "Accepted",
     "ChangeNote",
+    "Delayed",
+    "Failed",
     "HostActivity",
     "Notice",
     "Record",
+    "Result",
     "State",
     "Store",
     "describe_store",
@@ -103,14 +115,13 @@ class Store:
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))
-        self.records = Records(self._database)
-        self.verifications = Verifications(self._database)
         self.hosts = Hosts(self._database)
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
+        self.records = Records(self._database, self.leases)
         self.history = History(self._database)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
-        self.operations = Operations(self._database)
+        self.operations = Operations(self._database, self.leases)
         self.ping = self._database.ping
         self.close = self._database.close

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Generator, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -36,6 +36,11 @@ logger = logging.getLogger(__name__)
 # A database that was waited for this long in vain is left alone by everyone for so long.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
+_BUGS = (ProgrammingError, IntegrityError, DataError)
+# PostgreSQL reports these as ProgrammingError: a missing table, column or schema, or no permission.
+_DAMAGES = ("42P01", "42703", "3F000", "42501")
+# Query canceled by its time limit, lock not available, deadlock.
+_LOCKS = ("57014", "55P03", "40P01")
 
 # Where SQLAlchemy ends it: at the first `@` behind the password.
 _LOGIN = re.compile(r"[^:/]*(?::[^@]*)?@")
@@ -245,100 +250,101 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-_BUGS = (ProgrammingError, IntegrityError, DataError)
-# PostgreSQL reports these as ProgrammingError: a missing table, column or schema, or no permission.
-_DAMAGES = ("42P01", "42703", "3F000", "42501")
-# Query canceled by its time limit, lock not available, deadlock.
-_LOCKS = ("57014", "55P03", "40P01")
-
-
 class _Use(enum.Enum):
     READING = "reading"
     WRITING = "writing"
 
 
-class Glance:
-    """A query for what belongs to one value, put into the words of a driver once."""
+class PreparedQuery:
+    """A query with one parameter, compiled once for the driver."""
 
     def __init__(self, query: sa.Select[Any], engine: Engine) -> None:
         compiled = query.compile(dialect=engine.dialect)
         self.text = str(compiled)
-        (self._name,) = compiled.params
-        self._is_positional = compiled.positiontup is not None
-
-    def given(self, value: str) -> Any:  # noqa: ANN401
-        """Return what the driver wants beside the words."""
-        return (value,) if self._is_positional else {self._name: value}
+        (self.name,) = compiled.params
+        self.is_positional = compiled.positiontup is not None
 
 
 class Database:
-    """An engine whose failures are ours. Both contexts raise `StoreUnavailable`."""
+    """An engine whose failures are raised as `StoreUnavailable`. Safe to share between threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
         self._is_postgresql = engine.dialect.name == "postgresql"
-        self._turn = threading.Lock()
+        # Writers of this process queue here: SQLite would let them sleep, longer each time.
+        self._writers = threading.Lock()
         self._driver = engine.dialect.loaded_dbapi
+        self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
-        self._trouble: Optional[_Use] = None
+        self._failing: Optional[_Use] = None
         self._closed_until = 0.0  # monotonic
         self._closed_by = StoreUnavailable
 
-    def prepared(self, query: sa.Select[Any]) -> Glance:
-        """Put a query with one parameter into words for `glance`."""
-        return Glance(query, self._engine)
+    def prepared(self, query: sa.Select[Any]) -> PreparedQuery:
+        """Compile a query with one parameter for `fetch`."""
+        return PreparedQuery(query, self._engine)
 
     def insert(self, table: sa.Table) -> Any:  # noqa: ANN401
         """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
         return (postgresql if self._is_postgresql else sqlite).insert(table)
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Give a connection to read from."""
-        with self._translated(_Use.READING), self._engine.connect() as connection:
-            yield connection
-
-    def glance(self, query: Glance, value: str) -> List[Any]:
-        """Ask one thing past SQLAlchemy, which takes four times as long as its driver.
+    def fetch(self, query: PreparedQuery, value: str) -> List[Any]:
+        """Run a prepared query without SQLAlchemy, which takes four times as long as its driver.
 
         Raises:
-            StoreUnavailable: as by the contexts.
+            StoreUnavailable: the database can't be read.
 
         """
-        with self._translated(_Use.READING):
+        started = self._start()
+        try:
             connection = self._engine.raw_connection()
             try:
                 cursor = connection.cursor()
-                cursor.execute(query.text, query.given(value))
-                return list(cursor.fetchall())
+                cursor.execute(query.text, (value,) if query.is_positional else {query.name: value})
+                rows = list(cursor.fetchall())
             except self._driver.Error as error:
                 connection.invalidate(error)
                 raise
             finally:
                 connection.close()
+        except self._errors as error:
+            raise self._translated(error, _Use.READING, started) from None
+        if self._failing:
+            self._note_success(_Use.READING)
+        return rows
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a connection to read from; raise `StoreUnavailable` if that fails."""
+        started = self._start()
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except self._errors as error:
+            raise self._translated(error, _Use.READING, started) from None
+        if self._failing:
+            self._note_success(_Use.READING)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection inside a transaction that is committed at the end."""
-        with self._in_turn(), self._translated(_Use.WRITING), self._writing.begin() as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """Let the writers of this process queue: SQLite would let them sleep, longer each time."""
-        if self._is_postgresql:
-            yield
-        elif self._turn.acquire(timeout=BUSY_SECONDS):
-            try:
-                yield
-            finally:
-                self._turn.release()
-        else:
+        """Open a transaction, and commit it at the end; raise `StoreUnavailable` if that fails."""
+        if not self._is_postgresql and not self._writers.acquire(timeout=BUSY_SECONDS):
             raise StoreBusy("The store is too busy to be written right now.")
+        try:
+            started = self._start()
+            with self._writing.begin() as connection:
+                yield connection
+        except self._errors as error:
+            raise self._translated(error, _Use.WRITING, started) from None
+        finally:
+            if not self._is_postgresql:
+                self._writers.release()
+        if self._failing:
+            self._note_success(_Use.WRITING)
 
     def ping(self) -> None:
-        """Find out whether records can be read."""
+        """Make sure that records can be read; raise `StoreUnavailable` otherwise."""
         with self.read() as connection:
             connection.execute(sa.select(records).limit(1)).all()
 
@@ -346,45 +352,36 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
-    @contextlib.contextmanager
-    def _translated(self, use: _Use) -> Iterator[None]:
-        started = time.monotonic()
-        if started < self._closed_until:
+    def _start(self) -> float:
+        now = time.monotonic()
+        if now < self._closed_until:
             raise self._closed_by("The store didn't answer a moment ago.")
-        try:
-            yield
-        except (DBAPIError, PoolTimeout, self._driver.Error) as error:
-            if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
-                raise  # a bug of ours, which waiting won't fix
-            kind = StoreBusy if _is_locked(error) else StoreUnavailable
-            self._spare_others(started, kind)
-            self._tell_of(use, error)
-            raise kind("The store can't be used right now.") from None
-        self._tell_of_end(use)
+        return now
 
-    def _spare_others(self, started: float, kind: Type[StoreUnavailable]) -> None:
-        """Make further calls fail at once for a while after PostgreSQL has answered slowly."""
+    def _translated(self, error: Exception, use: _Use, started: float) -> StoreUnavailable:
+        """Return the error to raise for one of the database; log the first one of a series."""
+        if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
+            raise error  # a bug of ours, which waiting won't fix
+        kind = StoreBusy if _is_locked(error) else StoreUnavailable
         now = time.monotonic()
         if self._is_postgresql and now - started > _SLOW_SECONDS:
             self._closed_by = kind
             self._closed_until = now + _CLOSED_SECONDS
-
-    def _tell_of(self, use: _Use, error: Exception) -> None:
-        """Log the first failure of a row; hundreds of requests may run into the same one."""
-        is_known = self._trouble in (use, _Use.READING)
+        is_known = self._failing in (use, _Use.READING)
         if not is_known:
-            self._trouble = use
+            self._failing = use
         logger.log(
             logging.DEBUG if is_known else logging.ERROR,
             "The store can't be used (%s): updates are answered 503 until it can. "
             "Check the database, its disk and STATE_URL.",
             reason(error, self._engine.url),
         )
+        return kind("The store can't be used right now.")
 
-    def _tell_of_end(self, use: _Use) -> None:
-        # On a disk that is full, whoever only reads has no trouble.
-        if self._trouble is use or (self._trouble and use is _Use.WRITING):
-            self._trouble = None
+    def _note_success(self, use: _Use) -> None:
+        # A full disk can still be read: reading doesn't end a failure to write.
+        if self._failing is use or (self._failing and use is _Use.WRITING):
+            self._failing = None
             logger.info("The store can be used again.")
 
 

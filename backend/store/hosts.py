@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from backend.errors import StoreUnavailable
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.record import KEPT_SECONDS, SKEW_SECONDS, is_listed
+from backend.store.leases import SKEW_SECONDS
+from backend.store.record import KEPT_SECONDS, is_listed
 from backend.store.schema import (
     Entry,
     add_entry,
@@ -21,7 +22,7 @@ from backend.store.schema import (
     hosts,
     meta,
     records,
-    reported_errors,
+    reports,
 )
 
 _WATCHED = "watched_until"
@@ -170,9 +171,10 @@ class Hosts:
 def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
     """Delete the records of hosts and the errors reported of them; keep their history."""
     rows = [{"name": name.text} for name in sorted(names)]
-    for table in (records, reported_errors):
+    for column in (records.c.host, reports.c.subject):
         if rows:
-            connection.execute(table.delete().where(table.c.host == sa.bindparam("name")), rows)
+            delete = column.table.delete().where(column == sa.bindparam("name"))
+            connection.execute(delete, rows)
 
 
 def _unheard(activity: HostActivity) -> sa.Update:

@@ -1,28 +1,41 @@
-"""Who holds a lease: a name that other processes of the same machine can find dead."""
+"""Which process does a job that only one may do, and what was reported already."""
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, List, Mapping, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from backend.store.database import Database
-from backend.store.schema import leases
+from backend.store.schema import leases, reports
+
+# Seconds by which the clocks of several machines may differ.
+SKEW_SECONDS = 60.0
+
+
+class Lease(NamedTuple):
+    """Who does the work of this name, until when (UTC seconds)."""
+
+    name: str
+    owner: str
+    until: float
 
 
 def new_owner() -> str:
     """Return a name for this process, or for one piece of its work; no two are alike."""
-    return f"{_place()} {os.getpid()} {uuid.uuid4().hex}"
+    return f"{_place(os.getpid())} {os.getpid()} {uuid.uuid4().hex}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the process of a holder is known to be gone; one elsewhere never is."""
+    """Whether the process of an owner is known to be gone; one elsewhere never is."""
     place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
-    if place != _place() or not pid.isdigit():
+    if place != _place(os.getpid()) or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
@@ -33,126 +46,156 @@ def is_dead(owner: str) -> bool:
     return False
 
 
-def _place() -> str:
+@functools.lru_cache(maxsize=1)
+def _place(_pid: int) -> str:
     """Where a process id means the same process: one boot of one machine, one PID namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
-        return uuid.uuid4().hex  # nobody can tell, so nobody is found dead
+        return uuid.uuid4().hex  # no owner can be found dead then
     return f"{boot}/{namespace}"
 
 
 def whereabouts(owner: str) -> str:
-    """Say in words for the operator where a holder is."""
+    """Say for the operator which process owns a lease."""
     place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
-    where = "on this machine" if place == _place() else "on another machine, or in a container"
+    is_here = place == _place(os.getpid())
+    where = "on this machine" if is_here else "on another machine, or in a container"
     return f"process {pid} {where}" if pid.isdigit() else "an unknown process"
 
 
-# Seconds by which the clocks of several machines may differ.
-_SKEW = 60.0
-
-
 class Leases:
-    """The leases. Times are UTC seconds; every method raises `StoreUnavailable`."""
+    """Exclusive work. Times are UTC seconds; every method raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._taking = _taking(database.insert(leases))
+        self._take = _taking(database.insert(leases))
+        self._reporting = _reporting(database.insert(reports))
 
     def acquire(self, name: str, owner: str, now: float, seconds: float) -> bool:
-        """Take or renew a lease; fail while somebody else holds it.
-
-        A holder that was killed loses it at once when that can be told, else when it runs out. One
-        that would last longer than anybody may ask for was taken before the clock was set back.
-        """
-        if self._take(name, owner, now, seconds, instead_of=owner):
-            return True
-        other = self._owner(name)
-        return is_dead(other) and self._take(name, owner, now, seconds, instead_of=other)
-
-    def is_first(self, name: str, now: float, seconds: float) -> bool:
-        """Whether nobody in any process has asked this for so long: true once."""
-        return self._take(name, uuid.uuid4().hex, now, seconds, instead_of="")
-
-    def hold(self, name: str, owner: str, now: float, seconds: float) -> bool:
-        """Take or keep a lease that is held for long; write only when it has to be renewed."""
-        query = sa.select(leases.c.owner, leases.c.until).where(leases.c.name == name)
-        with self._database.read() as connection:
-            found = connection.execute(query).one_or_none()
-        if found is not None and now <= found.until <= now + seconds + _SKEW:
-            if found.owner != owner and not is_dead(found.owner):
-                return False
-            if found.owner == owner and found.until - now > seconds / 2:
-                return True
-        return self.acquire(name, owner, now, seconds)
-
-    def _take(self, name: str, owner: str, now: float, seconds: float, instead_of: str) -> bool:
-        until = now + seconds
-        values = {"name": name, "owner": owner, "until": until}
-        bounds = {"instead_of": instead_of, "now": now, "latest": until + _SKEW}
+        """Take or renew a lease; fail while another owner has it."""
         with self._database.write() as connection:
-            done = connection.execute(
-                self._taking, {**values, **bounds}, execution_options={"preserve_rowcount": True}
-            )
-            return bool(done.rowcount == 1)
+            return self.take(connection, name, owner, now, seconds)
 
-    def _owner(self, name: str) -> str:
+    def take(
+        self, connection: Connection, name: str, owner: str, now: float, seconds: float
+    ) -> bool:
+        """Take or renew a lease within a transaction; fail while another owner has it.
+
+        An owner that was killed loses the lease at once where that can be found out, else when the
+        lease ends. A lease that ends later than any lease can was taken before the clock was set
+        back, and doesn't count.
+        """
+        values = {"name": name, "owner": owner, "until": now + seconds, "now": now}
+        values["latest"] = now + seconds + SKEW_SECONDS
+        if _has_changed_row(connection, self._take, {**values, "instead_of": owner}):
+            return True
         query = sa.select(leases.c.owner).where(leases.c.name == name)
+        other = str(connection.execute(query).scalar() or "")
+        return is_dead(other) and _has_changed_row(
+            connection, self._take, {**values, "instead_of": other}
+        )
+
+    def once(self, subject: str, key: str, now: float, seconds: float) -> bool:
+        """Whether no process has asked this for so many seconds: true for the first one."""
+        with self._database.write() as connection:
+            return self.report(connection, subject, key, now, seconds)
+
+    def report(
+        self, connection: Connection, subject: str, key: str, now: float, seconds: float
+    ) -> bool:
+        """Do what `once` does within a transaction."""
+        values = {"subject": subject, "key": key, "until": now + seconds, "now": now}
+        values["latest"] = now + seconds + SKEW_SECONDS
+        return _has_changed_row(connection, self._reporting, values)
+
+    def find(self, names: Iterable[str]) -> List[Lease]:
+        """Return the leases of these names, as they were taken last."""
+        query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)
         with self._database.read() as connection:
-            return str(connection.execute(query).scalar() or "")
+            return [Lease(*row) for row in connection.execute(query).all()]
 
     def renew(self, owners: Iterable[str], now: float, seconds: float) -> None:
-        """Prolong every lease of some holders."""
+        """Prolong every lease of some owners."""
         theirs = leases.c.owner.in_(list(owners))
         with self._database.write() as connection:
             connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
     def release(self, name: str, owner: str) -> None:
-        """Give a lease back; nothing happens when it isn't the holder's any more."""
-        mine = sa.and_(leases.c.name == name, leases.c.owner == owner)
+        """Give a lease back; without effect if it belongs to another owner by now."""
         with self._database.write() as connection:
-            connection.execute(leases.delete().where(mine))
+            release(connection, name, owner)
+
+
+def release(connection: Connection, name: str, owner: str) -> None:
+    """Give a lease back within a transaction; without effect if it has another owner by now."""
+    connection.execute(leases.delete().where(leases.c.name == name, leases.c.owner == owner))
+
+
+def _has_changed_row(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401
+    options = {"preserve_rowcount": True}
+    return bool(connection.execute(statement, values, execution_options=options).rowcount == 1)
+
+
+def _reporting(insert: Any) -> Any:  # noqa: ANN401
+    values = insert.values({column: sa.bindparam(column.name) for column in reports.c})
+    return values.on_conflict_do_update(
+        index_elements=[reports.c.subject, reports.c.key],
+        set_={"until": values.excluded.until},
+        where=_has_ended(reports.c.until),
+    )
 
 
 def _taking(insert: Any) -> Any:  # noqa: ANN401
-    """Return the statement, made once: making it takes longer than running it."""
-    values = insert.values(
-        {
-            column: sa.bindparam(column.name)
-            for column in (leases.c.name, leases.c.owner, leases.c.until)
-        }
-    )
+    values = insert.values({column: sa.bindparam(column.name) for column in leases.c})
     return values.on_conflict_do_update(
         index_elements=[leases.c.name],
         set_={"owner": values.excluded.owner, "until": values.excluded.until},
-        where=sa.or_(
-            leases.c.owner == sa.bindparam("instead_of"),
-            leases.c.until < sa.bindparam("now"),
-            leases.c.until > sa.bindparam("latest"),
-        ),
+        where=sa.or_(leases.c.owner == sa.bindparam("instead_of"), _has_ended(leases.c.until)),
     )
 
 
+def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(until < sa.bindparam("now"), until > sa.bindparam("latest"))
+
+
 class LeaderElection:
-    """A lease that is held for as long as one process of all does its work."""
+    """Lets one process of all do a job, for as long as it renews the lease of that name."""
 
     def __init__(self, leases: Leases, name: str, seconds: float) -> None:
         self._leases = leases
         self._name = name
         self._seconds = seconds
         self._owner = new_owner()
-        self._is_held = False
+        self._is_leader = False
 
     def keep(self, now: float) -> bool:
-        """Take it, or keep it; whether it is ours until `seconds` from now, or half of that."""
-        self._is_held = False  # should the store not answer
-        self._is_held = self._leases.hold(self._name, self._owner, now, self._seconds)
-        return self._is_held
+        """Take the lease or keep it; true if it is ours for half of `seconds` from now at least.
 
-    def give_up(self) -> None:
+        Writes only when the lease has to be taken or renewed.
+
+        Raises:
+            StoreUnavailable: whether another process leads isn't known.
+
+        """
+        self._is_leader = False  # if the store doesn't answer
+        for lease in self._leases.find([self._name]):
+            rest = lease.until - now
+            is_ours, is_current = (
+                lease.owner == self._owner,
+                0 <= rest <= self._seconds + SKEW_SECONDS,
+            )
+            if is_current and not is_ours and not is_dead(lease.owner):
+                return False
+            if is_current and is_ours and rest > self._seconds / 2:
+                self._is_leader = True
+                return True
+        self._is_leader = self._leases.acquire(self._name, self._owner, now, self._seconds)
+        return self._is_leader
+
+    def resign(self) -> None:
         """Let another process take over at once."""
-        if self._is_held:
+        if self._is_leader:
             self._leases.release(self._name, self._owner)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from typing import Dict, Iterable, List, NamedTuple, Optional, Union
+from typing import Dict, List, Optional, Union
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.model import Hostname
+from backend.model import Hostname, Requester
 from backend.store.database import Database
+from backend.store.leases import Leases, new_owner, release
 from backend.store.record import Record, State, read_record
 from backend.store.schema import (
     Entry,
@@ -20,26 +21,19 @@ from backend.store.schema import (
     leases,
     meta,
     records,
-    reported_errors,
+    reports,
 )
 
 _SIGNING_KEY = "signing_key"
 _WAITING = (State.PENDING.value, State.REFUSED.value)
 
 
-class Lease(NamedTuple):
-    """Who does a thing that one process of all does, until when (UTC seconds)."""
-
-    name: str
-    owner: str
-    until: float
-
-
 class Operations:
     """The operator's side of the store. Every method raises `StoreUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
+        self._leases = leases
         probed = database.insert(meta).values(key="probed", value=sa.bindparam("value"))
         self._probed = probed.on_conflict_do_update(
             index_elements=[meta.c.key], set_={"value": probed.excluded.value}
@@ -50,12 +44,6 @@ class Operations:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(_RECORDS).mappings().all()]
 
-    def leases(self, names: Iterable[str]) -> List[Lease]:
-        """Return the leases of these names that anybody ever held."""
-        query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)
-        with self._database.read() as connection:
-            return [Lease(*row) for row in connection.execute(query).all()]
-
     def retry(self, host: Hostname, now: float) -> int:
         """Let a host's waiting wishes be tried now; return how many there are."""
         waiting = sa.and_(records.c.host == host.text, records.c.state.in_(_WAITING))
@@ -63,34 +51,38 @@ class Operations:
             change = records.update().where(waiting).values(retry_at=now)
             return int(connection.execute(change).rowcount)
 
-    def drop_update(self, host: Hostname, now: float, source: str, protocol: str) -> int:
-        """Forget what keeps a host's wishes from being fulfilled; return how many there were.
+    def drop_update(self, host: Hostname, operator: Requester, now: float) -> Optional[int]:
+        """Drop what a host asks for and Hetzner doesn't accept; return how many records it was.
 
-        A wish is dropped that Hetzner doesn't accept: its record is wanted as it was accepted last.
-        If that may never have been published, it is written again. If none ever was accepted, what
-        Hetzner holds there was made by others, and is left to them.
+        The desired state of such a record becomes what was accepted last. If that may never have
+        been published, it is written again. If nothing was ever accepted, the record is left to
+        those who made it. `None` while the host is being updated.
         """
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
+        lock, owner = f"host {host.text}", new_owner()
         with self._database.write() as connection:
+            if not self._leases.take(connection, lock, owner, now, 1):
+                return None
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
-                entry = Entry(
-                    at=now,
-                    host=host.text,
-                    type=record.type.value,
-                    event="dropped",
-                    source=source,
-                    protocol=protocol,
-                    old=None,
-                    new=None,
-                    why=record.error,
+                add_entry(
+                    connection,
+                    Entry(
+                        at=now,
+                        host=host.text,
+                        type=record.type.value,
+                        event="dropped",
+                        source=operator.source,
+                        protocol=operator.protocol,
+                        old=None,
+                        new=None,
+                        why=record.error,
+                    ),
                 )
-                add_entry(connection, entry)
-            if rows:  # the next failure is news again
-                connection.execute(
-                    reported_errors.delete().where(reported_errors.c.host == host.text)
-                )
+            if rows:  # the next failure is reported again
+                connection.execute(reports.delete().where(reports.c.subject == host.text))
+            release(connection, lock, owner)
         return len(rows)
 
     def mutes(self) -> Dict[Hostname, float]:
@@ -150,7 +142,7 @@ class Operations:
 # Read every row of the small tables, and the newest one of the history, to find damaged pages.
 _READS = [
     sa.select(sa.func.max(column))
-    for column in (records.c.comment, hosts.c.seen_at, leases.c.until, reported_errors.c.cause)
+    for column in (records.c.comment, hosts.c.seen_at, leases.c.until, reports.c.key)
 ] + [sa.select(history).order_by(history.c.id.desc()).limit(1)]
 # These change no row.
 _WRITES = [
@@ -159,7 +151,7 @@ _WRITES = [
         (records, records.c.host),
         (hosts, hosts.c.host),
         (leases, leases.c.name),
-        (reported_errors, reported_errors.c.host),
+        (reports, reports.c.subject),
         (history, history.c.id),
     )
 ]

@@ -1,4 +1,4 @@
-"""A record as the store holds it, and conditions that several queries share."""
+"""One record as it is stored, and conditions that several queries share."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
-from backend.store.schema import hosts, records, reported_errors
+from backend.store.leases import SKEW_SECONDS
+from backend.store.schema import hosts, records
 
-# Nothing waits for longer than an hour; the clocks of several machines may differ by a minute.
-_LONGEST_WAIT = 3660.0
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
-SKEW_SECONDS = 60.0  # by which the clocks of several machines may differ
+_LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
 
 
 def is_listed(now: float) -> sa.ColumnElement[bool]:
@@ -42,58 +40,58 @@ def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
 
 
 class State(enum.Enum):
-    """How far a wish has come."""
+    """How far the desired state of a record has come."""
 
-    PENDING = "pending"  # wanted, not yet accepted by Hetzner
+    PENDING = "pending"  # not yet accepted by Hetzner
     PUBLISHING = "publishing"  # accepted; Hetzner's action still runs
     PUBLISHED = "published"
-    REFUSED = "refused"  # needs the operator
+    REFUSED = "refused"  # the operator has to change something
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one record: the wish, and how far it has come. Times are UTC seconds."""
+    """One record: its desired state, and how far that has come. Times are UTC seconds."""
 
     host: Hostname
     desired: DesiredRecord
-    generation: int  # counts wishes: tells a late answer to an older one
+    generation: int  # of the desired state: a late answer to an older one is recognized by it
     desired_at: float
     requester: Requester
     state: State
     published: Optional[Address]
-    action: Optional[int]  # Hetzner's that publishes it; not accepted: see `is_doubtful`
+    action: Optional[int]  # of Hetzner, which publishes it; see `is_doubtful`
     accepted_at: Optional[float]
     checked_at: float
     attempts: int
     retry_at: float
-    error: str  # what was seen, and what to do about it
+    error: str  # what is wrong, and what to do about it
     hint: str
-    comment: str  # what somebody wrote beside the address at Hetzner
-    verify_after: float  # a check of an accepted record failed: not again before
+    comment: str  # of the record at Hetzner
+    verify_after: float  # a check of the accepted record failed: the next one is not before
     changed_at: Optional[float]
 
     @property
     def type(self) -> RecordType:
-        """The record's type."""
+        """A or AAAA."""
         return self.desired.type
 
     @property
     def is_accepted(self) -> bool:
-        """Whether Hetzner has accepted the wish."""
+        """Whether Hetzner has accepted the desired state."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether what Hetzner's API shows may never have been published.
+        """Whether Hetzner's name servers may lack what its API shows.
 
-        It shows an address from the moment it is accepted. The action that was to publish one
-        failed, or nobody follows it any more, be it for this wish or one before it.
+        The API shows an address from the moment it is accepted. The action that publishes it, for
+        this generation or an earlier one, failed or isn't followed any more.
         """
         return not self.is_accepted and self.action is not None
 
 
 def read_record(row: Mapping[Any, Any]) -> Record:
-    """Make a record of a row of the table."""
+    """Make a record from a row of the table."""
     return Record(
         host=Hostname(row["host"]),
         desired=DesiredRecord(RecordType(row["type"]), _address(row["desired"])),
@@ -115,48 +113,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     )
 
 
-# Whoever looks at all records looks again soon, and most are as they were.
+# The dashboard reads all records again and again, and most are as they were.
 @functools.lru_cache(maxsize=8192)
 def _address(text: Optional[str]) -> Optional[Address]:
     return None if text is None else Address.parse(text)
-
-
-# Should a cause be worded anew at every attempt, the operator hears of so many and no more.
-_MOST_CAUSES = 5
-
-
-class Notice(enum.Enum):
-    """To whom a failure, or its end, is news."""
-
-    NONE = 0
-    RECORD = 1  # the host's other record fails alike, or fails still
-    HOST = 2
-
-
-def add_reported_error(
-    connection: Connection, insert: sa.Insert, record: Record, cause: str
-) -> Notice:
-    """Note a cause in the transaction of the failure; `insert` passes over what is there."""
-    query = sa.select(reported_errors.c.type, reported_errors.c.cause).where(_of_host(record))
-    known = [(row.type, row.cause) for row in connection.execute(query)]
-    mine = [told for kind, told in known if kind == record.type.value]
-    if cause in mine or len(mine) >= _MOST_CAUSES:
-        return Notice.NONE
-    row = {"host": record.host.text, "type": record.type.value, "cause": cause}
-    done = connection.execute(insert.values(row), execution_options={"preserve_rowcount": True})
-    if done.rowcount != 1:  # another process was faster
-        return Notice.NONE
-    return Notice.RECORD if any(told == cause for _, told in known) else Notice.HOST
-
-
-def clear_reported_errors(connection: Connection, record: Record) -> Notice:
-    """Forget a record's causes in the transaction of its success."""
-    mine = sa.and_(_of_host(record), reported_errors.c.type == record.type.value)
-    if not connection.execute(reported_errors.delete().where(mine)).rowcount:
-        return Notice.NONE
-    others = sa.select(sa.func.count()).select_from(reported_errors).where(_of_host(record))
-    return Notice.RECORD if connection.execute(others).scalar() else Notice.HOST
-
-
-def _of_host(record: Record) -> sa.ColumnElement[bool]:
-    return reported_errors.c.host == record.host.text

@@ -1,90 +1,253 @@
-"""What each record shall be, what Hetzner has accepted of it, and what is left to do."""
+"""The desired state of every record, what Hetzner has accepted of it, and what is left to do."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
-from backend.store import schema
 from backend.store.database import Database
-from backend.store.record import (
-    SKEW_SECONDS,
-    Notice,
-    Record,
-    State,
-    add_reported_error,
-    clear_reported_errors,
-    is_listed,
-    is_past,
-    is_registered,
-    read_record,
-)
-from backend.store.schema import Entry, add_entry, hosts, records
+from backend.store.leases import SKEW_SECONDS, Leases, release
+from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
+from backend.store.schema import history, hosts, records, reports
 
-# Hetzner takes 2 to 17 seconds to publish a change, 4 as a rule: asking earlier is a call wasted.
+# Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
+LOCK_SECONDS = 20.0
+# An error may be worded differently at every attempt: only so many are reported of a record.
+_MOST_ERRORS = 5
+_DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
+_OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
+_COLUMNS = records.columns.keys()
+_OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
+_CONFIRMED = (
+    records.update()
+    .where(
+        records.c.host == sa.bindparam("a_host"),
+        records.c.type == sa.bindparam("a_type"),
+        records.c.generation == sa.bindparam("a_generation"),
+    )
+    .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
+)
+
+
+class Notice(enum.Enum):
+    """For whom an error, or its end, is new."""
+
+    NONE = 0
+    RECORD = 1  # the host's other record fails in the same way, or still fails
+    HOST = 2
 
 
 class ChangeNote(NamedTuple):
-    """What the history shall say of an accepted wish."""
+    """What the history shows of an accepted change."""
 
     event: str
     old: Optional[str]
     why: str
 
 
-class Records:
-    """The records. Every method raises `StoreUnavailable`."""
+@dataclass(frozen=True)
+class Accepted:
+    """Hetzner has accepted the desired state, or holds it already (then without an action)."""
 
-    def __init__(self, database: Database) -> None:
+    record: Record
+    action: Optional[int] = None
+    change: Optional[ChangeNote] = None
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The desired state could not be published: it is `PENDING`, or `REFUSED`."""
+
+    record: Record
+    state: State
+    error: DyndnsError
+    retry_at: float
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """Hetzner wasn't asked, or didn't answer: nothing changes, but one of the times."""
+
+    record: Record
+    retry_at: Optional[float] = None
+    verify_after: Optional[float] = None
+
+
+Result = Union[Accepted, Failed, Delayed]
+
+
+class Records:
+    """The records. Times are UTC seconds; every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
+        self._leases = leases
         self._of_host = database.prepared(_OF_HOST)
         self._set_desired = _setting_desired(database.insert(records))
 
     def of(self, host: Hostname) -> Dict[RecordType, Record]:
-        """Return what is known of a host's records: one indexed read."""
-        rows = self._database.glance(self._of_host, host.text)
+        """Return the records of a host, with one indexed read."""
+        rows = self._database.fetch(self._of_host, host.text)
         found = [read_record(dict(zip(_COLUMNS, row))) for row in rows]
-        return {record.type: record for record in found}
+        return {record.desired.type: record for record in found}
 
     def set_desired(self, update: Update, now: float, grace: float) -> None:
-        """Remember what a host wants, before Hetzner is asked.
+        """Store what a host asks for, before Hetzner is asked.
 
-        A wish that is new becomes pending; the same wish again changes nothing. For `grace`
-        seconds only the request itself tries to fulfil it. An error stays until it is cleared.
+        A new desired state becomes pending; the same one again changes nothing. For `grace` seconds
+        only the request itself tries to publish it. An error stays until it is cleared.
         """
-        rows = [
-            {
-                "host": update.host.text,
-                "type": desired.type.value,
-                "desired": None if desired.address is None else str(desired.address),
-                "desired_at": now,
-                "source": update.requester.source,
-                "protocol": update.requester.protocol,
-                "retry_at": now + grace,
-            }
-            # In one order everywhere: two processes can't wait for each other's rows then.
-            for desired in sorted(update.desired, key=lambda desired: desired.type.value)
-        ]
-        if rows:  # a prefix that waits for its host part is no wish yet
-            with self._database.write() as connection:
-                connection.execute(self._set_desired, rows)
+        with self._database.write() as connection:
+            self._store(connection, update, now, grace)
+
+    def begin(
+        self,
+        host: Hostname,
+        owner: str,
+        now: float,
+        update: Optional[Update] = None,
+        grace: float = 0,
+    ) -> Optional[Dict[RecordType, Record]]:
+        """Store what a host asks for, lock the host, and return its records, in one transaction.
+
+        `None` if another owner has the lock; the update is stored all the same. `commit` unlocks.
+        """
+        with self._database.write() as connection:
+            if update is not None:
+                self._store(connection, update, now, grace)
+            if not self._leases.take(connection, _lock(host), owner, now, LOCK_SECONDS):
+                return None
+            rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
+        return {record.desired.type: record for record in map(read_record, rows)}
+
+    def commit(
+        self, host: Hostname, owner: str, results: Sequence[Result], now: float
+    ) -> List[Notice]:
+        """Store how the records of a locked host fared, and unlock it, in one transaction.
+
+        A newer desired state that came in meanwhile stays pending. Return for each result whether
+        its error, or the end of earlier ones, is new.
+        """
+        with self._database.write() as connection:
+            notices = [self._note(connection, result, now) for result in results]
+            release(connection, _lock(host), owner)
+        return notices
+
+    def note(self, result: Result, now: float) -> Notice:
+        """Do what `commit` does for one record, without a lock."""
+        with self._database.write() as connection:
+            return self._note(connection, result, now)
+
+    def finish(self, record: Record) -> Notice:
+        """Store that Hetzner has published what it had accepted."""
+        done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
+        with self._database.write() as connection:
+            is_current = connection.execute(done).rowcount == 1
+            return _clear_errors(connection, record) if is_current else Notice.NONE
+
+    def poll_later(self, record: Record, at: float) -> None:
+        """Store from when on Hetzner is asked about a record's action again."""
+        with self._database.write() as connection:
+            connection.execute(_this_action(record).values(poll_action_at=at))
 
     def due_retries(self, now: float, limit: int) -> List[Record]:
-        """Return wishes whose next try has come, the longest overdue first."""
+        """Return the records whose next attempt is due, the longest overdue first."""
         names = (State.PENDING.value, State.REFUSED.value)
         has_come = is_past(records.c.retry_at, now)
         is_due = sa.and_(records.c.state.in_(names), has_come, is_registered(now))
         return self._first(is_due, records.c.retry_at, limit)
 
     def due_polls(self, now: float, limit: int) -> List[Record]:
-        """Return accepted wishes whose action it is time to ask about, likewise."""
+        """Return the accepted records whose action is to be asked about, likewise."""
         has_come = is_past(records.c.poll_action_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
         return self._first(is_due, records.c.poll_action_at, limit)
+
+    def retry_now(self, state: State, now: float) -> None:
+        """Make every record in a state due: its obstacle may be gone."""
+        waiting = sa.and_(records.c.state == state.value, records.c.retry_at > now)
+        with self._database.write() as connection:
+            connection.execute(records.update().where(waiting).values(retry_at=now))
+
+    def unverified(self, before: float, now: float, limit: int) -> List[Record]:
+        """Return published records not confirmed since a time, of hosts last seen after that.
+
+        A record that was confirmed in the future is due, too: the clock was set back since.
+        """
+        was_seen = sa.exists().where(
+            hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
+        )
+        is_due = sa.and_(
+            records.c.state == State.PUBLISHED.value,
+            sa.or_(
+                sa.and_(records.c.checked_at <= before, was_seen),
+                records.c.checked_at > now + SKEW_SECONDS,
+            ),
+            is_registered(now),
+        )
+        return self._first(is_due, records.c.checked_at, limit)
+
+    def in_zone(self, zone: str, now: float) -> List[Tuple[Record, float]]:
+        """Return the published records of a zone, each with when its host was last seen."""
+        is_inside = sa.or_(
+            records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
+        )
+        query = (
+            sa.select(records, hosts.c.seen_at)
+            .join(hosts, hosts.c.host == records.c.host)
+            .where(records.c.state == State.PUBLISHED.value, is_listed(now), is_inside)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
+
+    def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
+        """Store that Hetzner holds the desired state of some records, each with this comment."""
+        rows = [
+            {
+                "a_host": record.host.text,
+                "a_type": record.type.value,
+                "a_generation": record.generation,
+                "checked_at": now,
+                "comment": comment,
+            }
+            # Everywhere in the same order, so that two processes can't deadlock.
+            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(_CONFIRMED, rows)
+
+    def doubt(self, record: Record) -> None:
+        """Store that Hetzner has to be asked before the record counts as up to date again."""
+        with self._database.write() as connection:
+            connection.execute(_this_generation(record).values(checked_at=0.0))
+
+    def _store(self, connection: Connection, update: Update, now: float, grace: float) -> None:
+        rows = [
+            {
+                "host": update.host.text,
+                "type": desired.type.value,
+                "desired": None if desired.address is None else str(desired.address.ip),
+                "desired_at": now,
+                "source": update.requester.source,
+                "protocol": update.requester.protocol,
+                "retry_at": now + grace,
+            }
+            # Everywhere in the same order, so that two processes can't deadlock.
+            for desired in sorted(update.desired, key=lambda one: one.type.value)
+        ]
+        if rows:  # an update may bring nothing but a prefix whose host part isn't known
+            connection.execute(self._set_desired, rows)
 
     def _first(
         self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
@@ -93,122 +256,107 @@ class Records:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
-    def retry_now(self, state: State, now: float) -> None:
-        """Let every record in a state be tried now: what stood in the way may be gone."""
-        waiting = sa.and_(records.c.state == state.value, records.c.retry_at > now)
-        with self._database.write() as connection:
-            connection.execute(records.update().where(waiting).values(retry_at=now))
+    def _note(self, connection: Connection, result: Result, now: float) -> Notice:
+        if isinstance(result, Accepted):
+            return _note_accepted(connection, result, now)
+        if isinstance(result, Failed):
+            return self._note_failed(connection, result, now)
+        times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
+        later = {name: at for name, at in times.items() if at is not None}
+        connection.execute(_this_generation(result.record).values(**later))
+        return Notice.NONE
 
-    def accept(
-        self,
-        record: Record,
-        action: Optional[int],
-        now: float,
-        note: Optional[ChangeNote] = None,
-        *,
-        comment: str = "",
-    ) -> Notice:
-        """Note that Hetzner has accepted a wish, or holds it already (no new action to follow).
-
-        A newer wish is pending then, even if Hetzner had accepted it before this one. Return to
-        whom it is news that the record is well again.
-        """
-        published = None if record.desired.address is None else str(record.desired.address)
-        held: Dict[str, Any] = {
-            "published": published,
-            "checked_at": now,
-            "verify_after": 0.0,
-            "comment": comment,
-        }
-        if action is not None:
-            held["accepted_at"] = now
-        if note is not None:
-            held["changed_at"] = now
-        accepted = _accepted(record, action, now)
-        with self._database.write() as connection:
-            connection.execute(_this(record).values(**held))
-            desired = this_generation(record).values(**accepted)
-            is_current = bool(accepted) and connection.execute(desired).rowcount == 1
-            connection.execute(_overtaken(record, now))
-            if note is not None:
-                entry = _entry(record, now, note.event, note.old, published, note.why)
-                add_entry(connection, entry)
-            is_well = is_current and "error" in accepted
-            return clear_reported_errors(connection, record) if is_well else Notice.NONE
-
-    def postpone(self, record: Record, error: DyndnsError, now: float, retry_at: float) -> Notice:
-        """Note that a wish could not be fulfilled yet, or that its action failed."""
-        return self._fail(record, State.PENDING, error, now, retry_at)
-
-    def refuse(self, record: Record, error: DyndnsError, now: float, retry_at: float) -> Notice:
-        """Note that a wish needs the operator."""
-        return self._fail(record, State.REFUSED, error, now, retry_at)
-
-    def _fail(
-        self, record: Record, state: State, error: DyndnsError, now: float, retry_at: float
-    ) -> Notice:
-        failed = {
-            "state": state.value,
+    def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
+        record, error = failed.record, failed.error
+        values = {
+            "state": failed.state.value,
             "attempts": record.attempts + 1,
-            "retry_at": retry_at,
+            "retry_at": failed.retry_at,
             "error": error.seen,
             "hint": error.hint,
         }
-        event = "refused" if state is State.REFUSED else "postponed"
-        with self._database.write() as connection:
-            if connection.execute(this_generation(record).values(**failed)).rowcount != 1:
-                return Notice.NONE  # a newer wish came in: how this one fared doesn't matter
-            insert = self._database.insert(schema.reported_errors).on_conflict_do_nothing()
-            notice = add_reported_error(connection, insert, record, str(error))
-            if notice is not Notice.NONE:  # once a cause, not once an attempt
-                add_entry(connection, _entry(record, now, event, None, None, str(error)))
-            return notice
-
-    def try_later(self, record: Record, at: float) -> None:
-        """Note that a wish needn't be tried before a certain time."""
-        with self._database.write() as connection:
-            connection.execute(this_generation(record).values(retry_at=at))
-
-    def finish(self, record: Record) -> Notice:
-        """Note that Hetzner has published what it had accepted; return to whom that is news."""
-        done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
-        with self._database.write() as connection:
-            is_current = connection.execute(done).rowcount == 1
-            return clear_reported_errors(connection, record) if is_current else Notice.NONE
-
-    def poll_later(self, record: Record, at: float) -> None:
-        """Note that Hetzner needn't be asked about a record's action before a certain time."""
-        with self._database.write() as connection:
-            connection.execute(_this_action(record).values(poll_action_at=at))
+        if connection.execute(_this_generation(record).values(**values)).rowcount != 1:
+            return Notice.NONE  # a newer desired state came in: this one's failure doesn't matter
+        query = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
+        known = [row.key.partition(" ") for row in connection.execute(query)]
+        kind, text = record.type.value, str(error)
+        if sum(1 for one, _, _ in known if one == kind) >= _MOST_ERRORS:
+            return Notice.NONE
+        key = f"{kind} {text}"
+        if not self._leases.report(connection, record.host.text, key, now, math.inf):
+            return Notice.NONE
+        event = "refused" if failed.state is State.REFUSED else "postponed"
+        _add_entry(connection, record, now, ChangeNote(event, None, text), None)
+        return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
 
 
-_DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
+def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice:
+    record, action, change = accepted.record, accepted.action, accepted.change
+    address = record.desired.address
+    published = None if address is None else str(address.ip)
+    held: Dict[str, Any] = {"published": published, "checked_at": now, "verify_after": 0.0}
+    held["comment"] = accepted.comment
+    if action is not None:
+        held["accepted_at"] = now
+    if change is not None:
+        held["changed_at"] = now
+        _add_entry(connection, record, now, change, published)
+    connection.execute(_this(record).values(**held))
+    state: Dict[str, Any] = {}
+    if action is not None:
+        # The failure of an action is cleared by the end of the next one.
+        state = _DONE if record.action is None else {}
+        state = {**state, "state": State.PUBLISHING.value, "action": action}
+        state["poll_action_at"] = now + FIRST_POLL
+    elif record.state is not State.PUBLISHING:  # else the action that publishes it still runs
+        state = {"state": State.PUBLISHED.value, **_DONE}
+    is_current = True
+    if state:
+        done = connection.execute(_this_generation(record).values(**state))
+        is_current = done.rowcount == 1
+    # Hetzner may have accepted a newer desired state before this one: it has to be written again.
+    newer = _this(record).where(records.c.generation != record.generation)
+    connection.execute(newer.values(state=State.PENDING.value, retry_at=now))
+    is_well = is_current and "error" in state
+    return _clear_errors(connection, record) if is_well else Notice.NONE
 
 
-def _accepted(record: Record, action: Optional[int], now: float) -> Dict[str, Any]:
-    """Return what a wish becomes; nothing when the action that publishes it runs already."""
-    if action is None:
-        done = {"state": State.PUBLISHED.value, **_DONE}
-        return {} if record.state is State.PUBLISHING else done
-    # The failure of an action is cleared by the end of the next one.
-    cleared = _DONE if record.action is None else {}
-    publishing = {
-        "state": State.PUBLISHING.value,
-        "action": action,
-        "poll_action_at": now + FIRST_POLL,
-    }
-    return {**cleared, **publishing}
+def _clear_errors(connection: Connection, record: Record) -> Notice:
+    """Delete the reported errors of a record in the transaction of its success."""
+    is_hosts = reports.c.subject == record.host.text
+    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.type.value} "))
+    if not connection.execute(reports.delete().where(is_mine)).rowcount:
+        return Notice.NONE
+    others = sa.select(sa.func.count()).select_from(reports).where(is_hosts)
+    return Notice.RECORD if connection.execute(others).scalar() else Notice.HOST
 
 
-_OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
-_COLUMNS = records.columns.keys()
-_OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
+def _add_entry(
+    connection: Connection, record: Record, now: float, change: ChangeNote, new: Optional[str]
+) -> None:
+    """Add to the history in the transaction of the change, so that they can't disagree."""
+    entry = {"host": record.host.text, "type": record.desired.type.value, "at": now, "new": new}
+    requester = {"source": record.requester.source, "protocol": record.requester.protocol}
+    connection.execute(history.insert(), {**entry, **requester, **change._asdict()})
+
+
+def _lock(host: Hostname) -> str:
+    return f"host {host.text}"
 
 
 def _this(record: Record) -> sa.Update:
     return records.update().where(
         records.c.host == record.host.text, records.c.type == record.type.value
     )
+
+
+def _this_generation(record: Record) -> sa.Update:
+    return _this(record).where(records.c.generation == record.generation)
+
+
+def _this_action(record: Record) -> sa.Update:
+    is_followed = records.c.state == State.PUBLISHING.value
+    return _this_generation(record).where(records.c.action == record.action, is_followed)
 
 
 def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
@@ -227,117 +375,3 @@ def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
         set_={"generation": records.c.generation + 1, **new},
         where=records.c.desired.is_distinct_from(values.excluded.desired),
     )
-
-
-def this_generation(record: Record) -> sa.Update:
-    """Return an update of a record's row, unless a newer wish came in."""
-    return _this(record).where(records.c.generation == record.generation)
-
-
-def _overtaken(record: Record, now: float) -> sa.Update:
-    newer = _this(record).where(records.c.generation != record.generation)
-    return newer.values(state=State.PENDING.value, retry_at=now)
-
-
-def _this_action(record: Record) -> sa.Update:
-    is_followed = records.c.state == State.PUBLISHING.value
-    return this_generation(record).where(records.c.action == record.action, is_followed)
-
-
-def _entry(  # noqa: PLR0913, PLR0917
-    record: Record, at: float, event: str, old: Optional[str], new: Optional[str], why: str
-) -> Entry:
-    return Entry(
-        at=at,
-        host=record.host.text,
-        type=record.type.value,
-        event=event,
-        source=record.requester.source,
-        protocol=record.requester.protocol,
-        old=old,
-        new=new,
-        why=why,
-    )
-
-
-class Verifications:
-    """When records were verified. Times are UTC seconds; every method raises `StoreUnavailable`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def due(self, before: float, now: float, limit: int) -> List[Record]:
-        """Return published records not confirmed since a time, of hosts heard of since then.
-
-        One that was confirmed in times to come is due, too: the clock was set back since.
-        """
-        was_heard = sa.exists().where(
-            hosts.c.host == records.c.host, hosts.c.seen_at > records.c.checked_at
-        )
-        is_due = sa.and_(
-            records.c.state == State.PUBLISHED.value,
-            sa.or_(
-                sa.and_(records.c.checked_at <= before, was_heard),
-                records.c.checked_at > now + SKEW_SECONDS,
-            ),
-            is_registered(now),
-        )
-        query = sa.select(records).where(is_due).order_by(records.c.checked_at).limit(limit)
-        with self._database.read() as connection:
-            return [read_record(row) for row in connection.execute(query).mappings().all()]
-
-    def in_zone(self, zone: str, now: float) -> List[Tuple[Record, float]]:
-        """Return the published records of a zone, each with when its host was last heard of."""
-        is_inside = sa.or_(
-            records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
-        )
-        query = (
-            sa.select(records, hosts.c.seen_at)
-            .join(hosts, hosts.c.host == records.c.host)
-            .where(
-                records.c.state == State.PUBLISHED.value,
-                is_listed(now),
-                is_inside,
-            )
-        )
-        with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
-
-    def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
-        """Note that Hetzner holds some records as they shall be, each with this comment."""
-        rows = [
-            {
-                "a_host": record.host.text,
-                "a_type": record.type.value,
-                "a_generation": record.generation,
-                "checked_at": now,
-                "comment": comment,
-            }
-            # In one order everywhere: two processes can't wait for each other's rows then.
-            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
-        ]
-        if rows:
-            with self._database.write() as connection:
-                connection.execute(_CONFIRMED, rows)
-
-    def doubt(self, record: Record) -> None:
-        """Note that Hetzner has to be asked about a record before it is taken for published."""
-        with self._database.write() as connection:
-            connection.execute(this_generation(record).values(checked_at=0.0))
-
-    def postpone(self, record: Record, until: float) -> None:
-        """Note that an accepted record is good without another check until a certain time."""
-        with self._database.write() as connection:
-            connection.execute(this_generation(record).values(verify_after=until))
-
-
-_CONFIRMED = (
-    records.update()
-    .where(
-        records.c.host == sa.bindparam("a_host"),
-        records.c.type == sa.bindparam("a_type"),
-        records.c.generation == sa.bindparam("a_generation"),
-    )
-    .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
-)

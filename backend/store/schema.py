@@ -26,34 +26,37 @@ records = sa.Table(
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("type", sa.String, primary_key=True),
     sa.Column("desired", sa.String),  # the address the host wants; null: no record
-    sa.Column("generation", sa.BigInteger, nullable=False),  # counts wishes: tells a late answer
+    sa.Column("generation", sa.BigInteger, nullable=False),  # raised by each change of `desired`
     sa.Column("desired_at", sa.Float, nullable=False),
-    sa.Column("source", sa.String, nullable=False),  # who sent the wish, and
+    sa.Column("source", sa.String, nullable=False),  # who asked for it, and
     sa.Column("protocol", sa.String, nullable=False),  # by which protocol
     sa.Column("state", sa.String, nullable=False),
     sa.Column("published", sa.String),  # what Hetzner accepted last; null: nothing
-    sa.Column("action", sa.BigInteger),  # Hetzner's action that publishes it
+    sa.Column("action", sa.BigInteger),  # of Hetzner, which publishes it
     sa.Column("accepted_at", sa.Float),
     sa.Column("checked_at", sa.Float, nullable=False),  # when Hetzner last confirmed it
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("retry_at", sa.Float, nullable=False),  # pending, refused: not before
+    sa.Column("retry_at", sa.Float, nullable=False),  # pending or refused: not before
     sa.Column("error", sa.String, nullable=False),
     sa.Column("hint", sa.String, nullable=False, server_default=""),  # what to do about the error
-    sa.Column("poll_action_at", sa.Float, nullable=False, server_default="0"),  # at the action
+    sa.Column(
+        "poll_action_at", sa.Float, nullable=False, server_default="0"
+    ),  # ask about the action
     sa.Column("verify_after", sa.Float, nullable=False, server_default="0"),  # after a failed check
-    sa.Column("comment", sa.String, nullable=False, server_default=""),  # somebody's, at Hetzner
+    sa.Column("comment", sa.String, nullable=False, server_default=""),  # at Hetzner
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "retry_at"),
     sa.Index("records_polls", "state", "poll_action_at"),
 )
 
-# What the operator was told of a record since it was well: each cause once.
-reported_errors = sa.Table(
-    "reported_errors",
+# What was reported, and isn't reported again before `until`: errors of a host until they are
+# cleared (the subject is the host), failed logins and the like for some time.
+reports = sa.Table(
+    "reports",
     metadata,
-    sa.Column("host", sa.String, primary_key=True),
-    sa.Column("type", sa.String, primary_key=True),
-    sa.Column("cause", sa.String, primary_key=True),
+    sa.Column("subject", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("until", sa.Float, nullable=False),
 )
 
 hosts = sa.Table(

@@ -16,9 +16,9 @@ from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Hostname
 from backend.notify.reporter import Reporter
-from backend.store import Notice, Record, State, Store
+from backend.store import Failed, Notice, Record, State, Store
 from backend.store.leases import LeaderElection
-from backend.sync.publisher import Publisher, Result, cleared, pause_after
+from backend.sync.publisher import Publisher, cleared, pause_after
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Reconciler:
     def stop(self) -> None:
         """Let another process take over at once."""
         self._pool.shutdown(wait=False)
-        self._election.give_up()
+        self._election.resign()
 
     def _lead(self, now: float) -> bool:
         if not self._election.keep(now):
@@ -102,8 +102,7 @@ class Reconciler:
         for record in self._due_retries(now, limit):
             by_host[record.host].append(record)
         if by_host:
-            results = list(self._pool.map(self._publish, by_host.values()))
-            self._learn(list(itertools.chain.from_iterable(results)), now)
+            self._learn(list(self._pool.map(self._publish, by_host.values())), now)
         self._notice_zones(now)
 
     def _due_retries(self, now: float, limit: int) -> Sequence[Record]:
@@ -117,22 +116,22 @@ class Reconciler:
         location = self._zones.recall(record.host)
         return location is None or not location.hetzner.api.is_low
 
-    def _publish(self, records: Sequence[Record]) -> List[Result]:
+    def _publish(self, records: Sequence[Record]) -> Optional[DyndnsError]:
         kinds = [record.type for record in records]
         try:
-            results = self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
+            self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
         except DyndnsError as error:
-            return [error]
-        return list(results.values())
+            return error
+        return None
 
-    def _learn(self, results: Sequence[Result], now: float) -> None:
-        """Find out from the results whether Hetzner is away, or back."""
-        told = [result for result in results if not isinstance(result, ShareUsedUp)]
-        if not told:  # Hetzner wasn't asked
+    def _learn(self, results: Sequence[Optional[DyndnsError]], now: float) -> None:
+        """Find out from the results of several hosts whether Hetzner is away, or back."""
+        answers = [result for result in results if not isinstance(result, ShareUsedUp)]
+        if not answers:  # Hetzner wasn't asked
             return
         was_away = self._hetzner_is_away
         self._hetzner_is_away = all(
-            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in told
+            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in answers
         )
         if self._hetzner_is_away:
             self._probe_at = now + _PROBE_SECONDS
@@ -212,8 +211,8 @@ class Reconciler:
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a wish pending again that Hetzner had accepted and has not published."""
-        retry_at = now + pause_after(record.attempts)
-        notice = self._store.records.postpone(record, error, now, retry_at)
+        failed = Failed(record, State.PENDING, error, now + pause_after(record.attempts))
+        notice = self._store.records.note(failed, now)
         if notice is not Notice.NONE:
             is_news = notice is Notice.HOST
             self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))

@@ -23,7 +23,7 @@ from backend.errors import (
 from backend.events import AnsweredFromCache, PrefixIgnored
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
-from backend.metrics import Meters
+from backend.metrics import Meters, failure
 from backend.model import (
     ANSWER_SECONDS,
     Address,
@@ -39,12 +39,16 @@ from backend.model import (
 from backend.notify.reporter import Reporter
 from backend.store import Record, Store
 from backend.store.hosts import ActivityBuffer
-from backend.sync.publisher import Publisher, Result
+from backend.sync.publisher import GRACE_SECONDS, Publisher
 
 logger = logging.getLogger(__name__)
 
-# A host without an AAAA must not cost a call to Hetzner at each request.
+# A host without an AAAA record must not cost a call to Hetzner at each request.
 _MISS_SECONDS = 300.0
+# Each waiting request holds a request thread, and unchanged updates need some of those.
+_MOST_WAITING = 6
+
+T = TypeVar("T")
 
 Reading = Callable[[Hostname, Deadline], Mapping[RecordType, RRSet]]
 
@@ -112,10 +116,6 @@ def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
         return None
 
 
-# Each waiting request holds a request thread, and unchanged updates need some of those.
-_MOST_WAITING = 6
-
-
 class HostSlots:
     """Gives each host at most one slot, and lets one more request of the host wait for it."""
 
@@ -134,8 +134,10 @@ class HostSlots:
         Raises:
             HostBusy: another request of the host waits already, or the wait takes too long.
             HetznerBusy: other hosts have all slots.
+            HetznerUnreachable: the deadline has passed.
 
         """
+        deadline.remaining()
         with self._changed:
             if host in self._busy or host in self._waiting:
                 self._wait(host, deadline)
@@ -163,12 +165,6 @@ class HostSlots:
             raise HostBusy(f"Another update of {host} is still under way.")
 
 
-# So long background work leaves a new wish to the request that brought it.
-_GRACE_SECONDS = 10.0
-
-T = TypeVar("T")
-
-
 class Updater:
     """Applies updates. Safe to share between threads.
 
@@ -180,7 +176,7 @@ class Updater:
         self,
         store: Store,
         publisher: Publisher,
-        activities: ActivityBuffer,
+        activity: ActivityBuffer,
         reporter: Reporter,
         *,
         slots: int,
@@ -189,7 +185,7 @@ class Updater:
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._activity = activities
+        self._activity = activity
         self._reporter = reporter
         self._meters = meters or Meters()
         self._clock = clock
@@ -201,22 +197,27 @@ class Updater:
         """Do what a host asks for, by a deadline that several updates may share.
 
         Raises:
-            BadAddress: it brings the prefix of a network only, and the host has no host part.
+            BadAddress: the update brings only the prefix of a network, and the host part of the
+                address isn't known.
             OperatorError: Hetzner refuses it until the operator changes something.
-            TransientError: it could not be done now. Unless the store is away, the wish is kept.
+            TransientError: it could not be done now. Unless the store is away, the update is kept.
 
         """
-        deadline = deadline or Deadline(ANSWER_SECONDS)
-        with self._meters.update(update.requester.protocol) as measured:
-            outcome = self._apply(update, deadline)
-            measured.outcome = _word(outcome)
+        start, result = time.perf_counter(), "internal"
+        try:
+            outcome = self._apply(update, deadline or Deadline(ANSWER_SECONDS))
+            result = _result(outcome)
+        except DyndnsError as error:
+            result = failure(error)
+            raise
+        else:
             return outcome
+        finally:
+            seconds = time.perf_counter() - start
+            self._meters.updated(update.requester.protocol, result, seconds)
 
     def repeat(self, update: Update) -> bool:
-        """Do once more what was done from memory before; false when that isn't enough any more.
-
-        It is an update without a prefix.
-        """
+        """Answer an update without a prefix from memory again; false if it isn't up to date now."""
         start = time.perf_counter()
         self._activity.note(update.host, self._clock())
         try:
@@ -226,61 +227,66 @@ class Updater:
         if not self._is_up_to_date(update, known):
             return False
         outcome = self._cached(update)
-        self._meters.updated(update.requester.protocol, _word(outcome), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._meters.updated(update.requester.protocol, _result(outcome), seconds)
         return True
-
-    def _apply(self, update: Update, deadline: Deadline) -> Outcome:
-        now = self._clock()
-        self._activity.note(update.host, now)
-        known = self._store.records.of(update.host)
-        update = self._completed(update, known, deadline)
-        if self._is_up_to_date(update, known):
-            return self._cached(update)
-        self._store.records.set_desired(update, now, _GRACE_SECONDS)
-        return _outcome(update, self._publish(update, deadline))
 
     def stop(self) -> None:
         """Accept no more work; what is under way ends by its own time limit."""
         self._pool.shutdown(wait=False)
 
-    def _completed(
-        self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
-    ) -> Update:
+    def _apply(self, update: Update, deadline: Deadline) -> Outcome:
+        now = self._clock()
+        self._activity.note(update.host, now)
+        known = self._store.records.of(update.host)
+        if update.prefix is not None:
+            try:
+                update = self._host_parts.complete(update, known, deadline)
+            except (OperatorError, TransientError):
+                # The other records are stored, and their own attempt reports the error.
+                self._store.records.set_desired(update, now, 0)
+                raise
+        if self._is_up_to_date(update, known):
+            return self._cached(update)
+        kinds = [one.type for one in update.desired]
         try:
-            return self._host_parts.complete(update, known, deadline)
-        except (OperatorError, TransientError):
-            # What needs no host part is not lost, and its own attempt tells the operator.
-            self._store.records.set_desired(update, self._clock(), 0)
+            self._slots.acquire(update.host, deadline)
+        except TransientError:  # the update is published later
+            self._store.records.set_desired(update, now, GRACE_SECONDS)
             raise
+        outcomes = self._in_time(
+            update.host,
+            deadline,
+            lambda: self._publisher.publish(update.host, kinds, deadline, update),
+        )
+        # The operator may have dropped the update while it waited for the lock of the host.
+        records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
+        if tuple(one.desired for one in records) != update.desired:
+            raise Superseded(f"A newer update for {update.host} arrived first.")
+        return Outcome(update.host, records)
 
     def _is_up_to_date(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
-        records = [known.get(desired.type) for desired in update.desired]
-        return all(
-            record is not None
-            and record.desired == desired
-            and self._publisher.is_up_to_date(record)
-            for record, desired in zip(records, update.desired)
-        )
+        for desired in update.desired:
+            record = known.get(desired.type)
+            if record is None or record.desired != desired:
+                return False
+            if not self._publisher.is_up_to_date(record):
+                return False
+        return True
 
     def _cached(self, update: Update) -> Outcome:
         for desired in update.desired:
             self._reporter.report(AnsweredFromCache(update.host, desired.type))
-        return Outcome(
-            update.host, tuple(RecordOutcome(desired, Change.CACHED) for desired in update.desired)
-        )
+        records = tuple(RecordOutcome(desired, Change.CACHED) for desired in update.desired)
+        return Outcome(update.host, records)
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
+        self._slots.acquire(host, deadline)
         return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
 
-    def _publish(self, update: Update, deadline: Deadline) -> Dict[RecordType, Result]:
-        host, kinds = update.host, [desired.type for desired in update.desired]
-        return self._in_time(host, deadline, lambda: self._publisher.publish(host, kinds, deadline))
-
-    def _in_time(self, host: Hostname, deadline: Deadline, ask: Callable[[], T]) -> T:
-        """Ask Hetzner on another thread: whatever hangs there, the caller is answered in time."""
-        deadline.remaining()  # raises after the deadline
-        self._slots.acquire(host, deadline)
-        future = self._pool.submit(ask)
+    def _in_time(self, host: Hostname, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Do the work of a slot on another thread: the caller is answered in time in any case."""
+        future = self._pool.submit(work)
         future.add_done_callback(lambda _: self._slots.release(host))
         try:
             return future.result(deadline.remaining())
@@ -289,31 +295,15 @@ class Updater:
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
 
 
-def _outcome(update: Update, results: Dict[RecordType, Result]) -> Outcome:
-    # The operator may have had a wish forgotten while it waited for its turn.
-    records = tuple(
-        _unwrapped(results[desired.type]) for desired in update.desired if desired.type in results
-    )
-    if tuple(one.desired for one in records) != update.desired:
-        raise Superseded(f"{update.host} is wanted otherwise by now: a newer update came in.")
-    return Outcome(update.host, records)
-
-
-def _word(outcome: Outcome) -> str:
-    """Return what became of an update in one word: of its first record that is new, if any is."""
+def _result(outcome: Outcome) -> str:
+    """Return the result of an update in one word: of the first record that changed, if any."""
     changes = [one.change for one in outcome.records]
-    note = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
-    return [*note, *changes][0].value
-
-
-def _unwrapped(result: Result) -> RecordOutcome:
-    if isinstance(result, DyndnsError):
-        raise result
-    return result
+    new = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
+    return str([*new, *changes][0].value)
 
 
 def _log_crash(future: Future[Any]) -> None:
-    """Nobody waits for the answer any more, so nobody else would log this."""
+    """Log a bug in work whose caller isn't waiting for it any more."""
     error = future.exception()
     if error is not None and not isinstance(error, DyndnsError):
         logger.error("A late update failed", exc_info=error)

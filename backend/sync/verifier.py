@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from backend.errors import DyndnsError, OperatorError
+from backend.errors import DyndnsError, OperatorError, StoreUnavailable
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
@@ -65,7 +65,7 @@ class Verifier:
         if not self._election.keep(now) or is_paused:
             return
         self._end = Deadline(_LONGEST_TICK)
-        stale = self._store.verifications.due(now - self._cache_ttl, now, _RECORDS_A_TICK)
+        stale = self._store.records.unverified(now - self._cache_ttl, now, _RECORDS_A_TICK)
         for place, records in self._by_place(stale).items():
             try:
                 if self._may_go_on(place):
@@ -75,7 +75,7 @@ class Verifier:
 
     def stop(self) -> None:
         """Let another process take over at once."""
-        self._election.give_up()
+        self._election.resign()
 
     def _may_go_on(self, place: Optional[_Place]) -> bool:
         projects = self._projects if place is None else [place[0]]
@@ -115,7 +115,7 @@ class Verifier:
             return
         hetzner, zone = place
         now = self._clock()
-        ours = self._store.verifications.in_zone(zone.name, now)
+        ours = self._store.records.in_zone(zone.name, now)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
         if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
             self._put_right(stale, place)
@@ -126,7 +126,7 @@ class Verifier:
             for record, rrset in self._matched(zone, ours, found)
             if _is_right(hetzner, record, rrset)
         ]
-        self._store.verifications.confirm(right, now)
+        self._store.records.confirm(right, now)
         confirmed = {(record.host, record.type) for record, _ in right}
         # Others may be wrong, too: a host that is silent has its record put right when it asks.
         wrong = [one for one in stale if (one.host, one.type) not in confirmed]
@@ -153,8 +153,13 @@ class Verifier:
         for record in records:
             if not self._may_go_on(place):
                 return
-            self._store.verifications.doubt(record)
-            self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))
+            self._store.records.doubt(record)
+            try:
+                self._publisher.publish(record.host, [record.type], Deadline(_ZONE_SECONDS))
+            except StoreUnavailable:
+                raise
+            except DyndnsError as error:  # the publisher has stored it
+                logger.debug("%s couldn't be corrected: %s", record.host, error)
 
 
 def _is_right(hetzner: Hetzner, record: Record, rrset: Optional[RRSet]) -> bool:

@@ -146,7 +146,7 @@ def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
     backend.wait_until(lambda: "published after all" in backend.output, "to tell the end")
     backend.stop()
     story = [line.split(" ", 1)[1] for line in backend.output.splitlines()]
-    by = "(asked by 127.0.0.1"
+    by = "(requested by 127.0.0.1"
     expected = [
         f"INFO New keys in pre-shared-key for {host}.",
         "INFO hetzner-dyndns ",

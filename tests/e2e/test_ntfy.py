@@ -121,7 +121,7 @@ def test_a_change_a_failure_and_its_end_and_failed_logins_arrive(
     backend.updates(NAS, "198.51.100.1")
     change = ntfy.expect(f"{NAS} has a new address")
     assert told(change) == (f"{NAS} has a new address", 3, ["arrows_counterclockwise"])
-    assert change["message"].startswith(f"{NAS} A: none -> 198.51.100.1 (asked by ")
+    assert change["message"].startswith(f"{NAS} A: none -> 198.51.100.1 (requested by ")
 
     hetzner.door("POST", "fail", status=503, path="/zones/*/rrsets", method="GET", count=1)
     assert refused(backend, ROUTER, "198.51.100.2") == 503

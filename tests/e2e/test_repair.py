@@ -45,7 +45,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     return [
         (entry.event, entry.old or "", entry.new or "", entry.protocol)
         for entry in entries
-        if entry.why == "put back: it was changed at Hetzner"
+        if entry.why == "restored: it was changed at Hetzner"
     ]
 
 

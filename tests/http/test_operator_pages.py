@@ -11,6 +11,7 @@ import pytest
 
 from backend.errors import ChangeRefused
 from backend.model import Hostname
+from backend.store import Failed, State
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import PLACE, Operator, words
@@ -185,7 +186,9 @@ def test_what_strangers_and_hetzner_say_stays_text(service: Service, operator: O
     service.host().updates("198.51.100.1")
     for store in service.store():
         (record,) = store.records.of(Hostname(HOME)).values()
-        store.records.refuse(record, ChangeRefused(NASTY, hint=NASTY), 1.0, 2.0)
+        store.records.note(
+            Failed(record, State.REFUSED, ChangeRefused(NASTY, hint=NASTY), 2.0), 1.0
+        )
     for path in ("/", f"/hosts/{HOME}", f"/?q={NASTY}", f"/?done={NASTY}&state={NASTY}"):
         page = operator.sees(path)
         assert "<script>alert" not in page

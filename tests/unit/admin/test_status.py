@@ -7,7 +7,7 @@ import pytest
 from backend.admin.status import Condition, HostStatus, judge
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
-from backend.store import HostActivity, Record, Store
+from backend.store import Accepted, Failed, HostActivity, Record, State, Store
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")
@@ -40,7 +40,7 @@ def judged(store: Store, seen: Optional[HostActivity] = None) -> HostStatus:
 
 
 def test_a_host_that_is_heard_and_published_is_ok(store: Store) -> None:
-    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW - 100)
+    store.records.note(Accepted(set_desired(store, "198.51.100.1")), NOW - 100)
     one = judged(store)
     assert (one.condition, one.since, one.error, one.hint) == (Condition.OK, None, "", "")
     assert {kind.value: str(ip) for kind, ip in one.published.items()} == {"A": "198.51.100.1"}
@@ -58,8 +58,14 @@ def test_a_update_hetzner_has_not_accepted_waits_since_it_was_made(store: Store)
 
 
 def test_a_failure_that_passes_by_itself_says_so(store: Store) -> None:
-    store.records.postpone(
-        set_desired(store, "198.51.100.1"), HetznerUnreachable("It is away."), NOW - 9, NOW + 20
+    store.records.note(
+        Failed(
+            set_desired(store, "198.51.100.1"),
+            State.PENDING,
+            HetznerUnreachable("It is away."),
+            NOW + 20,
+        ),
+        NOW - 9,
     )
     one = judged(store)
     assert (one.condition, one.error) == (Condition.WAITING, "It is away.")
@@ -68,10 +74,13 @@ def test_a_failure_that_passes_by_itself_says_so(store: Store) -> None:
 
 
 def test_a_refusal_shows_its_hint_apart_and_both_addresses(store: Store) -> None:
-    store.records.accept(set_desired(store, "198.51.100.1", NOW - DAY), None, NOW - DAY)
+    store.records.note(Accepted(set_desired(store, "198.51.100.1", NOW - DAY)), NOW - DAY)
     refused = set_desired(store, "198.51.100.2", NOW - HOUR)
-    store.records.refuse(
-        refused, ChangeRefused("It is a CNAME", hint="delete it."), NOW, NOW + HOUR
+    store.records.note(
+        Failed(
+            refused, State.REFUSED, ChangeRefused("It is a CNAME", hint="delete it."), NOW + HOUR
+        ),
+        NOW,
     )
     one = judged(store)
     assert (one.condition, one.since) == (Condition.REFUSED, NOW - HOUR)
@@ -81,7 +90,7 @@ def test_a_refusal_shows_its_hint_apart_and_both_addresses(store: Store) -> None
 
 
 def test_an_accepted_change_is_being_published(store: Store) -> None:
-    store.records.accept(set_desired(store, "198.51.100.1"), 7, NOW - 3)
+    store.records.note(Accepted(set_desired(store, "198.51.100.1"), 7), NOW - 3)
     one = judged(store)
     assert (one.condition, one.since, one.has_failed) == (Condition.PUBLISHING, NOW - 3, False)
 
@@ -97,7 +106,7 @@ def test_an_accepted_change_is_being_published(store: Store) -> None:
 def test_a_host_is_silent_by_the_watchers_arithmetic(
     store: Store, seen: HostActivity, condition: Condition
 ) -> None:
-    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW)
+    store.records.note(Accepted(set_desired(store, "198.51.100.1")), NOW)
     one = judged(store, seen)
     assert one.condition is condition
     if condition is Condition.SILENT:
@@ -112,14 +121,18 @@ def test_a_host_that_never_came_is_not_called_silent(store: Store) -> None:
 
 
 def test_the_worst_of_two_records_counts(store: Store) -> None:
-    store.records.accept(set_desired(store, "198.51.100.1"), None, NOW)
-    store.records.refuse(set_desired(store, "2001:db8::1"), NO, NOW, NOW + HOUR)
+    store.records.note(Accepted(set_desired(store, "198.51.100.1")), NOW)
+    store.records.note(
+        Failed(set_desired(store, "2001:db8::1"), State.REFUSED, NO, NOW + HOUR), NOW
+    )
     one = judged(store, activity(lost=True))
     assert (one.condition, one.error) == (Condition.REFUSED, "No.")
 
 
 def test_the_worst_host_comes_first_and_equals_by_name(store: Store) -> None:
-    store.records.refuse(set_desired(store, "198.51.100.1"), NO, NOW, NOW + HOUR)
+    store.records.note(
+        Failed(set_desired(store, "198.51.100.1"), State.REFUSED, NO, NOW + HOUR), NOW
+    )
     others = [activity(NAS), activity(host("a.example.com"), seen=2 * HOUR), activity(HOME)]
     ranked = judge(others, store.operations.records(), {}, LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]

@@ -13,7 +13,7 @@ import pytest
 from backend import cli
 from backend.auth.keys import KeyFile
 from backend.errors import ChangeRefused
-from backend.store import Store, prepare_store
+from backend.store import Accepted, Failed, State, Store, prepare_store
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")
@@ -60,7 +60,7 @@ class Shell:
         """Let Hetzner have published an address of home."""
         self.store.records.set_desired(update(address, name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
-        self.store.records.accept(record, None, NOW)
+        self.store.records.note(Accepted(record), NOW)
 
     @contextlib.contextmanager
     def locked_store(self) -> Iterator[None]:
@@ -73,8 +73,11 @@ class Shell:
         """Let Hetzner have refused an update of home."""
         self.store.records.set_desired(update("198.51.100.7", name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
-        self.store.records.refuse(
-            record, ChangeRefused(error, hint="create the zone."), NOW, NOW + 3600
+        self.store.records.note(
+            Failed(
+                record, State.REFUSED, ChangeRefused(error, hint="create the zone."), NOW + 3600
+            ),
+            NOW,
         )
 
 
@@ -288,7 +291,7 @@ def test_a_late_answer_to_a_forgotten_update_changes_no_more_than_what_is_publis
     shell.refuse("an error")
     (before,) = shell.store.records.of(HOME).values()
     shell.types("hosts", "drop", HOME.text)
-    shell.store.records.refuse(before, ChangeRefused("too late"), NOW, NOW)
+    shell.store.records.note(Failed(before, State.REFUSED, ChangeRefused("too late"), NOW), NOW)
     (record,) = shell.store.records.of(HOME).values()
     assert (record.error, str(record.desired.address)) == ("", "198.51.100.6")
     assert shell.store.records.due_retries(NOW * 2, 9) == []

@@ -29,12 +29,12 @@ from tests.unit.fakes import host
 
 HOST = host("nas.example.com")
 A = RecordType.A
-PUBLISHED = Published(HOST, A, "198.51.100.1", "198.51.100.2", "asked by 198.51.100.2")
+PUBLISHED = Published(HOST, A, "198.51.100.1", "198.51.100.2", "requested by 198.51.100.2")
 TOLD = [
     (
         PUBLISHED,
         logging.INFO,
-        "nas.example.com A: 198.51.100.1 -> 198.51.100.2 (asked by 198.51.100.2).",
+        "nas.example.com A: 198.51.100.1 -> 198.51.100.2 (requested by 198.51.100.2).",
     ),
     (Confirmed(HOST, A), logging.DEBUG, "nas.example.com A: no change (asked Hetzner)."),
     (AnsweredFromCache(HOST, A), logging.DEBUG, "nas.example.com A: no change (cache)."),

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from backend.errors import StoreBusy, StoreUnavailable
 from backend.store import Store, prepare_store
 from backend.store.database import Database, connect
+from backend.store.leases import Leases
 from backend.store.operations import Operations
 from backend.store.records import Records
 from backend.store.schema import hosts
@@ -71,7 +72,7 @@ def test_writers_of_one_process_wait_for_each_other_however_short_the_database_w
 def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not_for_readers(
     database: Database, tmp_path: Path
 ) -> None:
-    records = Records(database)
+    records = Records(database, Leases(database))
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable):
@@ -86,7 +87,7 @@ def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    records = Records(database)
+    records = Records(database, Leases(database))
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for _ in range(3):
@@ -212,7 +213,7 @@ def probes(store: Store) -> None:
     store.operations.probe(mark=True)
 
 
-@pytest.mark.parametrize("table", ["records", "hosts", "leases", "reported_errors", "history"])
+@pytest.mark.parametrize("table", ["records", "hosts", "leases", "reports", "history"])
 def test_a_table_that_is_gone_is_found_by_a_probe(store: Store, tmp_path: Path, table: str) -> None:
     probes(store)
     with closing(sqlite3.connect(str(tmp_path / "store.db"))) as other:
@@ -279,10 +280,10 @@ def test_a_lock_is_told_from_damage(store: Store, database: Database, tmp_path: 
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy):
-            Operations(database).probe()
+            Operations(database, Leases(database)).probe()
         store.ping()
         other.execute("ROLLBACK")
-    Operations(database).probe()
+    Operations(database, Leases(database)).probe()
 
 
 def test_what_the_store_is_asked_is_in_no_error_and_no_log_line(

@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import HetznerBusy
 from backend.model import Hostname
-from backend.store import HostActivity, Notice, Store
+from backend.store import Failed, HostActivity, Notice, State, Store
 from tests.unit.fakes import host, update
 
 NOW = 1000.0
@@ -58,7 +58,7 @@ def test_a_host_that_is_registered_again_wants_nothing_until_its_next_update(sto
     for name in ("nas.example.com", "router.example.com"):
         store.records.set_desired(update("198.51.100.1", name=name), 150, 0)
         (record,) = store.records.of(host(name)).values()
-        store.records.postpone(record, HetznerBusy("away"), 160, 170)
+        store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), 170), 160)
     assert store.hosts.register([ROUTER], 200) == []
     assert desired(store) == ["198.51.100.1"], "it may be kept by another process"
     assert store.hosts.register([NAS, ROUTER], 201) == [NAS]
@@ -67,7 +67,10 @@ def test_a_host_that_is_registered_again_wants_nothing_until_its_next_update(sto
     assert [entry.event for entry in store.history.find(NAS)] == ["postponed"]
     store.records.set_desired(update("198.51.100.2", name="nas.example.com"), 300, 0)
     (record,) = store.records.of(NAS).values()
-    assert store.records.postpone(record, HetznerBusy("away"), 310, 320) is Notice.HOST
+    assert (
+        store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), 320), 310)
+        is Notice.HOST
+    )
 
 
 def test_a_host_that_another_process_serves_all_the_time_keeps_what_it_wants(

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from backend.store import Store
+from backend.store.leases import LeaderElection
 
 NOW, SECONDS = 1_800_000_000.0, 30.0
 
@@ -32,17 +33,17 @@ def test_a_lease_from_the_future_is_anybodys_for_the_clock_was_set_back(
     store: Store, other_store: Store
 ) -> None:
     future = NOW + 86400
-    for name in ("acquired", "held"):
+    for name in ("acquired", "led"):
         store.leases.acquire(name, "elsewhere 1 one", future, SECONDS)
     assert other_store.leases.acquire("acquired", "two", NOW, SECONDS)
-    assert other_store.leases.hold("held", "two", NOW, SECONDS)
+    assert LeaderElection(other_store.leases, "led", SECONDS).keep(NOW)
     assert not store.leases.acquire("acquired", "one", NOW, SECONDS)
 
 
 def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_its_own(store: Store) -> None:
     store.leases.acquire("host", "one", NOW + 50, SECONDS)
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
-    assert not store.leases.hold("host", "two", NOW, SECONDS)
+    assert not LeaderElection(store.leases, "host", SECONDS).keep(NOW)
 
 
 def test_a_lease_taken_again_by_its_owner_lasts_longer(store: Store) -> None:
@@ -96,34 +97,60 @@ def test_a_lease_that_was_lost_is_not_won_back_by_prolonging_it(store: Store) ->
     assert not store.leases.acquire("host", "one", NOW + SECONDS + 3, SECONDS)
 
 
-class TestALeaseHeldForLong:
-    def test_is_one_processes_and_passes_on_when_it_runs_out(
-        self, store: Store, other_store: Store
+class TestALeader:
+    @pytest.fixture
+    def one(self, store: Store) -> LeaderElection:
+        return LeaderElection(store.leases, "watch", SECONDS)
+
+    @pytest.fixture
+    def two(self, other_store: Store) -> LeaderElection:
+        return LeaderElection(other_store.leases, "watch", SECONDS)
+
+    def test_is_one_process_until_its_lease_ends(
+        self, one: LeaderElection, two: LeaderElection
     ) -> None:
-        assert store.leases.hold("watch", "one", NOW, SECONDS)
-        assert not other_store.leases.hold("watch", "two", NOW + SECONDS - 1, SECONDS)
-        assert other_store.leases.hold("watch", "two", NOW + SECONDS + 1, SECONDS)
-        assert not store.leases.hold("watch", "one", NOW + SECONDS + 2, SECONDS)
+        assert one.keep(NOW)
+        assert not two.keep(NOW + SECONDS - 1)
+        assert two.keep(NOW + SECONDS + 1)
+        assert not one.keep(NOW + SECONDS + 2)
 
-    def test_lasts_as_long_as_it_is_held(self, store: Store, other_store: Store) -> None:
+    def test_stays_while_it_renews_its_lease(
+        self, one: LeaderElection, two: LeaderElection
+    ) -> None:
         for seconds in range(0, 300, 10):
-            assert store.leases.hold("watch", "one", NOW + seconds, SECONDS)
-            assert not other_store.leases.hold("watch", "two", NOW + seconds, SECONDS)
+            assert one.keep(NOW + seconds)
+            assert not two.keep(NOW + seconds)
 
-    def test_is_written_only_when_half_of_it_is_over(self, store: Store) -> None:
-        store.leases.hold("watch", "one", NOW, SECONDS)
-        store.leases.hold("watch", "one", NOW + SECONDS / 2 - 1, SECONDS)
+    def test_writes_only_when_half_of_its_lease_is_over(
+        self, store: Store, one: LeaderElection
+    ) -> None:
+        one.keep(NOW)
+        one.keep(NOW + SECONDS / 2 - 1)
         assert store.leases.acquire("watch", "two", NOW + SECONDS + 1, SECONDS)
+
+    def test_hands_over_when_it_resigns(self, one: LeaderElection, two: LeaderElection) -> None:
+        one.keep(NOW)
+        one.resign()
+        assert two.keep(NOW)
+        one.resign()
+        assert not one.keep(NOW)
+
+    def test_takes_over_at_once_from_a_killed_process(
+        self, store: Store, dead_owner: str, one: LeaderElection, two: LeaderElection
+    ) -> None:
+        assert store.leases.acquire("watch", dead_owner, NOW, SECONDS)
+        assert one.keep(NOW)
+        assert not two.keep(NOW)
 
 
 def test_only_the_first_to_ask_is_the_first_until_the_time_is_over(
     store: Store, other_store: Store
 ) -> None:
-    asked = [one.leases.is_first("told", NOW, SECONDS) for one in (store, other_store, store)]
+    asked = [one.leases.once("logins", "told", NOW, SECONDS) for one in (store, other_store, store)]
     assert asked == [True, False, False]
-    assert other_store.leases.is_first("told of another", NOW, SECONDS)
-    assert other_store.leases.is_first("told", NOW + SECONDS + 1, SECONDS)
-    assert not store.leases.is_first("told", NOW + SECONDS + 2, SECONDS)
+    assert other_store.leases.once("logins", "told of another", NOW, SECONDS)
+    assert other_store.leases.once("logins", "told", NOW + SECONDS + 1, SECONDS)
+    assert not store.leases.once("logins", "told", NOW + SECONDS + 2, SECONDS)
 
 
 @pytest.fixture
@@ -133,11 +160,9 @@ def dead_owner() -> str:
     return ran.stdout.strip()
 
 
-@pytest.mark.parametrize("method", ["acquire", "hold"])
 def test_an_owner_that_was_killed_on_this_machine_loses_its_lease_at_once(
-    store: Store, dead_owner: str, method: str
+    store: Store, dead_owner: str
 ) -> None:
-    take = getattr(store.leases, method)
-    assert take("watch", dead_owner, NOW, SECONDS)
-    assert take("watch", "two", NOW, SECONDS)
-    assert not take("watch", "three", NOW, SECONDS)
+    assert store.leases.acquire("watch", dead_owner, NOW, SECONDS)
+    assert store.leases.acquire("watch", "two", NOW, SECONDS)
+    assert not store.leases.acquire("watch", "three", NOW, SECONDS)

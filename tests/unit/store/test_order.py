@@ -36,7 +36,7 @@ def written() -> Iterator[List[List[str]]]:
 def confirm(store: Store) -> None:
     of = store.records.of
     seen = [(record, "") for name in MIXED for record in reversed(list(of(name).values()))]
-    store.verifications.confirm(seen, 1)
+    store.records.confirm(seen, 1)
 
 
 WRITERS: Dict[str, Callable[[Store], object]] = {

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.errors import HetznerBusy, StoreUnavailable
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
-from backend.store import ChangeNote, Record, State, Store
+from backend.store import Accepted, ChangeNote, Delayed, Failed, Record, State, Store
 from backend.store.records import FIRST_POLL
 from tests.unit.fakes import ROUTER, host, removal, update
 
@@ -32,7 +32,7 @@ def of(store: Store, kind: RecordType = A) -> Record:
 def accepted(
     store: Store, address: str = FIRST, action: Optional[int] = None, now: float = NOW
 ) -> Record:
-    store.records.accept(set_desired(store, address, now), action, now)
+    store.records.note(Accepted(set_desired(store, address, now), action), now)
     return of(store)
 
 
@@ -74,7 +74,7 @@ def test_both_families_are_sent_and_kept_each_by_itself(store: Store) -> None:
         A: FIRST,
         AAAA: "2001:db8::1",
     }
-    store.records.accept(known[A], None, NOW)
+    store.records.note(Accepted(known[A]), NOW)
     assert of(store, A).is_accepted
     assert not of(store, AAAA).is_accepted
 
@@ -126,7 +126,7 @@ def test_a_finished_action_makes_the_record_published(store: Store) -> None:
 
 def test_an_older_action_that_finishes_does_not_end_the_newer_one(store: Store) -> None:
     older = accepted(store, action=ACTION)
-    store.records.accept(older, ACTION + 1, NOW)
+    store.records.note(Accepted(older, ACTION + 1), NOW)
     store.records.finish(older)
     assert (of(store).state, of(store).action) == (State.PUBLISHING, ACTION + 1)
 
@@ -141,16 +141,20 @@ def test_an_action_of_an_older_update_that_finishes_leaves_the_newer_one_pending
 
 
 def test_a_postponed_update_stays_pending_with_its_error(store: Store) -> None:
-    store.records.postpone(set_desired(store, FIRST), HetznerBusy("away"), NOW, NOW + 5)
+    store.records.note(
+        Failed(set_desired(store, FIRST), State.PENDING, HetznerBusy("away"), NOW + 5), NOW
+    )
     record = of(store)
     assert (record.state, record.error) == (State.PENDING, "away")
     assert (record.attempts, record.retry_at) == (1, NOW + 5)
-    store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 10)
+    store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), NOW + 10), NOW)
     assert of(store).attempts == 2
 
 
 def test_a_refused_update_waits_for_the_operator(store: Store) -> None:
-    store.records.refuse(set_desired(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
+    store.records.note(
+        Failed(set_desired(store, FIRST), State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW
+    )
     record = of(store)
     assert (record.state, record.error, record.attempts) == (State.REFUSED, "protected", 1)
     assert not record.is_accepted
@@ -160,11 +164,11 @@ def test_a_refused_update_waits_for_the_operator(store: Store) -> None:
 def test_the_same_update_again_changes_nothing(store: Store, state: str) -> None:
     record = set_desired(store, FIRST)
     if state == "postponed":
-        store.records.postpone(record, HetznerBusy("away"), NOW, NOW + 5)
+        store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), NOW + 5), NOW)
     elif state == "refused":
-        store.records.refuse(record, HetznerBusy("protected"), NOW, NOW + 3600)
+        store.records.note(Failed(record, State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW)
     elif state != "pending":
-        store.records.accept(record, ACTION if state == "publishing" else None, NOW)
+        store.records.note(Accepted(record, ACTION if state == "publishing" else None), NOW)
     before = of(store)
     assert set_desired(store, FIRST, NOW + 60) == before
 
@@ -172,7 +176,9 @@ def test_the_same_update_again_changes_nothing(store: Store, state: str) -> None
 def test_a_newer_update_replaces_what_became_of_the_older_one_but_not_what_hetzner_has(
     store: Store,
 ) -> None:
-    store.records.postpone(accepted(store, action=ACTION), HetznerBusy("failed"), NOW, NOW + 5)
+    store.records.note(
+        Failed(accepted(store, action=ACTION), State.PENDING, HetznerBusy("failed"), NOW + 5), NOW
+    )
     requester = Requester("198.51.100.9", "json")
     store.records.set_desired(update(SECOND, requester=requester), NOW + 60, GRACE)
     record = of(store)
@@ -188,7 +194,9 @@ def test_a_newer_update_replaces_what_became_of_the_older_one_but_not_what_hetzn
 
 
 def test_an_error_that_was_told_stays_until_it_is_cleared(store: Store) -> None:
-    store.records.refuse(set_desired(store, FIRST), HetznerBusy("protected"), NOW, NOW + 3600)
+    store.records.note(
+        Failed(set_desired(store, FIRST), State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW
+    )
     assert set_desired(store, SECOND).error == "protected"
     assert accepted(store, SECOND).error == ""
 
@@ -198,7 +206,7 @@ def test_a_removal_is_a_update_of_its_own(store: Store) -> None:
     store.records.set_desired(removal(A), NOW, GRACE)
     record = of(store)
     assert (record.desired, record.state) == (DesiredRecord(A, None), State.PENDING)
-    store.records.accept(record, None, NOW)
+    store.records.note(Accepted(record), NOW)
     assert (of(store).published, of(store).is_accepted) == (None, True)
     before = of(store)
     store.records.set_desired(removal(A), NOW + 60, GRACE)
@@ -210,7 +218,7 @@ class TestALateAnswer:
     def test_to_an_older_update_leaves_the_newer_one_pending(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         set_desired(store, SECOND)
-        store.records.accept(older, ACTION, NOW)
+        store.records.note(Accepted(older, ACTION), NOW)
         record = of(store)
         assert (record.state, record.action) == (State.PENDING, None)
         assert record.desired.address == Address.parse(SECOND)
@@ -223,8 +231,8 @@ class TestALateAnswer:
         # Hetzner took the newer one first and the older one last: it holds what nobody wants.
         older = set_desired(store, FIRST)
         newer = set_desired(store, SECOND)
-        store.records.accept(newer, action, NOW)
-        store.records.accept(older, ACTION + 1, NOW + 1)
+        store.records.note(Accepted(newer, action), NOW)
+        store.records.note(Accepted(older, ACTION + 1), NOW + 1)
         record = of(store)
         assert record.published == Address.parse(FIRST)
         assert not record.is_accepted, "it would be answered from memory as unchanged"
@@ -234,8 +242,10 @@ class TestALateAnswer:
         self, store: Store, action: Optional[int]
     ) -> None:
         older = set_desired(store, FIRST)
-        store.records.postpone(set_desired(store, SECOND), HetznerBusy("away"), NOW, NOW + 5)
-        store.records.accept(older, action, NOW + 1)
+        store.records.note(
+            Failed(set_desired(store, SECOND), State.PENDING, HetznerBusy("away"), NOW + 5), NOW
+        )
+        store.records.note(Accepted(older, action), NOW + 1)
         record = of(store)
         assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
 
@@ -244,8 +254,8 @@ class TestALateAnswer:
     ) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
-        store.records.postpone(newer, HetznerBusy("failed"), NOW, NOW + 5)
-        store.records.accept(older, ACTION + 1, NOW + 1)
+        store.records.note(Failed(newer, State.PENDING, HetznerBusy("failed"), NOW + 5), NOW)
+        store.records.note(Accepted(older, ACTION + 1), NOW + 1)
         assert of(store).is_doubtful
 
     def test_of_an_action_does_not_end_a_record_that_an_older_answer_made_pending(
@@ -253,26 +263,26 @@ class TestALateAnswer:
     ) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
-        store.records.accept(older, ACTION + 1, NOW + 1)
+        store.records.note(Accepted(older, ACTION + 1), NOW + 1)
         store.records.finish(newer)
         assert of(store).state is State.PENDING
 
-    @pytest.mark.parametrize("failure", ["postpone", "refuse"])
+    @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
     def test_that_is_a_failure_of_an_older_update_does_not_touch_the_newer_one(
-        self, store: Store, failure: str
+        self, store: Store, state: State
     ) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND)
-        getattr(store.records, failure)(older, HetznerBusy("late"), NOW, NOW + 5)
+        store.records.note(Failed(older, state, HetznerBusy("late"), NOW + 5), NOW)
         assert of(store) == newer
 
     def test_that_puts_off_an_older_update_does_not_touch_the_newer_one(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
         store.records.poll_later(older, NOW + 60)
-        store.verifications.postpone(older, NOW + 60)
-        store.verifications.doubt(older)
-        store.verifications.confirm([(older, "x")], NOW + 60)
+        store.records.note(Delayed(older, verify_after=NOW + 60), 0)
+        store.records.doubt(older)
+        store.records.confirm([(older, "x")], NOW + 60)
         assert of(store) == newer
         assert store.records.due_polls(NOW + FIRST_POLL, 9) == [newer]
 
@@ -281,7 +291,7 @@ class TestTwoProcesses:
     def test_see_the_same_records(self, store: Store, other_store: Store) -> None:
         record = set_desired(store, FIRST)
         assert of(other_store) == record
-        other_store.records.accept(record, None, NOW)
+        other_store.records.note(Accepted(record), NOW)
         assert of(store).is_accepted
 
     def test_do_not_take_a_host_that_came_back_to_its_old_address_for_an_unchanged_one(
@@ -291,7 +301,7 @@ class TestTwoProcesses:
         between = set_desired(other_store, SECOND)
         again = set_desired(store, FIRST)
         assert (again.state, again.generation) == (State.PENDING, 3)
-        other_store.records.accept(between, ACTION, NOW)
+        other_store.records.note(Accepted(between, ACTION), NOW)
         assert of(store).state is State.PENDING, "Hetzner holds the address in between"
         assert of(store).published == Address.parse(SECOND)
 
@@ -311,7 +321,7 @@ def test_a_stored_update_is_there_after_a_restart(store: Store, url: str) -> Non
 
 def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
     before = accepted(store)
-    store.verifications.postpone(before, NOW + 60)
+    store.records.note(Delayed(before, verify_after=NOW + 60), 0)
     assert of(store) == replace(before, verify_after=NOW + 60)
 
 
@@ -325,9 +335,9 @@ def test_a_look_that_is_put_off_changes_nothing_else(store: Store) -> None:
 
 def test_only_a_change_counts_as_one(store: Store) -> None:
     record = set_desired(store, FIRST)
-    store.records.accept(record, None, NOW + 1)
+    store.records.note(Accepted(record), NOW + 1)
     assert of(store).changed_at is None
-    store.records.accept(record, ACTION, NOW + 2, ChangeNote("replaced", None, "asked by"))
+    store.records.note(Accepted(record, ACTION, ChangeNote("replaced", None, "asked by")), NOW + 2)
     assert of(store).changed_at == NOW + 2
 
 
@@ -356,7 +366,7 @@ class TestDue:
         self, store: Store
     ) -> None:
         record = store.records.of(Hostname("host1.example.com"))[A]
-        store.records.refuse(record, HetznerBusy("no zone"), NOW, NOW + 5)
+        store.records.note(Failed(record, State.REFUSED, HetznerBusy("no zone"), NOW + 5), NOW)
         assert self.names(store, 5) == ["host1"]
         looked_at = store.records.due_polls(NOW + 99, 10)
         assert [one.host.first_label for one in looked_at] == ["host"]
@@ -368,27 +378,27 @@ class TestDue:
 
 class TestTheHistory:
     def test_tells_an_accepted_change_with_who_and_why(self, store: Store) -> None:
-        note = ChangeNote("replaced", "198.51.100.9", "asked by 198.51.100.1")
-        store.records.accept(set_desired(store, FIRST), ACTION, NOW + 1, note)
+        note = ChangeNote("replaced", "198.51.100.9", "requested by 198.51.100.1")
+        store.records.note(Accepted(set_desired(store, FIRST), ACTION, note), NOW + 1)
         (entry,) = store.history.find(HOST)
         assert (entry.at, entry.host, entry.type) == (NOW + 1, "host.example.com", "A")
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.9", FIRST)
         assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
-        assert entry.why == "asked by 198.51.100.1"
+        assert entry.why == "requested by 198.51.100.1"
 
     def test_does_not_tell_what_is_no_news(self, store: Store) -> None:
         accepted(store, action=ACTION)
         assert store.history.find(HOST) == []
 
     @pytest.mark.parametrize(
-        ("failure", "event"), [("postpone", "postponed"), ("refuse", "refused")]
+        ("state", "event"), [(State.PENDING, "postponed"), (State.REFUSED, "refused")]
     )
     def test_tells_a_failure_once_a_cause_and_not_once_an_attempt(
-        self, store: Store, failure: str, event: str
+        self, store: Store, state: State, event: str
     ) -> None:
         set_desired(store, FIRST)
         for cause in ("away", "away", "busy", "busy"):
-            getattr(store.records, failure)(of(store), HetznerBusy(cause), NOW, NOW + 5)
+            store.records.note(Failed(of(store), state, HetznerBusy(cause), NOW + 5), NOW)
         assert [entry.why for entry in store.history.find(HOST)] == ["busy", "away"]
         assert events(store) == [event, event]
 
@@ -399,21 +409,21 @@ class TestTheHistory:
             connection.exec_driver_sql("DROP TABLE history")
         engine.dispose()
         with pytest.raises(StoreUnavailable):
-            store.records.accept(record, ACTION, NOW, ChangeNote("created", None, "why"))
+            store.records.note(Accepted(record, ACTION, ChangeNote("created", None, "why")), NOW)
         assert of(store) == record
 
     def test_is_told_newest_first_and_no_longer_than_asked_for(self, store: Store) -> None:
         for number in range(5):
             note = ChangeNote(f"event{number}", None, "")
             # At one and the same time, as it may happen.
-            store.records.accept(set_desired(store, FIRST), None, NOW, note)
+            store.records.note(Accepted(set_desired(store, FIRST), None, note), NOW)
         assert [entry.event for entry in store.history.find(HOST, limit=2)] == ["event4", "event3"]
         assert store.history.find(host("other.example.com")) == []
 
     def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
         for at in (1, 2, 3):
-            store.records.accept(
-                set_desired(store, FIRST), None, at, ChangeNote(f"at{at}", None, "")
+            store.records.note(
+                Accepted(set_desired(store, FIRST), None, ChangeNote(f"at{at}", None, "")), at
             )
         assert store.history.prune(before=2, limit=10) == 1
         assert events(store) == ["at2", "at3"]
@@ -421,8 +431,8 @@ class TestTheHistory:
 
     def test_loses_no_more_at_once_than_asked_for(self, store: Store) -> None:
         for at in range(5):
-            store.records.accept(
-                set_desired(store, FIRST), None, at, ChangeNote(f"at{at}", None, "")
+            store.records.note(
+                Accepted(set_desired(store, FIRST), None, ChangeNote(f"at{at}", None, "")), at
             )
         assert [store.history.prune(before=4, limit=3) for _ in range(3)] == [3, 1, 0]
         assert events(store) == ["at4"]

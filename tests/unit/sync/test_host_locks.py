@@ -1,127 +1,152 @@
 from __future__ import annotations
 
-from typing import List
+from typing import Callable
 
 import pytest
 
-from backend.errors import HostBusy, StoreUnavailable
+from backend.errors import ChangeRefused, HostBusy, StoreUnavailable
 from backend.hetzner.client import Deadline
+from backend.hetzner.dns import Hetzner
+from backend.hetzner.zones import Zones
+from backend.model import RecordType
 from backend.store import Store
-from backend.sync.locks import HostLocks
-from tests.unit.fakes import Clock, host
+from backend.sync.publisher import Publisher, wait_for_host
+from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
 
 HOST = host()
 A_MOMENT = 0.01
 
 
-@pytest.fixture
-def host_locks(store: Store, clock: Clock) -> HostLocks:
-    return HostLocks(store.leases, clock)
+class Hetzners(FakeCloudApi):
+    """Does something while a record is being written."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__("example.com")
+        self.meanwhile = meanwhile
+
+    def call(self, method: str, *arguments: object, **named: object) -> object:
+        if method == "POST":
+            self.meanwhile()
+        return super().call(method, *arguments, **named)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def other_locks(other_store: Store, clock: Clock) -> HostLocks:
-    """The turns of another process."""
-    return HostLocks(other_store.leases, clock)
+def publish(store: Store, clock: Clock, sink: RecordingSink) -> Callable[..., Publisher]:
+    """Publish an address, and do something while Hetzner is asked."""
+
+    def run(meanwhile: Callable[[Publisher], None]) -> Publisher:
+        cloud = Hetzners(lambda: meanwhile(publisher))
+        zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
+        publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
+        publisher.publish(HOST, [RecordType.A], Deadline(5), update("198.51.100.1"))
+        return publisher
+
+    return run
 
 
-def is_free(host_locks: HostLocks) -> bool:
-    try:
-        with host_locks.take(HOST, Deadline(A_MOMENT)):
-            return True
-    except HostBusy:
-        return False
+def is_free(store: Store, clock: Clock, name: str = "host.example.com") -> bool:
+    """Whether another process could lock a host; unlock it again."""
+    known = store.records.begin(host(name), "elsewhere 1 x", clock())
+    if known is not None:
+        store.records.commit(host(name), "elsewhere 1 x", [], clock())
+    return known is not None
 
 
-def test_one_updates_a_host_at_a_time_here_and_elsewhere(
-    host_locks: HostLocks, other_locks: HostLocks
+def test_a_host_is_locked_while_hetzner_is_asked(
+    publish: Callable[..., Publisher], other_store: Store, clock: Clock
 ) -> None:
-    with host_locks.take(HOST, Deadline(5)):
-        assert not is_free(other_locks)
-        assert not is_free(host_locks)
-    assert is_free(other_locks)
-    assert is_free(host_locks)
+    seen = []
+
+    def look(_: Publisher) -> None:
+        seen.append(is_free(other_store, clock))
+        seen.append(is_free(other_store, clock, "other.example.com"))
+
+    publish(look)
+    assert seen == [False, True]
+    assert is_free(other_store, clock)
 
 
-def test_whoever_waits_in_vain_is_told_for_which_host(
-    host_locks: HostLocks, other_locks: HostLocks
+def test_a_failure_or_a_bug_unlocks_the_host(
+    publish: Callable[..., Publisher], other_store: Store, clock: Clock
 ) -> None:
-    with host_locks.take(HOST, Deadline(5)), pytest.raises(HostBusy, match=r"host\.example\.com"):  # noqa: SIM117
-        with other_locks.take(HOST, Deadline(A_MOMENT)):
-            pass
+    for error in (ChangeRefused("no"), ValueError("a bug")):
+
+        def fail(_: Publisher, error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            publish(fail)
+        assert is_free(other_store, clock)
 
 
-def test_another_host_needs_not_wait(host_locks: HostLocks, other_locks: HostLocks) -> None:
-    with host_locks.take(host("other.example.com"), Deadline(5)):
-        assert is_free(other_locks)
-
-
-def test_a_turn_ends_when_its_work_fails(host_locks: HostLocks, other_locks: HostLocks) -> None:
-    with pytest.raises(ValueError, match="a bug"), host_locks.take(HOST, Deadline(5)):
-        raise ValueError("a bug")
-    assert is_free(other_locks)
-
-
-def test_a_turn_that_is_kept_lasts_while_hetzner_is_slow(
-    host_locks: HostLocks, other_locks: HostLocks, clock: Clock
+def test_a_lock_lasts_while_hetzner_is_slow(
+    publish: Callable[..., Publisher], other_store: Store, clock: Clock
 ) -> None:
-    with host_locks.take(HOST, Deadline(5)):
+    seen = []
+
+    def be_slow(publisher: Publisher) -> None:
         for _ in range(10):
             clock.advance(5)
-            host_locks.keep()
-            assert not is_free(other_locks)
+            publisher.keep_locks()
+            seen.append(is_free(other_store, clock))
+
+    publish(be_slow)
+    assert seen == [False] * 10
 
 
-def test_a_turn_that_nobody_keeps_runs_out(
-    host_locks: HostLocks, other_locks: HostLocks, clock: Clock
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_lock_ends_without_renewal_and_after_two_minutes(
+    publish: Callable[..., Publisher], other_store: Store, clock: Clock, is_kept: bool
 ) -> None:
-    with host_locks.take(HOST, Deadline(5)):
-        clock.advance(60)
-        assert is_free(other_locks)
+    seen = []
 
-
-def test_a_turn_that_never_ends_is_not_kept_for_ever(
-    host_locks: HostLocks, other_locks: HostLocks, clock: Clock
-) -> None:
-    with host_locks.take(HOST, Deadline(5)):
+    def hang(publisher: Publisher) -> None:
         for _ in range(60):
             clock.advance(5)
-            host_locks.keep()
-        assert is_free(other_locks)
+            if is_kept:
+                publisher.keep_locks()
+        seen.append(is_free(other_store, clock))
+
+    publish(hang)
+    assert seen == [True]
 
 
-def test_a_turn_that_is_over_is_not_kept(
-    host_locks: HostLocks, other_locks: HostLocks, clock: Clock
+def test_a_released_lock_is_not_renewed(
+    publish: Callable[..., Publisher], store: Store, other_store: Store, clock: Clock
 ) -> None:
-    with host_locks.take(HOST, Deadline(5)):
-        pass
-    with other_locks.take(HOST, Deadline(5)):
-        clock.advance(60)
-        host_locks.keep()
-        assert is_free(host_locks)
+    publisher = publish(lambda _: None)
+    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
+    clock.advance(60)
+    publisher.keep_locks()
+    assert is_free(store, clock)
 
 
-class Leases:
-    """Stands in for the leases of a store that goes away in the middle of a turn."""
+def test_waiting_for_a_locked_host_names_the_host() -> None:
+    with pytest.raises(HostBusy, match=r"host\.example\.com"):
+        wait_for_host(HOST, lambda: None, Deadline(A_MOMENT))
 
-    def __init__(self) -> None:
-        self.renewed: List[object] = []
 
-    def acquire(self, *_: object) -> bool:
-        return True
+def test_an_update_is_stored_although_the_host_is_locked(
+    store: Store, other_store: Store, clock: Clock
+) -> None:
+    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
+    assert store.records.begin(HOST, "here 1 y", clock(), update("198.51.100.1"), 10) is None
+    assert str(store.records.of(HOST)[RecordType.A].desired.address) == "198.51.100.1"
 
-    def renew(self, owners: List[str], *_: object) -> None:
-        self.renewed.append(owners)
 
-    def release(self, *_: object) -> None:
+def test_a_store_that_fails_at_the_end_lets_the_lock_expire(
+    publish: Callable[..., Publisher],
+    store: Store,
+    other_store: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
         raise StoreUnavailable("away")
 
-
-def test_a_turn_that_cannot_be_given_back_does_not_spoil_the_work_that_was_done() -> None:
-    leases = Leases()
-    host_locks = HostLocks(leases, Clock())
-    with host_locks.take(HOST, Deadline(5)):
-        done = True
-    assert done
-    host_locks.keep()
-    assert leases.renewed == [], "it has to run out"
+    monkeypatch.setattr(store.records, "commit", fail)
+    with pytest.raises(StoreUnavailable):
+        publish(lambda _: None)
+    assert not is_free(other_store, clock)
+    clock.advance(30)
+    assert is_free(other_store, clock)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Union
 
 import pytest
 
@@ -21,9 +21,8 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Change, RecordOutcome, RecordType, Update
-from backend.store import Record, State, Store
-from backend.sync.locks import HostLocks
-from backend.sync.publisher import Publisher, Result
+from backend.store import Failed, Record, State, Store
+from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
 HOST, NAME = host(), "host.example.com"
@@ -52,32 +51,34 @@ class Desk:
     ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
         zones = Zones([Hetzner(cloud, 21600, chosen_ttl)], 86400, clock)
-        host_locks = HostLocks(store.leases, clock)
-        self.publisher = Publisher(store, host_locks, zones, sink, cache_ttl=cache_ttl, clock=clock)
+        self.publisher = Publisher(store, zones, sink, cache_ttl=cache_ttl, clock=clock)
 
     def set_desired(self, desired: Update) -> None:
         self.store.records.set_desired(desired, self.clock(), 10)
 
-    def publish(self, *kinds: RecordType) -> Dict[RecordType, Result]:
+    def publish(self, *kinds: RecordType) -> Dict[RecordType, RecordOutcome]:
         return self.publisher.publish(HOST, kinds or (A,), Deadline(5))
 
-    def fulfil(self, *addresses: str) -> List[Result]:
-        """Wish, publish, and return how each of the records fared."""
-        desired = update(*addresses)
-        self.set_desired(desired)
-        results = self.publish(*(desired.type for desired in desired.desired))
-        return [results[desired.type] for desired in desired.desired]
+    def fulfil(self, *addresses: str) -> Union[Dict[RecordType, RecordOutcome], DyndnsError]:
+        """Store an update, publish it, and return the outcomes or the error."""
+        asked = update(*addresses)
+        kinds = [one.type for one in asked.desired]
+        try:
+            return self.publisher.publish(HOST, kinds, Deadline(5), asked)
+        except DyndnsError as error:
+            return error
 
     def change(self, *addresses: str) -> Change:
-        (result,) = self.fulfil(*addresses)
-        assert isinstance(result, RecordOutcome), result
+        outcomes = self.fulfil(*addresses)
+        assert isinstance(outcomes, dict), outcomes
+        (result,) = outcomes.values()
         assert str(result.desired.address) == addresses[0]
         return result.change
 
     def error(self, *addresses: str) -> DyndnsError:
-        (result,) = self.fulfil(*addresses)
-        assert isinstance(result, DyndnsError)
-        return result
+        error = self.fulfil(*addresses)
+        assert isinstance(error, DyndnsError), error
+        return error
 
     def record(self, kind: RecordType = A) -> Record:
         return self.store.records.of(HOST)[kind]
@@ -102,7 +103,7 @@ def test_a_first_update_lists_the_zones_reads_and_creates(
     assert cloud.values("host", "A") == [FIRST]
     assert desk.record().state is State.PUBLISHING
     assert desk.told() == ["created"]
-    assert sink.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
+    assert sink.events == [Published(HOST, A, "none", FIRST, "requested by 198.51.100.1")]
 
 
 @pytest.mark.parametrize("address", [FIRST, SECOND])
@@ -168,14 +169,15 @@ def test_a_usual_change_costs_one_call(
     assert desk.change(SECOND) is Change.REPLACED
     assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
-    assert sink.events[-1] == Published(HOST, A, FIRST, SECOND, "asked by 198.51.100.1")
+    assert sink.events[-1] == Published(HOST, A, FIRST, SECOND, "requested by 198.51.100.1")
     (entry, _) = desk.store.history.find(HOST)
     assert (entry.event, entry.old, entry.new) == ("replaced", FIRST, SECOND)
 
 
 def test_both_families_are_read_by_one_call(desk: Desk, cloud: FakeCloudApi) -> None:
     results = desk.fulfil(FIRST, "2001:db8::1")
-    assert [result.change for result in results] == [Change.CREATED, Change.CREATED]
+    assert isinstance(results, dict)
+    assert [one.change for one in results.values()] == [Change.CREATED, Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE, CREATE]
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
 
@@ -273,13 +275,10 @@ class TestMemory:
         clock.advance(-86400)
         assert not desk.is_up_to_date()
 
-    @pytest.mark.parametrize("state", ["nothing", "pending", "postponed", "refused"])
+    @pytest.mark.parametrize("state", ["pending", "postponed", "refused"])
     def test_says_nothing_of_a_update_that_is_not_accepted(
         self, desk: Desk, cloud: FakeCloudApi, state: str
     ) -> None:
-        if state == "nothing":
-            assert not desk.publisher.is_up_to_date(None)
-            return
         error = {"postponed": HetznerBusy("busy"), "refused": ChangeRefused("no")}.get(state)
         if error is None:
             desk.set_desired(update(FIRST))
@@ -313,7 +312,7 @@ class TestMemory:
         clock.advance(CACHE_TTL + 60)
         assert desk.change(FIRST) is Change.REPLACED
         assert cloud.values("host", "A") == [FIRST]
-        why = "put back: it was changed at Hetzner"
+        why = "restored: it was changed at Hetzner"
         assert sink.events[-1] == Published(HOST, A, "198.51.100.66", FIRST, why)
 
     def test_gives_way_to_a_deletion_at_hetzner(
@@ -336,7 +335,7 @@ class TestARemoval:
         assert cloud.take_calls() == [READ, DELETE]
         assert cloud.rrsets == {}
         assert desk.record().published is None
-        assert sink.events[-1] == Published(HOST, A, FIRST, "none", "asked by 198.51.100.1")
+        assert sink.events[-1] == Published(HOST, A, FIRST, "none", "requested by 198.51.100.1")
 
     def test_of_what_is_not_there_costs_one_read_and_then_nothing(
         self, desk: Desk, cloud: FakeCloudApi
@@ -384,7 +383,7 @@ class TestHetznerBeingAway:
         cloud.failures.clear()
         assert desk.change(FIRST) is Change.CREATED
         assert sink.heard(Cleared) == [Cleared(HOST, A, 400)]
-        assert sink.heard(Published)[0].why == "asked by 198.51.100.1, done at attempt 5"
+        assert sink.heard(Published)[0].why == "requested by 198.51.100.1, done at attempt 5"
         assert desk.record().error == ""
 
     def test_is_not_told_anew_for_every_new_address(
@@ -416,9 +415,9 @@ class TestHetznerBeingAway:
     ) -> None:
         cloud.publish(NAME, "AAAA", "2001:db8::9")
         cloud.failures[CREATE] = AWAY  # A has to be created, AAAA to be set
-        first, second = desk.fulfil(FIRST, "2001:db8::1")
-        assert first is AWAY
-        assert second.change is Change.REPLACED
+        assert desk.error(FIRST, "2001:db8::1") is AWAY
+        assert cloud.values("host", "AAAA") == ["2001:db8::1"]
+        assert desk.record(AAAA).is_accepted
 
     def test_after_a_write_is_put_right_by_the_next_try(
         self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
@@ -486,8 +485,8 @@ class TestHetznersRefusal:
 
     def test_of_an_alias_is_told_for_both_families(self, desk: Desk, cloud: FakeCloudApi) -> None:
         cloud.publish(NAME, "CNAME", "elsewhere.example.")
-        results = desk.fulfil(FIRST, "2001:db8::1")
-        assert [type(result) for result in results] == [CnameInTheWay, CnameInTheWay]
+        assert isinstance(desk.error(FIRST, "2001:db8::1"), CnameInTheWay)
+        assert [desk.record(kind).state for kind in (A, AAAA)] == [State.REFUSED] * 2
 
 
 def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
@@ -495,8 +494,7 @@ def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
 ) -> None:
     old, new = FakeCloudApi("example.com"), FakeCloudApi("example.net")
     zones = Zones([Hetzner(old, 60), Hetzner(new, 60)], 86400, clock)
-    host_locks = HostLocks(store.leases, clock)
-    publisher = Publisher(store, host_locks, zones, sink, cache_ttl=CACHE_TTL, clock=clock)
+    publisher = Publisher(store, zones, sink, cache_ttl=CACHE_TTL, clock=clock)
     store.records.set_desired(update(FIRST), clock(), 10)
     publisher.publish(HOST, (A,), Deadline(5))
     del old.zones["example.com"]
@@ -524,7 +522,8 @@ def test_an_update_waits_for_its_turn_and_then_gives_up(
     desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     desk.set_desired(update(FIRST))
-    with HostLocks(other_store.leases, clock).take(HOST, Deadline(5)), pytest.raises(HostBusy):
+    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
+    with pytest.raises(HostBusy):
         desk.publisher.publish(HOST, (A,), Deadline(0.01))
     assert cloud.calls == []
     assert desk.record().attempts == 0
@@ -534,26 +533,27 @@ def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows
     desk: Desk, cloud: FakeCloudApi
 ) -> None:
     desk.fulfil(FIRST)
-    desk.store.records.postpone(
-        desk.record(), HetznerBusy("Its action failed."), desk.clock(), desk.clock()
+    desk.store.records.note(
+        Failed(desk.record(), State.PENDING, HetznerBusy("Its action failed."), desk.clock()),
+        desk.clock(),
     )
     cloud.take_calls()
     desk.publish(A)
     assert cloud.take_calls() == [READ, SET]
 
 
-@pytest.mark.parametrize("what", ["postpone", "refuse"])
+@pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
 def test_that_publishing_failed_is_not_forgotten_over_other_updates_and_failures(
-    desk: Desk, cloud: FakeCloudApi, what: str
+    desk: Desk, cloud: FakeCloudApi, state: State
 ) -> None:
     desk.fulfil(FIRST)
-    desk.store.records.postpone(
-        desk.record(), HetznerBusy("Its action failed."), desk.clock(), desk.clock()
+    desk.store.records.note(
+        Failed(desk.record(), State.PENDING, HetznerBusy("Its action failed."), desk.clock()),
+        desk.clock(),
     )
     desk.set_desired(update(SECOND))
-    getattr(desk.store.records, what)(
-        desk.record(), HetznerBusy("Meanwhile."), desk.clock(), desk.clock()
-    )
+    failed = Failed(desk.record(), state, HetznerBusy("Meanwhile."), desk.clock())
+    desk.store.records.note(failed, desk.clock())
     desk.set_desired(update(FIRST))
     cloud.take_calls()
     desk.publish(A)
@@ -600,8 +600,8 @@ def test_a_host_that_tries_all_the_time_waits_while_the_quota_is_short(
     desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     cloud.is_short = True
-    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
-    assert [type(result) for result in results] == [RecordOutcome] * 4 + [ShareUsedUp] * 4
+    results = [desk.fulfil(f"198.51.100.{number}") for number in range(1, 9)]
+    assert [type(result) for result in results] == [dict] * 4 + [ShareUsedUp] * 4
     assert cloud.values("host", "A") == ["198.51.100.4"]
     assert desk.record().state is State.PENDING
     assert len(sink.heard(Postponed)) == 1, "told once, however often it asks"
@@ -623,5 +623,5 @@ def test_what_keeps_a_update_from_being_fulfilled_stays_known_while_its_host_wai
 
 
 def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:
-    results = [desk.fulfil(f"198.51.100.{number}")[0] for number in range(1, 9)]
-    assert [type(result) for result in results] == [RecordOutcome] * 8
+    results = [desk.fulfil(f"198.51.100.{number}") for number in range(1, 9)]
+    assert [type(result) for result in results] == [dict] * 8

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
@@ -17,8 +18,7 @@ from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Hostname, RecordType
-from backend.store import ChangeNote, Record, State, Store
-from backend.sync.locks import HostLocks
+from backend.store import Accepted, ChangeNote, Record, State, Store
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
@@ -80,8 +80,7 @@ class Office:
         self.store, self.cloud, self.clock, self.sink = store, cloud, clock, sink
         projects = [Hetzner(one, 21600) for one in (cloud, *others)]
         self.zones = Zones(projects, DAY, clock)
-        host_locks = HostLocks(store.leases, clock)
-        self.publisher = Publisher(store, host_locks, self.zones, sink, cache_ttl=300, clock=clock)
+        self.publisher = Publisher(store, self.zones, sink, cache_ttl=300, clock=clock)
         self.reconciler = Reconciler(
             store, self.publisher, self.zones, projects, sink, history_days=90, clock=clock
         )
@@ -90,9 +89,10 @@ class Office:
         self.store.records.set_desired(update(address, name=name), self.clock(), grace)
 
     def publish(self, address: str, name: str = "host.example.com") -> None:
-        """Wish, and let a request publish it."""
-        self.set_desired(address, name)
-        self.publisher.publish(host(name), (A,), Deadline(5))
+        """Let a request store an update and publish it, as far as possible."""
+        asked = update(address, name=name)
+        with contextlib.suppress(DyndnsError):
+            self.publisher.publish(host(name), (A,), Deadline(5), asked)
 
     def tick(self, seconds: float = 1.0) -> List[str]:
         """Let time pass and the reconciler do what is due; return its calls."""
@@ -157,7 +157,7 @@ class TestAUpdate:
         assert office.tick(9) == []
         assert office.tick(1) == [LIST, READ, CREATE]
         assert cloud.values("host", "A") == [FIRST]
-        assert sink.events == [Published(HOST, A, "none", FIRST, "asked by 198.51.100.1")]
+        assert sink.events == [Published(HOST, A, "none", FIRST, "requested by 198.51.100.1")]
 
     def test_that_is_published_costs_nothing_more(self, office: Office) -> None:
         office.publish(FIRST)
@@ -354,7 +354,7 @@ class TestAnAction:
         office.ticks(5)
         assert office.record().state is State.PUBLISHED
         assert len(sink.heard(Cleared)) == 1
-        assert office.told() == [("created", "asked by 198.51.100.1"), ("postponed", cause)]
+        assert office.told() == [("created", "requested by 198.51.100.1"), ("postponed", cause)]
 
     def test_that_never_ends_is_given_up_after_two_minutes_and_written_again(
         self, office: Office, cloud: Cloud
@@ -459,8 +459,8 @@ class TestTheReserveOfTheQuota:
         assert office.tick().count(CREATE) == 4
 
     def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
-        office.store.records.accept(
-            _desired(office), None, office.clock(), ChangeNote("old", None, "")
+        office.store.records.note(
+            Accepted(_desired(office), None, ChangeNote("old", None, "")), office.clock()
         )
         cloud.is_low = True
         office.tick(91 * DAY)
@@ -494,7 +494,7 @@ class TestOneProcessOfAll:
 
             def _state(self, number: int) -> Dict[str, Any]:
                 office.clock.advance(60)
-                assert other_store.leases.hold("reconciler", "other", office.clock(), 40)
+                assert other_store.leases.acquire("reconciler", "other", office.clock(), 40)
                 return super()._state(number)
 
         slow = Slow("example.com")
@@ -510,7 +510,9 @@ class TestTheHistory:
         record = _desired(office)
         for age in (91.0, 89.0):
             at = office.clock() - age * DAY
-            office.store.records.accept(record, None, at, ChangeNote(f"{age:.0f} days", None, ""))
+            office.store.records.note(
+                Accepted(record, None, ChangeNote(f"{age:.0f} days", None, "")), at
+            )
         office.tick(3599)
         assert len(office.told()) == 2
         office.tick(1)
@@ -524,7 +526,7 @@ class TestTheHistory:
         office.publish(FIRST)
         (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.66", FIRST)
-        assert entry.why == "put back: it was changed at Hetzner"
+        assert entry.why == "restored: it was changed at Hetzner"
         assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
 
     def test_tells_that_a_deletion_by_hand_was_put_back(self, office: Office, cloud: Cloud) -> None:
@@ -535,7 +537,7 @@ class TestTheHistory:
         office.publish(FIRST)
         (entry, _) = office.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("created", None, FIRST)
-        assert entry.why == "put back: it was changed at Hetzner"
+        assert entry.why == "restored: it was changed at Hetzner"
 
     def test_tells_a_removal(self, office: Office) -> None:
         office.publish(FIRST)

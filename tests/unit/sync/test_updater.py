@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 import pytest
 
@@ -30,8 +30,7 @@ from backend.model import (
 )
 from backend.store import Record, State, Store
 from backend.sync import updater as module
-from backend.sync.locks import HostLocks
-from backend.sync.publisher import Publisher, Result
+from backend.sync.publisher import Publisher
 from backend.sync.updater import Updater
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
@@ -57,7 +56,8 @@ class ActivityBuffer:
 class SlowPublisher:
     """Stands in for a publisher that hangs until it is let go."""
 
-    def __init__(self, ending: Callable[[], Dict[RecordType, Result]]) -> None:
+    def __init__(self, store: Store, ending: Callable[[], Dict[RecordType, RecordOutcome]]) -> None:
+        self._store = store
         self.let_go = threading.Event()
         self.begun = threading.Semaphore(0)
         self._ending = ending
@@ -65,7 +65,10 @@ class SlowPublisher:
     def is_up_to_date(self, _record: Optional[Record]) -> bool:
         return False
 
-    def publish(self, *_: object) -> Dict[RecordType, Result]:
+    def publish(
+        self, _host: Hostname, _kinds: object, _deadline: Deadline, desired: Update
+    ) -> Dict[RecordType, RecordOutcome]:
+        self._store.records.set_desired(desired, 0, 10)
         self.begun.release()
         self.let_go.wait(PATIENCE)
         return self._ending()
@@ -79,7 +82,7 @@ def activities() -> ActivityBuffer:
 @pytest.fixture
 def publisher(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Publisher:
     zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
-    return Publisher(store, HostLocks(store.leases, clock), zones, sink, cache_ttl=300, clock=clock)
+    return Publisher(store, zones, sink, cache_ttl=300, clock=clock)
 
 
 @pytest.fixture
@@ -189,7 +192,7 @@ def test_without_a_store_nothing_is_asked_of_hetzner(
 ) -> None:
     store = Store("sqlite:////nowhere/at/all.db")
     zones = Zones([Hetzner(cloud, 60)], 86400, clock)
-    publisher = Publisher(store, HostLocks(store.leases), zones, sink, cache_ttl=300, clock=clock)
+    publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
     updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
     with pytest.raises(StoreUnavailable):
         updater.apply(update(FIRST))
@@ -222,9 +225,9 @@ def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
     activities: ActivityBuffer,
     sink: RecordingSink,
     clock: Clock,
-    results: Dict[RecordType, Result],
+    results: Dict[RecordType, RecordOutcome],
 ) -> None:
-    publisher = SlowPublisher(lambda: results)
+    publisher = SlowPublisher(store, lambda: results)
     publisher.let_go.set()
     updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
     with pytest.raises(Superseded, match=r"host\.example\.com"):
@@ -245,13 +248,13 @@ class TestAPublisherThatHangs:
         return []
 
     @pytest.fixture
-    def publisher(self, ending: List[Exception]) -> Iterator[SlowPublisher]:
-        def end() -> Dict[RecordType, Result]:
+    def publisher(self, store: Store, ending: List[Exception]) -> Iterator[SlowPublisher]:
+        def end() -> Dict[RecordType, RecordOutcome]:
             if ending:
                 raise ending[0]
             return {A: RecordOutcome(DesiredRecord(A, Address.parse(FIRST)), Change.CREATED)}
 
-        publisher = SlowPublisher(end)
+        publisher = SlowPublisher(store, end)
         yield publisher
         publisher.let_go.set()
 
@@ -269,7 +272,7 @@ class TestAPublisherThatHangs:
         third = update(FIRST, name="third.example.com")
         with pytest.raises(HetznerBusy, match="queue"):
             updater.apply(third)
-        assert store.records.of(third.host)[A].state is State.PENDING, "and the wish is kept"
+        assert store.records.of(third.host)[A].state is State.PENDING, "the update is stored"
         publisher.let_go.set()
         assert self.comes_again(updater, third) == Change.CREATED
 
@@ -318,9 +321,7 @@ def test_a_crash_while_the_caller_waits_reaches_the_protocol(
         def is_up_to_date(self, _record: Optional[Record]) -> bool:
             return False
 
-        def publish(
-            self, _host: Hostname, _kinds: Iterable[RecordType], _deadline: Deadline
-        ) -> Dict[RecordType, Result]:
+        def publish(self, *_: object) -> Dict[RecordType, RecordOutcome]:
             raise ZeroDivisionError
 
     updater = Updater(store, Crashing(), activities, sink, slots=1, clock=clock)
