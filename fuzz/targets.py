@@ -32,8 +32,8 @@ from backend.errors import (
 )
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
-from backend.hetzner.responses import decode, refusal
-from backend.model import Address, Hostname, RecordType
+from backend.hetzner.responses import decode
+from backend.model import Address, DesiredRecord, Hostname, RecordType
 from backend.settings import networks
 from backend.store.database import connect
 from backend.web import dyndns2, json_api
@@ -187,9 +187,6 @@ def hetzner_answer(data: bytes) -> None:
         headers = {"retry-after": data[:9].decode("latin-1"), "location": f"/{SECRET}"}
         try:
             answer = decode(status, headers, data, token)
-            if status >= 400:
-                _fit_to_show(refusal(status, headers, answer, token))
-                continue
         except DyndnsError as error:
             _fit_to_show(error)
             continue
@@ -199,14 +196,14 @@ def hetzner_answer(data: bytes) -> None:
 def hetzner_object(answer: Mapping[str, Any]) -> None:
     """Understand an object, whatever is in it, or say that it is none of Hetzner's."""
     dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
-    rrset = RRSet(("198.51.100.1",), ("",), 60)
-    desired = Address.parse("198.51.100.2")
+    rrset = RRSet(("198.51.100.1",), "", 60)
+    desired = DesiredRecord(RecordType.A, Address.parse("198.51.100.2"))
     deadline = Deadline(60)
     calls: Dict[str, Callable[[], Any]] = {
         "zones": lambda: dns.zones(deadline),
         "read": lambda: dns.read(OWNER, deadline),
-        "create": lambda: dns.put(OWNER, None, desired, deadline),
-        "put": lambda: dns.put(OWNER, rrset, desired, deadline),
+        "create": lambda: dns.put(OWNER, desired, None, deadline),
+        "put": lambda: dns.put(OWNER, desired, rrset, deadline),
         "actions": lambda: dns.actions([1], deadline),
     }
     for name, call in calls.items():

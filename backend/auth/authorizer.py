@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
@@ -20,10 +21,6 @@ from backend.errors import (
 )
 from backend.metrics import Meters
 from backend.model import Hostname, Requester, Update
-
-# An unknown host costs the same look at the key file, the same comparison and the same counting as
-# a wrong key: so does it take the same time.
-_NOBODYS_KEY = "compared with when there is no key"
 
 
 class Authorizer:
@@ -59,22 +56,29 @@ class Authorizer:
                 self._by_user.setdefault(user, []).append(host)
 
     def authorize(self, request: UpdateRequest, *, is_known: bool = False) -> Update:
-        """Turn a claim into the update it may make.
+        """Return the update that a request may make.
 
-        `is_known`: the login was right for another claim of the same request.
+        `is_known`: the same login was right for another host of the same request.
 
         Raises:
-            CallerError: it may make none; the class says why.
+            CallerError: it may not make one; the class says why.
+            KeysUnavailable: no key could be read yet.
 
         """
+        host = None
         try:
-            return self._authorize_update(request, is_known=is_known)
+            host = self._host(request, is_known=is_known)
+            update = self._reader.update(host, request)
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
+            if host is not None:
+                self._rejections.tell(host, request.source, str(error))
             raise
+        self._rejections.clear(host)
+        return update
 
     def keys(self) -> AcceptedKeys:
-        """Return the accepted keys; an admitted claim stays admitted while they are the same."""
+        """Return the accepted keys; what was authorized stays so while they are the same object."""
         return self._key_file.accepted()
 
     def authorized_again(self, update: Update) -> None:
@@ -100,38 +104,33 @@ class Authorizer:
             raise self._failed(request, None, request.credentials, problem)
         return Requester(request.source, request.protocol)
 
-    def _authorize_update(self, request: UpdateRequest, *, is_known: bool) -> Update:
-        if request.credentials is None:
+    def _host(self, request: UpdateRequest, *, is_known: bool) -> Hostname:
+        """Return the host that the request updates, if its login may do that."""
+        credentials = request.credentials
+        if credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
-        host = self._authorize(request, request.credentials, is_known=is_known)
-        try:
-            update = self._reader.update(host, request)
-        except CallerError as error:
-            self._rejections.tell(host, request.source, str(error))
-            raise
-        self._rejections.clear(host)
-        return update
-
-    def _authorize(
-        self, request: UpdateRequest, credentials: Credentials, *, is_known: bool
-    ) -> Hostname:
-        """Return the host the claim is about, if these credentials open it."""
-        named = Hostname.parse(request.name) if request.name or credentials.user is None else None
-        logged_in = self._logged_in(named, credentials)
-        if not logged_in:
+        named = None
+        if request.name or credentials.user is None:
+            named = Hostname.parse(request.name)
+        candidates, keys = self._candidates(named, credentials), self._key_file.accepted()
+        # An unknown user is checked against a registered host, so that it takes as long.
+        right = [
+            host for host in candidates or self._stand_in if keys.open(host, credentials.digest)
+        ]
+        if not right or not candidates:
             if not is_known:
                 self._slow_down(request, credentials)
             if self._is_operator(credentials):
                 return self._operators_choice(named)
             raise self._failed(request, named, credentials)
         if named is None:
-            return _only(logged_in, request)
-        if not self._opens(named, credentials):
-            problem = f"Its login doesn't open {named}."
-            self._rejections.tell(logged_in[0], request.source, problem, named)
-            raise ForeignHost("This login doesn't open this host.")
-        if named != logged_in[0]:
-            self._rejections.clear(logged_in[0], named)
+            return _only(right, request)
+        if named not in self._hosts or not keys.open(named, credentials.digest):
+            problem = f"Its login isn't valid for {named}."
+            self._rejections.tell(right[0], request.source, problem, named)
+            raise ForeignHost("This login isn't valid for this host.")
+        if named != right[0]:
+            self._rejections.clear(right[0], named)
         return named
 
     def _slow_down(self, request: UpdateRequest, credentials: Credentials) -> None:
@@ -150,7 +149,7 @@ class Authorizer:
         if self._operator is None or credentials.user is None:
             return False
         same_user = same(credentials.user, self._operator.user or "")
-        return same(credentials.secret, self._operator.secret) and same_user
+        return hmac.compare_digest(credentials.digest, self._operator.digest) and same_user
 
     def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
         if named is None:
@@ -159,13 +158,6 @@ class Authorizer:
             raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
         return named
 
-    def _logged_in(self, named: Optional[Hostname], credentials: Credentials) -> List[Hostname]:
-        """Return the hosts this login is of: its user and its key are right."""
-        candidates = self._candidates(named, credentials)
-        # Nobody is looked at as long as somebody, for nothing.
-        opened = [host for host in candidates or self._stand_in if self._opens(host, credentials)]
-        return opened if candidates else []
-
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
     ) -> Sequence[Hostname]:
@@ -173,14 +165,6 @@ class Authorizer:
         if credentials.user is None:
             return [named] if named is not None and named in self._hosts else []
         return self._by_user.get(_user(credentials.user), [])
-
-    def _opens(self, host: Hostname, credentials: Credentials) -> bool:
-        # Compare with both keys, so that the time doesn't reveal which of them exist.
-        right = [
-            same(credentials.secret, key or _NOBODYS_KEY) and key is not None
-            for key in (keys.get(host) for keys in self._key_file.accepted())
-        ]
-        return host in self._hosts and any(right)
 
     def _failed(
         self,

@@ -20,7 +20,7 @@ import urllib3
 
 from backend.bearer import Bearer
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.hetzner.responses import decode, refusal
+from backend.hetzner.responses import decode
 from backend.outgoing import Session, read_body
 
 logger = logging.getLogger(__name__)
@@ -181,62 +181,38 @@ class CloudApi:
         query: Query,
         body: Optional[Mapping[str, Any]],
     ) -> Dict[str, Any]:
-        kind = _kind(method, path)
+        # Calls that seem to draw on the same bucket.
+        kind = f"{method} actions" if "/actions" in path else method
         pause = self.quotas.pause(kind)
         if pause:
-            raise HetznerBusy(
-                "The hourly quota of calls to Hetzner is used up; it is refilled all the time.",
-                pause,
-            )
+            raise HetznerBusy("The hourly quota of calls to Hetzner is used up for now.", pause)
+        left = deadline.remaining()
+        timeout = (min(_CONNECT_SECONDS, left), left)
+        session = getattr(self._local, "session", None) or self._new_session()
+        url, params = self._url + path, list(query)
         try:
-            status, headers, text = self._exchange(method, path, deadline, query, body)
+            with session.request(
+                method, url, params=params, json=body, timeout=timeout, stream=True
+            ) as response:
+                text = read_body(response, _MAX_ANSWER)
+                status, headers = response.status_code, response.headers
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             logger.debug("%s %s: %s", method, path, type(error).__name__)
             raise HetznerUnreachable(
                 f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
             ) from None
+        if len(text) > _MAX_ANSWER:
+            raise HetznerUnreachable("Hetzner's API sent an answer that is too long.")
         self.quotas.note(kind, headers)
         logger.debug("%s %s: %s", method, path, status)
-        answer = decode(status, headers, text, self._token)
-        if status >= 400:  # noqa: PLR2004
-            raise refusal(status, headers, answer, self._token)
-        return answer
+        return decode(status, headers, text, self._token)
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        query: Query,
-        body: Optional[Mapping[str, Any]],
-    ) -> Tuple[int, Mapping[str, str], bytes]:
-        left = deadline.remaining()
-        with self._session().request(
-            method,
-            self._url + path,
-            params=list(query),
-            json=body,
-            timeout=(min(_CONNECT_SECONDS, left), left),
-            stream=True,
-        ) as response:
-            text = read_body(response, _MAX_ANSWER)
-            if len(text) > _MAX_ANSWER:
-                raise HetznerUnreachable("Hetzner's API sent more than any answer of it can hold.")
-            return response.status_code, response.headers, text
-
-    def _session(self) -> Session:
-        # requests promises nothing about sessions shared by threads.
-        session: Optional[Session] = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = Session()
-            session.auth = Bearer(self._token)
-            session.headers["User-Agent"] = self._agent
+    def _new_session(self) -> Session:
+        # One for each thread: requests doesn't promise that threads may share a session.
+        session = self._local.session = Session()
+        session.auth = Bearer(self._token)
+        session.headers["User-Agent"] = self._agent
         return session
-
-
-def _kind(method: str, path: str) -> str:
-    """Name the calls that seem to draw on the same bucket."""
-    return f"{method} actions" if "/actions" in path else method
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from typing import (
     Iterator,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -31,7 +32,7 @@ from backend.errors import (
 )
 from backend.hetzner.client import CloudApi, Deadline
 from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
-from backend.model import Address, DesiredRecord, RecordType
+from backend.model import Address, Change, DesiredRecord, RecordType
 
 _MAX_PAGES = 200
 
@@ -74,13 +75,9 @@ class Owner:
     name: str  # relative to the zone, ``@`` for the apex
 
     @property
-    def rrsets(self) -> str:
-        """The path of the zone's RRSets; the API takes the zone's name for its id."""
+    def path(self) -> str:
+        """The path of the zone's RRSets; the API takes the name of a zone for its id."""
         return f"/zones/{quote(self.zone.name)}/rrsets"
-
-    def rrset(self, kind: RecordType) -> str:
-        """Return the path of one RRSet."""
-        return f"{self.rrsets}/{quote(self.name, safe='@*')}/{kind.value}"
 
 
 @dataclass(frozen=True)
@@ -88,42 +85,39 @@ class RRSet:
     """The addresses at one name, of one family."""
 
     values: Tuple[str, ...]
-    comments: Tuple[str, ...]
+    comment: str  # of the first record that has one
     ttl: Optional[int]
 
-    @property
-    def addresses(self) -> FrozenSet[Union[IP, str]]:
-        """The values as addresses: how Hetzner spells an IPv6 address isn't promised."""
-        return frozenset(_ip_or_text(value) for value in self.values)
-
-    @property
-    def comment(self) -> str:
-        """The first comment somebody left on a record."""
-        return next((comment for comment in self.comments if comment), "")
-
     def holds(self, address: Address) -> bool:
-        """Whether this address, and no other, is published."""
-        return self.addresses == {address.ip}
+        """Whether the RRSet holds this address and no other.
+
+        Hetzner doesn't promise how it spells an IPv6 address.
+        """
+        try:
+            return {ipaddress.ip_address(value) for value in self.values} == {address.ip}
+        except ValueError:  # not an address at all
+            return False
 
     def __str__(self) -> str:
         return ", ".join(sorted(self.values))
 
 
+class Written(NamedTuple):
+    """What a write did, and the ids of the actions that publish it; none without a change."""
+
+    change: Change
+    actions: Sequence[int]
+
+
 def read_rrset(found: Mapping[str, Any]) -> RRSet:
-    """Make an RRSet of the API's JSON; raise `KeyError` or `TypeError` if it is none."""
+    """Make an RRSet from the API's JSON; raise `KeyError` or `TypeError` if it isn't one."""
     records = found["records"]
+    comments = (text_of(record.get("comment") or "") for record in records)
     return RRSet(
         values=tuple(text_of(record["value"]) for record in records),
-        comments=tuple(text_of(record.get("comment") or "") for record in records),
+        comment=next(filter(None, comments), ""),
         ttl=found["ttl"],
     )
-
-
-def _ip_or_text(value: str) -> Union[IP, str]:
-    try:
-        return ipaddress.ip_address(value)
-    except ValueError:
-        return value
 
 
 _ZONES_A_PAGE = "50"  # the most the API gives
@@ -149,7 +143,7 @@ class Hetzner:
     def __init__(self, api: CloudApi, ttl: int, chosen_ttl: Optional[int] = None) -> None:
         self.api = api
         self._ttl = ttl
-        self._chosen_ttl = chosen_ttl
+        self.chosen_ttl = chosen_ttl
 
     def zones(self, deadline: Deadline) -> List[Zone]:
         """List every zone the token sees."""
@@ -176,7 +170,7 @@ class Hetzner:
 
         """
         query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
-        answer = self.api.call("GET", owner.rrsets, deadline, query)
+        answer = self.api.call("GET", owner.path, deadline, query)
         with understood():
             found = {
                 rrset["type"]: read_rrset(rrset)
@@ -199,7 +193,7 @@ class Hetzner:
             NotFound: the zone is gone.
 
         """
-        path = Owner(zone, "@").rrsets
+        path = Owner(zone, "@").path
         query = [("type", "A"), ("type", "AAAA")]
         found = list(pages(self.api, path, _RRSETS_A_PAGE, deadline, query))
         with understood():
@@ -211,12 +205,7 @@ class Hetzner:
 
     def is_right(self, rrset: Optional[RRSet], address: Address) -> bool:
         """Whether an RRSet holds this address alone, for as long as it shall be cached."""
-        return rrset is not None and rrset.holds(address) and self._chosen_ttl in (None, rrset.ttl)
-
-    def recalled(self, address: Address, comment: str) -> RRSet:
-        """Return an RRSet as it was seen or written last, which spares reading it again."""
-        comments = (comment,) if comment else ()
-        return RRSet((str(address),), comments, self._chosen_ttl)
+        return rrset is not None and rrset.holds(address) and self.chosen_ttl in (None, rrset.ttl)
 
     def put(
         self,
@@ -224,24 +213,26 @@ class Hetzner:
         desired: DesiredRecord,
         rrset: Optional[RRSet],
         deadline: Deadline,
+        *,
         rewrite: bool = False,
-    ) -> List[int]:
+    ) -> Written:
         """Make an address the only one of its family at a name, or delete the family.
 
-        `rrset` is what `read` found. Returns the ids of the actions that publish the change; none
-        if nothing had to be done. `rewrite` writes an unchanged address, too: Hetzner's API shows
-        an address from the moment it is accepted, even if publishing it failed.
+        `rrset` is what `read` found. `rewrite` writes an unchanged address, too: Hetzner's API
+        shows an address from the moment it is accepted, even if publishing it failed.
         """
-        address, path = desired.address, owner.rrset(desired.type)
+        address = desired.address
+        path = f"{owner.path}/{quote(owner.name, safe='@*')}/{desired.type.value}"
         if address is None:
-            return [] if rrset is None else self._delete(path, deadline)
+            return self._delete(path, rrset, deadline)
         if rrset is None:
             try:
-                return [self._create(owner, address, deadline)]
+                return self._create(owner, address, deadline)
             except AlreadyExists:  # another client was faster; its comment is kept
                 rrset, rewrite = self._read_again(owner, desired.type, deadline), True
-        actions = []
-        if rewrite or rrset.addresses != {address.ip}:
+        actions: List[int] = []
+        is_same = rrset.holds(address)
+        if rewrite or not is_same:
             record = {"value": str(address.ip)}
             if rrset.comment:  # set_records overwrites comments, too
                 record["comment"] = rrset.comment
@@ -249,11 +240,11 @@ class Hetzner:
             try:
                 actions.append(self._act("POST", set_records, deadline, {"records": [record]}))
             except NotFound:  # deleted meanwhile; a new one has the right TTL from the start
-                return [self._create(owner, address, deadline)]
-        if self._chosen_ttl not in (None, rrset.ttl):
+                return self._create(owner, address, deadline)
+        if self.chosen_ttl not in (None, rrset.ttl):
             change_ttl = f"{path}/actions/change_ttl"
-            actions.append(self._act("POST", change_ttl, deadline, {"ttl": self._chosen_ttl}))
-        return actions
+            actions.append(self._act("POST", change_ttl, deadline, {"ttl": self.chosen_ttl}))
+        return Written(Change.UNCHANGED if is_same else Change.REPLACED, actions)
 
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
@@ -262,26 +253,28 @@ class Hetzner:
         with understood():
             return {id_of(action): _action_state(action) for action in answer["actions"]}
 
-    def _create(self, owner: Owner, address: Address, deadline: Deadline) -> int:
+    def _create(self, owner: Owner, address: Address, deadline: Deadline) -> Written:
         body = {
             "name": owner.name,
             "type": address.type.value,
             "ttl": self._ttl,
-            "records": [{"value": str(address)}],
+            "records": [{"value": str(address.ip)}],
         }
-        return self._act("POST", owner.rrsets, deadline, body)
+        return Written(Change.CREATED, [self._act("POST", owner.path, deadline, body)])
+
+    def _delete(self, path: str, rrset: Optional[RRSet], deadline: Deadline) -> Written:
+        if rrset is not None:
+            try:
+                return Written(Change.DELETED, [self._act("DELETE", path, deadline)])
+            except NotFound:
+                pass
+        return Written(Change.UNCHANGED, [])
 
     def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
         rrset = self.read(owner, deadline).get(kind)
         if rrset is None:
             raise HetznerBusy(f"Somebody else is changing {owner.name} in {owner.zone.name}.")
         return rrset
-
-    def _delete(self, path: str, deadline: Deadline) -> List[int]:
-        try:
-            return [self._act("DELETE", path, deadline)]
-        except NotFound:
-            return []
 
     def _act(
         self,
@@ -290,9 +283,7 @@ class Hetzner:
         deadline: Deadline,
         body: Optional[Mapping[str, Any]] = None,
     ) -> int:
-        answer = self.api.call(method, path, deadline, body=body)
-        with understood():
-            return id_of(answer["action"])
+        return id_of(self.api.call(method, path, deadline, body=body).get("action"))
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

@@ -28,14 +28,6 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def id_of(action: Mapping[str, Any]) -> int:
-    """Read the id of an action: 53 bits by the API's promise, 63 fit into every store."""
-    number = int(action["id"])
-    if not 0 <= number < 1 << 63:
-        raise ValueError("no id")
-    return number
-
-
 @contextlib.contextmanager
 def understood() -> Iterator[None]:
     """Turn whatever goes wrong in reading an answer into one error.
@@ -47,10 +39,27 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-        raise HetznerUnreachable(
-            "Hetzner's API answers JSON of a shape this version doesn't know",
-            hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
-        ) from None
+        raise _unknown_shape() from None
+
+
+def _unknown_shape() -> HetznerUnreachable:
+    return HetznerUnreachable(
+        "Hetzner's API answers JSON of a shape this version doesn't know",
+        hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
+    )
+
+
+def id_of(action: object) -> int:
+    """Read the id of an action: 53 bits by the API's promise, 63 fit into every store.
+
+    Raises:
+        HetznerUnreachable: it isn't an action with such an id.
+
+    """
+    number = action.get("id") if isinstance(action, dict) else None
+    if not isinstance(number, int) or not 0 <= number < 1 << 63:
+        raise _unknown_shape()
+    return number
 
 
 IS_OLD = "a token of 32 characters is a leftover from Hetzner's old DNS API, removed in May 2026"
@@ -106,9 +115,13 @@ _BUSY_CODES = frozenset(
 
 
 def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> Dict[str, Any]:
-    """Return the JSON object of an answer; raise `HetznerUnreachable` when there is none in it.
+    """Return the JSON object of an answer, without the token wherever the server may echo it.
 
-    A server that echoes the token, wherever it may be, finds nobody who passes it on.
+    Raises:
+        HetznerUnreachable: the answer isn't one of the Cloud API.
+        HetznerBusy: the API can't do it now.
+        TokenRejected, ChangeRefused: the API refuses for good.
+
     """
     if 300 <= status < 400:  # noqa: PLR2004
         raise _nonsense(status, headers, token)
@@ -118,6 +131,8 @@ def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> 
         raise _nonsense(status, headers, token) from None
     if not isinstance(answer, dict):
         raise _nonsense(status, headers, token)
+    if status >= 400:  # noqa: PLR2004
+        raise refusal(status, headers, answer, token)
     return answer
 
 

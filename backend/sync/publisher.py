@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from backend.errors import (
@@ -192,8 +193,8 @@ class Publisher:
         finally:
             self._locked.pop(owner, None)
             self._finish(attempt, owner)
-        if attempt.error is not None:
-            raise attempt.error
+        if attempt.errors:
+            raise attempt.errors.pop()
         return attempt.outcomes
 
     def keep_locks(self) -> None:
@@ -216,10 +217,10 @@ class Publisher:
                 self._shares.take(attempt.host, is_short=location.hetzner.api.is_short)
             found: Mapping[RecordType, RRSet]
             if all(map(self._is_known, due)):  # spares the read before the write
+                ttl = location.hetzner.chosen_ttl
                 found = {
-                    record.desired.type: location.hetzner.recalled(record.published, record.comment)
+                    record.desired.type: RRSet((str(record.published),), record.comment, ttl)
                     for record in due
-                    if record.published is not None
                 }
             else:
                 location, found = self._read(attempt.host, attempt.deadline)
@@ -269,26 +270,24 @@ class Publisher:
     ) -> None:
         """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
         deadline, desired = attempt.deadline, record.desired
-        rewrite = record.is_doubtful
+        put, rewrite = location.hetzner.put, record.is_doubtful
         try:
-            actions = location.hetzner.put(location.owner, desired, rrset, deadline, rewrite)
+            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
         except NotFound:
             self._zones.invalidate()
             location, found = self._read(record.host, deadline)
-            rrset = found.get(desired.type)
-            actions = location.hetzner.put(location.owner, desired, rrset, deadline, rewrite)
-        change = Change.UNCHANGED
-        if actions:
-            change = _change(record, rrset)
-        note = None
+            put, rrset = location.hetzner.put, found.get(desired.type)
+            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
+        note, is_unchanged = None, written.change is Change.UNCHANGED
         # If Hetzner's answer to an earlier attempt was lost, its change looks like none now.
-        if change is not Change.UNCHANGED or record.published != desired.address:
-            seen = record.published if change is Change.UNCHANGED else rrset
-            note = ChangeNote(change.value, None if seen is None else str(seen), _reason(record))
-        action = actions[0] if actions else None
+        if not is_unchanged or record.published != desired.address:
+            seen = record.published if is_unchanged else rrset
+            old = None if seen is None else str(seen)
+            note = ChangeNote(written.change.value, old, _reason(record))
+        action = next(iter(written.actions), None)
         comment = "" if rrset is None else rrset.comment
         attempt.results.append(Accepted(record, action, note, comment))
-        attempt.outcomes[desired.type] = RecordOutcome(desired, change)
+        attempt.outcomes[desired.type] = RecordOutcome(desired, written.change)
 
     def _fail(self, attempt: _Attempt, record: Record, error: DyndnsError) -> None:
         """Collect a failure. The failed verification of an accepted record isn't one."""
@@ -304,8 +303,8 @@ class Publisher:
         else:
             retry_at = now + pause_after(record.attempts, error)
             attempt.results.append(Failed(record, State.PENDING, error, retry_at))
-        if attempt.error is None:
-            attempt.error = error
+        if not attempt.errors:
+            attempt.errors.append(error)
 
     def _finish(self, attempt: _Attempt, owner: str) -> None:
         """Store the results, unlock the host, and report what is new."""
@@ -313,7 +312,7 @@ class Publisher:
         try:
             notices = self._store.records.commit(attempt.host, owner, attempt.results, now)
         except StoreUnavailable:
-            if attempt.error is None:  # else that error answers the request: the update is stored
+            if not attempt.errors:  # else that error answers the request: the update is stored
                 raise
             return
         for result, notice in zip(attempt.results, notices):
@@ -328,33 +327,24 @@ class Publisher:
                 self._reporter.report(_event(record, result.change))
             if notice is not Notice.NONE:
                 self._reporter.report(cleared(record, notice, now))
+        attempt.results.clear()  # their errors refer to this attempt, and hold open connections
 
 
+@dataclass
 class _Attempt:
     """One attempt to bring the records of a host to their desired state, and its results."""
 
-    def __init__(self, host: Hostname, deadline: Deadline) -> None:
-        self.host = host
-        self.deadline = deadline
-        self.results: List[Result] = []
-        self.outcomes: Dict[RecordType, RecordOutcome] = {}
-        self.error: Optional[DyndnsError] = None
+    host: Hostname
+    deadline: Deadline
+    results: List[Result] = field(default_factory=list)
+    outcomes: Dict[RecordType, RecordOutcome] = field(default_factory=dict)
+    errors: List[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
 def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
     after = now - record.desired_at
     return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
-
-
-def _change(record: Record, rrset: Optional[RRSet]) -> Change:
-    """Return what writing a record did to the RRSet that was there before."""
-    address = record.desired.address
-    if address is None:
-        return Change.DELETED
-    if rrset is None:
-        return Change.CREATED
-    return Change.UNCHANGED if rrset.holds(address) else Change.REPLACED  # only the TTL changed
 
 
 def _event(record: Record, change: Optional[ChangeNote]) -> Union[Confirmed, Published]:

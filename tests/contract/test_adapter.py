@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backend.hetzner.client import CloudApi, Deadline
 from backend.hetzner.dns import Hetzner, Owner
-from backend.model import Address, RecordType
+from backend.model import Address, DesiredRecord, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi
 
@@ -19,9 +19,11 @@ def test_every_call_of_the_adapter_fits_the_document() -> None:
             for text in ("198.51.100.1", "198.51.100.2", "2001:db8::1"):
                 address = Address.parse(text)
                 rrset = hetzner.read(owner, Deadline(20)).get(address.type)
-                actions = hetzner.put(owner, rrset, address, Deadline(20))
-                hetzner.actions(actions, Deadline(20))
-            hetzner.delete(owner, RecordType.A, Deadline(20))
+                desired = DesiredRecord(address.type, address)
+                written = hetzner.put(owner, desired, rrset, Deadline(20))
+                hetzner.actions(written.actions, Deadline(20))
+            there = hetzner.read(owner, Deadline(20))[RecordType.A]
+            hetzner.put(owner, DesiredRecord(RecordType.A, None), there, Deadline(20))
         calls = sandbox.calls()
     assert {call.method for call in calls} == {"GET", "POST", "DELETE"}
     for call in calls:

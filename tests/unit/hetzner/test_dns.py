@@ -6,9 +6,9 @@ import pytest
 
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
 from backend.hetzner.client import Deadline
-from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone, read_rrset
+from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Written, Zone, read_rrset
 from backend.hetzner.responses import AlreadyExists, NotFound
-from backend.model import Address, RecordType
+from backend.model import Address, Change, DesiredRecord, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 
 ZONE = Zone("example.com", "primary")
@@ -17,6 +17,7 @@ RRSETS = "/zones/example.com/rrsets"
 HOME_A = f"{RRSETS}/home/A"
 IPV4 = Address.parse("198.51.100.7")
 IPV6 = Address.parse("2001:db8::7")
+GONE = DesiredRecord(RecordType.A, None)
 ASKED = (("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME"))
 READS = Call("GET", RRSETS, ASKED)
 
@@ -36,7 +37,11 @@ def rrset(kind: str, *values: str, name: str = "home") -> Dict[str, Any]:
 
 
 def found(*values: str, comment: str = "", ttl: Optional[int] = 3600) -> RRSet:
-    return RRSet(values, tuple(comment for _ in values), ttl)
+    return RRSet(values, comment, ttl)
+
+
+def desired(address: Address) -> DesiredRecord:
+    return DesiredRecord(address.type, address)
 
 
 def put(
@@ -47,7 +52,8 @@ def put(
     rewrite: bool = False,
 ) -> List[int]:
     hetzner = Hetzner(api, ttl=21600, chosen_ttl=chosen_ttl)
-    return hetzner.put(HOME, seen, IPV4, Deadline(5), rewrite=rewrite)
+    written = hetzner.put(HOME, desired(IPV4), seen, Deadline(5), rewrite=rewrite)
+    return list(written.actions)
 
 
 def creates(ttl: int = 21600) -> Call:
@@ -84,8 +90,8 @@ def test_one_call_reads_both_families_and_sees_an_alias() -> None:
     api = ScriptedApi({"rrsets": [rrset("AAAA", "2001:db8::1"), rrset("A", "198.51.100.1")]})
     read = Hetzner(api, 60).read(HOME, Deadline(5))
     assert read == {
-        RecordType.A: RRSet(("198.51.100.1",), ("",), 60),
-        RecordType.AAAA: RRSet(("2001:db8::1",), ("",), 60),
+        RecordType.A: RRSet(("198.51.100.1",), "", 60),
+        RecordType.AAAA: RRSet(("2001:db8::1",), "", 60),
     }
     assert api.calls == [Call("GET", RRSETS, ASKED)]
 
@@ -114,7 +120,9 @@ def test_an_alias_at_the_name_is_told_with_its_zone_and_the_hint() -> None:
     ],
 )
 def test_apex_wildcard_and_deep_names_go_into_the_path_as_they_are(name: str, path: str) -> None:
-    assert Owner(ZONE, name).rrset(RecordType.A) == path
+    api = ScriptedApi(action(7))
+    Hetzner(api, 60).put(Owner(ZONE, name), GONE, found("198.51.100.1"), Deadline(5))
+    assert [(call.method, call.path) for call in api.calls] == [("DELETE", path)]
 
 
 def test_a_record_that_is_not_there_is_created_with_the_ttl_for_new_ones() -> None:
@@ -125,7 +133,7 @@ def test_a_record_that_is_not_there_is_created_with_the_ttl_for_new_ones() -> No
 
 def test_an_ipv6_address_goes_into_an_aaaa_record() -> None:
     api = ScriptedApi(action(7))
-    Hetzner(api, 60).put(HOME, found("2001:db8::1"), IPV6, Deadline(5))
+    Hetzner(api, 60).put(HOME, desired(IPV6), found("2001:db8::1"), Deadline(5))
     body = {"records": [{"value": "2001:db8::7"}]}
     assert api.calls == [Call("POST", f"{RRSETS}/home/AAAA/actions/set_records", body=body)]
 
@@ -145,7 +153,7 @@ def test_a_record_with_more_than_the_one_address_is_set(values: List[str]) -> No
 
 def test_the_comment_somebody_left_is_kept() -> None:
     api = ScriptedApi(action(7))
-    put(api, RRSet(("198.51.100.1", "198.51.100.2"), ("", "router"), 60))
+    put(api, RRSet(("198.51.100.1", "198.51.100.2"), "router", 60))
     assert api.calls == [sets(comment="router")]
 
 
@@ -157,7 +165,10 @@ def test_a_record_that_is_right_costs_no_call_however_hetzner_spells_it(
     address: str, spelling: str
 ) -> None:
     api = ScriptedApi()
-    assert Hetzner(api, 60).put(HOME, found(spelling), Address.parse(address), Deadline(5)) == []
+    written = Hetzner(api, 60).put(
+        HOME, desired(Address.parse(address)), found(spelling), Deadline(5)
+    )
+    assert written == Written(Change.UNCHANGED, [])
 
 
 def test_a_record_that_is_right_is_written_all_the_same_when_publishing_it_failed() -> None:
@@ -228,7 +239,7 @@ def test_a_bug_in_a_call_is_not_taken_for_an_answer_of_unknown_shape(error: Exce
         lambda hetzner: hetzner.zones(Deadline(5)),
         lambda hetzner: hetzner.read(HOME, Deadline(5)),
         lambda hetzner: hetzner.actions([1], Deadline(5)),
-        lambda hetzner: hetzner.delete(HOME, RecordType.A, Deadline(5)),
+        lambda hetzner: hetzner.put(HOME, GONE, found("198.51.100.1"), Deadline(5)),
     ):
         with pytest.raises(type(error)):
             use(Hetzner(ScriptedApi(error), 60))
@@ -241,12 +252,16 @@ def test_a_refusal_reaches_the_caller() -> None:
 
 def test_a_family_is_deleted_by_one_call() -> None:
     api = ScriptedApi(action(7))
-    assert Hetzner(api, 60).delete(HOME, RecordType.AAAA, Deadline(5)) == [7]
+    gone = DesiredRecord(RecordType.AAAA, None)
+    written = Hetzner(api, 60).put(HOME, gone, found("2001:db8::1"), Deadline(5))
+    assert written == Written(Change.DELETED, [7])
     assert api.calls == [Call("DELETE", f"{RRSETS}/home/AAAA")]
 
 
 def test_deleting_what_is_gone_already_is_no_failure() -> None:
-    assert Hetzner(ScriptedApi(NotFound("gone")), 60).delete(HOME, RecordType.A, Deadline(5)) == []
+    hetzner = Hetzner(ScriptedApi(NotFound("gone")), 60)
+    written = hetzner.put(HOME, GONE, found("198.51.100.1"), Deadline(5))
+    assert written == Written(Change.UNCHANGED, [])
 
 
 def test_actions_are_asked_for_in_one_call() -> None:

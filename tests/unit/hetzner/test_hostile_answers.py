@@ -36,8 +36,8 @@ OVER_TLS = [trickled(*ENDLESS[index]) for index in (0, 1, 4, 7, 13)]
 SAID = {
     LATE: r"no answer in time\.|the answer was not complete in time\.",
     BROKEN: "can't be reached: (the answer broke off|no connection)",
-    ODD: r"HETZNER_API_URL answers \d+ \(|more than any answer|the answer broke off|: 503\b",
-    REDIRECT: r"HETZNER_API_URL answers 30\d \(|more than any answer",
+    ODD: r"HETZNER_API_URL answers \d+ \(|too long|the answer broke off|: 503\b",
+    REDIRECT: r"HETZNER_API_URL answers 30\d \(|too long",
 }
 
 
