@@ -112,10 +112,12 @@ class Authorizer:
         named = None
         if request.name or credentials.user is None:
             named = Hostname.parse(request.name)
-        candidates, keys = self._candidates(named, credentials), self._key_file.accepted()
+        candidates = self._candidates(named, credentials)
         # An unknown user is checked against a registered host, so that it takes as long.
         right = [
-            host for host in candidates or self._stand_in if keys.open(host, credentials.digest)
+            host
+            for host in candidates or self._stand_in
+            if self.keys().open(host, credentials.digest)
         ]
         if not right or not candidates:
             if not is_known:
@@ -125,7 +127,7 @@ class Authorizer:
             raise self._failed(request, named, credentials)
         if named is None:
             return _only(right, request)
-        if named not in self._hosts or not keys.open(named, credentials.digest):
+        if named not in self._hosts or not self.keys().open(named, credentials.digest):
             problem = f"Its login isn't valid for {named}."
             self._rejections.tell(right[0], request.source, problem, named)
             raise ForeignHost("This login isn't valid for this host.")

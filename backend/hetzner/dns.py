@@ -226,13 +226,15 @@ class Hetzner:
         if address is None:
             return self._delete(path, rrset, deadline)
         if rrset is None:
+            change = Change.CREATED
             try:
-                return self._create(owner, address, deadline)
+                return self._create(owner, address, deadline, change)
             except AlreadyExists:  # another client was faster; its comment is kept
                 rrset, rewrite = self._read_again(owner, desired.type, deadline), True
+        else:
+            change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
         actions: List[int] = []
-        is_same = rrset.holds(address)
-        if rewrite or not is_same:
+        if rewrite or change is not Change.UNCHANGED:
             record = {"value": str(address.ip)}
             if rrset.comment:  # set_records overwrites comments, too
                 record["comment"] = rrset.comment
@@ -240,11 +242,11 @@ class Hetzner:
             try:
                 actions.append(self._act("POST", set_records, deadline, {"records": [record]}))
             except NotFound:  # deleted meanwhile; a new one has the right TTL from the start
-                return self._create(owner, address, deadline)
+                return self._create(owner, address, deadline, change)
         if self.chosen_ttl not in (None, rrset.ttl):
             change_ttl = f"{path}/actions/change_ttl"
             actions.append(self._act("POST", change_ttl, deadline, {"ttl": self.chosen_ttl}))
-        return Written(Change.UNCHANGED if is_same else Change.REPLACED, actions)
+        return Written(change, actions)
 
     def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
         """Ask how far up to `ACTIONS_A_CALL` actions have come; unknown ones are left out."""
@@ -253,14 +255,16 @@ class Hetzner:
         with understood():
             return {id_of(action): _action_state(action) for action in answer["actions"]}
 
-    def _create(self, owner: Owner, address: Address, deadline: Deadline) -> Written:
+    def _create(
+        self, owner: Owner, address: Address, deadline: Deadline, change: Change
+    ) -> Written:
         body = {
             "name": owner.name,
             "type": address.type.value,
             "ttl": self._ttl,
             "records": [{"value": str(address.ip)}],
         }
-        return Written(Change.CREATED, [self._act("POST", owner.path, deadline, body)])
+        return Written(change, [self._act("POST", owner.path, deadline, body)])
 
     def _delete(self, path: str, rrset: Optional[RRSet], deadline: Deadline) -> Written:
         if rrset is not None:

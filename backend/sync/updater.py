@@ -23,7 +23,7 @@ from backend.errors import (
 from backend.events import AnsweredFromCache, PrefixIgnored
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
-from backend.metrics import Meters, failure
+from backend.metrics import Meters
 from backend.model import (
     ANSWER_SECONDS,
     Address,
@@ -203,18 +203,10 @@ class Updater:
             TransientError: it could not be done now. Unless the store is away, the update is kept.
 
         """
-        start, result = time.perf_counter(), "internal"
-        try:
+        with self._meters.update(update.requester.protocol) as measured:
             outcome = self._apply(update, deadline or Deadline(ANSWER_SECONDS))
-            result = _result(outcome)
-        except DyndnsError as error:
-            result = failure(error)
-            raise
-        else:
+            measured.outcome = _result(outcome)
             return outcome
-        finally:
-            seconds = time.perf_counter() - start
-            self._meters.updated(update.requester.protocol, result, seconds)
 
     def repeat(self, update: Update) -> bool:
         """Answer an update without a prefix from memory again; false if it isn't up to date now."""

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError
 from backend.web import dashboard, dyndns2, json_api
-from backend.web.fast_path import Application, Environ, FastPath, Repeat, Start
-from backend.web.request import MAX_BODY, Apply, BoundedRequest, Network, client_address, read_body
+from backend.web.fast_path import FastPath, Repeat
+from backend.web.request import (
+    MAX_BODY,
+    Apply,
+    BoundedRequest,
+    Network,
+    client_address,
+    log_request,
+    read_body,
+)
 from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
@@ -97,8 +103,6 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    fast_path = FastPath(app.wsgi_app, authorizer, repeat)
-    app.wsgi_app = _one_slash(fast_path)  # type: ignore[method-assign, assignment]
     app.before_request(read_body)
     sites = SiteCheck(proxies)
     app.register_blueprint(json_api.blueprint(authorizer, apply, proxies, sites))
@@ -109,36 +113,11 @@ def create_app(  # noqa: PLR0913, PLR0917
         app.register_blueprint(dashboard.blueprint(authorizer, operator, proxies))
     app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
     app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
-    app.after_request(_log)
+    app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
+    app.after_request(log_request)
     return app
-
-
-def _one_slash(application: Application) -> Application:
-    """Read ``//nic//update`` as ``/nic/update``: Werkzeug would answer with a redirect."""
-
-    def call(environ: Environ, start_response: Start) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if "//" in path:
-            environ["PATH_INFO"] = re.sub("//+", "/", path)
-        return application(environ, start_response)
-
-    return call
 
 
 def _face() -> ModuleType:
     """Return the face of the current request by its path, even if no view answers it."""
     return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
-
-
-def _log(response: Response) -> Response:
-    # Neither the query, which may hold a key, nor any other words of a stranger.
-    rule = request.url_rule
-    path = rule.rule if rule is not None else _shown(request.path)
-    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, response.status_code)
-    return response
-
-
-def _shown(path: str) -> str:
-    """Return a path that nobody knows, without what may be a key or would break the line."""
-    parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
-    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))

@@ -17,7 +17,7 @@ from backend.auth.addresses import UpdateRequest
 from backend.auth.authorizer import Authorizer
 from backend.auth.keys import Credentials
 from backend.hetzner.client import Deadline
-from backend.model import ANSWER_SECONDS, Outcome, Update
+from backend.model import ANSWER_SECONDS, Change, Outcome, Update
 from backend.web.request import (
     CHALLENGE,
     UNREADABLE,
@@ -68,7 +68,6 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 Parameters = Mapping[str, List[str]]
-Authorized = Union[Update, errors.DyndnsError]
 
 
 class Line(NamedTuple):
@@ -89,14 +88,23 @@ def blueprint(
     def update() -> Response:
         if request.method == "HEAD":  # Flask maps it to GET, which writes
             return http_failure(MethodNotAllowed(_METHODS))
-        names, update_requests = _update_requests(request, proxies)
-        # All logins first: an answer of 401 means that nothing was changed.
-        authorized = _authorize_all(update_requests, authorizer)
+        names, requests = _update_requests(request, proxies)
+        # All logins first: after an answer of 401 nothing was changed.
+        authorized = _authorize_all(requests, authorizer)
         deadline = Deadline(ANSWER_SECONDS)
-        is_only = len(authorized) == 1
-        lines = {
-            name: _line(one, apply, deadline, is_only=is_only) for name, one in authorized.items()
-        }
+        lines: Dict[str, Line] = {}
+        for name, one in authorized.items():
+            if isinstance(one, errors.DyndnsError):
+                lines[name] = _failure(one)
+                continue
+            try:
+                outcome = apply(one, deadline)
+            except errors.DyndnsError as error:
+                lines[name] = _failure(error)
+                continue
+            if len(authorized) == 1:
+                remember_answer(request.environ, one, outcome)
+            lines[name] = _success(outcome)
         return _respond([lines[name] for name in names])
 
     for path in PATHS:
@@ -129,43 +137,29 @@ def http_failure(error: HTTPException) -> Response:
 
 
 def _authorize_all(
-    update_requests: Mapping[str, UpdateRequest], authorizer: Authorizer
-) -> Dict[str, Authorized]:
-    authorized: Dict[str, Authorized] = {}
-    is_known = False  # a bad name is refused before the login is checked
-    for name, update_request in update_requests.items():
+    requests: Mapping[str, UpdateRequest], authorizer: Authorizer
+) -> Dict[str, Union[Update, errors.DyndnsError]]:
+    authorized: Dict[str, Union[Update, errors.DyndnsError]] = {}
+    is_known = False
+    for name, update_request in requests.items():
         try:
             authorized[name] = authorizer.authorize(update_request, is_known=is_known)
         except _WHOLE:
             raise
         except errors.DyndnsError as error:
             authorized[name] = error
+        # A bad name is refused before the login is checked.
         is_known = is_known or not isinstance(authorized[name], errors.BadHostname)
     return authorized
 
 
-def _line(
-    authorized: Authorized,
-    apply: Apply,
-    deadline: Deadline,
-    *,
-    is_only: bool,
-) -> Line:
-    if isinstance(authorized, errors.DyndnsError):
-        return _failure(authorized)
-    try:
-        outcome = apply(authorized, deadline)
-    except errors.DyndnsError as error:
-        return _failure(error)
-    if is_only:
-        remember_answer(request.environ, authorized, outcome)
-    is_removal = all(one.desired.address is None for one in outcome.records)
-    return Line(200, "good") if is_removal else _success(outcome)
-
-
 def _success(outcome: Outcome) -> Line:
-    addresses = ",".join(str(one.desired.address) for one in outcome.records)
-    return Line(200, f"{'good' if outcome.changed else 'nochg'} {addresses}")
+    addresses = [one.desired.address for one in outcome.records]
+    if not any(addresses):  # a removal
+        return Line(200, "good")
+    is_same = all(one.change in (Change.UNCHANGED, Change.CACHED) for one in outcome.records)
+    shown = ",".join(str(address) for address in addresses)
+    return Line(200, f"{'nochg' if is_same else 'good'} {shown}")
 
 
 def _failure(error: errors.DyndnsError) -> Line:
@@ -190,9 +184,11 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
 def _update_requests(
     request: Request, proxies: Sequence[Network]
 ) -> Tuple[List[str], Mapping[str, UpdateRequest]]:
-    """Return the names in order, with duplicates, and the claim of each; the name `""` for none."""
+    """Return the names in order, with duplicates, and the request for each; `""` for none."""
     parameters = read_parameters(request)
-    names = _names(parameters) or [""]
+    # `/nic/update?host.example.com`, as some cameras send it.
+    bare = (name for name, values in parameters.items() if values == [""] and "." in name)
+    names = _listed(parameters, "hostname") or list(bare) or [""]
     if len(names) > _MOST_HOSTS:
         raise errors.TooManyHosts(f"A request may name up to {_MOST_HOSTS} hosts.")
     source = client_address(request, proxies)
@@ -200,8 +196,9 @@ def _update_requests(
     addresses, prefixes = _given(parameters)
     removes = any(value.strip().lower() == "yes" for value in parameters.get("offline", ()))
     announces_prefix = any(name in parameters for name in _PREFIXES)
+    spelled_names = [spelled(name) for name in names]
     update_requests = {
-        spelled(name): UpdateRequest(
+        spelled_name: UpdateRequest(
             "dyndns2",
             source,
             credentials,
@@ -212,17 +209,9 @@ def _update_requests(
             announces_prefix=announces_prefix,
             name_follows_login=True,
         )
-        for name in names
+        for spelled_name, name in zip(spelled_names, names)
     }
-    return [spelled(name) for name in names], update_requests
-
-
-def _names(parameters: Parameters) -> List[str]:
-    names = _listed(parameters, "hostname")
-    if names:
-        return names
-    # `/nic/update?host.example.com`, as some cameras send it.
-    return [name for name, values in parameters.items() if values == [""] and "." in name]
+    return spelled_names, update_requests
 
 
 def _listed(parameters: Parameters, *names: str) -> List[str]:

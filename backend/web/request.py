@@ -22,9 +22,9 @@ from typing import (
     Union,
 )
 
-from flask import Request, request
+from flask import Request, Response, request
 
-from backend.auth.keys import Credentials
+from backend.auth.keys import SHORTEST, Credentials
 from backend.errors import BadHostname, BadRequest, DyndnsError, RequestTooLarge
 from backend.hetzner.client import Deadline
 from backend.model import Change, Hostname, Outcome, Update
@@ -240,3 +240,17 @@ def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -
     """
     if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
         environ[UNCHANGED] = update
+
+
+def log_request(response: Response) -> Response:
+    """Log the current request: never its query, which may hold a key."""
+    rule = request.url_rule
+    path = rule.rule if rule is not None else _shown(request.path)
+    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, response.status_code)
+    return response
+
+
+def _shown(path: str) -> str:
+    """Return an unknown path without parts that may be a key, and without control characters."""
+    parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
+    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))
