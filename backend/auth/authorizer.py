@@ -7,7 +7,7 @@ import ipaddress
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from backend.auth.addresses import AddressReader, UpdateRequest
-from backend.auth.keys import AcceptedKeys, Credentials, KeyFile, digest, same
+from backend.auth.keys import NO_KEYS, AcceptedKeys, Credentials, KeyFile, digest, same
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections, network_of
 from backend.errors import (
     CallerError,
@@ -114,11 +114,9 @@ class Authorizer:
             named = Hostname.parse(request.name)
         candidates = self._candidates(named, credentials)
         # An unknown user is checked against a registered host, so that it takes as long.
-        right = [
-            host
-            for host in candidates or self._stand_in
-            if self.keys().open(host, credentials.digest)
-        ]
+        checked = candidates or self._stand_in
+        keys = self.keys() if checked else NO_KEYS
+        right = [host for host in checked if keys.open(host, credentials.digest)]
         if not right or not candidates:
             if not is_known:
                 self._slow_down(request, credentials)
@@ -127,7 +125,7 @@ class Authorizer:
             raise self._failed(request, named, credentials)
         if named is None:
             return _only(right, request)
-        if named not in self._hosts or not self.keys().open(named, credentials.digest):
+        if named not in self._hosts or not keys.open(named, credentials.digest):
             problem = f"Its login isn't valid for {named}."
             self._rejections.tell(right[0], request.source, problem, named)
             raise ForeignHost("This login isn't valid for this host.")

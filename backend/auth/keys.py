@@ -133,7 +133,7 @@ class AcceptedKeys:
         return any(right)
 
 
-_NOTHING = AcceptedKeys({}, {})
+NO_KEYS = AcceptedKeys({}, {})
 
 
 class KeyFile:
@@ -151,7 +151,7 @@ class KeyFile:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._stamp: Tuple[int, ...] = ()
-        self._accepted = _NOTHING
+        self._accepted = NO_KEYS
         self._settled: Mapping[Hostname, str] = {}
         self._settles_at = math.inf  # monotonic: from when on the last content counts as complete
         self._complained = False

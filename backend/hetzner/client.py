@@ -20,7 +20,7 @@ import urllib3
 
 from backend.bearer import Bearer
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.hetzner.responses import decode
+from backend.hetzner.responses import MAX_ANSWER, decode
 from backend.outgoing import Session, read_body
 
 logger = logging.getLogger(__name__)
@@ -71,13 +71,22 @@ class Quotas:
             self._quotas[limit] = Quota(limit, min(limit, max(0, remaining)), self._clock())
             self._bucket_of[kind] = limit
 
-    def pause(self, kind: str) -> float:
-        """Return the seconds until a call of some kind would be taken; 0 when it would be now."""
+    def require(self, kind: str) -> None:
+        """Make sure that a call of some kind would not be refused for the quota.
+
+        Raises:
+            HetznerBusy: it would, for the time that the error names.
+
+        """
         quota = self._quotas.get(self._bucket_of.get(kind, 0))
         if quota is None:
-            return 0.0
+            return
         missing = _LEAST - quota.level(self._clock())
-        return max(0.0, missing * _HOUR / quota.limit)
+        if missing > 0:
+            raise HetznerBusy(
+                "The hourly quota of calls to Hetzner is used up for now.",
+                missing * _HOUR / quota.limit,
+            )
 
     def is_below(self, share: float) -> bool:
         """Whether a bucket holds less than a share of its limit."""
@@ -88,7 +97,6 @@ class Quotas:
 Query = Iterable[Tuple[str, str]]
 
 _CONNECT_SECONDS = 4.0
-_MAX_ANSWER = 4 * 1024 * 1024  # a page of 100 RRSets with 50 records each stays far below
 # The reserve that background work leaves to requests that somebody waits for.
 _RESERVE = 0.1
 _PLENTY = 0.5
@@ -164,48 +172,36 @@ class CloudApi:
             TokenRejected, ChangeRefused: the API refuses for good.
 
         """
+        # Calls that seem to draw on the same bucket.
+        kind = f"{method} actions" if "/actions" in path else method
         start = time.perf_counter()
         try:
-            answer = self._call(method, path, deadline, query, body)
+            self.quotas.require(kind)
+            left = deadline.remaining()
+            session = getattr(self._local, "session", None) or self._new_session()
+            url, params, timeout = (
+                self._url + path,
+                list(query),
+                (min(_CONNECT_SECONDS, left), left),
+            )
+            with session.request(
+                method, url, params=params, json=body, timeout=timeout, stream=True
+            ) as response:
+                text = read_body(response, MAX_ANSWER)
+            self.quotas.note(kind, response.headers)
+            logger.debug("%s %s: %s", method, path, response.status_code)
+            answer = decode(response.status_code, response.headers, text, self._token)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            logger.debug("%s %s: %s", method, path, type(error).__name__)
+            self._observe(method, HetznerUnreachable(""), time.perf_counter() - start)
+            raise HetznerUnreachable(
+                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
+            ) from None
         except DyndnsError as error:
             self._observe(method, error, time.perf_counter() - start)
             raise
         self._observe(method, None, time.perf_counter() - start)
         return answer
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        query: Query,
-        body: Optional[Mapping[str, Any]],
-    ) -> Dict[str, Any]:
-        # Calls that seem to draw on the same bucket.
-        kind = f"{method} actions" if "/actions" in path else method
-        pause = self.quotas.pause(kind)
-        if pause:
-            raise HetznerBusy("The hourly quota of calls to Hetzner is used up for now.", pause)
-        left = deadline.remaining()
-        timeout = (min(_CONNECT_SECONDS, left), left)
-        session = getattr(self._local, "session", None) or self._new_session()
-        url, params = self._url + path, list(query)
-        try:
-            with session.request(
-                method, url, params=params, json=body, timeout=timeout, stream=True
-            ) as response:
-                text = read_body(response, _MAX_ANSWER)
-                status, headers = response.status_code, response.headers
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            logger.debug("%s %s: %s", method, path, type(error).__name__)
-            raise HetznerUnreachable(
-                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
-            ) from None
-        if len(text) > _MAX_ANSWER:
-            raise HetznerUnreachable("Hetzner's API sent an answer that is too long.")
-        self.quotas.note(kind, headers)
-        logger.debug("%s %s: %s", method, path, status)
-        return decode(status, headers, text, self._token)
 
     def _new_session(self) -> Session:
         # One for each thread: requests doesn't promise that threads may share a session.

@@ -15,6 +15,7 @@ from backend.errors import (
 )
 
 _LONGEST_TEXT = 1000
+MAX_ANSWER = 4 * 1024 * 1024  # bytes; a page of 100 RRSets with 50 records each is far below
 
 
 def text_of(value: object) -> str:
@@ -123,6 +124,8 @@ def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> 
         TokenRejected, ChangeRefused: the API refuses for good.
 
     """
+    if len(text) > MAX_ANSWER:
+        raise HetznerUnreachable("Hetzner's API sent an answer that is too long.")
     if 300 <= status < 400:  # noqa: PLR2004
         raise _nonsense(status, headers, token)
     try:

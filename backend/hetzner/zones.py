@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
-from backend.errors import DyndnsError, HetznerBusy, TransientError, ZoneNotFound
+from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
 from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner, Owner
 from backend.model import Hostname
@@ -34,10 +34,7 @@ class _Listing:
     failures: Sequence[DyndnsError]  # of tokens that listed nothing, those that may pass first
     at: float
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether no project was away that may be back in a moment."""
-        return not any(isinstance(failure, TransientError) for failure in self.failures)
+    is_whole: bool  # no project was away that may be back in a moment
 
 
 class Zones:
@@ -61,6 +58,7 @@ class Zones:
 
         Raises:
             ZoneNotFound: no token sees a zone that holds the name.
+            ChangeRefused: the zone is a secondary one.
             TokenRejected: the same, and a token is bad that might have seen it.
             TransientError: Hetzner is away, and no list is known that holds the name.
 
@@ -74,6 +72,12 @@ class Zones:
             found = _longest_match(listing, host)
         if found is None:
             raise _absence(listing, host)
+        zone = found.owner.zone
+        if zone.mode != "primary":
+            raise ChangeRefused(
+                f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
+                hint="change it at its primary server.",
+            )
         return found
 
     def recall(self, host: Hostname) -> Optional[Location]:
@@ -153,7 +157,8 @@ class Zones:
                 continue
             for name, location in listed.items():
                 apexes.setdefault(name, location)
-        return _Listing(apexes, failures, self._clock())
+        is_whole = not any(isinstance(failure, TransientError) for failure in failures)
+        return _Listing(apexes, failures, self._clock(), is_whole)
 
 
 def _of_project(known: Optional[_Listing], hetzner: Hetzner) -> Mapping[str, Location]:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 # A database that was waited for this long in vain is left alone by everyone for so long.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
+_CLOSED = "The store didn't answer a moment ago."
 _BUGS = (ProgrammingError, IntegrityError, DataError)
 # PostgreSQL reports these as ProgrammingError: a missing table, column or schema, or no permission.
 _DAMAGES = ("42P01", "42703", "3F000", "42501")
@@ -296,7 +297,9 @@ class Database:
             StoreUnavailable: the database can't be read.
 
         """
-        started = self._start()
+        started = time.monotonic()
+        if started < self._closed_until:
+            raise self._closed_by(_CLOSED)
         try:
             connection = self._engine.raw_connection()
             try:
@@ -317,7 +320,9 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection to read from; raise `StoreUnavailable` if that fails."""
-        started = self._start()
+        started = time.monotonic()
+        if started < self._closed_until:
+            raise self._closed_by(_CLOSED)
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -329,10 +334,12 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction, and commit it at the end; raise `StoreUnavailable` if that fails."""
+        started = time.monotonic()
+        if started < self._closed_until:
+            raise self._closed_by(_CLOSED)
         if not self._is_postgresql and not self._writers.acquire(timeout=BUSY_SECONDS):
             raise StoreBusy("The store is too busy to be written right now.")
         try:
-            started = self._start()
             with self._writing.begin() as connection:
                 yield connection
         except self._errors as error:
@@ -351,12 +358,6 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-    def _start(self) -> float:
-        now = time.monotonic()
-        if now < self._closed_until:
-            raise self._closed_by("The store didn't answer a moment ago.")
-        return now
 
     def _translated(self, error: Exception, use: _Use, started: float) -> StoreUnavailable:
         """Return the error to raise for one of the database; log the first one of a series."""

@@ -26,15 +26,15 @@ _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
-_CONFIRMED = (
-    records.update()
-    .where(
-        records.c.host == sa.bindparam("a_host"),
-        records.c.type == sa.bindparam("a_type"),
-        records.c.generation == sa.bindparam("a_generation"),
-    )
-    .values(checked_at=sa.bindparam("checked_at"), comment=sa.bindparam("comment"))
+# Made once: making a statement takes longer than running it.
+_OF_RECORD = records.update().where(
+    records.c.host == sa.bindparam("a_host"), records.c.type == sa.bindparam("a_type")
 )
+_OF_GENERATION = _OF_RECORD.where(records.c.generation == sa.bindparam("a_generation"))
+_OF_ACTION = _OF_GENERATION.where(
+    records.c.action == sa.bindparam("an_action"), records.c.state == State.PUBLISHING.value
+)
+_OF_NEWER = _OF_RECORD.where(records.c.generation != sa.bindparam("a_generation"))
 
 
 class Notice(enum.Enum):
@@ -149,15 +149,16 @@ class Records:
 
     def finish(self, record: Record) -> Notice:
         """Store that Hetzner has published what it had accepted."""
-        done = _this_action(record).values(state=State.PUBLISHED.value, **_DONE)
+        done = {**_key(record), "an_action": record.action, "state": State.PUBLISHED.value, **_DONE}
         with self._database.write() as connection:
-            is_current = connection.execute(done).rowcount == 1
+            is_current = connection.execute(_OF_ACTION, done).rowcount == 1
             return _clear_errors(connection, record) if is_current else Notice.NONE
 
     def poll_later(self, record: Record, at: float) -> None:
         """Store from when on Hetzner is asked about a record's action again."""
         with self._database.write() as connection:
-            connection.execute(_this_action(record).values(poll_action_at=at))
+            later = {**_key(record), "an_action": record.action, "poll_action_at": at}
+            connection.execute(_OF_ACTION, later)
 
     def due_retries(self, now: float, limit: int) -> List[Record]:
         """Return the records whose next attempt is due, the longest overdue first."""
@@ -212,25 +213,17 @@ class Records:
 
     def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
         """Store that Hetzner holds the desired state of some records, each with this comment."""
-        rows = [
-            {
-                "a_host": record.host.text,
-                "a_type": record.type.value,
-                "a_generation": record.generation,
-                "checked_at": now,
-                "comment": comment,
-            }
-            # Everywhere in the same order, so that two processes can't deadlock.
-            for record, comment in sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
-        ]
+        # Everywhere in the same order, so that two processes can't deadlock.
+        ordered = sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
+        rows = [{**_key(one), "checked_at": now, "comment": comment} for one, comment in ordered]
         if rows:
             with self._database.write() as connection:
-                connection.execute(_CONFIRMED, rows)
+                connection.execute(_OF_GENERATION, rows)
 
     def doubt(self, record: Record) -> None:
         """Store that Hetzner has to be asked before the record counts as up to date again."""
         with self._database.write() as connection:
-            connection.execute(_this_generation(record).values(checked_at=0.0))
+            connection.execute(_OF_GENERATION, {**_key(record), "checked_at": 0.0})
 
     def _store(self, connection: Connection, update: Update, now: float, grace: float) -> None:
         rows = [
@@ -263,23 +256,24 @@ class Records:
             return self._note_failed(connection, result, now)
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
         later = {name: at for name, at in times.items() if at is not None}
-        connection.execute(_this_generation(result.record).values(**later))
+        connection.execute(_OF_GENERATION, {**_key(result.record), **later})
         return Notice.NONE
 
     def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
         record, error = failed.record, failed.error
         values = {
+            **_key(record),
             "state": failed.state.value,
             "attempts": record.attempts + 1,
             "retry_at": failed.retry_at,
             "error": error.seen,
             "hint": error.hint,
         }
-        if connection.execute(_this_generation(record).values(**values)).rowcount != 1:
+        if connection.execute(_OF_GENERATION, values).rowcount != 1:
             return Notice.NONE  # a newer desired state came in: this one's failure doesn't matter
         query = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
         known = [row.key.partition(" ") for row in connection.execute(query)]
-        kind, text = record.type.value, str(error)
+        kind, text = record.desired.type.value, str(error)
         if sum(1 for one, _, _ in known if one == kind) >= _MOST_ERRORS:
             return Notice.NONE
         key = f"{kind} {text}"
@@ -301,7 +295,6 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     if change is not None:
         held["changed_at"] = now
         _add_entry(connection, record, now, change, published)
-    connection.execute(_this(record).values(**held))
     state: Dict[str, Any] = {}
     if action is not None:
         # The failure of an action is cleared by the end of the next one.
@@ -310,21 +303,18 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
         state["poll_action_at"] = now + FIRST_POLL
     elif record.state is not State.PUBLISHING:  # else the action that publishes it still runs
         state = {"state": State.PUBLISHED.value, **_DONE}
-    is_current = True
-    if state:
-        done = connection.execute(_this_generation(record).values(**state))
-        is_current = done.rowcount == 1
+    if connection.execute(_OF_GENERATION, {**_key(record), **held, **state}).rowcount == 1:
+        return _clear_errors(connection, record) if "error" in state else Notice.NONE
     # Hetzner may have accepted a newer desired state before this one: it has to be written again.
-    newer = _this(record).where(records.c.generation != record.generation)
-    connection.execute(newer.values(state=State.PENDING.value, retry_at=now))
-    is_well = is_current and "error" in state
-    return _clear_errors(connection, record) if is_well else Notice.NONE
+    again = {**held, "state": State.PENDING.value, "retry_at": now}
+    connection.execute(_OF_NEWER, {**_key(record), **again})
+    return Notice.NONE
 
 
 def _clear_errors(connection: Connection, record: Record) -> Notice:
     """Delete the reported errors of a record in the transaction of its success."""
     is_hosts = reports.c.subject == record.host.text
-    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.type.value} "))
+    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.desired.type.value} "))
     if not connection.execute(reports.delete().where(is_mine)).rowcount:
         return Notice.NONE
     others = sa.select(sa.func.count()).select_from(reports).where(is_hosts)
@@ -344,19 +334,10 @@ def _lock(host: Hostname) -> str:
     return f"host {host.text}"
 
 
-def _this(record: Record) -> sa.Update:
-    return records.update().where(
-        records.c.host == record.host.text, records.c.type == record.type.value
-    )
-
-
-def _this_generation(record: Record) -> sa.Update:
-    return _this(record).where(records.c.generation == record.generation)
-
-
-def _this_action(record: Record) -> sa.Update:
-    is_followed = records.c.state == State.PUBLISHING.value
-    return _this_generation(record).where(records.c.action == record.action, is_followed)
+def _key(record: Record) -> Dict[str, Any]:
+    """Return the parameters by which the statements above find a record."""
+    kind = record.desired.type.value
+    return {"a_host": record.host.text, "a_type": kind, "a_generation": record.generation}
 
 
 def _setting_desired(insert: Any) -> Any:  # noqa: ANN401

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from backend.errors import (
-    ChangeRefused,
     DyndnsError,
     HetznerBusy,
     HostBusy,
@@ -212,7 +211,7 @@ class Publisher:
         if not due:
             return
         try:
-            location = self._find(attempt.host, attempt.deadline)
+            location = self._zones.find(attempt.host, attempt.deadline)
             if not all(record.is_accepted for record in due):
                 self._shares.take(attempt.host, is_short=location.hetzner.api.is_short)
             found: Mapping[RecordType, RRSet]
@@ -248,22 +247,13 @@ class Publisher:
         self, host: Hostname, deadline: Deadline
     ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
         """Find the zone of a host and read both families; list the zones anew if it is gone."""
-        location = self._find(host, deadline)
+        location = self._zones.find(host, deadline)
         try:
             return location, location.hetzner.read(location.owner, deadline)
         except NotFound:
             self._zones.invalidate()
-            location = self._find(host, deadline)
+            location = self._zones.find(host, deadline)
             return location, location.hetzner.read(location.owner, deadline)
-
-    def _find(self, host: Hostname, deadline: Deadline) -> Location:
-        location = self._zones.find(host, deadline)
-        if location.owner.zone.mode != "primary":
-            raise ChangeRefused(
-                f"Zone {location.owner.zone.name} is a {location.owner.zone.mode} zone at Hetzner",
-                hint="change it at its primary server.",
-            )
-        return location
 
     def _write(
         self, attempt: _Attempt, record: Record, location: Location, rrset: Optional[RRSet]
@@ -320,11 +310,15 @@ class Publisher:
             host, kind = record.host, record.desired.type
             if isinstance(result, Failed):
                 if notice is not Notice.NONE:
-                    event = Refused if result.state is State.REFUSED else Postponed
-                    self._reporter.report(event(host, kind, str(result.error), is_news=is_news))
+                    kept = Refused if result.state is State.REFUSED else Postponed
+                    self._reporter.report(kept(host, kind, str(result.error), is_news=is_news))
                 continue
             if isinstance(result, Accepted):
-                self._reporter.report(_event(record, result.change))
+                change, new = result.change, str(record.desired.address or "none")
+                event: Union[Confirmed, Published] = Confirmed(host, kind)
+                if change is not None:
+                    event = Published(host, kind, change.old or "none", new, change.why)
+                self._reporter.report(event)
             if notice is not Notice.NONE:
                 self._reporter.report(cleared(record, notice, now))
         attempt.results.clear()  # their errors refer to this attempt, and hold open connections
@@ -345,13 +339,6 @@ def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
     after = now - record.desired_at
     return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
-
-
-def _event(record: Record, change: Optional[ChangeNote]) -> Union[Confirmed, Published]:
-    if change is None:
-        return Confirmed(record.host, record.desired.type)
-    new = str(record.desired.address or "none")
-    return Published(record.host, record.desired.type, change.old or "none", new, change.why)
 
 
 def _reason(record: Record) -> str:

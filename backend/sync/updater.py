@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import threading
@@ -203,8 +204,21 @@ class Updater:
             TransientError: it could not be done now. Unless the store is away, the update is kept.
 
         """
+        deadline = deadline or Deadline(ANSWER_SECONDS)
         with self._meters.update(update.requester.protocol) as measured:
-            outcome = self._apply(update, deadline or Deadline(ANSWER_SECONDS))
+            now = self._clock()
+            self._activity.note(update.host, now)
+            known = self._store.records.of(update.host)
+            if update.prefix is not None:
+                update = self._complete(update, known, deadline)
+            if self._is_up_to_date(update, known):
+                outcome = self._cached(update)
+            else:
+                kinds = [one.type for one in update.desired]
+                publish = functools.partial(
+                    self._publisher.publish, update.host, kinds, deadline, update
+                )
+                outcome = _outcome(update, self._in_time(update.host, deadline, publish, update))
             measured.outcome = _result(outcome)
             return outcome
 
@@ -227,35 +241,15 @@ class Updater:
         """Accept no more work; what is under way ends by its own time limit."""
         self._pool.shutdown(wait=False)
 
-    def _apply(self, update: Update, deadline: Deadline) -> Outcome:
-        now = self._clock()
-        self._activity.note(update.host, now)
-        known = self._store.records.of(update.host)
-        if update.prefix is not None:
-            try:
-                update = self._host_parts.complete(update, known, deadline)
-            except (OperatorError, TransientError):
-                # The other records are stored, and their own attempt reports the error.
-                self._store.records.set_desired(update, now, 0)
-                raise
-        if self._is_up_to_date(update, known):
-            return self._cached(update)
-        kinds = [one.type for one in update.desired]
+    def _complete(
+        self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
+    ) -> Update:
         try:
-            self._slots.acquire(update.host, deadline)
-        except TransientError:  # the update is published later
-            self._store.records.set_desired(update, now, GRACE_SECONDS)
+            return self._host_parts.complete(update, known, deadline)
+        except (OperatorError, TransientError):
+            # The other records are stored, and their own attempt reports the error.
+            self._store.records.set_desired(update, self._clock(), 0)
             raise
-        outcomes = self._in_time(
-            update.host,
-            deadline,
-            lambda: self._publisher.publish(update.host, kinds, deadline, update),
-        )
-        # The operator may have dropped the update while it waited for the lock of the host.
-        records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
-        if tuple(one.desired for one in records) != update.desired:
-            raise Superseded(f"A newer update for {update.host} arrived first.")
-        return Outcome(update.host, records)
 
     def _is_up_to_date(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
         for desired in update.desired:
@@ -273,11 +267,26 @@ class Updater:
         return Outcome(update.host, records)
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
-        self._slots.acquire(host, deadline)
-        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
+        read = functools.partial(self._publisher.read, host, deadline)
+        return self._in_time(host, deadline, read)
 
-    def _in_time(self, host: Hostname, deadline: Deadline, work: Callable[[], T]) -> T:
-        """Do the work of a slot on another thread: the caller is answered in time in any case."""
+    def _in_time(
+        self,
+        host: Hostname,
+        deadline: Deadline,
+        work: Callable[[], T],
+        update: Optional[Update] = None,
+    ) -> T:
+        """Do work in the slot of a host, on another thread: the caller is answered in time.
+
+        Without a slot, the update that the work is about is stored, and published later.
+        """
+        try:
+            self._slots.acquire(host, deadline)
+        except TransientError:
+            if update is not None:
+                self._store.records.set_desired(update, self._clock(), GRACE_SECONDS)
+            raise
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: self._slots.release(host))
         try:
@@ -285,6 +294,15 @@ class Updater:
         except FutureTimeout:
             future.add_done_callback(_log_crash)
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
+
+
+def _outcome(update: Update, outcomes: Mapping[RecordType, RecordOutcome]) -> Outcome:
+    # The operator may have dropped the update while it waited for the lock of the host.
+    kinds = [one.type for one in update.desired]
+    records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
+    if tuple(one.desired for one in records) != update.desired:
+        raise Superseded(f"A newer update for {update.host} arrived first.")
+    return Outcome(update.host, records)
 
 
 def _result(outcome: Outcome) -> str:

@@ -66,15 +66,13 @@ def blueprint(
     api = Blueprint("json_api", __name__)
     api.before_request(sites.refuse)
 
-    @api.post("/update", provide_automatic_options=False)
+    @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
-        update_request = _update_request(request, proxies, removes=False)
-        return _json(200, _told(_apply(update_request, authorizer, apply)))
-
-    @api.delete("/update", provide_automatic_options=False)
-    def remove() -> Response:
-        update_request = _update_request(request, proxies, removes=True)
-        return _json(200, _told_of_removal(_apply(update_request, authorizer, apply)))
+        removes = request.method == "DELETE"
+        authorized = authorizer.authorize(_update_request(request, proxies, removes=removes))
+        outcome = apply(authorized, Deadline(ANSWER_SECONDS))
+        remember_answer(request.environ, authorized, outcome)
+        return _json(200, _removal(outcome) if removes else _result(outcome))
 
     api.register_error_handler(errors.DyndnsError, refusal)
 
@@ -86,13 +84,6 @@ def blueprint(
         return failure(500, "internal", "Something went wrong here; the log says what.")
 
     return api
-
-
-def _apply(update_request: UpdateRequest, authorizer: Authorizer, apply: Apply) -> Outcome:
-    authorized = authorizer.authorize(update_request)
-    outcome = apply(authorized, Deadline(ANSWER_SECONDS))
-    remember_answer(request.environ, authorized, outcome)
-    return outcome
 
 
 def _update_request(
@@ -139,7 +130,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value.strip()
 
 
-def _told(outcome: Outcome) -> Dict[str, object]:
+def _result(outcome: Outcome) -> Dict[str, object]:
     (only,) = outcome.records
     return {
         "status": _STATUSES[only.change],
@@ -149,7 +140,7 @@ def _told(outcome: Outcome) -> Dict[str, object]:
     }
 
 
-def _told_of_removal(outcome: Outcome) -> Dict[str, object]:
+def _removal(outcome: Outcome) -> Dict[str, object]:
     return {
         "status": "deleted" if outcome.changed else "unchanged",
         "fqdn": str(outcome.host),

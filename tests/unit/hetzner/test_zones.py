@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 import pytest
 
 from backend.errors import (
+    ChangeRefused,
     HetznerBusy,
     HetznerUnreachable,
     TokenRejected,
@@ -76,9 +77,10 @@ def test_the_first_of_two_tokens_that_see_a_zone_is_used(clock: Clock) -> None:
     assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
 
 
-def test_the_mode_of_the_zone_is_known(clock: Clock, cloud: FakeCloudApi) -> None:
+def test_a_secondary_zone_is_refused(clock: Clock, cloud: FakeCloudApi) -> None:
     cloud.zones["example.com"] = "secondary"
-    assert find(zones_of(clock, cloud), "host.example.com").owner.zone.mode == "secondary"
+    with pytest.raises(ChangeRefused, match="secondary zone"):
+        find(zones_of(clock, cloud), "host.example.com")
 
 
 def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: FakeCloudApi) -> None:
