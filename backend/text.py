@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timezone
 
 _UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -45,3 +46,19 @@ def _moment(text: str, now: float, direction: int) -> float:
 def counted(number: int, thing: str, things: str = "") -> str:
     """Write how many there are: ``1 zone``, ``2 zones``."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def moment(at: float) -> str:
+    """Write a time (UTC seconds) to the minute: ``2026-11-24 12:03 UTC``."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its two largest units: ``3 h 12 min``."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"

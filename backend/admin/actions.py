@@ -11,10 +11,11 @@ from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUn
 from backend.events import OperatorActed
 from backend.hetzner.client import Deadline
 from backend.model import Hostname, Requester
-from backend.notify.reporter import Reporter, moment
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.schema import Entry
 from backend.sync.locks import HostLocks
+from backend.text import moment
 
 _LOCK_SECONDS = 8.0
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, RecordType
-from backend.notify.reporter import duration, moment
 from backend.store.schema import Entry
+from backend.text import duration, moment
 
 CHANGES = ("created", "replaced", "deleted")
 FAILURES = ("postponed", "refused")

@@ -9,8 +9,7 @@ from typing import Any, Dict, Mapping, Optional
 from backend.admin.status import HostStatus, Snapshot
 from backend.commands.context import OPERATOR, Workbench, tell_as_json, tell_as_table, workbench
 from backend.model import Hostname, RecordType
-from backend.notify.reporter import duration, moment
-from backend.text import after
+from backend.text import after, duration, moment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

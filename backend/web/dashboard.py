@@ -28,9 +28,8 @@ from backend.auth.authorizer import Authorizer
 from backend.errors import BadRequest, CallerError, HostNotAllowed
 from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
-from backend.notify.reporter import duration
 from backend.store.history import History
-from backend.text import after
+from backend.text import after, duration
 from backend.web.request import Network, base_url
 from backend.web.session import (
     Forms,
