@@ -10,7 +10,7 @@ from typing import List
 import pytest
 
 from backend.errors import ChangeRefused
-from backend.model import Hostname
+from backend.model import Hostname, RecordType
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import PLACE, Operator, words
@@ -154,6 +154,18 @@ def test_a_refused_host_comes_first_with_error_and_hint(
     assert "refused" in told
     assert "To do: Lift the change protection of the record." in told
     assert "Try again now" in told
+
+
+def test_a_desired_address_is_shown_beside_the_published_one(
+    service: Service, operator: Operator
+) -> None:
+    service.host().updates("198.51.100.1")
+    for store in service.store():
+        store.records.finish(store.records.of(Hostname(HOME))[RecordType.A])
+    service.sandbox.fail(403, code="protected", method="POST", count=None)
+    service.host().updates("198.51.100.2")
+    for path in ("/", f"/hosts/{HOME}"):
+        assert "198.51.100.1 desired: 198.51.100.2" in words(operator.sees(path))
 
 
 def test_hosts_can_be_searched_by_name_address_and_state(
