@@ -22,7 +22,7 @@ from backend.errors import (
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
-    "check": "test settings, key file, store, tokens, zones and ntfy for real",
+    "check": "test settings, key file, store, tokens, zones and ntfy; changes nothing",
     "hosts": "list all hosts with their states; retry, drop a failed update, mute",
     "keys": "list the hosts that have a key; replace or share a key",
     "history": "show address changes, failures and lost hosts",

@@ -1,4 +1,4 @@
-"""Tests the set-up for real: settings, key file, store, tokens, zones, hosts and ntfy."""
+"""Tests settings, key file, store, tokens, zones, hosts and ntfy, and changes nothing."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Forms:
         return self._signer(words).sign("1").decode()
 
     def is_valid(self, token: str, seconds: float, *words: Optional[str]) -> bool:
-        """Return whether `token` has returned the token for these words, in the last seconds."""
+        """Return whether a token was made for these words, within the last seconds."""
         try:
             _, made_at = self._signer(words).unsign(token, return_timestamp=True)
         except BadSignature:
@@ -114,7 +114,7 @@ def check_form(forms: Forms, proxies: Sequence[Network]) -> None:
 
 
 def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[Network]) -> None:
-    """Admit the operator, by `Authorizer.authorize_operator`; it raises for anyone else.
+    """Log the operator in; raise what `Authorizer.authorize_operator` raises for anyone else.
 
     A browser that has logged in keeps a cookie. Someone who guesses passwords from the same source
     can't forge the cookie, and so can't delay the operator's browser.
