@@ -147,7 +147,7 @@ def test_a_refused_host_comes_first_with_its_hint(service: Service, operator: Op
     assert text.index(NAS) < text.index(HOME)
     assert "refused" in text
     assert "To do: Lift the change protection of the record." in text
-    assert re.search(r"For \d+ s\. To do: .* The service retries automatically, next in ", text)
+    assert re.search(r"For \d+ s \. To do: .* The service retries automatically, next in ", text)
     assert "The host has never sent an update. Registered " in text
     assert "Retry now" in text
 
