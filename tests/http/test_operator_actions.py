@@ -97,9 +97,7 @@ def test_a_form_is_valid_in_every_worker_for_a_day(
     assert operator.asks("POST", path, form, service=other).status_code == 400
 
 
-def test_a_form_from_a_fast_clock_is_valid(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_form_from_a_fast_clock_is_valid(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = serve(), serve()
     register(one)
     operator = Operator(one)

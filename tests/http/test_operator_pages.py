@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import List
 
 import pytest
+from jinja2 import StrictUndefined
 
 from backend.errors import ChangeRefused
 from backend.model import Hostname, RecordType
@@ -24,6 +25,7 @@ NASTY = "<script>alert('\"')</script>\r\n</table>&amp;"
 @pytest.fixture
 def operator(service: Service) -> Operator:
     register(service)
+    service.app.jinja_env.undefined = StrictUndefined  # a wrong name in a template fails the test
     return Operator(service)
 
 
