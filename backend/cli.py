@@ -1,4 +1,4 @@
-"""Which commands there are, and which one was meant."""
+"""Finds the command that the arguments name, and runs it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from backend.errors import (
     StoreUnusable,
 )
 
-# By name: what the help says of it. `commands/` has a module for each.
+# By name: the line in the help. Each but `serve` is a module in `commands/`.
 COMMANDS: Mapping[str, str] = {
-    "serve": "serve /update and /nic/update (what happens without a command)",
-    "setup": "print what to paste into a router or a program, for one host",
-    "check": "try everything for real: settings, key file, store, tokens, zones, ntfy",
-    "hosts": "show how every host fares; try again, drop a failed update, mute",
-    "keys": "show which hosts have a key, give one a new key, share one",
-    "history": "show every change, failure and silence",
-    "healthcheck": "exit 0 when the running service is well, for a container's HEALTHCHECK",
+    "serve": "answer updates; the default",
+    "setup": "print the settings for a router or a program, for one host",
+    "check": "test settings, key file, store, tokens, zones and ntfy; changes nothing",
+    "hosts": "list all hosts with their states; retry, drop a failed update, mute",
+    "keys": "list the hosts that have a key; replace or share a key",
+    "history": "show address changes, failures and lost hosts",
+    "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
-# Where the documents help, by what is wrong.
+# By error: the section of the documents that helps.
 SECTIONS: Mapping[Type[DyndnsError], str] = {
     KeyFileUnusable: 'README.md, "The key file can\'t be used"',
     SettingUnusable: 'README.md, "Settings"',
@@ -39,59 +39,50 @@ SECTIONS: Mapping[Type[DyndnsError], str] = {
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command and return its exit status; 1 with one line when the set-up is wrong."""
+    """Run one command and return its exit status. A wrong set-up ends it with 1 and one line."""
     arguments = list(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
-    command, parser = _command(name), parser_of(name)
+    parser = parser_of(name)
     if name == "serve" and arguments and not arguments[0].startswith("-"):
         _, *others = COMMANDS
         parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
     try:
-        status = int(command.run(parser.parse_args(arguments), environ))
+        status = int(_module(name).run(parser.parse_args(arguments), environ))
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _unread()
+    except BrokenPipeError:  # the reader has closed the pipe, as in `history | head`
+        # Python would try to write the rest when it ends, and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except DyndnsError as error:
         verb = "start" if name == "serve" else f"run `{name}`"
-        parser.exit(1, f"hetzner-dyndns can't {verb}. {error}{_section(error)}\n")
+        found = [SECTIONS[family] for family in type(error).__mro__ if family in SECTIONS]
+        section = f" (See {found[0]}.)" if found else ""
+        parser.exit(1, f"hetzner-dyndns can't {verb}. {error}{section}\n")
     return status
 
 
-def _unread() -> int:
-    """End quietly: whoever reads, as in ``history | head``, has seen enough."""
-    # Python would try to write the rest when it ends, and complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _section(error: DyndnsError) -> str:
-    """Return where to read on."""
-    found = [SECTIONS[family] for family in type(error).__mro__ if family in SECTIONS]
-    return f" (See {found[0]}.)" if found else ""
-
-
-def _command(name: str) -> Any:  # noqa: ANN401
-    # Only the one that was asked for: the HEALTHCHECK shouldn't load what serving takes.
-    home = "server.run" if name == "serve" else f"commands.{name}"
-    return importlib.import_module(f"backend.{home}")
+def _module(name: str) -> Any:  # noqa: ANN401
+    # No other command is imported: the HEALTHCHECK needs none of what `serve` does.
+    path = "server.run" if name == "serve" else f"commands.{name}"
+    return importlib.import_module(f"backend.{path}")
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    """Return what reads the arguments of one command."""
-    command = _command(name)
+    """Return the parser for the arguments of one command."""
+    module = _module(name)
     if name == "serve":
         parser = argparse.ArgumentParser(
             prog="python -m backend",
             usage="python -m backend [-h] [--version] [COMMAND] …",
             description="A dynamic-DNS service for zones at Hetzner. Settings come from the "
             "environment: see README.md.",
-            epilog="commands:\n" + "\n".join(f"  {n:<10} {words}" for n, words in COMMANDS.items()),
+            epilog="commands:\n" + "\n".join(f"  {n:<11} {words}" for n, words in COMMANDS.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--version", action="version", version=f"hetzner-dyndns {__version__}")
     else:
         parser = argparse.ArgumentParser(
-            prog=f"python -m backend {name}", description=command.__doc__
+            prog=f"python -m backend {name}", description=module.__doc__
         )
-    command.add_arguments(parser)
+    module.add_arguments(parser)
     return parser

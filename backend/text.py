@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timezone
 
 _UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -11,24 +12,29 @@ _LATEST = 253_402_300_799.0  # the end of the year 9999
 
 
 def before(text: str, now: float) -> float:
-    """Return the moment a text names (UTC seconds); a duration counts back from now.
+    """Read a time (UTC seconds), or a duration before now.
 
     Raises:
-        ValueError: it names none.
+        ValueError: the text is neither.
 
     """
-    return _moment(text, now, -1)
+    return _read(text, now, -1)
 
 
 def after(text: str, now: float) -> float:
-    """Return the coming moment a text names; a duration counts from now on; likewise."""
-    found = _moment(text, now, 1)
+    """Read a time in the future (UTC seconds), or a duration from now.
+
+    Raises:
+        ValueError: the text is neither, or the time has passed.
+
+    """
+    found = _read(text, now, 1)
     if found <= now:
-        raise ValueError("choose a moment in the future")
+        raise ValueError("choose a time in the future")
     return found
 
 
-def _moment(text: str, now: float, direction: int) -> float:
+def _read(text: str, now: float, direction: int) -> float:
     span = _SPAN.fullmatch(text.strip())
     if span is not None:
         return now + direction * int(span[1]) * _UNITS[span[2]]
@@ -43,5 +49,27 @@ def _moment(text: str, now: float, direction: int) -> float:
 
 
 def counted(number: int, thing: str, things: str = "") -> str:
-    """Write how many there are: ``1 zone``, ``2 zones``."""
+    """Write a number with its noun: ``1 zone``, ``2 zones``."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def moment(at: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """Write a time (UTC seconds), by default to the minute: ``2026-11-24 12:03 UTC``."""
+    return time.strftime(form, time.gmtime(at))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its two largest units: ``3 h 12 min``."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"
+
+
+def rough(seconds: float) -> str:
+    """Write a duration in its largest unit: ``3 h``, ``2 days``."""
+    number, unit = duration(seconds).split()[:2]
+    return counted(int(number), "day") if unit == "d" else f"{number} {unit}"

@@ -19,7 +19,7 @@ import requests
 
 from backend.errors import ChangeRefused
 from backend.model import Address, DesiredRecord, Hostname, Requester, Update
-from backend.store import Accepted, Failed, State, ChangeNote, Store, prepare_store
+from backend.store import Accepted, ChangeNote, Failed, State, Store, prepare_store
 from bench.parts import used
 from tests.e2e.processes import ROOT, free_port, until
 
@@ -43,12 +43,19 @@ def fill(url: str, hosts: List[Hostname]) -> None:
         )
         for record in store.records.of(host).values():
             if number % 50 == 1:
-                store.records.note(Failed(record, State.REFUSED, ChangeRefused("No", hint="do it."), now + 3600), now)
+                store.records.note(
+                    Failed(record, State.REFUSED, ChangeRefused("No", hint="do it."), now + 3600),
+                    now,
+                )
             else:
-                store.records.note(Accepted(record, None, ChangeNote("created", None, "asked")), now)
+                store.records.note(
+                    Accepted(record, None, ChangeNote("created", None, "asked")), now
+                )
     (first, *_) = store.records.of(hosts[0]).values()
     for _ in range(ENTRIES):
-        store.records.note(Accepted(first, None, ChangeNote("replaced", "198.51.100.9", "asked")), now)
+        store.records.note(
+            Accepted(first, None, ChangeNote("replaced", "198.51.100.9", "asked")), now
+        )
     store.close()
 
 

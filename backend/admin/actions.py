@@ -1,4 +1,4 @@
-"""What the operator may do about a host, from the page and from the command line."""
+"""The operator's actions on a host, from the page and from the command line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUn
 from backend.events import OperatorActed
 from backend.hetzner.client import Deadline
 from backend.model import Hostname, Requester
-from backend.notify.reporter import Reporter, moment
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.schema import Entry
 from backend.sync.publisher import wait_for_host
+from backend.text import moment
 
 _LOCK_SECONDS = 8.0
 
 
 class Actions:
-    """Does it, and leaves a line in the history and in the log.
+    """Carries out each action, and reports it in the history and in the log.
 
-    Every method raises `HostNotAllowed` for a host that isn't registered, and `StoreUnavailable`
-    unless it is about a key.
+    Every method raises `HostNotAllowed` for a host that isn't registered. Methods about keys raise
+    `KeyFileUnusable`, the others `StoreUnavailable`.
     """
 
     def __init__(
@@ -42,18 +43,18 @@ class Actions:
         self._clock = clock
 
     def retry(self, host: Hostname, operator: Requester) -> int:
-        """Have a host's waiting wishes tried now; return how many there are."""
+        """Make a host's pending and refused updates due now; return how many there are."""
         self._check(host)
         number = self._store.operations.retry(host, self._clock())
         if number:
-            self._tell(host, "is to be tried again now", operator)
+            self._report(host, "will be retried now", operator)
         return number
 
     def drop_update(self, host: Hostname, operator: Requester) -> int:
-        """Forget a host's errors; return how many there were.
+        """Drop a host's failed updates; return how many there were.
 
         Raises:
-            HostBusy: an update of the host is under way, and doesn't end.
+            HostBusy: another update of the host doesn't end in time.
 
         """
         self._check(host)
@@ -63,28 +64,21 @@ class Actions:
             Deadline(_LOCK_SECONDS),
         )
         if number:
-            self._tell(host, "has its error forgotten", operator)
+            self._report(host, "had its failed update dropped", operator)
         return number
 
     def rotate(self, host: Hostname, operator: Requester) -> str:
-        """Give a host a new key, and return it.
-
-        Raises:
-            KeyFileUnusable: the file can't be read or written.
-
-        """
+        """Replace a host's key, and return the new one."""
         self._check(host)
         key = self._key_file.rotate(host)
-        self._note_key(host, "it has a new key", operator)
-        self._tell(host, "has a new key", operator)
+        self._report_key(host, "has a new key", operator)
         return key
 
     def share(self, host: Hostname, other: Hostname, operator: Requester) -> bool:
-        """Give another host the key that one has, and return whether it had one of its own.
+        """Give another host the key of a host; return whether that replaced a key.
 
         Raises:
-            BadHostname: it is the same host.
-            KeyFileUnusable: the file can't be read or written.
+            BadHostname: both hosts are the same.
 
         """
         self._check(host)
@@ -95,13 +89,12 @@ class Actions:
         key = keys.get(host)
         if key is None:
             raise KeyFileUnusable(
-                f"The key file has no key of {host}", hint="start the service once."
+                f"The key file has no key for {host}", hint="start the service once."
             )
         if keys.get(other) == key:
             return False
         self._key_file.replace(other, key)
-        self._note_key(other, f"it shares the key of {host}", operator)
-        self._tell(other, f"shares the key of {host}", operator)
+        self._report_key(other, f"shares the key of {host}", operator)
         return other in keys
 
     def key(self, host: Hostname) -> Optional[str]:
@@ -110,25 +103,28 @@ class Actions:
         return self._key_file.keys().get(host)
 
     def mute(self, host: Hostname, until: Optional[float], operator: Requester) -> None:
-        """Push nothing of a host being lost until then (UTC seconds); `None` ends that."""
+        """Suppress pushes about the loss of a host until then (UTC seconds); `None` ends that."""
         self._check(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
         event = "unmuted" if until is None else "muted"
-        self._store.operations.mute(host, until, self._entry(host, event, f"it {what}", operator))
-        self._tell(host, what, operator)
+        self._store.operations.mute(host, until, self._entry(host, event, what, operator))
+        self._report(host, what, operator)
 
     def _check(self, host: Hostname) -> None:
         if host not in self._hosts:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
 
-    def _note_key(self, host: Hostname, why: str, operator: Requester) -> None:
-        # The old key opens nothing any more: whatever the store does, the new one has to be shown.
+    def _report_key(self, host: Hostname, what: str, operator: Requester) -> None:
+        # The old key is no longer valid: the operator must see the new one in any case.
         with contextlib.suppress(StoreUnavailable):
-            self._store.operations.note(self._entry(host, "rotated", why, operator))
+            self._store.operations.note(self._entry(host, "rotated", what, operator))
+        self._report(host, what, operator)
 
-    def _entry(self, host: Hostname, event: str, why: str, operator: Requester) -> Entry:
+    def _entry(self, host: Hostname, event: str, what: str, operator: Requester) -> Entry:
         source, protocol = operator.source, operator.protocol
-        return Entry(self._clock(), host.text, "", event, source, protocol, None, None, why)
+        return Entry(
+            self._clock(), host.text, "", event, source, protocol, None, None, f"the host {what}"
+        )
 
-    def _tell(self, host: Hostname, what: str, operator: Requester) -> None:
+    def _report(self, host: Hostname, what: str, operator: Requester) -> None:
         self._reporter.report(OperatorActed(host, what, operator.source))

@@ -1,41 +1,40 @@
-"""A host's history as a picture: which address when, and what went wrong."""
+"""A host's history as a picture: its addresses over time, and failures."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from backend.model import Address, RecordType
-from backend.notify.reporter import duration, moment
 from backend.store.schema import Entry
+from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
 FAILURES = ("postponed", "refused")
 CONTACT = ("lost", "back")
-DEEDS = ("rotated", "muted", "unmuted", "dropped")
+OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 
 _DAY = 86400.0
 _TICKS = 7
-_LAST_TICK = 92  # percent: there has to be room for its label
+_LAST_TICK = 92  # percent: leaves room for its label
 _NARROWEST = 0.4  # percent: two or three pixels
 _STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A stretch of time in which something held; `start` and `width` in percent."""
+    """A period in which something was true; `start` and `width` in percent."""
 
     start: float
     width: float
-    kind: str  # even, odd (addresses by turns), lost
+    kind: str  # even, odd (addresses alternate), lost
     label: str
     title: str
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at one moment."""
+    """An event at one moment."""
 
     at: float  # percent
     kind: str  # the event
@@ -60,27 +59,37 @@ class Timeline:
     summary: str
 
 
+@dataclass(frozen=True)
 class _Window:
-    """The stretch of time that is drawn."""
+    """The period that is drawn."""
 
-    def __init__(self, now: float, days: float) -> None:
-        self.start = now - days * _DAY
-        self.end = now
+    start: float
+    end: float
 
     def percent(self, at: float) -> float:
         share = (at - self.start) / (self.end - self.start)
         return round(100 * min(1.0, max(0.0, share)), 3)
 
-    def bar(self, begin: float, end: float, kind: str, label: str) -> Optional[Bar]:
+    def bar(self, begin: float, end: float, kind: str, label: str) -> List[Bar]:
+        """Return a bar for the part of a period that is in the window, if any."""
         if end <= self.start or begin >= self.end:
-            return None
+            return []
         start, stop = self.percent(begin), self.percent(end)
         since = "before" if begin == 0.0 else moment(begin)
         title = f"{label}: {since} to {moment(end)}"
-        return Bar(start, round(max(0.2, stop - start), 3), kind, label, title)
+        return [Bar(start, round(max(0.2, stop - start), 3), kind, label, title)]
 
-    def holds(self, at: float) -> bool:
-        return self.start <= at <= self.end
+    def marks(self, entries: Iterable[Entry]) -> List[Mark]:
+        """Return a mark for each entry in the window; of those too close together, the last."""
+        found = {}
+        for one in self.inside(entries):
+            title = f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else "")
+            at = self.percent(one.at)
+            found[one.event, at // _NARROWEST] = Mark(at, one.event, title)
+        return list(found.values())
+
+    def inside(self, entries: Iterable[Entry]) -> List[Entry]:
+        return [one for one in entries if self.start <= one.at <= self.end]
 
 
 def draw(
@@ -91,92 +100,62 @@ def draw(
     days: float,
 ) -> Timeline:
     """Draw the last days of one host. `entries` are its newest first, as the store gives them."""
-    window = _Window(now, days)
-    told = [entry for entry in reversed(entries) if entry.at <= now]
-    lanes = [
-        _addresses(kind, [one for one in told if one.type == kind.value], published, window)
-        for kind in RecordType
-        if kind in published or any(one.type == kind.value for one in told)
-    ]
-    lanes.append(_contact([one for one in told if not one.type], silent_since, window))
-    return Timeline(lanes, _ticks(window, days), _summary(told, window, days))
+    window = _Window(now - days * _DAY, now)
+    past = [entry for entry in reversed(entries) if entry.at <= now]
+    lanes = []
+    for kind in RecordType:
+        changes = [one for one in past if one.type == kind.value]
+        if changes or kind in published:
+            lanes.append(_address_lane(kind, changes, published.get(kind), window))
+    lanes.append(_contact_lane([one for one in past if not one.type], silent_since, window))
+    return Timeline(lanes, _ticks(window, days), _summary(window.inside(past), days))
 
 
-def _addresses(
-    kind: RecordType,
-    entries: Sequence[Entry],
-    published: Mapping[RecordType, Address],
-    window: _Window,
+def _address_lane(
+    kind: RecordType, entries: Sequence[Entry], held: Optional[Address], window: _Window
 ) -> Lane:
     changes = [one for one in entries if one.event in CHANGES]
-    held = published.get(kind)
     first = changes[0].old if changes else None if held is None else str(held)
-    spans: List[Tuple[float, Optional[str]]] = [(0.0, first)]
-    spans += [(one.at, one.new) for one in changes]
-    ends = [begin for begin, _ in spans[1:]] + [window.end]
-    bars = [
-        window.bar(begin, end, ("even", "odd")[number % 2], address)
-        for number, ((begin, address), end) in enumerate(zip(spans, ends))
-        if address
-    ]
-    failures = [one for one in entries if one.event not in CHANGES]
-    return Lane(kind.value, _seen([bar for bar in bars if bar]), _marks(failures, window))
+    periods: List[Tuple[float, Optional[str]]] = [(0.0, first)]
+    periods += [(one.at, one.new) for one in changes]
+    ends = [begin for begin, _ in periods[1:]] + [window.end]
+    bars: List[Bar] = []
+    for number, ((begin, address), end) in enumerate(zip(periods, ends)):
+        for bar in window.bar(begin, end, ("even", "odd")[number % 2], address) if address else []:
+            # A bar that can't be seen beside the one before is left out; the table has it.
+            if bar.width >= _NARROWEST or not bars or bar.start >= bars[-1].start + _NARROWEST:
+                bars.append(bar)
+    return Lane(kind.value, bars, window.marks(one for one in entries if one.event not in CHANGES))
 
 
-def _seen(bars: Sequence[Bar]) -> List[Bar]:
-    """Leave out bars that nobody could tell from the one before; the table has all of them."""
-    seen: List[Bar] = []
-    for bar in bars:
-        if bar.width >= _NARROWEST or not seen or bar.start >= seen[-1].start + _NARROWEST:
-            seen.append(bar)
-    return seen
-
-
-def _contact(entries: Sequence[Entry], silent_since: Optional[float], window: _Window) -> Lane:
-    bars: List[Optional[Bar]] = []
+def _contact_lane(entries: Sequence[Entry], silent_since: Optional[float], window: _Window) -> Lane:
+    bars: List[Bar] = []
     lost: Optional[float] = None
     for one in entries:
         if one.event == "lost":
             lost = one.at
         elif one.event == "back" and lost is not None:
-            bars.append(window.bar(lost, one.at, "lost", "lost"))
+            bars += window.bar(lost, one.at, "lost", "lost")
             lost = None
-    begin = lost if lost is not None else silent_since
-    if silent_since is not None and begin is not None:
-        bars.append(window.bar(begin, window.end, "lost", "lost"))
-    deeds = [one for one in entries if one.event not in CONTACT]
-    return Lane("contact", [bar for bar in bars if bar], _marks(deeds, window))
-
-
-def _marks(entries: Sequence[Entry], window: _Window) -> List[Mark]:
-    found = {}
-    for one in entries:
-        if window.holds(one.at):
-            title = f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else "")
-            at = window.percent(one.at)
-            found[one.event, at // _NARROWEST] = Mark(at, one.event, title)
-    return list(found.values())
+    if silent_since is not None:
+        bars += window.bar(silent_since if lost is None else lost, window.end, "lost", "lost")
+    return Lane("contact", bars, window.marks(one for one in entries if one.event not in CONTACT))
 
 
 def _ticks(window: _Window, days: float) -> List[Tuple[float, str]]:
-    """Mark round moments (UTC): few enough for a phone."""
+    """Return round times (UTC) and their labels: few enough for a phone."""
     step = next((hours * 3600 for hours in _STEPS if days * 24 / hours <= _TICKS), _DAY * days)
-    form = "%H:%M" if step < _DAY else "%d %b"
     first = window.start - window.start % step + step
-    moments = [first + step * number for number in range(_TICKS)]
-    return [
-        (window.percent(at), time.strftime(form, time.gmtime(at)))
-        for at in moments
-        if window.percent(at) < _LAST_TICK
-    ]
+    times = [first + step * number for number in range(_TICKS)]
+    form = "%H:%M" if step < _DAY else "%d %b"
+    ticks = [(window.percent(at), moment(at, form)) for at in times]
+    return [tick for tick in ticks if tick[0] < _LAST_TICK]
 
 
-def _summary(entries: Sequence[Entry], window: _Window, days: float) -> str:
-    numbers: Dict[str, int] = {"changes": 0, "failures": 0, "losses": 0}
-    for one in entries:
-        if window.holds(one.at):
-            numbers["changes"] += one.event in CHANGES
-            numbers["failures"] += one.event in FAILURES
-            numbers["losses"] += one.event == "lost"
-    told = ", ".join(f"{number} {name}" for name, number in numbers.items())
-    return f"The last {duration(days * _DAY)}: {told}. The table below says the same in words."
+def _summary(entries: Sequence[Entry], days: float) -> str:
+    events = [one.event for one in entries]
+    changes = counted(sum(event in CHANGES for event in events), "address change")
+    failures = counted(sum(event in FAILURES for event in events), "failure")
+    losses = counted(events.count("lost"), "loss", "losses")
+    period = rough(days * _DAY)
+    return f"The last {period}: {changes}, {failures}, {losses} of contact. Details: see the table."

@@ -1,1 +1,1 @@
-"""What ``python -m backend`` can do: a module a command, with `add_arguments` and `run`."""
+"""The commands of ``python -m backend``: a module each, with `add_arguments` and `run`."""

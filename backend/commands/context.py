@@ -1,12 +1,14 @@
-"""What a command works with: the settings, the store of the running service, and the actions."""
+"""What the commands share: the settings, the store and the actions; tables and JSON."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import sys
+import time
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from backend.admin.actions import Actions
 from backend.admin.status import Overview
@@ -20,8 +22,8 @@ OPERATOR = Requester("", "command")
 
 
 @dataclass(frozen=True)
-class Workbench:
-    """All of it."""
+class Context:
+    """The parts of the service that a command needs."""
 
     settings: Settings
     store: Store
@@ -31,11 +33,11 @@ class Workbench:
 
 
 @contextlib.contextmanager
-def workbench(environ: Mapping[str, str]) -> Iterator[Workbench]:
-    """Open what the service works on, as it is.
+def service_context(environ: Mapping[str, str]) -> Iterator[Context]:
+    """Open the store and the key file of the service.
 
     Raises:
-        OperatorError: the set-up is wrong, or the service was never started.
+        OperatorError: the set-up is wrong, or the service has never been started.
 
     """
     settings, _ = read(environ)
@@ -46,26 +48,36 @@ def workbench(environ: Mapping[str, str]) -> Iterator[Workbench]:
     actions = Actions(store, hosts, key_file, Reporter())
     overview = Overview(store, hosts, settings.watch.lost_after)
     try:
-        yield Workbench(settings, store, key_file, actions, overview)
+        yield Context(settings, store, key_file, actions, overview)
     finally:
         store.close()
 
 
-def tell_as_json(found: object) -> None:
-    """Print something for a program to read."""
+def time_argument(read_time: Callable[[str, float], float]) -> Callable[[str], float]:
+    """Return a type for argparse that reads a time by `text.before` or `text.after`."""
+
+    def convert(text: str) -> float:
+        try:
+            return read_time(text, time.time())
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def print_json(found: object) -> None:
+    """Print a value as JSON."""
     json.dump(found, sys.stdout, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
 
 
-def tell_as_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heads, each column as wide as it has to be but the last."""
-    cells = [[_printable(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their heads, with aligned columns. Control characters become spaces."""
+    cells = [
+        ["".join(c if c.isprintable() else " " for c in cell) for cell in row]
+        for row in (heads, *rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
         sys.stdout.write(line.rstrip() + "\n")
-
-
-def _printable(text: str) -> str:
-    """Make a text fit for one line of a terminal, whatever somebody sent."""
-    return "".join(c if c.isprintable() else " " for c in text)

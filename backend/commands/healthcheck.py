@@ -1,4 +1,4 @@
-"""Asks the running service whether it is well: the container's HEALTHCHECK."""
+"""Asks the running service for its health, for the HEALTHCHECK of the container."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Mapping
 from backend.settings import read_server
 
 _SECONDS = 4.0
+# By address to listen on: the address to connect to.
+_REACHABLE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take none: the service is where the settings say."""
+    """Add no arguments: the settings name the address of the service."""
 
 
 def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Ask ``/healthz``; return 0 when all is well, else 1 with what is wrong on standard output."""
+    """Request ``/healthz`` and print the answer; return 0 if the service is healthy, else 1."""
     server = read_server(environ)
-    address = _reachable(server.address)
+    address = _REACHABLE.get(server.address, server.address)
     connection = http.client.HTTPConnection(address, server.port, timeout=_SECONDS)
     try:
         connection.request("GET", "/healthz")
@@ -31,10 +33,3 @@ def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         connection.close()
     return 0 if answer.status == http.client.OK else 1
-
-
-def _reachable(address: str) -> str:
-    """Return where a listener answers on its own machine."""
-    # Compared with, not listened on.
-    every = "0.0.0.0"  # noqa: S104
-    return {"": "127.0.0.1", every: "127.0.0.1", "::": "::1"}.get(address, address)

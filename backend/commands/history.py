@@ -1,34 +1,31 @@
-"""Shows what happened: every change, failure and silence, and what the operator did."""
+"""Shows the history: address changes, failures, lost hosts and the operator's actions."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import asdict
 from typing import Mapping, Tuple
 
-from backend.commands.context import Workbench, tell_as_json, tell_as_table, workbench
+from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
 from backend.model import Hostname
 from backend.store.schema import Entry
-from backend.text import before
+from backend.text import before, moment
 
 _MOST = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take of which host, from when on, and in which form."""
-    parser.add_argument("host", nargs="?", type=Hostname.parse, help="only this host")
-    parser.add_argument("--since", type=_since, default=0.0, help="a date, a time, or as in 3d")
-    parser.add_argument("--limit", type=_limit, default=_MOST, help="only the newest so many")
-    parser.add_argument("--json", action="store_true", help="for programs; times in UTC seconds")
-
-
-def _since(text: str) -> float:
-    try:
-        return before(text, time.time())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    """Add the host, the period and the format."""
+    parser.add_argument("host", nargs="?", type=Hostname.parse, help="show only this host")
+    parser.add_argument(
+        "--since",
+        type=time_argument(before),
+        default=0.0,
+        help="a date, a time (UTC), or a duration before now, as in 3d",
+    )
+    parser.add_argument("--limit", type=_limit, default=_MOST, help="show only the newest entries")
+    parser.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
 
 
 def _limit(text: str) -> int:
@@ -38,34 +35,28 @@ def _limit(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Show it, the oldest first."""
-    with workbench(environ) as bench:
-        if arguments.host is not None:
-            _check(bench, arguments.host)
-        found = bench.store.history.find(
-            arguments.host, since=arguments.since, limit=arguments.limit
-        )
-    entries = found[::-1]
+    """Print the entries, the oldest first."""
+    host = arguments.host
+    with service_context(environ) as context:
+        history = context.store.history
+        entries = history.find(host, since=arguments.since, limit=arguments.limit)[::-1]
+        is_known = host is None or host in context.settings.access.hosts
+        if not is_known and not history.find(host, limit=1):
+            raise HostNotAllowed(
+                f"{host} isn't registered and has no history: check the name, or add it to "
+                "REGISTERED_FQDNS."
+            )
     if arguments.json:
-        tell_as_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
     else:
         heads = ("TIME (UTC)", "HOST", "TYPE", "EVENT", "CHANGE", "BY", "WHY")
-        tell_as_table(heads, [_row(entry) for entry in entries])
+        print_table(heads, [_row(entry) for entry in entries])
     return 0
 
 
-def _check(bench: Workbench, host: Hostname) -> None:
-    is_registered = host in bench.settings.access.hosts
-    if not is_registered and not bench.store.history.find(host, limit=1):
-        raise HostNotAllowed(
-            f"{host} isn't registered, and nothing is known of it: check the name, or add it to "
-            "REGISTERED_FQDNS."
-        )
-
-
 def _row(entry: Entry) -> Tuple[str, ...]:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at))
-    changed = entry.old is not None or entry.new is not None
-    change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if changed else ""
-    by = " ".join(part for part in (entry.protocol, entry.source) if part)
+    at = moment(entry.at, "%Y-%m-%d %H:%M:%S")
+    has_changed = entry.old is not None or entry.new is not None
+    change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if has_changed else ""
+    by = f"{entry.protocol} {entry.source}".strip()
     return (at, entry.host, entry.type, entry.event, change, by, entry.why)

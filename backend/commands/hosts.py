@@ -1,82 +1,87 @@
-"""Shows how the hosts fare, and does something about one."""
+"""Lists the hosts with their states; retries, drops or mutes one."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from typing import Any, Dict, Mapping, Optional
+from typing import Mapping
 
 from backend.admin.status import HostStatus, Snapshot
-from backend.commands.context import OPERATOR, Workbench, tell_as_json, tell_as_table, workbench
+from backend.commands.context import (
+    OPERATOR,
+    Context,
+    print_json,
+    print_table,
+    service_context,
+    time_argument,
+)
 from backend.model import Hostname, RecordType
-from backend.notify.reporter import duration, moment
-from backend.text import after
+from backend.text import after, counted, duration, moment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take what to do."""
+    """Add a subcommand for each task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="list|retry|drop|mute|unmute")
-    listing = tasks.add_parser("list", help="show how every host fares, the worst first")
-    listing.add_argument("--json", action="store_true", help="for programs; times in UTC seconds")
+    listing = tasks.add_parser("list", help="show every host with its state, the worst first")
+    listing.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
     for name, words in (
-        ("retry", "try a host's waiting updates again now"),
-        ("drop", "drop the update of a host that failed, and its error"),
-        ("mute", "push nothing of a host being lost for a while"),
-        ("unmute", "end that"),
+        ("retry", "retry the pending and refused updates of a host now"),
+        ("drop", "drop the failed update of a host"),
+        ("mute", "send no notification when a host is lost, until a time"),
+        ("unmute", "send notifications about a host again"),
     ):
         task = tasks.add_parser(name, help=words)
         task.add_argument("host", type=Hostname.parse)
         if name == "mute":
-            task.add_argument("until", type=_until, help="a date, a time, or as in 3d")
-
-
-def _until(text: str) -> float:
-    try:
-        return after(text, time.time())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+            help_text = "a date, a time (UTC), or a duration from now, as in 3d"
+            task.add_argument("until", type=time_argument(after), help=help_text)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Do it."""
-    with workbench(environ) as bench:
-        if arguments.task == "list":
-            _list(bench.overview.read(), as_json=arguments.json)
+    """Carry out the task."""
+    with service_context(environ) as context:
+        if arguments.task != "list":
+            print(_act(context, arguments))
+        elif arguments.json:
+            print_json([_object(one) for one in context.overview.read().hosts])
         else:
-            print(_act(bench, arguments.task, arguments.host, getattr(arguments, "until", None)))
+            _print_list(context.overview.read())
     return 0
 
 
-def _act(bench: Workbench, task: str, name: Hostname, until: Optional[float]) -> str:
-    if task == "retry":
-        number = bench.actions.retry(name, OPERATOR)
-        return f"{name}: to be tried now: {number}." if number else f"{name} waits for nothing."
-    if task == "drop":
-        number = bench.actions.drop_update(name, OPERATOR)
-        return f"{name}: errors forgotten: {number}." if number else f"{name} has no error."
-    bench.actions.mute(name, until, OPERATOR)
-    return f"{name} is not muted." if until is None else f"{name} is muted until {moment(until)}."
+def _act(context: Context, arguments: argparse.Namespace) -> str:
+    actions, host = context.actions, arguments.host
+    if arguments.task == "retry":
+        number = actions.retry(host, OPERATOR)
+        updates = counted(number, "pending update")
+        return f"{host}: retrying {updates}." if number else f"{host} has no pending update."
+    if arguments.task == "drop":
+        number = actions.drop_update(host, OPERATOR)
+        updates = counted(number, "failed update")
+        return f"{host}: dropped {updates}." if number else f"{host} has no failed update."
+    until = arguments.until if arguments.task == "mute" else None
+    actions.mute(host, until, OPERATOR)
+    return f"{host} is not muted." if until is None else f"{host} is muted until {moment(until)}."
 
 
-def _list(snapshot: Snapshot, *, as_json: bool) -> None:
-    if as_json:
-        tell_as_json([_object(one) for one in snapshot.hosts])
-        return
-    rows = [
-        (
-            one.host.text,
-            one.condition.value,
-            _since(one, snapshot.now),
-            *(_address(one, kind) for kind in RecordType),
-            _ago(one.seen_at, snapshot.now),
-            f"{one.error} {one.hint}".strip(),
+def _print_list(snapshot: Snapshot) -> None:
+    now = snapshot.now
+    rows = []
+    for one in snapshot.hosts:
+        retry = f"Next try in {duration(one.retry_at - now)}." if one.retry_at else ""
+        rows.append(
+            (
+                one.host.text,
+                one.condition.value,
+                "" if one.since is None else duration(now - one.since),
+                *(str(one.published.get(kind, "-")) for kind in RecordType),
+                "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago",
+                " ".join(text for text in (one.error, one.hint, retry) if text),
+            )
         )
-        for one in snapshot.hosts
-    ]
-    tell_as_table(("HOST", "STATE", "SINCE", "A", "AAAA", "LAST SEEN", "WHAT TO DO"), rows)
+    print_table(("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM"), rows)
 
 
-def _object(one: HostStatus) -> Dict[str, Any]:
+def _object(one: HostStatus) -> Mapping[str, object]:
     return {
         "host": one.host.text,
         "state": one.condition.value,
@@ -88,15 +93,3 @@ def _object(one: HostStatus) -> Dict[str, Any]:
         "hint": one.hint,
         "muted_until": one.muted_until,
     }
-
-
-def _since(one: HostStatus, now: float) -> str:
-    return "" if one.since is None else duration(now - one.since)
-
-
-def _address(one: HostStatus, kind: RecordType) -> str:
-    return str(one.published.get(kind, "-"))
-
-
-def _ago(at: Optional[float], now: float) -> str:
-    return "never" if at is None else f"{duration(now - at)} ago"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
 
@@ -25,6 +24,7 @@ from backend.events import (
     Rejected,
 )
 from backend.notify.ntfy import Push
+from backend.text import duration, moment
 
 logger = logging.getLogger("hetzner-dyndns")
 
@@ -179,19 +179,3 @@ def _words(event: Event) -> Dict[str, object]:
 
 def _last_seen(at: Optional[float]) -> str:
     return "never since it was registered" if at is None else f"last seen {moment(at)}"
-
-
-def moment(at: float) -> str:
-    """Say when something is (UTC seconds) to the minute: 2026-11-24 12:03 UTC."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
-
-
-def duration(seconds: float) -> str:
-    """Say how long something took, in its two largest units: 3 h 12 min."""
-    minutes, rest = divmod(int(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
-    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
-    return " ".join(shown) or "0 s"

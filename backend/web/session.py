@@ -1,20 +1,20 @@
-"""The operator's face: who may see it, what every answer carries, and what a form has to bring."""
+"""Login, signed tokens, response headers and error pages of the operator's pages."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import hmac
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
 
 from flask import Response, after_this_request, g, render_template, request
+from itsdangerous import BadSignature, TimestampSigner
 
 from backend import errors
 from backend.auth.addresses import UpdateRequest
-from backend.auth.authorizer import Authorizer
-from backend.auth.keys import Credentials, same
 from backend.model import Requester
 from backend.web.request import (
     CHALLENGE,
@@ -29,17 +29,17 @@ from backend.web.sites import is_cross_site
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600
-_FORM_SECONDS = 12 * 3600  # a form is good for one to two of these
+FORM_SECONDS = 24 * 3600
 
-# Which status and headline an error has here; a class that isn't listed has its parent's.
+# Status and headline of each error; a class that isn't listed has those of its parent.
 ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.DyndnsError: (500, "Something went wrong"),
-    errors.CallerError: (400, "That can't be done"),
+    errors.CallerError: (400, "The request can't be carried out"),
     errors.Unauthorized: (401, "Log in"),
-    errors.HostNotAllowed: (404, "No such host"),
+    errors.HostNotAllowed: (404, "Unknown host"),
     errors.TooManyFailures: (429, "Too many failed logins"),
     errors.OperatorError: (502, "The set-up is wrong"),
-    errors.TransientError: (503, "Not now"),
+    errors.TransientError: (503, "Temporarily unavailable"),
 }
 
 POLICY = (
@@ -59,12 +59,15 @@ _HEADERS: Mapping[str, str] = {
 
 
 class FormRefused(errors.CallerError):
-    """A form that this page hasn't made, or long ago."""
+    """A form has no valid token, or another site has sent it."""
 
 
 @dataclass(frozen=True)
 class Forms:
-    """Signs forms, and the cookie of a browser that has logged in."""
+    """Makes and checks tokens that any process of this service accepts.
+
+    What a token is bound to is part of the key that signs it, so the token doesn't reveal it.
+    """
 
     signing_key: Callable[[], bytes]
 
@@ -72,84 +75,83 @@ class Forms:
     def _key(self) -> bytes:
         return self.signing_key()
 
-    def sign(self, *words: str) -> str:
-        """Return what only a process of this service can make of some words."""
-        text = "\n".join(words).encode("utf-8", "surrogatepass")
-        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
+    def token(self, *words: Optional[str]) -> str:
+        """Return a token for a purpose, bound to the other words.
 
-    def form_token(self, current_credentials: Credentials, age: int = 0) -> str:
-        """Return the token for forms of somebody who has logged in so."""
-        span = int(time.time() // _FORM_SECONDS) - age
-        return self.sign(
-            "form", str(span), current_credentials.user or "", current_credentials.secret
+        Raises:
+            StoreUnavailable: the signing key can't be read.
+
+        """
+        return self._signer(words).sign("1").decode()
+
+    def is_valid(self, token: str, seconds: float, *words: Optional[str]) -> bool:
+        """Return whether a token was made for these words, within the last seconds."""
+        try:
+            _, made_at = self._signer(words).unsign(token, return_timestamp=True)
+        except BadSignature:
+            return False
+        # `unsign(max_age=…)` would refuse a token of a machine whose clock is ahead of ours.
+        return time.time() - made_at.timestamp() <= seconds
+
+    def _signer(self, words: Sequence[Optional[str]]) -> TimestampSigner:
+        salt = json.dumps(words)
+        return TimestampSigner(self._key, salt, key_derivation="hmac", digest_method=hashlib.sha256)
+
+
+def form_token(forms: Forms) -> str:
+    """Return the token for the forms of a page, bound to the operator's credentials."""
+    return forms.token("form", *astuple(g.credentials))
+
+
+def check_form(forms: Forms, proxies: Sequence[Network]) -> None:
+    """Raise `FormRefused` unless one of our own pages has sent the current form."""
+    token = request.form.get("token", "")
+    is_ours = forms.is_valid(token, FORM_SECONDS, "form", *astuple(g.credentials))
+    if not is_ours or is_cross_site(request, proxies):
+        raise FormRefused(
+            "This form has expired, or another site has sent it: reload the page and try again."
         )
 
-    def check_form(self, current_credentials: Credentials, proxies: Sequence[Network]) -> None:
-        """Make sure that a form is of this page; raise `FormRefused` otherwise."""
-        sent = request.form.get("token", "")
-        tokens = [self.form_token(current_credentials, age) for age in (0, 1)]
-        is_ours = any(hmac.compare_digest(sent.encode(), token.encode()) for token in tokens)
-        if not is_ours or is_cross_site(request, proxies):
-            raise FormRefused(
-                "This form is too old, or another site has sent it: reload the page and try again."
-            )
 
+def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[Network]) -> None:
+    """Log the operator in; raise what `Authorizer.authorize_operator` raises for anyone else.
 
-def authorize_operator(authorizer: Authorizer, forms: Forms, proxies: Sequence[Network]) -> None:
-    """Let the operator in; raise `Unauthorized` or `TooManyFailures` for anybody else."""
-    source = client_address(request, proxies)
-    current_credentials = credentials(request)
-    token = _browser_token(forms, current_credentials)
-    is_known = bool(token) and same(request.cookies.get(_COOKIE, ""), token)
-    g.operator = authorizer.authorize_operator(
-        UpdateRequest("page", source, current_credentials), is_known=is_known
-    )
-    g.credentials = current_credentials
-    if token and not is_known:
-        is_secure = base_url(request, proxies).startswith("https:")
-        after_this_request(lambda response: _remember(response, token, is_secure=is_secure))
-
-
-def _browser_token(forms: Forms, current_credentials: Optional[Credentials]) -> str:
-    """Return the cookie by which a browser that has logged in is recognized later.
-
-    A guesser from the same source can't forge the cookie, and so can't delay the operator's
-    browser. Empty without a login, and while the store is unavailable.
+    A browser that has logged in keeps a cookie. Someone who guesses passwords from the same source
+    can't forge the cookie, and so can't delay the operator's browser.
     """
-    if current_credentials is None:
-        return ""
-    try:
-        return forms.sign("browser", current_credentials.user or "", current_credentials.secret)
-    except errors.StoreUnavailable:
-        return ""
+    login, sent = credentials(request), request.cookies.get(_COOKIE, "")
+    cookie, is_known = "", False
+    if login is not None:
+        with contextlib.suppress(errors.StoreUnavailable):  # which must not log the operator out
+            words = ("browser", *astuple(login))
+            cookie = forms.token(*words)
+            is_known = forms.is_valid(sent, _COOKIE_SECONDS, *words)
+    source = client_address(request, proxies)
+    g.operator = authorize(UpdateRequest("page", source, login), is_known=is_known)
+    g.credentials = login
+    if cookie and not is_known:
 
-
-def _remember(response: Response, token: str, *, is_secure: bool) -> Response:
-    response.set_cookie(
-        _COOKIE,
-        token,
-        max_age=_COOKIE_SECONDS,
-        secure=is_secure,
-        httponly=True,
-        samesite="Strict",
-    )
-    return response
+        @after_this_request
+        def remember(response: Response) -> Response:
+            response.set_cookie(
+                _COOKIE,
+                cookie,
+                max_age=_COOKIE_SECONDS,
+                secure=base_url(request, proxies).startswith("https:"),
+                httponly=True,
+                samesite="Strict",
+            )
+            return response
 
 
 def current_operator() -> Requester:
-    """Return who has logged in."""
+    """Return the operator who has sent the current request."""
     requester: Requester = g.operator
     return requester
 
 
-def current_credentials() -> Credentials:
-    """Return what the operator has logged in with."""
-    given: Credentials = g.credentials
-    return given
-
-
-def guarded(response: Response) -> Response:
-    """Put on an answer what every one of this face carries."""
+def with_headers(response: Response) -> Response:
+    """Add the headers that every response of these pages has."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
@@ -158,14 +160,16 @@ def guarded(response: Response) -> Response:
 def refusal(error: errors.DyndnsError) -> Response:
     """Answer an error with a page that says what to do."""
     status, title = answer_for(ANSWERS, error)
-    return error_page(status, title, str(error), getattr(error, "retry_after", None))
-
-
-def error_page(status: int, title: str, text: str, retry_after: Optional[float] = None) -> Response:
-    """Answer with a page that says one thing."""
-    response = Response(render_template("error.html", title=title, text=text), status)
-    if status == 401:  # noqa: PLR2004
+    response = error_page(status, title, str(error))
+    if isinstance(error, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = CHALLENGE
+    retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         response.headers["Retry-After"] = whole_seconds(retry_after)
-    return guarded(response)
+    return response
+
+
+def error_page(status: int, title: str, text: str) -> Response:
+    """Answer with a page that shows one message."""
+    page = render_template("error.html", title=title, text=text)
+    return with_headers(Response(page, status))

@@ -1,4 +1,4 @@
-"""Refuses updates that another web site makes a browser send, with the operator's login."""
+"""Refuses updates that another web site makes a browser send with the operator's login."""
 
 from __future__ import annotations
 
@@ -29,28 +29,23 @@ class SiteCheck:
         self._lines = LineLimit()
 
     def refuse(self) -> None:
-        """Check the current request.
-
-        Raises:
-            CrossSite: another site has sent it; its login isn't checked.
-
-        """
+        """Raise `CrossSite` if another site has sent the current request."""
         if not is_cross_site(request, self._trusted):
             return
         if self._lines.take() is not None:
             logger.warning(
-                "Refused an update that another web site made a browser at %s send.",
+                "Refused an update from a browser at %s: another web site has caused the request.",
                 client_address(request, self._trusted),
             )
-        raise CrossSite("Another web site has sent this request: updates are for devices.")
+        raise CrossSite("Another web site has sent this request: only devices may send updates.")
 
 
 def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
     """Return whether a browser marks a request as coming from another origin.
 
-    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost, and else ``Origin`` to forms and
-    scripts. Devices send neither. Any value that a browser doesn't send for our own pages counts as
-    another site.
+    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost, and otherwise ``Origin`` to forms
+    and scripts. Devices send neither. Any value that a browser doesn't send for our own pages
+    counts as another site.
     """
     site = sent.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -62,18 +57,15 @@ def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
     if found is None:
         return True
     scheme = found[1].lower()
-    theirs = _place(found[2], found[3], scheme)
-    return theirs not in [_read(host, scheme) for host in hosts(sent, trusted)]
+    ours = (_AUTHORITY.fullmatch(host) for host in hosts(sent, trusted))
+    theirs = _host_and_port(found[2], found[3], scheme)
+    return theirs not in [_host_and_port(one[1], one[2], scheme) for one in ours if one]
 
 
-def _read(host: str, scheme: str) -> Optional[Tuple[str, str]]:
-    found = _AUTHORITY.fullmatch(host)
-    return _place(found[1], found[2], scheme) if found else None
-
-
-def _place(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
+def _host_and_port(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
     """Return host and port; without a port, the default port of the origin's scheme.
 
-    A proxy may not pass on the scheme that the browser used, so the request's own isn't compared.
+    A proxy may not pass on the scheme that the browser used, so the scheme of the request doesn't
+    count.
     """
     return host.lower(), port or _DEFAULT_PORTS[scheme]

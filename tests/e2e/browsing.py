@@ -1,4 +1,4 @@
-"""Chromium as an operator uses it: logged in, and nothing it complains of goes unnoticed."""
+"""Chromium, logged in as the operator. Errors and warnings of the browser fail the test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.processes import OPERATOR, ROOT, Backend
 
-# Kept after the tests, to be looked at.
+# Kept after the tests, for people to view.
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
 AXE = ROOT / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -20,14 +20,14 @@ _ALLOWED = ["clipboard-read", "clipboard-write"]
 
 
 def need(part: str) -> None:
-    """Skip for want of a part, or fail where all parts are required."""
+    """Skip because a part is missing, or fail where all parts are required."""
     if os.environ.get("REQUIRE_REAL_PARTS") == "1":
         pytest.fail(f"needs {part}, and REQUIRE_REAL_PARTS=1 is set")
     pytest.skip(f"needs {part}")
 
 
 class Browser:
-    """One Chromium with as many windows as a test wants."""
+    """One Chromium with any number of windows."""
 
     def __init__(self, chromium: Any, url: str) -> None:  # noqa: ANN401
         self._chromium = chromium
@@ -36,7 +36,7 @@ class Browser:
         self.complaints: List[str] = []
 
     def opens(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
-        """Open a window of its own on a page, logged in."""
+        """Open a page in a new window, logged in."""
         width, height = SIZES[size]
         context = self._chromium.new_context(
             http_credentials={"username": OPERATOR[0], "password": OPERATOR[1]},
@@ -56,19 +56,19 @@ class Browser:
         return page
 
     def close(self) -> None:
-        """Close all windows; fail when anything was complained of."""
+        """Close all windows; fail if the browser has reported an error."""
         while self._contexts:
             self._contexts.pop().close()
         assert self.complaints == []
 
     def _hear(self, message: Any) -> None:  # noqa: ANN401
-        # Chromium calls every 4xx and 5xx of a page an error.
+        # Chromium reports every 4xx and 5xx of a page as an error.
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
             self.complaints.append(message.text)
 
 
 def browsers(backend: Backend) -> Iterator[Browser]:
-    """One Chromium for a module's tests."""
+    """Yield one Chromium for the tests of a module."""
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415
     except ImportError:
@@ -82,7 +82,7 @@ def browsers(backend: Backend) -> Iterator[Browser]:
 
 
 def violations(page: Any) -> List[str]:  # noqa: ANN401
-    """What axe finds that keeps people from using a page."""
+    """Return the serious and critical violations that axe finds."""
     if not AXE.exists():
         need("axe-core (npm install --prefix .cache/node axe-core)")
     page.evaluate(Path(AXE).read_text(encoding="utf-8"))

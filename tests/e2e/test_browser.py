@@ -37,7 +37,7 @@ def wait_for(locator: Any, text: str) -> None:  # noqa: ANN401
 
 
 def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protected") -> None:
-    """Let Hetzner refuse one update of a host."""
+    """Make Hetzner refuse one update of a host."""
     wait_for_leader(backend)
     body = json.dumps({"error": {"code": "protected", "message": message, "details": None}})
     path = "/zones/example.com/rrsets*"
@@ -52,9 +52,9 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
 
 
 def wait_for_leader(backend: Backend) -> None:
-    """Wait until a process retries wishes, for it begins with all that were refused before.
+    """Wait until a process retries updates: it begins with all that were refused before.
 
-    The same one looks whether an address is published by now.
+    The same process finds out that an address is published.
     """
     backend.updates("host59.example.com", "198.51.100.59")
     states = "SELECT state FROM records WHERE host = 'host59.example.com'"
@@ -62,33 +62,31 @@ def wait_for_leader(backend: Backend) -> None:
 
 
 def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
-    """Ask as a router does, by curl."""
+    """Request a URL with curl, as a router does."""
     ran = run(["curl", "-sS", *(["-u", login] if login else []), url], folder)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
-def test_a_broken_host_is_found_read_about_and_tried_again_till_it_is_ok(
+def test_a_refused_host_is_ok_after_a_retry(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host)
     page = browser.opens("/")
     first = page.locator("table.hosts tbody").first
     assert first.get_attribute("id") == f"host-{host}"
-    told = first.inner_text()
-    assert "refused" in told
-    assert "To do: Lift the change protection of the record." in told
-    first.get_by_role("button", name="Try again now").click()
-    assert "being tried again" in page.get_by_role("status").first.inner_text()
+    text = first.inner_text()
+    assert "refused" in text
+    assert "To do: Lift the change protection of the record." in text
+    first.get_by_role("button", name="Retry now").click()
+    assert "is retrying" in page.get_by_role("status").first.inner_text()
     wait_for(page.locator("#chips"), "ok")
     page.goto(f"/?q={host}")
     wait_for(row(page, host), "ok")
     hetzner.expect(host, "198.51.100.7")
 
 
-def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
-    browser: Browser, backend: Backend
-) -> None:
+def test_a_refresh_keeps_focus_and_scroll_position(browser: Browser, backend: Backend) -> None:
     page = browser.opens("/?q=host1")
     watched, other = "host19.example.com", "host11.example.com"
     link = page.locator(f'[id="link-{watched}"]')
@@ -104,9 +102,9 @@ def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
     assert page.evaluate("document.activeElement.mark") == "the same element"
 
 
-def test_a_page_that_would_be_another_is_not_asked_for_again(browser: Browser, host: str) -> None:
+def test_pages_with_a_key_or_an_error_do_not_refresh(browser: Browser, host: str) -> None:
     shown = browser.opens(f"/hosts/{host}")
-    shown.get_by_role("button", name="Show the key").click()
+    shown.get_by_role("button", name="Show key").click()
     shown.locator("#key").wait_for()
     for page, is_asked_for in (
         (browser.opens(f"/hosts/{host}"), True),
@@ -120,7 +118,7 @@ def test_a_page_that_would_be_another_is_not_asked_for_again(browser: Browser, h
         assert bool(asked) is is_asked_for
 
 
-def test_what_is_being_typed_is_not_lost_by_a_refresh(browser: Browser, backend: Backend) -> None:
+def test_a_refresh_keeps_typed_text_and_open_details(browser: Browser, backend: Backend) -> None:
     page = browser.opens("/")
     page.get_by_label("Search").fill("half a na")
     page.locator("#zones-summary").click()
@@ -131,7 +129,7 @@ def test_what_is_being_typed_is_not_lost_by_a_refresh(browser: Browser, backend:
     assert backend.is_running
 
 
-def test_a_fritzbox_snippet_is_copied_and_works(
+def test_a_copied_fritzbox_snippet_works(
     browser: Browser,
     backend: Backend,
     hetzner: Hetzner,
@@ -141,7 +139,7 @@ def test_a_fritzbox_snippet_is_copied_and_works(
     page = browser.opens(f"/hosts/{host}")
     key = backend.key_of(host)
     assert key not in page.content()
-    page.get_by_role("button", name="Show the key").click()
+    page.get_by_role("button", name="Show key").click()
     page.locator("#key").wait_for()
     page.get_by_label("Device", exact=True).select_option("fritzbox")
     page.locator("[data-snippet=fritzbox]").get_by_role("button", name="Copy").click()
@@ -156,12 +154,12 @@ def test_a_fritzbox_snippet_is_copied_and_works(
 
 
 def field(snippet: str, name: str) -> str:
-    """What a snippet says is to be filled in."""
+    """Return the value of a field of a snippet."""
     return re.findall(rf"^\s*{name}\s+(\S+)$", snippet, re.MULTILINE)[0]
 
 
 def filled_in(snippet: str) -> str:
-    """The update URL of a snippet as the Fritz!Box sends it, which has no IPv6."""
+    """Return the update URL of a snippet as a Fritz!Box without IPv6 sends it."""
     url = field(snippet, "Update URL")
     for placeholder, value in (
         ("<domain>", field(snippet, "Domain name")),
@@ -174,7 +172,7 @@ def filled_in(snippet: str) -> str:
 
 
 def login(snippet: str) -> str:
-    """The login of a snippet, which the Fritz!Box sends in a header."""
+    """Return the login of a snippet, which the Fritz!Box sends in a header."""
     return f"{field(snippet, 'User name')}:{field(snippet, 'Password')}"
 
 
@@ -185,7 +183,7 @@ def test_another_device_is_chosen_without_leaving_the_page(browser: Browser, hos
     assert not page.locator("[data-snippet=fritzbox] pre").is_visible()
 
 
-def test_a_key_is_rotated_and_the_old_one_stops_working(
+def test_a_rotated_key_replaces_the_old_one(
     browser: Browser,
     backend: Backend,
     host: str,
@@ -193,8 +191,8 @@ def test_a_key_is_rotated_and_the_old_one_stops_working(
 ) -> None:
     old = backend.key_of(host)
     page = browser.opens(f"/hosts/{host}")
-    page.get_by_text("Give it a new key").click()
-    page.get_by_role("button", name="Replace the key").click()
+    page.get_by_text("Replace the key").click()
+    page.get_by_role("button", name="Generate a new key").click()
     new = page.locator("#key").inner_text()
     assert new not in ("", old)
     place = backend.url.replace("http://", "")
@@ -206,17 +204,17 @@ def test_a_key_is_rotated_and_the_old_one_stops_working(
     assert new not in page.content()
 
 
-def test_a_host_is_muted_and_heard_again(browser: Browser, host: str) -> None:
+def test_a_host_is_muted_and_unmuted(browser: Browser, host: str) -> None:
     page = browser.opens(f"/hosts/{host}")
-    page.get_by_text("Mute it").click()
+    page.get_by_text("Mute notifications").click()
     page.get_by_label("Until").fill("2090-01-02")
-    page.get_by_role("button", name="Mute").click()
+    page.get_by_role("button", name="Mute", exact=True).click()
     assert "2090-01-02" in page.locator("#mute-box").inner_text()
-    page.get_by_role("button", name="End that").click()
-    assert "not muted any more" in page.get_by_role("status").first.inner_text()
+    page.get_by_role("button", name="Unmute").click()
+    assert "are on again" in page.get_by_role("status").first.inner_text()
 
 
-def test_everything_works_without_a_script(
+def test_everything_works_without_javascript(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host)
@@ -231,14 +229,14 @@ def test_everything_works_without_a_script(
     page.get_by_label("Device", exact=True).select_option("curl")
     page.locator("form", has=page.locator("#device")).get_by_role("button").click()
     assert page.locator("[data-snippet=curl] pre").is_visible()
-    page.get_by_role("button", name="Show the key").click()
+    page.get_by_role("button", name="Show key").click()
     assert page.locator("#key").inner_text() == backend.key_of(host)
     page.goto(f"/hosts/{host}")
-    page.get_by_role("button", name="Try again now").click()
-    until(lambda: page.reload() and "ok" in page.locator("#now").inner_text(), "it to be ok")
+    page.get_by_role("button", name="Retry now").click()
+    until(lambda: page.reload() and "ok" in page.locator("#now").inner_text(), "the host to be ok")
 
 
-def test_what_a_stranger_writes_is_text(
+def test_foreign_text_is_escaped(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host, f"{SCRIPT}\"'\n</table>")
@@ -251,10 +249,10 @@ def test_what_a_stranger_writes_is_text(
     assert page.get_by_label("Search").input_value() == SCRIPT
 
 
-def test_the_keyboard_suffices(browser: Browser, host: str) -> None:
+def test_the_keyboard_is_enough(browser: Browser, host: str) -> None:
     page = browser.opens(f"/?q={host}")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     page.keyboard.press("Enter")
     for _ in range(20):
         page.keyboard.press("Tab")
@@ -264,7 +262,7 @@ def test_the_keyboard_suffices(browser: Browser, host: str) -> None:
     page.wait_for_url(f"**/hosts/{host}")
 
 
-def test_nobody_gets_in_without_the_login(browser: Browser, backend: Backend) -> None:
+def test_only_the_login_opens_the_pages(browser: Browser, backend: Backend) -> None:
     page = browser.opens("/")
     assert page.get_by_role("heading", name="Hosts", exact=True).is_visible()
     answer = backend.session.get(f"{backend.url}/", timeout=20)
@@ -273,7 +271,7 @@ def test_nobody_gets_in_without_the_login(browser: Browser, backend: Backend) ->
 
 @pytest.fixture(scope="module")
 def gallery(backend: Backend, hetzner: Hetzner) -> Tuple[str, ...]:
-    """Pages worth a picture: hosts in many states."""
+    """Pages of hosts in many states."""
     refused = "host50.example.com"
     for number in range(51, 55):
         backend.updates(f"host{number}.example.com", f"198.51.100.{number}")
@@ -292,7 +290,7 @@ def gallery(backend: Backend, hetzner: Hetzner) -> Tuple[str, ...]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
-def test_every_page_can_be_looked_at(
+def test_no_page_is_wider_than_the_screen(
     browser: Browser, gallery: Tuple[str, ...], size: str, scheme: str
 ) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -311,7 +309,7 @@ def test_every_page_can_be_looked_at(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_nothing_serious(
+def test_axe_finds_no_serious_violation(
     browser: Browser, gallery: Tuple[str, ...], size: str, scheme: str
 ) -> None:
     for path in gallery:
@@ -319,6 +317,6 @@ def test_axe_finds_nothing_serious(
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert violations(page) == [], path
     page = browser.opens(gallery[1], size, scheme)
-    page.get_by_role("button", name="Show the key").click()
+    page.get_by_role("button", name="Show key").click()
     page.locator("#key").wait_for()
     assert violations(page) == []

@@ -125,9 +125,9 @@ def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: San
 def test_one_is_no_plural(setup: Setup) -> None:
     checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
     assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
-    assert checked.of("token 1 of 1")[0][1].startswith("it may read: 2 zones, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 2 zones, ")
     checked = setup.check(HETZNER_TOKEN=FIRST)
-    assert checked.of("token 1 of 1")[0][1].startswith("it may read: 1 zone, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 1 zone, ")
     assert checked.of("key file") == [("ok", f"1 key in {setup.key_file}. ")]
     checked = setup.check(
         HETZNER_TOKEN=f"{FIRST},{SECOND}", REGISTERED_FQDNS=f"{HOME},home.example.net"
@@ -142,7 +142,7 @@ def test_where_no_token_works_hosts_are_told_of_the_tokens(
     setup: Setup, changes: Dict[str, str]
 ) -> None:
     assert setup.check(**changes).worst(HOME) == (
-        "fail: no token that works sees a zone that holds it. See the tokens above."
+        "fail: No working token sees a zone for this host. See the failed tokens above."
     )
 
 
@@ -164,23 +164,23 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
         ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it (unauthorized"),
-        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: it may not write."),
+        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: It may not write."),
         ({"HETZNER_TOKEN": f"{FIRST},{'x' * 64}"}, "token 2 of 2", "fail: "),
         ({"HETZNER_API_URL": "http://127.0.0.1:1"}, "token 1 of 1", "fail: Hetzner's API"),
-        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: no token sees"),
-        ({"NTFY_URL": "", "NTFY_TOPIC": "", "NTFY_USERNAME": ""}, "ntfy", "warn: not set"),
+        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: No token sees"),
+        ({"NTFY_URL": "", "NTFY_TOPIC": "", "NTFY_USERNAME": ""}, "ntfy", "warn: Not set"),
         ({"NTFY_URL": "http://127.0.0.1:1"}, "ntfy", "fail: "),
         ({"STATE_URL": "nonsense"}, "store", "fail: STATE_URL can't be used"),
-        ({"STATE_URL": "sqlite:////nowhere/x.db"}, "store", "fail: /nowhere/x.db isn't there"),
+        ({"STATE_URL": "sqlite:////nowhere/x.db"}, "store", "fail: /nowhere/x.db doesn't exist"),
         ({"STATE_URL": f"sqlite:////{'x' * 300}"}, "store", "fail: STATE_URL: the store can't be"),
         ({"PRE_SHARED_KEY_FILE": f"/{'x' * 300}"}, "key file", "fail: PRE_SHARED_KEY_FILE: can't"),
-        ({"PRE_SHARED_KEY_FILE": "/nowhere/keys"}, "key file", "fail: /nowhere/keys isn't there"),
+        ({"PRE_SHARED_KEY_FILE": "/nowhere/keys"}, "key file", "fail: /nowhere/keys doesn't exist"),
         (
             {"PRE_SHARED_KEY_FILE": "/"},
             "key file",
             "fail: PRE_SHARED_KEY_FILE: can't use /: it is a directory",
         ),
-        ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: no key for nas."),
+        ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: No key for nas."),
     ],
 )
 def test_what_is_wrong_is_said_with_its_hint_and_the_rest_is_tried_all_the_same(
@@ -226,7 +226,7 @@ def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) 
     hosts = f"{HOME},nas.example.com,example.com"
     checked = setup.check(REGISTERED_FQDNS=hosts)
     assert checked.worst(HOME) == (
-        "fail: it is a CNAME, which excludes addresses. Delete the CNAME record at Hetzner."
+        "fail: It has a CNAME record, which excludes addresses. Delete the CNAME record at Hetzner."
     )
     assert checked.worst("nas.example.com").startswith("ok: ")
     assert checked.worst("example.com").startswith("ok: ")
@@ -246,7 +246,7 @@ def test_a_zone_nobody_finds_fails(
     }
     page = {"zones": [zone], "meta": {"pagination": {"next_page": None}}}
     sandbox.fail(200, body=json.dumps(page), path="/zones", count=None)
-    assert setup.check().worst("zone example.com").startswith(f"{state}: delegation {delegation}")
+    assert setup.check().worst("zone example.com").startswith(f"{state}: Delegation: {delegation}")
 
 
 def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
@@ -255,4 +255,4 @@ def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
     told = setup.check().of("key file")
     assert [state for state, _ in told] == ["warn", "warn", "ok"]
     assert "chmod 600" in told[0][1]
-    assert "short" not in told[1][1].replace("short keys", "")
+    assert "short" not in told[1][1].replace("Short keys", "")

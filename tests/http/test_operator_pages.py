@@ -1,4 +1,4 @@
-"""What the operator sees, and what nobody else does."""
+"""The operator's pages: who sees them, and what they contain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import List
 
 import pytest
+from jinja2 import StrictUndefined
 
 from backend.errors import ChangeRefused
-from backend.model import Hostname
+from backend.model import Hostname, RecordType
 from backend.store import Failed, State
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
@@ -18,24 +19,25 @@ from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
 
 GETS = ["/", f"/hosts/{HOME}", "/metrics"]
-DEEDS = ["retry", "drop", "mute", "unmute", "key", "rotate"]
+ACTIONS = ["retry", "drop", "mute", "unmute", "key", "rotate"]
 NASTY = "<script>alert('\"')</script>\r\n</table>&amp;"
 
 
 @pytest.fixture
 def operator(service: Service) -> Operator:
     register(service)
+    service.app.jinja_env.undefined = StrictUndefined  # a wrong name in a template fails the test
     return Operator(service)
 
 
 def register(service: Service) -> None:
-    """Do what the start does."""
+    """Register the hosts, as the start of the service does."""
     for store in service.store():
         store.hosts.register(service.hosts, 1_700_000_000)
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_without_a_login_set_there_is_no_such_page(serve: Serve, path: str) -> None:
+def test_without_an_operator_login_pages_answer_404(serve: Serve, path: str) -> None:
     service = serve(BASIC_AUTH_USERNAME="", BASIC_AUTH_PASSWORD="")
     operator = Operator(service)
     assert operator.asks("GET", path).status_code == 404
@@ -53,7 +55,7 @@ def test_without_a_login_set_there_is_no_such_page(serve: Serve, path: str) -> N
         "Basic rubbish",
     ],
 )
-def test_nobody_else_sees_anything(operator: Operator, path: str, login: str) -> None:
+def test_only_the_operator_sees_pages(operator: Operator, path: str, login: str) -> None:
     answer = operator.asks("GET", path, login=login)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -62,22 +64,22 @@ def test_nobody_else_sees_anything(operator: Operator, path: str, login: str) ->
     assert "198.51" not in answer.text
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_nobody_else_does_anything(service: Service, operator: Operator, deed: str) -> None:
+@pytest.mark.parametrize("action", ACTIONS)
+def test_only_the_operator_can_act(service: Service, operator: Operator, action: str) -> None:
     before = service.key_file.read_bytes()
-    answer = operator.asks("POST", f"/hosts/{HOME}/{deed}", {}, login=basic("operator", "no"))
+    answer = operator.asks("POST", f"/hosts/{HOME}/{action}", {}, login=basic("operator", "no"))
     assert answer.status_code == 401
     assert service.key_file.read_bytes() == before
     assert service.rows("history") == []
 
 
-def test_a_wrong_login_is_told_so_in_words_of_an_operator(service: Service) -> None:
+def test_a_wrong_login_is_explained(service: Service) -> None:
     answer = Operator(service).asks("GET", "/", login=basic(OPERATOR[0], "wrong"))
     assert "Wrong user name or password." in answer.text
     assert "key" not in answer.text
 
 
-def test_wrong_operators_logins_are_counted_and_the_right_one_passes(serve: Serve) -> None:
+def test_wrong_logins_are_limited_and_the_right_one_passes(serve: Serve) -> None:
     service = serve(AUTH_FAILURE_LIMIT="2")
     operator = Operator(service)
     wrong = basic(OPERATOR[0], "wrong")
@@ -88,7 +90,7 @@ def test_wrong_operators_logins_are_counted_and_the_right_one_passes(serve: Serv
 
 
 @pytest.mark.parametrize("path", ["/", f"/hosts/{HOME}", "/hosts/no.example.com", "/?page=x&q=%3C"])
-def test_every_page_is_guarded(operator: Operator, path: str) -> None:
+def test_every_page_has_security_headers(operator: Operator, path: str) -> None:
     headers = operator.asks("GET", path).headers
     assert headers["Content-Security-Policy"] == POLICY
     assert "unsafe" not in POLICY
@@ -100,15 +102,13 @@ def test_every_page_is_guarded(operator: Operator, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "is_live"), [("/", True), (f"/hosts/{HOME}", True), ("/hosts/no.example.com", False)]
 )
-def test_a_page_that_says_an_error_is_not_kept_up_to_date(
-    operator: Operator, path: str, *, is_live: bool
-) -> None:
+def test_an_error_page_does_not_refresh(operator: Operator, path: str, *, is_live: bool) -> None:
     page = operator.asks("GET", path).text
     assert ('id="fresh"' in page, "data-live" in page) == (is_live, is_live)
 
 
 @pytest.mark.parametrize("path", ["/", f"/hosts/{HOME}"])
-def test_nothing_is_inline_and_nothing_comes_from_elsewhere(operator: Operator, path: str) -> None:
+def test_pages_contain_no_inline_code_and_no_external_links(operator: Operator, path: str) -> None:
     page = operator.sees(path)
     assert re.findall(r"\s(style|on\w+)=", page) == []
     assert "<style" not in page
@@ -117,7 +117,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere(operator: Operator, 
     assert [one for one in links if not one.startswith(("/", "#", "data:image/svg"))] == []
 
 
-def test_style_and_script_are_kept_by_the_browser_and_change_their_address(
+def test_assets_are_immutable_and_versioned(
     operator: Operator,
 ) -> None:
     links = re.findall(r'"(/static/[^"]*)"', operator.sees())
@@ -130,31 +130,41 @@ def test_style_and_script_are_kept_by_the_browser_and_change_their_address(
     assert operator.asks("GET", "/static/x/../../app.py").status_code == 404
 
 
-def test_a_host_shows_address_state_and_when_it_was_seen(
-    service: Service, operator: Operator
-) -> None:
+def test_a_host_shows_addresses_state_and_last_seen(service: Service, operator: Operator) -> None:
     service.host().updates("198.51.100.1")
     service.host().updates("2001:db8::1")
     for store in service.store():
         store.hosts.see({Hostname(HOME): time.time()}, time.time())
     page = operator.sees(f"/?q={HOME}")
-    told = words(page)
-    assert "publishing" in told
-    assert "198.51.100.1" in told
-    assert "2001:db8::1" in told
+    text = words(page)
+    assert "publishing" in text
+    assert "198.51.100.1" in text
+    assert "2001:db8::1" in text
     assert re.search(r'<time datetime="20\d\d-[^"]*Z" title="20\d\d-[^"]* UTC">just now', page)
 
 
-def test_a_refused_host_comes_first_with_error_and_hint(
-    service: Service, operator: Operator
-) -> None:
+def test_a_refused_host_comes_first_with_its_hint(service: Service, operator: Operator) -> None:
     service.sandbox.fail(403, code="protected", method="POST", count=None)
     service.host(NAS).updates("198.51.100.1")
-    told = words(operator.sees())
-    assert told.index(NAS) < told.index(HOME)
-    assert "refused" in told
-    assert "To do: Lift the change protection of the record." in told
-    assert "Try again now" in told
+    text = words(operator.sees())
+    assert text.index(NAS) < text.index(HOME)
+    assert "refused" in text
+    assert "To do: Lift the change protection of the record." in text
+    assert re.search(r"For \d+ s \. To do: .* The service retries automatically, next in ", text)
+    assert "The host has never sent an update. Registered " in text
+    assert "Retry now" in text
+
+
+def test_a_desired_address_is_shown_beside_the_published_one(
+    service: Service, operator: Operator
+) -> None:
+    service.host().updates("198.51.100.1")
+    for store in service.store():
+        store.records.finish(store.records.of(Hostname(HOME))[RecordType.A])
+    service.sandbox.fail(403, code="protected", method="POST", count=None)
+    service.host().updates("198.51.100.2")
+    for path in ("/", f"/hosts/{HOME}"):
+        assert "198.51.100.1 desired: 198.51.100.2" in words(operator.sees(path))
 
 
 def test_hosts_can_be_searched_by_name_address_and_state(
@@ -165,10 +175,10 @@ def test_hosts_can_be_searched_by_name_address_and_state(
     assert shown(operator.sees("/?q=100.77")) == [HOME]
     assert shown(operator.sees("/?state=publishing")) == [HOME]
     assert shown(operator.sees("/?q=zzz")) == []
-    assert "No host is like that." in operator.sees("/?q=zzz")
+    assert "No host matches." in operator.sees("/?q=zzz")
 
 
-def test_many_hosts_come_in_pages(serve: Serve) -> None:
+def test_many_hosts_are_paged(serve: Serve) -> None:
     names = [f"h{number:03}.example.com" for number in range(120)]
     service = serve(REGISTERED_FQDNS=",".join(names))
     register(service)
@@ -182,7 +192,7 @@ def test_many_hosts_come_in_pages(serve: Serve) -> None:
     assert 'rel="next"' not in operator.sees("/?page=3")
 
 
-def test_what_strangers_and_hetzner_say_stays_text(service: Service, operator: Operator) -> None:
+def test_foreign_text_is_escaped(service: Service, operator: Operator) -> None:
     service.host().updates("198.51.100.1")
     for store in service.store():
         (record,) = store.records.of(Hostname(HOME)).values()
@@ -199,7 +209,7 @@ def test_what_strangers_and_hetzner_say_stays_text(service: Service, operator: O
         assert "<script>alert" not in operator.asks("GET", path).text
 
 
-def test_the_history_can_be_cut_by_kind(service: Service, operator: Operator) -> None:
+def test_the_history_can_be_filtered_by_kind(service: Service, operator: Operator) -> None:
     service.host().updates("198.51.100.1")
     service.sandbox.fail(403, code="protected", method="POST", count=None)
     service.host().updates("198.51.100.2")
@@ -210,21 +220,21 @@ def test_the_history_can_be_cut_by_kind(service: Service, operator: Operator) ->
     assert '<svg class="timeline"' in operator.sees(f"/hosts/{HOME}?kind=contact")
 
 
-def test_a_long_history_comes_in_pages(operator: Operator) -> None:
+def test_a_long_history_is_paged(operator: Operator) -> None:
     for number in range(70):
         operator.presses(HOME, "unmute" if number % 2 else "mute", until="2090-01-02")
     assert len(events(operator.sees(f"/hosts/{HOME}"))) == 50
     assert len(events(operator.sees(f"/hosts/{HOME}?page=2"))) == 20
 
 
-def test_no_key_is_in_a_page_until_it_is_asked_for(operator: Operator) -> None:
+def test_no_page_contains_a_key_unasked(operator: Operator) -> None:
     for path in ("/", f"/hosts/{HOME}", f"/hosts/{HOME}?device=curl"):
         assert "the-secret-key" not in operator.sees(path)
-    told = words(operator.sees(f"/hosts/{HOME}?device=vodafone"))
-    assert f"https://{HOME}:YOUR-KEY@dyndns.example.com/nic/update?hostname={HOME}" in told
+    text = words(operator.sees(f"/hosts/{HOME}?device=vodafone"))
+    assert f"https://{HOME}:YOUR-KEY@dyndns.example.com/nic/update?hostname={HOME}" in text
 
 
-def test_the_snippets_have_the_address_the_operator_chooses(operator: Operator) -> None:
+def test_the_snippets_contain_the_chosen_url(operator: Operator) -> None:
     chosen = operator.sees(f"/hosts/{HOME}?device=curl&url=https://other.example.net/base/")
     assert "https://other.example.net/base/update" in words(chosen)
     for bad in (
@@ -240,7 +250,7 @@ def test_the_snippets_have_the_address_the_operator_chooses(operator: Operator) 
         )
 
 
-def test_a_proxy_that_names_no_address_leaves_that_of_the_example(serve: Serve) -> None:
+def test_an_unusable_forwarded_host_leaves_the_example_url(serve: Serve) -> None:
     service = serve(TRUSTED_PROXIES=PEER)
     register(service)
     path = f"/hosts/{HOME}?device=curl"
@@ -251,18 +261,16 @@ def test_a_proxy_that_names_no_address_leaves_that_of_the_example(serve: Serve) 
 
 @pytest.mark.parametrize("number", ["1000000000000000000000", "-9", "x"])
 @pytest.mark.parametrize("place", ["/?page=", f"/hosts/{HOME}?page=", f"/hosts/{HOME}?days="])
-def test_a_number_that_no_page_has_is_none_the_worse(
-    operator: Operator, place: str, number: str
-) -> None:
+def test_a_wrong_page_number_shows_a_page(operator: Operator, place: str, number: str) -> None:
     assert HOME in operator.sees(place + number)
 
 
 @pytest.mark.parametrize("name", ["nobody.example.com", "rubbish", "x" * 300])
-def test_a_host_that_is_not_registered_has_no_page(operator: Operator, name: str) -> None:
+def test_an_unregistered_host_has_no_page(operator: Operator, name: str) -> None:
     assert operator.asks("GET", f"/hosts/{name}").status_code in (400, 404)
 
 
-def test_the_page_says_so_when_the_store_is_away(serve: Serve) -> None:
+def test_the_page_reports_an_unavailable_store(serve: Serve) -> None:
     service = serve()
     service.database.unlink()
     service.database.mkdir()
@@ -271,31 +279,29 @@ def test_the_page_says_so_when_the_store_is_away(serve: Serve) -> None:
     assert "store" in words(answer.text)
 
 
-def test_looking_causes_no_call_to_hetzner(service: Service, operator: Operator) -> None:
+def test_viewing_pages_causes_no_call_to_hetzner(service: Service, operator: Operator) -> None:
     operator.sees()
     operator.sees(f"/hosts/{HOME}")
     operator.asks("GET", "/metrics")
     assert service.calls() == []
 
 
-def test_no_page_is_there_to_be_posted_to(operator: Operator) -> None:
+def test_the_list_accepts_no_post(operator: Operator) -> None:
     assert operator.asks("POST", "/").status_code == 405
 
 
 def shown(page: str) -> List[str]:
-    """The hosts in the table, in order."""
+    """Return the hosts in the table, in order."""
     return re.findall(r'<a id="link-([^"]*)"', page)
 
 
 def events(page: str) -> List[str]:
-    """The events in the table of the history."""
+    """Return the events in the table of the history."""
     return re.findall(r'<tr class="event-(\w+)">', page)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_link_on_another_site_does_not_choose_where_devices_send_keys(
-    operator: Operator, site: str
-) -> None:
+def test_a_foreign_link_cannot_choose_the_service_url(operator: Operator, site: str) -> None:
     path = f"/hosts/{HOME}?device=curl&url=https://evil.example.net"
     page = operator.asks("GET", path, headers={"Sec-Fetch-Site": site})
     assert page.status_code == 200

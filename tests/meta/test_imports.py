@@ -27,6 +27,7 @@ HOMES = {
     "flask": {"web", "service"},  # `service` names the type of the application
     "werkzeug": {"web"},
     "markupsafe": {"web"},
+    "itsdangerous": {"web"},
     "gunicorn": {"server"},
     "prometheus_client": {"metrics", "admin.status"},
 }

@@ -94,7 +94,7 @@ def test_the_image_puts_keys_and_data_where_the_compose_file_mounts_them() -> No
     assert "STATE_URL=sqlite:////data/" in text
 
 
-def test_every_package_of_the_backend_gets_into_the_image() -> None:
+def test_every_package_and_text_of_the_backend_gets_into_the_image() -> None:
     let_in = (ROOT / "backend/.dockerignore").read_text(encoding="utf-8").splitlines()
     packages = {path.parent.name for path in (ROOT / "backend").glob("*/__init__.py")}
-    assert {f"!{package}" for package in packages} <= set(let_in)
+    assert {f"!{package}" for package in packages} | {"!setup_guides.txt"} <= set(let_in)

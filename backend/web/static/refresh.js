@@ -1,12 +1,12 @@
-// Keeps the page up to date in place, and does what needs a script: choosing and copying.
-// Everything else on the page works without it.
+// Refreshes the page in place, switches between devices, and copies settings.
+// Everything else on the page works without this script.
 "use strict";
 (() => {
   const SECONDS = 5;
   const live = () => [...document.querySelectorAll("[data-live]")];
   const copied = document.getElementById("copied");
 
-  // Takes over what differs and nothing else, so that focus, selection and scrolling stay.
+  // Changes only what differs, so that focus, selection and scroll position stay.
   function adopt(old, fresh) {
     if (old.isEqualNode(fresh)) return;
     const same = old.nodeType === fresh.nodeType && old.nodeName === fresh.nodeName &&
@@ -62,12 +62,12 @@
       const fresh = page.getElementById(old.id);
       if (fresh) adopt(old, fresh);
     }
-    // An element that had to move has lost the focus.
+    // An element that was moved has lost the focus.
     const again = held && document.getElementById(held);
     if (again && document.activeElement !== again) again.focus({ preventScroll: true });
   }
 
-  // After a POST the address isn't one to be asked again: that would lose the key that is shown.
+  // A page that shows a key is the answer to a POST: a GET of its URL would remove the key.
   if (!document.getElementById("key")) {
     setInterval(refresh, SECONDS * 1000);
     document.addEventListener("visibilitychange", refresh);
@@ -91,9 +91,9 @@
         await navigator.clipboard.writeText(source.textContent);
         copied.textContent = button.textContent = "Copied";
       } catch (error) {
-        // Without HTTPS there is no clipboard: mark the text, so that Ctrl-C takes it.
+        // Without HTTPS there is no clipboard: select the text, so that Ctrl-C copies it.
         getSelection().selectAllChildren(source);
-        copied.textContent = button.textContent = "Marked: press Ctrl-C";
+        copied.textContent = button.textContent = "Selected: press Ctrl-C";
       }
     });
   }

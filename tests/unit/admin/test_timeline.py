@@ -24,7 +24,7 @@ def entry(
     return Entry(NOW - days_ago * DAY, "h.example.com", kind, event, "", "", old, new, why)
 
 
-def test_each_address_is_a_bar_from_its_change_to_the_next() -> None:
+def test_a_bar_lasts_from_one_change_to_the_next() -> None:
     entries = [
         entry(1, "deleted", "198.51.100.2", None),
         entry(3, "replaced", "198.51.100.1", "198.51.100.2"),
@@ -39,7 +39,7 @@ def test_each_address_is_a_bar_from_its_change_to_the_next() -> None:
     assert (contact.bars, contact.marks) == ([], [])
 
 
-def test_what_was_before_the_picture_begins_at_its_edge() -> None:
+def test_an_earlier_address_begins_at_the_edge() -> None:
     entries = [
         entry(5, "replaced", "198.51.100.1", "198.51.100.2"),
         entry(50, "created", None, "x"),
@@ -48,27 +48,30 @@ def test_what_was_before_the_picture_begins_at_its_edge() -> None:
     assert [(bar.start, bar.width) for bar in lane.bars] == [(0.0, 50.0), (50.0, 50.0)]
 
 
-def test_an_address_older_than_any_history_fills_the_picture() -> None:
+def test_an_address_without_history_fills_the_picture() -> None:
     published = {A: Address.parse("198.51.100.1")}
     (bar,) = draw([], published, None, NOW, days=10).lanes[0].bars
     assert (bar.start, bar.width, bar.label) == (0.0, 100.0, "198.51.100.1")
 
 
-def test_failures_are_marks_with_their_reason() -> None:
+def test_a_failure_is_a_mark_with_its_reason() -> None:
     (mark,) = draw([entry(5, "refused")], {}, None, NOW, days=10).lanes[0].marks
     assert (mark.at, mark.kind) == (50.0, "refused")
     assert mark.title.endswith(": why")
 
 
-def test_a_host_is_lost_until_it_is_back_or_till_now() -> None:
+def test_a_host_is_lost_until_it_returns_or_until_now() -> None:
     entries = [entry(1, "lost", kind=""), entry(5, "back", kind=""), entry(8, "lost", kind="")]
     (lane,) = draw(entries, {}, NOW - 2 * DAY, NOW, days=10).lanes
     assert [(bar.start, bar.width) for bar in lane.bars] == [(20.0, 30.0), (90.0, 10.0)]
 
 
-def test_the_summary_counts_what_is_in_the_picture() -> None:
+def test_the_summary_counts_the_events_in_the_picture() -> None:
     entries = [entry(1, "refused"), entry(2, "created", None, "x"), entry(20, "refused")]
-    assert "1 changes, 1 failures, 0 losses" in draw(entries, {}, None, NOW, days=10).summary
+    assert (
+        "1 address change, 1 failure, 0 losses of contact"
+        in draw(entries, {}, None, NOW, days=10).summary
+    )
 
 
 EVENTS = ["created", "replaced", "deleted", "postponed", "refused", "lost", "back", "new one"]
@@ -78,8 +81,10 @@ EVENTS = ["created", "replaced", "deleted", "postponed", "refused", "lost", "bac
     st.lists(st.tuples(st.floats(-5, 200), st.sampled_from(EVENTS), st.sampled_from(["A", ""]))),
     st.sampled_from([1, 7, 30, 90]),
 )
-def test_nothing_leaves_the_picture(told: List[Tuple[float, str, str]], days: int) -> None:
-    entries = [entry(ago, event, "x", "y", kind=kind) for ago, event, kind in told]
+def test_everything_stays_inside_the_picture(
+    events: List[Tuple[float, str, str]], days: int
+) -> None:
+    entries = [entry(ago, event, "x", "y", kind=kind) for ago, event, kind in events]
     picture = draw(entries, {}, None, NOW, days)
     assert 1 <= len(picture.ticks) <= 7
     for lane in picture.lanes:
@@ -87,7 +92,7 @@ def test_nothing_leaves_the_picture(told: List[Tuple[float, str, str]], days: in
         assert all(0 <= mark.at <= 100 for mark in lane.marks)
 
 
-def test_a_host_that_changes_all_the_time_makes_no_endless_picture() -> None:
+def test_the_number_of_bars_and_marks_is_bounded() -> None:
     entries = [entry(number / 1000, "replaced", "x", "y") for number in range(2000)]
     entries += [entry(number / 1000, "refused") for number in range(2000)]
     lane = draw(entries, {}, None, NOW, days=7).lanes[0]

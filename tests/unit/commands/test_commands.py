@@ -21,7 +21,7 @@ NOW = 1_700_000_000.0
 
 
 class Shell:
-    """Where an operator types commands, beside a running service."""
+    """Runs commands on the store and the key file of a service."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.key_file = folder / "pre-shared-key"
@@ -40,37 +40,37 @@ class Shell:
         self.store.hosts.register([HOME, NAS], NOW)
 
     def types(self, *words: str) -> Tuple[int, str]:
-        """Exit status and what was printed."""
+        """Run a command; return its exit status and its output."""
         try:
             status = cli.run(list(words), self.environ)
         except SystemExit as ended:
             status = int(str(ended.code))
-        told = self._capture.readouterr()
-        return status, told.out + told.err
+        captured = self._capture.readouterr()
+        return status, captured.out + captured.err
 
     def reads(self, *words: str) -> Any:  # noqa: ANN401
-        status, told = self.types(*words)
+        status, output = self.types(*words)
         assert status == 0
-        return json.loads(told)
+        return json.loads(output)
 
     def keys(self) -> Dict[str, str]:
         return {name.text: key for name, key in KeyFile(self.key_file).keys().items()}
 
     def publish(self, address: str) -> None:
-        """Let Hetzner have published an address of home."""
+        """Store an update of HOME as published."""
         self.store.records.set_desired(update(address, name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
         self.store.records.note(Accepted(record), NOW)
 
     @contextlib.contextmanager
     def locked_store(self) -> Iterator[None]:
-        """The store, while somebody else writes to it for longer than anybody waits."""
+        """Hold a write lock on the store."""
         with contextlib.closing(sqlite3.connect(self._database, isolation_level=None)) as other:
             other.execute("begin immediate")
             yield
 
     def refuse(self, error: str) -> None:
-        """Let Hetzner have refused an update of home."""
+        """Store an update of HOME as refused."""
         self.store.records.set_desired(update("198.51.100.7", name=HOME.text), NOW, 0)
         (record,) = self.store.records.of(HOME).values()
         self.store.records.note(
@@ -92,56 +92,54 @@ def events(shell: Shell) -> List[str]:
     return [entry.event for entry in shell.store.history.find()]
 
 
-def test_keys_are_listed_without_a_single_one_being_shown(shell: Shell) -> None:
-    status, told = shell.types("keys", "list")
+def test_the_list_of_keys_shows_no_key(shell: Shell) -> None:
+    status, output = shell.types("keys", "list")
     assert status == 0
-    assert "43 characters" in told
-    assert [key for key in shell.keys().values() if key in told or key[:6] in told] == []
+    assert "43 characters" in output
+    assert [key for key in shell.keys().values() if key in output or key[:6] in output] == []
 
 
-def test_a_rotated_key_is_shown_once_and_the_old_one_is_gone(shell: Shell) -> None:
+def test_rotate_shows_the_new_key_and_removes_the_old(shell: Shell) -> None:
     before = shell.keys()
-    status, told = shell.types("keys", "rotate", "NAS.example.com")
+    status, output = shell.types("keys", "rotate", "NAS.example.com")
     after = shell.keys()
     assert status == 0
-    assert after["nas.example.com"] in told
+    assert after["nas.example.com"] in output
     assert after["nas.example.com"] != before["nas.example.com"]
     assert after["home.example.com"] == before["home.example.com"]
-    assert before["nas.example.com"] not in told
+    assert before["nas.example.com"] not in output
     assert events(shell) == ["rotated"]
 
 
-def test_a_shared_key_is_the_first_hosts(shell: Shell) -> None:
+def test_share_gives_the_second_host_the_first_key(shell: Shell) -> None:
     before = shell.keys()
-    status, told = shell.types("keys", "share", HOME.text, NAS.text)
+    status, output = shell.types("keys", "share", HOME.text, NAS.text)
     assert (status, set(shell.keys().values())) == (0, {before[HOME.text]})
-    assert before[HOME.text] not in told
+    assert before[HOME.text] not in output
     assert "shared with home.example.com" in shell.types("keys", "list")[1]
 
 
-def test_of_a_key_that_was_shared_already_no_old_one_is_told(shell: Shell) -> None:
-    told = f"{NAS} has the key of {HOME} now"
-    assert shell.types("keys", "share", HOME.text, NAS.text) == (
-        0,
-        f"{told}; its old one opens nothing any more.\n",
-    )
+def test_sharing_a_key_again_changes_nothing(shell: Shell) -> None:
+    text = f"{NAS} now has the key of {HOME}."
+    old = " Its old key is no longer valid."
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, f"{text}{old}\n")
     before = shell.key_file.read_bytes()
-    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, f"{told}.\n")
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, f"{text}\n")
     assert shell.key_file.read_bytes() == before
     assert events(shell) == ["rotated"]
 
 
-def test_a_host_that_had_no_key_has_no_old_one_either(shell: Shell) -> None:
+def test_share_mentions_no_old_key_where_none_was(shell: Shell) -> None:
     shell.key_file.write_text(f"{HOME} {'k' * 20}\n")
-    told = f"{NAS} has the key of {HOME} now.\n"
-    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, told)
+    text = f"{NAS} now has the key of {HOME}.\n"
+    assert shell.types("keys", "share", HOME.text, NAS.text) == (0, text)
 
 
-def test_a_host_shares_no_key_with_itself(shell: Shell) -> None:
+def test_a_host_cannot_share_its_key_with_itself(shell: Shell) -> None:
     before = shell.key_file.read_bytes()
-    status, told = shell.types("keys", "share", HOME.text, "HOME.example.com.")
+    status, output = shell.types("keys", "share", HOME.text, "HOME.example.com.")
     assert status == 1
-    assert "can't share its key with itself: name another host." in told
+    assert "can't share its key with itself: name another host." in output
     assert shell.key_file.read_bytes() == before
     assert events(shell) == []
 
@@ -157,27 +155,27 @@ def test_a_host_shares_no_key_with_itself(shell: Shell) -> None:
         ("none/none", "create it, or name another file"),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_told_with_its_hint(
+def test_an_unusable_key_file_ends_with_a_hint(
     shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, hint: str
 ) -> None:
     shell.environ["PRE_SHARED_KEY_FILE"] = str(tmp_path / file)
-    status, told = shell.types("keys", *words)
-    assert (status, told.count("\n")) == (1, 1)
-    assert hint in told
+    status, output = shell.types("keys", *words)
+    assert (status, output.count("\n")) == (1, 1)
+    assert hint in output
 
 
 @pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
-def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
+def test_a_replaced_key_is_reported_while_the_store_is_locked(
     shell: Shell, words: Tuple[str, ...]
 ) -> None:
     before = shell.keys()
     with shell.locked_store():
-        status, told = shell.types("keys", *words)
+        status, output = shell.types("keys", *words)
     after = shell.keys()
     assert status == 0
     assert before[HOME.text] != after[HOME.text]
-    assert "opens nothing any more" in told
-    assert (after[HOME.text] in told) is (words[0] == "rotate")
+    assert "is no longer valid" in output
+    assert (after[HOME.text] in output) is (words[0] == "rotate")
 
 
 @pytest.mark.parametrize(
@@ -192,29 +190,29 @@ def test_a_key_that_was_replaced_is_told_even_if_the_history_cannot_be_written(
         ("keys", "rotate", "no name"),
     ],
 )
-def test_a_host_that_is_not_registered_is_refused_and_nothing_changes(
+def test_an_unregistered_host_is_refused_and_nothing_changes(
     shell: Shell, words: Tuple[str, ...]
 ) -> None:
     before = shell.key_file.read_bytes()
-    status, told = shell.types(*words)
+    status, output = shell.types(*words)
     assert status == 1
-    assert "REGISTERED_FQDNS" in told or "host name" in told
+    assert "REGISTERED_FQDNS" in output or "host name" in output
     assert shell.key_file.read_bytes() == before
     assert events(shell) == []
 
 
-def test_the_history_is_told_oldest_first_and_one_line_an_entry(shell: Shell) -> None:
+def test_the_history_has_one_line_per_entry_oldest_first(shell: Shell) -> None:
     shell.refuse("a\nnasty <script> \x1b[31m error")
     shell.types("keys", "rotate", NAS.text)
-    status, told = shell.types("history")
-    lines = told.splitlines()
+    status, output = shell.types("history")
+    lines = output.splitlines()
     assert (status, len(lines)) == (0, 3)
     assert "refused" in lines[1]
     assert "a nasty <script>  [31m error" in lines[1]
     assert "rotated" in lines[2]
 
 
-def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
+def test_the_history_can_be_limited_by_host_time_and_number(shell: Shell) -> None:
     shell.refuse("an error")
     shell.types("keys", "rotate", NAS.text)
     assert [one["event"] for one in shell.reads("history", "--json")] == ["refused", "rotated"]
@@ -228,14 +226,14 @@ def test_the_history_can_be_cut_by_host_time_and_number(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_a_host_that_nobody_knows_has_no_empty_history(shell: Shell, form: Tuple[str, ...]) -> None:
-    status, told = shell.types("history", "hoem.example.com", *form)
+def test_the_history_of_an_unknown_host_is_an_error(shell: Shell, form: Tuple[str, ...]) -> None:
+    status, output = shell.types("history", "hoem.example.com", *form)
     assert status == 1
-    assert "hoem.example.com isn't registered, and nothing is known of it" in told
-    assert shell.types("history", NAS.text, *form)[0] == 0  # nothing has happened yet
+    assert "hoem.example.com isn't registered and has no history" in output
+    assert shell.types("history", NAS.text, *form)[0] == 0  # registered, but without entries
 
 
-def test_a_host_that_was_taken_off_the_list_keeps_its_history(shell: Shell) -> None:
+def test_a_removed_host_keeps_its_history(shell: Shell) -> None:
     shell.types("keys", "rotate", NAS.text)
     shell.environ["REGISTERED_FQDNS"] = HOME.text
     assert len(shell.reads("history", NAS.text, "--json")) == 1
@@ -243,48 +241,48 @@ def test_a_host_that_was_taken_off_the_list_keeps_its_history(shell: Shell) -> N
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", ""])
-def test_a_limit_that_is_none_is_explained(shell: Shell, limit: str) -> None:
-    status, told = shell.types("history", f"--limit={limit}")
+def test_a_wrong_limit_is_explained(shell: Shell, limit: str) -> None:
+    status, output = shell.types("history", f"--limit={limit}")
     assert status == 2
-    assert "a whole number from 1 up" in told
+    assert "a whole number from 1 up" in output
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("hosts", "mute", "x.y", "?")])
-def test_a_time_that_is_none_is_explained(shell: Shell, words: Tuple[str, ...]) -> None:
-    status, told = shell.types(*words)
+def test_a_wrong_time_is_explained(shell: Shell, words: Tuple[str, ...]) -> None:
+    status, output = shell.types(*words)
     assert status == 2
-    assert "2026-12-01" in told
+    assert "2026-12-01" in output
 
 
-def test_the_list_of_hosts_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
+def test_the_list_of_hosts_shows_errors_and_hints(shell: Shell) -> None:
     shell.refuse(f"No zone for {HOME} in any project of HETZNER_TOKEN")
-    status, told = shell.types("hosts", "list")
+    status, output = shell.types("hosts", "list")
     assert status == 0
-    assert told.splitlines()[1].startswith("home.example.com  refused")
-    assert "Create the zone." in told
+    assert output.splitlines()[1].startswith("home.example.com  refused")
+    assert "Create the zone." in output
     first, second = shell.reads("hosts", "list", "--json")
     assert (first["host"], first["state"], first["since"]) == (HOME.text, "refused", NOW)
     assert (second["host"], second["state"]) == (NAS.text, "never seen")
 
 
-def test_try_again_makes_a_refused_update_due_now(shell: Shell) -> None:
+def test_retry_makes_a_refused_update_due_now(shell: Shell) -> None:
     shell.refuse("an error")
     assert shell.store.records.due_retries(NOW + 60, 9) == []
-    assert shell.types("hosts", "retry", HOME.text) == (0, f"{HOME}: to be tried now: 1.\n")
+    assert shell.types("hosts", "retry", HOME.text) == (0, f"{HOME}: retrying 1 pending update.\n")
     (due,) = shell.store.records.due_retries(NOW * 2, 9)
     assert due.retry_at > NOW + 3600
-    assert shell.types("hosts", "retry", NAS.text) == (0, f"{NAS} waits for nothing.\n")
+    assert shell.types("hosts", "retry", NAS.text) == (0, f"{NAS} has no pending update.\n")
 
 
-def test_a_forgotten_error_takes_its_update_with_it(shell: Shell) -> None:
+def test_drop_removes_the_update_with_its_error(shell: Shell) -> None:
     shell.refuse("an error")
-    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME}: errors forgotten: 1.\n")
+    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME}: dropped 1 failed update.\n")
     assert shell.store.records.of(HOME) == {}
     assert events(shell) == ["dropped", "refused"]
-    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME} has no error.\n")
+    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME} has no failed update.\n")
 
 
-def test_a_late_answer_to_a_forgotten_update_changes_no_more_than_what_is_published(
+def test_a_late_answer_to_a_dropped_update_changes_nothing(
     shell: Shell,
 ) -> None:
     shell.publish("198.51.100.6")
@@ -306,23 +304,23 @@ def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("until", ["2020-01-01", "0d"])
-def test_a_host_is_not_muted_until_the_past(shell: Shell, until: str) -> None:
-    status, told = shell.types("hosts", "mute", NAS.text, until)
+def test_a_mute_until_the_past_is_refused(shell: Shell, until: str) -> None:
+    status, output = shell.types("hosts", "mute", NAS.text, until)
     assert status == 2
-    assert "in the future" in told
+    assert "in the future" in output
     assert events(shell) == []
 
 
 @pytest.mark.parametrize("command", ["history", "hosts", "keys"])
-def test_without_a_store_a_command_makes_none(shell: Shell, tmp_path: Path, command: str) -> None:
+def test_a_command_creates_no_store(shell: Shell, tmp_path: Path, command: str) -> None:
     shell.environ["STATE_URL"] = f"sqlite:///{tmp_path / 'other.db'}"
-    status, told = shell.types(command, *([] if command == "history" else ["list"]))
+    status, output = shell.types(command, *([] if command == "history" else ["list"]))
     assert status == 1
-    assert "start the service once" in told
+    assert "start the service once" in output
     assert not (tmp_path / "other.db").exists()
 
 
-def test_after_an_error_was_forgotten_the_same_one_is_news_again(shell: Shell) -> None:
+def test_an_error_is_reported_again_after_its_update_was_dropped(shell: Shell) -> None:
     shell.refuse("an error")
     shell.types("hosts", "drop", HOME.text)
     shell.refuse("an error")

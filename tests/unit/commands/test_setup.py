@@ -13,7 +13,7 @@ HOST = "nas.example.com"
 
 @pytest.fixture
 def environ(tmp_path: Path) -> Dict[str, str]:
-    """All it needs of the settings: not even a token."""
+    """The only settings that the command needs."""
     keys = tmp_path / "pre-shared-key"
     keys.write_text(f"{HOST} the-key-of-the-nas\nodd.example.com s&cret\n")
     return {
@@ -23,36 +23,36 @@ def environ(tmp_path: Path) -> Dict[str, str]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_prints_what_to_paste_with_the_key_on_standard_output_alone(
+def test_the_key_goes_to_standard_output_only(
     environ: Dict[str, str], device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["setup", HOST, "--for", device, "--url", "https://dyn.example.net/"]
     assert cli.run(words, environ) == 0
-    told = capsys.readouterr()
-    assert told.err == f"{DEVICES[device]}, for {HOST}:\n\n"
-    assert "the-key-of-the-nas" in told.out
-    assert "dyn.example.net" in told.out
+    printed = capsys.readouterr()
+    assert printed.err == f"{DEVICES[device]}, for {HOST}:\n\n"
+    assert "the-key-of-the-nas" in printed.out
+    assert "dyn.example.net" in printed.out
 
 
-def test_without_a_device_it_prints_what_any_needs_and_which_are_known(
+def test_without_a_device_it_lists_all_devices(
     environ: Dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["setup", HOST.upper()], environ) == 0
-    told = capsys.readouterr()
-    assert "the-key-of-the-nas" in told.out
-    assert [device for device in DEVICES if f"  {device} " not in told.out] == []
-    assert "--url" in told.err
-    assert "the-key-of-the-nas" not in told.err
+    printed = capsys.readouterr()
+    assert "the-key-of-the-nas" in printed.out
+    assert [device for device in DEVICES if f"  {device} " not in printed.out] == []
+    assert "--url" in printed.err
+    assert "the-key-of-the-nas" not in printed.err
 
 
 @pytest.mark.parametrize(
     ("host", "url", "note"),
     [
         (HOST, "http://dyn.example.net", "Without TLS"),
-        ("odd.example.com", "https://x", "trip over"),
+        ("odd.example.com", "https://x", "don't accept this key"),
     ],
 )
-def test_what_may_go_wrong_is_noted(
+def test_a_risky_key_or_url_causes_a_note(
     environ: Dict[str, str], capsys: pytest.CaptureFixture[str], host: str, url: str, note: str
 ) -> None:
     assert cli.run(["setup", host, "--url", url], environ) == 0
@@ -60,31 +60,31 @@ def test_what_may_go_wrong_is_noted(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "error"),
     [
         (["other.example.com"], 1, "REGISTERED_FQDNS"),
-        (["new.example.com"], 1, "has no key of new.example.com yet: start the service once"),
+        (["new.example.com"], 1, "has no key for new.example.com: start the service once"),
         (["nas"], 1, "Not a full host name"),
         ([], 2, "HOST"),
         ([HOST, "--for", "toaster"], 2, "toaster"),
-        ([HOST, "--url", "dyn.example.net"], 2, "is no URL"),
-        ([HOST, "--url", "https://"], 2, "is no URL"),
-        ([HOST, "--url", "https://["], 2, "is no URL"),
-        ([HOST, "--url", "https://x/';id;'"], 2, "is no URL"),
+        ([HOST, "--url", "dyn.example.net"], 2, "is not a URL"),
+        ([HOST, "--url", "https://"], 2, "is not a URL"),
+        ([HOST, "--url", "https://["], 2, "is not a URL"),
+        ([HOST, "--url", "https://x/';id;'"], 2, "is not a URL"),
     ],
 )
-def test_what_it_cannot_do_is_told_in_a_line(
+def test_a_wrong_argument_ends_with_an_error(
     environ: Dict[str, str],
     capsys: pytest.CaptureFixture[str],
     words: List[str],
     code: int,
-    told: str,
+    error: str,
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(["setup", *words], environ)
     assert ended.value.code == code
     printed = capsys.readouterr()
-    assert told in printed.err
+    assert error in printed.err
     assert printed.out == ""
 
 
@@ -97,7 +97,7 @@ def test_what_it_cannot_do_is_told_in_a_line(
         ("x" * 300, "let this user"),
     ],
 )
-def test_without_a_key_file_it_is_one_line_that_says_how_to_get_one(
+def test_an_unusable_key_file_ends_with_a_hint(
     environ: Dict[str, str],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -106,6 +106,6 @@ def test_without_a_key_file_it_is_one_line_that_says_how_to_get_one(
 ) -> None:
     with pytest.raises(SystemExit):
         cli.run(["setup", HOST], {**environ, "PRE_SHARED_KEY_FILE": str(tmp_path / file)})
-    told = capsys.readouterr().err
-    assert hint in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert hint in printed
+    assert printed.count("\n") == 1

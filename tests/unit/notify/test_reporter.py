@@ -24,7 +24,8 @@ from backend.events import (
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
-from backend.notify.reporter import Reporter, duration
+from backend.notify.reporter import Reporter
+from backend.text import duration
 from tests.unit.fakes import host
 
 HOST = host("nas.example.com")

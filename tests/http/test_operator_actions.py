@@ -1,7 +1,8 @@
-"""What the buttons do, and that nobody else's form presses them."""
+"""The actions on the operator's pages, and the protection of their forms."""
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 import time
@@ -12,19 +13,19 @@ import pytest
 from backend.model import Hostname
 from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
-from tests.http.service import HOME, NAS, PEER, Service, basic, key_of, record, told
-from tests.http.test_operator_pages import DEEDS, operator, register
+from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of, record, told
+from tests.http.test_operator_pages import ACTIONS, operator, register
 
 __all__ = ["operator"]
 
 
 def refuse(service: Service) -> None:
-    """Let Hetzner refuse an update of home."""
+    """Make Hetzner refuse an update of HOME."""
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     service.host().updates("198.51.100.1")
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize(
     ("token", "headers"),
     [
@@ -40,8 +41,8 @@ def refuse(service: Service) -> None:
         ("right", {"Origin": "https://evil.net", "X-Forwarded-Host": "evil.net"}),
     ],
 )
-def test_a_form_of_somebody_else_does_nothing(
-    service: Service, operator: Operator, deed: str, token: Optional[str], headers: Dict[str, str]
+def test_a_foreign_form_changes_nothing(
+    service: Service, operator: Operator, action: str, token: Optional[str], headers: Dict[str, str]
 ) -> None:
     before = service.key_file.read_bytes()
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
@@ -49,7 +50,7 @@ def test_a_form_of_somebody_else_does_nothing(
     form["token"] = form["token"] if token == "right" else token or ""
     if token is None:
         del form["token"]
-    answer = operator.asks("POST", f"/hosts/{HOME}/{deed}", form, headers=headers)
+    answer = operator.asks("POST", f"/hosts/{HOME}/{action}", form, headers=headers)
     assert answer.status_code == 400
     assert "reload the page" in words(answer.text)
     assert service.key_file.read_bytes() == before
@@ -65,7 +66,7 @@ def test_a_form_of_somebody_else_does_nothing(
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://as-the-proxy-has-it.example.com"},
     ],
 )
-def test_our_own_form_counts_as_the_browser_marks_it(
+def test_our_own_form_is_accepted_from_every_browser(
     operator: Operator, headers: Dict[str, str]
 ) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
@@ -73,7 +74,7 @@ def test_our_own_form_counts_as_the_browser_marks_it(
     assert answer.status_code == 200
 
 
-def test_our_own_form_counts_as_a_trusted_proxy_names_us(serve: Serve) -> None:
+def test_our_own_form_is_accepted_behind_a_trusted_proxy(serve: Serve) -> None:
     service = serve(TRUSTED_PROXIES=PEER)
     register(service)
     operator = Operator(service)
@@ -82,7 +83,7 @@ def test_our_own_form_counts_as_a_trusted_proxy_names_us(serve: Serve) -> None:
     assert operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers).status_code == 200
 
 
-def test_a_form_is_good_for_every_worker_and_no_day_longer(
+def test_a_form_is_valid_in_every_worker_for_a_day(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = serve(), serve()
@@ -96,7 +97,31 @@ def test_a_form_is_good_for_every_worker_and_no_day_longer(
     assert operator.asks("POST", path, form, service=other).status_code == 400
 
 
-def test_a_form_is_worth_nothing_after_the_password_was_changed(serve: Serve) -> None:
+def test_a_form_from_a_fast_clock_is_valid(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = serve(), serve()
+    register(one)
+    operator = Operator(one)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    monkeypatch.undo()
+    answer = operator.asks("POST", f"/hosts/{HOME}/key", form, service=other)
+    assert answer.status_code == 200
+
+
+def test_tokens_and_cookie_contain_no_secret(operator: Operator) -> None:
+    answer = operator.asks("GET", f"/hosts/{HOME}")
+    tokens = re.findall(r'name="(?:token|rotation)" value="([^"]*)"', answer.text)
+    tokens.append(answer.headers["Set-Cookie"].partition(";")[0].partition("=")[2])
+    assert len(tokens) > 2
+    for token in tokens:
+        decoded = [base64.urlsafe_b64decode(part + "===") for part in token.split(".")[1:]]
+        for secret in (OPERATOR[1], key_of(HOME)):
+            assert secret not in token
+            assert not any(secret.encode() in part for part in decoded)
+
+
+def test_a_new_password_invalidates_forms(serve: Serve) -> None:
     one, other = serve(), serve(BASIC_AUTH_PASSWORD="another")
     register(one)
     operator = Operator(one)
@@ -106,12 +131,12 @@ def test_a_form_is_worth_nothing_after_the_password_was_changed(serve: Serve) ->
     assert answer.status_code == 400
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_nothing_is_done_by_a_mere_link(operator: Operator, deed: str) -> None:
-    assert operator.asks("GET", f"/hosts/{HOME}/{deed}").status_code == 405
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_link_changes_nothing(operator: Operator, action: str) -> None:
+    assert operator.asks("GET", f"/hosts/{HOME}/{action}").status_code == 405
 
 
-def test_try_again_makes_the_update_due_and_leads_back(
+def test_retry_makes_the_update_due_and_redirects_back(
     service: Service, operator: Operator
 ) -> None:
     refuse(service)
@@ -121,26 +146,24 @@ def test_try_again_makes_the_update_due_and_leads_back(
     assert answer.headers["Cache-Control"] == "no-store"
     (after,) = service.rows("records")
     assert after["retry_at"] < before["retry_at"] - 3000
-    assert "being tried again" in operator.sees(answer.headers["Location"])
+    assert "is retrying" in operator.sees(answer.headers["Location"])
 
 
-def test_the_list_has_the_button_too_and_leads_back_to_itself(
-    service: Service, operator: Operator
-) -> None:
+def test_retry_from_the_list_redirects_to_the_list(service: Service, operator: Operator) -> None:
     refuse(service)
     form = operator.form(operator.sees(), f"/hosts/{HOME}/retry")
     answer = operator.asks("POST", f"/hosts/{HOME}/retry", form)
     assert answer.headers["Location"] == "/?done=retry"
 
 
-def test_a_forgotten_error_is_gone_from_the_page(service: Service, operator: Operator) -> None:
+def test_a_dropped_update_is_gone_from_the_page(service: Service, operator: Operator) -> None:
     refuse(service)
     operator.presses(HOME, "drop")
     assert "protected" not in words(operator.sees())
     assert [row["event"] for row in service.rows("history")] == ["refused", "dropped"]
 
 
-def test_what_was_published_stays_when_a_later_error_is_forgotten(
+def test_drop_keeps_the_published_address(
     service: Service, operator: Operator, console: Console
 ) -> None:
     service.host().updates("198.51.100.9")
@@ -155,7 +178,7 @@ def test_what_was_published_stays_when_a_later_error_is_forgotten(
     assert list(console.shows(HOME)["records"]) == ["198.51.100.1"]
 
 
-def test_the_key_is_shown_after_a_click_and_never_kept(operator: Operator) -> None:
+def test_the_key_is_shown_only_on_request(operator: Operator) -> None:
     answer = operator.presses(HOME, "key")
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     assert answer.text.count(key_of(HOME)) >= 2
@@ -163,9 +186,7 @@ def test_the_key_is_shown_after_a_click_and_never_kept(operator: Operator) -> No
     assert key_of(HOME) not in operator.sees(f"/hosts/{HOME}")
 
 
-def test_a_new_key_is_shown_once_and_the_old_one_opens_nothing(
-    service: Service, operator: Operator
-) -> None:
+def test_a_new_key_is_shown_once_and_replaces_the_old(service: Service, operator: Operator) -> None:
     answer = operator.presses(HOME, "rotate")
     found = re.search(r'<code id="key">([^<]*)</code>', answer.text)
     assert found
@@ -179,7 +200,7 @@ def test_a_new_key_is_shown_once_and_the_old_one_opens_nothing(
     assert service.host(NAS).updates("198.51.100.2").status_code == 200
 
 
-def test_another_worker_knows_the_new_key_at_once(serve: Serve) -> None:
+def test_a_new_key_is_valid_in_every_worker_at_once(serve: Serve) -> None:
     one, other = serve(), serve()
     register(one)
     assert other.host().updates("198.51.100.1").status_code == 200
@@ -187,7 +208,7 @@ def test_another_worker_knows_the_new_key_at_once(serve: Serve) -> None:
     assert other.host().updates("198.51.100.2").status_code == 401
 
 
-def test_a_page_that_is_loaded_again_does_not_rotate_again(operator: Operator) -> None:
+def test_reloading_the_page_does_not_rotate_again(operator: Operator) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
     assert operator.asks("POST", f"/hosts/{HOME}/rotate", form).status_code == 200
     again = operator.asks("POST", f"/hosts/{HOME}/rotate", form)
@@ -195,9 +216,7 @@ def test_a_page_that_is_loaded_again_does_not_rotate_again(operator: Operator) -
     assert "has been changed since" in words(again.text)
 
 
-def test_a_key_file_that_cannot_be_written_is_explained(
-    service: Service, operator: Operator
-) -> None:
+def test_an_unwritable_key_file_is_explained(service: Service, operator: Operator) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
     service.key_file.rename(service.folder / "elsewhere")
     answer = operator.asks("POST", f"/hosts/{HOME}/rotate", form)
@@ -205,7 +224,7 @@ def test_a_key_file_that_cannot_be_written_is_explained(
     assert "PRE_SHARED_KEY_FILE" in words(answer.text)
 
 
-def test_a_host_is_muted_until_a_day(service: Service, operator: Operator) -> None:
+def test_a_host_is_muted_until_a_date(service: Service, operator: Operator) -> None:
     operator.presses(HOME, "mute", until="2090-01-02")
     assert "muted" in words(operator.sees(f"/?q={HOME}"))
     assert "2090-01-02 00:00" in words(operator.sees(f"/hosts/{HOME}"))
@@ -214,7 +233,7 @@ def test_a_host_is_muted_until_a_day(service: Service, operator: Operator) -> No
 
 
 @pytest.mark.parametrize("until", ["", "soon", "2001-01-01"])
-def test_a_day_that_is_none_or_has_passed_is_explained(
+def test_a_wrong_or_past_date_is_explained(
     service: Service, operator: Operator, until: str
 ) -> None:
     answer = operator.presses(HOME, "mute", until=until)
