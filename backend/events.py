@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Optional, Protocol, Union
 
 from backend.model import Hostname, RecordType
 
@@ -141,3 +141,10 @@ Event = Union[
     LoginsBlocked,
     OperatorActed,
 ]
+
+
+class EventSink(Protocol):
+    """Receives events, as the reporter does."""
+
+    def report(self, event: Event) -> None:
+        """Report an event. Never raises, never waits."""

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import enum
+import functools
+import hashlib
 import ipaddress
 import re
+import time
 from dataclasses import dataclass
-from typing import Optional, Tuple, Union
+from typing import Callable, Optional, Tuple, Union
 
 import idna
 
-from backend.errors import AddressMismatch, BadAddress, BadHostname, BadRecordType, MissingHostname
+from backend.errors import (
+    AddressMismatch,
+    BadAddress,
+    BadHostname,
+    BadRecordType,
+    HetznerUnreachable,
+    MissingHostname,
+)
 
-_LAN = 64  # RFC 4291 §2.5.4: the prefix of a network that hosts are in
+# How long a caller waits for an answer: inadyn gives up after ten seconds, and two are for the way.
+ANSWER_SECONDS = 8.0
+_LAN = 64  # RFC 4291 §2.5.4: the prefix length of a network that hosts are in
 _WIDTH = 128
+# RFC 1123 §2.1: letters, digits and inner hyphens.
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text
+_INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
+_NETWORK_PART = _INTERFACE_ID << 64
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
+_LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
+
+# Where an address means nothing to the rest of the world. `is_private` and `is_global` won't do:
+# they take in the documentation ranges, and the answer changed between Python releases.
+_LOCAL_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",  # loopback
+        "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
+        "::1/128",
+        "fc00::/7",  # RFC 4193: unique local addresses
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -72,34 +106,6 @@ def _length(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= _WIDTH):  # noqa: PLR2004
         raise BadAddress("Not a prefix: its length must be from 0 to 128.")
     return min(int(text), _LAN)
-
-
-# RFC 1123 §2.1: letters, digits and inner hyphens.
-_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text
-_INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
-_NETWORK_PART = _INTERFACE_ID << 64
-_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
-_LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
-
-# Where an address means nothing to the rest of the world. `is_private` and `is_global` won't do:
-# they take in the documentation ranges, and the answer changed between Python releases.
-_LOCAL_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",  # RFC 1918
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "127.0.0.0/8",  # loopback
-        "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
-        "::1/128",
-        "fc00::/7",  # RFC 4193: unique local addresses
-    )
-)
-
-
-# How long a caller waits for an answer: inadyn gives up after ten seconds, and two are for the way.
-ANSWER_SECONDS = 8.0
 
 
 class RecordType(enum.Enum):
@@ -313,3 +319,65 @@ class Outcome:
     def changed(self) -> bool:
         """Whether any record is other than before."""
         return any(one.change not in (Change.UNCHANGED, Change.CACHED) for one in self.records)
+
+
+def digest(text: str) -> bytes:
+    """Return the SHA-256 of a text, whatever characters it holds."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The login of a caller; `user` is `None` when a key was sent alone."""
+
+    user: Optional[str]
+    secret: str
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """The SHA-256 of the secret."""
+        return digest(self.secret)
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+@dataclass(frozen=True)
+class UpdateRequest:
+    """What a caller asks for, as plain strings: not yet authorized, and not yet valid."""
+
+    protocol: str
+    source: str  # the address of the caller, as far as proxies are trusted
+    credentials: Optional[Credentials]
+    name: str = ""
+    addresses: Tuple[str, ...] = ()
+    type: str = ""
+    removes: bool = False
+    name_follows_login: bool = False  # without a name, the login's own host is meant
+    prefixes: Tuple[str, ...] = ()  # of the network of the host
+    announces_prefix: bool = False  # a parameter for the prefix was sent, perhaps an empty one
+
+
+class Deadline:
+    """The time by which a chain of calls has to end."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def remaining(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            HetznerUnreachable: there are none.
+
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise HetznerUnreachable("Hetzner's API took too long to answer.")
+        return left

@@ -14,13 +14,14 @@ from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import Credentials, KeyFile
+from backend.auth.keys import KeyFile
 from backend.auth.throttle import FLUSH_SECONDS, TELL_SECONDS, Alarm, FailedLogins, Rejections
 from backend.errors import StoreUnavailable
 from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
+from backend.model import Credentials
 from backend.monitor.collector import TICK_SECONDS as COLLECT_SECONDS, Collector
 from backend.monitor.watcher import (
     MUTES_TICK_SECONDS as MUTES_SECONDS,
@@ -40,7 +41,7 @@ from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconcile
 from backend.sync.updater import Updater
 from backend.sync.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
 from backend.web.app import create_app
-from backend.web.dashboard import Dashboard
+from backend.web.dashboard import Dashboard, blueprint as dashboard_blueprint
 from backend.web.session import Forms
 
 _AGENT = f"hetzner-dyndns/{__version__}"
@@ -175,7 +176,9 @@ def build(
         updater.repeat,
         health.problems,
         access.trusted_proxies,
-        dashboard if access.operator_name else None,
+        dashboard_blueprint(authorizer, dashboard, access.trusted_proxies)
+        if access.operator_name
+        else None,
     )
     return Service(
         app=app,

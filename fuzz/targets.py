@@ -20,8 +20,6 @@ from werkzeug.exceptions import HTTPException
 
 from backend import settings
 from backend.auth import addresses, key_storage, keys
-from backend.auth.addresses import UpdateRequest
-from backend.auth.keys import Credentials
 from backend.errors import (
     BadAddress,
     BadHostname,
@@ -30,10 +28,17 @@ from backend.errors import (
     SettingUnusable,
     StoreUnusable,
 )
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
 from backend.hetzner.responses import decode
-from backend.model import Address, DesiredRecord, Hostname, RecordType
+from backend.model import (
+    Address,
+    Credentials,
+    Deadline,
+    DesiredRecord,
+    Hostname,
+    RecordType,
+    UpdateRequest,
+)
 from backend.settings import networks
 from backend.store.database import connect
 from backend.web import dyndns2, json_api

@@ -9,12 +9,11 @@ from typing import Callable, Iterable, Optional
 from backend.auth.keys import KeyFile
 from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
 from backend.events import OperatorActed
-from backend.hetzner.client import Deadline
-from backend.model import Hostname, Requester
+from backend.model import Deadline, Hostname, Requester
 from backend.notify.reporter import Reporter
 from backend.store import Store
+from backend.store.leases import wait_for_host
 from backend.store.schema import Entry
-from backend.sync.publisher import wait_for_host
 from backend.text import moment
 
 _LOCK_SECONDS = 8.0

@@ -7,9 +7,17 @@ import logging
 from dataclasses import dataclass
 from typing import Iterable, List, Mapping, Optional, Tuple, Union
 
-from backend.auth.keys import Credentials
 from backend.errors import AddressMismatch, BadAddress, PrivateAddress
-from backend.model import Address, DesiredRecord, Hostname, Prefix, RecordType, Requester, Update
+from backend.model import (
+    Address,
+    DesiredRecord,
+    Hostname,
+    Prefix,
+    RecordType,
+    Requester,
+    Update,
+    UpdateRequest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -82,22 +90,6 @@ def _is_lan(address: str) -> bool:
     except ValueError:
         return False
     return int(ip) != 0 and not int(ip) & _INTERFACE_ID
-
-
-@dataclass(frozen=True)
-class UpdateRequest:
-    """What a caller says, as plain strings: not yet believed."""
-
-    protocol: str
-    source: str  # the caller's address, as far as proxies are trusted
-    credentials: Optional[Credentials]
-    name: str = ""
-    addresses: Tuple[str, ...] = ()
-    type: str = ""
-    removes: bool = False
-    name_follows_login: bool = False  # a request without a name is about the login's own host
-    prefixes: Tuple[str, ...] = ()  # of the network it is in
-    announces_prefix: bool = False  # there is a place for one, which may be empty
 
 
 class AddressReader:

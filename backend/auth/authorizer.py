@@ -6,8 +6,8 @@ import hmac
 import ipaddress
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
-from backend.auth.addresses import AddressReader, UpdateRequest
-from backend.auth.keys import NO_KEYS, AcceptedKeys, Credentials, KeyFile, digest, same
+from backend.auth.addresses import AddressReader
+from backend.auth.keys import NO_KEYS, AcceptedKeys, KeyFile, same
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections, network_of
 from backend.errors import (
     CallerError,
@@ -20,7 +20,7 @@ from backend.errors import (
     Unauthorized,
 )
 from backend.metrics import Meters
-from backend.model import Hostname, Requester, Update
+from backend.model import Credentials, Hostname, Requester, Update, UpdateRequest, digest
 
 
 class Authorizer:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import hashlib
 import hmac
 import logging
 import math
@@ -19,40 +17,19 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Callable, Iterable, List, Mapping, Tuple, Union
 
 from backend.auth import key_storage
 from backend.auth.key_storage import BadText, parse, sound_lines
 from backend.errors import KeyFileUnusable, KeysUnavailable
-from backend.model import Hostname
+from backend.model import Hostname, digest
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What the caller proves itself with; `user` is `None` when a key came alone."""
-
-    user: Optional[str]
-    secret: str
-
-    @functools.cached_property
-    def digest(self) -> bytes:
-        """The digest of the secret."""
-        return digest(self.secret)
-
-    def __repr__(self) -> str:
-        return "Credentials(…)"
 
 
 def same(one: str, other: str) -> bool:
     """Compare in constant time, whatever the lengths."""
     return hmac.compare_digest(digest(one), digest(other))
-
-
-def digest(text: str) -> bytes:
-    """Return the SHA-256 of a text, whatever characters it holds."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 _FULL = "make room on its disk"

@@ -6,14 +6,23 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
-from typing import Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Deque,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from backend.errors import StoreUnavailable, TooManyFailures
-from backend.events import LoginFailed, LoginsBlocked, Rejected
+from backend.events import EventSink, LoginFailed, LoginsBlocked, Rejected
 from backend.model import Hostname
-from backend.notify.reporter import Reporter
 from backend.rate import LineLimit, TokenBucket
-from backend.store.hosts import FailedLoginCounts
 
 FLUSH_SECONDS = 2.0
 # The memory and the work that strangers can cause end here: whoever failed longest ago is
@@ -24,6 +33,18 @@ _SHARED_AT_ONCE = 20.0
 _SHARED_A_SECOND = 2.0
 _MOST_STORED = 100_000
 _PRUNE_SECONDS = 60.0
+
+
+class Counts(Protocol):
+    """Counters that all processes share, as `store.FailedLoginCounts`."""
+
+    def add(
+        self, numbers: Mapping[str, int], now: float, window: float
+    ) -> Dict[str, Tuple[int, float]]:
+        """Add to some counters; return what each has now, and when its window began (UTC)."""
+
+    def prune(self, before: float, most: int) -> None:
+        """Delete windows that began before a time, and the oldest of more than so many."""
 
 
 class Failures(NamedTuple):
@@ -60,7 +81,7 @@ class FailedLogins:
         self,
         limit: int,
         window: float,
-        counts: FailedLoginCounts,
+        counts: Counts,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._limit = limit
@@ -177,7 +198,7 @@ class Alarm:
 
     def __init__(
         self,
-        reporter: Reporter,
+        reporter: EventSink,
         is_first_to_tell: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -230,7 +251,7 @@ _MOST_REMEMBERED = 10_000
 class Rejections:
     """Tells of a host's flaw when it is another than before. Safe to share between threads."""
 
-    def __init__(self, reporter: Reporter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, reporter: EventSink, clock: Callable[[], float] = time.monotonic) -> None:
         self._reporter = reporter
         self._clock = clock
         self._lines = TokenBucket(_LINES_AT_ONCE, _LINES_A_SECOND, clock())

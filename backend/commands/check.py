@@ -16,9 +16,9 @@ from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
 from backend.hetzner import dns
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import ZoneSight
-from backend.model import Hostname
+from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, HetznerSettings, NtfySettings, Settings, read
 from backend.store import Store, describe_store, require_store

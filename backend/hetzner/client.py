@@ -21,6 +21,7 @@ import urllib3
 from backend.bearer import Bearer
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner.responses import MAX_ANSWER, decode
+from backend.model import Deadline
 from backend.outgoing import Session, read_body
 
 logger = logging.getLogger(__name__)
@@ -100,31 +101,6 @@ _CONNECT_SECONDS = 4.0
 # The reserve that background work leaves to requests that somebody waits for.
 _RESERVE = 0.1
 _PLENTY = 0.5
-
-
-class Deadline:
-    """A point in time by which a whole chain of calls has to be through."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def has_passed(self) -> bool:
-        """Whether no time is left."""
-        return self._clock() >= self._end
-
-    def remaining(self) -> float:
-        """Return the seconds left.
-
-        Raises:
-            HetznerUnreachable: there are none.
-
-        """
-        left = self._end - self._clock()
-        if left <= 0:
-            raise HetznerUnreachable("Hetzner's API took too long to answer.")
-        return left
 
 
 class CloudApi:

@@ -30,9 +30,9 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
-from backend.model import Address, Change, DesiredRecord, RecordType
+from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 
 _MAX_PAGES = 200
 

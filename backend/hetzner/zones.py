@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
 from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner, Owner
-from backend.model import Hostname
+from backend.model import Deadline, Hostname
 
 # A name without a zone must not cost a list of zones a request.
 _MISS_PAUSE = 10.0

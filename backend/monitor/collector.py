@@ -8,7 +8,8 @@ from typing import Callable, Dict, List, Sequence, Tuple
 
 from backend.errors import OperatorError, TransientError
 from backend.hetzner import dns
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
+from backend.model import Deadline
 from backend.store import Store
 from backend.store.leases import new_owner
 from backend.store.projects import Project, SeenQuota, SeenZone

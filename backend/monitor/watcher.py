@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 from backend.errors import StoreUnavailable
-from backend.events import CameBack, Event, FellSilent
+from backend.events import CameBack, Event, EventSink, FellSilent
 from backend.model import Hostname
-from backend.notify.reporter import EventSink, Reporter
+from backend.notify.reporter import Reporter
 from backend.store import HostActivity, Store
 from backend.store.leases import LeaderElection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Protocol, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Tuple, Type
 
 from backend.events import (
     AnsweredFromCache,
@@ -123,13 +123,6 @@ _TEMPLATES: Mapping[Type[Event], MessageTemplate] = {
     ),
     OperatorActed: MessageTemplate(logging.INFO, "{host} {what} (operator, {source})."),
 }
-
-
-class EventSink(Protocol):
-    """Whoever wants to hear of events."""
-
-    def report(self, event: Event) -> None:
-        """Hear of an event."""
 
 
 class Reporter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Tuple
 
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
@@ -24,7 +25,7 @@ from backend.store.records import (
     Records,
     Result,
 )
-from backend.store.schema import VERSION, migrate, version_of
+from backend.store.schema import VERSION, migrate, records, version_of
 
 __all__ = [
     "Accepted",
@@ -123,5 +124,12 @@ class Store:
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
         self.operations = Operations(self._database, self.leases)
-        self.ping = self._database.ping
-        self.close = self._database.close
+
+    def ping(self) -> None:
+        """Make sure that records can be read; raise `StoreUnavailable` otherwise."""
+        with self._database.read() as connection:
+            connection.execute(sa.select(records).limit(1)).all()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()

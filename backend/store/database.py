@@ -29,7 +29,6 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreBusy, StoreUnavailable, StoreUnusable
-from backend.store.schema import records
 
 logger = logging.getLogger(__name__)
 
@@ -349,11 +348,6 @@ class Database:
                 self._writers.release()
         if self._failing:
             self._note_success(_Use.WRITING)
-
-    def ping(self) -> None:
-        """Make sure that records can be read; raise `StoreUnavailable` otherwise."""
-        with self.read() as connection:
-            connection.execute(sa.select(records).limit(1)).all()
 
     def close(self) -> None:
         """Close every connection."""

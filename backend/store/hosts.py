@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from backend.errors import StoreUnavailable
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.leases import SKEW_SECONDS
 from backend.store.record import KEPT_SECONDS, is_listed
 from backend.store.schema import (
+    SKEW_SECONDS,
     Entry,
     add_entry,
     failed_logins,

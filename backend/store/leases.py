@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import uuid
 from pathlib import Path
-from typing import Any, Iterable, List, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from backend.errors import HostBusy
+from backend.model import Deadline, Hostname
 from backend.store.database import Database
-from backend.store.schema import leases, reports
+from backend.store.schema import SKEW_SECONDS, leases, reports
 
-# Seconds by which the clocks of several machines may differ.
-SKEW_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+
+T = TypeVar("T")
 
 
 class Lease(NamedTuple):
@@ -159,6 +163,22 @@ def _taking(insert: Any) -> Any:  # noqa: ANN401
 
 def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:
     return sa.or_(until < sa.bindparam("now"), until > sa.bindparam("latest"))
+
+
+def wait_for_host(host: Hostname, attempt: Callable[[], Optional[T]], deadline: Deadline) -> T:
+    """Repeat an attempt to lock a host until it returns something.
+
+    Raises:
+        HostBusy: another update of the host doesn't end before the deadline.
+
+    """
+    while True:
+        found = attempt()
+        if found is not None:
+            return found
+        if deadline.has_passed:
+            raise HostBusy(f"Another update of {host} is still under way.")
+        time.sleep(_POLL_SECONDS)
 
 
 class LeaderElection:

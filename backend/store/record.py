@@ -10,8 +10,7 @@ from typing import Any, Mapping, Optional
 import sqlalchemy as sa
 
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
-from backend.store.leases import SKEW_SECONDS
-from backend.store.schema import hosts, records
+from backend.store.schema import SKEW_SECONDS, hosts, records
 
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Update
 from backend.store.database import Database
-from backend.store.leases import SKEW_SECONDS, Leases, release
+from backend.store.leases import Leases, release
 from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
-from backend.store.schema import history, hosts, records, reports
+from backend.store.schema import SKEW_SECONDS, history, hosts, records, reports
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0

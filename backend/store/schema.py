@@ -10,6 +10,9 @@ from sqlalchemy.engine import Connection
 
 from backend.errors import StoreUnusable
 
+# Seconds by which the clocks of several machines may differ.
+SKEW_SECONDS = 60.0
+
 metadata = sa.MetaData()
 
 meta = sa.Table(

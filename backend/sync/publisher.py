@@ -7,22 +7,20 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from backend.errors import (
     DyndnsError,
     HetznerBusy,
-    HostBusy,
     OperatorError,
     ShareUsedUp,
     StoreUnavailable,
 )
 from backend.events import Cleared, Confirmed, Postponed, Published, Refused
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Location, Zones
-from backend.model import Change, Hostname, RecordOutcome, RecordType, Update
+from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.reporter import Reporter
 from backend.store import (
     Accepted,
@@ -35,13 +33,12 @@ from backend.store import (
     State,
     Store,
 )
-from backend.store.leases import new_owner
+from backend.store.leases import new_owner, wait_for_host
 from backend.store.records import LOCK_SECONDS
 
 KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.
 GRACE_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 # An update that takes longer hangs, and must not block its host for ever.
 _LONGEST_LOCK = 120.0
 _FIRST_PAUSE = 5.0
@@ -56,30 +53,12 @@ _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
 
-T = TypeVar("T")
-
 
 def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
     """Return the seconds until the next attempt: growing, bounded and randomly spread."""
     grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
-
-
-def wait_for_host(host: Hostname, attempt: Callable[[], Optional[T]], deadline: Deadline) -> T:
-    """Repeat an attempt to lock a host until it returns something.
-
-    Raises:
-        HostBusy: another update of the host doesn't end before the deadline.
-
-    """
-    while True:
-        found = attempt()
-        if found is not None:
-            return found
-        if deadline.has_passed:
-            raise HostBusy(f"Another update of {host} is still under way.")
-        time.sleep(_POLL_SECONDS)
 
 
 class Shares:

@@ -11,10 +11,9 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
 from backend.events import Postponed
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Hostname
+from backend.model import Deadline, Hostname
 from backend.notify.reporter import Reporter
 from backend.store import Failed, Notice, Record, State, Store
 from backend.store.leases import LeaderElection

@@ -22,13 +22,13 @@ from backend.errors import (
     TransientError,
 )
 from backend.events import AnsweredFromCache, PrefixIgnored
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
 from backend.metrics import Meters
 from backend.model import (
     ANSWER_SECONDS,
     Address,
     Change,
+    Deadline,
     DesiredRecord,
     Hostname,
     Outcome,

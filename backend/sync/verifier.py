@@ -8,11 +8,10 @@ from collections import defaultdict
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from backend.errors import DyndnsError, OperatorError, StoreUnavailable
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
-from backend.model import RecordType
+from backend.model import Deadline, RecordType
 from backend.store import Record, Store
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher

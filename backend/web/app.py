@@ -13,18 +13,18 @@ from werkzeug.exceptions import HTTPException
 
 from backend.auth.authorizer import Authorizer
 from backend.errors import DyndnsError
-from backend.web import dashboard, dyndns2, json_api
+from backend.web import dyndns2, json_api
 from backend.web.fast_path import FastPath, Repeat
 from backend.web.request import (
     MAX_BODY,
     Apply,
     BoundedRequest,
     Network,
+    SiteCheck,
     client_address,
     log_request,
     read_body,
 )
-from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def create_app(  # noqa: PLR0913, PLR0917
     repeat: Repeat,
     problems: Callable[[], List[str]],
     proxies: Sequence[Network],
-    operator: Optional[dashboard.Dashboard] = None,
+    dashboard: Optional[Blueprint] = None,
 ) -> Flask:
     """Return the application. It starts nothing and opens nothing."""
     app = Flask(__name__, static_folder=None)
@@ -108,16 +108,16 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.register_blueprint(json_api.blueprint(authorizer, apply, proxies, sites))
     app.register_blueprint(dyndns2.blueprint(authorizer, apply, proxies, sites))
     app.register_blueprint(_pages(problems, proxies))
-    if operator is not None:
+    if dashboard is not None:
         app.register_blueprint(_assets())
-        app.register_blueprint(dashboard.blueprint(authorizer, operator, proxies))
-    app.register_error_handler(HTTPException, lambda error: _face().http_failure(error))
-    app.register_error_handler(DyndnsError, lambda error: _face().refusal(error))
+        app.register_blueprint(dashboard)
+    app.register_error_handler(HTTPException, lambda error: _protocol().http_failure(error))
+    app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
     app.after_request(log_request)
     return app
 
 
-def _face() -> ModuleType:
-    """Return the face of the current request by its path, even if no view answers it."""
+def _protocol() -> ModuleType:
+    """Return the protocol of the current request by its path, even if no view answers it."""
     return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api

@@ -36,7 +36,7 @@ from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
 from backend.store.history import History
 from backend.text import after, moment, rough
-from backend.web.request import Network, base_url
+from backend.web.request import Network, base_url, is_cross_site
 from backend.web.session import (
     FORM_SECONDS,
     Forms,
@@ -48,7 +48,6 @@ from backend.web.session import (
     refusal,
     with_headers,
 )
-from backend.web.sites import is_cross_site
 
 logger = logging.getLogger(__name__)
 

@@ -13,16 +13,22 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
-from backend.auth.addresses import UpdateRequest
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import Credentials
-from backend.hetzner.client import Deadline
-from backend.model import ANSWER_SECONDS, Change, Outcome, Update
+from backend.model import (
+    ANSWER_SECONDS,
+    Change,
+    Credentials,
+    Deadline,
+    Outcome,
+    Update,
+    UpdateRequest,
+)
 from backend.web.request import (
     CHALLENGE,
     UNREADABLE,
     Apply,
     Network,
+    SiteCheck,
     answer_for,
     client_address,
     credentials,
@@ -31,7 +37,6 @@ from backend.web.request import (
     spelled,
     whole_seconds,
 )
-from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 

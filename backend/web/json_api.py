@@ -10,14 +10,13 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.auth.addresses import UpdateRequest
 from backend.auth.authorizer import Authorizer
-from backend.hetzner.client import Deadline
-from backend.model import ANSWER_SECONDS, Change, Outcome
+from backend.model import ANSWER_SECONDS, Change, Deadline, Outcome, UpdateRequest
 from backend.web.request import (
     CHALLENGE,
     Apply,
     Network,
+    SiteCheck,
     answer_for,
     check_number,
     client_address,
@@ -25,7 +24,6 @@ from backend.web.request import (
     remember_answer,
     whole_seconds,
 )
-from backend.web.sites import SiteCheck
 
 logger = logging.getLogger(__name__)
 

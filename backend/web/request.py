@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import logging
 import math
+import re
 from collections import defaultdict
 from typing import (
     Any,
@@ -17,6 +18,7 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Type,
     TypeVar,
     Union,
@@ -24,10 +26,10 @@ from typing import (
 
 from flask import Request, Response, request
 
-from backend.auth.keys import SHORTEST, Credentials
-from backend.errors import BadHostname, BadRequest, DyndnsError, RequestTooLarge
-from backend.hetzner.client import Deadline
-from backend.model import Change, Hostname, Outcome, Update
+from backend.auth.keys import SHORTEST
+from backend.errors import BadHostname, BadRequest, CrossSite, DyndnsError, RequestTooLarge
+from backend.model import Change, Credentials, Deadline, Hostname, Outcome, Update
+from backend.rate import LineLimit
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,11 @@ _TOO_LARGE = "The body is too large: an update takes a few hundred bytes."
 MOST_PARAMETERS = 100  # the most that any router sends are a dozen
 UNREADABLE = Credentials("", "")  # a login, but none that can be right
 _MOST_HOPS = 20  # proxies behind one another; there are two or three
+# RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
+_HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
+_AUTHORITY = re.compile(_HOST, re.IGNORECASE)
+_ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 
 
@@ -254,3 +261,53 @@ def _shown(path: str) -> str:
     """Return an unknown path without parts that may be a key, and without control characters."""
     parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
     return "".join(c if c.isprintable() else "?" for c in "/".join(parts))
+
+
+class SiteCheck:
+    """Checks each request to the update endpoints. Safe to share between threads."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+        self._lines = LineLimit()
+
+    def refuse(self) -> None:
+        """Raise `CrossSite` if another site has sent the current request."""
+        if not is_cross_site(request, self._trusted):
+            return
+        if self._lines.take() is not None:
+            logger.warning(
+                "Refused an update from a browser at %s: another web site has caused the request.",
+                client_address(request, self._trusted),
+            )
+        raise CrossSite("Another web site has sent this request: only devices may send updates.")
+
+
+def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
+    """Return whether a browser marks a request as coming from another origin.
+
+    Browsers add ``Sec-Fetch-Site`` over HTTPS and to localhost, and otherwise ``Origin`` to forms
+    and scripts. Devices send neither. Any value that a browser doesn't send for our own pages
+    counts as another site.
+    """
+    site = sent.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = sent.headers.get("Origin")
+    if origin is None:
+        return False
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        return True
+    scheme = found[1].lower()
+    ours = (_AUTHORITY.fullmatch(host) for host in hosts(sent, trusted))
+    theirs = _host_and_port(found[2], found[3], scheme)
+    return theirs not in [_host_and_port(one[1], one[2], scheme) for one in ours if one]
+
+
+def _host_and_port(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
+    """Return host and port; without a port, the default port of the origin's scheme.
+
+    A proxy may not pass on the scheme that the browser used, so the scheme of the request doesn't
+    count.
+    """
+    return host.lower(), port or _DEFAULT_PORTS[scheme]

@@ -14,8 +14,7 @@ from flask import Response, after_this_request, g, render_template, request
 from itsdangerous import BadSignature, TimestampSigner
 
 from backend import errors
-from backend.auth.addresses import UpdateRequest
-from backend.model import Requester
+from backend.model import Requester, UpdateRequest
 from backend.web.request import (
     CHALLENGE,
     Network,
@@ -23,9 +22,9 @@ from backend.web.request import (
     base_url,
     client_address,
     credentials,
+    is_cross_site,
     whole_seconds,
 )
-from backend.web.sites import is_cross_site
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600

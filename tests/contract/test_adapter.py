@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner, Owner
-from backend.model import Address, DesiredRecord, RecordType
+from backend.model import Address, Deadline, DesiredRecord, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi
 

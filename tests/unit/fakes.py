@@ -7,9 +7,8 @@ from urllib.parse import unquote
 
 from backend.errors import DyndnsError
 from backend.events import Event
-from backend.hetzner.client import Deadline
 from backend.hetzner.responses import AlreadyExists, NotFound
-from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester, Update
+from backend.model import Address, Deadline, DesiredRecord, Hostname, RecordType, Requester, Update
 
 ROUTER = Requester("198.51.100.1", "dyndns2")
 

@@ -5,9 +5,8 @@ from typing import Dict, List, Mapping, Optional, Tuple, Type
 
 import pytest
 
-from backend.auth.addresses import UpdateRequest
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import AcceptedKeys, Credentials
+from backend.auth.keys import AcceptedKeys
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections
 from backend.errors import (
     AddressMismatch,
@@ -24,7 +23,16 @@ from backend.errors import (
     Unauthorized,
 )
 from backend.events import LoginFailed, LoginsBlocked, Rejected
-from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester, Update
+from backend.model import (
+    Address,
+    Credentials,
+    DesiredRecord,
+    Hostname,
+    RecordType,
+    Requester,
+    Update,
+    UpdateRequest,
+)
 from backend.store import Store
 from tests.unit.fakes import Clock, RecordingSink, host
 

@@ -13,8 +13,9 @@ from typing import List, Optional
 import pytest
 
 from backend.auth import key_storage
-from backend.auth.keys import AcceptedKeys, KeyFile, digest
+from backend.auth.keys import AcceptedKeys, KeyFile
 from backend.errors import KeyFileUnusable
+from backend.model import digest
 from tests.unit.fakes import host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")

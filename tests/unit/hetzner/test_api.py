@@ -18,8 +18,9 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import NotFound
+from backend.model import Deadline
 from tests.unit.fakes import Clock
 
 TOKEN = "secret" + "t" * 58

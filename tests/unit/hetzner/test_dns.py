@@ -5,10 +5,9 @@ from typing import Any, Dict, List, Optional
 import pytest
 
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Written, Zone, read_rrset
 from backend.hetzner.responses import AlreadyExists, NotFound
-from backend.model import Address, Change, DesiredRecord, RecordType
+from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 
 ZONE = Zone("example.com", "primary")

@@ -14,7 +14,8 @@ import pytest
 import trustme
 
 from backend.errors import DyndnsError
-from backend.hetzner.client import CloudApi, Deadline
+from backend.hetzner.client import CloudApi
+from backend.model import Deadline
 from tests.hostile import (
     ANSWERS,
     BROKEN,

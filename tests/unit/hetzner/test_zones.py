@@ -14,9 +14,9 @@ from backend.errors import (
     TransientError,
     ZoneNotFound,
 )
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Location, Zones
+from backend.model import Deadline
 from tests.unit.fakes import Clock, FakeCloudApi, host
 
 TTL = 86400

@@ -378,7 +378,8 @@ def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
     other = Guard(other_store, clock, sink)
     # Both hold the lease, as after a clock was set: what is noted decides alone.
     for store in (guard.store, other_store):
-        monkeypatch.setattr(store.leases, "hold", lambda *_: True)
+        monkeypatch.setattr(store.leases, "acquire", lambda *_: True)
+        monkeypatch.setattr(store.leases, "find", lambda _: [])
     stale = [replace(one, silent_for=LOST_AFTER + 1) for one in guard.store.hosts.registered(NOW)]
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.hosts, "registered", lambda _: stale)

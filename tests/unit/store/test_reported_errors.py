@@ -9,10 +9,9 @@ import pytest
 
 from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, HetznerUnreachable, ZoneNotFound
 from backend.events import Cleared, Event, Postponed, Refused
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import RecordType
+from backend.model import Deadline, RecordType
 from backend.store import Failed, State, Store
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler

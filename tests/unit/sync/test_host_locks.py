@@ -5,12 +5,12 @@ from typing import Callable
 import pytest
 
 from backend.errors import ChangeRefused, HostBusy, StoreUnavailable
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import RecordType
+from backend.model import Deadline, RecordType
 from backend.store import Store
-from backend.sync.publisher import Publisher, wait_for_host
+from backend.store.leases import wait_for_host
+from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
 
 HOST = host()

@@ -5,9 +5,8 @@ from typing import Mapping
 import pytest
 
 from backend.errors import BadAddress
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import RRSet
-from backend.model import Hostname, Prefix, RecordType, Update
+from backend.model import Deadline, Hostname, Prefix, RecordType, Update
 from backend.sync.updater import HostParts
 from tests.unit.fakes import ROUTER, RecordingSink, host
 

@@ -17,10 +17,9 @@ from backend.errors import (
     ZoneNotFound,
 )
 from backend.events import Cleared, Confirmed, Postponed, Published, Refused
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Change, RecordOutcome, RecordType, Update
+from backend.model import Change, Deadline, RecordOutcome, RecordType, Update
 from backend.store import Failed, Record, State, Store
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update

@@ -14,10 +14,9 @@ from backend.errors import (
     TokenRejected,
 )
 from backend.events import Cleared, Postponed, Published, Refused
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Hostname, RecordType
+from backend.model import Deadline, Hostname, RecordType
 from backend.store import Accepted, ChangeNote, Record, State, Store
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler

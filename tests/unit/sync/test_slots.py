@@ -6,7 +6,7 @@ from typing import List
 import pytest
 
 from backend.errors import HetznerBusy, HostBusy
-from backend.hetzner.client import Deadline
+from backend.model import Deadline
 from backend.sync import updater as module
 from backend.sync.updater import HostSlots
 from tests.unit.fakes import host

@@ -16,12 +16,12 @@ from backend.errors import (
     Superseded,
 )
 from backend.events import AnsweredFromCache, Confirmed, Published
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import (
     Address,
     Change,
+    Deadline,
     DesiredRecord,
     Hostname,
     RecordOutcome,

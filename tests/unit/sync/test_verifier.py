@@ -5,10 +5,9 @@ from typing import Any, Dict, List
 import pytest
 
 from backend.errors import DyndnsError, HetznerUnreachable, TokenRejected
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import RecordType, Requester
+from backend.model import Deadline, RecordType, Requester
 from backend.store import Record, State, Store
 from backend.sync import verifier
 from backend.sync.publisher import Publisher

@@ -4,7 +4,7 @@ from typing import Optional
 
 import pytest
 
-from backend.web.sites import is_cross_site
+from backend.web.request import is_cross_site
 from tests.unit.web.test_wire import CALLER, PROXIES, request
 
 HOST = "dyndns.example.com"

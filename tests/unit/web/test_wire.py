@@ -8,8 +8,8 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from backend.auth.keys import Credentials
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
+from backend.model import Credentials
 from backend.web.request import (
     UNREADABLE,
     Network,
