@@ -42,12 +42,13 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit status; 1 with one line when the set-up is wrong."""
     arguments = list(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
-    command, parser = _command(name), parser_of(name)
+    parser = parser_of(name)
     if name == "serve" and arguments and not arguments[0].startswith("-"):
         _, *others = COMMANDS
         parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
     try:
-        status = int(command.run(parser.parse_args(arguments), environ))
+        options = parser.parse_args(arguments)
+        status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
         sys.stdout.flush()
     except BrokenPipeError:
         return _unread()
@@ -70,15 +71,18 @@ def _section(error: DyndnsError) -> str:
     return f" (See {found[0]}.)" if found else ""
 
 
+# Only the modules of one command are imported: HEALTHCHECK needs few of those for `serve`.
 def _command(name: str) -> Any:  # noqa: ANN401
-    # Only the one that was asked for: the HEALTHCHECK shouldn't load what serving takes.
-    home = "server.run" if name == "serve" else f"commands.{name}"
-    return importlib.import_module(f"backend.{home}")
+    return importlib.import_module(f"backend.commands.{name}")
+
+
+def _serve(environ: Mapping[str, str]) -> int:
+    server = importlib.import_module("backend.server.gunicorn")
+    return int(server.run(environ, importlib.import_module("backend.service").build))
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Return what reads the arguments of one command."""
-    command = _command(name)
     if name == "serve":
         parser = argparse.ArgumentParser(
             prog="python -m backend",
@@ -89,9 +93,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--version", action="version", version=f"hetzner-dyndns {__version__}")
-    else:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m backend {name}", description=command.__doc__
-        )
+        return parser
+    command = _command(name)
+    parser = argparse.ArgumentParser(prog=f"python -m backend {name}", description=command.__doc__)
     command.add_arguments(parser)
     return parser

@@ -442,3 +442,26 @@ def test_variables_of_other_programs_are_passed_over() -> None:
 def test_no_two_settings_share_a_name_or_a_home() -> None:
     assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
     assert len({variable.home for variable in VARIABLES}) == len(VARIABLES)
+
+
+def test_every_secret_and_every_login_in_a_url_is_masked() -> None:
+    settings, _ = read(
+        {
+            "HETZNER_TOKEN": "token-one,token-two",
+            "BASIC_AUTH_USERNAME": "admin",
+            "BASIC_AUTH_PASSWORD": "the-operators",
+            "NTFY_URL": "https://me:ntfy%20url@ntfy.example.com",
+            "NTFY_TOPIC": "dyndns",
+            "NTFY_PASSWORD": "ntfy-password",
+            "NTFY_TOKEN": "ntfy-token",
+            "HETZNER_API_URL": "https://api-token@api.example.com",
+            "STATE_URL": "postgresql+psycopg://dyndns:p%40ss@db/name",
+        }
+    )
+    secrets = set(settings.secrets())
+    assert secrets >= {
+        *("token-one", "token-two", "the-operators", "ntfy-password", "ntfy-token"),
+        *("ntfy%20url", "ntfy url", "api-token", "p%40ss", "p@ss"),
+        "postgresql+psycopg://dyndns:p%40ss@db/name",
+    }
+    assert not secrets & {"admin", "dyndns", "me"}
