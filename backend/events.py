@@ -31,7 +31,15 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Published(Event):
+class RecordEvent(Event):
+    """An event of one record."""
+
+    host: Hostname
+    type: RecordType
+
+
+@dataclass(frozen=True)
+class Published(RecordEvent):
     """Hetzner has accepted a change of a record."""
 
     level = logging.INFO
@@ -40,37 +48,29 @@ class Published(Event):
     title = "{host} has a new address"
     tags = ("arrows_counterclockwise",)
 
-    host: Hostname
-    type: RecordType
     old: str
     new: str
     why: str
 
 
 @dataclass(frozen=True)
-class Confirmed(Event):
+class Confirmed(RecordEvent):
     """Hetzner was asked, and has the desired record."""
 
     level = logging.DEBUG
     message = "{host} {type}: no change (asked Hetzner)."
 
-    host: Hostname
-    type: RecordType
-
 
 @dataclass(frozen=True)
-class AnsweredFromCache(Event):
+class AnsweredFromCache(RecordEvent):
     """The record is up to date; Hetzner wasn't asked."""
 
     level = logging.DEBUG
     message = "{host} {type}: no change (cache)."
 
-    host: Hostname
-    type: RecordType
-
 
 @dataclass(frozen=True)
-class Postponed(Event):
+class Postponed(RecordEvent):
     """An update can't be published now, and is retried later."""
 
     level = logging.WARNING
@@ -81,14 +81,12 @@ class Postponed(Event):
     title = "{host} can't be updated now"
     tags = ("hourglass",)
 
-    host: Hostname
-    type: RecordType
     error: str
     is_news: bool = True  # false: the same error of the host's other record was reported
 
 
 @dataclass(frozen=True)
-class Refused(Event):
+class Refused(RecordEvent):
     """An update can't be published before the operator changes something."""
 
     level = logging.ERROR
@@ -97,14 +95,12 @@ class Refused(Event):
     title = "{host} can't be updated"
     tags = ("no_entry",)
 
-    host: Hostname
-    type: RecordType
     error: str
     is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
-class Cleared(Event):
+class Cleared(RecordEvent):
     """An update is published whose error was reported."""
 
     level = logging.INFO
@@ -113,8 +109,6 @@ class Cleared(Event):
     title = "{host} is up to date again"
     tags = ("white_check_mark",)
 
-    host: Hostname
-    type: RecordType
     after: float  # seconds since the request
     is_news: bool = True  # false: the host's other record still has an error
 

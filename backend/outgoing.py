@@ -136,18 +136,11 @@ class _BoundedAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def send(  # noqa: PLR0913, PLR0917 - as the base class has it
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,  # noqa: ANN401
-        verify: Any = True,  # noqa: ANN401
-        cert: Any = None,  # noqa: ANN401
-        proxies: Optional[Mapping[str, str]] = None,
-    ) -> requests.Response:
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        timeout = kwargs["timeout"]  # requests passes it by name
         connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        limits: Any = Timeout(connect=connect, total=total)
-        return super().send(request, stream, limits, verify, cert, proxies)
+        kwargs["timeout"] = Timeout(connect=connect, total=total)
+        return super().send(*args, **kwargs)
 
 
 class Session(requests.Session):

@@ -8,23 +8,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
+import typing
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Set,
-    Tuple,
-    Type,
-    TypeVar,
-    Union,
-    get_type_hints,
-)
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
@@ -32,7 +20,7 @@ from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
 from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-Section = TypeVar("Section")
+_Read = Callable[["Variable", "Reader"], Any]
 
 # Threads that answer unchanged updates while others wait for Hetzner. The requests that find no
 # place also use them, so there are more than arrive during one call to Hetzner.
@@ -77,13 +65,16 @@ class Variable:
     """
 
     name: str
-    read: Callable[[Variable, Reader], Any]
+    read: _Read
     default: str = ""
     low: int = 0
     high: int = _LARGEST
     is_secret: bool = False
-    has_file: bool = False
     home: str = ""  # section.field
+
+    @property
+    def has_file(self) -> bool:
+        return self.is_secret or self.read is _hosts
 
     def text(self, reader: Reader) -> str:
         """Return the text of the variable, or of its file.
@@ -236,20 +227,10 @@ def _url(variable: Variable, reader: Reader) -> str:
     return given
 
 
-def _setting(  # noqa: PLR0913
-    name: str,
-    read: Callable[[Variable, Reader], Any],
-    default: object = "",
-    *,
-    low: int = 0,
-    high: int = _LARGEST,
-    is_secret: bool = False,
-    has_file: bool = False,
-    is_shown: bool = True,
-) -> Any:  # noqa: ANN401
-    variable = Variable(name, read, str(default), low, high, is_secret, is_secret or has_file)
-    shown = is_shown and not is_secret
-    return dataclasses.field(repr=shown, metadata={"variable": variable})
+def _setting(name: str, read: _Read, default: object = "", **options: Any) -> Any:  # noqa: ANN401
+    is_shown = not options.get("is_secret") and read is not _url  # a URL may hold a login
+    metadata = {"variable": Variable(name, read, str(default), **options)}
+    return dataclasses.field(repr=is_shown, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -257,9 +238,7 @@ class HetznerSettings:
     """The settings for calls to Hetzner."""
 
     tokens: Tuple[str, ...] = _setting("HETZNER_TOKEN", _tokens, is_secret=True)
-    api_url: str = _setting(  # it may hold a login
-        "HETZNER_API_URL", _url, "https://api.hetzner.cloud/v1", is_shown=False
-    )
+    api_url: str = _setting("HETZNER_API_URL", _url, "https://api.hetzner.cloud/v1")
     zone_cache_ttl: int = _setting("ZONE_CACHE_TTL", _number, 86400, low=1, high=_YEAR)
 
 
@@ -277,7 +256,7 @@ class RecordSettings:
 class AccessSettings:
     """Who may update which host."""
 
-    hosts: Tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts, has_file=True)
+    hosts: Tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
     key_file: Path = _setting("PRE_SHARED_KEY_FILE", _path, "pre-shared-key")  # noqa: RUF009
     operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
     operator_password: str = _setting("BASIC_AUTH_PASSWORD", _text, is_secret=True)
@@ -302,7 +281,7 @@ class StoreSettings:
 class NtfySettings:
     """The settings for pushes. Without a URL there are none."""
 
-    url: str = _setting("NTFY_URL", _url, is_shown=False)  # it may hold a login
+    url: str = _setting("NTFY_URL", _url)
     topic: str = _setting("NTFY_TOPIC", _text)
     username: str = _setting("NTFY_USERNAME", _text)
     password: str = _setting("NTFY_PASSWORD", _text, is_secret=True)
@@ -354,15 +333,14 @@ class Settings:
     def secrets(self) -> Iterator[str]:
         """Return every secret, and the logins in URLs, for the mask of the log."""
         for variable in VARIABLES:
-            section, _, name = variable.home.partition(".")
-            value = getattr(getattr(self, section), name)
+            value = attrgetter(variable.home)(self)
             if variable.is_secret:
                 yield from (value,) if isinstance(value, str) else value
             if isinstance(value, str):
                 yield from secrets_in(value)
 
 
-_SECTIONS: Mapping[str, Type[Any]] = get_type_hints(Settings)
+_SECTIONS: Mapping[str, Any] = typing.get_type_hints(Settings)
 VARIABLES = tuple(
     dataclasses.replace(field.metadata["variable"], home=f"{section}.{field.name}")
     for section, kind in _SECTIONS.items()
@@ -379,7 +357,7 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[SettingUnusable]]:
 
     """
     reader = Reader(environ)
-    settings = Settings(**{name: _read(kind, reader) for name, kind in _SECTIONS.items()})
+    settings = Settings(**{name: kind(**_read(name, reader)) for name, kind in _SECTIONS.items()})
     if reader.was_chosen("RECORD_TTL"):
         records = dataclasses.replace(settings.records, chosen_ttl=settings.records.ttl)
         settings = dataclasses.replace(settings, records=records)
@@ -394,17 +372,17 @@ def read(environ: Mapping[str, str]) -> Tuple[Settings, List[SettingUnusable]]:
 
 def read_server(environ: Mapping[str, str]) -> ServerSettings:
     """Read only where the service listens."""
-    return _read(ServerSettings, Reader(environ))
+    return ServerSettings(**_read("server", Reader(environ)))
 
 
 def read_access(environ: Mapping[str, str]) -> AccessSettings:
     """Read only which hosts are registered and where their keys are."""
-    return _read(AccessSettings, Reader(environ))
+    return AccessSettings(**_read("access", Reader(environ)))
 
 
-def _read(kind: Type[Section], reader: Reader) -> Section:
-    fields = {one.name: one.metadata.get("variable") for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: one.read(one, reader) for name, one in fields.items() if one})
+def _read(section: str, reader: Reader) -> Dict[str, Any]:
+    homes = [(one, *one.home.split(".")) for one in VARIABLES]
+    return {name: one.read(one, reader) for one, home, name in homes if home == section}
 
 
 def _check_pair(name: str, value: str, other_name: str, other: str) -> None:

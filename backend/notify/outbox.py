@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import itertools
 import logging
 import threading
@@ -55,7 +55,7 @@ class Outbox:
         self._count = count  # ``sent`` or ``dropped``
         self._clock = clock
         self._numbers = itertools.count()
-        self._waiting: List[_QueuedPush] = []
+        self._waiting: List[_QueuedPush] = []  # sorted
         self._sending: Optional[_QueuedPush] = None
         self._refusals = 0  # in a row
         self._lost = 0  # since the last summary
@@ -100,14 +100,9 @@ class Outbox:
 
     def _add(self, queued: _QueuedPush) -> Optional[_QueuedPush]:
         """Queue a push; return the one that is dropped for it."""
-        heapq.heappush(self._waiting, queued)
+        bisect.insort(self._waiting, queued)
         self._changed.notify_all()
-        if len(self._waiting) <= _MOST_WAITING:
-            return None
-        dropped = max(self._waiting)
-        self._waiting.remove(dropped)
-        heapq.heapify(self._waiting)
-        return dropped
+        return self._waiting.pop() if len(self._waiting) > _MOST_WAITING else None
 
     def _run(self) -> None:
         failures = 0
@@ -126,7 +121,7 @@ class Outbox:
             self._changed.wait_for(lambda: self._waiting or self._end is not None)
             if not self._waiting or not self._seconds_left():
                 return None
-            self._sending = heapq.heappop(self._waiting)
+            self._sending = self._waiting.pop(0)
             return self._sending
 
     def _seconds_left(self) -> float:
@@ -196,7 +191,7 @@ class Outbox:
     def _put_back(self, queued: _QueuedPush) -> None:
         with self._changed:
             self._sending = None
-            heapq.heappush(self._waiting, queued)
+            bisect.insort(self._waiting, queued)
 
     def _note_success(self) -> None:
         """Count the push. If no other push waits, log that a problem is over, and what was lost."""

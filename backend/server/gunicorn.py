@@ -16,7 +16,7 @@ import socket
 import time
 import traceback
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Optional, Protocol
+from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Optional, Protocol, Sequence
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
@@ -101,8 +101,7 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     )
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
-    _accept_raw_bytes()
-    _keep_heartbeats_in_memory()
+    _replace_private_parts()
     # The workers share the memory of what is loaded by now until they write to it. The garbage
     # collector writes to all of it; without that, a worker needs 10 of 80 MB less.
     gc.freeze()
@@ -161,21 +160,16 @@ def _has_ipv6() -> bool:
 def _unbindable(error: Exception, address: str, port: int) -> SettingUnusable:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return SettingUnusable(
-            f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)",
-            hint="stop that program, or choose another LISTEN_PORT.",
-        )
+        problem = f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)"
+        return SettingUnusable(problem, hint="stop that program, or choose another LISTEN_PORT.")
     if number in (errno.EACCES, errno.EPERM):
-        return SettingUnusable(
-            f"LISTEN_PORT: this user may not use port {port}",
-            hint="choose a port from 1024 up, as in LISTEN_PORT=8080.",
-        )
+        problem = f"LISTEN_PORT: this user may not use port {port}"
+        return SettingUnusable(problem, hint="choose a port from 1024 up, as in LISTEN_PORT=8080.")
     # Python appends the address in parentheses.
     reason = (getattr(error, "strerror", None) or "not an address").partition(" (")[0]
-    return SettingUnusable(
-        f"LISTEN_ADDRESS: can't listen on {address} ({reason})",
-        hint="name an address of this machine, or leave it empty for all of them.",
-    )
+    problem = f"LISTEN_ADDRESS: can't listen on {address} ({reason})"
+    hint = "name an address of this machine, or leave it empty for all of them."
+    return SettingUnusable(problem, hint=hint)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -247,7 +241,8 @@ def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
         "proc_name": "hetzner-dyndns",
         "control_socket_disable": True,  # unused, and needs a writable home
         "pre_request": _check_request,
-        "post_worker_init": _hide_unreadable_requests,
+        # The stock answer and its log line quote the request, which may contain a key.
+        "post_worker_init": lambda worker: setattr(worker, "handle_error", _Unreadable().refuse),
     }
 
 
@@ -283,11 +278,6 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
             request.force_close()
 
 
-def _hide_unreadable_requests(worker: Any) -> None:  # noqa: ANN401
-    # The stock answer and its log line quote the request, which may contain a key.
-    worker.handle_error = _Unreadable().refuse
-
-
 class _Unreadable:
     """Answers requests that gunicorn can't read, and logs some of them."""
 
@@ -295,38 +285,23 @@ class _Unreadable:
         self._lines = LineLimit()
 
     def refuse(
-        self,
-        _request: object,
-        client: socket.socket,
-        address: Any,  # noqa: ANN401
-        error: Exception,
+        self, _request: object, client: socket.socket, address: Sequence[Any], error: Exception
     ) -> None:
         """Answer with the status alone; the arguments are those of gunicorn's `handle_error`."""
-        if isinstance(error, ParseException):
-            status = _STATUSES.get(type(error).__name__, HTTPStatus.BAD_REQUEST)
-            self._log(str(address[0]) if address else "unknown", type(error).__name__)
-        else:
+        kind = type(error).__name__
+        if not isinstance(error, ParseException):
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             # Without the error's message, which may quote the request.
             where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            logger.error("A request failed in gunicorn (%s):\n%s", type(error).__name__, where)
+            logger.error("A request failed in gunicorn (%s):\n%s", kind, where)
+        else:
+            status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
+            left_out = self._lines.take()
+            if left_out is not None:
+                source = address[0] if address else "unknown"
+                more = f" {left_out} more since the last such line." if left_out else ""
+                logger.info("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")
-
-    def _log(self, source: str, kind: str) -> None:
-        left_out = self._lines.take()
-        if left_out is not None:
-            more = f" {left_out} more since the last such line." if left_out else ""
-            logger.info("A request from %s can't be read (%s).%s", source, kind, more)
-
-
-def _accept_raw_bytes() -> None:
-    """Accept request targets with bytes above 127, as all gunicorns before 26 do.
-
-    Routers send ``hostname=müller.example.com`` unencoded. Spaces and control characters are still
-    refused. This replaces a private constant, so requirements.txt has an upper bound for gunicorn.
-    """
-    if hasattr(message, "RFC9112_TARGET_INVALID"):
-        message.RFC9112_TARGET_INVALID = _CONTROL
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
@@ -336,12 +311,13 @@ class _Heartbeat(WorkerTmp):  # type: ignore[misc]
         self._tmp = os.fdopen(os.memfd_create("heartbeat"), "w+b", 0)
 
 
-def _keep_heartbeats_in_memory() -> None:
-    """Let gunicorn start workers despite a full or read-only disk, where the system allows it.
-
-    gunicorn creates a temporary file for each worker, and ends if that fails. This replaces a
-    private class, so requirements.txt has an upper bound for gunicorn.
-    """
+def _replace_private_parts() -> None:
+    """Change what gunicorn has no setting for. This bounds its versions in requirements.txt."""
+    # Routers send ``hostname=müller.example.com`` unencoded. All gunicorns before 26 accept bytes
+    # above 127 in a request target. Spaces and control characters are still refused.
+    if hasattr(message, "RFC9112_TARGET_INVALID"):
+        message.RFC9112_TARGET_INVALID = _CONTROL
+    # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
     if hasattr(os, "memfd_create"):
         base.WorkerTmp = _Heartbeat
 
