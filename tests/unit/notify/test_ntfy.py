@@ -180,8 +180,8 @@ def test_a_permanent_refusal_names_the_status_and_the_setting(
 ) -> None:
     location = {"Location": f"{server.url}/elsewhere"} if status == 301 else {}
     server.script = lambda call: call.answers(status, "" if status == 204 else "no", **location)
-    told = refused(server)
-    assert [name for name in names if name not in told] == []
+    error = refused(server)
+    assert [name for name in names if name not in error] == []
     assert len(server.seen) == 1, "no redirect is followed"
 
 
