@@ -197,12 +197,10 @@ class Meters:
             self.updated(protocol, measured.outcome, time.perf_counter() - start)
 
     def updated(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count an update and its duration."""
         self._count(_UPDATES, protocol, outcome)
         self._observe(seconds, _SECONDS, protocol)
 
     def called(self, method: str, error: Optional[errors.DyndnsError], seconds: float) -> None:
-        """Count a call to Hetzner and its duration."""
         self._observe(seconds, _CALLS, method, "ok" if error is None else _failure(error))
 
     def turned_away(self, protocol: str, error: errors.DyndnsError) -> None:
@@ -214,7 +212,6 @@ class Meters:
         self._count(_PUSHES, result)
 
     def failed_login(self) -> None:
-        """Count a wrong key or password."""
         self._count(_FAILED_LOGINS)
 
     def exposition(self, more: Iterable[Metric]) -> bytes:

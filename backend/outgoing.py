@@ -137,7 +137,7 @@ class _BoundedAdapter(HTTPAdapter):
         return manager
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
-        timeout = kwargs["timeout"]  # requests passes it by name
+        timeout = kwargs.get("timeout")
         connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         kwargs["timeout"] = Timeout(connect=connect, total=total)
         return super().send(*args, **kwargs)

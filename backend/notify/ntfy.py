@@ -94,15 +94,17 @@ class Ntfy:
             PushFailed: the server doesn't answer, or can't accept the push now.
 
         """
-        body = {
-            "topic": self._topic,
-            "title": push.title,
-            "message": _shortened(push.message),
-            "priority": push.priority,
-            "tags": list(push.tags),
-        }
+        body = {"topic": self._topic, **vars(push), "message": _shortened(push.message)}
         try:
-            status, headers, answer = self._post(body, min(seconds, _SECONDS))
+            with self._session.post(
+                self._url,
+                json=body,
+                auth=self._auth,
+                timeout=min(seconds, _SECONDS),
+                stream=True,
+            ) as answer:
+                status, headers = answer.status_code, answer.headers
+                text = read_body(answer, _MAX_ANSWER)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # Without the text of the error, which may hold a URL with a login.
             reasons = (reason for kind, reason in _REASONS if isinstance(error, kind))
@@ -116,16 +118,8 @@ class Ntfy:
         if status != 200:  # noqa: PLR2004
             hint = _CHECK_URL if status in (404, 405) else "check NTFY_URL and NTFY_TOPIC"
             raise PushRefused(f"{self._host} answers {status}: {hint}")
-        if not _is_receipt(answer, body):
+        if not _is_receipt(text, body):
             raise PushRefused(f"{self._host} isn't an ntfy server: {_CHECK_URL}")
-
-    def _post(
-        self, body: Mapping[str, Any], seconds: float
-    ) -> Tuple[int, Mapping[str, str], bytes]:
-        with self._session.post(
-            self._url, json=body, auth=self._auth, timeout=seconds, stream=True
-        ) as answer:
-            return answer.status_code, answer.headers, read_body(answer, _MAX_ANSWER)
 
 
 def _shortened(message: str) -> str:

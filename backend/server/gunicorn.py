@@ -16,7 +16,7 @@ import socket
 import time
 import traceback
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Sequence
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 Environ = Dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
+Build = Callable[[Settings, Slots], Any]  # `service.build`, which is in a layer above
 
 # gunicorn's own limit of connections for each worker, unless the process may open fewer files.
 _MOST_CONNECTIONS = 1000
@@ -57,23 +58,6 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "UnsupportedTransferCoding": HTTPStatus.NOT_IMPLEMENTED,
 }
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-
-
-class Service(Protocol):
-    """The service that each worker builds."""
-
-    @property
-    def app(self) -> Application: ...
-
-    @property
-    def key_file(self) -> KeyFile: ...
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-Build = Callable[[Settings, Slots], Service]
 
 
 def run(environ: Mapping[str, str], build: Build) -> int:
@@ -180,7 +164,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._sink = sink
         self._slots = slots
         self._build = build
-        self._service: Optional[Service] = None
+        self._service: Any = None
         super().__init__()
 
     def load_config(self) -> None:
