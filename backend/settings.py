@@ -110,7 +110,7 @@ def _number(variable: Variable, reader: Reader) -> int:
     try:
         value = int(variable.text(reader))
     except ValueError:
-        return _fall_back(variable, reader, "is no whole number")
+        return _fall_back(variable, reader, "isn't a whole number")
     if variable.low <= value <= variable.high:
         return value
     return _fall_back(variable, reader, f"must be from {variable.low} to {variable.high}")
@@ -222,7 +222,7 @@ def _url(variable: Variable, reader: Reader) -> str:
         is_full = False
     if given and (not is_full or " " in given):
         raise SettingUnusable(
-            f"{variable.name} is no full URL", hint="write it as in https://example.com."
+            f"{variable.name} isn't a full URL", hint="write it as in https://example.com."
         )
     return given
 

@@ -86,8 +86,8 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     _replace_private_parts()
-    # The workers share the memory of what is loaded by now until they write to it. The garbage
-    # collector writes to all of it; without that, a worker needs 10 of 80 MB less.
+    # The workers share what is loaded by now until they write to it, and a garbage collection
+    # writes to all of it. Freezing saves each worker 10 of 80 MB.
     gc.freeze()
     try:
         _Server(settings, sink, slots, build).run()

@@ -310,7 +310,7 @@ def test_an_empty_list_of_hosts_causes_a_warning() -> None:
 )
 def test_an_unusable_value_is_refused_with_its_name(name: str, text: str) -> None:
     error = refused(**{name: text, **PARTNERS.get(name, {})})
-    assert error.startswith((f"{name}: ", f"{name} is no full URL"))
+    assert error.startswith((f"{name}: ", f"{name} isn't a full URL"))
 
 
 def test_the_invalid_host_name_is_named_among_many() -> None:
