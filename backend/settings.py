@@ -162,23 +162,22 @@ def _host(variable: Variable, name: str) -> Hostname:
 
 def _interface_ids(variable: Variable, reader: Reader) -> Dict[Hostname, ipaddress.IPv6Address]:
     """Read a comma-separated list of ``host=::host:part``."""
-    return dict(_interface_id(variable, item) for item in _items(variable.text(reader)))
-
-
-def _interface_id(variable: Variable, item: str) -> Tuple[Hostname, ipaddress.IPv6Address]:
-    name, _, given = item.partition("=")
-    try:
-        part = ipaddress.IPv6Address(given.strip())
-    except ValueError:
-        part = ipaddress.IPv6Address(0)
-    # The lowest 64 bits, and perhaps the number of a network within the provider's prefix.
-    if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
-        raise SettingUnusable(
-            f"{variable.name}: {item!r}",
-            hint="write each host with the part of its address behind the prefix, as in "
-            "nas.example.com=::211:32ff:fe11:2233.",
-        )
-    return _host(variable, name.strip()), part
+    found = {}
+    for item in _items(variable.text(reader)):
+        name, _, given = item.partition("=")
+        try:
+            part = ipaddress.IPv6Address(given.strip())
+        except ValueError:
+            part = ipaddress.IPv6Address(0)
+        # The lowest 64 bits, and perhaps the number of a network within the provider's prefix.
+        if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
+            raise SettingUnusable(
+                f"{variable.name}: {item!r}",
+                hint="write each host with the part of its address behind the prefix, as in "
+                "nas.example.com=::211:32ff:fe11:2233.",
+            )
+        found[_host(variable, name.strip())] = part
+    return found
 
 
 def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
@@ -187,9 +186,8 @@ def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
         items = _items(variable.text(reader))
         return tuple(ipaddress.ip_network(item, strict=False) for item in items)
     except ValueError as error:
-        raise SettingUnusable(
-            f"{variable.name}: {error}", hint="list networks, as in 10.0.0.0/8,::1."
-        ) from None
+        hint = "list networks, as in 10.0.0.0/8,::1."
+        raise SettingUnusable(f"{variable.name}: {error}", hint=hint) from None
 
 
 def _tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
@@ -203,10 +201,8 @@ def _tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
         )
     for token in found:
         if not (token.isascii() and token.isprintable() and " " not in token):
-            raise SettingUnusable(
-                f"{variable.name} holds a character that no token has",
-                hint="copy the token again.",
-            )
+            problem = f"{variable.name} has a character that is invalid in a token"
+            raise SettingUnusable(problem, hint="copy the token again.")
         if is_old_token(token):
             reader.warn(f"{variable.name}: {IS_OLD}", MAKE_NEW)
     return found
@@ -221,9 +217,8 @@ def _url(variable: Variable, reader: Reader) -> str:
     except ValueError:
         is_full = False
     if given and (not is_full or " " in given):
-        raise SettingUnusable(
-            f"{variable.name} isn't a full URL", hint="write it as in https://example.com."
-        )
+        hint = "write it as in https://example.com."
+        raise SettingUnusable(f"{variable.name} isn't a full URL", hint=hint)
     return given
 
 
@@ -387,24 +382,20 @@ def _read(section: str, reader: Reader) -> Dict[str, Any]:
 
 def _check_pair(name: str, value: str, other_name: str, other: str) -> None:
     if bool(value) is not bool(other):
-        raise SettingUnusable(
-            f"{name} and {other_name} belong together", hint="set both, or neither."
-        )
+        problem = f"{name} and {other_name} belong together"
+        raise SettingUnusable(problem, hint="set both, or neither.")
 
 
 def _check_operator(access: AccessSettings, reader: Reader) -> None:
     name, password = access.operator_name, access.operator_password
     _check_pair("BASIC_AUTH_USERNAME", name, "BASIC_AUTH_PASSWORD", password)
     if ":" in name:
-        raise SettingUnusable(
-            "BASIC_AUTH_USERNAME can't hold a colon", hint="choose another (HTTP Basic forbids it)."
-        )
+        hint = "choose another (HTTP Basic forbids it)."
+        raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
     if 0 < len(password) < _SHORTEST_PASSWORD:
-        reader.warn(
-            f"BASIC_AUTH_PASSWORD has fewer than {_SHORTEST_PASSWORD} characters: "
-            "it can be guessed",
-            "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names.",
-        )
+        problem = f"has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
+        hint = "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
+        reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)
 
 
 def secrets_in(url: str) -> Iterator[str]:

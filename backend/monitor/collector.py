@@ -35,9 +35,8 @@ class Collector:
         self._projects = projects
         self._clock = clock
         self._monotonic = monotonic
-        self._stored: Dict[
-            Tuple[int, int], float
-        ] = {}  # the time of each project's and bucket's quota
+        # The times of the quotas that are stored, by project and limit.
+        self._stored: Dict[Tuple[int, int], float] = {}
 
     def tick(self) -> None:
         """Store new quotas; list the zones once an hour."""
@@ -75,7 +74,7 @@ class Collector:
             try:
                 zones = dns.zones(project, Deadline(_JOB_SECONDS))
             except TransientError as error:
-                logger.debug("The zones can't be listed now: %s", error)
+                logger.debug("The zones of project %d can't be listed now: %s", number, error)
                 return
             except OperatorError as error:
                 listed.append((Project(number, str(error), now), []))
