@@ -1,4 +1,4 @@
-"""A token in a request's header, where nothing in the environment can replace it."""
+"""A bearer token for the requests of a session."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from requests.auth import AuthBase
 
 
 class Bearer(AuthBase):
-    """Sets the token as `auth`, for a header of that name would lose to an entry in .netrc."""
+    """Sets the header as `auth`: requests would let an entry in .netrc replace a plain header."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Put the token into a request."""
+        """Add the token to a request."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request

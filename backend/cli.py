@@ -47,7 +47,8 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         _, *others = COMMANDS
         parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
     try:
-        status = int(_module(name).run(parser.parse_args(arguments), environ))
+        options = parser.parse_args(arguments)
+        status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as in `history | head`
         # Python would try to write the rest when it ends, and print a traceback.
@@ -61,15 +62,18 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     return status
 
 
-def _module(name: str) -> Any:  # noqa: ANN401
-    # No other command is imported: the HEALTHCHECK needs none of what `serve` does.
-    path = "server.run" if name == "serve" else f"commands.{name}"
-    return importlib.import_module(f"backend.{path}")
+# Only the modules of one command are imported: the HEALTHCHECK needs few of those for `serve`.
+def _command(name: str) -> Any:  # noqa: ANN401
+    return importlib.import_module(f"backend.commands.{name}")
+
+
+def _serve(environ: Mapping[str, str]) -> int:
+    server = importlib.import_module("backend.server.gunicorn")
+    return int(server.run(environ, importlib.import_module("backend.service").build))
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Return the parser for the arguments of one command."""
-    module = _module(name)
     if name == "serve":
         parser = argparse.ArgumentParser(
             prog="python -m backend",
@@ -80,9 +84,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--version", action="version", version=f"hetzner-dyndns {__version__}")
-    else:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m backend {name}", description=module.__doc__
-        )
-    module.add_arguments(parser)
+        return parser
+    command = _command(name)
+    parser = argparse.ArgumentParser(prog=f"python -m backend {name}", description=command.__doc__)
+    command.add_arguments(parser)
     return parser

@@ -1,98 +1,171 @@
-"""What can happen that the operator may want to hear of."""
+"""Every event that the operator may want to know of, with its log line and its push."""
 
 from __future__ import annotations
 
+import enum
+import logging
 from dataclasses import dataclass
-from typing import Optional, Protocol, Union
+from typing import ClassVar, Optional, Protocol, Tuple
 
 from backend.model import Hostname, RecordType
 
 
+class PushPolicy(enum.Enum):
+    """When an event is pushed."""
+
+    NEVER = 0
+    CHANGING = 1  # NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1
+    ALWAYS = 2
+
+
 @dataclass(frozen=True)
-class Published:
-    """Hetzner has accepted a change of a record."""
+class Event:
+    """What all events have. `message` and `title` are templates over the fields of the event."""
+
+    level: ClassVar[int]
+    message: ClassVar[str]
+    push: ClassVar[PushPolicy] = PushPolicy.NEVER
+    title: ClassVar[str] = ""
+    priority: ClassVar[int] = 3
+    tags: ClassVar[Tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class RecordEvent(Event):
+    """An event of one record."""
 
     host: Hostname
     type: RecordType
+
+
+@dataclass(frozen=True)
+class Published(RecordEvent):
+    """Hetzner has accepted a change of a record."""
+
+    level = logging.INFO
+    message = "{host} {type}: {old} -> {new} ({why})."
+    push = PushPolicy.CHANGING
+    title = "{host} has a new address"
+    tags = ("arrows_counterclockwise",)
+
     old: str
     new: str
     why: str
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """Hetzner was asked, and has the record as it shall be."""
+class Confirmed(RecordEvent):
+    """Hetzner was asked, and has the desired record."""
 
-    host: Hostname
-    type: RecordType
-
-
-@dataclass(frozen=True)
-class AnsweredFromCache:
-    """The record is as it shall be; Hetzner wasn't asked."""
-
-    host: Hostname
-    type: RecordType
+    level = logging.DEBUG
+    message = "{host} {type}: no change (asked Hetzner)."
 
 
 @dataclass(frozen=True)
-class Postponed:
-    """A wish could not be fulfilled now, and will be tried again."""
+class AnsweredFromCache(RecordEvent):
+    """The record is up to date; Hetzner wasn't asked."""
 
-    host: Hostname
-    type: RecordType
+    level = logging.DEBUG
+    message = "{host} {type}: no change (cache)."
+
+
+@dataclass(frozen=True)
+class Postponed(RecordEvent):
+    """An update can't be published now, and is retried later."""
+
+    level = logging.WARNING
+    message = (
+        "{host} {type} is not published yet, and will be retried. {error} Act only if this lasts."
+    )
+    push = PushPolicy.ALWAYS
+    title = "{host} can't be updated now"
+    tags = ("hourglass",)
+
     error: str
-    is_news: bool = True  # of the host; false: its other record failed alike, which was told
+    is_news: bool = True  # false: the same error of the host's other record was reported
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A wish can't be fulfilled before the operator changes something."""
+class Refused(RecordEvent):
+    """An update can't be published before the operator changes something."""
 
-    host: Hostname
-    type: RecordType
+    level = logging.ERROR
+    message = "{host} {type} can't be published. {error}"
+    push = PushPolicy.ALWAYS
+    title = "{host} can't be updated"
+    tags = ("no_entry",)
+
     error: str
     is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
-class Cleared:
-    """What kept a wish from being fulfilled is gone."""
+class Cleared(RecordEvent):
+    """An update is published whose error was reported."""
 
-    host: Hostname
-    type: RecordType
-    after: float  # seconds since the wish
-    is_news: bool = True  # of the host; false: its other record isn't well yet
+    level = logging.INFO
+    message = "{host} {type} is published after all, {after} after the request."
+    push = PushPolicy.ALWAYS
+    title = "{host} is up to date again"
+    tags = ("white_check_mark",)
+
+    after: float  # seconds since the request
+    is_news: bool = True  # false: the host's other record still has an error
 
 
 @dataclass(frozen=True)
-class FellSilent:
-    """A host wasn't heard of for too long."""
+class FellSilent(Event):
+    """A host has sent no update for too long."""
+
+    level = logging.ERROR
+    message = (
+        "{host} is lost: no update for {after} ({seen_at}). Check that the host, its internet "
+        "connection and its update client work, and that the client has the host's key."
+    )
+    push = PushPolicy.ALWAYS
+    title = "{host} is lost"
+    priority = 4  # ntfy's apps vibrate long and pop over
+    tags = ("rotating_light",)
 
     host: Hostname
-    seen_at: Optional[float]  # None: it never came
+    seen_at: Optional[float]  # None: never
     after: float  # seconds
 
 
 @dataclass(frozen=True)
-class CameBack:
-    """A host that was reported lost is heard of again."""
+class CameBack(Event):
+    """A host that was reported as lost has sent an update."""
+
+    level = logging.INFO
+    message = "{host} is back again after {after}."
+    push = PushPolicy.ALWAYS
+    title = "{host} is back"
+    tags = ("white_check_mark",)
 
     host: Hostname
     after: float  # seconds
 
 
 @dataclass(frozen=True)
-class PrefixIgnored:
-    """A host was to move to another IPv6 prefix, and nobody knows its host part."""
+class PrefixIgnored(Event):
+    """An update moves a host to another IPv6 prefix, but the host part is unknown."""
+
+    level = logging.WARNING
+    message = (
+        "{host} was sent the prefix {prefix}, but has no AAAA record that shows its host part. "
+        "Set IPV6_INTERFACE_IDS={host}=::…, or send the address of the host once."
+    )
 
     host: Hostname
     prefix: str
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A host with the right key sent an update of which nothing can be made."""
+class Rejected(Event):
+    """A client with the right key sent an invalid update."""
+
+    level = logging.WARNING
+    message = "{host} sends invalid updates, the last one from {source}. {error}"
 
     host: Hostname
     source: str
@@ -100,47 +173,49 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class LoginFailed:
-    """Somebody sent wrong credentials; `host` is `None` when no registered one was named."""
+class LoginFailed(Event):
+    """A client sent wrong credentials."""
+
+    level = logging.WARNING
+    message = (
+        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "login with the key file."
+    )
 
     source: str
-    host: Optional[Hostname]
-    unsaid: int = 0  # others before it that were not told, for there were too many
+    host: Optional[Hostname]  # None: no registered one was named
+    unsaid: int = 0  # earlier ones that were left out because there were too many
 
 
 @dataclass(frozen=True)
-class LoginsBlocked:
-    """So many logins failed for a host that wrong ones are turned away for a while."""
+class LoginsBlocked(Event):
+    """So many logins failed for a host that wrong ones are rejected for a while."""
+
+    level = logging.WARNING
+    message = (
+        "Too many failed logins for {host}, the last from {source}: wrong keys are rejected for a "
+        "while, the right key still works. If it is your own device, give it the key in the key "
+        "file.{unsaid}"
+    )
+    push = PushPolicy.ALWAYS
+    title = "Failed logins for {host}"
+    tags = ("lock",)
 
     source: str
     host: Hostname
-    unsaid: int = 0  # other hosts before it that were not told, for there were too many
+    unsaid: int = 0  # earlier hosts that were left out because there were too many
 
 
 @dataclass(frozen=True)
-class OperatorActed:
-    """The operator did something about a host, from the page or by a command."""
+class OperatorActed(Event):
+    """The operator did something about a host, on the dashboard or by a command."""
+
+    level = logging.INFO
+    message = "{host} {what} (operator, {source})."
 
     host: Hostname
     what: str
     source: str
-
-
-Event = Union[
-    Published,
-    Confirmed,
-    AnsweredFromCache,
-    Postponed,
-    Refused,
-    Cleared,
-    FellSilent,
-    CameBack,
-    PrefixIgnored,
-    Rejected,
-    LoginFailed,
-    LoginsBlocked,
-    OperatorActed,
-]
 
 
 class EventSink(Protocol):

@@ -1,14 +1,13 @@
-"""Sessions for calls to other servers, with limits for the time and size of a whole answer.
+"""Sessions for calls to other servers, with limits on the time and size of a whole answer.
 
 The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a byte
-now and then never exceeds it (CPython: https://docs.python.org/3/library/socket.html, "Notes on
-socket timeouts"). requests and urllib3 use it for their read timeout. The other calls, in CPython
-3.8 to 3.13:
+now and then never exceeds it (https://docs.python.org/3/library/socket.html, "Notes on socket
+timeouts"). requests and urllib3 use this timeout to read. The other calls, in CPython 3.8 to 3.13:
 
 - `sendall` and a TLS handshake are limited as a whole (since 3.5). `sendall` over TLS limits each
   record of 16 KiB; a request of this service is one or two.
-- `connect` is limited as a whole, but urllib3 calls it for each address of a name. Here, all
-  addresses together get twice the time of one.
+- `connect` is limited as a whole, but urllib3 calls it for each address of a name. This module
+  gives all addresses together twice the time of one.
 
 Nothing limits a name lookup, a SOCKS proxy's handshake, or TLS inside of TLS (a proxy at an https://
 URL).
@@ -28,7 +27,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeo
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
-# Of an answer with its head, body and chunk sizes.
+# Head, body and chunk sizes of an answer.
 _MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 
@@ -67,7 +66,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """The answer to a request, or a proxy's answer to CONNECT: http.client reads both with it."""
+    """http.client reads the answer to a request, and a proxy's answer to CONNECT, with this."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -133,22 +132,15 @@ class _BoundedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         base: Any = super()
         manager = base.proxy_manager_for(*args, **kwargs)
-        if isinstance(manager, ProxyManager):  # those for SOCKS have pools of their own
+        if isinstance(manager, ProxyManager):  # a manager for SOCKS has its own pools
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def send(  # noqa: PLR0913, PLR0917 - as the base class has it
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,  # noqa: ANN401
-        verify: Any = True,  # noqa: ANN401
-        cert: Any = None,  # noqa: ANN401
-        proxies: Optional[Mapping[str, str]] = None,
-    ) -> requests.Response:
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        timeout = kwargs.get("timeout")
         connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        limits: Any = Timeout(connect=connect, total=total)
-        return super().send(request, stream, limits, verify, cert, proxies)
+        kwargs["timeout"] = Timeout(connect=connect, total=total)
+        return super().send(*args, **kwargs)
 
 
 class Session(requests.Session):
@@ -165,7 +157,7 @@ class Session(requests.Session):
         self.headers["Accept-Encoding"] = "identity"
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Ignore Location: else requests reads the whole body of a redirect before it returns."""
+        """Ignore Location. Otherwise, requests reads the whole body of a redirect first."""
         return
 
 
@@ -173,7 +165,7 @@ def read_body(response: requests.Response, limit: int) -> bytes:
     """Read the body of a streamed answer, and stop at the first chunk beyond `limit`.
 
     Raises:
-        urllib3.exceptions.HTTPError: it took too long, or broke off.
+        urllib3.exceptions.HTTPError: the answer took too long, or is incomplete.
 
     """
     body = bytearray()
@@ -183,3 +175,14 @@ def read_body(response: requests.Response, limit: int) -> bytes:
     except ValueError as error:  # http.client accepts a negative chunk size
         raise ProtocolError(str(error)) from None
     return bytes(body)
+
+
+def retry_after(headers: Mapping[str, str], lowest: float, highest: float) -> Optional[float]:
+    """Return the seconds in Retry-After, within bounds; `None` if there are none.
+
+    Neither Hetzner nor ntfy sends the other form of the header, a date.
+    """
+    try:
+        return min(highest, max(lowest, float(headers["retry-after"])))
+    except (KeyError, ValueError):
+        return None

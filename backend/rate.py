@@ -1,4 +1,4 @@
-"""How often something may happen."""
+"""Limits on how often something may happen."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ from typing import Callable, Optional
 
 
 class TokenBucket:
-    """A bucket that fills up again. Its owner sees to it that one thread at a time asks."""
+    """A level that refills with time, up to a capacity. Not safe to share between threads.
 
-    def __init__(self, at_once: float, a_second: float, now: float) -> None:
-        self._at_once = at_once
-        self._a_second = a_second
-        self._left = at_once
+    Every `now` is in seconds of one clock. A clock that is set back refills nothing.
+    """
+
+    def __init__(
+        self, capacity: float, per_second: float, now: float, level: Optional[float] = None
+    ) -> None:
+        """Start with `level` tokens, or with a full bucket."""
+        self._capacity = capacity
+        self._per_second = per_second
+        self._level = capacity if level is None else level
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Take one, if there is one. `now` is in seconds; a clock that is set back gives none."""
-        passed = max(0.0, now - self._at)
-        self._left = min(self._at_once, self._left + passed * self._a_second)
+    def level(self, now: float) -> float:
+        """Return the number of tokens."""
+        refilled = max(0.0, now - self._at) * self._per_second
+        return min(self._capacity, self._level + refilled)
+
+    def take(self, now: float, *, force: bool = False) -> bool:
+        """Take one token; return whether there was one. `force` empties a bucket that had less."""
+        level = self.level(now)
+        has_token = level >= 1
         self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        self._level = max(0.0, level - 1) if has_token or force else level
+        return has_token
+
+    def wait(self, now: float, tokens: float = 1.0) -> float:
+        """Return the seconds until the bucket holds so many tokens; 0 when it does already."""
+        return max(0.0, (tokens - self.level(now)) / self._per_second)
 
 
 class LineLimit:
@@ -32,17 +45,17 @@ class LineLimit:
 
     def __init__(
         self,
-        at_once: float = 5.0,
-        a_second: float = 1 / 60,
+        capacity: float = 5.0,
+        per_second: float = 1 / 60,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._bucket = TokenBucket(at_once, a_second, clock())
+        self._bucket = TokenBucket(capacity, per_second, clock())
         self._left_out = 0
 
     def take(self) -> Optional[int]:
-        """Return how many lines were left out before this one; `None` to leave this one out."""
+        """Return how many lines were left out since the last one; `None` to leave this one out."""
         with self._lock:
             if not self._bucket.take(self._clock()):
                 self._left_out += 1

@@ -30,9 +30,10 @@ from backend.monitor.watcher import (
     Watcher,
 )
 from backend.notify.ntfy import Ntfy
-from backend.notify.outbox import Complaints, Outbox
+from backend.notify.outbox import Outbox
 from backend.notify.reporter import Reporter
-from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
+from backend.server.health import PROBE_SECONDS, PULSE_SECONDS, Health
+from backend.server.loops import Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.store.hosts import ACTIVITY_FLUSH_SECONDS, ActivityBuffer
@@ -49,6 +50,8 @@ _AGENT = f"hetzner-dyndns/{__version__}"
 _SHORTEST_ROUND = 60
 _REGISTRATION_SECONDS = 5.0
 _DRAIN_SECONDS = 3.0
+# Processes that meet a problem of ntfy within this time log it once.
+_NTFY_PROBLEM_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,8 @@ class Service:
         self.close()
 
 
-def build(
-    settings: Settings,
-    complaints: Optional[Complaints] = None,
-    slots: Optional[Slots] = None,
-) -> Service:
-    """Build the service. `complaints` and `slots` are shared by all workers."""
+def build(settings: Settings, slots: Optional[Slots] = None) -> Service:
+    """Build the service. All workers share `slots`."""
     access, hosts = settings.access, settings.access.hosts
     cache_ttl = settings.records.request_cache_ttl
     verifies_zones = len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
@@ -97,7 +96,7 @@ def build(
     meters = Meters(slots)
     store = Store(settings.store.url, pool_size=settings.server.threads)
     activities = ActivityBuffer(store.hosts)
-    outbox = _outbox(settings.ntfy, complaints, meters)
+    outbox = _outbox(settings.ntfy, store, meters)
     reporter = Reporter(
         outbox.put if outbox is not None else lambda _: None,
         on_change=settings.ntfy.on_change,
@@ -105,7 +104,9 @@ def build(
     )
 
     key_file = KeyFile(access.key_file)
-    alarm = Alarm(reporter, functools.partial(_is_first, store, access.failure_window))
+    alarm = Alarm(
+        reporter, functools.partial(_is_first, store, "failed logins", access.failure_window)
+    )
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     operator = Credentials(access.operator_name, access.operator_password)
     authorizer = Authorizer(
@@ -191,16 +192,19 @@ def build(
     )
 
 
-def _is_first(store: Store, window: float, what: str) -> bool:
+def _is_first(
+    store: Store, subject: str, seconds: float, what: str, *, without_store: bool = False
+) -> bool:
     with contextlib.suppress(StoreUnavailable):
-        return store.leases.once("failed logins", what, time.time(), window)
-    return False
+        return store.leases.once(subject, what, time.time(), seconds)
+    return without_store
 
 
-def _outbox(
-    ntfy: NtfySettings, complaints: Optional[Complaints], meters: Meters
-) -> Optional[Outbox]:
+def _outbox(ntfy: NtfySettings, store: Store, meters: Meters) -> Optional[Outbox]:
     if not ntfy.url:
         return None
     login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
-    return Outbox(Ntfy(ntfy.url, ntfy.topic, **login), complaints, count=meters.pushed)
+    is_first = functools.partial(
+        _is_first, store, "ntfy", _NTFY_PROBLEM_SECONDS, without_store=True
+    )
+    return Outbox(Ntfy(ntfy.url, ntfy.topic, **login), is_first, count=meters.pushed)

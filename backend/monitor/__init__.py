@@ -1,1 +1,1 @@
-"""What is seen of hosts and of Hetzner."""
+"""Watching hosts and Hetzner."""

@@ -1,4 +1,4 @@
-"""Notes in the store what Hetzner says of zones and quotas: all processes show the same."""
+"""Stores the zones and quotas at Hetzner, for the dashboard of every process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JOB_SECONDS = 15.0
 
 
 class Collector:
-    """Runs in every process: each has quotas of its own to tell. One of them lists the zones."""
+    """Runs in every process, because each one sees quotas. Only one of them lists the zones."""
 
     def __init__(
         self,
@@ -36,15 +36,16 @@ class Collector:
         self._projects = projects
         self._clock = clock
         self._monotonic = monotonic
-        self._told: Dict[Tuple[int, int], float] = {}  # by project and bucket: as of when
+        # The times of the quotas that are stored, by project and limit.
+        self._stored: Dict[Tuple[int, int], float] = {}
 
     def tick(self) -> None:
-        """Write what is new; list the zones once an hour."""
+        """Store new quotas; list the zones once an hour."""
         self._note_quotas()
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
-        # By a holder, so that another process lists them at once if this one dies meanwhile.
+        # The lease names its owner: if this process dies, another one lists the zones at once.
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)
@@ -54,27 +55,27 @@ class Collector:
         seen = self._new_quotas()
         if seen:
             self._store.projects.note_quotas(seen)
-            self._told.update({(one.project, one.calls): one.at for one in seen})
+            self._stored.update({(one.project, one.calls): one.at for one in seen})
 
     def _new_quotas(self) -> List[SeenQuota]:
-        """Return the quotas that were heard of since they were written last."""
+        """Return the quotas that are newer than the stored ones."""
         offset = self._clock() - self._monotonic()
         found = [
             SeenQuota(number, quota.limit, quota.remaining, round(quota.at + offset, 3))
             for number, project in enumerate(self._projects, 1)
             for quota in project.quotas
         ]
-        return [one for one in found if one.at > self._told.get((one.project, one.calls), 0) + 1]
+        return [one for one in found if one.at > self._stored.get((one.project, one.calls), 0) + 1]
 
     def _list_zones(self, now: float) -> None:
         listed: List[Tuple[Project, Sequence[SeenZone]]] = []
         for number, project in enumerate(self._projects, 1):
             if project.is_low:
-                return  # what is left belongs to requests somebody waits for
+                return  # the rest of the quota is for requests of clients
             try:
                 zones = dns.zones(project, Deadline(_JOB_SECONDS))
             except TransientError as error:
-                logger.debug("The zones can't be listed now: %s", error)
+                logger.debug("The zones of project %d can't be listed now: %s", number, error)
                 return
             except OperatorError as error:
                 listed.append((Project(number, str(error), now), []))

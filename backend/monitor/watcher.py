@@ -1,4 +1,4 @@
-"""When hosts were last heard of, and which ones fell silent or came back."""
+"""Finds the hosts that fell silent, and those that came back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from backend.notify.reporter import Reporter
 from backend.store import HostActivity, Store
 from backend.store.leases import LeaderElection
 
-TICK_SECONDS = 10.0  # how often `tick` should be called, or more often
-_LEASE = "watcher"
+TICK_SECONDS = 10.0  # call `Watcher.tick` at least so often
+MUTES_TICK_SECONDS = 10.0
+# If the leader is killed on another machine, this and one tick pass until the next one watches.
 _LEASE_SECONDS = 40.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
@@ -24,21 +25,18 @@ _LONGEST_PAUSE = 4 * TICK_SECONDS
 def judge(activities: Iterable[HostActivity], lost_after: float) -> Iterator[HostActivity]:
     """Return the hosts that fell silent, and those that came back.
 
-    A host is silent when it wasn't heard of for more than `lost_after` seconds in which a process
-    watched. It is back when it was heard of since; a longer timeout alone doesn't bring it back.
+    A host is silent if it sent no update for more than `lost_after` seconds in which a process
+    watched. It is back if it sent one since. A longer timeout alone doesn't bring it back.
     """
     for activity in activities:
         is_silent = activity.silent_for > lost_after
-        if is_silent if activity.silent_since is None else not is_silent and _was_heard(activity):
+        was_seen = activity.seen_at is not None and activity.seen_at != activity.silent_since
+        if is_silent if activity.silent_since is None else not is_silent and was_seen:
             yield activity
 
 
-def _was_heard(activity: HostActivity) -> bool:
-    return activity.seen_at is not None and activity.seen_at != activity.silent_since
-
-
 class _Quiet(NamedTuple):
-    """Since when (monotonic) a host is silent, and the number of its sightings at that time."""
+    """The start (monotonic) of a host's silence, and its number of updates at that time."""
 
     heard: int
     since: float
@@ -57,7 +55,7 @@ class Silences:
         self._looked_at = None
 
     def look(self, activities: Iterable[HostActivity]) -> List[HostActivity]:
-        """Return the sightings with the silence counted until now."""
+        """Return the activities with the silence counted until now."""
         now = self._monotonic()
         if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
             self._quiet.clear()
@@ -67,20 +65,20 @@ class Silences:
     def _silence(self, activity: HostActivity, now: float) -> float:
         quiet = self._quiet.get(activity.host)
         if quiet is None or quiet.heard != activity.heard:
-            # Start at zero after a sighting, else at the silence that an earlier watcher stored.
+            # Start at zero after an update, else at the silence that an earlier watcher stored.
             quiet = _Quiet(activity.heard, now - activity.silent_for)
             self._quiet[activity.host] = quiet
         return now - quiet.since
 
 
 class Watcher:
-    """Works in one process of all at a time: the one that holds its lease."""
+    """Checks all hosts once an interval, in the one process that holds the lease."""
 
     def __init__(  # noqa: PLR0913
         self,
         store: Store,
         hosts: Iterable[Hostname],
-        reporter: EventSink,
+        sink: EventSink,
         *,
         lost_after: float,
         interval: float,
@@ -89,72 +87,66 @@ class Watcher:
     ) -> None:
         self._store = store
         self._hosts = frozenset(hosts)
-        self._reporter = reporter
+        self._sink = sink
         self._lost_after = lost_after
         self._interval = interval
         self._clock = clock
         self._monotonic = monotonic
-        self._listening_since = monotonic()
-        self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
+        self._started_at = monotonic()
+        self._election = LeaderElection(store.leases, "watcher", _LEASE_SECONDS)
         self._silences = Silences(monotonic)
 
     def tick(self) -> None:
-        """Keep the lease, and once an interval report who fell silent and who came back."""
+        """Keep the lease, count silences, and once an interval report what changed."""
         now = self._clock()
         try:
             if not self._election.keep(now):
                 self._silences.stop()
                 return
-            activities = self._silences.look(self._known(now))
+            known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
+            activities = self._silences.look(known)
             if self._is_due(self._store.watch.watched_until(), now):
-                self._look(activities, now)
-        except StoreUnavailable:  # sightings can't be stored either
+                self._check(activities, now)
+        except StoreUnavailable:  # updates of hosts can't be stored either
             self._silences.stop()
             raise
 
-    def _look(self, activities: Sequence[HostActivity], now: float) -> None:
-        self._store.watch.watch_until(now)
-        flips = list(judge(activities, self._lost_after))
-        # Store nothing of hosts that were heard of lately or are already lost.
-        silent = [one for one in activities if one.silent_for >= self._interval / 2]
-        self._store.hosts.count(one for one in silent if one.silent_since is None)
-        for activity in flips:
-            event = self._flip(activity, now)
-            if event is not None:
-                self._reporter.report(event)
-
     def stop(self) -> None:
-        """Let another process take over at once."""
+        """Give up the lease, so that another process takes over at once."""
         self._election.resign()
 
     def _is_due(self, watched_until: Optional[float], now: float) -> bool:
-        """Whether an interval is over, here and since anybody looked.
+        """Return whether an interval has passed since this process started and since any check.
 
-        After a start the hosts get one to be heard in, however soon the lease comes.
+        The first interval gives the hosts time to send an update after a start.
         """
         late = self._interval - min(self._interval, TICK_SECONDS) / 2
-        if self._monotonic() - self._listening_since < late:
+        if self._monotonic() - self._started_at < late:
             return False
         return watched_until is None or not 0 <= now - watched_until < late
 
-    def _known(self, now: float) -> Iterable[HostActivity]:
-        return [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
+    def _check(self, activities: Sequence[HostActivity], now: float) -> None:
+        self._store.watch.watch_until(now)
+        # Hosts that sent an update lately, or are lost already, need no stored silence.
+        silent = [one for one in activities if one.silent_for >= self._interval / 2]
+        self._store.hosts.count(one for one in silent if one.silent_since is None)
+        for activity in judge(activities, self._lost_after):
+            event = self._flip(activity, now)
+            if event is not None:
+                self._sink.report(event)
 
     def _flip(self, activity: HostActivity, now: float) -> Optional[Event]:
-        """Note the change; return its event when it wasn't noted already."""
+        """Store the change; return its event unless another process has stored it."""
         if activity.silent_since is None:
-            told = FellSilent(activity.host, activity.seen_at, activity.silent_for)
-            return told if self._store.hosts.fall_silent(activity, now) else None
+            lost = FellSilent(activity.host, activity.seen_at, activity.silent_for)
+            return lost if self._store.hosts.fall_silent(activity, now) else None
         away = max(0.0, (activity.seen_at or now) - activity.silent_since)
         back = CameBack(activity.host, away)
         return back if self._store.hosts.come_back(activity, now) else None
 
 
-MUTES_TICK_SECONDS = 10.0
-
-
 class Mutes:
-    """Stands between the watcher and the reporter. The log and the history hear everything."""
+    """Reports the events of muted hosts without a push. The log has all events."""
 
     def __init__(
         self, store: Store, reporter: Reporter, clock: Callable[[], float] = time.time
@@ -164,12 +156,12 @@ class Mutes:
         self._clock = clock
 
     def report(self, event: Event) -> None:
-        """Tell of an event, quietly if it is about a muted host."""
+        """Report an event of the watcher."""
         quietly = isinstance(event, (FellSilent, CameBack)) and self._is_muted(event.host)
         self._reporter.report(event, quietly=quietly)
 
     def tick(self) -> None:
-        """End the mutes whose time has come, and tell of the hosts that are lost by then."""
+        """End the mutes that are over, and report their hosts that are lost."""
         now = self._clock()
         over = {host for host, until in self._store.operations.mutes().items() if until <= now}
         if not over:
@@ -180,10 +172,10 @@ class Mutes:
                 if activity.silent_since is not None:
                     quiet = now - activity.silent_since
                     self._reporter.report(FellSilent(activity.host, activity.seen_at, quiet))
-        for host in over:  # not registered any more
+        for host in over:  # no longer registered
             self._store.operations.lift(host, now)
 
     def _is_muted(self, host: Hostname) -> bool:
-        with contextlib.suppress(StoreUnavailable):  # then rather a push too many
+        with contextlib.suppress(StoreUnavailable):  # a push too many is better than none
             return self._store.operations.mutes().get(host, 0.0) > self._clock()
         return False

@@ -1,1 +1,1 @@
-"""How the operator is told."""
+"""Notifications for the operator."""

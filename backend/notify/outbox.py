@@ -1,63 +1,30 @@
-"""The queue of pushes, and what several processes must say only once."""
+"""The queue of pushes."""
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import itertools
 import logging
-import os
 import threading
 import time
-import weakref
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from backend.notify.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
 from backend.text import counted
 
 logger = logging.getLogger(__name__)
 
-
-class Once:
-    """Made before the fork, it is shared by all children: a pipe that holds one byte or none."""
-
-    def __init__(self) -> None:
-        self._out, self._in = os.pipe()
-        for end in (self._out, self._in):
-            os.set_blocking(end, False)
-            weakref.finalize(self, os.close, end)
-        self.allow()
-
-    def take(self) -> bool:
-        """Whether the word may be said: true for whoever asks first."""
-        try:
-            return bool(os.read(self._out, 1))
-        except BlockingIOError:
-            return False
-
-    def allow(self) -> None:
-        """Let the word be said again; only for whoever has said it."""
-        os.write(self._in, b"1")
-
-
-class Complaints:
-    """What the log says once, whichever process finds it out: made before the fork."""
-
-    def __init__(self) -> None:
-        self.is_refused = Once()
-        self.is_away = Once()
-
-
-_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one for all that follow
-_LIFETIME = 3600.0  # seconds until a push is too old to be of use
+_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one repeats
+_LIFETIME = 3600.0  # seconds after which a push is useless
 _MOST_WAITING = 100
 _LONGEST_TRY = 10.0  # seconds
-# ntfy 2.11 answers 403 now and then, and takes the same push a moment later: one means nothing.
+# ntfy 2.11 sometimes answers 403, and accepts the same push a moment later.
 _REFUSALS_BELIEVED = 5
 _UNBELIEVED_PAUSE = 0.5
 
 
 class _QueuedPush(NamedTuple):
-    """A push that waits. In order of its fields: the most urgent first, then the oldest."""
+    """A push that waits. The order of the fields sorts the most urgent first, then the oldest."""
 
     rank: int
     number: int
@@ -66,55 +33,58 @@ class _QueuedPush(NamedTuple):
 
 
 class Outbox:
-    """Sends pushes, the most urgent first. Safe to share between threads."""
+    """Sends pushes on its own thread, the most urgent first. Safe to share between threads.
+
+    `is_first` returns whether this process is the first of all that asks for a key for some time.
+    Only this process logs that ntfy has a problem, and that the problem is over.
+    """
 
     def __init__(
         self,
         ntfy: Ntfy,
-        complaints: Optional[Complaints] = None,
+        is_first: Callable[[str], bool] = lambda _: True,
         *,
         pauses: Sequence[float] = _PAUSES,
         count: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ntfy = ntfy
-        self._complaints = complaints or Complaints()
-        self._said: List[Once] = []
+        self._is_first = is_first
+        self._problems: Dict[str, bool] = {}  # whether this process has logged them
         self._pauses = pauses
         self._count = count  # ``sent`` or ``dropped``
         self._clock = clock
         self._numbers = itertools.count()
-        self._waiting: List[_QueuedPush] = []
+        self._waiting: List[_QueuedPush] = []  # sorted
         self._sending: Optional[_QueuedPush] = None
         self._refusals = 0  # in a row
         self._lost = 0  # since the last summary
-        self._end: Optional[float] = None  # when stopping: by when
+        self._end: Optional[float] = None  # the deadline of a stop
         self._has_ended = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="ntfy", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def problem(self) -> str:
-        """Return what is wrong with the thread; a server that is away is nothing wrong."""
+        """Return whether the thread has died. A server that is away is no problem."""
         has_died = self._thread.ident is not None and not self._thread.is_alive()
         return "ntfy has died" if has_died and self._end is None else ""
 
     def put(self, push: Push) -> None:
-        """Leave a push to be sent; when too many wait, the least urgent is dropped."""
+        """Queue a push. If too many wait, the least urgent one is dropped."""
         queued = _QueuedPush(-push.priority, next(self._numbers), self._clock(), push)
         with self._changed:
             has_ended = self._has_ended
             dropped = None if has_ended else self._add(queued)
         if has_ended:
-            self._lose(queued, "the service ends")
+            self._lose(queued, "the service stops")
         elif dropped is not None:
-            self._lose(dropped, "too many wait")
+            self._lose(dropped, "too many pushes wait")
 
     def stop(self, seconds: float) -> None:
-        """Send what waits, as far as that can be done within some seconds."""
+        """Send the waiting pushes, as far as this takes no more than some seconds."""
         with self._changed:
             self._end = self._clock() + seconds
             self._changed.notify_all()
@@ -125,19 +95,14 @@ class Outbox:
             self._waiting.clear()
             self._has_ended = True
         for queued in left:
-            self._lose(queued, "the service ends")
+            self._lose(queued, "the service stops")
         self._sum_up()
 
     def _add(self, queued: _QueuedPush) -> Optional[_QueuedPush]:
-        """Add a letter; return the one that has to go for it."""
-        heapq.heappush(self._waiting, queued)
+        """Queue a push; return the one that is dropped for it."""
+        bisect.insort(self._waiting, queued)
         self._changed.notify_all()
-        if len(self._waiting) <= _MOST_WAITING:
-            return None
-        dropped = max(self._waiting)
-        self._waiting.remove(dropped)
-        heapq.heapify(self._waiting)
-        return dropped
+        return self._waiting.pop() if len(self._waiting) > _MOST_WAITING else None
 
     def _run(self) -> None:
         failures = 0
@@ -151,19 +116,19 @@ class Outbox:
                 return
 
     def _take(self) -> Optional[_QueuedPush]:
-        """Wait for a letter and take it; `None` at the end."""
+        """Wait for a push and take it; return `None` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._end is not None)
             if not self._waiting or not self._seconds_left():
                 return None
-            self._sending = heapq.heappop(self._waiting)
+            self._sending = self._waiting.pop(0)
             return self._sending
 
     def _seconds_left(self) -> float:
         return _LONGEST_TRY if self._end is None else max(0.0, self._end - self._clock())
 
     def _wait(self, pause: float) -> bool:
-        """Wait before the next try; false when there shall be none."""
+        """Wait before the next try; return false if there is none."""
         with self._changed:
             if self._end is not None:
                 return False
@@ -171,9 +136,9 @@ class Outbox:
             return True
 
     def _send(self, queued: _QueuedPush, failures: int) -> float:
-        """Try to send a letter; return how long to wait before the next try of anything."""
+        """Try to send a push; return the seconds to wait before the next try of any push."""
         if self._clock() - queued.since > _LIFETIME:
-            self._lose(queued, "it became too old")
+            self._lose(queued, "it is too old")
             return 0.0
         try:
             self._ntfy.publish(queued.push, self._seconds_left())
@@ -181,38 +146,38 @@ class Outbox:
             return self._refused(queued, error)
         except PushRefused as error:
             self._complain(
-                self._complaints.is_refused,
-                f"ntfy refuses pushes: {error}. Until that is mended, events are in this log only.",
+                "ntfy refuses pushes",
+                f"ntfy refuses pushes: {error}. Until you correct this, events are only logged.",
             )
-            self._lose(queued, "it was refused", is_said=True)
+            self._lose(queued, "ntfy refused it", is_logged=True)
         except PushFailed as error:
             if self._end is None:  # at the end, a try may have had no time
                 self._complain(
-                    self._complaints.is_away,
-                    f"No push gets through to ntfy ({error}). They wait for an hour at most; "
-                    "nothing else is affected. If this lasts, check NTFY_URL and the server.",
+                    "ntfy is away",
+                    f"No push gets through to ntfy ({error}). Pushes wait for up to an hour. "
+                    "Updates are not affected. If this lasts, check NTFY_URL and the server.",
                 )
             self._put_back(queued)
             return max(self._pause(failures), error.retry_after)
         except Exception:
-            logger.exception("A push failed; the outbox goes on")
-            self._lose(queued, "there is a bug")
+            logger.exception("A push failed because of a bug")
+            self._lose(queued, "of a bug")
         else:
             self._note_success()
         return 0.0
 
     def _refused(self, queued: _QueuedPush, error: LoginRefused) -> float:
-        """Try again later; when stopping, at once, until the refusal is believed."""
+        """Try again later. While stopping, try at once until the refusal is believed."""
         self._refusals += 1
         believed_for = self._refusals - _REFUSALS_BELIEVED
         if believed_for >= 0:
             self._complain(
-                self._complaints.is_refused,
-                f"ntfy refuses pushes: {error}. They wait for an hour at most; "
-                "until it takes them, events are in this log only.",
+                "ntfy refuses pushes",
+                f"ntfy refuses pushes: {error}. Pushes wait for up to an hour. Until ntfy accepts "
+                "them, events are only logged.",
             )
             if self._end is not None:
-                self._lose(queued, "it was refused", is_said=True)
+                self._lose(queued, "ntfy refused it", is_logged=True)
                 return 0.0
         self._put_back(queued)
         if self._end is not None:
@@ -226,10 +191,10 @@ class Outbox:
     def _put_back(self, queued: _QueuedPush) -> None:
         with self._changed:
             self._sending = None
-            heapq.heappush(self._waiting, queued)
+            bisect.insort(self._waiting, queued)
 
     def _note_success(self) -> None:
-        """Once nothing waits any more, say that all is well again, and what was lost."""
+        """Count the push. If no other push waits, log that a problem is over, and what was lost."""
         self._count("sent")
         with self._changed:
             self._refusals = 0
@@ -238,39 +203,34 @@ class Outbox:
                 return
         lost = self._sum_up()
         if lost:
-            self.put(_summary(lost))
-        if self._said:
-            logger.info("ntfy takes pushes again.")
-            while self._said:
-                self._said.pop().allow()
+            text = f"{lost} could not be delivered since the last one: see the log."
+            self.put(Push("Notifications were lost", text, tags=("wastebasket",)))
+        if any(self._problems.values()):
+            logger.info("ntfy accepts pushes again.")
+        self._problems.clear()
 
-    def _complain(self, complaint: Once, sentence: str) -> None:
-        """Say what is wrong with ntfy or its settings once, not at every push."""
-        if complaint.take():
-            self._said.append(complaint)
-            logger.error("%s", sentence)
+    def _complain(self, problem: str, sentence: str) -> None:
+        """Log a problem of ntfy or its settings once, not at every push."""
+        if problem not in self._problems:
+            self._problems[problem] = self._is_first(problem)
+            if self._problems[problem]:
+                logger.error("%s", sentence)
 
-    def _lose(self, queued: _QueuedPush, why: str, *, is_said: bool = False) -> None:
-        """Give a letter up: the first one is named in the log, the others are counted there."""
+    def _lose(self, queued: _QueuedPush, why: str, *, is_logged: bool = False) -> None:
+        """Drop a push. The log names the first one; the summary counts the others."""
         self._count("dropped")
         with self._changed:
             self._lost += 1
-            is_said = is_said or self._lost > 1
+            is_logged = is_logged or self._lost > 1
             if self._sending is queued:
                 self._sending = None
-        level = logging.DEBUG if is_said else logging.WARNING
-        logger.log(level, "Not pushed, for %s: %s", why, queued.push.title)
+        level = logging.DEBUG if is_logged else logging.WARNING
+        logger.log(level, "Not pushed, because %s: %s", why, queued.push.title)
 
     def _sum_up(self) -> int:
-        """Say in the log how many were lost since the last time, and return it."""
+        """Log how many pushes were lost since the last time; return the number."""
         with self._changed:
             lost, self._lost = self._lost, 0
         if lost:
-            pushes = counted(lost, "push", "pushes")
-            logger.warning("%s lost; what was to be told is in this log.", pushes)
+            logger.warning("%s lost. The log has all events.", counted(lost, "push", "pushes"))
         return lost
-
-
-def _summary(lost: int) -> Push:
-    text = f"{lost} could not be delivered since the last one: see the log of hetzner-dyndns."
-    return Push("Notifications were lost", text, tags=("wastebasket",))

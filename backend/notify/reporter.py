@@ -1,132 +1,19 @@
-"""What the operator hears of an event: all wording is here, in one table."""
+"""Reports events: a log line, and perhaps a push."""
 
 from __future__ import annotations
 
-import enum
 import logging
-from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Mapping, Optional
 
-from backend.events import (
-    AnsweredFromCache,
-    CameBack,
-    Cleared,
-    Confirmed,
-    Event,
-    FellSilent,
-    LoginFailed,
-    LoginsBlocked,
-    OperatorActed,
-    Postponed,
-    PrefixIgnored,
-    Published,
-    Refused,
-    Rejected,
-)
+from backend.events import Event, PushPolicy
 from backend.notify.ntfy import Push
 from backend.text import duration, moment
 
 logger = logging.getLogger("hetzner-dyndns")
 
 
-class PushPolicy(enum.Enum):
-    """When an event is pushed."""
-
-    NEVER = 0
-    CHANGING = 1  # NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1
-    ALWAYS = 2
-
-
-@dataclass(frozen=True)
-class MessageTemplate:
-    """How an event is told: the level and the line in the log, and the push."""
-
-    level: int
-    sentence: str
-    when: PushPolicy = PushPolicy.NEVER
-    title: str = ""
-    priority: int = 3
-    tags: Tuple[str, ...] = ()
-
-
-_TEMPLATES: Mapping[Type[Event], MessageTemplate] = {
-    Published: MessageTemplate(
-        logging.INFO,
-        "{host} {type}: {old} -> {new} ({why}).",
-        PushPolicy.CHANGING,
-        "{host} has a new address",
-        tags=("arrows_counterclockwise",),
-    ),
-    Confirmed: MessageTemplate(logging.DEBUG, "{host} {type}: no change (asked Hetzner)."),
-    AnsweredFromCache: MessageTemplate(logging.DEBUG, "{host} {type}: no change (cache)."),
-    Postponed: MessageTemplate(
-        logging.WARNING,
-        "{host} {type} is not published yet, and will be tried again. {error} Nothing needs to be "
-        "done unless this lasts.",
-        PushPolicy.ALWAYS,
-        "{host} can't be updated now",
-        tags=("hourglass",),
-    ),
-    Refused: MessageTemplate(
-        logging.ERROR,
-        "{host} {type} can't be published. {error}",
-        PushPolicy.ALWAYS,
-        "{host} can't be updated",
-        tags=("no_entry",),
-    ),
-    Cleared: MessageTemplate(
-        logging.INFO,
-        "{host} {type} is published after all, {after} after it was asked for.",
-        PushPolicy.ALWAYS,
-        "{host} is up to date again",
-        tags=("white_check_mark",),
-    ),
-    FellSilent: MessageTemplate(
-        logging.ERROR,
-        "{host} is lost: nothing heard of it for {after} ({last_seen}). Look whether it, its line "
-        "and its update client are running, and whether the client has the host's key.",
-        PushPolicy.ALWAYS,
-        "{host} is lost",
-        # 4 makes ntfy's apps vibrate long and pop over.
-        priority=4,
-        tags=("rotating_light",),
-    ),
-    CameBack: MessageTemplate(
-        logging.INFO,
-        "{host} is back again after {after}.",
-        PushPolicy.ALWAYS,
-        "{host} is back",
-        tags=("white_check_mark",),
-    ),
-    PrefixIgnored: MessageTemplate(
-        logging.WARNING,
-        "{host} was sent the prefix {prefix} and has no AAAA record to take the host part of: set "
-        "IPV6_INTERFACE_IDS={host}=::…, or let it send its own address once.",
-    ),
-    Rejected: MessageTemplate(
-        logging.WARNING,
-        "{host} sends updates of which nothing can be made, the last from {source}. {error}",
-    ),
-    LoginFailed: MessageTemplate(
-        logging.WARNING,
-        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
-        "login with the key file.",
-    ),
-    LoginsBlocked: MessageTemplate(
-        logging.WARNING,
-        "Too many failed logins for {host}, the last from {source}: wrong keys are turned away for "
-        "a while, the right one still passes. If it is your own device, give it the key in the "
-        "key file.{unsaid}",
-        PushPolicy.ALWAYS,
-        "Failed logins for {host}",
-        tags=("lock",),
-    ),
-    OperatorActed: MessageTemplate(logging.INFO, "{host} {what} (operator, {source})."),
-}
-
-
 class Reporter:
-    """Tells the operator what happened: a log line, and perhaps a push."""
+    """Logs events, and pushes those whose policy asks for it."""
 
     def __init__(
         self,
@@ -141,34 +28,26 @@ class Reporter:
             self._pushed.add(PushPolicy.CHANGING)
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
-        """Tell of an event, quietly by the log alone. Never raises, never waits for anybody."""
-        template = _TEMPLATES[type(event)]
-        is_pushed = template.when in self._pushed and getattr(event, "is_news", True)
-        if not logger.isEnabledFor(template.level) and not is_pushed:
-            return  # an unchanged poll ends here
-        words = _words(event)
-        sentence = template.sentence.format(**words)
-        logger.log(template.level, "%s", sentence)
-        if is_pushed and not quietly:
-            title = template.title.format(**words)
-            self._push(Push(title, sentence, template.priority, template.tags))
-
-
-def _words(event: Event) -> Dict[str, object]:
-    words = dict(vars(event))
-    if "type" in words:
-        words["type"] = words["type"].value
-    if "after" in words:
-        words["after"] = duration(words["after"])
-    if "seen_at" in words:
-        words["last_seen"] = _last_seen(words["seen_at"])
-    if "unsaid" in words:
-        more = words["unsaid"]
-        words["unsaid"] = f" ({more} more since the last such line.)" if more else ""
-    if words["host"] is None:
-        words["host"] = "an unknown host"
-    return words
+        """Report an event; `quietly` sends no push. Never raises, and never blocks."""
+        is_pushed = event.push in self._pushed and not quietly and getattr(event, "is_news", True)
+        if not logger.isEnabledFor(event.level) and not is_pushed:
+            return  # an unchanged update ends here
+        words = {name: _FORMATS.get(name, str)(value) for name, value in vars(event).items()}
+        message = event.message.format(**words)
+        logger.log(event.level, "%s", message)
+        if is_pushed:
+            self._push(Push(event.title.format(**words), message, event.priority, event.tags))
 
 
 def _last_seen(at: Optional[float]) -> str:
-    return "never since it was registered" if at is None else f"last seen {moment(at)}"
+    return "none since its registration" if at is None else f"last seen {moment(at)}"
+
+
+# How a field of an event is written; `str` writes all others.
+_FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "host": lambda host: str(host or "an unknown host"),
+    "type": lambda kind: str(kind.value),
+    "after": duration,
+    "seen_at": _last_seen,
+    "unsaid": lambda more: f" {more} more since the last such line." if more else "",
+}

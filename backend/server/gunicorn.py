@@ -1,40 +1,54 @@
-"""How gunicorn serves the application: its stock threaded worker, its stock parser, and hooks.
+"""Serving: settings, logs, key file, store and socket, then gunicorn with its workers.
 
+gunicorn runs its stock threaded worker and its stock parser. The hooks below change the rest.
 Settings and hooks: https://gunicorn.org/reference/settings/
 """
 
 from __future__ import annotations
 
+import errno
+import gc
 import logging
 import os
 import re
 import resource
 import socket
+import time
 import traceback
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, Mapping
+from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Sequence
 
 from gunicorn import util
+from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.http import message
 from gunicorn.http.errors import InvalidRequestLine, ParseException
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
+from backend import __version__
+from backend.auth.keys import KeyFile
+from backend.errors import SettingUnusable
+from backend.metrics import FIGURES, Slots
 from backend.rate import LineLimit
-from backend.settings import FREE_THREADS, ServerSettings
+from backend.server import logs
+from backend.settings import FREE_THREADS, ServerSettings, Settings, read
+from backend.store import Store, prepare_store
 from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)
 
 Environ = Dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
+Build = Callable[[Settings, Slots], Any]  # `service.build`, which is in a layer above
 
-# gunicorn's own limit of connections a worker, unless the process may not open that many files.
+# gunicorn's own limit of connections for each worker, unless the process may open fewer files.
 _MOST_CONNECTIONS = 1000
 # Files a process may open: connections, and as many again for the store, Hetzner and logs.
 _FILES = 4096
-
+# Connections that wait for a worker while all are busy: gunicorn's own default.
+_BACKLOG = 2048
+_EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - the callers of a container are other machines
 # Answers to requests that gunicorn can't read, by the names of its exceptions, since not every
 # version has all of them. All others are 400.
 _STATUSES: Mapping[str, HTTPStatus] = {
@@ -44,6 +58,143 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "UnsupportedTransferCoding": HTTPStatus.NOT_IMPLEMENTED,
 }
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
+
+
+def run(environ: Mapping[str, str], build: Build) -> int:
+    """Serve until a signal stops the process.
+
+    Raises:
+        OperatorError: the set-up is wrong.
+        StoreUnavailable: the store doesn't answer.
+
+    """
+    # A core dump would contain every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)  # the store and the log are private: they show where people are
+    settings, warnings = read(environ)
+    logs.set_up(settings.log, settings.secrets())
+    for warning in warnings:
+        logger.warning("%s", warning)
+    hosts, port = settings.access.hosts, settings.server.port
+    KeyFile(settings.access.key_file).complete(hosts)
+    prepare_store(settings.store.url)
+    sink = _listen(settings.server)
+    _register(settings)  # last, so that a start that fails changes nothing
+    logger.info(
+        "hetzner-dyndns %s starts on port %d. Registered hosts: %d.", __version__, port, len(hosts)
+    )
+    # During a reload, the old and the new workers run at the same time.
+    slots = Slots(2 * settings.server.workers, FIGURES)
+    _replace_private_parts()
+    # The workers share what is loaded by now until they write to it, and a garbage collection
+    # writes to all of it. Freezing saves each worker 10 of 80 MB.
+    gc.freeze()
+    try:
+        _Server(settings, sink, slots, build).run()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _leave(end.code)
+        raise
+    return 0
+
+
+def _register(settings: Settings) -> None:
+    store = Store(settings.store.url, pool_size=1)
+    for host in store.hosts.register(settings.access.hosts, time.time()):
+        logger.info("%s is registered again: nothing is published until its next update.", host)
+    store.close()
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: Python's own clean-up takes a second on a small machine."""
+    logging.shutdown()
+    os._exit(status)
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    """Bind the address; by default all addresses, IPv4 and IPv6 on one socket.
+
+    gunicorn could bind it, too, but answers a port in use with five tries and a traceback.
+
+    Raises:
+        SettingUnusable: the address can't be bound.
+
+    """
+    address = server.address or ("::" if _has_ipv6() else _EVERY_IPV4)
+    try:
+        return socket.create_server(
+            (address, server.port),
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            backlog=_BACKLOG,
+            dualstack_ipv6=address == "::",
+        )
+    except (OSError, UnicodeError) as error:
+        raise _unbindable(error, address, server.port) from None
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _unbindable(error: Exception, address: str, port: int) -> SettingUnusable:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        problem = f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)"
+        return SettingUnusable(problem, hint="stop that program, or choose another LISTEN_PORT.")
+    if number in (errno.EACCES, errno.EPERM):
+        problem = f"LISTEN_PORT: this user may not use port {port}"
+        return SettingUnusable(problem, hint="choose a port from 1024 up, as in LISTEN_PORT=8080.")
+    # Python appends the address in parentheses.
+    reason = (getattr(error, "strerror", None) or "not an address").partition(" (")[0]
+    problem = f"LISTEN_ADDRESS: can't listen on {address} ({reason})"
+    hint = "name an address of this machine, or leave it empty for all of them."
+    return SettingUnusable(problem, hint=hint)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn. Each worker builds its own service, because threads don't survive a fork."""
+
+    def __init__(self, settings: Settings, sink: socket.socket, slots: Slots, build: Build) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._slots = slots
+        self._build = build
+        self._service: Any = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        hooks = {
+            "pre_fork": self._before_fork,
+            "child_exit": self._after_death,
+            "worker_exit": self._stop,
+            "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
+        }
+        for name, value in {**options(self._settings.server, self._sink), **hooks}.items():
+            if name in self.cfg.settings:  # not every gunicorn knows every option
+                self.cfg.set(name, value)
+
+    def load(self) -> Application:
+        self._service = self._build(self._settings, self._slots)
+        self._service.key_file.await_editor()
+        self._service.start()
+        return _with_readable_bodies(self._service.app)
+
+    def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
+        worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
+
+    def _after_death(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+        self._slots.clear(worker.slot)
+
+    def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+        if self._service is not None:
+            self._service.stop()
+            if not worker.alive:  # it was stopped by a signal; otherwise its exit code counts
+                _leave(0)
 
 
 def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
@@ -57,7 +208,7 @@ def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
         # With fewer files than connections, `accept` fails and ends the worker.
         "worker_connections": max(threads + 1, min(_MOST_CONNECTIONS, _allow_files() // 2)),
         "http_parser": "python",  # even if gunicorn_h1c is installed
-        # Twenty host names and a login fit into a line; browsers send some dozen headers.
+        # A line holds twenty host names and a login; browsers send some dozen headers.
         "limit_request_line": 8190,
         "limit_request_fields": 64,
         "limit_request_field_size": 8190,
@@ -74,7 +225,8 @@ def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
         "proc_name": "hetzner-dyndns",
         "control_socket_disable": True,  # unused, and needs a writable home
         "pre_request": _check_request,
-        "post_worker_init": _answer_without_quoting,
+        # The stock answer and its log line quote the request, which may contain a key.
+        "post_worker_init": lambda worker: setattr(worker, "handle_error", _Unreadable().refuse),
     }
 
 
@@ -90,16 +242,15 @@ def _allow_files() -> int:
 class _Log(Logger):  # type: ignore[misc]
     """Sends gunicorn's own lines to the log of the service."""
 
-    def setup(self, cfg: object) -> None:
-        del cfg
+    def setup(self, _cfg: object) -> None:
         self.error_log = logging.getLogger("gunicorn.error")
         self.error_log.propagate = True  # gunicorn has just switched it off
-        # Leave out what gunicorn says about itself at the start.
+        # Leave out the lines of gunicorn about its own start.
         self.error_log.setLevel(logging.WARNING)
 
 
 def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
-    """Refuse control characters, and close the connection after a body that may be left unread.
+    """Refuse control characters, and close the connection after a body that may stay unread.
 
     The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. gunicorn
     must not read the rest of a larger body, or of a broken chunked one, as the next request.
@@ -111,71 +262,51 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
             request.force_close()
 
 
-def _answer_without_quoting(worker: Any) -> None:  # noqa: ANN401
-    # The stock answer and its log line quote the request, which may contain a key.
-    worker.handle_error = Unreadable().refuse
-
-
-class Unreadable:
+class _Unreadable:
     """Answers requests that gunicorn can't read, and logs some of them."""
 
     def __init__(self) -> None:
         self._lines = LineLimit()
 
     def refuse(
-        self,
-        _request: object,
-        client: socket.socket,
-        address: Any,  # noqa: ANN401
-        error: Exception,
+        self, _request: object, client: socket.socket, address: Sequence[Any], error: Exception
     ) -> None:
         """Answer with the status alone; the arguments are those of gunicorn's `handle_error`."""
-        if isinstance(error, ParseException):
-            status = _STATUSES.get(type(error).__name__, HTTPStatus.BAD_REQUEST)
-            self._log(str(address[0]) if address else "unknown", type(error).__name__)
-        else:
+        kind = type(error).__name__
+        if not isinstance(error, ParseException):
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             # Without the error's message, which may quote the request.
             where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            logger.error("A request failed in gunicorn (%s):\n%s", type(error).__name__, where)
+            logger.error("A request failed in gunicorn (%s):\n%s", kind, where)
+        else:
+            status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
+            left_out = self._lines.take()
+            if left_out is not None:
+                source = address[0] if address else "unknown"
+                more = f" {left_out} more since the last such line." if left_out else ""
+                logger.info("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")
-
-    def _log(self, source: str, kind: str) -> None:
-        left_out = self._lines.take()
-        if left_out is not None:
-            more = f" {left_out} more since the last such line." if left_out else ""
-            logger.info("A request from %s can't be read (%s).%s", source, kind, more)
-
-
-def accept_raw_bytes() -> None:
-    """Accept request targets with bytes above 127, as all gunicorns before 26 do.
-
-    Routers send ``hostname=müller.example.com`` unencoded. Spaces and control characters are still
-    refused. This replaces a private constant, so requirements.txt has an upper bound for gunicorn.
-    """
-    if hasattr(message, "RFC9112_TARGET_INVALID"):
-        message.RFC9112_TARGET_INVALID = _CONTROL
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
-    """Shows that a worker is alive, by the time of a file in anonymous memory."""
+    """The heartbeat of a worker: the time of a file in anonymous memory."""
 
-    def __init__(self, cfg: object) -> None:
-        del cfg
+    def __init__(self, _cfg: object) -> None:
         self._tmp = os.fdopen(os.memfd_create("heartbeat"), "w+b", 0)
 
 
-def keep_heartbeats_in_memory() -> None:
-    """Make gunicorn start workers despite a full or read-only disk, where the system allows it.
-
-    gunicorn creates a temporary file for each worker, and ends if that fails. This replaces a
-    private class, as above.
-    """
+def _replace_private_parts() -> None:
+    """Change what gunicorn has no setting for. This bounds its versions in requirements.txt."""
+    # Routers send ``hostname=müller.example.com`` unencoded. All gunicorns before 26 accept bytes
+    # above 127 in a request target. Spaces and control characters are still refused.
+    if hasattr(message, "RFC9112_TARGET_INVALID"):
+        message.RFC9112_TARGET_INVALID = _CONTROL
+    # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
     if hasattr(os, "memfd_create"):
         base.WorkerTmp = _Heartbeat
 
 
-def with_readable_bodies(application: Application) -> Application:
+def _with_readable_bodies(application: Application) -> Application:
     """Make the reading of a broken body raise `OSError`, as WSGI frameworks expect."""
 
     def call(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
@@ -187,7 +318,7 @@ def with_readable_bodies(application: Application) -> Application:
 
 
 class _Body:
-    """A chunked body. Reading it raises errors of gunicorn's own in newer versions."""
+    """A chunked body. Newer gunicorns raise their own errors while it is read."""
 
     def __init__(self, body: Any) -> None:  # noqa: ANN401
         self._body = body

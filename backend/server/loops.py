@@ -1,20 +1,19 @@
-"""The background jobs of a worker, and whether the service is healthy."""
+"""The background jobs of a worker."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Optional
 
-from backend.errors import DyndnsError, StoreBusy, StoreUnavailable
-from backend.metrics import Slots
+from backend.errors import DyndnsError
 
 logger = logging.getLogger(__name__)
 
 
 class Loop:
-    """Runs an action every few seconds. A failure is logged, and the loop goes on."""
+    """Runs a job every few seconds, on its own thread. A job that fails is run again."""
 
     def __init__(
         self,
@@ -24,22 +23,22 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
-        self._clock = clock
-        self._was_started = False
-        self._busy_since: Optional[float] = None
         self._interval = interval
         self._action = action
+        self._clock = clock
+        self._busy_since: Optional[float] = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._was_started = True
         self._thread.start()
 
     def problem(self, patience: float) -> str:
-        """Return what is wrong: it has died, or one round takes longer than `patience` seconds."""
-        if not self._was_started or self._stopping.is_set():
+        """Return the problem: the thread has died, or a run takes longer than `patience` seconds.
+
+        A loop that wasn't started, or was stopped, has none.
+        """
+        if self._thread.ident is None or self._stopping.is_set():
             return ""
         if not self._thread.is_alive():
             return f"{self._name} has died"
@@ -48,7 +47,7 @@ class Loop:
         return f"{self._name} hangs" if hangs else ""
 
     def stop(self, seconds: float) -> None:
-        """Tell the thread to stop, and wait for it so long at most."""
+        """Stop the thread, and wait up to so many seconds for its end."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
@@ -59,81 +58,7 @@ class Loop:
             try:
                 self._action()
             except DyndnsError as error:
-                logger.debug("%s: %s", self._name, error)  # whoever raised it has told already
+                logger.debug("%s: %s", self._name, error)  # the place that raised it has logged it
             except Exception:
-                logger.exception("%s failed; it goes on", self._name)
+                logger.exception("%s failed; it runs again in %g s", self._name, self._interval)
             self._busy_since = None
-
-
-PULSE_SECONDS = 5.0
-PROBE_SECONDS = 5.0
-# However slow Hetzner is, the longest honest round ends in three minutes.
-_PATIENCE = 300.0
-_LATE = 60.0
-# A backup, or a migration by another replica, may lock the store for a while.
-_LOCKED = 30.0
-
-
-class Health:
-    """Knows this worker's threads, and by its slots how the other workers are."""
-
-    def __init__(
-        self,
-        ping: Callable[[], None],
-        probe: Callable[[], None],
-        slots: Optional[Slots] = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._ping = ping
-        self._probe = probe
-        self._slots = slots
-        self._clock = clock
-        self._store_problem = ""
-        self._probed_at = clock()  # when `probe` last succeeded
-        self.watched: Sequence[Callable[[float], str]] = ()  # each thread's flaw, by our patience
-
-    def probe(self) -> None:
-        """Test whether the store can be read and written; to be called every `PROBE_SECONDS`.
-
-        A request to ``/healthz`` doesn't call this, since anybody may send such requests.
-        """
-        try:
-            self._probe()
-        except StoreBusy:
-            is_long = self._clock() - self._probed_at > _LOCKED
-            self._store_problem = "the store is locked by another program" if is_long else ""
-        except StoreUnavailable:
-            self._store_problem = "the store can't be read and written (the log says why)"
-        else:
-            self._store_problem = ""
-            self._probed_at = self._clock()
-
-    def pulse(self) -> None:
-        """Tell the other workers how this one is; to be called every `PULSE_SECONDS`."""
-        if self._slots is not None:
-            self._slots.note(self._clock(), ", ".join(self._own()))
-
-    def problems(self) -> List[str]:
-        """Return what is wrong in any worker; nothing when all is well."""
-        found = [*self._own(), *self._others()]
-        try:
-            self._ping()
-        except StoreBusy:
-            pass  # `probe` reports a lock that lasts
-        except StoreUnavailable:
-            found.append("the store can't be read (the log says why)")
-        return list(dict.fromkeys(found))
-
-    def _own(self) -> List[str]:
-        found = [self._store_problem, *(look(_PATIENCE) for look in self.watched)]
-        return [problem for problem in found if problem]
-
-    def _others(self) -> List[str]:
-        notes = {} if self._slots is None else self._slots.notes()
-        told = []
-        for number, (at, problems) in notes.items():
-            # The monotonic clock is the same in all processes of a machine.
-            if self._clock() - at > _LATE:
-                told.append(f"worker {number} gives no sign of life")
-            told += [problem for problem in problems.split(", ") if problem]
-        return told

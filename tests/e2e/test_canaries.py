@@ -362,7 +362,7 @@ TRACES = (
     ("output", "Failed login from 127.0.0.1 for "),
     ("output", "Too many failed logins for "),
     ("output", "(token)"),
-    ("output", "is lost: nothing heard of it"),
+    ("output", "is lost: no update for"),
     ("output", "Hetzner could not publish it"),
     ("output", "ntfy refuses pushes"),
     ("output", "The store can't be used (database is locked)"),

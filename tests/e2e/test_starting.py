@@ -128,7 +128,7 @@ def test_a_number_that_is_none_is_a_warning_and_not_the_end(hetzner: Hetzner, fo
     backend = Backend(folder, hetzner, REQUEST_CACHE_TTL="five minutes", RECORD_TTL="1")
     backend.start()
     backend.stop()
-    for line in ("REQUEST_CACHE_TTL is no whole number", "RECORD_TTL must be from 60"):
+    for line in ("REQUEST_CACHE_TTL isn't a whole number", "RECORD_TTL must be from 60"):
         assert re.search(rf"WARNING {line}.*using the default", backend.output), backend.output
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads, by Prometheus' own parser."""
+"""/metrics, read with the parser of prometheus_client."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Figures:
         return self.samples[f"dyndns_{name}", tuple(sorted(labels.items()))]
 
     def states(self) -> Mapping[str, str]:
-        """The one state of each host."""
+        """The state of each host; a host has exactly one."""
         found: Dict[str, str] = {}
         for (name, labels), value in self.samples.items():
             if name == "dyndns_host_state" and value == 1:
-                told = dict(labels)
-                assert told["host"] not in found
-                found[told["host"]] = told["state"]
+                found_labels = dict(labels)
+                assert found_labels["host"] not in found
+                found[found_labels["host"]] = found_labels["state"]
         return found
 
 
@@ -49,7 +49,7 @@ def operator(service: Service) -> Operator:
     return Operator(service)
 
 
-def test_updates_are_counted_by_protocol_and_outcome_and_timed(
+def test_updates_are_timed_and_counted_by_protocol_and_outcome(
     service: Service, operator: Operator
 ) -> None:
     service.host().updates("198.51.100.1")
@@ -67,7 +67,7 @@ def test_updates_are_counted_by_protocol_and_outcome_and_timed(
     assert figures.of("update_seconds_count", protocol="dyndns2") == 1
 
 
-def test_failures_are_counted_by_what_they_mean(service: Service, operator: Operator) -> None:
+def test_failures_are_counted_by_kind(service: Service, operator: Operator) -> None:
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     service.host().updates("198.51.100.1")
     service.sandbox.fail(503, count=None)
@@ -80,16 +80,14 @@ def test_failures_are_counted_by_what_they_mean(service: Service, operator: Oper
     assert figures.of("oldest_update_age_seconds") >= 0
 
 
-def test_failed_logins_are_counted_and_missing_ones_are_not(
-    service: Service, operator: Operator
-) -> None:
+def test_only_wrong_logins_are_counted_as_failed(service: Service, operator: Operator) -> None:
     service.asks("GET", "/nic/update", query_string={"hostname": HOME})
     service.asks("GET", "/nic/update", headers={"Authorization": basic("home", "no")})
     operator.asks("GET", "/", login=basic("operator", "no"))
     assert Figures(operator).of("failed_logins_total") == 2
 
 
-def test_every_series_is_there_before_anything_happens(operator: Operator) -> None:
+def test_every_series_exists_from_the_start(operator: Operator) -> None:
     figures = Figures(operator)
     assert figures.of("updates_total", protocol="json", outcome="unavailable") == 0
     assert figures.of("pushes_total", result="dropped") == 0
@@ -97,7 +95,7 @@ def test_every_series_is_there_before_anything_happens(operator: Operator) -> No
     assert figures.of("store_up") == 1
 
 
-def test_each_host_is_in_one_state(service: Service, operator: Operator) -> None:
+def test_each_host_has_exactly_one_state(service: Service, operator: Operator) -> None:
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     service.host(NAS).updates("198.51.100.1")
     service.host().updates("198.51.100.1")
@@ -112,7 +110,7 @@ def test_each_host_is_in_one_state(service: Service, operator: Operator) -> None
     assert figures.of("host_muted", host=NAS) == 0
 
 
-def test_what_strangers_send_makes_no_new_series(service: Service, operator: Operator) -> None:
+def test_requests_of_strangers_add_no_series(service: Service, operator: Operator) -> None:
     before = set(Figures(operator).samples)
     for number in range(20):
         service.asks(
@@ -124,7 +122,7 @@ def test_what_strangers_send_makes_no_new_series(service: Service, operator: Ope
     assert set(Figures(operator).samples) == before
 
 
-def test_without_the_store_the_counters_are_still_told(serve: Serve) -> None:
+def test_counters_are_readable_without_the_store(serve: Serve) -> None:
     service = serve()
     operator = Operator(service)
     service.asks("GET", "/nic/update", headers={"Authorization": basic("home", "no")})

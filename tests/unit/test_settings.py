@@ -19,7 +19,7 @@ _PRIVATE_RANGES = (
     *("::1/128", "fc00::/7", "fe80::/10"),
 )
 SECRETS = ["HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD", "NTFY_TOKEN"]
-# What can't be set without another one.
+# Settings that need another one.
 PARTNERS = {
     "NTFY_URL": {"NTFY_TOPIC": "dyndns"},
     "NTFY_TOPIC": {"NTFY_URL": "https://ntfy.example.com"},
@@ -29,7 +29,7 @@ PARTNERS = {
 
 
 def settings(**environ: str) -> Settings:
-    """The settings these variables make, nothing of which deserves a warning."""
+    """Return the settings; these variables cause no warning."""
     found, warnings = read({**NEEDED, **environ})
     assert warnings == []
     return found
@@ -131,7 +131,7 @@ CHOSEN: Dict[str, Tuple[str, Any]] = {
     "THREADS": ("1", 1),
 }
 
-# name: too low, too high
+# Name: too low, too high.
 BOUNDS = {
     "ZONE_CACHE_TTL": ("0", "31536001"),
     "RECORD_TTL": ("59", "2147483648"),
@@ -151,10 +151,10 @@ BOUNDS = {
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 @pytest.mark.parametrize("text", [None, "", " "], ids=["absent", "empty", "blank"])
-def test_every_setting_has_its_default_and_empty_is_absent(
+def test_an_absent_or_empty_setting_has_its_default(
     variable: Variable, text: Optional[str]
 ) -> None:
-    # Two are always set here; what happens without them is the business of tests below.
+    # `settings` always sets two of them; tests below leave them out.
     is_set = text is not None and variable.name not in NEEDED
     environ = {variable.name: text} if is_set else {}
     assert variable.name in DEFAULTS, "a new setting needs an example here"
@@ -173,9 +173,7 @@ def test_every_setting_can_be_chosen(variable: Variable) -> None:
 
 @pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("text", ["soon", "1.5", "6e4", "0x50", "1 000", "low", "high"])
-def test_a_number_that_is_none_or_out_of_range_falls_back_with_a_warning(
-    name: str, text: str
-) -> None:
+def test_an_invalid_number_falls_back_with_a_warning(name: str, text: str) -> None:
     low, high = BOUNDS[name]
     found, warnings = warned(**{name: {"low": low, "high": high}.get(text, text)})
     (variable,) = (one for one in VARIABLES if one.name == name)
@@ -185,7 +183,7 @@ def test_a_number_that_is_none_or_out_of_range_falls_back_with_a_warning(
     assert f"using the default, {DEFAULTS[name]}." in warning
 
 
-def test_every_number_has_its_bounds_tested() -> None:
+def test_the_bounds_of_every_number_are_tested() -> None:
     numbers = {name for name, default in DEFAULTS.items() if type(default) is int}
     assert numbers == set(BOUNDS), "each number needs its bounds in BOUNDS"
 
@@ -198,13 +196,13 @@ def test_every_number_has_its_bounds_tested() -> None:
         *(("0", False), ("False", False), ("no", False), ("off", False)),
     ],
 )
-def test_a_switch_understands_what_people_write(name: str, text: str, *, expected: bool) -> None:
+def test_a_switch_accepts_common_words(name: str, text: str, *, expected: bool) -> None:
     (variable,) = (one for one in VARIABLES if one.name == name)
     assert value(settings(**{name: text}), variable) is expected
 
 
 @pytest.mark.parametrize("text", ["2", "maybe", "1 1"])
-def test_a_switch_that_is_neither_on_nor_off_is_off_with_a_warning(text: str) -> None:
+def test_an_invalid_switch_is_off_with_a_warning(text: str) -> None:
     found, warnings = warned(ALLOW_PRIVATE_ADDRESSES=text)
     assert found.access.allow_private is False
     (warning,) = warnings
@@ -215,7 +213,7 @@ def test_a_switch_that_is_neither_on_nor_off_is_off_with_a_warning(text: str) ->
     ("text", "chosen"),
     [("3600", 3600), ("21600", 21600), ("", None), ("soon", None), ("59", None)],
 )
-def test_existing_records_get_only_a_ttl_that_the_operator_chose(text: str, chosen: object) -> None:
+def test_existing_records_get_only_a_chosen_ttl(text: str, chosen: object) -> None:
     found, _ = warned(RECORD_TTL=text)
     assert found.records.chosen_ttl == chosen
 
@@ -229,34 +227,34 @@ def test_existing_records_get_only_a_ttl_that_the_operator_chose(text: str, chos
         ("NTFY_TOPIC", "NTFY_URL"),
     ],
 )
-def test_one_of_a_pair_without_the_other_is_refused_by_both_names(name: str, partner: str) -> None:
-    told = refused(**{name: CHOSEN[name][0]})
-    assert name in told
-    assert partner in told
+def test_half_a_pair_is_refused_with_both_names(name: str, partner: str) -> None:
+    error = refused(**{name: CHOSEN[name][0]})
+    assert name in error
+    assert partner in error
 
 
-def test_an_operators_name_that_http_cannot_carry_is_refused() -> None:
-    told = refused(BASIC_AUTH_USERNAME="ad:min", BASIC_AUTH_PASSWORD="pw")
-    assert told.startswith("BASIC_AUTH_USERNAME can't hold a colon")
+def test_an_operator_name_with_a_colon_is_refused() -> None:
+    error = refused(BASIC_AUTH_USERNAME="ad:min", BASIC_AUTH_PASSWORD="pw")
+    assert error.startswith("BASIC_AUTH_USERNAME can't hold a colon")
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
-def test_without_a_token_the_start_stops_with_the_way_to_get_one(text: str) -> None:
-    told = refused(HETZNER_TOKEN=text)
-    assert told.startswith("HETZNER_TOKEN is missing")
-    assert "Read & Write" in told
+def test_a_missing_token_is_refused_with_a_hint(text: str) -> None:
+    error = refused(HETZNER_TOKEN=text)
+    assert error.startswith("HETZNER_TOKEN is missing")
+    assert "Read & Write" in error
 
 
 @pytest.mark.parametrize(
     "text", ["to ken", "t\u00f6ken", "to\u200bken", "to\x07ken", "good,b\u00e4d"]
 )
-def test_a_token_with_a_character_no_token_has_is_refused_and_not_shown(text: str) -> None:
-    told = refused(HETZNER_TOKEN=text)
-    assert told.startswith("HETZNER_TOKEN")
-    assert text not in told
+def test_a_token_with_an_invalid_character_is_refused_unshown(text: str) -> None:
+    error = refused(HETZNER_TOKEN=text)
+    assert error.startswith("HETZNER_TOKEN")
+    assert text not in error
 
 
-def test_a_token_of_the_old_api_is_warned_of_and_not_shown() -> None:
+def test_a_token_of_the_old_api_causes_a_warning() -> None:
     _, warnings = warned(HETZNER_TOKEN=f"{TOKEN},{'o' * 32}")
     (warning,) = warnings
     assert warning.startswith("HETZNER_TOKEN: ")
@@ -264,19 +262,19 @@ def test_a_token_of_the_old_api_is_warned_of_and_not_shown() -> None:
     assert "o" * 32 not in warning
 
 
-def test_a_host_part_may_hold_the_number_of_its_network() -> None:
+def test_a_host_part_may_include_a_network_number() -> None:
     found = settings(IPV6_INTERFACE_IDS="host.example.com=::3:211:32ff:fe11:2233")
     (part,) = found.access.interface_ids.values()
     assert str(part) == "::3:211:32ff:fe11:2233"
 
 
-def test_a_host_part_of_a_host_that_is_not_registered_is_warned_of() -> None:
+def test_a_host_part_of_an_unregistered_host_causes_a_warning() -> None:
     _, warnings = warned(IPV6_INTERFACE_IDS="nas.example.com=::1")
     (warning,) = warnings
     assert warning.startswith("IPV6_INTERFACE_IDS: nas.example.com isn't in REGISTERED_FQDNS")
 
 
-def test_without_hosts_it_starts_with_a_warning() -> None:
+def test_an_empty_list_of_hosts_causes_a_warning() -> None:
     found, warnings = warned(REGISTERED_FQDNS="")
     assert found.access.hosts == ()
     (warning,) = warnings
@@ -310,12 +308,12 @@ def test_without_hosts_it_starts_with_a_warning() -> None:
         ("NTFY_URL", "https://ntfy example.com"),
     ],
 )
-def test_what_nothing_can_be_made_of_stops_the_start_by_its_name(name: str, text: str) -> None:
-    told = refused(**{name: text, **PARTNERS.get(name, {})})
-    assert told.startswith((f"{name}: ", f"{name} is no full URL"))
+def test_an_unusable_value_is_refused_with_its_name(name: str, text: str) -> None:
+    error = refused(**{name: text, **PARTNERS.get(name, {})})
+    assert error.startswith((f"{name}: ", f"{name} isn't a full URL"))
 
 
-def test_the_host_name_that_is_none_is_named_among_many() -> None:
+def test_the_invalid_host_name_is_named_among_many() -> None:
     assert "bad_name.example.com" in refused(
         REGISTERED_FQDNS="a.example.com,bad_name.example.com,b.example.com"
     )
@@ -340,7 +338,7 @@ class TestASecret:
         file.write_text("from-file\r\n", encoding="utf-8-sig")
         assert self.read(name, {f"{name}_FILE": str(file)}) == "from-file"
 
-    def test_of_the_variable_goes_before_the_file(self, name: str, tmp_path: Path) -> None:
+    def test_in_the_variable_precedes_the_file(self, name: str, tmp_path: Path) -> None:
         environ = {name: "from-variable", f"{name}_FILE": str(tmp_path / "absent")}
         assert self.read(name, environ) == "from-variable"
 
@@ -350,7 +348,7 @@ class TestASecret:
         assert self.read(name, {name: " ", f"{name}_FILE": str(file)}) == "from-file"
 
     @pytest.mark.parametrize("problem", ["absent", "directory", "no text"])
-    def test_in_a_file_that_cannot_be_read_stops_the_start(
+    def test_in_an_unreadable_file_is_refused(
         self, name: str, tmp_path: Path, problem: str
     ) -> None:
         file = tmp_path / "secret"
@@ -364,7 +362,7 @@ class TestASecret:
         assert caught.value.__suppress_context__
 
 
-def test_no_secret_is_left_out_here() -> None:
+def test_every_secret_is_tested_here() -> None:
     assert {variable.name for variable in VARIABLES if variable.is_secret} == set(SECRETS)
 
 
@@ -376,14 +374,14 @@ def test_an_empty_file_is_an_absent_secret(tmp_path: Path) -> None:
         read({"HETZNER_TOKEN_FILE": str(file)})
 
 
-def test_hosts_may_come_from_a_file_which_may_be_longer_than_a_variable(tmp_path: Path) -> None:
+def test_hosts_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("a.example.com,b.example.com\n c.example.com\r\n\na.example.com\n")
     hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts
     assert list(map(str, hosts)) == ["a.example.com", "b.example.com", "c.example.com"]
 
 
-def test_a_line_of_the_file_of_hosts_may_be_a_comment(tmp_path: Path) -> None:
+def test_the_file_of_hosts_may_have_comments(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("# firewalls, of both houses\na.example.com\n  #b.example.com\nc.example.com\n")
     hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts
@@ -393,7 +391,7 @@ def test_a_line_of_the_file_of_hosts_may_be_a_comment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_file", [False, True])
-def test_a_short_password_of_the_operator_is_a_warning(tmp_path: Path, *, is_file: bool) -> None:
+def test_a_short_operator_password_causes_a_warning(tmp_path: Path, *, is_file: bool) -> None:
     def warnings(password: str) -> List[str]:
         given = {"BASIC_AUTH_PASSWORD": password}
         if is_file:
@@ -402,19 +400,19 @@ def test_a_short_password_of_the_operator_is_a_warning(tmp_path: Path, *, is_fil
             given = {"BASIC_AUTH_PASSWORD_FILE": str(path)}
         return warned(BASIC_AUTH_USERNAME="admin", **given)[1]
 
-    (told,) = warnings("fifteen-letters")
+    (error,) = warnings("fifteen-letters")
     for part in ("BASIC_AUTH_PASSWORD", "16 characters", "choose a longer one"):
-        assert part in told
-    assert "fifteen" not in told
+        assert part in error
+    assert "fifteen" not in error
     assert warnings("sixteen-letters!") == []
 
 
-def test_what_is_no_secret_does_not_come_from_a_file(tmp_path: Path) -> None:
+def test_only_secrets_and_hosts_come_from_files(tmp_path: Path) -> None:
     assert settings(NTFY_TOPIC_FILE=str(tmp_path / "absent")).ntfy.topic == ""
 
 
 @pytest.mark.parametrize("show", [repr, str])
-def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str]) -> None:
+def test_the_text_of_the_settings_has_no_secret(show: Callable[[object], str]) -> None:
     secrets = {
         "HETZNER_TOKEN": "SECRET-1",
         "BASIC_AUTH_PASSWORD": "SECRET-2-of-an-operator",
@@ -432,13 +430,36 @@ def test_no_secret_is_in_the_text_of_the_settings(show: Callable[[object], str])
     assert "SECRET" not in show(found)
     for field in dataclasses.fields(found):
         assert "SECRET" not in show(getattr(found, field.name))
-    assert "host.example.com" in show(found), "what is no secret may be seen"
+    assert "host.example.com" in show(found), "other values are shown"
 
 
-def test_variables_of_other_programs_are_passed_over() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert settings(PATH="/bin", RECORD_TTLS="x") == settings()
 
 
-def test_no_two_settings_share_a_name_or_a_home() -> None:
+def test_every_setting_has_its_own_name_and_field() -> None:
     assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
     assert len({variable.home for variable in VARIABLES}) == len(VARIABLES)
+
+
+def test_every_secret_and_every_login_in_a_url_is_masked() -> None:
+    settings, _ = read(
+        {
+            "HETZNER_TOKEN": "token-one,token-two",
+            "BASIC_AUTH_USERNAME": "admin",
+            "BASIC_AUTH_PASSWORD": "the-operators",
+            "NTFY_URL": "https://me:ntfy%20url@ntfy.example.com",
+            "NTFY_TOPIC": "dyndns",
+            "NTFY_PASSWORD": "ntfy-password",
+            "NTFY_TOKEN": "ntfy-token",
+            "HETZNER_API_URL": "https://api-token@api.example.com",
+            "STATE_URL": "postgresql+psycopg://dyndns:p%40ss@db/name",
+        }
+    )
+    secrets = set(settings.secrets())
+    assert secrets >= {
+        *("token-one", "token-two", "the-operators", "ntfy-password", "ntfy-token"),
+        *("ntfy%20url", "ntfy url", "api-token", "p%40ss", "p@ss"),
+        "postgresql+psycopg://dyndns:p%40ss@db/name",
+    }
+    assert not secrets & {"admin", "dyndns", "me"}

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from backend.settings import Reader, Variable, number, secret, text
+from backend.settings import VARIABLES, Reader
 
 
-def test_a_variable_was_chosen_when_it_is_set_to_something_that_can_be_used() -> None:
-    reader = Reader({"GOOD": "7", "EMPTY": " ", "BAD": "x"})
-    for name in ("GOOD", "EMPTY", "BAD", "ABSENT"):
-        number(Variable(name, "home.of", number, "1"), reader)
-    chosen = [name for name in ("GOOD", "EMPTY", "BAD", "ABSENT") if reader.was_chosen(name)]
-    assert chosen == ["GOOD"]
-    assert len(reader.warnings) == 1
+def test_only_a_valid_value_counts_as_chosen() -> None:
+    (ttl,) = (one for one in VARIABLES if one.name == "RECORD_TTL")
+    chosen = []
+    for text in ("3600", " ", "x", "59"):
+        reader = Reader({"RECORD_TTL": text})
+        ttl.read(ttl, reader)
+        chosen.append(reader.was_chosen("RECORD_TTL"))
+    assert chosen == [True, False, False, False]
+    assert not Reader({}).was_chosen("RECORD_TTL")
 
 
-def test_only_what_is_read_as_a_secret_is_one() -> None:
-    assert Variable("PASSWORD", "home.of", secret).is_secret
-    assert not Variable("TOPIC", "home.of", text).is_secret
+def test_a_secret_may_come_from_a_file() -> None:
+    assert [one.name for one in VARIABLES if one.is_secret and not one.has_file] == []

@@ -13,7 +13,7 @@ NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 
 
 class Hosts:
-    """Stands in for the hosts of the store."""
+    """A fake of the store's hosts."""
 
     def __init__(self) -> None:
         self.writes: List[Dict[Hostname, float]] = []
@@ -39,12 +39,12 @@ def activities(hosts: Hosts, clock: Clock) -> ActivityBuffer:
     return ActivityBuffer(hosts, clock)
 
 
-def test_a_note_writes_nothing_by_itself(activities: ActivityBuffer, hosts: Hosts) -> None:
+def test_a_note_alone_writes_nothing(activities: ActivityBuffer, hosts: Hosts) -> None:
     activities.note(NAS, 1)
     assert hosts.writes == []
 
 
-def test_all_notes_are_written_at_once_the_newest_of_each_host(
+def test_a_flush_writes_the_newest_note_of_each_host(
     activities: ActivityBuffer, hosts: Hosts, clock: Clock
 ) -> None:
     for name, at in ((NAS, 1), (ROUTER, 2), (NAS, 3)):
@@ -54,16 +54,14 @@ def test_all_notes_are_written_at_once_the_newest_of_each_host(
     assert hosts.written_at == clock.now
 
 
-def test_what_is_written_is_not_written_again(activities: ActivityBuffer, hosts: Hosts) -> None:
+def test_a_note_is_written_once(activities: ActivityBuffer, hosts: Hosts) -> None:
     activities.note(NAS, 1)
     for _ in range(3):
         activities.flush()
     assert hosts.writes == [{NAS: 1}]
 
 
-def test_what_could_not_be_written_is_kept_beside_what_came_since(
-    activities: ActivityBuffer, hosts: Hosts
-) -> None:
+def test_a_failed_flush_keeps_its_notes(activities: ActivityBuffer, hosts: Hosts) -> None:
     activities.note(NAS, 1)
     activities.note(ROUTER, 1)
     hosts.is_away = True
@@ -75,9 +73,7 @@ def test_what_could_not_be_written_is_kept_beside_what_came_since(
     assert hosts.writes == [{NAS: 2, ROUTER: 1}]
 
 
-def test_what_came_while_a_write_failed_is_newer_than_what_was_to_be_written(
-    activities: ActivityBuffer, hosts: Hosts
-) -> None:
+def test_a_note_during_a_failed_flush_is_newer(activities: ActivityBuffer, hosts: Hosts) -> None:
     activities.note(NAS, 1)
     hosts.is_away = True
     hosts.goes_away = lambda: activities.note(NAS, 2)

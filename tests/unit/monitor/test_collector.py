@@ -16,7 +16,7 @@ HOUR = 3600.0
 
 
 class Api(ScriptedApi):
-    """A project, and the quotas it has told of."""
+    """A project with its quotas."""
 
     def __init__(self, *answers: Any) -> None:  # noqa: ANN401
         super().__init__(*answers)
@@ -24,7 +24,7 @@ class Api(ScriptedApi):
 
 
 def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
-    """Hetzner's answer with these zones and their delegations."""
+    """Return Hetzner's answer with these zones and their delegations."""
     return {
         "zones": [
             {
@@ -46,7 +46,7 @@ def seen(store: Store) -> List[Tuple[str, int, str]]:
     return [(zone.name, zone.project, zone.delegation) for zone in store.projects.zones()]
 
 
-def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
+def test_one_process_lists_zones_at_once_and_then_hourly(
     store: Store, other_store: Store, clock: Clock
 ) -> None:
     first = Api(listing(("example.com", "valid")), listing(("example.com", "lame")))
@@ -62,9 +62,7 @@ def test_zones_are_listed_at_once_and_then_hourly_by_one_process(
     assert seen(store) == [("example.com", 1, "lame")]
 
 
-def test_another_process_lists_them_at_once_if_the_one_that_began_dies(
-    store: Store, clock: Clock
-) -> None:
+def test_another_process_takes_over_when_the_lister_dies(store: Store, clock: Clock) -> None:
     script = "from backend.store.leases import new_owner; print(new_owner())"
     dead = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
     assert store.leases.acquire("collector", dead, clock(), 60)
@@ -72,14 +70,14 @@ def test_another_process_lists_them_at_once_if_the_one_that_began_dies(
     assert seen(store) == [("example.com", 1, "valid")]
 
 
-def test_hetzner_says_nothing_of_the_delegation_at_times(store: Store, clock: Clock) -> None:
+def test_an_answer_may_lack_the_delegation(store: Store, clock: Clock) -> None:
     answer = listing(("example.com", "valid"))
     del answer["zones"][0]["authoritative_nameservers"]
     make_collector(store, clock, Api(answer)).tick()
     assert seen(store) == [("example.com", 1, "")]
 
 
-def test_a_refused_token_is_noted_and_its_zones_stay(store: Store, clock: Clock) -> None:
+def test_a_refused_token_is_stored_and_its_zones_stay(store: Store, clock: Clock) -> None:
     one = Api(listing(("example.com", "valid")), listing(("example.com", "valid")))
     two = Api(listing(("example.net", "valid")), TokenRejected("no"))
     collector = make_collector(store, clock, one, two)
@@ -90,7 +88,7 @@ def test_a_refused_token_is_noted_and_its_zones_stay(store: Store, clock: Clock)
     assert [project.error for project in store.projects.all()] == ["", "no"]
 
 
-def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: Clock) -> None:
+def test_removed_zones_and_projects_are_not_shown(store: Store, clock: Clock) -> None:
     make_collector(
         store, clock, Api(listing(("a.com", ""), ("b.com", ""))), Api(listing(("c.com", "")))
     ).tick()
@@ -100,19 +98,17 @@ def test_a_zone_and_a_project_that_are_gone_are_not_shown(store: Store, clock: C
     assert len(store.projects.all()) == 1
 
 
-def test_half_a_character_in_a_zone_keeps_no_other_from_being_seen(
-    store: Store, clock: Clock
-) -> None:
+def test_a_broken_character_hides_no_other_zone(store: Store, clock: Clock) -> None:
     make_collector(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
     assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
 
 
-def test_an_answer_of_another_shape_is_taken_for_none(store: Store, clock: Clock) -> None:
+def test_an_answer_of_another_shape_lists_no_zone(store: Store, clock: Clock) -> None:
     make_collector(store, clock, Api({"zones": [{"name": "example.com"}]})).tick()
     assert seen(store) == []
 
 
-def test_while_hetzner_is_away_it_is_asked_once_a_minute(store: Store, clock: Clock) -> None:
+def test_while_hetzner_is_away_it_is_called_once_a_minute(store: Store, clock: Clock) -> None:
     api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
     collector = make_collector(store, clock, api)
     for seconds in (0, 3, 60, 3, 60):
@@ -122,7 +118,7 @@ def test_while_hetzner_is_away_it_is_asked_once_a_minute(store: Store, clock: Cl
     assert seen(store) == [("example.com", 1, "valid")]
 
 
-def test_the_newest_quota_of_any_process_is_told(
+def test_the_newest_quota_of_all_processes_is_stored(
     store: Store, other_store: Store, clock: Clock
 ) -> None:
     mine, theirs = Api(listing()), Api()
@@ -139,7 +135,7 @@ def test_the_newest_quota_of_any_process_is_told(
     assert quota.left(clock.now + 2 * HOUR) == 3600
 
 
-def test_nothing_is_written_while_nothing_is_new(store: Store, clock: Clock) -> None:
+def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
     api = Api(listing())
     api.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
     collector = make_collector(store, clock, api)

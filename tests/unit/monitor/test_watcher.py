@@ -29,24 +29,22 @@ def activity(
 
 
 FLIPS: List[Tuple[str, HostActivity, bool]] = [
-    ("heard of lately", activity(60), False),
-    ("silent exactly as long as may be", activity(LOST_AFTER), False),
+    ("seen lately", activity(60), False),
+    ("silent for exactly the timeout", activity(LOST_AFTER), False),
     ("silent for longer", activity(LOST_AFTER + 1), True),
-    ("silent and told", activity(DAY, silent_since=NOW), False),
-    ("registered lately, never came", activity(60, seen=None), False),
-    ("registered long ago, never came", activity(LOST_AFTER + 1, seen=None), True),
-    ("never came, and told", activity(DAY, seen=None, silent_since=NOW - DAY), False),
+    ("silent and reported", activity(DAY, silent_since=NOW), False),
+    ("registered lately, never seen", activity(60, seen=None), False),
+    ("registered long ago, never seen", activity(LOST_AFTER + 1, seen=None), True),
+    ("never seen, and reported", activity(DAY, seen=None, silent_since=NOW - DAY), False),
     ("back", activity(1, silent_since=NOW - DAY), True),
-    ("heard of once more and silent again", activity(DAY, silent_since=NOW - DAY), False),
+    ("seen once more and silent again", activity(DAY, silent_since=NOW - DAY), False),
     ("back while the clock was set back", activity(1, silent_since=NOW + DAY), True),
-    ("told, and nobody counts: not heard of, so not back", activity(0, silent_since=NOW), False),
+    ("reported, and not counted: not seen, so not back", activity(0, silent_since=NOW), False),
 ]
 
 
 @pytest.mark.parametrize(("one", "flips"), [flip[1:] for flip in FLIPS], ids=[f[0] for f in FLIPS])
-def test_a_host_falls_silent_or_comes_back_only_when_it_did(
-    one: HostActivity, *, flips: bool
-) -> None:
+def test_a_host_falls_silent_or_comes_back(one: HostActivity, *, flips: bool) -> None:
     assert list(judge([one], LOST_AFTER)) == ([one] if flips else [])
 
 
@@ -55,7 +53,7 @@ def test_each_host_is_judged_by_itself() -> None:
     assert list(judge([well, lost], LOST_AFTER)) == [lost]
 
 
-def test_a_longer_timeout_brings_no_lost_host_back() -> None:
+def test_a_longer_timeout_brings_no_host_back() -> None:
     assert list(judge([activity(DAY, silent_since=NOW)], 7 * DAY)) == []
 
 
@@ -73,13 +71,13 @@ class TestSilences:
         assert replace(found, silent_for=one.silent_for) == one
         return found.silent_for
 
-    def test_goes_on_from_what_was_counted_before(self, silences: Silences, now: Clock) -> None:
+    def test_continue_from_the_stored_silence(self, silences: Silences, now: Clock) -> None:
         one = activity(500)
         for silent_for in (500, 510, 520):
             assert self.silence(silences, one) == silent_for
             now.advance(10)
 
-    def test_begins_anew_when_the_host_is_heard(self, silences: Silences, now: Clock) -> None:
+    def test_restart_when_the_host_sends_an_update(self, silences: Silences, now: Clock) -> None:
         self.silence(silences, activity(500))
         now.advance(10)
         heard = replace(activity(0), heard=1)
@@ -88,7 +86,7 @@ class TestSilences:
         assert self.silence(silences, heard) == 10
 
     @pytest.mark.parametrize("stops", [True, False])
-    def test_does_not_count_while_nobody_looks(
+    def test_do_not_grow_while_no_process_watches(
         self, silences: Silences, now: Clock, *, stops: bool
     ) -> None:
         self.silence(silences, activity(500))
@@ -99,7 +97,7 @@ class TestSilences:
 
 
 class Guard:
-    """A watcher in one process, with the time and the store that all of them share."""
+    """A watcher in one process. All share the time and the store."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -125,7 +123,7 @@ class Guard:
         )
 
     def watch(self, seconds: float, step: float = 20.0) -> List[Event]:
-        """Let time pass, and return what was told meanwhile."""
+        """Let time pass, and return the events of that time."""
         before = len(self.sink.events)
         for _ in range(int(seconds // step)):
             self.passes(step)
@@ -136,33 +134,33 @@ class Guard:
         self.clock.advance(seconds)
         self._monotonic.advance(seconds)
 
-    def hears(self, name: Hostname = NAS) -> None:
+    def sees(self, name: Hostname = NAS) -> None:
         self.store.hosts.see({name: self.clock()}, self.clock())
 
 
 @pytest.fixture
 def guard(store: Store, clock: Clock, sink: RecordingSink) -> Guard:
     guard = Guard(store, clock, sink)
-    guard.hears()
+    guard.sees()
     return guard
 
 
-def test_a_silence_is_told_once_and_so_is_its_end(guard: Guard) -> None:
+def test_a_silence_and_its_end_are_reported_once(guard: Guard) -> None:
     heard = guard.clock()
     assert guard.watch(LOST_AFTER) == []
     (lost,) = guard.watch(LOST_AFTER)
     assert isinstance(lost, FellSilent)
     assert (lost.host, lost.seen_at) == (NAS, heard)
     assert LOST_AFTER < lost.after <= LOST_AFTER + INTERVAL
-    guard.hears()
+    guard.sees()
     assert guard.watch(120) == [CameBack(NAS, 2 * LOST_AFTER)]
-    guard.hears()
+    guard.sees()
     assert guard.watch(1000) == []
     (again,) = guard.watch(LOST_AFTER)
     assert isinstance(again, FellSilent)
 
 
-def test_a_host_that_never_came_is_told_of_after_the_timeout(
+def test_a_host_never_seen_is_reported_after_the_timeout(
     store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard = Guard(store, clock, sink)
@@ -170,11 +168,11 @@ def test_a_host_that_never_came_is_told_of_after_the_timeout(
     (lost,) = guard.watch(600)
     assert isinstance(lost, FellSilent)
     assert lost.seen_at is None
-    guard.hears()
+    guard.sees()
     assert guard.watch(120) == [CameBack(NAS, LOST_AFTER + 600)]
 
 
-def test_restarts_neither_forget_a_silence_nor_tell_it_again(
+def test_restarts_neither_drop_nor_repeat_a_silence(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(LOST_AFTER - 600)
@@ -190,29 +188,29 @@ def test_restarts_neither_forget_a_silence_nor_tell_it_again(
         clock.advance(20)
         guard = Guard(store, clock, sink)
         assert guard.watch(300) == []
-    guard.hears()
+    guard.sees()
     (back,) = guard.watch(120)
     assert isinstance(back, CameBack)
 
 
 @pytest.mark.parametrize("away", [5, 61, 121, 1000, DAY, 400 * DAY])
-def test_a_service_that_was_away_does_not_take_that_for_silence(
+def test_the_downtime_of_the_service_is_no_silence(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink, away: float
 ) -> None:
     lost_after = 300
     guard.watch(120)
-    guard.hears()
+    guard.sees()
     guard.watcher.stop()
     clock.advance(away)
     guard = Guard(store, clock, sink, lost_after=lost_after)
-    assert guard.watch(60) == [], "the host has had time to be heard"
-    guard.hears()
+    assert guard.watch(60) == [], "the host has had time to send an update"
+    guard.sees()
     assert guard.watch(lost_after) == []
     (lost,) = guard.watch(INTERVAL + 20)
     assert isinstance(lost, FellSilent)
 
 
-def test_a_service_that_never_lives_for_an_interval_tells_no_lies(
+def test_a_service_restarted_within_an_interval_reports_nothing(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     for _ in range(30):
@@ -221,7 +219,7 @@ def test_a_service_that_never_lives_for_an_interval_tells_no_lies(
         clock.advance(20)
 
 
-def test_a_service_that_lives_for_little_more_than_an_interval_counts_on(
+def test_a_service_restarted_after_an_interval_keeps_counting(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     for _ in range(int(LOST_AFTER // (INTERVAL / 2))):
@@ -231,32 +229,30 @@ def test_a_service_that_lives_for_little_more_than_an_interval_counts_on(
     assert [type(event) for event in sink.events] == [FellSilent]
 
 
-def test_a_timeout_shorter_than_the_interval_is_told_at_the_next_look(
+def test_a_timeout_below_the_interval_is_reported_at_the_next_check(
     store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard = Guard(store, clock, sink, lost_after=30, interval=600)
-    guard.hears()
+    guard.sees()
     assert guard.watch(580) == []
     (lost,) = guard.watch(20)
     assert isinstance(lost, FellSilent)
-    guard.hears()
-    assert guard.watch(3000) == [], "heard of once, and silent again whenever anybody looked"
+    guard.sees()
+    assert guard.watch(3000) == [], "seen once, and silent again at every check"
     guard.watch(580)
-    guard.hears()
+    guard.sees()
     (back,) = guard.watch(20)
     assert isinstance(back, CameBack)
 
 
-def test_an_interval_shorter_than_a_tick_is_kept(
-    store: Store, clock: Clock, sink: RecordingSink
-) -> None:
+def test_an_interval_below_a_tick_is_kept(store: Store, clock: Clock, sink: RecordingSink) -> None:
     guard = Guard(store, clock, sink, lost_after=2, interval=1)
-    guard.hears()
+    guard.sees()
     assert guard.watch(3, step=1) == []
     assert len(guard.watch(1, step=1)) == 1
 
 
-def test_hosts_are_looked_at_once_an_interval(guard: Guard, store: Store) -> None:
+def test_hosts_are_checked_once_an_interval(guard: Guard, store: Store) -> None:
     looks = set()
     for _ in range(60):
         guard.watch(10, step=10)
@@ -264,71 +260,71 @@ def test_hosts_are_looked_at_once_an_interval(guard: Guard, store: Store) -> Non
     assert len(looks) == 10 + 1, "none before the first interval is over"
 
 
-def test_a_host_that_is_removed_is_not_told_of_and_begins_anew_when_it_is_added(
+def test_a_removed_host_is_not_reported_and_restarts_when_added(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(LOST_AFTER - 600)
     guard = Guard(store, clock, sink, hosts=(ROUTER,))
-    guard.hears(ROUTER)
+    guard.sees(ROUTER)
     assert guard.watch(1200) == []
     guard = Guard(store, clock, sink, hosts=(NAS, ROUTER))
-    guard.hears(ROUTER)
+    guard.sees(ROUTER)
     assert guard.watch(LOST_AFTER - 600) == []
     assert {event.host for event in guard.watch(1200)} == {NAS, ROUTER}
 
 
-def test_a_lost_host_that_is_removed_and_added_is_not_told_to_be_back(
+def test_a_lost_host_removed_and_added_is_not_back(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     assert len(guard.watch(LOST_AFTER + 600)) == 1
     Guard(store, clock, sink, hosts=())
     guard = Guard(store, clock, sink)
     assert guard.watch(1200) == []
-    guard.hears()
+    guard.sees()
     assert guard.watch(1200) == []
 
 
-def test_a_clock_that_is_set_forward_makes_no_silence(guard: Guard, clock: Clock) -> None:
+def test_a_clock_set_forward_makes_no_silence(guard: Guard, clock: Clock) -> None:
     guard.watch(600)
-    guard.hears()
+    guard.sees()
     clock.advance(365 * DAY)
     assert guard.watch(LOST_AFTER - 60) == []
     assert len(guard.watch(600)) == 1
 
 
 @pytest.mark.parametrize("step", [100, LOST_AFTER, DAY, 365 * DAY])
-def test_a_clock_that_is_set_back_delays_a_word_by_a_timeout_at_most(
+def test_a_clock_set_back_delays_an_event_by_one_timeout(
     guard: Guard, clock: Clock, step: float
 ) -> None:
     guard.watch(600)
     clock.advance(-step)
-    told = guard.watch(2 * LOST_AFTER + 600)
-    assert [type(event) for event in told] == [FellSilent]
-    guard.hears()
+    events = guard.watch(2 * LOST_AFTER + 600)
+    assert [type(event) for event in events] == [FellSilent]
+    guard.sees()
     (back,) = guard.watch(120)
     assert isinstance(back, CameBack)
 
 
-def test_a_machine_that_starts_with_a_wrong_clock_and_is_set_right_tells_no_lies(
+def test_a_clock_that_is_corrected_after_the_start_makes_no_silence(
     guard: Guard, store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     guard.watch(600)
     right = clock()
     clock.now = 1000.0  # 1970, as a board without a battery has it
     guard = Guard(store, clock, sink)
-    guard.hears()
+    guard.sees()
     assert guard.watch(300) == []
-    guard.hears()
+    guard.sees()
     clock.now = right + 400
     assert guard.watch(LOST_AFTER - 600) == []
     assert [type(event) for event in guard.watch(1200)] == [FellSilent]
 
 
-def test_of_two_watchers_one_tells_and_the_other_takes_over_without_telling_it_again(
+def test_a_second_watcher_takes_over_and_repeats_nothing(
     store: Store, other_store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     one, other = Guard(store, clock, sink), Guard(other_store, clock, sink)
-    one.hears()
+    one.sees()
 
     def both_watch(seconds: float) -> List[Event]:
         before = len(sink.events)
@@ -342,7 +338,7 @@ def test_of_two_watchers_one_tells_and_the_other_takes_over_without_telling_it_a
     assert [type(event) for event in both_watch(LOST_AFTER + 600)] == [FellSilent]
     one.watcher.stop()
     assert other.watch(600) == []
-    other.hears()
+    other.sees()
     (back,) = other.watch(120)
     assert isinstance(back, CameBack)
 
@@ -354,21 +350,21 @@ def test_another_watcher_takes_over_within_a_minute_when_one_dies(
     sink: RecordingSink,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # On another machine, where nobody can tell that it is dead.
+    # The dead process is on another machine, so its death can't be checked.
     monkeypatch.setattr("backend.store.leases.is_dead", lambda _: False)
     dying, other = Guard(store, clock, sink), Guard(other_store, clock, sink)
-    dying.hears()
+    dying.sees()
     dying.watch(LOST_AFTER - 40)
     other._monotonic.advance(LOST_AFTER)  # noqa: SLF001
     before = store.watch.watched_until()
     assert before is not None
     assert other.watch(80) == []
     assert (store.watch.watched_until() or 0) > before
-    # What the dead one had counted since its last look is lost.
+    # The silence that the dead watcher counted since its last check is lost.
     assert [type(event) for event in other.watch(2 * INTERVAL)] == [FellSilent]
 
 
-def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
+def test_two_watchers_at_the_same_time_report_a_silence_once(
     guard: Guard,
     other_store: Store,
     clock: Clock,
@@ -376,7 +372,7 @@ def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = Guard(other_store, clock, sink)
-    # Both hold the lease, as after a clock was set: what is noted decides alone.
+    # Both hold the lease, as after a clock was set. Only the stored change decides.
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.leases, "acquire", lambda *_: True)
         monkeypatch.setattr(store.leases, "find", lambda _: [])
@@ -391,9 +387,7 @@ def test_two_that_see_the_same_silence_at_the_same_time_tell_it_once(
     assert [type(event) for event in sink.events] == [FellSilent]
 
 
-def test_a_store_that_is_away_is_no_silence_and_no_end(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_away_is_no_silence(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     guard.watch(600)
 
     def fail(*_: object) -> None:

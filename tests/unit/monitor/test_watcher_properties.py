@@ -1,4 +1,4 @@
-"""A fleet of hosts, two services, and clocks that jump: who is told to be lost or back."""
+"""Hosts, two services, and clocks that jump: which hosts are reported as lost or back."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.unit.fakes import host
 
 POLLS, STOPS = host("polls.example.com"), host("stops.example.com")
 LOST_AFTER, INTERVAL, POLL = 300, 60, 60
-STEP = 5  # clocks are set, and hosts ask, between two ticks, too
+STEP = 5  # clocks are set, and hosts send updates, between two ticks, too
 START = 1_800_000_000.0
-DISTURBED = 1200  # seconds in which something happens
-# A leader's count since its last look is lost with it, and another one takes over in a minute.
+DISTURBED = 1200  # seconds in which clocks jump and services restart
+# A leader that ends loses its count since the last check. The next one starts within a minute.
 HIDDEN = 2 * INTERVAL + 60
 YEAR = 365 * 86400
 
 
 @dataclass(frozen=True)
 class Jump:
-    """All clocks are set, and perhaps set right again."""
+    """All clocks are set, and perhaps corrected later."""
 
     at: int
     by: float
@@ -40,7 +40,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class Restart:
-    """Services are stopped for a while."""
+    """Services are stopped for some time."""
 
     at: int
     which: Tuple[int, ...]
@@ -52,13 +52,13 @@ class Restart:
 
 
 class Service:
-    """One process: it hears of hosts, and watches them."""
+    """One process: it receives updates, and watches the hosts."""
 
     def __init__(self, url: str, world: World, skew: float) -> None:
         self._url, self._world, self._skew = url, world, skew
         self.store = Store(url, pool_size=1)
         with self.store.records._database.read() as connection:  # noqa: SLF001
-            connection.exec_driver_sql("PRAGMA synchronous = OFF")  # no power cut is tried here
+            connection.exec_driver_sql("PRAGMA synchronous = OFF")  # no power cut is tested here
         self.start()
 
     def clock(self) -> float:
@@ -87,20 +87,20 @@ class Service:
 
 
 class World:
-    """Real time, by how much the clocks are wrong, and what was told when."""
+    """The real time, the error of the clocks, and the events with their times."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.set_by = 0.0
-        self.told: List[Tuple[float, Event]] = []
+        self.reports: List[Tuple[float, Event]] = []
 
     def report(self, event: Event) -> None:
-        self.told.append((self.now, event))
+        self.reports.append((self.now, event))
 
-    def told_of(self, name: Hostname, kind: Type[Event]) -> List[float]:
+    def reported(self, name: Hostname, kind: Type[Event]) -> List[float]:
         return [
             at
-            for at, event in self.told
+            for at, event in self.reports
             if isinstance(event, kind) and event.host == name  # type: ignore[attr-defined]
         ]
 
@@ -123,28 +123,28 @@ RESTARTS = st.builds(
 
 @dataclass(frozen=True)
 class Story:
-    """What happens to one fleet."""
+    """The course of one test."""
 
     jumps: List[Jump]
     restarts: List[Restart]
     stops_at: int
-    phase: int  # of the polls; hosts are looked at in one of their own
+    phase: int  # of the polls; the checks have their own
 
     @property
     def latest(self) -> int:
-        """When it has to be told at last that a host is silent."""
+        """The latest time at which the silence must be reported."""
         hidden = sum(one.hides for one in (*self.jumps, *self.restarts))
         return self.stops_at + LOST_AFTER + INTERVAL + 2 * int(TICK_SECONDS) + hidden
 
     @property
     def comes_back(self) -> int:
-        """When it asks again: nothing else happens any more by then."""
+        """The time of its next update, after all jumps and restarts."""
         ends = [one.at + one.back_after for one in self.jumps]
         ends += [one.at + one.seconds for one in self.restarts]
         return (max(self.latest, *ends, 0) // POLL + 2) * POLL
 
     def set_by(self, second: int) -> float:
-        """By how much the clocks are wrong."""
+        """The error of the clocks."""
         return sum(
             one.by
             for one in self.jumps
@@ -198,7 +198,7 @@ def live(story: Story, url: str, skews: Tuple[float, float]) -> World:
 @example([Jump(310, 100), Jump(330, 100), Jump(350, 100)], [], (0.0, 0.0), 1200, 5)
 @example([Jump(300, -50)], [], (0.0, 0.0), 300, 0)
 @example([Jump(300, -YEAR)], [Restart(300, (0, 1), 600)], (1.5, -1.5), 300, 50)
-def test_only_who_is_silent_is_lost_and_that_is_told_once(
+def test_only_a_silent_host_is_lost_and_reported_once(
     jumps: List[Jump],
     restarts: List[Restart],
     skews: Tuple[float, float],
@@ -210,8 +210,8 @@ def test_only_who_is_silent_is_lost_and_that_is_told_once(
         url = f"sqlite:///{folder}/store.db"
         prepare_store(url)
         world = live(story, url, skews)
-    assert [event for _, event in world.told if event.host == POLLS] == []  # type: ignore[attr-defined]
-    lost, back = world.told_of(STOPS, FellSilent), world.told_of(STOPS, CameBack)
+    assert [event for _, event in world.reports if event.host == POLLS] == []  # type: ignore[attr-defined]
+    lost, back = world.reported(STOPS, FellSilent), world.reported(STOPS, CameBack)
     assert len(lost) == 1
     assert stops_at + LOST_AFTER - POLL <= lost[0] <= story.latest
     assert len(back) == 1

@@ -20,7 +20,7 @@ ENTRY = Entry(0, HOME.text, "", "muted", "", "", None, None, "")
 
 
 class Phone:
-    """Where pushes arrive."""
+    """Records pushes."""
 
     def __init__(self) -> None:
         self.titles: List[str] = []
@@ -40,7 +40,7 @@ def mutes(store: Store, clock: Clock, phone: Phone) -> Mutes:
     return Mutes(store, Reporter(phone), clock)
 
 
-def test_a_muted_host_is_lost_and_back_without_a_push_but_in_the_log(
+def test_a_muted_host_is_logged_but_not_pushed(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -51,7 +51,7 @@ def test_a_muted_host_is_lost_and_back_without_a_push_but_in_the_log(
     assert [one.getMessage().split(" ")[0] for one in caplog.records] == [HOME.text] * 2
 
 
-def test_others_and_other_troubles_are_pushed(
+def test_other_hosts_and_other_errors_are_pushed(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
     store.operations.mute(HOME, clock.now + 60, ENTRY)
@@ -60,7 +60,7 @@ def test_others_and_other_troubles_are_pushed(
     assert phone.titles == [f"{NAS} is lost", f"{HOME} can't be updated"]
 
 
-def test_after_the_mute_pushes_come_again(
+def test_pushes_resume_after_the_mute(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
     store.operations.mute(HOME, clock.now + 60, ENTRY)
@@ -69,7 +69,7 @@ def test_after_the_mute_pushes_come_again(
     assert len(phone.titles) == 1
 
 
-def test_a_host_still_lost_when_its_mute_ends_is_told_of_once_by_one_process(
+def test_a_host_still_lost_after_its_mute_is_reported_once(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
     store.operations.mute(HOME, clock.now + 60, ENTRY)
@@ -86,7 +86,7 @@ def test_a_host_still_lost_when_its_mute_ends_is_told_of_once_by_one_process(
     assert store.operations.mutes() == {}
 
 
-def test_when_the_store_is_away_rather_a_push_too_many(phone: Phone, tmp_path: Path) -> None:
+def test_without_the_store_a_muted_host_is_pushed(phone: Phone, tmp_path: Path) -> None:
     gone = Store(f"sqlite:///{tmp_path / 'no' / 'store.db'}")
     Mutes(gone, Reporter(phone)).report(FellSilent(HOME, None, 9))
     gone.close()

@@ -7,13 +7,14 @@ from typing import Callable, Iterator, List, Union
 import pytest
 
 from backend.notify.ntfy import LoginRefused, Push, PushFailed, PushRefused
-from backend.notify.outbox import Complaints, Outbox
+from backend.notify.outbox import Outbox
 from tests.unit.fakes import Clock
 
-# Bounds for a machine that is busy: what is waited for comes at once, or never.
+# Long enough for a busy machine.
 PATIENCE = 20.0
-AWAY, BUSY = PushFailed("it can't be reached, no connection"), PushFailed("it answers 429", 7)
-ONE_LOST = "1 push lost; what was to be told is in this log."
+AWAY = PushFailed("ntfy.example.com can't be reached: no connection")
+BUSY = PushFailed("ntfy.example.com answers 429", 7)
+ONE_LOST = "1 push lost. The log has all events."
 WRONG_LOGIN = LoginRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
 WRONG_URL = PushRefused("not found (404): check NTFY_URL")
 
@@ -21,7 +22,7 @@ Answer = Union[Exception, Callable[[], None], None]
 
 
 class Server:
-    """Stands in for `Ntfy`: answers one try after the other as told, and then takes everything."""
+    """Stands in for `Ntfy`: gives the prepared answers, and then accepts every push."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers: List[Answer] = list(answers)
@@ -52,8 +53,8 @@ class Server:
         return [push.title for push in self.taken]
 
 
-class Authorizer:
-    """Holds a try up until it is opened."""
+class Gate:
+    """Blocks a try until it is opened."""
 
     def __init__(self) -> None:
         self.is_reached = threading.Event()
@@ -68,14 +69,25 @@ class Authorizer:
 
 
 @pytest.fixture
-def authorizer() -> Iterator[Authorizer]:
-    authorizer = Authorizer()
-    yield authorizer
-    authorizer.open()
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open()
 
 
 def push(title: str, priority: int = 3) -> Push:
     return Push(title, "message", priority)
+
+
+class FirstOfAll:
+    """The store's memory of what some process has asked for, without the end of its time."""
+
+    def __init__(self) -> None:
+        self.asked: List[str] = []
+
+    def __call__(self, problem: str) -> bool:
+        self.asked.append(problem)
+        return self.asked.count(problem) == 1
 
 
 def started(server: Server, **options: object) -> Outbox:
@@ -98,50 +110,50 @@ def test_pushes_are_sent_in_order() -> None:
     outbox.stop(PATIENCE)
 
 
-def test_whoever_leaves_a_push_waits_for_nobody(authorizer: Authorizer) -> None:
-    server = Server(authorizer)
+def test_queueing_a_push_does_not_block(gate: Gate) -> None:
+    server = Server(gate)
     outbox = started(server)
     for number in range(50):
         outbox.put(push(str(number)))
-    assert authorizer.is_reached.wait(PATIENCE)
+    assert gate.is_reached.wait(PATIENCE)
     assert server.taken == []
-    authorizer.open()
+    gate.open()
     server.waits_for(lambda: len(server.taken) == 50)
     outbox.stop(PATIENCE)
 
 
-def test_a_lost_host_does_not_wait_behind_changes_of_address(authorizer: Authorizer) -> None:
-    server = Server(authorizer)
+def test_an_urgent_push_overtakes_waiting_ones(gate: Gate) -> None:
+    server = Server(gate)
     outbox = started(server)
     outbox.put(push("first"))
-    assert authorizer.is_reached.wait(PATIENCE)
+    assert gate.is_reached.wait(PATIENCE)
     for number in range(99):
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
-    authorizer.open()
+    gate.open()
     server.waits_for(lambda: len(server.taken) == 101)
     assert server.titles()[:3] == ["first", "lost", "change 0"]
     outbox.stop(PATIENCE)
 
 
-def test_a_lost_host_does_not_wait_behind_a_push_that_failed(authorizer: Authorizer) -> None:
+def test_an_urgent_push_overtakes_one_that_failed(gate: Gate) -> None:
     def fail_late() -> None:
-        authorizer()
+        gate()
         raise AWAY
 
     server = Server(fail_late)
     outbox = started(server)
     outbox.put(push("change"))
-    assert authorizer.is_reached.wait(PATIENCE)
+    assert gate.is_reached.wait(PATIENCE)
     outbox.put(push("lost", 4))
-    authorizer.open()
+    gate.open()
     server.waits_for(lambda: len(server.taken) == 2)
     assert server.tries == ["change", "lost", "change"]
     outbox.stop(PATIENCE)
 
 
-@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("it answers 503")])
-def test_a_push_that_failed_is_tried_again_until_it_is_through(
+@pytest.mark.parametrize("failure", [AWAY, BUSY, PushFailed("ntfy.example.com answers 503")])
+def test_a_failed_push_is_retried_until_it_succeeds(
     monkeypatch: pytest.MonkeyPatch, failure: PushFailed
 ) -> None:
     server = Server(failure, failure, failure)
@@ -156,7 +168,7 @@ def test_a_push_that_failed_is_tried_again_until_it_is_through(
     outbox.stop(PATIENCE)
 
 
-def test_a_refused_login_is_tried_again_soon_until_it_is_believed_and_then_less_and_less(
+def test_a_refused_login_is_retried_soon_and_later_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server(*[WRONG_LOGIN] * 7)
@@ -171,25 +183,27 @@ def test_a_refused_login_is_tried_again_soon_until_it_is_believed_and_then_less_
     outbox.stop(PATIENCE)
 
 
-def test_that_ntfy_is_away_is_logged_once_and_its_end_too_each_time(
+def test_each_outage_of_ntfy_and_its_end_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    complaints = Complaints()
     for _ in range(2):
         caplog.clear()
         server = Server(*[AWAY] * 5)
-        outbox = started(server, complaints=complaints)
+        outbox = started(server)
         outbox.put(push("one"))
         outbox.put(push("two"))
         server.waits_for(lambda server=server: len(server.taken) == 2)
         outbox.stop(PATIENCE)
         (away, back) = lines(caplog)
-        assert "No push gets through to ntfy (it can't be reached, no connection)." in away
-        assert back == "ntfy takes pushes again."
+        assert (
+            "No push gets through to ntfy (ntfy.example.com can't be reached: no connection)."
+            in away
+        )
+        assert back == "ntfy accepts pushes again."
 
 
-def test_a_wrong_url_is_logged_once_with_the_hint_and_its_end_too(
+def test_a_wrong_url_and_its_correction_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -198,21 +212,21 @@ def test_a_wrong_url_is_logged_once_with_the_hint_and_its_end_too(
     for number in range(3):
         outbox.put(push(str(number)))
     server.waits_for(lambda: len(server.tries) == 3)
-    outbox.put(push("mended"))
+    outbox.put(push("corrected"))
     server.waits_for(lambda: len(server.taken) == 2)
     outbox.stop(PATIENCE)
-    assert server.tries == ["0", "1", "2", "mended", "Notifications were lost"]
+    assert server.tries == ["0", "1", "2", "corrected", "Notifications were lost"]
     assert server.taken[1].message.startswith("3 could not be delivered")
     refused, lost, back = lines(caplog)
-    assert lost == "3 pushes lost; what was to be told is in this log."
+    assert lost == "3 pushes lost. The log has all events."
     assert refused == (
-        "ntfy refuses pushes: not found (404): check NTFY_URL. Until that is mended, events are in "
-        "this log only."
+        "ntfy refuses pushes: not found (404): check NTFY_URL. Until you correct this, events are "
+        "only logged."
     )
-    assert back == "ntfy takes pushes again."
+    assert back == "ntfy accepts pushes again."
 
 
-def test_a_login_that_is_mended_on_the_server_costs_nothing_and_is_logged_once_and_its_end_too(
+def test_a_login_that_is_allowed_later_loses_no_push(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -225,13 +239,13 @@ def test_a_login_that_is_mended_on_the_server_costs_nothing_and_is_logged_once_a
     assert server.titles() == ["0", "1", "2"]
     refused, back = lines(caplog)
     assert refused == (
-        "ntfy refuses pushes: wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD. They wait "
-        "for an hour at most; until it takes them, events are in this log only."
+        "ntfy refuses pushes: wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD. Pushes "
+        "wait for up to an hour. Until ntfy accepts them, events are only logged."
     )
-    assert back == "ntfy takes pushes again."
+    assert back == "ntfy accepts pushes again."
 
 
-def test_a_refusal_that_ntfy_takes_back_costs_nothing_and_is_no_word_in_the_log(
+def test_a_refusal_that_ntfy_takes_back_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for number in range(10):
@@ -245,13 +259,13 @@ def test_a_refusal_that_ntfy_takes_back_costs_nothing_and_is_no_word_in_the_log(
     assert lines(caplog) == []
 
 
-def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
+def test_of_several_processes_one_logs_each_problem(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    complaints = Complaints()
+    is_first = FirstOfAll()
     for _ in range(3):
         server = Server(AWAY, *[WRONG_LOGIN] * 10_000)
-        outbox = started(server, complaints=complaints)
+        outbox = started(server, is_first=is_first)
         outbox.put(push("title"))
         server.waits_for(lambda server=server: len(server.tries) >= 6)
         outbox.stop(PATIENCE)
@@ -260,21 +274,41 @@ def test_of_many_processes_one_complains_and_each_complaint_has_its_turn(
     assert "wrong login" in refused
 
 
-def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
-    caplog: pytest.LogCaptureFixture, authorizer: Authorizer
+def test_only_the_process_that_logged_a_problem_logs_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    is_first = FirstOfAll()
+    for title in ("first", "second"):
+        server = Server(*[AWAY] * 3)
+        outbox = started(server, is_first=is_first)
+        outbox.put(push(title))
+        server.waits_for(lambda server=server: server.taken)
+        outbox.stop(PATIENCE)
+    away, back = lines(caplog)
+    assert "No push gets through" in away
+    assert back == "ntfy accepts pushes again."
+    assert len(is_first.asked) == 2, "each process asks once for each problem"
+
+
+def test_a_full_queue_drops_the_least_urgent_pushes(
+    caplog: pytest.LogCaptureFixture, gate: Gate
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server = Server(authorizer)
+    server = Server(gate)
     outbox = started(server)
     outbox.put(push("first"))
-    assert authorizer.is_reached.wait(PATIENCE)
+    assert gate.is_reached.wait(PATIENCE)
     for number in range(103):
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
-    dropped = [f"Not pushed, for too many wait: change {number}" for number in (100, 101, 102, 99)]
+    dropped = [
+        f"Not pushed, because too many pushes wait: change {number}"
+        for number in (100, 101, 102, 99)
+    ]
     assert lines(caplog, logging.DEBUG) == dropped
     assert lines(caplog) == dropped[:1], "the others are counted"
-    authorizer.open()
+    gate.open()
     server.waits_for(lambda: len(server.taken) == 102)
     outbox.stop(PATIENCE)
     kept = [f"change {number}" for number in range(99)]
@@ -284,12 +318,10 @@ def test_when_too_many_wait_the_least_urgent_are_dropped_and_counted(
     ]
     (summary,) = (one for one in server.taken if one.title == "Notifications were lost")
     assert summary.message.startswith("4 could not be delivered")
-    assert lines(caplog)[1:] == ["4 pushes lost; what was to be told is in this log."]
+    assert lines(caplog)[1:] == ["4 pushes lost. The log has all events."]
 
 
-def test_a_push_that_is_too_old_to_be_of_use_is_given_up(
-    caplog: pytest.LogCaptureFixture, clock: Clock
-) -> None:
+def test_a_push_that_is_too_old_is_dropped(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     def fail_and_wait() -> None:
         clock.advance(1800)
         raise AWAY
@@ -302,10 +334,10 @@ def test_a_push_that_is_too_old_to_be_of_use_is_given_up(
     server.waits_for(lambda: len(server.taken) == 2)
     outbox.stop(PATIENCE)
     assert server.titles() == ["new", "Notifications were lost"]
-    assert "Not pushed, for it became too old: old" in lines(caplog)
+    assert "Not pushed, because it is too old: old" in lines(caplog)
 
 
-def test_a_bug_costs_one_push_and_is_logged_with_its_traceback(
+def test_a_bug_loses_one_push_and_logs_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = Server(KeyError("a bug"))
@@ -316,34 +348,32 @@ def test_a_bug_costs_one_push_and_is_logged_with_its_traceback(
     outbox.stop(PATIENCE)
     (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert record.exc_info is not None
-    assert "Not pushed, for there is a bug: one" in lines(caplog)
+    assert "Not pushed, because of a bug: one" in lines(caplog)
     assert "one" not in server.titles()
 
 
-class TestTheEnd:
-    def test_sends_what_waits(
-        self, caplog: pytest.LogCaptureFixture, authorizer: Authorizer
-    ) -> None:
-        server = Server(authorizer)
+class TestStop:
+    def test_sends_waiting_pushes(self, caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
+        server = Server(gate)
         outbox = started(server)
         outbox.put(push("first"))
-        assert authorizer.is_reached.wait(PATIENCE)
+        assert gate.is_reached.wait(PATIENCE)
         for number in range(100):
             outbox.put(push(str(number)))
         ending = threading.Thread(target=outbox.stop, args=(PATIENCE,))
         ending.start()
-        authorizer.open()
+        gate.open()
         ending.join(PATIENCE)
         assert len(server.taken) == 101
         assert lines(caplog) == []
 
-    def test_of_an_idle_outbox_comes_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_ends_an_idle_outbox_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
         outbox = started(Server())
         outbox.stop(3600)
         assert not [thread for thread in threading.enumerate() if thread.name == "ntfy"]
         assert lines(caplog) == []
 
-    def test_gives_a_try_no_more_time_than_is_left(self, clock: Clock) -> None:
+    def test_gives_a_try_only_the_time_left(self, clock: Clock) -> None:
         server = Server()
         outbox = Outbox(server, clock=clock)
         outbox.put(push("title"))
@@ -354,7 +384,7 @@ class TestTheEnd:
         ending.join(PATIENCE)
         assert server.seconds == [3]
 
-    def test_is_no_time_to_complain_of_a_server_that_had_none(
+    def test_logs_no_outage_if_the_last_try_had_no_time(
         self, caplog: pytest.LogCaptureFixture, clock: Clock
     ) -> None:
         outbox = Outbox(Server(AWAY), clock=clock)
@@ -362,23 +392,23 @@ class TestTheEnd:
         outbox._end = clock() + 0.001  # noqa: SLF001 - as if the stop had come before the first try
         outbox.start()
         outbox.stop(PATIENCE)
-        assert lines(caplog) == ["Not pushed, for the service ends: title", ONE_LOST]
+        assert lines(caplog) == ["Not pushed, because the service stops: title", ONE_LOST]
 
-    def test_does_not_wait_for_a_server_that_hangs_and_names_what_is_lost(
-        self, caplog: pytest.LogCaptureFixture, authorizer: Authorizer
+    def test_does_not_wait_for_a_server_that_hangs(
+        self, caplog: pytest.LogCaptureFixture, gate: Gate
     ) -> None:
-        server = Server(authorizer)
+        server = Server(gate)
         outbox = started(server)
         for title in ("hanging", "waiting"):
             outbox.put(push(title))
-        assert authorizer.is_reached.wait(PATIENCE)
+        assert gate.is_reached.wait(PATIENCE)
         outbox.stop(0.05)
         assert lines(caplog) == [
-            "Not pushed, for the service ends: hanging",
-            "2 pushes lost; what was to be told is in this log.",
+            "Not pushed, because the service stops: hanging",
+            "2 pushes lost. The log has all events.",
         ]
 
-    def test_tries_a_server_that_is_away_once_more_at_most(
+    def test_retries_a_server_that_is_away_at_most_once(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         server = Server(*[AWAY] * 100)
@@ -387,9 +417,9 @@ class TestTheEnd:
         server.waits_for(lambda: server.tries)
         outbox.stop(PATIENCE)
         assert len(server.tries) <= 2
-        assert lines(caplog)[1:] == ["Not pushed, for the service ends: title", ONE_LOST]
+        assert lines(caplog)[1:] == ["Not pushed, because the service stops: title", ONE_LOST]
 
-    def test_believes_the_fifth_refusal_without_a_pause_and_counts_what_is_lost(
+    def test_believes_the_fifth_refusal_without_a_pause(
         self, caplog: pytest.LogCaptureFixture, clock: Clock
     ) -> None:
         server = Server(*[WRONG_LOGIN] * 7)
@@ -402,9 +432,9 @@ class TestTheEnd:
         assert server.tries == ["0"] * 5 + ["1", "2"]
         refused, lost = lines(caplog)
         assert "wrong login" in refused
-        assert lost == "3 pushes lost; what was to be told is in this log."
+        assert lost == "3 pushes lost. The log has all events."
 
-    def test_of_an_outbox_that_never_started_names_what_is_lost(
+    def test_logs_the_pushes_of_an_outbox_never_started(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         outbox = Outbox(Server())
@@ -412,7 +442,7 @@ class TestTheEnd:
         outbox.stop(PATIENCE)
         outbox.put(push("after the end"))
         assert lines(caplog) == [
-            "Not pushed, for the service ends: title",
+            "Not pushed, because the service stops: title",
             ONE_LOST,
-            "Not pushed, for the service ends: after the end",
+            "Not pushed, because the service stops: after the end",
         ]

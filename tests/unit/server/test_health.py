@@ -7,14 +7,15 @@ import pytest
 
 from backend.errors import StoreBusy, StoreUnavailable
 from backend.metrics import Slots
-from backend.server.loops import Health, Loop
+from backend.server.health import Health
+from backend.server.loops import Loop
 from tests.unit.fakes import Clock
 
 PATIENCE = 10.0
 
 
 def store_answers() -> None:
-    """Do nothing: it does."""
+    """Do nothing: the store answers."""
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Lets what hangs go on."""
+    """Ends what hangs in a test."""
     event = threading.Event()
     yield event
     event.set()
@@ -36,7 +37,7 @@ def health_of(*loops: Loop) -> Health:
     return health
 
 
-def test_all_is_well_before_anything_is_started() -> None:
+def test_a_service_that_was_not_started_has_no_problem() -> None:
     assert health_of(Loop("one", 1, store_answers)).problems() == []
 
 
@@ -46,7 +47,7 @@ LOCKED = "the store is locked by another program"
 
 
 class FakeStore:
-    """A store that fails as it is told to."""
+    """A store that fails as the test sets it."""
 
     reading: Optional[Exception] = None
     writing: Optional[Exception] = None
@@ -62,13 +63,13 @@ class FakeStore:
             raise self.writing
 
 
-def test_a_store_that_cannot_be_read_is_a_problem_at_once() -> None:
+def test_a_store_that_cannot_be_read_is_a_problem() -> None:
     store = FakeStore()
     store.reading = StoreUnavailable("away")
     assert Health(store.ping, store.probe).problems() == [CANT_READ]
 
 
-def test_a_store_that_cannot_be_written_is_a_problem_until_it_can() -> None:
+def test_a_store_that_cannot_be_written_is_a_problem() -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe)
     store.writing = StoreUnavailable("read-only")
@@ -79,7 +80,7 @@ def test_a_store_that_cannot_be_written_is_a_problem_until_it_can() -> None:
     assert health.problems() == []
 
 
-def test_asking_how_the_service_is_writes_nothing() -> None:
+def test_reading_the_health_does_not_probe_the_store() -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe)
     for _ in range(100):
@@ -87,7 +88,7 @@ def test_asking_how_the_service_is_writes_nothing() -> None:
     assert store.probes == 0
 
 
-def test_a_store_that_is_locked_is_a_problem_after_half_a_minute(clock: Clock) -> None:
+def test_a_store_locked_for_half_a_minute_is_a_problem(clock: Clock) -> None:
     store = FakeStore()
     health = Health(store.ping, store.probe, clock=clock)
     store.reading = store.writing = StoreBusy("locked")
@@ -103,7 +104,7 @@ def test_a_store_that_is_locked_is_a_problem_after_half_a_minute(clock: Clock) -
     assert health.problems() == []
 
 
-def test_a_loop_that_hangs_is_a_problem_after_five_minutes(
+def test_a_loop_that_hangs_for_five_minutes_is_a_problem(
     clock: Clock, release: threading.Event
 ) -> None:
     hangs = threading.Event()
@@ -125,7 +126,7 @@ def test_a_loop_that_hangs_is_a_problem_after_five_minutes(
     assert health.problems() == []
 
 
-def test_a_loop_that_waits_for_its_hour_does_not_hang(clock: Clock) -> None:
+def test_a_loop_between_two_runs_does_not_hang(clock: Clock) -> None:
     loop = Loop("watcher", 3600, store_answers, clock)
     loop.start()
     clock.advance(3000)
@@ -148,7 +149,7 @@ def test_a_loop_that_has_died_is_a_problem() -> None:
     assert health_of(loop).problems() == ["watcher has died"]
 
 
-def test_a_loop_that_was_stopped_is_none() -> None:
+def test_a_loop_that_was_stopped_is_no_problem() -> None:
     loop = Loop("watcher", 3600, store_answers)
     loop.start()
     loop.stop(PATIENCE)
@@ -162,13 +163,13 @@ class TestOtherWorkers:
     def slots(self) -> Slots:
         return Slots()
 
-    def test_one_that_is_ill_makes_the_service_ill(self, slots: Slots, clock: Clock) -> None:
+    def test_a_problem_of_one_is_a_problem_of_the_service(self, slots: Slots, clock: Clock) -> None:
         ill = Health(store_answers, store_answers, slots, clock)
         ill.watched = [lambda _: "reconciler hangs"]
         ill.pulse()
         assert Health(store_answers, store_answers, slots, clock).problems() == ["reconciler hangs"]
 
-    def test_one_that_cannot_write_the_store_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
+    def test_a_store_one_cannot_write_is_a_problem(self, slots: Slots, clock: Clock) -> None:
         store = FakeStore()
         store.writing = StoreUnavailable("full")
         ill = Health(store.ping, store.probe, slots, clock)
@@ -176,11 +177,11 @@ class TestOtherWorkers:
         ill.pulse()
         assert Health(store_answers, store_answers, slots, clock).problems() == [CANT_WRITE]
 
-    def test_one_that_gives_no_sign_of_life_makes_it_ill(self, slots: Slots, clock: Clock) -> None:
+    def test_one_that_does_not_respond_is_a_problem(self, slots: Slots, clock: Clock) -> None:
         Health(store_answers, store_answers, slots, clock).pulse()
         clock.advance(59)
         assert Health(store_answers, store_answers, slots, clock).problems() == []
         clock.advance(2)
         assert Health(store_answers, store_answers, slots, clock).problems() == [
-            "worker 0 gives no sign of life"
+            "worker 0 doesn't respond"
         ]

@@ -13,13 +13,14 @@ import pytest
 
 from backend.errors import SettingUnusable
 from backend.server import logs
+from backend.settings import LogSettings, secrets_in
 
 SECRET = "the-secret"
 
 
 @pytest.fixture(autouse=True)
 def _root() -> Iterator[None]:
-    """Give the root logger back as it was: `set_up` takes it over."""
+    """Restore the root logger, which `set_up` changes."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers = []
@@ -33,16 +34,16 @@ def _root() -> Iterator[None]:
 def set_up(
     *, debug: bool = False, file: Optional[Path] = None, secrets: Sequence[str] = ()
 ) -> None:
-    logs.set_up(debug=debug, file=file, max_bytes=0, backup_count=0, secrets=secrets)
+    logs.set_up(LogSettings(debug, file, max_bytes=0, backup_count=0), secrets)
 
 
 def lines(folder: Path) -> List[str]:
-    """The lines of a log file and of everything it was rotated to."""
+    """The lines of a log file and of its rotated files."""
     files = sorted(file for file in folder.iterdir() if not file.name.endswith(".lock"))
     return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_line_goes_to_standard_output_with_its_time_in_utc_and_its_level(
+def test_a_line_has_its_time_in_utc_and_its_level(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up()
@@ -53,12 +54,12 @@ def test_a_line_goes_to_standard_output_with_its_time_in_utc_and_its_level(
     assert captured.err == ""
 
 
-def test_the_time_of_a_line_is_utc_wherever_the_server_is(
+def test_the_time_zone_of_the_server_is_ignored(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up()
-    told = {"msg": "x", "levelno": logging.INFO, "levelname": "INFO", "created": 1_800_000_000.0}
-    record = logging.makeLogRecord(told)
+    values = {"msg": "x", "levelno": logging.INFO, "levelname": "INFO", "created": 1_800_000_000.0}
+    record = logging.makeLogRecord(values)
     logging.getLogger().handle(record)
     assert capsys.readouterr().out == "2027-01-15T08:00:00Z INFO x\n"
 
@@ -73,7 +74,7 @@ def test_debug_lines_are_written_only_in_debug(
 
 
 @pytest.mark.parametrize("name", ["urllib3.connectionpool", "sqlalchemy.engine", "werkzeug"])
-def test_other_peoples_details_are_not_written_even_in_debug(
+def test_details_of_libraries_are_not_logged_in_debug(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     set_up(debug=True)
@@ -84,14 +85,14 @@ def test_other_peoples_details_are_not_written_even_in_debug(
     assert "details" not in out
 
 
-def test_setting_up_again_doubles_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_set_up_duplicates_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up()
     set_up()
     logging.getLogger().warning("once")
     assert capsys.readouterr().out.count("once") == 1
 
 
-def test_secrets_are_masked_wherever_they_are_in_a_line(
+def test_secrets_are_masked_anywhere_in_a_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     set_up(file=tmp_path / "log", secrets=[SECRET, ""])
@@ -113,7 +114,7 @@ def test_secrets_are_masked_in_a_traceback(capsys: pytest.CaptureFixture[str]) -
     assert SECRET not in out
 
 
-def test_a_secret_that_is_part_of_another_leaves_nothing_of_it(
+def test_a_secret_within_another_one_is_masked_as_a_whole(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up(secrets=["pass", "password-of-the-store"])
@@ -141,11 +142,11 @@ def test_a_secret_that_is_part_of_another_leaves_nothing_of_it(
         ),
     ],
 )
-def test_a_login_in_a_url_is_secret_as_written_and_as_meant(url: str, secrets: Set[str]) -> None:
-    assert set(logs.secrets_in(url)) - {""} == secrets
+def test_a_login_in_a_url_is_secret_encoded_and_decoded(url: str, secrets: Set[str]) -> None:
+    assert set(secrets_in(url)) - {""} == secrets
 
 
-def test_lines_go_to_the_file_as_well_and_its_folder_is_made(
+def test_lines_go_to_the_file_whose_folder_is_created(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "deep" / "er" / "log"
@@ -154,7 +155,7 @@ def test_lines_go_to_the_file_as_well_and_its_folder_is_made(
     assert file.read_text(encoding="utf-8") == capsys.readouterr().out
 
 
-def test_what_the_file_holds_already_is_kept(tmp_path: Path) -> None:
+def test_an_existing_file_is_appended_to(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("before\n")
     set_up(file=file)
@@ -163,9 +164,7 @@ def test_what_the_file_holds_already_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["a directory", "below a file"])
-def test_a_file_that_cannot_be_written_stops_the_start_with_the_hint(
-    tmp_path: Path, place: str
-) -> None:
+def test_a_file_that_cannot_be_written_stops_the_start(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     file = tmp_path if place == "a directory" else tmp_path / "file" / "log"
     with pytest.raises(SettingUnusable, match=rf"LOG_FILE: can't write {file} \(.+\).*uid") as c:
@@ -179,7 +178,7 @@ def logger_of(handler: logging.Handler) -> logging.Logger:
     return logger
 
 
-def test_the_file_is_rotated_at_its_size_and_only_so_many_old_ones_are_kept(
+def test_the_file_is_rotated_and_few_old_ones_are_kept(
     tmp_path: Path,
 ) -> None:
     handler = logs.SharedRotatingFile(tmp_path / "log", 100, 2)
@@ -193,7 +192,7 @@ def test_the_file_is_rotated_at_its_size_and_only_so_many_old_ones_are_kept(
 
 @pytest.fixture
 def _hasty_threads() -> Iterator[None]:
-    """Let threads take turns so often that they meet in the middle of everything."""
+    """Switch threads very often."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -201,7 +200,7 @@ def _hasty_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_hasty_threads")
-def test_two_handlers_on_one_file_lose_and_double_no_line_while_it_rotates(
+def test_two_handlers_write_every_line_once_while_rotating(
     tmp_path: Path,
 ) -> None:
     handlers = [logs.SharedRotatingFile(tmp_path / "log", 300, 100) for _ in range(2)]
@@ -220,10 +219,10 @@ def test_two_handlers_on_one_file_lose_and_double_no_line_while_it_rotates(
     assert sorted(lines(tmp_path)) == sorted(f"{name} {n}" for name in "ab" for n in range(200))
 
 
-def test_workers_that_inherited_the_handler_lose_and_double_no_line_while_it_rotates(
+def test_forked_workers_write_every_line_once_while_rotating(
     tmp_path: Path,
 ) -> None:
-    # As gunicorn does it: logs are set up in the master, and the workers are forks of it.
+    # With gunicorn, the workers are forks of the process that sets up the log.
     script = (
         "import logging, os, sys\n"
         "from backend.server import logs\n"
@@ -257,7 +256,7 @@ def test_workers_that_inherited_the_handler_lose_and_double_no_line_while_it_rot
 
 
 @pytest.mark.parametrize("move", [Path.unlink, lambda path: path.rename(f"{path}.old")])
-def test_a_file_that_was_moved_or_deleted_from_outside_is_made_anew(
+def test_a_file_that_was_moved_or_deleted_is_created_again(
     tmp_path: Path, move: Callable[[Path], object]
 ) -> None:
     handler = logs.SharedRotatingFile(tmp_path / "log", 0, 0)
@@ -269,7 +268,7 @@ def test_a_file_that_was_moved_or_deleted_from_outside_is_made_anew(
 
 
 @pytest.mark.parametrize("is_fork", [False, True])
-def test_whoever_logs_does_not_fail_while_the_file_cannot_be_opened(
+def test_logging_does_not_fail_while_the_file_cannot_be_opened(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -8,12 +8,12 @@ import pytest
 from backend.errors import StoreUnavailable
 from backend.server.loops import Loop
 
-# Bounds for a machine that is busy: what is waited for comes at once, or never.
+# Long enough for a busy machine.
 PATIENCE = 10.0
 
 
 class Action:
-    """Something to be done a few times."""
+    """A job that signals when it was run a few times."""
 
     def __init__(self, times: int, *failures: Exception) -> None:
         self.done_enough = threading.Event()
@@ -36,11 +36,11 @@ def run(action: Action, interval: float = 0.001) -> None:
     loop.stop(PATIENCE)
 
 
-def test_the_action_is_done_again_and_again() -> None:
+def test_the_job_runs_again_and_again() -> None:
     run(Action(3))
 
 
-def test_nothing_is_done_after_the_stop() -> None:
+def test_the_job_does_not_run_after_the_stop() -> None:
     action = Action(1)
     run(action)
     done = action.done
@@ -65,7 +65,7 @@ def test_the_loop_does_not_keep_a_process_alive() -> None:
     loop.stop(PATIENCE)
 
 
-def test_an_unexpected_failure_is_logged_with_its_traceback_and_the_loop_goes_on(
+def test_a_bug_is_logged_with_its_traceback_and_the_job_reruns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(Action(3, ValueError("a bug")))
@@ -76,7 +76,7 @@ def test_an_unexpected_failure_is_logged_with_its_traceback_and_the_loop_goes_on
     assert isinstance(record.exc_info[1], ValueError)
 
 
-def test_a_known_failure_is_only_noted_and_the_loop_goes_on(
+def test_a_known_error_is_logged_in_debug_and_the_job_reruns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -17,12 +17,12 @@ def families(error: Type[errors.DyndnsError]) -> Iterator[Type[errors.DyndnsErro
         yield from families(below)
 
 
-# `__new__` alone: what a class wants to be told doesn't matter here.
+# `__new__` alone: the arguments of the classes are irrelevant here.
 ERRORS = [error.__new__(error) for error in families(errors.DyndnsError)]
 
 
 def count_everything(meters: Meters) -> None:
-    """Count each thing that can be counted at least once."""
+    """Count every combination of labels at least once."""
     for protocol in PROTOCOLS:
         for change in Change:
             meters.updated(protocol, change.value, 0.01)
@@ -50,20 +50,20 @@ def samples(meters: Meters) -> Dict[str, float]:
     return found
 
 
-def test_everything_that_can_be_counted_has_its_place() -> None:
+def test_every_combination_of_labels_has_its_place() -> None:
     meters = Meters()
     count_everything(meters)
     counters = {name: value for name, value in samples(meters).items() if "_bucket" not in name}
     assert [name for name, value in counters.items() if not value] == []
 
 
-def test_everything_fits_exactly_into_a_slot() -> None:
+def test_the_figures_fit_exactly_into_a_slot() -> None:
     with pytest.raises(IndexError):
         count_everything(Meters(Slots(1, FIGURES - 1)))
     count_everything(Meters(Slots(1, FIGURES)))
 
 
-def test_the_slots_of_others_are_left_alone() -> None:
+def test_a_worker_changes_no_slot_but_its_own() -> None:
     slots = Slots(3, FIGURES)
     slots.take([0])
     count_everything(Meters(slots))
@@ -72,7 +72,7 @@ def test_the_slots_of_others_are_left_alone() -> None:
         assert not any(slots.figures)
 
 
-def test_a_duration_counts_in_each_bucket_that_holds_it() -> None:
+def test_a_duration_counts_in_every_bucket_above_it() -> None:
     meters = Meters()
     for seconds in (0.001, 0.005, 0.3, 10.0, 60.0):
         meters.updated("json", "created", seconds)
@@ -87,7 +87,7 @@ def test_a_duration_counts_in_each_bucket_that_holds_it() -> None:
     assert found["dyndns_update_seconds_sum{protocol=json}"] == pytest.approx(70.306)
 
 
-def test_all_processes_are_told_together() -> None:
+def test_figures_are_summed_over_all_processes() -> None:
     slots = Slots(2, FIGURES)
     Meters(slots).failed_login()
     slots.take([0])

@@ -1,4 +1,4 @@
-"""Processes that share memory: real ones, for a fork and a death are the system's."""
+"""Real processes that share memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FIGURES = 3
 
 
 class Workers:
-    """Children of the test, each with a slot, that end when they are told to."""
+    """Child processes of the test, each with a slot."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._pids: Dict[int, int] = {}
 
     def start(self, work: Callable[[], None] = lambda: None) -> int:
-        """Fork one, let it work, and return its slot."""
+        """Fork a worker, let it work, and return its slot."""
         number = self._slots.take(self._pids)
         reader, writer = os.pipe()
         pid = os.fork()
@@ -32,8 +32,8 @@ class Workers:
             os._exit(0)
         self._pids[number] = pid
         os.close(writer)
-        with os.fdopen(reader) as told:
-            assert told.read(4) == "done"
+        with os.fdopen(reader) as output:
+            assert output.read(4) == "done"
         return number
 
     def kill(self, number: int) -> None:
@@ -59,11 +59,11 @@ def workers(slots: Slots) -> Iterator[Workers]:
     workers.stop()
 
 
-def test_processes_alive_have_different_slots(workers: Workers) -> None:
+def test_running_processes_have_different_slots(workers: Workers) -> None:
     assert [workers.start() for _ in range(3)] == [0, 1, 2]
 
 
-def test_the_slot_of_a_killed_process_is_taken_again(workers: Workers) -> None:
+def test_the_slot_of_a_killed_process_is_reused(workers: Workers) -> None:
     for _ in range(3):
         workers.start()
     workers.kill(1)
@@ -74,7 +74,7 @@ def test_more_processes_than_slots_share_the_last_one(slots: Slots) -> None:
     assert slots.take(range(4)) == 3
 
 
-def test_figures_add_up_over_the_living_and_the_dead(slots: Slots, workers: Workers) -> None:
+def test_totals_include_the_figures_of_killed_processes(slots: Slots, workers: Workers) -> None:
     def count() -> None:
         slots.figures[slots.number] += 1.5
         slots.figures[2] += 1
@@ -92,7 +92,7 @@ def test_a_figure_beyond_the_slot_is_an_error(slots: Slots) -> None:
         slots.figures[FIGURES] = 1
 
 
-def test_notes_are_read_of_the_living_alone(slots: Slots, workers: Workers) -> None:
+def test_only_running_processes_have_notes(slots: Slots, workers: Workers) -> None:
     for at, text in ((1.5, "first"), (2.5, "")):
         workers.start(lambda at=at, text=text: slots.note(at, text))  # type: ignore[misc]
     assert slots.notes() == {0: (1.5, "first"), 1: (2.5, "")}
@@ -100,7 +100,9 @@ def test_notes_are_read_of_the_living_alone(slots: Slots, workers: Workers) -> N
     assert slots.notes() == {1: (2.5, "")}
 
 
-def test_a_successor_does_not_inherit_the_note(slots: Slots, workers: Workers) -> None:
+def test_a_new_process_does_not_inherit_the_note_of_its_slot(
+    slots: Slots, workers: Workers
+) -> None:
     workers.start(lambda: slots.note(1, "old"))
     pid = workers._pids.pop(0)  # noqa: SLF001
     os.kill(pid, signal.SIGKILL)
@@ -116,7 +118,7 @@ def test_a_shorter_note_replaces_a_longer_one(slots: Slots) -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 1000, "ü" * 500, "x" + "ü" * 500])
-def test_a_note_that_is_too_long_is_cut_off_and_stays_in_its_slot(slots: Slots, text: str) -> None:
+def test_a_long_note_is_cut_off_within_its_slot(slots: Slots, text: str) -> None:
     slots.take([0])
     slots.note(1, text)
     ((number, (_, found)),) = slots.notes().items()

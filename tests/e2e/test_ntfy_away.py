@@ -1,0 +1,83 @@
+"""ntfy is away: several worker processes log this once, and once that it is over."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+import requests
+
+from tests.e2e.processes import HOSTS, Backend, Hetzner, until
+
+
+class Ntfy(ThreadingHTTPServer):
+    """Answers every push with 503 until `is_up` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.is_up = False
+        self.failed: List[str] = []
+        self.accepted: List[str] = []
+
+
+class Exchange(BaseHTTPRequestHandler):
+    server: Ntfy
+
+    def do_POST(self) -> None:
+        push: Dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        titles = self.server.accepted if self.server.is_up else self.server.failed
+        titles.append(push["title"])
+        answer = json.dumps({"topic": push["topic"], "title": push["title"]}).encode()
+        self.send_response(200 if self.server.is_up else 503)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def ntfy() -> Iterator[Ntfy]:
+    ntfy = Ntfy()
+    thread = threading.Thread(target=ntfy.serve_forever, args=(0.05,))
+    thread.start()
+    yield ntfy
+    ntfy.shutdown()
+    thread.join()
+    ntfy.server_close()
+
+
+def test_two_workers_log_an_outage_and_its_end_once(
+    ntfy: Ntfy, hetzner: Hetzner, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{ntfy.server_address[1]}"
+    settings = {"NTFY_URL": url, "NTFY_TOPIC": "dyndns", "NOTIFY_ON_CHANGE": "1"}
+    backend = Backend(tmp_path, hetzner, WEB_CONCURRENCY="2", **settings)
+    backend.start()
+    try:
+        names = iter(HOSTS)
+
+        def both_workers_failed() -> bool:
+            """Cause a push; a worker retries its first push before it tries another one."""
+            name = next(names)
+            requests.post(
+                f"{backend.url}/update",
+                json={"fqdn": name, "ip": "198.51.100.1"},
+                headers={"X-Pre-Shared-Key": backend.key_of(name)},
+                timeout=20,
+            )
+            return len(set(ntfy.failed)) >= 2
+
+        until(both_workers_failed, "both workers to meet the outage", lambda: backend.output)
+        ntfy.is_up = True
+        until(lambda: set(ntfy.failed) <= set(ntfy.accepted), "the pushes", lambda: backend.output)
+        until(lambda: "accepts pushes again" in backend.output, "the end", lambda: backend.output)
+    finally:
+        backend.stop()
+    assert backend.output.count("No push gets through to ntfy (127.0.0.1 answers 503)") == 1
+    assert backend.output.count("ntfy accepts pushes again") == 1

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import threading
+
+from backend.rate import LineLimit, TokenBucket
+from tests.unit.fakes import Clock
+
+
+def test_a_full_bucket_gives_its_capacity_at_once() -> None:
+    bucket = TokenBucket(3, 0.5, 100)
+    assert [bucket.take(100) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_a_bucket_refills_with_time_up_to_its_capacity() -> None:
+    bucket = TokenBucket(3, 0.5, 100, level=0)
+    assert [bucket.level(now) for now in (100, 101, 104, 1000)] == [0, 0.5, 2, 3]
+    assert [bucket.take(now) for now in (101, 102, 103, 104)] == [False, True, False, True]
+
+
+def test_a_clock_that_is_set_back_refills_nothing() -> None:
+    bucket = TokenBucket(1, 1, 100)
+    assert bucket.take(100)
+    assert not bucket.take(50)
+    assert bucket.level(49) == 0
+    assert bucket.take(51)
+
+
+def test_the_wait_ends_when_the_tokens_are_there() -> None:
+    bucket = TokenBucket(10, 0.5, 100, level=2)
+    assert bucket.wait(100) == 0
+    assert bucket.wait(100, tokens=3) == 2
+    assert bucket.wait(102, tokens=3) == 0
+    assert bucket.level(100 + bucket.wait(100, tokens=7)) == 7
+
+
+def test_a_refused_take_keeps_a_fraction_and_a_forced_one_does_not() -> None:
+    bucket = TokenBucket(4, 1, 100, level=0.75)
+    assert not bucket.take(100)
+    assert bucket.level(100) == 0.75
+    assert not bucket.take(100, force=True)
+    assert bucket.level(100) == 0
+
+
+def test_a_line_tells_how_many_were_left_out_before_it(clock: Clock) -> None:
+    limit = LineLimit(2, 0.1, clock)
+    assert [limit.take() for _ in range(5)] == [0, 0, None, None, None]
+    clock.advance(10)
+    assert [limit.take(), limit.take()] == [3, None]
+
+
+def test_threads_share_one_limit(clock: Clock) -> None:
+    limit = LineLimit(100, 0.1, clock)
+    found = []
+
+    def take() -> None:
+        found.extend([limit.take() for _ in range(50)])
+
+    workers = [threading.Thread(target=take) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 400
+    assert found.count(None) == 300
