@@ -102,7 +102,7 @@ class Hetzner(Program):
         )
         assert made.status_code == 201, made.text
 
-    def door(self, method: str, name: str, **order: object) -> Any:  # noqa: ANN401
+    def control(self, method: str, name: str, **order: object) -> Any:  # noqa: ANN401
         url = self.api_url.replace("/v1", f"/_sandbox/{name}")
         answer = self.session.request(method, url, json=order, timeout=60)
         assert answer.status_code == 200, answer.text
@@ -110,11 +110,11 @@ class Hetzner(Program):
 
     def calls(self) -> List[Mapping[str, Any]]:
         """What was asked since the start, or since it was told to forget."""
-        found: List[Mapping[str, Any]] = self.door("GET", "calls")
+        found: List[Mapping[str, Any]] = self.control("GET", "calls")
         return found
 
     def forget_calls(self) -> None:
-        self.door("DELETE", "calls")
+        self.control("DELETE", "calls")
 
     def use_up(self) -> None:
         """Use up the quota, as another program with the token would."""

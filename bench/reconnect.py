@@ -116,7 +116,7 @@ def _night(folder: Path, figure: Figure, name: str, hosts: int, *, is_empty: boo
         backend.verify()
         if is_empty:
             hetzner.use_up()
-        hetzner.door("POST", "delay", seconds=_CALL)
+        hetzner.control("POST", "delay", seconds=_CALL)
         hetzner.forget_calls()
         started = time.time()
         night = Night(backend, hosts)

@@ -33,7 +33,7 @@ def fill(backend: Backend, hetzner: Hetzner) -> None:
             backend.updates(host, address)
     message = {"code": "protected", "message": "RRSet is change protected", "details": None}
     body = json.dumps({"error": message})
-    hetzner.door("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
+    hetzner.control("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
     answer = backend.session.post(
         f"{backend.url}/update", json={"fqdn": REFUSED, "ip": "203.0.113.40"}, auth=OPERATOR
     )

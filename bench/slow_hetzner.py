@@ -72,12 +72,12 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
             paced = {"seconds": seconds, "pause": _PAUSE}
             found["one line, quiet"].append(wrk([plain], requests, **paced))
             found["quiet"].append(wrk([backend], requests, **paced))
-            hetzner.door("POST", "delay", seconds=1)
+            hetzner.control("POST", "delay", seconds=1)
             changing = Changing(backend)
             found["one line, busy"].append(wrk([plain], requests, **paced))
             found["busy"].append(wrk([backend], requests, **paced))
             changing.stop()
-            hetzner.door("DELETE", "delay")
+            hetzner.control("DELETE", "delay")
             answers += changing.answers
     for name, loads in found.items():
         figure.add(
