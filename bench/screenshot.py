@@ -1,4 +1,4 @@
-"""Makes the picture of the README: `python -m bench.screenshot`, with Chromium and playwright."""
+"""Takes the screenshot for the README: `python -m bench.screenshot` (with Chromium)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ HOUR = 3600
 
 
 def fill(backend: Backend, hetzner: Hetzner) -> None:
-    """Let hosts send addresses, Hetzner refuse one, and one fall silent."""
+    """Send updates from hosts; make Hetzner refuse one host, and one host silent."""
     for host, addresses in ADDRESSES.items():
         for address in addresses:
             backend.updates(host, address)
     message = {"code": "protected", "message": "RRSet is change protected", "details": None}
     body = json.dumps({"error": message})
-    hetzner.control("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
+    hetzner.door("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
     answer = backend.session.post(
         f"{backend.url}/update", json={"fqdn": REFUSED, "ip": "203.0.113.40"}, auth=OPERATOR
     )

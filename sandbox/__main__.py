@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; return 1 if a port can't be used, exit with 2 for bad options."""
+    """Serve until SIGTERM or Ctrl-C; return 1 if a port can't be used, exit 2 for bad options."""
     # Not an Event: a signal that arrives while `wait` holds the event's lock would block in `set`.
     # https://docs.python.org/3/library/queue.html, SimpleQueue.put
     stopping: SimpleQueue[None] = SimpleQueue()

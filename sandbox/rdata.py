@@ -16,7 +16,7 @@ _PRINTABLE = range(0x20, 0x7F)
 
 
 def canonical(kind: str, value: str) -> str:
-    """Return the text in stored form, addresses in short form; raise ValueError if it is invalid."""
+    """Return the text in stored form, addresses in short form; ValueError if it is invalid."""
     if kind == "A":
         return str(ipaddress.IPv4Address(value))
     if kind == "AAAA":

@@ -197,7 +197,7 @@ class Zones:
         return action
 
     def _publish_ended(self) -> None:
-        """Publish the snapshots of ended actions in order; a success includes earlier failed writes."""
+        """Publish snapshots of ended actions in order; a success includes earlier failed writes."""
         now = self.clock()
         while self._pending and self._pending[0][0].status(now) != "running":
             action, zone, snapshot = self._pending.popleft()
