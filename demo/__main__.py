@@ -68,7 +68,7 @@ def _staged(ports: Ports) -> Iterator[Stage]:
         yield stage
     finally:
         stage.end()
-        keeper.dismiss()
+        keeper.finish()
 
 
 def _run(ports: Ports, *, once: bool) -> None:

@@ -41,15 +41,15 @@ class Keeper:
             raise OSError("can't create a temporary folder: set TMPDIR to another place")
         self.folder = Path(folder)
 
-    def note(self, pid: int) -> None:
+    def add(self, pid: int) -> None:
         """Add a program, which must lead its own process group."""
         self._send(f"+{pid}")
 
-    def forget(self, pid: int) -> None:
+    def remove(self, pid: int) -> None:
         """Remove a program that has ended, because its process id may be reused."""
         self._send(f"-{pid}")
 
-    def dismiss(self) -> None:
+    def finish(self) -> None:
         """Stop the remaining programs, delete the folder, and wait for it."""
         self._process.communicate()
 

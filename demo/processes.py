@@ -39,7 +39,7 @@ class Program:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C must reach only the demo, which stops the programs
         )
-        keeper.note(self._process.pid)
+        keeper.add(self._process.pid)
         self._sink = threading.Thread(target=self._listen, args=(self._process.stdout,))
         self._sink.start()
 
@@ -65,7 +65,7 @@ class Program:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise DemoFailed(f"{self.name} didn't end in time.") from None
-        self._keeper.forget(self._process.pid)
+        self._keeper.remove(self._process.pid)
         return code
 
     def end(self) -> None:
@@ -76,7 +76,7 @@ class Program:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._keeper.forget(self._process.pid)
+        self._keeper.remove(self._process.pid)
         self._sink.join(_END_SECONDS)
 
     def _listen(self, output: Optional[IO[str]]) -> None:

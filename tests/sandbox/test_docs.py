@@ -1,4 +1,4 @@
-"""docs/sandbox.md: it names every option and every door, and its orders are understood."""
+"""docs/sandbox.md: it names every option and route, and its examples are accepted."""
 
 from __future__ import annotations
 
