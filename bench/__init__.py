@@ -1,1 +1,1 @@
-"""Figures, never a test: each beside a yardstick of the same run."""
+"""Benchmarks. Each compares its results with a baseline from the same run; none is a test."""

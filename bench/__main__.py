@@ -1,4 +1,4 @@
-"""The figures, one table each: `make bench`, or
+"""Benchmarks with one table each: `make bench`, or
 
 python -m bench [--short] [--only NAME …] [--json FILE]
 """
@@ -26,7 +26,7 @@ FIGURES: Mapping[str, Callable[[Path, Scale], Figure]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few minutes, for trying")
+    parser.add_argument("--short", action="store_true", help="take a few minutes only")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE")
     options = parser.parse_args()

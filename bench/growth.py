@@ -1,4 +1,4 @@
-"""Figure 5: what grows with the number of hosts."""
+"""Benchmark 5: what grows with the number of hosts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import List
 
 from bench.parts import (
     Backend,
+    Fleet,
     Hetzner,
     Plain,
-    Town,
     children,
     memory,
     nic_update,
@@ -28,12 +28,12 @@ def by_hosts(folder: Path, scale: Scale) -> Figure:
         "growth",
         "5. Growth",
         (
-            *("hosts", "start s", "MB a worker", "unchanged/s", "of one line", "CPU µs"),
-            *("status page ms", "metrics ms", "background CPU %"),
+            *("hosts", "start s", "MB a worker", "unchanged/s", "of baseline", "CPU µs"),
+            *("dashboard ms", "metrics ms", "background CPU %"),
         ),
         notes=[
-            "Memory after every host has been heard of by every worker; what is shared counts by",
-            "its share. Background: the CPU time of all processes while nobody asks.",
+            "Memory (PSS) after every worker has received updates from every host. Background: CPU",
+            "time of all processes without requests. Baseline: a one-line Flask app.",
         ],
     )
     with running(Plain(folder / "plain")) as plain:
@@ -43,15 +43,17 @@ def by_hosts(folder: Path, scale: Scale) -> Figure:
 
 
 def _measure(folder: Path, figure: Figure, scale: Scale, hosts: int, plain: Plain) -> None:
-    town = Town(hosts, max(1, hosts // 400))
-    requests = [nic_update(town, index) for index in range(hosts)]
+    fleet = Fleet(hosts, max(1, hosts // 400))
+    requests = [nic_update(fleet, index) for index in range(hosts)]
     with contextlib.ExitStack() as stack:
-        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
-        backend = Backend(folder / "ours", town, hetzner.api_url)
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", fleet)))
+        backend = Backend(folder / "ours", fleet, hetzner.api_url)
         started = time.monotonic()
         stack.enter_context(running(backend))
         took = time.monotonic() - started
-        wrk([backend], requests, seconds=2 + hosts / 250)  # so that both workers know them all
+        wrk(
+            [backend], requests, seconds=2 + hosts / 250
+        )  # so that each worker gets updates from every host
         ours, others = [], []
         for _ in range(scale.number(5, 2)):
             others.append(wrk([plain], requests, seconds=scale(5, 2)))
@@ -67,7 +69,7 @@ def _measure(folder: Path, figure: Figure, scale: Scale, hosts: int, plain: Plai
 
 
 def _background(backend: Backend, seconds: float) -> float:
-    """Return the per cent of a core that is used while nobody asks."""
+    """Return the percentage of a core that is used without requests."""
     before = used(backend.pid)
     time.sleep(seconds)
     return (used(backend.pid) - before) * 100 / seconds

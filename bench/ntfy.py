@@ -1,8 +1,8 @@
-"""How long updates take while ntfy is well, wrong, away, slow or limiting: figures, not a test.
+"""Benchmark: the duration of updates while ntfy works, refuses, is unreachable, slow or limiting.
 
     python -m bench.ntfy [--updates 1500]
 
-A host asks with an unchanged address while others change theirs, which pushes every time.
+One host sends unchanged updates while others change their addresses, which causes pushes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _QUIET, _BUSY = HOSTS[0], HOSTS[1:9]
 
 
 class Changing:
-    """Hosts that change their addresses again and again, and are answered."""
+    """Hosts that change their addresses again and again."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -51,7 +51,7 @@ def measure(backend: Backend, updates: int) -> Tuple[List[float], List[float]]:
     changing = Changing(backend)
     seconds = []
     router = new_session()
-    # A request in one packet: two would measure the delayed ACK of TCP.
+    # The request fits into one packet: two would measure the delayed ACK of TCP.
     url = f"{backend.url}/nic/update?hostname={_QUIET}&myip=198.51.100.1"
     router.auth = (_QUIET, backend.key_of(_QUIET))
     for _ in range(updates):
@@ -64,10 +64,10 @@ def measure(backend: Backend, updates: int) -> Tuple[List[float], List[float]]:
 
 
 def cases(ntfy: NtfyServer) -> Iterator[Tuple[str, Dict[str, str]]]:
-    """What may be the matter with ntfy, and the settings for it."""
+    """Yield the name of each case and its settings."""
     on = {"NOTIFY_ON_CHANGE": "1"}
     yield "no ntfy", {}
-    yield "ntfy is well", {**on, **ntfy.settings()}
+    yield "ntfy works", {**on, **ntfy.settings()}
     yield "wrong password", {**on, **ntfy.settings(NTFY_USERNAME=WRITER[0], NTFY_PASSWORD="no")}
     closed = f"http://127.0.0.1:{free_port()}"
     yield "closed port", {**on, "NTFY_URL": closed, "NTFY_TOPIC": TOPIC}

@@ -1,4 +1,4 @@
-"""What the figures are made of: a filled sandbox, a backend that has served for months, and wrk."""
+"""Parts of the benchmarks: a filled sandbox, a backend with a filled store, and wrk."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from tests.e2e.processes import OPERATOR, TOKEN, Program, free_port, new_session
 P = TypeVar("P", bound=Program)
 
 PLENTY = (10_000_000, 10_000_000)
-DOCUMENTED = (3600, 7200)  # https://docs.hetzner.cloud/cloud.spec.json, as recorded answers show it
+DOCUMENTED = (3600, 7200)  # https://docs.hetzner.cloud/cloud.spec.json, and recorded answers
 _ZONE = "zone{}.example"
 _FILLED_AT_ONCE = 500
 
 
-class Town:
+class Fleet:
     """Hosts spread over zones, each with an A record and a key."""
 
     def __init__(self, number: int, zones: int = 1) -> None:
@@ -48,20 +48,20 @@ class Town:
         self.hosts = [f"host{index}.{self.zones[index % zones]}" for index in range(number)]
 
     def address(self, index: int, version: int = 0) -> str:
-        """The address of a host: another one for each version."""
+        """Return the address of a host, a different one for each version."""
         return f"{11 + version}.{index // 65536 % 256}.{index // 256 % 256}.{index % 256}"
 
     def key(self, index: int) -> str:
-        return f"the-key-of-host-number-{index:06}-and-nobodys"
+        return f"the-key-of-host-number-{index:06}-for-benchmarks"
 
 
 class Hetzner(Program):
-    """The stand-in for Hetzner with the zones and records of a town."""
+    """The sandbox with the zones and records of a fleet."""
 
     def __init__(
         self,
         folder: Path,
-        town: Town,
+        fleet: Fleet,
         *,
         limits: Tuple[int, int] = PLENTY,
         hour: float = 3600.0,
@@ -71,7 +71,7 @@ class Hetzner(Program):
         arguments += ["--limits", *map(str, limits), "--hour-seconds", str(hour)]
         arguments += ["--action-seconds", str(action), "--zone", "unused.example"]
         super().__init__("hetzner", arguments, folder)
-        self._town = town
+        self._fleet = fleet
         self.session = new_session()
         self.session.headers["Authorization"] = f"Bearer {TOKEN}"
         self.api_url = ""
@@ -80,7 +80,7 @@ class Hetzner(Program):
         super().start()
         self.wait_until(lambda: "sandbox ready" in self.output, "to be ready")
         self.api_url = re.findall(r"^http (\S+)", self.output, re.MULTILINE)[0]
-        for number, zone in enumerate(self._town.zones):
+        for number, zone in enumerate(self._fleet.zones):
             self._fill(zone, number)
         self.forget_calls()
 
@@ -90,10 +90,10 @@ class Hetzner(Program):
                 "name": host.split(".", 1)[0],
                 "type": "A",
                 "ttl": 21600,
-                "records": [{"value": self._town.address(index)}],
+                "records": [{"value": self._fleet.address(index)}],
             }
-            for index, host in enumerate(self._town.hosts)
-            if index % len(self._town.zones) == number
+            for index, host in enumerate(self._fleet.hosts)
+            if index % len(self._fleet.zones) == number
         ]
         made = self.session.post(
             f"{self.api_url}/zones",
@@ -102,30 +102,30 @@ class Hetzner(Program):
         )
         assert made.status_code == 201, made.text
 
-    def door(self, method: str, name: str, **order: object) -> Any:  # noqa: ANN401
+    def control(self, method: str, name: str, **order: object) -> Any:  # noqa: ANN401
         url = self.api_url.replace("/v1", f"/_sandbox/{name}")
         answer = self.session.request(method, url, json=order, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def calls(self) -> List[Mapping[str, Any]]:
-        """What was asked since the start, or since it was told to forget."""
-        found: List[Mapping[str, Any]] = self.door("GET", "calls")
+        """Return the calls since the start or the last `forget_calls`."""
+        found: List[Mapping[str, Any]] = self.control("GET", "calls")
         return found
 
     def forget_calls(self) -> None:
-        self.door("DELETE", "calls")
+        self.control("DELETE", "calls")
 
     def use_up(self) -> None:
-        """Use up the quota, as another program with the token would."""
-        for path in (f"/zones/{self._town.zones[0]}", "/actions?id=1"):
+        """Use up the quota, like another program with the same token."""
+        for path in (f"/zones/{self._fleet.zones[0]}", "/actions?id=1"):
             while self.session.get(self.api_url + path, timeout=60).status_code != 429:
                 continue
 
     def addresses(self) -> Dict[str, str]:
-        """The first address of every name, as the API has them."""
+        """Return the first address of every name in the API."""
         found = {}
-        for zone in self._town.zones:
+        for zone in self._fleet.zones:
             page: Optional[int] = 1
             while page is not None:
                 answer = self.session.get(
@@ -140,18 +140,18 @@ class Hetzner(Program):
 
 
 class Served(Program):
-    """A program that is reached by HTTP."""
+    """A program with an HTTP server."""
 
     url = ""
 
 
 class Backend(Served):
-    """`python -m backend` with shipped defaults, and every host of a town published."""
+    """`python -m backend` with default settings; every host of a fleet is published."""
 
     def __init__(  # noqa: PLR0913
         self,
         folder: Path,
-        town: Town,
+        fleet: Fleet,
         api_url: str,
         *,
         filled: bool = True,
@@ -162,10 +162,10 @@ class Backend(Served):
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.town = town
+        self.fleet = fleet
         names = folder / "hosts"
-        names.write_text(",".join(town.hosts), encoding="ascii")
-        lines = (f"{host} {town.key(index)}\n" for index, host in enumerate(town.hosts))
+        names.write_text(",".join(fleet.hosts), encoding="ascii")
+        lines = (f"{host} {fleet.key(index)}\n" for index, host in enumerate(fleet.hosts))
         keys = folder / "pre-shared-key"
         keys.write_text("".join(lines), encoding="ascii")
         keys.chmod(0o600)
@@ -181,7 +181,7 @@ class Backend(Served):
             **variables,
         }
         if filled:
-            fill(settings["STATE_URL"], town, checked_before, checked_over)
+            fill(settings["STATE_URL"], fleet, checked_before, checked_over)
         super().__init__("backend", ["-m", "backend"], folder, **settings)
         self.session = new_session()
 
@@ -194,19 +194,19 @@ class Backend(Served):
         super().stop()
 
     def runs(self, source: str) -> None:
-        """Let it be started by some lines of Python instead of `-m backend`."""
+        """Start the backend with Python code instead of `-m backend`."""
         self._command = self.command(["-c", source])
 
     def count(self, condition: str) -> int:
-        """How many records in its store, a file, meet a condition."""
+        """Return the number of records in the store that match an SQL condition."""
         with contextlib.closing(sqlite3.connect(self.folder / "hetzner-dyndns.db")) as store:
             (found,) = store.execute(f"SELECT count(*) FROM records WHERE {condition}").fetchone()  # noqa: S608
             return int(found)
 
     def verify(self) -> None:
-        """Let every host be heard of and every zone be verified, as it is at any moment."""
+        """Send an update from every host, and wait until every zone is verified."""
         started = time.time()
-        requests = [nic_update(self.town, index) for index in range(len(self.town.hosts))]
+        requests = [nic_update(self.fleet, index) for index in range(len(self.fleet.hosts))]
         self.wait_until(lambda: self._poll(requests, started), "all zones to be verified")
 
     def _poll(self, requests: Sequence[Request], started: float) -> bool:
@@ -221,7 +221,7 @@ class Backend(Served):
 
 
 class Plain(Served):
-    """The yardstick: see `bench.plain`."""
+    """The baseline: see `bench.plain`."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -243,7 +243,7 @@ class Plain(Served):
 
 @contextlib.contextmanager
 def running(program: P) -> Iterator[P]:
-    """Run a program for a while."""
+    """Run a program for the duration of the block."""
     program.start()
     try:
         yield program
@@ -251,15 +251,16 @@ def running(program: P) -> Iterator[P]:
         program.stop()
 
 
-def fill(url: str, town: Town, checked_before: float, checked_over: float) -> None:
-    """Fill a store as it is when every host was published, and verified so many seconds ago.
+def fill(url: str, fleet: Fleet, checked_before: float, checked_over: float) -> None:
+    """Fill a store with published records.
 
-    One was verified after the other, over so many seconds before.
+    The first record was verified `checked_before` seconds ago, and the others one after the other
+    in the `checked_over` seconds before.
     """
     prepare_store(url)
     engine = connect(url, 1)
     now = time.time()
-    seen = [{"host": host, "registered_at": now, "seen_at": now} for host in town.hosts]
+    seen = [{"host": host, "registered_at": now, "seen_at": now} for host in fleet.hosts]
     times = {"retry_at": now}
     times.update(dict.fromkeys(("desired_at", "accepted_at", "changed_at"), now))
     asked = {"type": "A", "generation": 1, "source": "192.0.2.1", "protocol": "dyndns2"}
@@ -268,11 +269,11 @@ def fill(url: str, town: Town, checked_before: float, checked_over: float) -> No
         {
             **common,
             "host": host,
-            "desired": town.address(index),
-            "published": town.address(index),
-            "checked_at": now - checked_before - checked_over * index / len(town.hosts),
+            "desired": fleet.address(index),
+            "published": fleet.address(index),
+            "checked_at": now - checked_before - checked_over * index / len(fleet.hosts),
         }
-        for index, host in enumerate(town.hosts)
+        for index, host in enumerate(fleet.hosts)
     ]
     with engine.execution_options(write=True).begin() as connection:
         for start in range(0, len(seen), _FILLED_AT_ONCE):
@@ -283,7 +284,7 @@ def fill(url: str, town: Town, checked_before: float, checked_over: float) -> No
 
 
 class Request(NamedTuple):
-    """What wrk sends: both faces as their usual clients use them."""
+    """A request that wrk sends."""
 
     method: str
     path: str
@@ -291,23 +292,23 @@ class Request(NamedTuple):
     body: str = ""
 
 
-def nic_update(town: Town, index: int, version: int = 0) -> Request:
-    """As a router asks: with a login."""
-    host = town.hosts[index]
-    login = base64.b64encode(f"{host}:{town.key(index)}".encode()).decode("ascii")
-    query = f"hostname={host}&myip={town.address(index, version)}"
+def nic_update(fleet: Fleet, index: int, version: int = 0) -> Request:
+    """Return an update like that of a router, with a login."""
+    host = fleet.hosts[index]
+    login = base64.b64encode(f"{host}:{fleet.key(index)}".encode()).decode("ascii")
+    query = f"hostname={host}&myip={fleet.address(index, version)}"
     return Request("GET", f"/nic/update?{query}", {"Authorization": f"Basic {login}"})
 
 
-def update(town: Town, index: int, version: int = 0) -> Request:
-    """As our client asks: JSON and a key."""
-    body = f'{{"fqdn": "{town.hosts[index]}", "ip": "{town.address(index, version)}"}}'
-    headers = {"Content-Type": "application/json", "X-Pre-Shared-Key": town.key(index)}
+def update(fleet: Fleet, index: int, version: int = 0) -> Request:
+    """Return an update like that of our client, with JSON and a key."""
+    body = f'{{"fqdn": "{fleet.hosts[index]}", "ip": "{fleet.address(index, version)}"}}'
+    headers = {"Content-Type": "application/json", "X-Pre-Shared-Key": fleet.key(index)}
     return Request("POST", "/update", headers, body)
 
 
 class Load(NamedTuple):
-    """What wrk measured; milliseconds, and `work` is microseconds of CPU a request."""
+    """The results of wrk: times in milliseconds, `work` in microseconds of CPU for each request."""
 
     rate: float
     p50: float
@@ -352,10 +353,10 @@ def wrk(  # noqa: PLR0913
     fresh: bool = False,
     pause: int = 0,
 ) -> Load:
-    """Send requests in turn for some seconds; `fresh`: each by a connection of its own.
+    """Send the requests in turn for some seconds; with `fresh`, each over a new connection.
 
-    With a `pause` (milliseconds) each connection waits about so long between two requests. Several
-    programs share the connections, and what they did is added up.
+    `pause` is the average pause of a connection between two requests, in milliseconds. Several
+    programs share the connections, and their results are added.
     """
     folder = programs[0].folder
     lines = folder / "requests"
@@ -383,8 +384,8 @@ def wrk(  # noqa: PLR0913
 
 def _line(request: Request, fresh: bool) -> str:
     headers = {**request.headers, **({"Connection": "close"} if fresh else {})}
-    told = "".join(f"{name}={value};" for name, value in headers.items())
-    return f"{request.method}\t{request.path}\t{told}\t{request.body}\n"
+    joined = "".join(f"{name}={value};" for name, value in headers.items())
+    return f"{request.method}\t{request.path}\t{joined}\t{request.body}\n"
 
 
 def used(pid: int) -> float:
@@ -402,7 +403,7 @@ def children(pid: int) -> List[int]:
 
 
 def memory(pid: int) -> float:
-    """Return the MB a process keeps of its own: what it shares is counted by its share."""
+    """Return the proportional set size of a process in MB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     return int(re.findall(r"^Pss: +(\d+)", text, re.MULTILINE)[0]) / 1024
 

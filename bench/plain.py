@@ -1,4 +1,4 @@
-"""The yardstick: a one-line Flask app under the very gunicorn settings of the service.
+"""The baseline: a one-line Flask app with the gunicorn settings of the service.
 
 python -m bench.plain PORT
 """

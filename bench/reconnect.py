@@ -1,4 +1,4 @@
-"""Figure 4: the night, when every provider cuts its lines and every host gets another address."""
+"""Benchmark 4: the nightly reconnect, when every host gets a new address."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any, Counter as Counts, List, Mapping, Tuple
 
 import requests
 
-from bench.parts import DOCUMENTED, Backend, Hetzner, Town, nic_update, running
+from bench.parts import DOCUMENTED, Backend, Fleet, Hetzner, nic_update, running
 from bench.report import Figure, Scale, percentile
 from tests.e2e.processes import new_session
 
-_STORM = 600.0  # seconds, by Hetzner's clock
+_DURATION = 600.0  # seconds of Hetzner's time in which all hosts change
 _FASTER = 4
-_CALL = 0.1  # seconds that Hetzner takes for a call
-_LIVE = 4  # hosts whose single changes are timed
+_CALL = 0.1  # seconds that each call to Hetzner takes
+_LIVE = 4  # further hosts, whose changes are timed one by one
 _PATIENCE = 3600.0
 
-# The quota is reckoned by an hour; here it is shorter, on both sides.
+# Shortens the hour of the quota in the backend; the sandbox gets the same value.
 _QUICK = (
     "import runpy, backend.hetzner.client; backend.hetzner.client._HOUR = {hour}; "
     "runpy.run_module('backend', run_name='__main__')"
 )
 
 
-class Night:
-    """Hosts whose addresses change once, each at its moment, and who ask until it is taken."""
+class Reconnect:
+    """Hosts that change their address once, each at a random time."""
 
     def __init__(self, backend: Backend, hosts: int) -> None:
         self._backend = backend
@@ -43,7 +43,7 @@ class Night:
 
     def run(self) -> None:
         order = random.Random(8)
-        moments = [order.uniform(0, _STORM / _FASTER) for _ in range(self._hosts)]
+        moments = [order.uniform(0, _DURATION / _FASTER) for _ in range(self._hosts)]
         due = sorted((moment, index) for index, moment in enumerate(moments))
         over = threading.Event()
         live = threading.Thread(target=self._live, args=(over,))
@@ -67,7 +67,7 @@ class Night:
         session = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = new_session()
-        request = nic_update(self._backend.town, index, version)
+        request = nic_update(self._backend.fleet, index, version)
         url = self._backend.url + request.path
         answer = session.get(url, headers=dict(request.headers), timeout=30)
         return int(answer.status_code)
@@ -85,56 +85,58 @@ class Night:
 def beside_least(folder: Path, scale: Scale) -> Figure:
     figure = Figure(
         "reconnect",
-        "4. The nightly reconnect: hosts that change within ten minutes, documented buckets",
+        "4. The nightly reconnect: hosts change within ten minutes, with documented rate limits",
         (
-            *("", "published after s", "least s", "of the least", "429 %", "calls"),
-            *("live p50 s", "live most s", "live 503 %", "lost"),
+            *("", "published after s", "minimum s", "of minimum", "429 %", "calls"),
+            *("live p50 s", "live max s", "live 503 %", "lost"),
         ),
         notes=[
-            f"By Hetzner's clock, which runs {_FASTER} times as fast here; live changes by ours.",
-            "Least: ten minutes, or as long as the quota takes for one write a host, whichever is",
-            "longer. Wanted: 1.15 of it, fewer than 1 % of 429, live below 8 s, nothing lost.",
-            "Empty buckets: what becomes of such a night when another program has used them up.",
-            "Zones aren't verified then, so that most writes need a read before them.",
+            f"Hetzner's clock runs {_FASTER} times as fast here; live changes are in real time.",
+            "Minimum: ten minutes, or the time that the quota needs for one write for each host.",
+            "Target: 1.15 times the minimum, less than 1 % of 429, live below 8 s, nothing lost.",
+            "Empty quota: another program has used it up. Zones aren't verified meanwhile, so most",
+            "writes need a read before.",
         ],
     )
     hosts = scale.number(3000, 600)
-    for name, is_empty in (("full buckets", False), ("empty buckets", True)):
-        _night(folder / name.split()[0], figure, f"{hosts} hosts, {name}", hosts, is_empty=is_empty)
+    for name, is_empty in (("full quota", False), ("empty quota", True)):
+        _measure(
+            folder / name.split()[0], figure, f"{hosts} hosts, {name}", hosts, is_empty=is_empty
+        )
     return figure
 
 
-def _night(folder: Path, figure: Figure, name: str, hosts: int, *, is_empty: bool) -> None:
-    town = Town(hosts + _LIVE, 8)
+def _measure(folder: Path, figure: Figure, name: str, hosts: int, *, is_empty: bool) -> None:
+    fleet = Fleet(hosts + _LIVE, 8)
     hour = 3600.0 / _FASTER
     with contextlib.ExitStack() as stack:
-        hetzner = Hetzner(folder / "hetzner", town, limits=DOCUMENTED, hour=hour)
+        hetzner = Hetzner(folder / "hetzner", fleet, limits=DOCUMENTED, hour=hour)
         stack.enter_context(running(hetzner))
-        backend = Backend(folder / "ours", town, hetzner.api_url, checked_before=3600)
+        backend = Backend(folder / "ours", fleet, hetzner.api_url, checked_before=3600)
         backend.runs(_QUICK.format(hour=hour))
         stack.enter_context(running(backend))
         backend.verify()
         if is_empty:
             hetzner.use_up()
-        hetzner.door("POST", "delay", seconds=_CALL)
+        hetzner.control("POST", "delay", seconds=_CALL)
         hetzner.forget_calls()
         started = time.time()
-        night = Night(backend, hosts)
-        night.run()
+        run = Reconnect(backend, hosts)
+        run.run()
         _wait(backend)
         calls, found = hetzner.calls(), hetzner.addresses()
-    lost = sum(found[town.hosts[index]] != town.address(index, 1) for index in range(hosts))
-    least = max(_STORM, hosts * 3600 / DOCUMENTED[1] if is_empty else 0.0)
+    lost = sum(found[fleet.hosts[index]] != fleet.address(index, 1) for index in range(hosts))
+    least = max(_DURATION, hosts * 3600 / DOCUMENTED[1] if is_empty else 0.0)
     took = (_last_write(calls, hosts) - started) * _FASTER
     refused = sum(call["status"] == 429 for call in calls) * 100 / len(calls)
-    seconds = [one for one, _ in night.live]
-    busy = sum(status != 200 for _, status in night.live) * 100 / len(night.live)
+    seconds = [one for one, _ in run.live]
+    busy = sum(status != 200 for _, status in run.live) * 100 / len(run.live)
     figure.add(
         *(name, took, least, took / least, refused, len(calls)),
         *(percentile(seconds, 50), max(seconds), busy, lost),
     )
-    told = ", ".join(f"{number} × {status}" for status, number in sorted(night.answers.items()))
-    figure.notes.append(f"{name}: each asked once, and was answered {told}.")
+    answers = ", ".join(f"{number} × {status}" for status, number in sorted(run.answers.items()))
+    figure.notes.append(f"{name}: answers to one update of each host: {answers}.")
 
 
 def _wait(backend: Backend) -> None:
@@ -144,7 +146,7 @@ def _wait(backend: Backend) -> None:
 
 
 def _last_write(calls: List[Mapping[str, Any]], hosts: int) -> float:
-    """When the last write for a host of the night was answered."""
+    """Return when the last write for one of these hosts was answered."""
     names = {f"host{index}" for index in range(hosts)}
     ends = [
         float(call["ended"])

@@ -1,4 +1,4 @@
-"""How figures are told: a table for people, and JSON for comparing."""
+"""Results as a table, and as JSON for comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Dict, Iterable, List, Sequence
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and how much is measured."""
+    """The duration and size of a benchmark."""
 
     is_short: bool
 
@@ -26,7 +26,7 @@ class Scale:
 
 @dataclass
 class Figure:
-    """One table: what was measured, each row beside its yardstick."""
+    """A table with results."""
 
     name: str
     title: str
@@ -62,8 +62,8 @@ def save(path: Path, figures: Iterable[Figure]) -> None:
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
     }
-    told = {"machine": machine, "figures": [asdict(figure) for figure in figures]}
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    results = {"machine": machine, "figures": [asdict(figure) for figure in figures]}
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def median(values: Iterable[float]) -> float:

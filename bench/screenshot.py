@@ -1,4 +1,4 @@
-"""Makes the picture of the README: `python -m bench.screenshot`, with Chromium and playwright."""
+"""Takes the screenshot for the README: `python -m bench.screenshot` (with Chromium)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOUR = 3600
 
 
 def fill(backend: Backend, hetzner: Hetzner) -> None:
-    """Let hosts send addresses, Hetzner refuse one, and one fall silent."""
+    """Send updates from hosts; make Hetzner refuse one host, and one host silent."""
     for host, addresses in ADDRESSES.items():
         for address in addresses:
             backend.updates(host, address)

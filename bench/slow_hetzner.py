@@ -1,4 +1,4 @@
-"""Figure 2: how long unchanged updates take while Hetzner is slow and others change."""
+"""Benchmark 2: the duration of unchanged updates while other hosts change and Hetzner is slow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Counter as Counts
 
-from bench.parts import Backend, Hetzner, Load, Plain, Town, nic_update, running, wrk
+from bench.parts import Backend, Fleet, Hetzner, Load, Plain, nic_update, running, wrk
 from bench.report import Figure, Scale, median
 from tests.e2e.processes import new_session
 
@@ -19,7 +19,7 @@ _PAUSE = 80  # milliseconds between two requests of one of 16 connections: 200 a
 
 
 class Changing:
-    """Fifty hosts, each of which gets another address all the time."""
+    """Fifty hosts that change their addresses again and again."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -40,7 +40,7 @@ class Changing:
         session, version = new_session(), 0
         while not self._stopping.wait(random.uniform(0.5, 1.5)):
             version = version % 100 + 1
-            request = nic_update(self._backend.town, index, version)
+            request = nic_update(self._backend.fleet, index, version)
             url = self._backend.url + request.path
             answer = session.get(url, headers=dict(request.headers), timeout=20)
             self.answers[str(answer.status_code)] += 1
@@ -51,17 +51,17 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
     figure = Figure(
         "slow_hetzner",
         "2. Unchanged updates (200/s) while 50 other hosts change and Hetzner takes 1 s a call",
-        ("", "requests/s", "p50 ms", "p99 ms", "longest ms", "p99 of the quiet", "failed"),
+        ("", "requests/s", "p50 ms", "p99 ms", "max ms", "p99 of quiet", "failed"),
         notes=[
-            "Wanted: p99 at most twice the quiet one's, none over 100 ms. The longest one of the",
-            "one-line app beside it says what the machine itself does to a request.",
+            "Target: p99 at most twice that of the quiet run, no request over 100 ms. The maximum",
+            "of the one-line app shows the influence of the machine.",
         ],
     )
-    town = Town(_HOSTS)
-    requests = [nic_update(town, index) for index in range(_CHANGING, _HOSTS)]
+    fleet = Fleet(_HOSTS)
+    requests = [nic_update(fleet, index) for index in range(_CHANGING, _HOSTS)]
     with contextlib.ExitStack() as stack:
-        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
-        backend = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", fleet)))
+        backend = stack.enter_context(running(Backend(folder / "ours", fleet, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
         found: dict[str, list[Load]] = {
             name: [] for name in ("one line, quiet", "quiet", "one line, busy", "busy")
@@ -72,12 +72,12 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
             paced = {"seconds": seconds, "pause": _PAUSE}
             found["one line, quiet"].append(wrk([plain], requests, **paced))
             found["quiet"].append(wrk([backend], requests, **paced))
-            hetzner.door("POST", "delay", seconds=1)
+            hetzner.control("POST", "delay", seconds=1)
             changing = Changing(backend)
             found["one line, busy"].append(wrk([plain], requests, **paced))
             found["busy"].append(wrk([backend], requests, **paced))
             changing.stop()
-            hetzner.door("DELETE", "delay")
+            hetzner.control("DELETE", "delay")
             answers += changing.answers
     for name, loads in found.items():
         figure.add(
@@ -89,6 +89,6 @@ def beside_quiet(folder: Path, scale: Scale) -> Figure:
             median(one.p99 / other.p99 for one, other in zip(loads, found["quiet"])),
             sum(one.failed for one in loads),
         )
-    told = ", ".join(f"{number} × {status}" for status, number in sorted(answers.items()))
-    figure.notes.append(f"The fifty were answered: {told}; 503 is for whoever finds no place.")
+    counts = ", ".join(f"{number} × {status}" for status, number in sorted(answers.items()))
+    figure.notes.append(f"Answers to the fifty hosts: {counts}; 503 means that no thread was free.")
     return figure

@@ -1,4 +1,4 @@
-"""How long the operator's pages take with many hosts: `python -m bench.status_page [HOSTS]`.
+"""The duration of dashboard pages with many hosts: `python -m bench.status_page [HOSTS]`.
 
 A real backend with two workers, hosts with two records each, and one host with a long history.
 """
@@ -29,7 +29,7 @@ TIMES = 30
 
 
 def fill(url: str, hosts: List[Hostname]) -> None:
-    """Fill the store as a service of some months has it."""
+    """Fill the store as after some months of service."""
     prepare_store(url)
     store = Store(url)
     now = time.time()
@@ -60,7 +60,7 @@ def fill(url: str, hosts: List[Hostname]) -> None:
 
 
 def serve(folder: Path, url: str, hosts: List[Hostname]) -> Tuple[int, str]:
-    """Start the backend in a folder; return its process and where it is."""
+    """Start the backend in a folder; return its process id and URL."""
     port = free_port()
     environ = {
         **os.environ,
@@ -83,9 +83,9 @@ def serve(folder: Path, url: str, hosts: List[Hostname]) -> Tuple[int, str]:
 
 
 def measure(session: requests.Session, url: str, pid: int) -> str:
-    """Ask a page again and again; return how long it took, and how much of that was work.
+    """Request a page repeatedly; return its duration and its CPU time.
 
-    On a busy machine the former says more of the others than of us.
+    On a busy machine, only the CPU time is reliable.
     """
     seconds, before = [], used(pid)
     for _ in range(TIMES):
@@ -96,18 +96,17 @@ def measure(session: requests.Session, url: str, pid: int) -> str:
     work = (used(pid) - before) * 1000 / TIMES
     median, most = statistics.median(seconds) * 1000, max(seconds) * 1000
     size = len(answer.content) // 1024
-    return f"{median:6.0f} ms median {most:6.0f} ms most {work:6.0f} ms CPU {size:6} KiB"
+    return f"{median:6.0f} ms median {most:6.0f} ms max {work:6.0f} ms CPU {size:6} KiB"
 
 
 def main() -> None:
-    """Measure and print."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     hosts = [Hostname(f"host{index:04}.example.com") for index in range(number)]
     pages: Dict[str, str] = {
         "all hosts": "/",
         "the last page": f"/?page={number // 50}",
         "a search": "/?q=host05",
-        "the refused": "/?state=refused",
+        "refused hosts": "/?state=refused",
         f"a host with {ENTRIES} entries": f"/hosts/{hosts[0]}?days=90",
         "metrics": "/metrics",
     }
@@ -135,7 +134,7 @@ def report(base: str, pages: Dict[str, str], number: int, pid: int) -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.auth = LOGIN
-        until(lambda: is_well(session, base), "the backend to be well")
+        until(lambda: is_well(session, base), "a healthy backend")
         print(f"{number} hosts, {os.cpu_count()} cores")
         for name, path in pages.items():
             print(f"{name:28} {measure(session, base + path, pid)}")

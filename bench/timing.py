@@ -1,9 +1,9 @@
-"""Look whether the time of an answer tells a stranger which hosts exist: `python -m bench.timing`.
+"""Checks whether response times reveal which hosts exist: `python -m bench.timing`.
 
-Sends wrong logins of several kinds in random order over one connection, and asks of each pair of
-kinds: given one answer of each, how often is the one of the second kind the slower? A half says
-that time tells nothing. Beside it: the same kind twice (what chance makes of it), and a request
-that really takes longer (what the method sees).
+Sends wrong logins of several kinds in random order over one connection. For each pair of kinds, it
+prints how often an answer of the second kind is slower than one of the first. 0.5 means that the
+time reveals nothing. For comparison: the same kind twice (the effect of chance), and a request that
+takes longer (the sensitivity of the method).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SURE = 4.0  # standard errors; by chance once in 16,000 comparisons
 
 
 class Kind(NamedTuple):
-    """One kind of request: as dyndns2 with a login, or as JSON with a key alone."""
+    """A kind of request: dyndns2 with a login, or JSON with a key."""
 
     name: str
     user: Optional[str]
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 
 def kinds() -> List[Kind]:
-    """Every kind; `{}` is another number at each request, so that no cache learns a name."""
+    """Return all kinds; `{}` is another number in each request, so that no cache has the name."""
     return [
         Kind("json: wrong key", None, "host{}.example.com"),
         Kind("json: wrong key again", None, "host{}.example.com"),
@@ -65,7 +65,7 @@ PAIRS = [
 
 
 class Backend(Program):
-    """The service with one worker: a second one would only add noise."""
+    """The service with one worker, since a second one would add noise."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, limit: int) -> None:
         self.port = free_port()
@@ -86,15 +86,15 @@ class Backend(Program):
 
 
 class Line:
-    """A kept connection, on which answers are timed."""
+    """A persistent connection that measures the time of answers."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.close = self._connection.close
 
     def ask(self, kind: Kind, number: int) -> Tuple[float, Tuple[int, bytes]]:
-        """Return the microseconds an answer took, and the answer."""
-        # The same source would soon be over its limit: each request comes from another one.
+        """Return the duration of an answer in microseconds, and the answer."""
+        # Each request has another source: a single source would soon exceed its limit.
         source = f"2001:db8:{random.getrandbits(16):x}:{random.getrandbits(16):x}::1"
         headers = {"X-Real-Ip": source}
         host, secret = kind.host.format(number), kind.secret.format(number)
@@ -113,9 +113,9 @@ class Line:
 
 
 def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, set]]:
-    """Send so many requests of each kind, mixed; return their times and their answers."""
+    """Send `number` requests of each kind in random order; return times and answers."""
     line = Line(port)
-    for host in range(len(HOSTS)):  # the right keys shall find their records unchanged
+    for host in range(len(HOSTS)):  # the updates with correct keys must be unchanged ones
         line.ask(kinds()[-1], host)
     times: Dict[str, List[float]] = {kind.name: [] for kind in kinds()}
     answers: Dict[str, set] = {kind.name: set() for kind in kinds()}
@@ -130,7 +130,7 @@ def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, s
 
 
 def slower(one: Sequence[float], other: Sequence[float]) -> Tuple[float, float]:
-    """Return how often the other is slower (Mann-Whitney), and by how many errors that is off ½."""
+    """Return how often `other` is slower (Mann-Whitney), and the standard errors from one half."""
     ranked = sorted(one)
     wins = sum(bisect_left(ranked, t) + bisect_right(ranked, t) for t in other) / 2
     share = wins / (len(one) * len(other))
@@ -147,10 +147,10 @@ def report(regime: str, times: Dict[str, List[float]], answers: Dict[str, set]) 
         share, errors = slower(times[one], times[other])
         medians = [statistics.median(times[name]) for name in (one, other)]
         same = answers[one] == answers[other]
-        told = "can be told apart" if abs(errors) > _SURE or not same else ""
+        verdict = "distinguishable" if abs(errors) > _SURE or not same else ""
         print(
             f"{one:28} {other:32} {medians[0]:8.0f} {medians[1]:8.0f} {share:7.3f} {errors:+7.1f}"
-            f"  {'yes' if same else 'no':11} {told}"
+            f"  {'yes' if same else 'no':11} {verdict}"
         )
         row = {"regime": regime, "one": one, "other": other, "medians_us": medians}
         rows.append({**row, "slower": share, "standard_errors": errors, "same_answer": same})
@@ -161,7 +161,7 @@ def main() -> None:
     """Measure below and above the limit of failed logins."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=4000, help="answers of each kind")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
     rows: List[dict] = []
     with tempfile.TemporaryDirectory() as folder, Sandbox(["example.com"]) as sandbox:
@@ -180,12 +180,11 @@ def main() -> None:
 
 
 def wait_for(backend: Backend) -> None:
-    """Wait until a backend has started."""
     until(lambda: "starts on port" in backend.output, "the start", lambda: backend.output)
 
 
 def warm_up(port: int) -> None:
-    """Bring every name over its limit, so that every answer is the same 429."""
+    """Exceed the limit of every name, so that every answer is the same 429."""
     line = Line(port)
     for kind in kinds()[:-1]:
         for number in range(len(HOSTS)):

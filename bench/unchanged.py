@@ -1,4 +1,4 @@
-"""Figures 1 and 6: unchanged updates a second, beside a one-line Flask app, and on PostgreSQL."""
+"""Benchmarks 1 and 6: unchanged updates a second, with SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Dict, Iterator, List, Sequence
 
 from bench.parts import (
     Backend,
+    Fleet,
     Hetzner,
     Load,
     Plain,
     Request,
     Served,
-    Town,
     nic_update,
     running,
     update,
@@ -22,53 +22,53 @@ from bench.parts import (
 from bench.report import Figure, Scale, median
 from tests.e2e.postgres import PostgreSQL
 
-_HEADS = ("", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of the yardstick", "by CPU", "failed")
+_HEADS = ("", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of baseline", "by CPU", "failed")
 _HOSTS = 100
 
 
 def beside_flask(folder: Path, scale: Scale) -> Figure:
     figure = Figure(
         "unchanged",
-        "1. Unchanged updates, beside a one-line Flask app under the same gunicorn settings",
+        "1. Unchanged updates, compared with a one-line Flask app with the same gunicorn settings",
         _HEADS,
         notes=[
-            "Wanted: 0.80 of the yardstick. By CPU: the yardstick's CPU time a request, divided by",
-            "ours; it says the same on a quiet machine, and is to be believed on a busy one.",
+            "Target: 0.80 of the baseline. By CPU: the CPU time for each request of the baseline,",
+            "divided by ours; this is also reliable on a busy machine.",
         ],
     )
-    town = Town(_HOSTS)
+    fleet = Fleet(_HOSTS)
     with contextlib.ExitStack() as stack:
-        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
-        ours = stack.enter_context(running(Backend(folder / "ours", town, hetzner.api_url)))
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", fleet)))
+        ours = stack.enter_context(running(Backend(folder / "ours", fleet, hetzner.api_url)))
         plain = stack.enter_context(running(Plain(folder / "plain")))
         hetzner.forget_calls()
         for protocol, make in (("/nic/update", nic_update), ("/update", update)):
-            requests = [make(town, index) for index in range(_HOSTS)]
+            requests = [make(fleet, index) for index in range(_HOSTS)]
             for fresh in (False, True):
                 programs = {"ours": ours, "one line": plain}
                 way = "new connections" if fresh else "keep-alive"
                 loads = _in_turn(programs, requests, scale, fresh=fresh)
-                _tell(figure, f"{protocol}, {way}", loads, "one line")
-        figure.notes.append(f"Calls to Hetzner meanwhile: {len(hetzner.calls())}.")
+                _add_rows(figure, f"{protocol}, {way}", loads, "one line")
+        figure.notes.append(f"Calls to Hetzner: {len(hetzner.calls())}.")
     return figure
 
 
 def _in_turn(
     programs: Dict[str, Served], requests: Sequence[Request], scale: Scale, *, fresh: bool
 ) -> Dict[str, List[Load]]:
-    """Measure one after the other, again and again: the machine has its moods."""
+    """Measure the programs alternately, since the load of the machine changes."""
     found: Dict[str, List[Load]] = {name: [] for name in programs}
     for number in range(scale.number(7, 3) + 1):
         for name, program in programs.items():
             load = wrk([program], requests, seconds=scale(5, 2), fresh=fresh)
-            if number:  # the first round is for warming up
+            if number:  # the first round is a warm-up
                 found[name].append(load)
     return found
 
 
-def _tell(figure: Figure, what: str, loads: Dict[str, List[Load]], yardstick: str) -> None:
+def _add_rows(figure: Figure, what: str, loads: Dict[str, List[Load]], baseline: str) -> None:
     for name, some in loads.items():
-        pairs = list(zip(some, loads[yardstick]))
+        pairs = list(zip(some, loads[baseline]))
         figure.add(
             f"{what}: {name}",
             median(one.rate for one in some),
@@ -84,21 +84,21 @@ def _tell(figure: Figure, what: str, loads: Dict[str, List[Load]], yardstick: st
 def on_postgresql(folder: Path, scale: Scale) -> Figure:
     figure = Figure(
         "postgresql",
-        "6. Unchanged updates on PostgreSQL with two replicas, beside SQLite",
+        "6. Unchanged updates on PostgreSQL with two replicas, compared with SQLite",
         _HEADS,
-        notes=["All on this machine, with the database: more machines have more cores."],
+        notes=["All programs and the database run on this machine."],
     )
-    town = Town(_HOSTS)
-    requests = [nic_update(town, index) for index in range(_HOSTS)]
+    fleet = Fleet(_HOSTS)
+    requests = [nic_update(fleet, index) for index in range(_HOSTS)]
     with contextlib.ExitStack() as stack:
-        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", town)))
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", fleet)))
         url = stack.enter_context(_database())
-        sqlite = stack.enter_context(running(Backend(folder / "sqlite", town, hetzner.api_url)))
+        sqlite = stack.enter_context(running(Backend(folder / "sqlite", fleet, hetzner.api_url)))
         replicas = [
             stack.enter_context(
                 running(
                     Backend(
-                        *(folder / f"replica{number}", town, hetzner.api_url),
+                        *(folder / f"replica{number}", fleet, hetzner.api_url),
                         filled=not number,
                         STATE_URL=url,
                     )
@@ -112,7 +112,7 @@ def on_postgresql(folder: Path, scale: Scale) -> Figure:
                 load = wrk(programs, requests, seconds=scale(5, 2))
                 if number:
                     found[name].append(load)
-        _tell(figure, "keep-alive", found, "SQLite")
+        _add_rows(figure, "keep-alive", found, "SQLite")
     return figure
 
 

@@ -1,8 +1,8 @@
-"""How much of our code one request crosses: `python -m bench.walk`.
+"""How much of our code a request runs through: `python -m bench.walk [--list]`.
 
-Prints calls, distinct functions and files of `backend/`, over all threads, and the most frames of
-ours that are on the stack when `requests` is asked, the waiting thread of the request among them.
-The service is built as a worker builds it, and asks a real sandbox over HTTP.
+Prints the calls, distinct functions and files of `backend/` in all threads, and the largest number
+of our stack frames during a call of `requests`, including the thread that waits for it. The service
+is built like in a worker, and calls a real sandbox over HTTP.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OURS = str(Path(__file__).parents[1] / "backend") + "/"
 
 
 class Walk:
-    """Counts the calls it is told of."""
+    """Counts the calls in one request."""
 
     def __init__(self) -> None:
         self.calls: Counter[CodeType] = Counter()
@@ -66,7 +66,7 @@ def _ours(frame: Optional[FrameType]) -> int:
 
 
 class _Profile:
-    """Is told of every call in threads that start after it was installed."""
+    """Profiles all calls in threads that start after `install`."""
 
     walk: Optional[Walk] = None
 
@@ -153,7 +153,7 @@ def _wait_for_push(lost: Service) -> None:
 
 
 def main() -> None:
-    """Print a row for each walk; with ``--list``, every function behind it."""
+    """Print a row for each request; with ``--list``, every function that was called."""
     logging.disable(logging.CRITICAL)
     _Profile.install()
     print(f"{'':24}{'calls':>10} {'functions':>10} {'files':>10} {'frames':>10}")

@@ -1,4 +1,4 @@
-"""Tells a hetzner-dyndns backend, over and over, which address a host has now."""
+"""Keeps DNS records up to date: sends the addresses of hosts to a hetzner-dyndns backend."""
 
 from __future__ import annotations
 
@@ -43,41 +43,40 @@ from urllib3.exceptions import (
 __version__ = "0.1.0"
 
 HELP = """\
-variables (arguments win; an empty one counts as absent):
+variables (arguments take precedence; an empty variable counts as absent):
   BACKEND_URL           URL of the backend, such as https://dyndns.example.com
-  FQDN                  name to update; several separated by commas
-  PRE_SHARED_KEY        key of that name; several in the order of FQDN, or one for all
-  PRE_SHARED_KEY_FILE   file with the key(s), or with lines "<fqdn> <key>" as the backend has them
-  IP                    address to set; without it, the one the backend sees
-  RECORD_TYPES          A (default), AAAA or A,AAAA: ask over IPv4, over IPv6 or over both
-  INTERVAL              seconds between two updates (60); 0 updates once
-  CA_BUNDLE             certificates to trust instead of certifi's
-  VERIFY_SSL            0 accepts any certificate
-  HEARTBEAT_FILE        file touched while the loop is alive; --healthy looks at its age
+  FQDN                  host name to update; several, separated by commas
+  PRE_SHARED_KEY        key of the host; several in the order of FQDN, or one for all
+  PRE_SHARED_KEY_FILE   file with the keys, or with lines "<fqdn> <key>" like the backend's key file
+  IP                    address to set; default: the address that the backend sees
+  RECORD_TYPES          A (default), AAAA or A,AAAA: send updates over IPv4, over IPv6 or over both
+  INTERVAL              seconds between updates (60); 0: update once and exit
+  CA_BUNDLE             certificates to trust instead of those of certifi
+  VERIFY_SSL            0: accept any certificate
+  HEARTBEAT_FILE        file that is touched regularly; --healthy checks its age
 
-exit status: 0 all went well, 1 an update failed (or not healthy), 2 unusable settings
+exit status: 0 success, 1 an update failed (or not healthy), 2 unusable settings
 """
 DEFAULT_INTERVAL, LONGEST_INTERVAL = 60, 7 * 86400
 CONNECT_SECONDS, READ_SECONDS = 5, 15  # the backend answers within 8
 FIRST_PAUSE, SLOW_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER = 30, 300, 900, 3600
-# A line that comes back often has a new address; and what reaches nobody burdens nobody.
-LONGEST_UNHEARD_PAUSE = 120
+# After a lost connection, the address has often changed, and attempts cost the backend nothing.
+LONGEST_UNREACHABLE_PAUSE = 120
 REMIND_SECONDS = 3600
-HEARTBEAT_SECONDS = (
-    60  # at most: a clock that was put right must not look like a dead loop for long
-)
-HEARTBEAT_SLACK = 120  # each update ends with a heartbeat, and takes 30 s at most
-LONGEST_BODY = 1 << 16  # more than any answer of the backend
-LONGEST_ANSWER = 1 << 20  # with its head and chunk sizes
+# Longest pause between heartbeats. After a clock change, --healthy may fail until the next one.
+HEARTBEAT_SECONDS = 60
+HEARTBEAT_SLACK = 120  # there is a heartbeat after each update, which takes 30 s at most
+LONGEST_BODY = 1 << 16  # bytes; more than any answer of the backend
+LONGEST_ANSWER = 1 << 20  # bytes, including head and chunk sizes
 LONGEST_TEXT = 300
 
 ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-MENDS = {  # what only a person can put right, and how
+HINTS = {  # for errors that only a person can fix, by HTTP status
     400: "check FQDN, IP and RECORD_TYPES",
     401: "compare PRE_SHARED_KEY with this host's line in the backend's pre-shared-key file",
     403: "add the host to REGISTERED_FQDNS of the backend",
-    404: "check FQDN, the path of BACKEND_URL, and whose zones the backend's token opens",
+    404: "check FQDN, the path of BACKEND_URL, and that the backend's token has access to the zone",
 }
 STATUSES = ("created", "updated", "unchanged")
 
@@ -85,15 +84,15 @@ log = logging.getLogger("update_dns")
 
 
 class Family(NamedTuple):
-    """The IP version that shows the address of a record type."""
+    """A record type with its IP version."""
 
     type: str
     name: str
     family: socket.AddressFamily
-    source: str  # "any address" of that version, to bind the near end of a connection to
+    source: str  # unspecified address: binding a connection to it forces this IP version
 
 
-_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - not listened on
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - not for listening
 FAMILIES = {
     "A": Family("A", "IPv4", socket.AF_INET, _ANY_IPV4),
     "AAAA": Family("AAAA", "IPv6", socket.AF_INET6, "::"),
@@ -101,11 +100,15 @@ FAMILIES = {
 
 
 class SettingUnusable(Exception):
-    """The program can't start like this; its text names the setting and the mend."""
+    """A setting is missing or invalid; the text names the setting and says how to fix it."""
 
 
 class UpdateFailed(Exception):
-    """An update did not succeed; carries what decides when to try again and what to say."""
+    """An update failed.
+
+    `kind` identifies the cause: a cause is logged once. `slow` means that a person must fix it, and
+    `unreachable` that the backend gave no answer. `retry_after` is in seconds.
+    """
 
     def __init__(
         self,
@@ -113,19 +116,19 @@ class UpdateFailed(Exception):
         *,
         kind: str = "",
         slow: bool = False,
-        unheard: bool = False,
+        unreachable: bool = False,
         retry_after: float = 0,
     ) -> None:
         super().__init__(text)
-        self.kind = kind or text  # what makes it the same failure as the last one
-        self.first = SLOW_PAUSE if slow else FIRST_PAUSE  # slow: a person has to mend something
-        self.longest = LONGEST_UNHEARD_PAUSE if unheard else LONGEST_PAUSE
+        self.kind = kind or text
+        self.first = SLOW_PAUSE if slow else FIRST_PAUSE
+        self.longest = LONGEST_UNREACHABLE_PAUSE if unreachable else LONGEST_PAUSE
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
 class Record:
-    """One thing to keep right: the A or AAAA record of a host, and the key that may."""
+    """The A or AAAA record of a host, and the key of the host."""
 
     host: str
     type: str
@@ -137,7 +140,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person decided, checked; an instance can be worked with as it is."""
+    """The validated settings; `verify` is as in requests, `interval` in seconds."""
 
     endpoint: str
     records: tuple[Record, ...]
@@ -149,24 +152,29 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the backend said it did."""
+    """A successful answer of the backend."""
 
     status: str
     address: str
 
 
 def read(environ: Mapping[str, str], args: Sequence[str]) -> tuple[Settings, list[str]]:
-    """Settings from the variables and the positional arguments, and what to warn about."""
-    if len(args) > len(ARGUMENTS):  # not shown: it may be a key
-        raise SettingUnusable("unknown arguments: only <backend_url> <fqdn> [ip] can be given")
+    """Return the settings from variables and positional arguments, and warnings to log.
+
+    Raises:
+        SettingUnusable: a setting is missing or invalid.
+
+    """
+    if len(args) > len(ARGUMENTS):  # the message doesn't show them: one may be a key
+        raise SettingUnusable("unknown arguments: only <backend_url> <fqdn> [ip] are allowed")
     raw = {**_present(environ), **_present(dict(zip(ARGUMENTS, args)))}
     notes: list[str] = []
     endpoint, ip = read_endpoint(raw.get("BACKEND_URL", ""), notes), read_ip(raw.get("IP"))
     types = read_types(raw.get("RECORD_TYPES", "A"))
     if ip:
-        wanted, types = types, ["AAAA" if ":" in ip else "A"]
-        if "RECORD_TYPES" in raw and types != wanted:
-            notes.append(f"RECORD_TYPES is {','.join(wanted)}, but by IP it is {types[0]} alone")
+        given, types = types, ["AAAA" if ":" in ip else "A"]
+        if "RECORD_TYPES" in raw and types != given:
+            notes.append(f"RECORD_TYPES is {','.join(given)}, but IP allows only {types[0]}")
     hosts = read_hosts(raw.get("FQDN", ""))
     keys = read_keys(raw, hosts)
     records = tuple(Record(host, kind, keys[host]) for host in hosts for kind in types)
@@ -179,13 +187,15 @@ def _present(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_endpoint(url: str, notes: list[str]) -> str:
-    """The URL to post to, from a BACKEND_URL with or without the path."""
+    """Return the URL of `/update` for a BACKEND_URL with or without a path."""
     if not url:
-        raise SettingUnusable("BACKEND_URL is not set: give the URL of the backend")
+        raise SettingUnusable("BACKEND_URL is not set: set it to the URL of the backend")
     if "@" in url:
-        raise SettingUnusable("BACKEND_URL holds a login: the key goes to PRE_SHARED_KEY instead")
+        raise SettingUnusable(
+            "BACKEND_URL contains a login: remove it, and set PRE_SHARED_KEY to the key"
+        )
     if not re.match("https?://", url, re.IGNORECASE):
-        raise SettingUnusable(f"BACKEND_URL {url!r} has no http:// or https:// in front: add it")
+        raise SettingUnusable(f"BACKEND_URL {url!r} doesn't begin with http:// or https://: add it")
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.hostname and parts.port != 0 and not re.search(r"[\s?#]", url)
@@ -193,10 +203,12 @@ def read_endpoint(url: str, notes: list[str]) -> str:
         usable = False
     if not usable:
         raise SettingUnusable(
-            f"BACKEND_URL {url!r} is unusable: write it like https://host.example"
+            f"BACKEND_URL {url!r} is not a valid URL: write it like https://host.example"
         )
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        notes.append("BACKEND_URL is http://: the key can be read on its way; use https://")
+        notes.append(
+            "BACKEND_URL begins with http://: others can read the key in transit; use https://"
+        )
     return re.sub("((/nic)?/update)?/*$", "", url) + "/update"
 
 
@@ -208,19 +220,19 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_ip(text: str | None) -> str | None:
-    """The address in canonical text; the error keeps silent about it, as it may be a stray key."""
+    """Return the address in canonical form. The error doesn't show the text: it may be a key."""
     try:
         address = ipaddress.ip_address(text) if text else None
     except ValueError:
         raise SettingUnusable(
-            "IP (the third argument) is no IP address: correct it, or leave it out to set the "
-            "address the backend sees"
+            "IP (the third argument) is not an IP address: correct it, or omit it to set the "
+            "address that the backend sees"
         ) from None
     return str(getattr(address, "ipv4_mapped", None) or address) if address else None
 
 
 def read_types(text: str) -> list[str]:
-    """The record types to keep right, each once."""
+    """Return the record types without duplicates."""
     types = _split(text.upper())
     if not types or not set(types) <= set(FAMILIES):
         raise SettingUnusable(f"RECORD_TYPES {text!r} is unknown: set it to A, AAAA or A,AAAA")
@@ -228,13 +240,15 @@ def read_types(text: str) -> list[str]:
 
 
 def read_hosts(text: str) -> list[str]:
-    """The names, each once, as they were written."""
+    """Return the host names as written, without duplicates."""
     hosts = _split(text)
     if not hosts:
-        raise SettingUnusable("FQDN is not set: give the name to update")
+        raise SettingUnusable("FQDN is not set: set it to the host name to update")
     for host in hosts:
         if not host.isprintable() or re.search(r"[\s/:@]", host):
-            raise SettingUnusable(f"FQDN {host!r} is no host name: write it like host.example.com")
+            raise SettingUnusable(
+                f"FQDN {host!r} is not a host name: write it like host.example.com"
+            )
     return list(dict.fromkeys(hosts))
 
 
@@ -243,7 +257,7 @@ def _split(text: str) -> list[str]:
 
 
 def read_keys(raw: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
-    """The key of each host."""
+    """Return the key of each host."""
     key, path = raw.get("PRE_SHARED_KEY"), raw.get("PRE_SHARED_KEY_FILE")
     if key and path:
         raise SettingUnusable("PRE_SHARED_KEY and PRE_SHARED_KEY_FILE are both set: remove one")
@@ -255,7 +269,9 @@ def read_keys(raw: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
         raise SettingUnusable("PRE_SHARED_KEY is not set: copy it from the backend's key file")
     for host in hosts:
         if not re.fullmatch("[!-~]+", keys[host]):
-            raise SettingUnusable(f"PRE_SHARED_KEY of {host} has odd characters: copy it once more")
+            raise SettingUnusable(
+                f"PRE_SHARED_KEY of {host} contains invalid characters: copy it again"
+            )
     return keys
 
 
@@ -265,19 +281,21 @@ def _read_key_file(path: str) -> str:
     except OSError as error:
         reason = error.strerror
     except UnicodeDecodeError:
-        reason = "no text"
-    raise SettingUnusable(f"PRE_SHARED_KEY_FILE {path} is unusable ({reason}): name a key file")
+        reason = "not UTF-8 text"
+    raise SettingUnusable(f"PRE_SHARED_KEY_FILE {path} can't be read ({reason}): name a key file")
 
 
 def keys_in_file(text: str, hosts: Sequence[str]) -> dict[str, str]:
-    """Keys from a file of bare keys, or from one with lines `<fqdn> <key>`."""
+    """Return keys from the text of a file that has only keys, or lines `<fqdn> <key>`."""
     lines = [re.sub(r"(^|\s)#.*", "", line).split() for line in text.splitlines()]
     lengths = {len(words) for words in lines} - {0}
     if lengths <= {1}:
         bare = [key for words in lines if words for key in _keys_in(words[0], hosts)]
         return pair_keys(bare, hosts)
     if lengths != {2}:
-        raise SettingUnusable('PRE_SHARED_KEY_FILE: write "<fqdn> <key>" in every line, or keys')
+        raise SettingUnusable(
+            'PRE_SHARED_KEY_FILE: write "<fqdn> <key>" on every line, or only keys'
+        )
     known = {_plain(words[0]): words[1] for words in lines if words}
     for host in hosts:
         if _plain(host) not in known:
@@ -290,35 +308,35 @@ def _plain(host: str) -> str:
 
 
 def _keys_in(text: str, hosts: Sequence[str]) -> list[str]:
-    """Keys separated by commas; that of a lone host may hold one."""
+    """Split keys at commas; the key of a single host may contain commas."""
     return [text] if len(hosts) == 1 else [key.strip() for key in text.split(",")]
 
 
 def pair_keys(keys: Sequence[str], hosts: Sequence[str]) -> dict[str, str]:
-    """One key for all hosts, or one for each in their order."""
+    """Assign one key to all hosts, or one key to each host in order."""
     if not all(keys) or len(keys) not in (1, len(hosts)):
         raise SettingUnusable(
             f"PRE_SHARED_KEY: {len(hosts)} name(s) in FQDN, {len([k for k in keys if k])} key(s): "
-            "give one for each in the same order, or one for all"
+            "set one key for each in the same order, or one for all"
         )
     return dict(zip(hosts, itertools.cycle(keys)))
 
 
 def read_interval(raw: Mapping[str, str], notes: list[str]) -> int:
-    """Whole seconds; 0 means once."""
+    """Return the interval in seconds; 0 means once."""
     text = raw.get("INTERVAL", str(DEFAULT_INTERVAL))
     if re.fullmatch("[0-9]{1,9}", text) and int(text) <= LONGEST_INTERVAL:
         return int(text)
     limits = f"0 to {LONGEST_INTERVAL}"
-    notes.append(f"INTERVAL {text!r} is no number from {limits}: using {DEFAULT_INTERVAL}")
+    notes.append(f"INTERVAL {text!r} is not a number from {limits}: using {DEFAULT_INTERVAL}")
     return DEFAULT_INTERVAL
 
 
 def read_verify(raw: Mapping[str, str], notes: list[str]) -> str | bool:
-    """False, or the path of the certificates to trust."""
+    """Return False, or the path of the certificates to trust."""
     text, bundle = raw.get("VERIFY_SSL", "1"), raw.get("CA_BUNDLE", certifi.where())
     if text.lower() in OFF:
-        notes.append("VERIFY_SSL is 0: anyone on the way can pose as the backend and get the key")
+        notes.append("VERIFY_SSL is 0: an attacker can impersonate the backend and get the key")
         return False
     if text.lower() not in ON:
         notes.append(f"VERIFY_SSL {text!r} is neither 0 nor 1: certificates are verified")
@@ -330,14 +348,14 @@ def read_verify(raw: Mapping[str, str], notes: list[str]) -> str | bool:
 def next_pause(
     failures: int, interval: int, error: UpdateFailed, jitter: Callable[[float, float], float]
 ) -> float:
-    """Seconds to wait after so many failures in a row."""
+    """Return the seconds to wait after this number of failures in a row."""
     first = error.first if error.first > FIRST_PAUSE else min(interval, error.first)
     pause = min(error.longest, first * 2 ** min(failures - 1, 10))
     return max(jitter(pause / 2, pause), error.retry_after)
 
 
 def parse_retry_after(value: str, now: datetime) -> float:
-    """Seconds from a Retry-After of seconds or an HTTP date (RFC 9110 §10.2.3), an hour at most."""
+    """Return the seconds of a Retry-After header (RFC 9110 §10.2.3): 0 if invalid, 3600 at most."""
     try:
         if re.fullmatch("[0-9]+", value):
             seconds = float(value)
@@ -350,14 +368,14 @@ def parse_retry_after(value: str, now: datetime) -> float:
 
 
 def clean(text: object, key: str = "") -> str:
-    """Foreign text made fit for a log line: without the key, control characters and excess."""
+    """Make text fit for a log line: without the key and control characters, and not too long."""
     shown = str(text).replace(key, "***") if key else str(text)
     shown = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
     return shown if len(shown) <= LONGEST_TEXT else shown[:LONGEST_TEXT] + "…"
 
 
 def spell(seconds: float) -> str:
-    """A duration as a person would say it: 45 s, 3 min, 3 h 12 min."""
+    """Format a duration: 45 s, 3 min, 3 h 12 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -366,12 +384,12 @@ def spell(seconds: float) -> str:
 
 
 class BoundedReader(io.RawIOBase):
-    """Reads one answer, and applies the socket's timeout to the whole of it.
+    """Reads one answer, and applies the socket's timeout to the whole answer.
 
-    The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a
-    byte now and then never exceeds it (CPython: https://docs.python.org/3/library/socket.html,
-    "Notes on socket timeouts"). requests and urllib3 use it for their read timeout. `sendall`
-    and a TLS handshake are limited as a whole, since Python 3.5; a name lookup is not.
+    The timeout of a Python socket limits a single `recv`, so a server that sends single bytes never
+    exceeds it (https://docs.python.org/3/library/socket.html, "Notes on socket timeouts"). requests
+    and urllib3 use it as their read timeout. It does limit a whole `sendall` and a whole TLS
+    handshake, but no name lookup.
     """
 
     def __init__(self, raw: Any, sock: socket.socket) -> None:  # noqa: ANN401
@@ -382,11 +400,11 @@ class BoundedReader(io.RawIOBase):
         self._bytes = 0
 
     def readable(self) -> bool:
-        """Return true, which BufferedReader requires."""
+        """Return True, which BufferedReader requires."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
-        """Read what has arrived, or wait for it until the time limit."""
+        """Read available bytes, or wait for some until the time limit."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
@@ -396,18 +414,18 @@ class BoundedReader(io.RawIOBase):
         try:
             number: int | None = self._raw.readinto(buffer)
         finally:
-            self._sock.settimeout(self._seconds)  # it limits the TLS handshake after CONNECT
+            self._sock.settimeout(self._seconds)  # limits the TLS handshake after CONNECT
         self._bytes += number or 0
         return number
 
     def close(self) -> None:
-        """Close the wrapped reader too."""
+        """Close the wrapped reader, too."""
         self._raw.close()
         super().close()
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """The answer to a request, or a proxy's answer to CONNECT: http.client reads both with it."""
+    """The answer to a request, or a proxy's answer to CONNECT: http.client uses it for both."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -415,12 +433,12 @@ class BoundedResponse(http.client.HTTPResponse):
 
 
 class BoundedHTTPConnection(HTTPConnection):
-    """A connection whose time limits hold for a whole answer, and for all addresses of a name."""
+    """A connection with time limits for a whole answer, and for all addresses of a host name."""
 
     response_class = BoundedResponse
 
     def _new_conn(self) -> socket.socket:
-        # urllib3 gives each address the whole time; here, all of them get twice that time.
+        # urllib3 applies the time limit to each address; here, all addresses share twice that time.
         host, end = self._dns_host, time.monotonic() + 2 * CONNECT_SECONDS
         failure: Exception = NewConnectionError(self, f"{host} has no address")
         for address in self._addresses():
@@ -440,7 +458,7 @@ class BoundedHTTPConnection(HTTPConnection):
         raise failure
 
     def _tunnel(self) -> None:
-        # Else a proxy's broken answer to CONNECT looks like the backend's answer.
+        # Otherwise a proxy's invalid answer to CONNECT looks like an answer of the backend.
         base: Any = super()  # has no types on Python 3.8
         try:
             base._tunnel()  # noqa: SLF001
@@ -452,7 +470,7 @@ class BoundedHTTPConnection(HTTPConnection):
         try:
             found = socket.getaddrinfo(host, self.port, 0, socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise NewConnectionError(self, f"{host} is not found: {error}") from error
+            raise NewConnectionError(self, f"{host} can't be resolved: {error}") from error
         return [str(address[0]) for *_, address in found]
 
 
@@ -461,13 +479,13 @@ class BoundedHTTPSConnection(BoundedHTTPConnection, HTTPSConnection):
 
 
 class HTTPPool(HTTPConnectionPool):
-    """Where requests takes its connections from."""
+    """A pool of these connections."""
 
     ConnectionCls = BoundedHTTPConnection
 
 
 class HTTPSPool(HTTPSConnectionPool):
-    """Where requests takes its connections from."""
+    """A pool of these connections, over TLS."""
 
     ConnectionCls = BoundedHTTPSConnection
 
@@ -476,7 +494,7 @@ POOLS = {"http": HTTPPool, "https": HTTPSPool}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Uses these pools, for direct connections and through a proxy."""
+    """Uses these pools for direct connections and through a proxy."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Use the pools for direct connections."""
@@ -485,7 +503,7 @@ class BoundedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Use the pools through a proxy; a SOCKS proxy has pools of its own."""
+        """Use the pools through an HTTP proxy; a SOCKS proxy has its own pools."""
         base: Any = super()
         manager = base.proxy_manager_for(*args, **kwargs)
         if isinstance(manager, ProxyManager):
@@ -494,7 +512,7 @@ class BoundedAdapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """Calls over one IP version only, if given the "any address" of that one."""
+    """A session that uses one IP version only, if `source` is its unspecified address."""
 
     def __init__(self, source: str | None) -> None:
         super().__init__()
@@ -503,21 +521,21 @@ class Session(requests.Session):
             if source:
                 adapter.poolmanager.connection_pool_kw["source_address"] = (source, 0)
             self.mount(scheme, adapter)
-        self.auth = lambda request: request  # else requests sends a login found in ~/.netrc
+        self.auth = lambda request: request  # or requests would send a login from ~/.netrc
         self.headers["User-Agent"] = f"hetzner-dyndns-client/{__version__}"
-        # A connection kept from the last round would show the address of the last round.
+        # A reused connection would still have the address of the last round.
         self.headers["Connection"] = "close"
-        self.headers["Accept-Encoding"] = "identity"  # a small answer must not become a large one
+        self.headers["Accept-Encoding"] = "identity"  # a small compressed answer could become large
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Ignore Location: else requests reads the whole body of a redirect before it returns."""
+        """Ignore redirects: requests would read the whole body of a redirect before it returns."""
         return
 
 
 def read_body(response: requests.Response) -> bytes:
-    """The answer's body, or the beginning of one that is too long."""
+    """Return the body of an answer, or the beginning of a body that is too long."""
     body = b""
-    response.raw.enforce_content_length = True  # urllib3 1.26 takes half a body for a whole one
+    response.raw.enforce_content_length = True  # urllib3 1.26 accepts incomplete bodies by default
     try:
         while len(body) < LONGEST_BODY and (
             part := response.raw.read(LONGEST_BODY, decode_content=False)
@@ -529,33 +547,38 @@ def read_body(response: requests.Response) -> bytes:
 
 
 def judge(response: requests.Response, body: bytes, key: str) -> Answer:
-    """What the backend's answer means; anything but a success is raised."""
+    """Return a successful answer of the backend.
+
+    Raises:
+        UpdateFailed: the answer is an error, a redirect, or not from a backend.
+
+    """
     status, headers = response.status_code, response.headers
     if response.is_redirect:
         raise redirected(response, key)
     wait = parse_retry_after(headers.get("Retry-After", ""), datetime.now(timezone.utc))
     try:
-        said = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        content = None
+    if not isinstance(content, dict):
         kind = clean(headers.get("Content-Type", "nothing"), key)
         text = f"{response.url} answered {status} with {kind} instead of a JSON object; "
-        text += "check BACKEND_URL, and what stands in between (a login page, a proxy)"
+        text += "check BACKEND_URL, and whether a login page or a proxy is in between"
         raise UpdateFailed(text, retry_after=wait)
     if status != HTTPStatus.OK:
-        reason = clean(said.get("error", "no reason given"), key).rstrip(".")
-        mend = f"; {MENDS[status]}" if status in MENDS else ""
-        text, kind = f"the backend answered {status}: {reason}", f"{status} {said.get('code')}"
-        raise UpdateFailed(text + mend, kind=kind, slow=bool(mend), retry_after=wait)
-    if said.get("status") not in STATUSES or not isinstance(said.get("ip"), str):
-        text = f"{response.url} answered, but not as this backend does; check BACKEND_URL"
+        reason = clean(content.get("error", "no reason given"), key).rstrip(".")
+        hint = f"; {HINTS[status]}" if status in HINTS else ""
+        text, kind = f"the backend answered {status}: {reason}", f"{status} {content.get('code')}"
+        raise UpdateFailed(text + hint, kind=kind, slow=bool(hint), retry_after=wait)
+    if content.get("status") not in STATUSES or not isinstance(content.get("ip"), str):
+        text = f"{response.url} answered, but isn't a hetzner-dyndns backend; check BACKEND_URL"
         raise UpdateFailed(text)
-    return Answer(said["status"], clean(said["ip"], key))
+    return Answer(content["status"], clean(content["ip"], key))
 
 
 def redirected(response: requests.Response, key: str) -> UpdateFailed:
-    """Never followed: the key must not go where the operator did not send it."""
+    """Describe a redirect, which is never followed: the key must go only to BACKEND_URL."""
     location = response.headers["Location"]
     try:
         place = clean(urllib.parse.urljoin(response.url, location), key)
@@ -567,30 +590,37 @@ def redirected(response: requests.Response, key: str) -> UpdateFailed:
         text = (
             f"{response.url} redirects ({response.status_code}) to {clean(location, key)!r}, which "
         )
-        text += "is no URL; check BACKEND_URL, and what stands in between (a login page, a proxy)"
+        text += "is not a URL; check BACKEND_URL, and whether a login page or a proxy is in between"
         return UpdateFailed(text, kind="redirect to no URL")
     base = re.sub("/update/*$", "", place)
     text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
     text += f"if that is the backend, set BACKEND_URL to {base}"
-    # Another host may be a login page in between (a hotel's, a train's), gone in a minute.
+    # Another host may be a temporary login page, as in a hotel or a train.
     host = parts.hostname
     own = host == urllib.parse.urlsplit(response.url).hostname
-    # The host alone: the rest may hold a session of its own each time.
+    # Only the host identifies the cause: the rest may contain a new session each time.
     return UpdateFailed(text, kind=f"redirect to {host}", slow=own)
 
 
 class Backend:
-    """The backend as it is seen from here, over one session for each IP version."""
+    """Sends updates, with one session for each IP version."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.host = urllib.parse.urlsplit(settings.endpoint).hostname or ""
         self.sessions: dict[str, requests.Session] = {}
         if settings.verify is False:
-            warnings.simplefilter("ignore", InsecureRequestWarning)  # said once, at the start
+            warnings.simplefilter(
+                "ignore", InsecureRequestWarning
+            )  # there is a warning at the start
 
     def update(self, record: Record) -> Answer:
-        """Ask for one update; raises UpdateFailed."""
+        """Send one update.
+
+        Raises:
+            UpdateFailed: there was no answer, or the answer isn't a success.
+
+        """
         ip = self.settings.ip
         try:
             with self._session(record).post(
@@ -604,47 +634,47 @@ class Backend:
                 body = read_body(response)
         except (OSError, HTTPError) as error:  # every exception of requests is an OSError
             text = clean(self._explain(error, record), record.key)
-            kind = text.partition("; the clock")[0]  # which goes on
-            raise UpdateFailed(text, kind=kind, unheard=True) from error
+            kind = text.partition("; the clock")[0]  # the time differs in each message
+            raise UpdateFailed(text, kind=kind, unreachable=True) from error
         return judge(response, body, record.key)
 
     def _session(self, record: Record) -> requests.Session:
-        # The version of the connection matters only while the backend has to see the address.
+        # The IP version matters only if the backend detects the address.
         kind = "" if self.settings.ip else record.type
         if kind not in self.sessions:
             self.sessions[kind] = Session(FAMILIES[kind].source if kind else None)
         return self.sessions[kind]
 
     def _explain(self, error: OSError | HTTPError, record: Record) -> str:
-        """What a person can make of a failed connection."""
+        """Describe a failed connection, with a hint."""
         cause = _root(error)
         reason = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or cause
         if isinstance(error, requests.exceptions.SSLError):
             trust = (
-                f"certificates are checked against {self.settings.verify}; CA_BUNDLE names others"
+                f"the trusted certificates are in {self.settings.verify}; CA_BUNDLE names others"
             )
             if not self.settings.verify:
-                trust = "check scheme and port of BACKEND_URL"
+                trust = "check the scheme and port of BACKEND_URL"
             if re.search("not yet valid|expired", str(reason)):
                 now = datetime.now(timezone.utc)
-                trust += f"; the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
+                trust += f"; the clock of this machine shows {now:%Y-%m-%d %H:%M} UTC"
             return f"no TLS with {self.host}: {reason}; {trust}"
         if isinstance(error, requests.exceptions.ProxyError):
-            return f"the proxy on the way to {self.host} fails: {reason}; check HTTP(S)_PROXY"
+            return f"the proxy for {self.host} failed: {reason}; check HTTP(S)_PROXY"
         if isinstance(error, requests.exceptions.ConnectTimeout):
             reason = f"no connection within {CONNECT_SECONDS} s"
         elif isinstance(cause, socket.timeout) and "handshake" in str(cause):
             return f"no TLS with {self.host} within {CONNECT_SECONDS} s; check BACKEND_URL"
         elif isinstance(cause, socket.timeout):
-            return f"{self.host} took the request, but gave no answer within {READ_SECONDS} s"
+            return f"{self.host} accepted the request, but didn't answer within {READ_SECONDS} s"
         elif isinstance(error, (HTTPError, requests.exceptions.InvalidHeader)) or (
             isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError)
         ):
             return (
-                f"{self.host} sent a broken answer, or no HTTP ({type(cause).__name__}); "
-                "check BACKEND_URL, and what stands in between (a proxy)"
+                f"{self.host} sent an invalid HTTP answer ({type(cause).__name__}); "
+                "check BACKEND_URL, and whether a proxy is in between"
             )
-        # A socket of the other IP version ends in a gaierror: it says nothing.
+        # The gaierror of the other IP version isn't helpful.
         detail = "" if isinstance(cause, socket.gaierror) else f": {reason}"
         return self._unreachable(record, detail)
 
@@ -653,11 +683,11 @@ class Backend:
         found, elsewhere = _resolves(self.host, own.family), _resolves(self.host, other.family)
         if found or (elsewhere and self.settings.ip):
             over = "" if self.settings.ip else f" over {own.name}"
-            return f"{self.host} cannot be reached{over}{detail}; check that the backend runs"
+            return f"{self.host} can't be reached{over}{detail}; check that the backend runs"
         if elsewhere:
-            mend = f"set RECORD_TYPES to {other.type}, or IP, or name another host in BACKEND_URL"
-            return f"{self.host} has no {own.name} address and so cannot see yours; {mend}"
-        return f"{self.host} is not found in DNS; check BACKEND_URL and this machine's name servers"
+            hint = f"set RECORD_TYPES to {other.type}, set IP, or use another host in BACKEND_URL"
+            return f"{self.host} has no {own.name} address, so it can't see yours; {hint}"
+        return f"{self.host} can't be resolved; check BACKEND_URL and this machine's name servers"
 
 
 def _resolves(host: str, family: socket.AddressFamily) -> bool:
@@ -668,7 +698,7 @@ def _resolves(host: str, family: socket.AddressFamily) -> bool:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The error of the system or of http.client, below what requests and urllib3 make of it."""
+    """Return the error of the system or of http.client that requests and urllib3 have wrapped."""
     below: BaseException | None = error
     while below:
         error = below if isinstance(below, (OSError, http.client.HTTPException)) else error
@@ -677,7 +707,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 class Progress:
-    """What is known of one record between rounds, so that only news is said."""
+    """The state of one record between rounds, so that only changes are logged."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -688,7 +718,7 @@ class Progress:
         self.kinds: set[str] = set()
 
     def succeed(self, answer: Answer, now: float) -> str:
-        """The line to log, or an empty one."""
+        """Return the line to log; empty if nothing has changed."""
         before, self.address = self.address, answer.address
         failures, self.failures = self.failures, 0
         self.kinds.clear()
@@ -701,7 +731,7 @@ class Progress:
         return f"{self.record}: {change} ({answer.status})"
 
     def fail(self, error: UpdateFailed, now: float) -> str:
-        """The line to log, or an empty one: each cause once, then a reminder every hour."""
+        """Return the line to log; empty if the cause was logged within the last hour."""
         self.failures += 1
         if self.failures == 1:
             self.since = now
@@ -710,12 +740,12 @@ class Progress:
             return ""
         self.kinds.add(error.kind)
         self.reminded = now
-        still = "" if new else f"still failing, for {spell(now - self.since)} now: "
+        still = "" if new else f"still failing, for {spell(now - self.since)}: "
         return f"{self.record}: {still}{error}"
 
 
 class Client:
-    """Keeps every record of the settings right, each at its own pace."""
+    """Keeps all records of the settings up to date, each with its own pauses."""
 
     def __init__(
         self,
@@ -728,10 +758,10 @@ class Client:
         self.jitter = jitter
         self.backend = Backend(settings)
         self.records = [Progress(record) for record in settings.records]
-        self.mute = False
+        self.heartbeat_failed = False
 
     def round(self) -> bool:
-        """Update each record that is due; True if all of them are right."""
+        """Update each record that is due; return whether all records are up to date."""
         for progress in self.records:
             if progress.due <= self.clock():
                 self._update(progress)
@@ -745,66 +775,67 @@ class Client:
             self._failed(progress, error)
         except Exception:
             log.exception("%s: a bug in this program", progress.record)
-            self._failed(progress, UpdateFailed("see the traceback, and report it"))
+            self._failed(progress, UpdateFailed("please report the traceback above"))
         else:
             now = self.clock()
             progress.due = now + self.settings.interval
-            news = progress.succeed(answer, now)
-            if news:
-                log.info(news)
+            line = progress.succeed(answer, now)
+            if line:
+                log.info(line)
 
     def _failed(self, progress: Progress, error: UpdateFailed) -> None:
         now, interval = self.clock(), self.settings.interval
-        news = progress.fail(error, now)
+        line = progress.fail(error, now)
         pause = next_pause(progress.failures, interval, error, self.jitter)
         progress.due = now + pause
-        if news:
-            log.warning("%s%s", news, f"; next try in {spell(pause)}" if interval else "")
+        if line:
+            log.warning("%s%s", line, f"; next attempt in {spell(pause)}" if interval else "")
 
     def idle(self) -> float:
-        """Seconds to sleep: to the next update, but never longer than a heartbeat may take."""
+        """Return the seconds to sleep until the next update or heartbeat."""
         wait = min(progress.due for progress in self.records) - self.clock()
         return min(max(wait, 0), self.settings.interval, HEARTBEAT_SECONDS)
 
     def beat(self) -> None:
-        """Leave a sign of life for --healthy; that it can't be left is said once."""
+        """Touch the heartbeat file; log only the first failure."""
         if not self.settings.heartbeat:
             return
         try:
             Path(self.settings.heartbeat).touch()
         except OSError as error:
-            if not self.mute:
-                log.warning("HEARTBEAT_FILE can't be written (%s): name another", error.strerror)
-            self.mute = True
+            if not self.heartbeat_failed:
+                reason = error.strerror
+                log.warning("HEARTBEAT_FILE can't be written (%s): name another file", reason)
+            self.heartbeat_failed = True
 
 
 def loop(client: Client, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Rounds without an end: only a signal stops them."""
+    """Run rounds until a signal stops the process."""
     while True:
         client.round()
         sleep(client.idle())
 
 
 def is_healthy(environ: Mapping[str, str], now: float) -> bool:
-    """Whether the loop gave a sign of life lately; `now` in seconds since 1970."""
+    """Return whether the heartbeat file is recent enough; `now` is in seconds since 1970."""
     raw = _present(environ)
     limit = 3 * min(read_interval(raw, []), HEARTBEAT_SECONDS) + HEARTBEAT_SLACK
     try:
         age = abs(now - Path(raw["HEARTBEAT_FILE"]).stat().st_mtime)
     except (KeyError, OSError):
-        print("not healthy: no heartbeat; does the loop run with this HEARTBEAT_FILE?")
+        print("not healthy: no heartbeat; check that the client runs with this HEARTBEAT_FILE")
         return False
     print(f"{'healthy' if age <= limit else 'not healthy'}: last heartbeat {spell(age)} ago")
     return age <= limit
 
 
 def in_background(work: Callable[[], int], on_sigterm: int) -> int:
-    """Do the work in a thread, so that a signal ends it at once, even in a slow name lookup."""
+    """Do the work in a thread, so that a signal stops it at once, even during a name lookup."""
     statuses: dict[int, int] = {signal.SIGTERM: on_sigterm, signal.SIGINT: 130}
 
     def end(number: int, _frame: object) -> None:
         log.info("stopped by %s", signal.Signals(number).name)
-        os._exit(statuses[number])  # no farewell: the thread may hang in a system call
+        os._exit(statuses[number])  # not sys.exit: the thread may hang in a system call
 
     result: list[int] = []
     worker = threading.Thread(target=lambda: result.append(work()), daemon=True)
@@ -812,19 +843,23 @@ def in_background(work: Callable[[], int], on_sigterm: int) -> int:
         signal.signal(number, end)
     worker.start()
     while worker.is_alive():
-        worker.join(1)  # Windows notices Ctrl-C only between two waits
+        worker.join(1)  # with a timeout, because Windows handles Ctrl-C only between waits
     return result[0] if result else 1
 
 
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the positional arguments with whatever else was given."""
+    """Return the options, and all other arguments."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=HELP, formatter_class=form, allow_abbrev=False
     )
     for name in ARGUMENTS:
-        parser.add_argument(name.lower(), nargs="?", default="", help=f"wins over {name}")
-    parser.add_argument("--healthy", action="store_true", help="is the loop alive? exit 0 or 1")
+        parser.add_argument(
+            name.lower(), nargs="?", default="", help=f"takes precedence over {name}"
+        )
+    parser.add_argument(
+        "--healthy", action="store_true", help="check the heartbeat file; exit status 0 or 1"
+    )
     parser.add_argument(
         "--version", action="version", version=f"hetzner-dyndns client {__version__}"
     )
@@ -833,17 +868,17 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
 
 
 def start_log() -> None:
-    """One line per event on stdout, whatever its encoding lacks."""
+    """Log to stdout, with escapes for characters that its encoding lacks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stdout, format=form, datefmt="%Y-%m-%dT%H:%M:%S%z")
     log.setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs a traceback for an odd header
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs tracebacks for invalid headers
 
 
 def main() -> int:
-    """Run the program; the exit status."""
+    """Run the program; return the exit status."""
     start_log()
     options, args = parse_arguments()
     if options.healthy:

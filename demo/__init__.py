@@ -1,1 +1,1 @@
-"""Shows the whole product at work on one machine, with the sandbox in Hetzner's place."""
+"""A demonstration of backend and client on one machine, with the sandbox instead of Hetzner."""

@@ -1,4 +1,4 @@
-"""What to type to see it work. The commands begin at the margin: they are there to be copied."""
+"""Commands to try, without indentation, so that they can be copied."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from demo.ports import Ports
 
 
 def invitation(host: str, key: str, ports: Ports, folder: Path) -> str:
-    """The commands for a host, each a paragraph of its own, between lines that end in a colon."""
+    """Return the commands for a host, each a paragraph after a line that ends with a colon."""
     backend = f"127.0.0.1:{ports.http}"
     settings, cache = (shlex.quote(str(folder / f"ddclient.{end}")) for end in ("conf", "cache"))
     return f"""
-Look the address up (for half a second after an update you may still see the old one):
+Look up the address (for half a second after an update you may still see the old one):
 
 dig @127.0.0.1 -p {ports.dns} +short {host} A
 
@@ -22,11 +22,11 @@ Send another address:
 curl -H 'X-Pre-Shared-Key: {key}' -H 'Content-Type: application/json' \\
   -d '{{"fqdn":"{host}","ip":"198.51.100.20"}}' http://{backend}/update
 
-Send one as a router does:
+Send one like a router:
 
 curl 'http://host:{key}@{backend}/nic/update?hostname={host}&myip=198.51.100.22'
 
-Send one by ddclient:
+Send one with ddclient:
 
 (umask 077; cat > {settings}) <<'END'
 protocol=dyndns2, server={backend}, ssl=no
@@ -36,7 +36,7 @@ use=cmd, cmd='echo 198.51.100.21'
 END
 ddclient -daemon=0 -noquiet -force -file {settings} -cache {cache}
 
-See what Hetzner was asked:
+List the calls to Hetzner:
 
 curl http://127.0.0.1:{ports.hetzner}/_sandbox/calls
 """

@@ -1,7 +1,8 @@
-"""Keeps the demonstration's folder and knows its programs, and is left to end both with it.
+"""A helper process that cleans up after the demo, also if the demo is killed.
 
-A demonstration that is killed can't clean up any more. But the pipe to this process, which lives
-in a session of its own, is closed by the system, whatever has happened.
+It owns the temporary folder and knows the programs of the demo. It runs in a separate session and
+reads a pipe from the demo. The system closes the pipe when the demo ends for whatever reason; the
+helper then stops the programs and deletes the folder.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _POLL_SECONDS = 0.05
 
 
 class Keeper:
-    """The demonstration's side of it."""
+    """Starts the helper process and sends it the process ids."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -34,43 +35,43 @@ class Keeper:
             encoding="utf-8",
             start_new_session=True,
         )
-        said, self._told = self._process.stdout, self._process.stdin
-        folder = (said.readline() if said else "").rstrip("\n")
+        output, self._input = self._process.stdout, self._process.stdin
+        folder = (output.readline() if output else "").rstrip("\n")
         if not folder:
-            raise OSError("no temporary folder can be made: name another place by TMPDIR")
+            raise OSError("can't create a temporary folder: set TMPDIR to another place")
         self.folder = Path(folder)
 
-    def note(self, pid: int) -> None:
-        """Let it end this program, which leads a process group of its own."""
-        self._tell(f"+{pid}")
+    def add(self, pid: int) -> None:
+        """Add a program, which must lead its own process group."""
+        self._send(f"+{pid}")
 
-    def forget(self, pid: int) -> None:
-        """Let it know that this program has ended: its number may come to be another's."""
-        self._tell(f"-{pid}")
+    def remove(self, pid: int) -> None:
+        """Remove a program that has ended, because its process id may be reused."""
+        self._send(f"-{pid}")
 
-    def dismiss(self) -> None:
-        """Have the folder removed, and what is still noted ended."""
+    def finish(self) -> None:
+        """Stop the remaining programs, delete the folder, and wait for it."""
         self._process.communicate()
 
-    def _tell(self, line: str) -> None:
-        if self._told:
-            print(line, file=self._told, flush=True)
+    def _send(self, line: str) -> None:
+        if self._input:
+            print(line, file=self._input, flush=True)
 
 
 def _end(groups: Collection[int]) -> None:
-    """End process groups: their leaders are asked to, what is left after some time is killed."""
+    """Stop process groups: SIGTERM to the leaders, after some time SIGKILL to what is left."""
     for group in groups:
         with contextlib.suppress(OSError):
             os.kill(group, signal.SIGTERM)
     deadline = time.monotonic() + _END_SECONDS
-    while any(map(_lives, groups)) and time.monotonic() < deadline:
+    while any(map(_is_alive, groups)) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    for group in filter(_lives, groups):
+    for group in filter(_is_alive, groups):
         with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
 
 
-def _lives(group: int) -> bool:
+def _is_alive(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except OSError:
@@ -78,16 +79,16 @@ def _lives(group: int) -> bool:
     return True
 
 
-def _read(told: IO[str]) -> Set[int]:
-    """Read to the end which programs are running then."""
+def _read(pipe: IO[str]) -> Set[int]:
+    """Read the pipe to its end; return the programs that still run."""
     running: Set[int] = set()
-    for line in told:
+    for line in pipe:
         (running.add if line[0] == "+" else running.discard)(int(line[1:]))
     return running
 
 
 def main() -> None:
-    """Wait for the demonstration's end, and leave nothing of it."""
+    """Wait for the end of the demo, then clean up."""
     with tempfile.TemporaryDirectory(prefix="hetzner-dyndns-demo-") as folder:
         print(folder, flush=True)
         _end(_read(sys.stdin))

@@ -1,4 +1,4 @@
-"""Which ports the demonstration uses; those that can't be used are told before anything starts."""
+"""Checks the ports of the demo before anything starts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MOST = 65535
 
 
 class Ports(NamedTuple):
-    """Where the three servers listen."""
+    """The ports of the three servers."""
 
     http: int
     hetzner: int
     dns: int
 
 
-def chosen(texts: Sequence[str]) -> Ports:
-    """The ports in the order of `NAMES`, all of them free; `DemoFailed` says how to do better."""
+def checked(texts: Sequence[str]) -> Ports:
+    """Return the ports, in the order of `NAMES`; raise `DemoFailed` if a port can't be used."""
     ports = Ports(*map(_port, NAMES, texts))
     for name, port in zip(NAMES, ports):
         others = [other for other, its in zip(NAMES, ports) if its == port and other != name]
@@ -44,7 +44,7 @@ def _port(name: str, text: str) -> int:
 def _probe(name: str, port: int, kind: socket.SocketKind) -> None:
     with socket.socket(type=kind) as probe:
         if kind == socket.SOCK_STREAM:
-            # Connections of an earlier demonstration may linger. Over UDP it would hide a server.
+            # Connections of an earlier demo may linger. With UDP, this would hide a server.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The programs of the demonstration: started, listened to, and ended without a trace."""
+"""Starts and stops the programs of the demo, and prints their output."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import IO, Iterator, List, Mapping, Optional, Sequence
 
 from demo.keeper import ROOT, Keeper
 
-# Ctrl-C, `kill`, and a terminal that is closed.
+# Ctrl-C, `kill`, and the end of the terminal.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END_SECONDS = 10
 
 
 class DemoFailed(Exception):
-    """Something didn't go as it should; the text is for the person who watches."""
+    """A step of the demo failed; the text is for the user."""
 
 
 class Program:
-    """One Python program of this repository, whose output appears line by line."""
+    """A Python program of this repository; its output is printed line by line."""
 
     def __init__(self, name: str, command: Sequence[str], keeper: Keeper, **variables: str) -> None:
         self.name = name
         self.lines: List[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self._keeper = keeper
         self._process = subprocess.Popen(
             [sys.executable, *command],
@@ -37,20 +37,20 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the demonstration, which ends the others
+            start_new_session=True,  # Ctrl-C must reach only the demo, which stops the programs
         )
-        keeper.note(self._process.pid)
+        keeper.add(self._process.pid)
         self._sink = threading.Thread(target=self._listen, args=(self._process.stdout,))
         self._sink.start()
 
     def expect(self, words: str, seconds: float) -> None:
-        """Wait for a line that holds some words; raise `DemoFailed` when it doesn't come."""
+        """Wait for a line that contains `words`; raise `DemoFailed` if there is none in time."""
 
-        def is_said() -> bool:
+        def is_done() -> bool:
             return self.has_ended or any(words in line for line in self.lines)
 
-        with self._said:
-            self._said.wait_for(is_said, seconds)
+        with self._changed:
+            self._changed.wait_for(is_done, seconds)
         if not any(words in line for line in self.lines):
             raise DemoFailed(f"{self.name} didn't start; see its lines above.")
 
@@ -60,39 +60,39 @@ class Program:
         return self._process.poll() is not None
 
     def wait(self, seconds: float) -> int:
-        """Wait for the program's end and return its exit code."""
+        """Wait for the end of the program; return its exit status."""
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise DemoFailed(f"{self.name} doesn't come to an end.") from None
-        self._keeper.forget(self._process.pid)
+            raise DemoFailed(f"{self.name} didn't end in time.") from None
+        self._keeper.remove(self._process.pid)
         return code
 
     def end(self) -> None:
-        """End the program, the hard way if it must be."""
+        """Stop the program, with SIGKILL if necessary."""
         self._process.terminate()
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._keeper.forget(self._process.pid)
+        self._keeper.remove(self._process.pid)
         self._sink.join(_END_SECONDS)
 
     def _listen(self, output: Optional[IO[str]]) -> None:
         for line in output or ():
-            # Whoever listens in a terminal or at a pipe may have gone; the program is not to stall.
+            # The terminal or the reader of the pipe may have gone; the program must not block.
             with contextlib.suppress(OSError):
                 say(f"      {self.name:>7} | {line.rstrip()}")
-            with self._said:
+            with self._changed:
                 self.lines.append(line)
-                self._said.notify_all()
-        with self._said:
-            self._said.notify_all()
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
 
 def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a clean environment: whatever the person has set up elsewhere stays out of it."""
+    """Return a clean environment, without variables of the user."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),
@@ -105,7 +105,7 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off signals that end the demonstration: what has been started must have been noted."""
+    """Delay signals that stop the demo until a started program has been noted."""
     came: List[int] = []
     before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ENDINGS}
     try:
@@ -118,5 +118,5 @@ def undisturbed() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Tell the person who watches, at once."""
+    """Print a line at once."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""The programs of the demonstration at work together, and what one can ask of them."""
+"""The running programs of the demo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DNS_SECONDS = 10
 
 
 class Stage:
-    """The running programs, and what one can ask of them."""
+    """Starts the programs, and sends requests to them."""
 
     def __init__(self, ports: Ports, keeper: Keeper) -> None:
         self.ports = ports
@@ -30,7 +30,7 @@ class Stage:
         self._keeper = keeper
         self.programs: List[Program] = []
         self.web = requests.Session()
-        self.web.trust_env = False  # a proxy of the person's can't reach this machine's loopback
+        self.web.trust_env = False  # a proxy of the user can't reach this machine's loopback
 
     def start(self) -> None:
         """Start the sandbox and the backend."""
@@ -55,14 +55,14 @@ class Stage:
         self._wait_for(backend)
 
     def run(self, name: str, *command: str, **variables: str) -> Program:
-        """Start a program, to be ended with the stage."""
+        """Start a program; `end` stops it."""
         with undisturbed():
             program = Program(name, command, self._keeper, **variables)
             self.programs.append(program)
         return program
 
     def client(self, host: str, address: str, interval: int) -> Program:
-        """Start the polling client for a host."""
+        """Start the client for a host; `interval` is in seconds."""
         return self.run(
             "client",
             str(ROOT / "client" / "update_dns.py"),
@@ -73,38 +73,38 @@ class Stage:
 
     @property
     def folder(self) -> Path:
-        """Where all is kept that goes with the demonstration."""
+        """The temporary folder of the demo."""
         return self._keeper.folder
 
     def key(self, host: str) -> str:
-        """Return the key that the backend has made for a host."""
+        """Return the key that the backend has generated for a host."""
         lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
         return dict(line.split() for line in lines)[host]
 
     def calls(self) -> int:
-        """Return how often the backend has called Hetzner's API, following a write up apart."""
+        """Return the number of calls to Hetzner's API, without polls of actions."""
         answer = self.web.get(f"http://127.0.0.1:{self.ports.hetzner}/_sandbox/calls", timeout=5)
         return sum(not call["path"].startswith("/actions") for call in answer.json())
 
     def look_up(self, host: str) -> str:
-        """Ask the DNS for a host's IPv4 address; empty when there is none."""
+        """Return the IPv4 address of a host in DNS; empty if there is none."""
         question = dnslib.DNSRecord.question(host, "A")
         answer = dnslib.DNSRecord.parse(question.send("127.0.0.1", self.ports.dns, timeout=5))
         return ", ".join(str(record.rdata) for record in answer.rr)
 
     def expect_in_dns(self, host: str, address: str) -> None:
-        """Look a host up until the DNS has an address; raise `DemoFailed` when it never comes."""
+        """Wait until DNS has this address; raise `DemoFailed` if it hasn't in time."""
         deadline = time.monotonic() + _DNS_SECONDS
         found = self.look_up(host)
         while found != address and time.monotonic() < deadline:
             time.sleep(0.1)
             found = self.look_up(host)
-        say(f"   DNS says: {host} A {found or '(nothing)'}")
+        say(f"   DNS answers: {host} A {found or '(nothing)'}")
         if found != address:
-            raise DemoFailed(f"The DNS says {found or 'nothing'} of {host}, not {address}.")
+            raise DemoFailed(f"DNS has {found or 'no address'} for {host} instead of {address}.")
 
     def end(self) -> None:
-        """End every program."""
+        """Stop every program."""
         for program in reversed(self.programs):
             program.end()
 

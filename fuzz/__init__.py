@@ -1,1 +1,1 @@
-"""What is too long for the tests: `make fuzz`."""
+"""Fuzzing that takes too long for the tests: `make fuzz`."""

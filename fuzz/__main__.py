@@ -1,4 +1,4 @@
-"""Run every search for a bounded time: `python -m fuzz [SECONDS a parser]`."""
+"""Runs every fuzz target for a limited time: `python -m fuzz [SECONDS]`, for each target."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from fuzz import targets
 
 def main() -> int:
     seconds = sys.argv[1] if len(sys.argv) > 1 else "10"
-    sound = {}
+    passed = {}
     if importlib.util.find_spec("atheris") is None:
-        print("atheris isn't installed here: no search guided by coverage", flush=True)
+        print("atheris isn't installed: the parsers are not fuzzed", flush=True)
     else:
         for target in (*targets.TEXTS, *targets.BYTES):
-            sound[target.__name__] = _search(target.__name__, seconds)
+            passed[target.__name__] = _fuzz_parser(target.__name__, seconds)
     if importlib.util.find_spec("schemathesis") is None:
-        print("schemathesis isn't installed here: the document is not tried out", flush=True)
+        print("schemathesis isn't installed: the API is not fuzzed", flush=True)
     else:
-        sound["test_api"] = _try_document()
-    failed = [name for name, is_sound in sound.items() if not is_sound]
-    print(f"{len(sound)} searches, failed: {', '.join(failed) or 'none'}", flush=True)
+        passed["test_api"] = _fuzz_api()
+    failed = [name for name, has_passed in passed.items() if not has_passed]
+    print(f"{len(passed)} targets, failed: {', '.join(failed) or 'none'}", flush=True)
     return 1 if failed else 0
 
 
-def _try_document() -> bool:
+def _fuzz_api() -> bool:
     options = ("-q", "-p", "no:schemathesis")
     command = [sys.executable, "-m", "pytest", *options, "fuzz/test_api.py"]
     return subprocess.run(command, check=False).returncode == 0
 
 
-def _search(name: str, seconds: str) -> bool:
+def _fuzz_parser(name: str, seconds: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "fuzz.parsers", name, folder),
@@ -46,11 +46,11 @@ def _search(name: str, seconds: str) -> bool:
             f"-artifact_prefix={folder}/",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    runs = next((line.split()[-1] for line in said.splitlines() if "executed_units" in line), "?")
-    print(f"{name}: {runs} cases, {'sound' if done.returncode == 0 else 'FAILED'}", flush=True)
+    output = done.stdout + done.stderr
+    runs = next((line.split()[-1] for line in output.splitlines() if "executed_units" in line), "?")
+    print(f"{name}: {runs} cases, {'passed' if done.returncode == 0 else 'FAILED'}", flush=True)
     if done.returncode:
-        print(said, flush=True)
+        print(output, flush=True)
     return done.returncode == 0
 
 

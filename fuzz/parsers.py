@@ -1,4 +1,4 @@
-"""Search on, guided by coverage: `python -m fuzz.parsers TARGET [libFuzzer's options]`."""
+"""Fuzzes one parser, guided by coverage: `python -m fuzz.parsers TARGET [options of libFuzzer]`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What must hold for whatever strangers, routers, operators and Hetzner send: a function a parser.
+"""Properties of the parsers that must hold for any input: one function for each parser.
 
-Hypothesis calls them in the tests with a bounded number of cases, atheris in `make fuzz` with as
-many as there is time for.
+In the tests, Hypothesis calls these functions with a limited number of inputs; in `make fuzz`,
+atheris calls them for a limited time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from backend.store.database import connect
 from backend.web import dyndns2, json_api
 from backend.web.request import BoundedRequest, client_address, credentials
 
-# No word of ours, or its being in a message would prove nothing.
+# Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
 TRUSTED = networks(
     next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
@@ -157,8 +157,8 @@ def key_file(text: str) -> None:
 
 
 def setting(text: str) -> None:
-    """Give one variable after the other the same text, with everything else sound and marked."""
-    sound = {
+    """Set each variable to the text in turn; all others are valid, with a marker in the secrets."""
+    valid = {
         "HETZNER_TOKEN": SECRET,
         "BASIC_AUTH_USERNAME": "operator",
         "BASIC_AUTH_PASSWORD": SECRET,
@@ -170,7 +170,7 @@ def setting(text: str) -> None:
     for variable in settings.VARIABLES:
         value = f"{SECRET}{text}" if variable.is_secret else text
         try:
-            found, warnings = settings.read({**sound, variable.name: value})
+            found, warnings = settings.read({**valid, variable.name: value})
         except SettingUnusable as error:
             _fit_to_show(error)
             continue
@@ -186,7 +186,7 @@ def store_url(text: str) -> None:
 
 
 def hetzner_answer(data: bytes) -> None:
-    """Read an answer as it comes from the network, with every status and as every call's."""
+    """Decode an answer of Hetzner, with various statuses and for every call."""
     token = SECRET
     for status in (200, 201, 301, 401, 404, 409, 422, 429, 500, 503):
         headers = {"retry-after": data[:9].decode("latin-1"), "location": f"/{SECRET}"}
@@ -199,7 +199,7 @@ def hetzner_answer(data: bytes) -> None:
 
 
 def hetzner_object(answer: Mapping[str, Any]) -> None:
-    """Understand an object, whatever is in it, or say that it is none of Hetzner's."""
+    """Parse an object, or raise the error for an invalid answer."""
     dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
     rrset = RRSet(("198.51.100.1",), "", 60)
     desired = DesiredRecord(RecordType.A, Address.parse("198.51.100.2"))
@@ -221,7 +221,7 @@ def hetzner_object(answer: Mapping[str, Any]) -> None:
 
 
 class _Scripted:
-    """Stands in for `CloudApi`: answers everything alike."""
+    """Replaces `CloudApi`: every call returns the same answer."""
 
     is_low = False
 
@@ -252,7 +252,7 @@ def _believable(read: Callable[[], Any]) -> None:
 
 
 def _fit_to_show(error: DyndnsError) -> None:
-    """Its text goes to the caller, the log, the store and the operator's phone."""
+    """Check that a message is fit for callers, the log, the store and pushes."""
     text = str(error)
     assert text.strip()
     assert SECRET not in text, text

@@ -1,4 +1,4 @@
-"""Whatever schemathesis makes of our OpenAPI document is answered as the document says."""
+"""Requests that schemathesis generates from our OpenAPI document get the documented answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemathesis.specs.openapi import checks as openapi
 from sandbox import Sandbox
 from tests.http.service import HOSTS, OPERATOR, Service, basic, key_of
 
-# Left out: that what fits the schema is accepted. A schema can't say what a host name is.
+# Without the check that valid requests are accepted: a schema can't describe host names.
 CHECKS = [
     openapi.status_code_conformance,
     openapi.content_type_conformance,
@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def requests_(service: Service) -> Dict[str, Any]:
-    """What to draw requests from; it may learn nothing on the way, for that can't be repeated."""
+    """Return the strategies for requests; without feedback, so that runs can be repeated."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", service.app)
     update = document["/update"]
     return {
@@ -47,27 +47,27 @@ def requests_(service: Service) -> Dict[str, Any]:
 
 def logins(name: str) -> Dict[str, Dict[str, str]]:
     return {
-        "nobody": {},
-        "a stranger": {"X-Pre-Shared-Key": "wrong"},
-        "the host": {"X-Pre-Shared-Key": key_of(name)},
-        "the host by name": {"Authorization": basic(name, key_of(name))},
-        "the operator": {"Authorization": basic(*OPERATOR)},
+        "no login": {},
+        "wrong key": {"X-Pre-Shared-Key": "wrong"},
+        "host key": {"X-Pre-Shared-Key": key_of(name)},
+        "host login": {"Authorization": basic(name, key_of(name))},
+        "operator": {"Authorization": basic(*OPERATOR)},
     }
 
 
-# By hand: the plugin of schemathesis doesn't know every pytest.
+# Without the pytest plugin of schemathesis, which doesn't support every version of pytest.
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_of_the_documents(
+def test_answers_match_the_openapi_document(
     requests_: Dict[str, Any],
     method: str,
     data: st.DataObject,
 ) -> None:
     case = data.draw(requests_[method], "case")
     name = data.draw(st.sampled_from(HOSTS), "host")
-    if isinstance(case.body, dict) and data.draw(st.booleans(), "names it"):
-        # Or else hardly anything gets past the login, or to Hetzner.
+    if isinstance(case.body, dict) and data.draw(st.booleans(), "known host"):
+        # Otherwise hardly any request passes the login.
         case.body["fqdn"] = name
         case.body["ip"] = data.draw(st.ip_addresses(v=4).map(str), "ip")
     for header in ("X-Pre-Shared-Key", "Authorization"):
@@ -79,7 +79,7 @@ def test_every_answer_is_one_of_the_documents(
     STATUSES[method, response.status_code] += 1
 
 
-def test_the_cases_came_past_the_login() -> None:
+def test_requests_reached_every_kind_of_answer() -> None:
     print(dict(STATUSES))
     assert {(method, status) for method in ("POST", "DELETE") for status in (200, 400, 401)} <= set(
         STATUSES

@@ -1,4 +1,4 @@
-"""A local stand-in for Hetzner: the Cloud DNS API, and the same zones as real DNS."""
+"""A local substitute for Hetzner: the Cloud DNS API, and the same zones as real DNS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOMES = dict(zip(__all__, ("controls", "journal", "running")))
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, and not before: `__main__` is to say what isn't installed."""
+    """Import a name when it is used first, so that `__main__` can report a missing package."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Runs the sandbox from the command line until it is told to stop."""
+"""Runs a local substitute for Hetzner: the Cloud DNS API, and the same zones as real DNS."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ except ModuleNotFoundError as error:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; 1 if a port can't be used, 2 if an option makes no sense."""
-    # Not an event: a signal that comes while `wait` holds the event's lock would block `set`.
+    """Serve until SIGTERM or Ctrl-C; return 1 if a port can't be used, exit 2 for bad options."""
+    # Not an Event: a signal that arrives while `wait` holds the event's lock would block in `set`.
     # https://docs.python.org/3/library/queue.html, SimpleQueue.put
     stopping: SimpleQueue[None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--http-port", type=port_number, default=8090, help="port of the API (%(default)s; 0: any)")
     add("--dns-port", type=port_number, default=5354, help="port of the DNS (%(default)s; 0: any)")
-    zones = "zones to begin with, seen by all tokens or by one (example.com)"
+    zones = "initial zones, visible to all tokens or to one (example.com)"
     add("--zone", nargs="+", action="extend", metavar="NAME[=TOKEN]", help=zones)
-    add("--token", nargs="+", action="extend", help="tokens that may read and write")
-    readers = "tokens that may only read"
+    add("--token", nargs="+", action="extend", help="tokens with read and write permission")
+    readers = "tokens with read permission only"
     add("--read-only-token", nargs="+", action="extend", default=[], metavar="TOKEN", help=readers)
     _add_speeds(parser)
     add("--version", action="version", version=f"hetzner-dyndns sandbox {__version__}")
@@ -82,15 +82,15 @@ def _add_speeds(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     action = "how long a change takes to reach the DNS (%(default)s)"
     add("--action-seconds", type=float, default=0.5, metavar="SECONDS", help=action)
-    limits = "calls an hour for each token: most of them, and those on actions (3600 7200)"
+    limits = "calls an hour for each token: most calls, and calls for actions (3600 7200)"
     names = ("CALLS", "ACTIONS")
     add("--limits", nargs=2, type=int, default=(3600, 7200), metavar=names, help=limits)
-    hour = "how long the hour lasts in which these limits are refilled (%(default)s)"
+    hour = "length of the hour in which these limits are refilled (%(default)s)"
     add("--hour-seconds", type=float, default=3600, metavar="SECONDS", help=hour)
 
 
 def port_number(text: str) -> int:
-    """A port, or ValueError; argparse shows this function's name."""
+    """Return a port or raise ValueError; argparse shows the name of this function."""
     port = int(text)
     if not 0 <= port <= 65535:  # noqa: PLR2004
         raise ValueError

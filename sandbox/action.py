@@ -1,4 +1,4 @@
-"""How far an accepted write has got: running, half-way, then success or error, by the clock."""
+"""The progress of an accepted write: running, then success or error, by the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OUTCOMES = ("success", "error", "never")
 
 @dataclass(frozen=True)
 class Action:
-    """One accepted write; `project` is its zone's, None where all projects see the zone."""
+    """One accepted write; `project` is None if all projects can see the zone. Times in seconds."""
 
     id: int
     command: str
@@ -21,16 +21,16 @@ class Action:
     outcome: str = "success"
 
     def status(self, now: float) -> str:
-        """`running`, `success` or `error`."""
+        """Return `running`, `success` or `error`."""
         finished = self.outcome != "never" and now >= self.started + self.seconds
         return self.outcome if finished else "running"
 
     def progress(self, now: float) -> int:
-        """Percent: 0, 50, 100, the only steps that recordings of Hetzner show."""
+        """Return 0, 50 or 100 percent, the only steps in recorded answers of Hetzner."""
         if self.status(now) != "running":
             return 100
         return 0 if now < self.started + self.seconds / 2 else 50
 
     def finished(self, now: float) -> Optional[float]:
-        """When it ended, or None."""
+        """Return when it ended, or None while it is running."""
         return None if self.status(now) == "running" else self.started + self.seconds

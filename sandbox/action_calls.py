@@ -1,4 +1,4 @@
-"""The calls that tell how far accepted writes have got."""
+"""The API calls for actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.zonedata import Zones
 
 
 def some_actions(zones: Zones) -> Reply:
-    """The actions of the ids asked for; there is no listing all of a project's."""
+    """Return the actions with the given ids; Hetzner can't list all actions of a project."""
     ids = _ids()
     if not ids:
         raise invalid({"id": ["missing"]})
@@ -24,23 +24,23 @@ def some_actions(zones: Zones) -> Reply:
 
 
 def get_action(zones: Zones, action_id: int) -> Reply:
-    """One action, whatever it was about."""
+    """Return one action."""
     return {"action": action_json(zones, zones.action(g.project, action_id))}, 200
 
 
 def list_actions(zones: Zones) -> Reply:
-    """The actions on all zones that the query lets through."""
+    """Return the actions on all zones that match the query."""
     return _list(zones, zones.actions(g.project, _ids()))
 
 
 def list_zone_actions(zones: Zones, z: str) -> Reply:
-    """The actions on one zone that the query lets through."""
+    """Return the actions on one zone that match the query."""
     zone = zones.find(g.project, z)
     return _list(zones, [a for a in zones.actions(g.project, _ids()) if a.zone_id == zone.id])
 
 
 def get_zone_action(zones: Zones, z: str, action_id: int) -> Reply:
-    """One action on one zone; deprecated at Hetzner since 2026-04-30."""
+    """Return one action on one zone; deprecated at Hetzner since 2026-04-30."""
     action = zones.action(g.project, action_id)
     if action.zone_id != zones.find(g.project, z).id:
         raise not_found("Action")
@@ -61,7 +61,7 @@ def _list(zones: Zones, actions: List[Action]) -> Reply:
 
 
 def _ids() -> List[int]:
-    """The ids that the query names; none means all."""
+    """Return the ids in the query; none means all actions."""
     ids = request.args.getlist("id")
     if not all(re.fullmatch(r"[0-9]{1,18}", text) for text in ids):
         raise invalid({"id": ["must be an integer"]})

@@ -1,4 +1,4 @@
-"""The doors for tests and for trying things out: look at calls, order trouble, start over."""
+"""The control API below `/_sandbox`: list calls, order failures and delays, reset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FAULT = {
 }
 Fields = Mapping[str, Tuple[type, ...]]
 
-# What may be ordered at which door, each field with its types.
+# The fields of each route's request, with their types.
 ORDERS: Mapping[str, Fields] = {
     "fail": _FAULT,
     "delay": {**_MATCH, "seconds": _NUMBER},
@@ -34,20 +34,20 @@ ORDERS: Mapping[str, Fields] = {
 
 
 def control_api(controls: Controls) -> Blueprint:
-    """The doors, all below `/_sandbox`; none of them wants a token or counts as a call."""
-    blueprint = Blueprint("doors", __name__, url_prefix="/_sandbox")
+    """Return the routes. They need no token, and requests to them don't count as calls."""
+    blueprint = Blueprint("control_api", __name__, url_prefix="/_sandbox")
 
-    def door(method: str, path: str, act: Callable[[], object]) -> None:
+    def route(method: str, path: str, act: Callable[[], object]) -> None:
         blueprint.add_url_rule(path, f"{method} {path}", _answering(act), methods=[method])
 
-    door("GET", "/calls", lambda: [dataclasses.asdict(call) for call in controls.calls()])
-    door("DELETE", "/calls", controls.forget_calls)
-    door("POST", "/reset", controls.reset)
-    door("POST", "/fail", lambda: controls.fail(**_order("fail")))
-    door("DELETE", "/fail", controls.fail_no_more)
-    door("POST", "/delay", lambda: controls.delay(**_order("delay", "seconds")))
-    door("DELETE", "/delay", controls.delay_no_more)
-    door("POST", "/actions", lambda: controls.actions_end(**_order("actions", "outcome")))
+    route("GET", "/calls", lambda: [dataclasses.asdict(call) for call in controls.calls()])
+    route("DELETE", "/calls", controls.forget_calls)
+    route("POST", "/reset", controls.reset)
+    route("POST", "/fail", lambda: controls.fail(**_order("fail")))
+    route("DELETE", "/fail", controls.fail_no_more)
+    route("POST", "/delay", lambda: controls.delay(**_order("delay", "seconds")))
+    route("DELETE", "/delay", controls.delay_no_more)
+    route("POST", "/actions", lambda: controls.actions_end(**_order("actions", "outcome")))
     return blueprint
 
 
@@ -64,9 +64,9 @@ def _answering(act: Callable[[], object]) -> Callable[[], Response]:
     return answer
 
 
-def _order(door: str, *required: str) -> Dict[str, Any]:
-    """The request's JSON object, if it holds nothing but this door's fields, each of its type."""
-    fields = ORDERS[door]
+def _order(route: str, *required: str) -> Dict[str, Any]:
+    """Return the JSON object of the request; raise ValueError if it doesn't fit the route."""
+    fields = ORDERS[route]
     known = f"send a JSON object with {', '.join(sorted(fields))}"
     try:
         order = json.loads(request.get_data() or b"{}")

@@ -1,4 +1,4 @@
-"""Everything the sandbox is made of apart from its sockets, and the levers that tests pull."""
+"""The sandbox without its sockets, and the methods that control it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from sandbox.rdata import canonical
 from sandbox.zone import Record, RRSet, Zone
 from sandbox.zonedata import Zones
 
-# A token anyone may know: it opens nothing but a sandbox.
+# Not a secret: it is valid only in a sandbox.
 DEMO_TOKEN = "sandbox0" * 8
 
 
 def steady_clock() -> Callable[[], float]:
-    """Seconds since 1970 that never jump, whatever is done to the machine's clock."""
+    """Return a clock of seconds since 1970 that ignores changes of the machine's clock."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
 
 
 class Controls:
-    """Zones, tokens, limits, faults and calls; each zone is `name`, or `name=TOKEN` of one project.
+    """Zones, tokens, limits, faults and calls.
 
-    A zone without a token is seen by all tokens. `limits` are requests an hour: of the bucket for
-    most calls, and of that for record actions. An hour of theirs may be as short as you like.
+    A zone is `name`, visible to all tokens, or `name=TOKEN`, visible to one. `limits` are calls an
+    hour, for most calls and for calls for actions; `hour_seconds` is the length of that hour.
+
+    Raises:
+        ValueError: an argument is invalid.
+
     """
 
     def __init__(  # noqa: PLR0913
@@ -60,7 +64,7 @@ class Controls:
         return self.tokens[0]
 
     def reset(self) -> None:
-        """Make everything as it was at the start: zones, calls, faults, limits."""
+        """Restore the initial zones, and clear calls, faults and limits."""
         self.gate.faults.clear()
         self.gate.limits.clear()
         self.gate.journal.clear()
@@ -69,11 +73,11 @@ class Controls:
             self.zones.add(zone)
 
     def calls(self) -> List[Call]:
-        """The calls to the API so far, in the order in which they came in."""
+        """Return the calls to the API so far, in order of arrival."""
         return self.gate.journal.calls()
 
     def forget_calls(self) -> None:
-        """Let `calls` begin anew."""
+        """Clear the list of calls."""
         self.gate.journal.clear()
 
     def fail(  # noqa: PLR0913
@@ -91,7 +95,7 @@ class Controls:
         after: bool = False,
         drop: bool = False,
     ) -> None:
-        """Let the next `count` matching calls (None: all of them) go wrong; see `Fault`."""
+        """Make the next `count` matching calls fail (None: all of them); see `Fault`."""
         self.gate.faults.fail(
             Fault(
                 status=status,
@@ -116,19 +120,19 @@ class Controls:
         method: Optional[str] = None,
         count: Optional[int] = None,
     ) -> None:
-        """Let matching calls wait before they are carried out, if no newer order is for them."""
+        """Make matching calls wait before they are executed; the newest matching delay applies."""
         self.gate.faults.delay(Delay(seconds, path, method, count))
 
     def fail_no_more(self) -> None:
-        """Take back what `fail` has ordered."""
+        """Remove all failures."""
         self.gate.faults.clear_faults()
 
     def delay_no_more(self) -> None:
-        """Take back what `delay` has ordered; calls that wait are carried out at once."""
+        """Remove all delays and execute waiting calls at once."""
         self.gate.faults.clear_delays()
 
     def actions_end(self, outcome: str, count: int = 1) -> None:
-        """Let the actions of the next `count` writes end in `success`, in `error`, or `never`."""
+        """Set the outcome of the actions of the next `count` writes: success, error or never."""
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {', '.join(OUTCOMES)}")
         if count < 1:
@@ -136,7 +140,7 @@ class Controls:
         self.zones.foresee(outcome, count)
 
     def publish(self, name: str, kind: str, *values: str, ttl: Optional[int] = None) -> None:
-        """Put records there as if long ago: no call, no action, DNS shows them; none: remove."""
+        """Set published records without a call or an action; without values, remove them."""
         zone, owner = self.zones.holder(name)
         rrset = RRSet(owner, kind, tuple(Record(canonical(kind, v)) for v in values), ttl)
         if values:
@@ -145,7 +149,7 @@ class Controls:
             self.zones.publish(zone.name, lambda zone: zone.delete(rrset.key))
 
     def records(self, name: str, kind: str) -> List[str]:
-        """The values that the API shows for this full name, sorted; DNS may still lag behind."""
+        """Return the values that the API shows for a full name, sorted; DNS may be behind."""
         zone, owner = self.zones.holder(name)
         rrset = zone.rrsets.get((owner, kind))
         return sorted(rrset.values) if rrset else []
@@ -154,7 +158,7 @@ class Controls:
 def _zone(text: str, tokens: Sequence[str]) -> Zone:
     name, _, project = text.partition("=")
     if project and project not in tokens:
-        raise ValueError(f"zone {name} belongs to a token that isn't given")
+        raise ValueError(f"zone {name} belongs to an unknown token")
     if "." not in name or name != name.lower().strip("."):
-        raise ValueError(f"'{name}' is no zone: give a name like example.com")
+        raise ValueError(f"'{name}' is not a zone: use a name like example.com")
     return Zone(name=name, project=project or None)

@@ -1,4 +1,4 @@
-"""The published zones as real DNS: what an authoritative nameserver answers to a question."""
+"""The published zones as real DNS: the answers of an authoritative name server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Published = Mapping[str, Zone]
 _LONGEST_CHAIN = 8
 _TRANSFERS = ("AXFR", "IXFR")
 _UDP_BYTES = 512
-# What fits through any network unfragmented; more is not offered over UDP.
+# Fits into every network without fragmentation.
 _MOST_UDP_BYTES = 1232
 
 
 class Found(NamedTuple):
-    """RRSets of an answer, each with its owner and zone; without any the code tells why."""
+    """The RRSets of an answer, each with its owner and zone, and the response code."""
 
     rcode: str
     answers: List[Tuple[str, Zone, RRSet]]
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 def look_up(published: Published, name: str, kind: str) -> Found:
-    """What is at a name (lower case, no final dot), CNAMEs followed as far as the zones go."""
+    """Return the records of a name (lower case, no final dot), following CNAMEs in our zones."""
     found: List[Tuple[str, Zone, RRSet]] = []
     for _ in range(_LONGEST_CHAIN):
         zone = _zone_of(published, name)
@@ -49,9 +49,9 @@ def look_up(published: Published, name: str, kind: str) -> Found:
 
 
 def reply(published: Published, request: Any) -> Any:  # noqa: ANN401
-    """The whole answer (dnslib.DNSRecord) to a question."""
+    """Return the complete answer (dnslib.DNSRecord) to a question."""
     answer = request.reply(ra=0, aa=0)
-    # Only a resolver that has checked signatures may say so; dnslib copies the asker's wish.
+    # Only a resolver that has verified signatures may set AD; dnslib copies it from the question.
     answer.header.ad = 0
     if request.header.opcode != dnslib.OPCODE.QUERY or len(request.questions) != 1:
         answer.header.rcode = dnslib.RCODE.NOTIMP
@@ -64,7 +64,7 @@ def reply(published: Published, request: Any) -> Any:  # noqa: ANN401
     answer.header.rcode = getattr(dnslib.RCODE, found.rcode)
     answer.header.aa = int(found.rcode not in ("REFUSED", "SERVFAIL"))
     for owner, zone, rrset in found.answers:
-        # The asked name comes back in the asker's own spelling.
+        # Keep the spelling of the question.
         spelt = asked if owner == asked.lower().rstrip(".") else owner
         answer.add_answer(*_resource_records(spelt, zone, rrset))
     if found.zone:
@@ -75,7 +75,7 @@ def reply(published: Published, request: Any) -> Any:  # noqa: ANN401
 
 
 def answer_bytes(published: Published, packet: bytes, *, udp: bool) -> bytes:
-    """The answer to a packet, b"" to what is no question; cut short where UDP can't hold it."""
+    """Return the answer to a packet, truncated for UDP if necessary; b"" if it isn't a question."""
     try:
         request = dnslib.DNSRecord.parse(packet)
     except (dnslib.DNSError, ValueError, IndexError):
@@ -90,7 +90,7 @@ def answer_bytes(published: Published, packet: bytes, *, udp: bool) -> bytes:
 
 
 def strings(published: Published, name: str, kind: str) -> List[str]:
-    """The values in the answer, sorted, as text: for A and AAAA the addresses."""
+    """Return the values in the answer as text, sorted: for A and AAAA the addresses."""
     found = look_up(published, name.lower().rstrip("."), kind)
     return sorted(value for _, _, rrset in found.answers for value in rrset.values)
 
@@ -115,7 +115,7 @@ def _absolute(target: str, zone: Zone) -> str:
 
 
 def _owner(zone: Zone, name: str) -> Optional[str]:
-    """Whose records answer for a name: its own, else those of the nearest wildcard (RFC 4592)."""
+    """Return the owner of the records for a name: itself or the nearest wildcard (RFC 4592)."""
     if _exists(zone, name):
         return name
     parent = name.partition(".")[2]
@@ -142,7 +142,7 @@ def _resource_records(owner: str, zone: Zone, rrset: RRSet) -> List[Any]:
 
 
 def _denial(zone: Zone) -> Any:  # noqa: ANN401
-    """The SOA that says for how long a name or type may be taken as absent (RFC 2308)."""
+    """Return the SOA that sets how long a negative answer may be cached (RFC 2308)."""
     (soa,) = _resource_records(zone.name, zone, zone.rrsets[SOA])
     soa.ttl = min(soa.ttl, soa.rdata.times[4])
     return soa

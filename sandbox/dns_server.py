@@ -1,4 +1,4 @@
-"""Listens for DNS questions over UDP and TCP, on IPv4 and, where the host is local, on IPv6."""
+"""A DNS server over UDP and TCP; for 127.0.0.1 it also listens on ::1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Callable, List, Union
 
 _POLL_SECONDS = 0.02
 _TRIES = 20
-# A packet and whether it came over UDP, to the answer, b"" for none.
+# From a packet, and whether it came over UDP, to the answer; b"" for none.
 Answers = Callable[[bytes, bool], bytes]
 
 
@@ -58,7 +58,7 @@ class _Stream(socketserver.StreamRequestHandler):
             while self._answer_next():
                 pass
         except OSError:
-            # The asker has gone, or has kept silent for too long.
+            # The client has gone, or has sent nothing for too long.
             return
 
     def _answer_next(self) -> bool:
@@ -75,13 +75,13 @@ Servers = List[Union[_Udp, _Tcp]]
 
 
 class DnsServer:
-    """One port, UDP and TCP alike; port 0 picks a free one."""
+    """Listens on one port over UDP and TCP; port 0 selects a free one."""
 
     def __init__(self, host: str, port: int, answers: Answers) -> None:
         self._servers = _listen(host, port, answers, tries=1 if port else _TRIES)
         self.port: int = self._servers[0].server_address[1]
         if host == "127.0.0.1":
-            # Whoever asks localhost may mean either family; a machine without IPv6 is no error.
+            # localhost may resolve to either family; a machine without IPv6 is no error.
             with contextlib.suppress(OSError):
                 self._servers += _listen("::1", self.port, answers)
         self._threads = [
@@ -92,7 +92,7 @@ class DnsServer:
             thread.start()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop listening."""
         for server in self._servers:
             server.shutdown()
             server.server_close()
@@ -108,5 +108,5 @@ def _listen(host: str, port: int, answers: Answers, tries: int = 1) -> Servers:
         tcp.server_close()
         if tries == 1:
             raise
-    # A free port was asked for, and this one was free for TCP only.
+    # Port 0 was requested, and the selected port is free only for TCP: select another one.
     return _listen(host, port, answers, tries - 1)

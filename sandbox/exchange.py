@@ -1,4 +1,4 @@
-"""How a call of the API reads the request at hand and words its answer."""
+"""Reads the current API request and builds its answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Route = Tuple[str, str, Callable[..., Reply]]
 
 
 def body_input(*known: str) -> Input:
-    """The request's JSON object; with `known` fields named, all others are faults."""
+    """Return the JSON object of the request. If `known` fields are given, others are errors."""
     try:
         body = json.loads(request.get_data())
     except ValueError as error:
@@ -32,29 +32,29 @@ def body_input(*known: str) -> Input:
 
 
 def selects() -> listing.Selects:
-    """What the query's label selector asks for."""
+    """Return the label selector of the query."""
     return listing.selector(request.args.get("label_selector", ""))
 
 
 def ordered(items: Sequence[T], fields: Mapping[str, Callable[[T], object]]) -> List[T]:
-    """Sorted as the query asks, which may name several of these fields."""
+    """Return the items sorted as in the query, by one or several of these fields."""
     return listing.ordered(items, request.args.getlist("sort"), fields)
 
 
 def page_reply(name: str, items: Sequence[T], shape: Callable[[T], Shape], most: int = 50) -> Reply:
-    """The page that the query asks for."""
+    """Return the requested page."""
     part, numbers = listing.page(items, request.args, most)
     g.last_page = numbers["last_page"]
     return {name: [shape(item) for item in part], "meta": {"pagination": numbers}}, 200
 
 
 def zone_json(zones: Zones, zone: Zone) -> Shape:
-    """A zone as of now."""
+    """Return the current state of a zone."""
     return zone_shape(zone, zones.status(zone))
 
 
 def action_json(zones: Zones, action: Action) -> Shape:
-    """An action as of now."""
+    """Return the current state of an action."""
     return action_shape(action, zones.clock())
 
 
@@ -66,6 +66,6 @@ def change_reply(
     *arguments: object,
     **named: object,
 ) -> Reply:
-    """Carry out one write: `edit` of the zone as it is then, with these arguments."""
+    """Execute one write: call `edit` with the current zone and these arguments."""
     action = zones.change(g.project, z, command, lambda zone: edit(zone, *arguments, **named))
     return {"action": action_json(zones, action)}, 201

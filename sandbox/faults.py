@@ -1,4 +1,4 @@
-"""Which coming calls go wrong, and how: what the test doors have ordered and nobody got yet."""
+"""The failures and delays that were ordered for coming calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAGE = "<!DOCTYPE html><html><head><title>Hetzner</title></head><body>Hetzner</
 
 @dataclass(frozen=True)
 class Fault:
-    """One order; `count` None means every call until the order is taken back.
+    """One ordered failure; docs/sandbox.md explains the fields.
 
-    `path` is a pattern as in file names, for the path without `/v1`; None is any.
-    `after` lets the call be carried out before it goes wrong, `drop` gives no answer at all.
+    `path` is a file name pattern for the path without `/v1`. None matches every path, method or
+    number of calls.
     """
 
     status: Optional[int] = None
@@ -35,15 +35,15 @@ class Fault:
     drop: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an order that nothing could come of."""
+        """Raise ValueError for invalid fields."""
         ways = (self.status, self.html, self.location, self.body, self.after, self.drop)
         if not any(way is not None and way is not False for way in ways):
-            raise ValueError("say what goes wrong: status, html, location, body, after or drop")
+            raise ValueError("set at least one of status, html, location, body, after and drop")
         if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004
             raise ValueError("status must be between 200 and 599")
         for name, value in {"location": self.location or "", **self.headers}.items():
             if not (isinstance(value, str) and f"{name}{value}".isprintable()):
-                raise ValueError(f"headers and location must be texts on one line: {name}")
+                raise ValueError(f"headers and location must be strings of one line: {name}")
         _check_count(self.count)
 
     @property
@@ -53,11 +53,11 @@ class Fault:
 
     @property
     def answers_otherwise(self) -> bool:
-        """Whether the answer is something else than an error of the API."""
+        """Whether the answer is something other than an error of the API."""
         return self.html or self.location is not None or self.body is not None
 
     def content(self) -> str:
-        """The body of the answer."""
+        """Return the body of the answer."""
         if self.body is not None:
             return self.body
         if self.html or self.location is not None:
@@ -65,14 +65,14 @@ class Fault:
         return json.dumps(self._error().body()) + "\n"
 
     def answer_headers(self) -> Dict[str, str]:
-        """The headers of the answer."""
+        """Return the headers of the answer."""
         html = self.body is None and (self.html or self.location is not None)
         kind = "text/html; charset=utf-8" if html else "application/json"
         location = {} if self.location is None else {"Location": self.location}
         return {"Content-Type": kind, **location, **self.headers}
 
     def answer_status(self) -> int:
-        """The status of the answer; a redirect and a strange body have their usual ones."""
+        """Return the status of the answer: by default 301 for a redirect, else 200."""
         return self.status or (200 if self.location is None else 301)
 
     def _error(self) -> ApiError:
@@ -85,7 +85,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Delay:
-    """An order to wait, in seconds, before a call is carried out."""
+    """One ordered delay, in seconds, before a call is executed."""
 
     seconds: float
     path: Optional[str] = None
@@ -93,7 +93,7 @@ class Delay:
     count: Optional[int] = None
 
     def __post_init__(self) -> None:
-        """Refuse an order that nothing could come of."""
+        """Raise ValueError for invalid fields."""
         if not 0 <= self.seconds <= 3600:  # noqa: PLR2004
             raise ValueError("seconds must be between 0 and 3600")
         _check_count(self.count)
@@ -103,7 +103,7 @@ Order = TypeVar("Order", Fault, Delay)
 
 
 class _Wait:
-    """What all calls that are held back wait for."""
+    """The end of the delay that all waiting calls wait for."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -119,7 +119,7 @@ class _Wait:
 
 
 class Faults:
-    """The orders still open: faults are served the oldest first, of delays the newest counts."""
+    """The open orders. The oldest matching fault applies, and the newest matching delay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,25 +127,25 @@ class Faults:
         self.clear()
 
     def clear(self) -> None:
-        """Let everything go well again, and forget the calls that are held back."""
+        """Remove all faults and delays, and drop waiting calls."""
         self.clear_faults()
         with self._lock:
             self._delays: List[Delay] = []
         self.let_go()
 
     def clear_faults(self) -> None:
-        """Take all ordered faults back."""
+        """Remove all faults."""
         with self._lock:
             self._faults: List[Fault] = []
 
     def clear_delays(self) -> None:
-        """Take all ordered delays back, and carry out the calls that are held back."""
+        """Remove all delays, and execute waiting calls."""
         with self._lock:
             self._delays = []
         self.let_go(forgotten=False)
 
     def let_go(self, *, forgotten: bool = True) -> None:
-        """Wake the calls that are held back."""
+        """Wake all waiting calls, to drop or to execute them."""
         with self._lock:
             wait, self._wait = self._wait, _Wait()
         wait.end(forgotten=forgotten)
@@ -156,34 +156,34 @@ class Faults:
             self._faults.append(fault)
 
     def delay(self, delay: Delay) -> None:
-        """Order a delay; 0 seconds lift those ordered before, for the calls it is meant for."""
+        """Order a delay; 0 seconds override older delays for matching calls."""
         with self._lock:
             self._delays.insert(0, delay)
 
     def take_fault(self, method: str, path: str) -> Optional[Fault]:
-        """What this call gets, if anything."""
+        """Return the fault for this call, if any."""
         with self._lock:
             return _take(self._faults, method, path)
 
     def hold(self, method: str, path: str) -> Callable[[], bool]:
-        """How to hold this call back, be it for no time: True if it was forgotten meanwhile."""
+        """Return a function that waits for this call's delay; it returns True to drop the call."""
         with self._lock:
             delay = _take(self._delays, method, path)
             return functools.partial(self._wait.hold, delay.seconds if delay else 0)
 
 
 def _take(orders: List[Order], method: str, path: str) -> Optional[Order]:
-    """The first order meant for this call; it counts down, and goes when it has been served."""
+    """Return the first matching order; decrement its count, and remove it at 0."""
     for place, order in enumerate(orders):
-        if _meant(order.method, order.path, method, path):
+        if _matches(order.method, order.path, method, path):
             left = _left(order.count)
             orders[place : place + 1] = [] if left == 0 else [replace(order, count=left)]
             return order
     return None
 
 
-def _meant(wanted_method: Optional[str], pattern: Optional[str], method: str, path: str) -> bool:
-    if wanted_method is not None and wanted_method.upper() != method:
+def _matches(order_method: Optional[str], pattern: Optional[str], method: str, path: str) -> bool:
+    if order_method is not None and order_method.upper() != method:
         return False
     return pattern is None or fnmatch.fnmatchcase(path, pattern)
 

@@ -1,4 +1,4 @@
-"""What a call passes before and after it is carried out: token, limits, ordered faults, notes."""
+"""What happens before and after a call is executed: token, limits, faults, journal."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _API = "/v1"
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that open the API; those in `read_only` may only look."""
+    """The valid tokens; those in `read_only` have read permission only."""
 
     every: Sequence[str]
     read_only: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what could not be one of Hetzner's."""
+        """Raise ValueError for a token that Hetzner wouldn't issue."""
         for token in self.every:
             if len(token) != TOKEN_LENGTH or not token.isalnum():
                 raise ValueError(f"a token has {TOKEN_LENGTH} letters and digits, not {len(token)}")
 
     def index(self, authorization: str) -> Optional[int]:
-        """Which token this header carries, None if it's none of ours."""
+        """Return the index of the token in this header, or None if it isn't valid."""
         scheme, _, token = authorization.partition(" ")
         known = scheme.lower() == "bearer" and token in self.every
         return self.every.index(token) if known else None
 
 
 class Silence(Response):
-    """An answer that never comes: the connection is closed instead."""
+    """Closes the connection instead of answering."""
 
     def __call__(self, *_: object) -> NoReturn:
-        """Tell the server so."""
-        raise ConnectionResetError("the call was to get no answer")
+        """Raise the error on which the server closes the connection."""
+        raise ConnectionResetError("this call gets no answer")
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Everything between the wire and the API itself."""
+    """Checks each call, and records it in the journal."""
 
     tokens: Tokens
     limits: Limits
@@ -60,19 +60,19 @@ class Gate:
     journal: Journal
 
     def guard(self, app: Flask) -> None:
-        """Stand before and after every call of this app."""
+        """Register with this app."""
         app.before_request(self.enter)
         app.after_request(self.leave)
 
     def enter(self) -> Optional[Response]:
-        """Let a call in, or answer in its place."""
+        """Admit a call by returning None, or return the answer."""
         g.number = g.fault = g.allowance = None
         if not request.path.startswith(_API):
             return None
         path = request.path[len(_API) :]
         index = self.tokens.index(request.headers.get("Authorization", ""))
         query = request.query_string.decode("latin-1")
-        # Settled before anyone can see the call: a reset on seeing it lets go of this very call.
+        # Before the call is in the journal: a reset that follows must wake this call.
         held_back = self.faults.hold(request.method, path)
         g.number = self.journal.begin(request.method, path, query, _body(), index)
         if held_back():
@@ -86,7 +86,7 @@ class Gate:
         return None if index is not None and self._admit() else _unauthorized()
 
     def leave(self, response: Response) -> Response:
-        """Put what Hetzner adds on every answer, and note how the call ended."""
+        """Add Hetzner's headers, and record the answer."""
         if g.number is None:
             return response
         if g.fault and g.fault.after:

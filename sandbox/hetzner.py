@@ -1,4 +1,4 @@
-"""The Cloud DNS API as a Flask app: which path is which call, and the shape of every refusal."""
+"""The Cloud DNS API as a Flask app: routes and errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sandbox.zonedata import Zones
 
 
 def create_app(zones: Zones, gate: Gate, control_api: Optional[Blueprint] = None) -> Flask:
-    """The app, serving these zones behind this gate, with the doors for tests if given."""
+    """Return the app for these zones, with the control API if given."""
     app = Flask(__name__, static_folder=None)
-    # A stray slash is an unknown path; a redirect would hide the caller's mistake.
+    # A path with a double slash is unknown; a redirect would hide the caller's mistake.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     gate.guard(app)
@@ -41,7 +41,7 @@ def _api(zones: Zones) -> Blueprint:
 
 
 def _add_link(response: Response) -> Response:
-    """Say where the pages are, as Hetzner does, in a header that leaves out the filters."""
+    """Add the header `Link`, which at Hetzner lacks the filters of the query."""
     if "last_page" in g:
         query = urlencode({"page": g.last_page})
         response.headers["Link"] = f'<{request.base_url}?{query}>; rel="last"'

@@ -1,4 +1,4 @@
-"""Which calls came in, in what order, how each was answered, and from when to when it took."""
+"""The calls to the API: order, answers and times."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Callable, List, Optional
 
-# Older ones are forgotten: a load test may make millions.
+# Older calls are dropped, since a load test may make millions.
 MOST_CALLS = 100_000
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call to the API; `status` None means that it got no answer, at least not yet.
+    """One call to the API; `status` is None without an answer, or before it.
 
-    `path` is without `/v1`, `body` is the parsed JSON, or text that isn't JSON, or None;
-    `started` and `ended` are seconds since 1970, `ended` is before the caller sees the answer.
+    `path` is without `/v1`. `body` is parsed JSON, text that isn't JSON, or None. `started` and
+    `ended` are seconds since 1970; `ended` is before the caller gets the answer.
     """
 
     method: str
@@ -31,12 +31,12 @@ class Call:
 
     @property
     def line(self) -> str:
-        """Method, path and query in one line, for tests that list what was asked."""
+        """Method, path and query in one line, for lists of calls."""
         return f"{self.method} {self.path}" + (f"?{self.query}" if self.query else "")
 
 
 class Journal:
-    """Calls in the order of their arrival, those still under way among them."""
+    """Calls in order of arrival, including running ones."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -45,7 +45,7 @@ class Journal:
         self._next = 0
 
     def begin(self, method: str, path: str, query: str, body: object, token: Optional[int]) -> int:
-        """Note a call that has come in; the number given back is for `end`."""
+        """Record a new call; return its number for `end`."""
         with self._lock:
             self._next += 1
             self._calls[self._next] = Call(method, path, query, body, token, self._clock())
@@ -54,7 +54,7 @@ class Journal:
             return self._next
 
     def end(self, number: int, status: Optional[int]) -> None:
-        """Note how a call was answered, unless it has been forgotten since."""
+        """Record the answer to a call, unless the call was dropped."""
         with self._lock:
             if number in self._calls:
                 self._calls[number] = dataclasses.replace(
@@ -62,11 +62,11 @@ class Journal:
                 )
 
     def calls(self) -> List[Call]:
-        """The calls since the last `clear`, the newest 100,000 of them."""
+        """Return the calls since the last `clear`, up to the latest 100,000."""
         with self._lock:
             return list(self._calls.values())
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Drop all calls."""
         with self._lock:
             self._calls.clear()

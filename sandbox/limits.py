@@ -1,4 +1,4 @@
-"""How many requests a token has left: a bucket of an hour's worth that refills without a pause."""
+"""Rate limits: buckets with the calls of an hour, which refill continuously."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 import threading
 from typing import Callable, Dict, NamedTuple, Tuple
 
-# Recorded at Hetzner: writes of records and looking after their actions have the larger bucket.
+# From recorded answers: writes of records and polls of their actions have the larger limit.
 _ACTIONS = re.compile(r"(POST /v1/zones/.+/actions/.+|GET /v1/(zones/)?actions(/.+)?)")
 
 
 class Allowance(NamedTuple):
-    """What the rate-limit headers say; `reset` is the UNIX time when the bucket is full again."""
+    """The rate-limit headers; `reset` is the UNIX time when the bucket is full again."""
 
     granted: bool
     limit: int
@@ -20,7 +20,7 @@ class Allowance(NamedTuple):
     reset: int
 
     def headers(self) -> Dict[str, str]:
-        """Lower case, as Hetzner sends them."""
+        """Return the headers, in lower case as at Hetzner."""
         return {
             "ratelimit-limit": str(self.limit),
             "ratelimit-remaining": str(self.remaining),
@@ -29,9 +29,9 @@ class Allowance(NamedTuple):
 
 
 class Limits:
-    """Two buckets for each token; `clock` gives seconds since 1970, limits are per hour.
+    """Two buckets for each token. `clock` returns seconds since 1970; limits are per hour.
 
-    With an `hour_seconds` of 60, a test sees in a minute what takes an hour at Hetzner.
+    `hour_seconds` is the length of that hour, so that tests can shorten it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Limits:
             self._buckets: Dict[Tuple[str, bool], Tuple[float, float]] = {}
 
     def take(self, token: str, method: str, path: str) -> Allowance:
-        """One request's worth out of the bucket it counts against."""
+        """Take one call from the bucket for this path, and return what is left."""
         actions = bool(_ACTIONS.fullmatch(f"{method} {path}"))
         limit = self._limits[actions]
         with self._lock:

@@ -1,4 +1,4 @@
-"""Which part of a list a query asks for: labels selected, sorted, one page with its numbers."""
+"""Label selectors, sorting and paging of lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TERM = re.compile(
 
 
 def selector(text: str) -> Selects:
-    """What a `label_selector` asks of labels: `k=v,k!=v,k,!k,k in (a,b),k notin (a,b)`."""
+    """Parse a `label_selector`: `k=v,k!=v,k,!k,k in (a,b),k notin (a,b)`."""
     # A comma within parentheses separates values, not terms.
     terms = [_term(term.strip()) for term in re.split(r",(?![^(]*\))", text) if term.strip()]
     return lambda labels: all(term(labels) for term in terms)
@@ -36,15 +36,15 @@ def _term(text: str) -> Selects:
         values = {value.strip() for value in match["values"].split(",")}
     else:
         return lambda labels: (key in labels) != bool(match["absent"])
-    wanted = match["equal"] != "!=" and match["among"] != "notin"
-    # As in Kubernetes, whose selectors these are, "not equal" is true of what lacks the label.
-    return lambda labels: (labels.get(key) in values) == wanted
+    positive = match["equal"] != "!=" and match["among"] != "notin"
+    # As in Kubernetes, "not equal" also matches items without the label.
+    return lambda labels: (labels.get(key) in values) == positive
 
 
 def ordered(
     items: Sequence[T], sorts: Sequence[str], fields: Mapping[str, Callable[[T], Any]]
 ) -> List[T]:
-    """Sorted by each `field`, `field:asc` or `field:desc`, the first one counting most."""
+    """Sort by each `field`, `field:asc` or `field:desc`; the first one has the highest priority."""
     result = list(items)
     for sort in reversed(sorts):
         field, _, direction = sort.partition(":")
@@ -57,7 +57,7 @@ def ordered(
 def page(
     items: Sequence[T], query: Mapping[str, str], most: int = 50
 ) -> Tuple[Sequence[T], Dict[str, Optional[int]]]:
-    """One page and its `meta.pagination`; more per page than there may be counts as the most."""
+    """Return one page and its `meta.pagination`; a larger `per_page` is reduced to `most`."""
     number = _positive("page", query.get("page", "1"))
     size = min(_positive("per_page", query.get("per_page", str(_PER_PAGE))), most)
     last = max(1, -(-len(items) // size))

@@ -1,4 +1,4 @@
-"""How the Cloud API refuses: status, code, message and details, in Hetzner's shape."""
+"""Errors of the Cloud API: status, code, message and details."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES = {
 
 
 class ApiError(Exception):
-    """A call that Hetzner would refuse; clients tell the kinds apart by `code` alone."""
+    """A call that Hetzner would refuse; clients should distinguish errors by `code`."""
 
     def __init__(
         self,
@@ -40,20 +40,20 @@ class ApiError(Exception):
         self.details = details
 
     def body(self) -> Dict[str, object]:
-        """The JSON object that goes over the wire."""
+        """Return the JSON object of the answer."""
         error = {"code": self.code, "message": str(self), "details": self.details}
         return {"error": error}
 
 
 def not_found(what: str) -> ApiError:
-    """A zone, an RRSet and an action that isn't there all answer with the same code."""
+    """Return the error for a missing zone, RRSet or action."""
     return ApiError(404, f"{what} not found")
 
 
 def invalid(
     faults: Mapping[str, Sequence[str]], message: str = "", *, code: Optional[str] = None
 ) -> ApiError:
-    """An input error; `faults` maps a field's path, as in `records[0].value`, to its messages."""
+    """Return an input error; `faults` maps field paths, as in `records[0].value`, to messages."""
     named = ", ".join(f"'{name}': {'; '.join(texts)}" for name, texts in faults.items())
     fields = [{"name": name, "messages": list(texts)} for name, texts in faults.items()]
     text = message or f"invalid input in field {named}"
@@ -61,10 +61,10 @@ def invalid(
 
 
 def taken(field: str, message: str) -> ApiError:
-    """Something of that name exists already."""
+    """Return the error for a name that already exists."""
     return invalid({field: ["already exists"]}, message, code="uniqueness_error")
 
 
 def protected(message: str) -> ApiError:
-    """The user asked Hetzner to guard this against just such a change."""
+    """Return the error for a zone or RRSet that the user has protected."""
     return ApiError(423, message, code="protected")

@@ -1,4 +1,4 @@
-"""The calls on the RRSets of a zone, all of them refused where the zone is a secondary one."""
+"""The API calls for the RRSets of a zone; all of them are refused for a secondary zone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SORTS: Mapping[str, Callable[[RRSet], object]] = {
 
 
 def list_rrsets(zones: Zones, z: str) -> Reply:
-    """All RRSets that the query lets through; none is no error."""
+    """Return all RRSets that match the query."""
     zone = _primary(zones, z)
     name, types, selected = request.args.get("name"), request.args.getlist("type"), selects()
     found = zone.rrsets.listed if name is None else zone.rrsets.at(name)
@@ -38,14 +38,14 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
         found = [rrset for rrset in found if rrset.type in types]
     if "label_selector" in request.args:
         found = [rrset for rrset in found if selected(rrset.labels)]
-    # RRSets show no time of creation, but have arrived one after the other.
+    # RRSets have no time of creation; sort by their order of arrival.
     sorts = {**_SORTS, "created": lambda rrset: zone.rrsets.arrival(rrset.key)}
     shape = functools.partial(rrset_shape, zone)
     return page_reply("rrsets", ordered(found, sorts), shape, _MOST_PER_PAGE)
 
 
 def create_rrset(zones: Zones, z: str) -> Reply:
-    """A new RRSet; an old one isn't touched."""
+    """Create an RRSet."""
     zone = _primary(zones, z)
     body = body_input("name", "type", "ttl", "records", "labels")
     rrset = body.rrset(zone.name)
@@ -55,13 +55,13 @@ def create_rrset(zones: Zones, z: str) -> Reply:
 
 
 def get_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """One RRSet."""
+    """Return one RRSet."""
     zone = _primary(zones, z)
     return {"rrset": rrset_shape(zone, zone.get((name, kind)))}, 200
 
 
 def label_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Replace an RRSet's labels, and nothing else."""
+    """Replace the labels of an RRSet."""
     before = _primary(zones, z).get((name, kind))
     body = body_input("labels")
     if body.has("records"):
@@ -73,13 +73,13 @@ def label_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
 
 
 def delete_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Remove an RRSet with all its records."""
+    """Delete an RRSet with all its records."""
     _primary(zones, z)
     return change_reply(zones, z, "delete_rrset", Zone.delete, (name, kind))
 
 
 def change_ttl(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Another TTL; null, which must be said, is the zone's."""
+    """Change the TTL; null, which must be explicit, means the TTL of the zone."""
     _primary(zones, z)
     body = body_input("ttl")
     ttl = body.ttl(default=None)
@@ -90,7 +90,7 @@ def change_ttl(zones: Zones, z: str, name: str, kind: str) -> Reply:
 
 
 def change_protection(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Guard an RRSet against changes, or no longer."""
+    """Turn the change protection of an RRSet on or off."""
     _primary(zones, z)
     body = body_input("change")
     on = body.read("change", bool)
@@ -99,13 +99,13 @@ def change_protection(zones: Zones, z: str, name: str, kind: str) -> Reply:
 
 
 def set_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Other records instead of the old ones."""
+    """Replace the records of an RRSet."""
     records = _records(zones, z, kind)
     return change_reply(zones, z, "set_rrset_records", Zone.set_records, (name, kind), records)
 
 
 def add_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """More records, be they the first: then the path names what is created."""
+    """Add records; create the RRSet if it doesn't exist."""
     zone = _primary(zones, z)
     body = body_input("records", "ttl")
     records, ttl = body.records(_known(kind)), body.ttl(default=None)
@@ -116,14 +116,14 @@ def add_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
 
 
 def remove_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Fewer records, by their values."""
+    """Remove records by their values."""
     records = _records(zones, z, kind)
     command = "remove_rrset_records"
     return change_reply(zones, z, command, Zone.remove_records, (name, kind), records)
 
 
 def update_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Other comments on records; alone among the writes it answers 200."""
+    """Change the comments of records; the only write that answers 200."""
     records = _records(zones, z, kind, comment=...)
     reply, _ = change_reply(zones, z, "update_rrset_records", Zone.comment, (name, kind), records)
     return reply, 200

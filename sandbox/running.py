@@ -1,4 +1,4 @@
-"""A sandbox that runs: HTTP and DNS are started together, and stopped together."""
+"""A running sandbox: starts and stops the HTTP and DNS servers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 
 class PortUnusableError(Exception):
-    """A port can't be listened on; the text says which, why, and which option chooses another."""
+    """A port can't be used; the text names the port, the reason and the option for another port."""
 
 
 class Sandbox(Controls):
-    """A local Hetzner: `with Sandbox(zones=["example.com"]) as sandbox: sandbox.http_url`.
+    """A local substitute for Hetzner: `with Sandbox(zones=["example.com"]) as sandbox: …`.
 
-    What `stop` has stopped may be started again, on the same ports if they are given: that is
-    how Hetzner goes away and comes back.
+    After `stop`, it can be started again with the same ports, to simulate an outage.
     """
 
     host: str
@@ -34,7 +33,12 @@ class Sandbox(Controls):
     dns_port: int
 
     def start(self, host: str = "127.0.0.1", http_port: int = 0, dns_port: int = 0) -> None:
-        """Listen; port 0 picks a free port."""
+        """Start both servers; port 0 selects a free port.
+
+        Raises:
+            PortUnusableError: a port is in use or not allowed.
+
+        """
         listening = _listen_http(host, http_port)
         try:
             self._dns = DnsServer(host, dns_port, self._answer)
@@ -45,7 +49,7 @@ class Sandbox(Controls):
         self.host, self.http_port, self.dns_port = host, self._http.port, self._dns.port
 
     def stop(self) -> None:
-        """Close both ports and the connections still open; calls held back are forgotten."""
+        """Stop both servers, close open connections, and drop waiting calls."""
         self._http.stop()
         self.gate.faults.let_go()
         self._dns.stop()
@@ -64,12 +68,12 @@ class Sandbox(Controls):
 
     @property
     def http_url(self) -> str:
-        """The API's base, to be used instead of https://api.hetzner.cloud/v1."""
+        """The base URL of the API, in place of https://api.hetzner.cloud/v1."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.http_port}/v1"
 
     def answer(self, name: str, kind: str) -> List[str]:
-        """The values that DNS gives for a full name now, sorted; [] where it has none."""
+        """Return the current values in DNS for a full name, sorted."""
         return dns.strings(self.zones.published(), name, kind)
 
     def _answer(self, packet: bytes, udp: bool) -> bytes:
@@ -88,5 +92,5 @@ def _unusable(host: str, port: int, option: str, error: OSError) -> PortUnusable
     why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
     return PortUnusableError(
         f"port {port} on {host} {why}: stop the program that uses it,"
-        f" or choose another port with {option} (0 picks a free one)"
+        f" or choose another port with {option} (0 selects a free one)"
     )

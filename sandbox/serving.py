@@ -1,4 +1,4 @@
-"""Serves a WSGI app over HTTP/1.1 with connections that stay open, as Hetzner's do."""
+"""Serves a WSGI app over HTTP/1.1 with persistent connections, like Hetzner."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _POLL_SECONDS = 0.02
 
 
 class _Connection(WSGIRequestHandler):
-    """One connection; Werkzeug itself would close it after each answer."""
+    """One persistent connection; Werkzeug would close it after each answer."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body are gathered and go out in one write.
+    # Buffer headers and body, and send them in one write.
     wbufsize = -1
-    # A second write, of what is longer, is not to wait for an acknowledgement.
+    # A second write for a longer answer must not wait for an acknowledgement.
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
@@ -34,7 +34,7 @@ class _Connection(WSGIRequestHandler):
 
     def run_wsgi(self) -> None:
         environ = self.make_environ()
-        # The body is read whole, or what is left of it would be taken for the next request.
+        # Read the whole body: the rest would be parsed as the next request.
         environ["wsgi.input"] = io.BytesIO(self._body(environ))
         try:
             response = Response.from_app(self.server.app, environ, buffered=True)
@@ -49,13 +49,13 @@ class _Connection(WSGIRequestHandler):
             self.wfile.write(response.data)
 
     def handle_expect_100(self) -> bool:
-        """Say "go on" at once: the caller waits for it, and holds the body back."""
+        """Send 100 Continue at once: the client waits for it before it sends the body."""
         goes_on = super().handle_expect_100()
         self.wfile.flush()
         return goes_on
 
     def log_request(self, *_: object) -> None:
-        """Say nothing: whoever wants to know looks at the calls."""
+        """Log nothing: the journal has the calls."""
 
     def _body(self, environ: Dict[str, Any]) -> bytes:
         if environ.get("wsgi.input_terminated"):
@@ -66,7 +66,7 @@ class _Connection(WSGIRequestHandler):
 
 
 class HttpServer:
-    """The app behind a listening socket; `stop` cuts the connections that are still open."""
+    """Serves the app on a listening socket; `stop` closes open connections."""
 
     def __init__(self, app: Flask, listening: socket.socket) -> None:
         host, self.port = listening.getsockname()[:2]
@@ -84,14 +84,14 @@ class HttpServer:
             target=self._server.serve_forever, args=[_POLL_SECONDS], daemon=True
         )
         self._thread.start()
-        # The server works on a copy of the socket.
+        # The server uses a duplicate of the socket.
         listening.close()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop the server and close open connections."""
         self._server.shutdown()
         self._thread.join()
         for connection in list(self._connections):
-            # It may have been closed from the other side just now.
+            # The client may have closed it just now.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What zones, RRSets and actions look like in JSON."""
+"""Zones, RRSets and actions as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = Dict[str, object]
 
 
 def zone_shape(zone: Zone, status: str) -> Shape:
-    """A zone that is registered elsewhere and delegated properly."""
+    """Return a zone as JSON; it is registered elsewhere and correctly delegated."""
     return {
         "id": zone.id,
         "name": zone.name,
@@ -36,7 +36,7 @@ def zone_shape(zone: Zone, status: str) -> Shape:
 
 
 def rrset_shape(zone: Zone, rrset: RRSet) -> Shape:
-    """An RRSet; its records come in a new order each time, as Hetzner promises none."""
+    """Return an RRSet as JSON, with its records in random order: Hetzner guarantees none."""
     return {
         "id": f"{rrset.name}/{rrset.type}",
         "name": rrset.name,
@@ -53,7 +53,7 @@ def rrset_shape(zone: Zone, rrset: RRSet) -> Shape:
 
 
 def action_shape(action: Action, now: float) -> Shape:
-    """An action as of `now`."""
+    """Return an action at the time `now` as JSON."""
     failed = action.status(now) == "error"
     return {
         "id": action.id,
@@ -68,12 +68,12 @@ def action_shape(action: Action, now: float) -> Shape:
 
 
 def moment(seconds: Optional[float]) -> Optional[str]:
-    """A time as Hetzner writes it."""
+    """Format a time like Hetzner."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shuffled(records: Tuple[Record, ...]) -> Sequence[Record]:
-    # Chance costs a system call, and a page may hold a hundred RRSets of one record.
+    # Shuffling needs a system call, and a page may contain a hundred RRSets with one record each.
     return records if len(records) == 1 else secrets.SystemRandom().sample(records, len(records))

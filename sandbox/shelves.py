@@ -1,4 +1,4 @@
-"""A map by name and type of which every change is a new map, cheap to have however big it is."""
+"""A persistent map by name and type: each change returns a new map, at a low cost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
 Key = Tuple[str, str]
-# An item with the number of its arrival.
+# Items with their arrival numbers.
 _Shelf = Dict[Key, Tuple[int, T]]
 
 _SHELVES = 256
 
 
 class Shelves(Mapping[Key, T]):
-    """Items on many small shelves, so that a change copies one of them and shares all others.
+    """A map of many small dicts, so that a change copies one of them and shares the others.
 
-    A load test has thousands of RRSets in a zone, and thousands of snapshots of it under way.
-    Iteration is in the order of arrival.
+    A load test has thousands of RRSets in a zone, and thousands of snapshots of the zone.
+    Iteration is in order of arrival.
     """
 
     def __init__(self, shelves: Optional[Tuple[_Shelf[T], ...]] = None, arrived: int = 0) -> None:
@@ -36,37 +36,37 @@ class Shelves(Mapping[Key, T]):
         return sum(map(len, self._shelves))
 
     def __eq__(self, other: object) -> bool:
-        # Shelves in common are the same object, which makes this fast.
+        # Shared dicts are identical objects, so this is fast.
         return isinstance(other, Shelves) and self._shelves == other._shelves
 
-    __hash__ = None  # type: ignore[assignment]  # as for any map
+    __hash__ = None  # type: ignore[assignment]  # as for any mutable mapping
 
     @functools.cached_property
     def listed(self) -> List[T]:
-        """All items in the order of their arrival."""
+        """All items in order of arrival."""
         shelves = itertools.chain.from_iterable(shelf.values() for shelf in self._shelves)
         return [item for _, item in sorted(shelves, key=lambda numbered: numbered[0])]
 
     def at(self, name: str) -> List[T]:
-        """The items of this name."""
+        """Return the items with this name."""
         return [item for (other, _), (_, item) in self._shelf(name).items() if other == name]
 
     def names(self) -> Iterator[str]:
-        """All names, in no order; those of several types several times."""
+        """Iterate over all names, unordered; a name with several types comes several times."""
         return (name for shelf in self._shelves for name, _ in shelf)
 
     def arrival(self, key: Key) -> int:
-        """A number that is higher for what arrived later."""
+        """Return the arrival number of an item; later items have higher numbers."""
         return self._shelf(key[0])[key][0]
 
     def put(self, key: Key, item: T) -> Shelves[T]:
-        """With this item, in place of the one that was there."""
+        """Return a map with this item; it replaces an item with the same key."""
         shelf = self._shelf(key[0])
         number, _ = shelf.get(key, (self._arrived, None))
         return self._with(key[0], {**shelf, key: (number, item)})
 
     def remove(self, key: Key) -> Shelves[T]:
-        """Without this item."""
+        """Return a map without this item."""
         left = {other: item for other, item in self._shelf(key[0]).items() if other != key}
         return self._with(key[0], left)
 

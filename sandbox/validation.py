@@ -1,4 +1,4 @@
-"""Which request bodies Hetzner accepts; what is read here is well-formed, all faults are told."""
+"""Validation of request bodies: collects all errors of a body."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _WORDS = {
     dict: "an object",
     int: "an integer",
     list: "a list",
-    str: "a text",
+    str: "a string",
 }
-# Stands in for the public suffix list: the second levels under which country codes sell names.
+# A substitute for the public suffix list: second levels with registrations under country codes.
 _SECOND_LEVELS = ("ac", "co", "com", "edu", "gov", "ne", "net", "or", "org")
 _LONGEST_NAME = 253
 
 
 class Input:
-    """One JSON object of a request; its readers note every fault, `check` refuses with them all."""
+    """One JSON object of a request. Its methods collect errors; `check` raises them."""
 
     def __init__(self, body: Mapping[str, object], *known: str, path: str = "") -> None:
         self._body = body
@@ -59,20 +59,20 @@ class Input:
                 self.fault(field, "unknown field")
 
     def fault(self, field: str, message: str) -> None:
-        """Note what is wrong with a field."""
+        """Add an error for a field."""
         self.faults.setdefault(self._path + field, []).append(message)
 
     def check(self) -> None:
-        """Refuse if anything was wrong."""
+        """Raise ApiError if there are errors."""
         if self.faults:
             raise invalid(self.faults)
 
     def has(self, field: str) -> bool:
-        """Whether the field was sent, be it as null."""
+        """Return whether the field was sent, also as null."""
         return field in self._body
 
     def read(self, field: str, kind: type, default: object = ...) -> Any:  # noqa: ANN401
-        """The field's value if it is of this kind, else its default; without one it is required."""
+        """Return a field of this type. Without a default, the field is required."""
         if field not in self._body:
             if default is ...:
                 self.fault(field, "missing")
@@ -80,14 +80,14 @@ class Input:
         value = self._body[field]
         if value is None and default is None:
             return None
-        # type() and not isinstance: to JSON, true isn't a number.
+        # type() instead of isinstance: in JSON, true isn't a number.
         if type(value) is not kind:
             self.fault(field, f"must be {_WORDS[kind]}")
             return kind()
         return value
 
     def objects(self, field: str, *known: str, default: object = ...) -> List[Input]:
-        """The objects of a list; their faults become this input's."""
+        """Return the objects of a list; their errors are added to this input."""
         inputs = []
         for place, item in enumerate(self.read(field, list, default)):
             inner = f"{self._path}{field}[{place}]"
@@ -101,7 +101,7 @@ class Input:
         return inputs
 
     def ttl(self, field: str = "ttl", default: object = ...) -> Any:  # noqa: ANN401
-        """Seconds."""
+        """Return a TTL in seconds."""
         known = len(self.faults)
         ttl = self.read(field, int, default)
         if ttl is not None and ttl not in TTL and len(self.faults) == known:
@@ -109,24 +109,24 @@ class Input:
         return ttl
 
     def choice(self, field: str, options: Tuple[str, ...]) -> str:
-        """One of these words."""
+        """Return a field that has one of these values."""
         word: str = self.read(field, str)
         if word not in options and self._path + field not in self.faults:
             self.fault(field, f"must be one of {', '.join(options)}")
         return word
 
     def labels(self, default: object = ...) -> Dict[str, str]:
-        """The user's own keys and values."""
+        """Return the labels."""
         labels: Dict[str, str] = self.read("labels", dict, default)
         for key, value in labels.items():
             if not _KEY.fullmatch(key) or key.startswith("hetzner.cloud/"):
-                self.fault("labels", f"'{key}' can't be a label's key")
+                self.fault("labels", f"'{key}' is not a valid label key")
             if not isinstance(value, str) or (value and not re.fullmatch(_WORD, value)):
-                self.fault("labels", f"the value of '{key}' can't be a label's value")
+                self.fault("labels", f"the value of '{key}' is not a valid label value")
         return labels
 
     def name(self, zone: str) -> str:
-        """An RRSet's name, relative to its zone."""
+        """Return the name of an RRSet, relative to its zone."""
         name: str = self.read("name", str)
         if self._path + "name" not in self.faults:
             for message in name_faults(name, zone):
@@ -134,26 +134,26 @@ class Input:
         return name
 
     def records(self, kind: str, comment: object = "") -> Tuple[Record, ...]:
-        """Records of one RRSet, their values in the form they are stored in."""
+        """Return the records of an RRSet, with values in stored form."""
         parts = self.objects("records", "value", "comment")
         records = tuple(_record(part, kind, comment) for part in parts)
         if "records" in self._body and not 0 < len(records) <= MOST_RECORDS:
-            self.fault("records", f"must hold 1 to {MOST_RECORDS} records")
+            self.fault("records", f"must contain 1 to {MOST_RECORDS} records")
         if len({record.value for record in records}) < len(records):
             self.fault("records", "must be distinct")
         if kind in _ONE_RECORD_ONLY and len(records) > 1:
-            self.fault("records", f"{kind} has one record only")
+            self.fault("records", f"{kind} can have only one record")
         return records
 
     def rrset(self, zone: str) -> RRSet:
-        """A whole RRSet."""
+        """Return a complete RRSet."""
         name = self.name(zone)
         kind = self.choice("type", TYPES)
         return RRSet(name, kind, self.records(kind), self.ttl(default=None), self.labels({}))
 
 
 def zone_faults(name: str) -> List[str]:
-    """What is wrong with a zone's name as the user may order it."""
+    """Return what is wrong with the name of a new zone."""
     faults = []
     if name != name.lower():
         faults.append("must be lower case")
@@ -169,7 +169,7 @@ def zone_faults(name: str) -> List[str]:
 
 
 def name_faults(name: str, zone: str) -> List[str]:
-    """What is wrong with an RRSet's name, relative to its zone."""
+    """Return what is wrong with the name of an RRSet, relative to its zone."""
     faults = []
     if name != name.lower():
         faults.append("must be lower case")
@@ -189,7 +189,7 @@ def _record(part: Input, kind: str, comment: object) -> Record:
     try:
         value = canonical(kind, value) if kind in TYPES and value else value
     except ValueError:
-        part.fault("value", f"is no value of type {kind}")
+        part.fault("value", f"is not a value of type {kind}")
     if not value:
         part.fault("value", "must not be empty")
     return Record(value, part.read("comment", str, comment))

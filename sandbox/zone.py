@@ -1,4 +1,4 @@
-"""What a zone is and how one may be changed; every change gives a new value or is refused."""
+"""Zones, RRSets and records as immutable values; a change returns a new zone or raises ApiError."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NS = ("@", "NS")
 
 @dataclass(frozen=True)
 class Record:
-    """One value of an RRSet; the value is its identity, records have no ids."""
+    """One value of an RRSet. Records have no ids; the value identifies a record."""
 
     value: str
     comment: str = ""
@@ -36,7 +36,7 @@ class RRSet:
 
     @property
     def key(self) -> Key:
-        """Name and type: what identifies it within its zone."""
+        """Name and type, which identify the RRSet in its zone."""
         return (self.name, self.type)
 
     @property
@@ -47,7 +47,7 @@ class RRSet:
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone as of one moment; whoever holds one holds a snapshot that never changes."""
+    """An immutable snapshot of a zone."""
 
     name: str
     mode: str = "primary"
@@ -62,29 +62,29 @@ class Zone:
 
     @property
     def record_count(self) -> int:
-        """All resource records, SOA and NS included."""
+        """The number of resource records, including SOA and NS."""
         return sum(len(rrset.records) for rrset in self.rrsets.listed)
 
     def get(self, key: Key) -> RRSet:
-        """The RRSet, or 404."""
+        """Return the RRSet or raise 404."""
         if key not in self.rrsets:
             raise not_found("RRSet")
         return self.rrsets[key]
 
     def require(self, mode: str) -> Zone:
-        """Itself, if in this mode: RRSets of a secondary zone belong to another nameserver."""
+        """Return the zone if it has this mode, or raise 422."""
         if self.mode != mode:
             message = f"this operation is not supported for zones in {self.mode} mode"
             raise ApiError(422, message, code="incorrect_zone_mode")
         return self
 
     def put(self, *rrsets: RRSet) -> Zone:
-        """With these RRSets, whatever was there before."""
+        """Return the zone with these RRSets added or replaced."""
         shelves = functools.reduce(lambda all_, one: all_.put(one.key, one), rrsets, self.rrsets)
         return dataclasses.replace(self, rrsets=shelves)
 
     def create(self, *rrsets: RRSet) -> Zone:
-        """With more RRSets, unless one of the same name and type, or a CNAME, is in the way."""
+        """Return the zone with new RRSets; the same key or a CNAME conflict is an error."""
         return functools.reduce(Zone._create, rrsets, self)
 
     def _create(self, rrset: RRSet) -> Zone:
@@ -98,30 +98,30 @@ class Zone:
         return self.put(rrset)
 
     def delete(self, key: Key) -> Zone:
-        """Without this RRSet."""
+        """Return the zone without this RRSet."""
         self._changeable(key)
         if key == SOA:
-            raise invalid({"type": ["a zone can't be without its SOA"]})
+            raise invalid({"type": ["a zone must have an SOA record"]})
         return dataclasses.replace(self, rrsets=self.rrsets.remove(key))
 
     def label(self, key: Key, labels: Mapping[str, str]) -> Zone:
-        """With other labels on this RRSet; protection guards records, not labels."""
+        """Replace the labels of an RRSet; protection doesn't cover labels."""
         return self.put(dataclasses.replace(self.get(key), labels=labels))
 
     def protect(self, key: Key, *, on: bool) -> Zone:
-        """With this RRSet's change protection switched."""
+        """Turn the change protection of an RRSet on or off."""
         return self.put(dataclasses.replace(self.get(key), protected=on))
 
     def set_ttl(self, key: Key, ttl: Optional[int]) -> Zone:
-        """With another TTL, in seconds, on this RRSet."""
+        """Change the TTL of an RRSet, in seconds."""
         return self.put(dataclasses.replace(self._changeable(key), ttl=ttl))
 
     def set_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
-        """With these values and comments instead of the old ones; never creates."""
+        """Replace values and comments of an existing RRSet."""
         return self.put(dataclasses.replace(self._changeable(key), records=records))
 
     def add_records(self, key: Key, records: Tuple[Record, ...], ttl: Optional[int]) -> Zone:
-        """With these records as well; creates the RRSet if need be, never changes its TTL."""
+        """Add records; create the RRSet if necessary, never change its TTL."""
         if key not in self.rrsets:
             return self.create(RRSet(key[0], key[1], records, ttl))
         rrset = self._changeable(key)
@@ -134,27 +134,27 @@ class Zone:
         return self.set_records(key, rrset.records + records)
 
     def remove_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
-        """Without the records of these values; without the RRSet when none is left."""
+        """Remove records by value; remove an empty RRSet."""
         rrset = self._changeable(key)
         gone = _known(rrset, records)
         left = tuple(record for record in rrset.records if record.value not in gone)
         return self.set_records(key, left) if left else self.delete(key)
 
     def comment(self, key: Key, records: Tuple[Record, ...]) -> Zone:
-        """With other comments on the records of these values."""
+        """Change the comments of the records with these values."""
         rrset = self._changeable(key)
         _known(rrset, records)
         comments = {record.value: record for record in records}
         return self.set_records(key, tuple(comments.get(r.value, r) for r in rrset.records))
 
     def replace_rrsets(self, rrsets: Iterable[RRSet], ttl: int) -> Zone:
-        """With nothing but these RRSets and this default TTL."""
+        """Replace all RRSets and the default TTL."""
         if any(rrset.protected for rrset in self.rrsets.listed):
             raise protected("RRSet(s) is/are change protected")
         return dataclasses.replace(self, rrsets=Shelves(), ttl=ttl).create(*rrsets)
 
     def next_serial(self) -> Zone:
-        """With the SOA's serial moved on, by which secondaries notice a change."""
+        """Increment the serial of the SOA, by which secondaries notice a change."""
         if SOA not in self.rrsets:
             return self
         rrset = self.rrsets[SOA]
@@ -173,7 +173,7 @@ Edit = Callable[[Zone], Zone]
 
 
 def fresh(zone: Zone) -> Zone:
-    """The zone with the SOA and NS that Hetzner adds to every new primary zone."""
+    """Add the SOA and NS records that Hetzner adds to every new primary zone."""
     if zone.mode != "primary":
         return zone
     soa = f"{NAMESERVERS[0]} dns.hetzner.com. 2026010100 86400 10800 3600000 3600"

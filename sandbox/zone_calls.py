@@ -1,4 +1,4 @@
-"""The calls on whole zones."""
+"""The API calls for zones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SORTS: Mapping[str, Callable[[Zone], object]] = {
 
 
 def list_zones(zones: Zones) -> Reply:
-    """All zones of the project that the query lets through."""
+    """Return all zones of the project that match the query."""
     name, mode, selected = request.args.get("name"), request.args.get("mode"), selects()
     found = [
         zone
@@ -45,19 +45,19 @@ def list_zones(zones: Zones) -> Reply:
 
 
 def create_zone(zones: Zones) -> Reply:
-    """A new zone, empty or with RRSets from a list or from a zone file."""
+    """Create a zone, empty or with RRSets from a list or a zone file."""
     zone = _ordered_zone(body_input())
     zone, action = zones.create(dataclasses.replace(zone, project=g.project))
     return {"zone": zone_json(zones, zone), "action": action_json(zones, action)}, 201
 
 
 def get_zone(zones: Zones, z: str) -> Reply:
-    """One zone."""
+    """Return one zone."""
     return {"zone": zone_json(zones, zones.find(g.project, z))}, 200
 
 
 def label_zone(zones: Zones, z: str) -> Reply:
-    """Replace a zone's labels."""
+    """Replace the labels of a zone."""
     body = body_input()
     labels = body.labels(zones.find(g.project, z).labels)
     body.check()
@@ -66,12 +66,12 @@ def label_zone(zones: Zones, z: str) -> Reply:
 
 
 def delete_zone(zones: Zones, z: str) -> Reply:
-    """Remove a zone with all that is in it."""
+    """Delete a zone with all its RRSets."""
     return {"action": action_json(zones, zones.delete(g.project, z))}, 201
 
 
 def change_ttl(zones: Zones, z: str) -> Reply:
-    """Another default TTL."""
+    """Change the default TTL."""
     zones.find(g.project, z).require("primary")
     body = body_input()
     ttl = body.ttl()
@@ -80,7 +80,7 @@ def change_ttl(zones: Zones, z: str) -> Reply:
 
 
 def change_protection(zones: Zones, z: str) -> Reply:
-    """Guard a zone against deletion, or no longer."""
+    """Turn the delete protection of a zone on or off."""
     before = zones.find(g.project, z).protected
     body = body_input()
     on = body.read("delete", bool, before)
@@ -89,7 +89,7 @@ def change_protection(zones: Zones, z: str) -> Reply:
 
 
 def change_primary_nameservers(zones: Zones, z: str) -> Reply:
-    """Other nameservers for a secondary zone to copy from."""
+    """Change the primary name servers of a secondary zone."""
     zones.find(g.project, z).require("secondary")
     body = body_input()
     servers = _nameservers(body)
@@ -99,12 +99,12 @@ def change_primary_nameservers(zones: Zones, z: str) -> Reply:
 
 
 def export_zonefile(zones: Zones, z: str) -> Reply:
-    """The zone as BIND text."""
+    """Return the zone as a BIND zone file."""
     return {"zonefile": zonefile.export(zones.find(g.project, z).require("primary"))}, 200
 
 
 def import_zonefile(zones: Zones, z: str) -> Reply:
-    """Replace all RRSets by those of a zone file."""
+    """Replace all RRSets with those of a zone file."""
     zone = zones.find(g.project, z).require("primary")
     body = body_input()
     text = body.read("zonefile", str)

@@ -1,4 +1,4 @@
-"""All zones and actions in memory: who sees which, what each write does, what DNS may show yet."""
+"""All zones and actions in memory: visibility, writes, and the state that DNS publishes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sandbox.action import Action
 from sandbox.refusal import not_found, protected, taken
 from sandbox.zone import Edit, Zone, fresh
 
-# Real action ids need more than 32 bits; a client that cuts them off should fail here already.
+# Real action ids have more than 32 bits; a client that truncates them should fail here, too.
 _FIRST_ACTION = 604_989_101_982_297
 _FIRST_ZONE = 53_091
-# Older ones are forgotten: a load test may make millions.
+# Older actions are dropped, since a load test may make millions.
 MOST_ACTIONS = 100_000
 
 
 class Zones:
-    """The zones of all projects, safe for threads; a project is the token that owns it.
+    """The zones of all projects. Thread-safe. A project is identified by its token.
 
-    `clock` gives seconds since 1970. Reading through the API shows a write at once; `published`,
-    which DNS serves, shows it when its action has succeeded.
+    `clock` returns seconds since 1970. The API shows a write at once; DNS serves `published`, which
+    shows the write when its action has succeeded.
     """
 
     def __init__(self, clock: Callable[[], float], action_seconds: float = 0.5) -> None:
@@ -34,14 +34,14 @@ class Zones:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, but give no action the id of a forgotten one."""
+        """Delete all zones and actions; action ids are not reused."""
         with self._lock:
             self._zones: Dict[int, Zone] = {}
             self._ids: Dict[str, int] = {}
             self._published: Dict[str, Zone] = {}
             self._actions: OrderedDict[int, Action] = OrderedDict()
-            # Each with its zone and with what that publishes, None where the zone is removed.
-            # All take the same time, so they end in the order in which they began.
+            # Each action with its zone and the snapshot to publish, None for a deleted zone.
+            # All actions take the same time, so they end in the order of their start.
             self._pending: Deque[Tuple[Action, Zone, Optional[Zone]]] = deque()
             self._running: Counter[int] = Counter()
             self._failed: Set[int] = set()
@@ -49,35 +49,35 @@ class Zones:
             self._zone_id = _FIRST_ZONE
 
     def foresee(self, outcome: str, count: int = 1) -> None:
-        """Let the next `count` actions end in this outcome; without a word they succeed."""
+        """Set the outcome of the next `count` actions; the default is success."""
         with self._lock:
             self._outcomes.extend([outcome] * count)
 
     def add(self, zone: Zone) -> Zone:
-        """Put a zone there as if it had always been: published, and without an action."""
+        """Add a published zone without an action."""
         with self._lock:
             added = self._enter(zone)
             self._published[added.name] = added
             return added
 
     def publish(self, name: str, edit: Edit) -> None:
-        """Change a zone as if long ago: published, and without an action."""
+        """Change and publish a zone without an action."""
         with self._lock:
             zone = self._save(edit(self._named(name)))
             self._published[zone.name] = zone
-            # What is under way would else take it back when it comes to its end.
+            # Otherwise the end of a running action would revert the change.
             self._pending = deque(
                 (action, one, zone if one.id == zone.id else snapshot)
                 for action, one, snapshot in self._pending
             )
 
     def visible(self, project: str) -> List[Zone]:
-        """The zones this project sees: its own and those that are everybody's."""
+        """Return the zones that are visible to this project."""
         with self._lock:
             return [zone for zone in self._zones.values() if zone.project in (None, project)]
 
     def find(self, project: str, id_or_name: str) -> Zone:
-        """The zone of this id or name, or 404; other projects' zones look absent."""
+        """Return the zone with this id or name, or raise 404, also for zones of other projects."""
         with self._lock:
             number = self._ids.get(id_or_name)
             if number is None and re.fullmatch(r"[1-9][0-9]{0,17}", id_or_name):
@@ -88,7 +88,7 @@ class Zones:
         return zone
 
     def holder(self, hostname: str) -> Tuple[Zone, str]:
-        """The zone that holds this name, whoever's it is, and the name's part below it."""
+        """Return the zone of any project that contains this name, and the relative name."""
         labels = hostname.split(".")
         with self._lock:
             for cut in range(len(labels)):
@@ -98,26 +98,26 @@ class Zones:
         raise KeyError(hostname)
 
     def create(self, zone: Zone) -> Tuple[Zone, Action]:
-        """Enter a new zone; its name must be new to all projects."""
+        """Add a new zone; its name must be unique in all projects."""
         with self._lock:
             added = self._enter(zone)
             return added, self._act("create_zone", added, added)
 
     def change(self, project: str, id_or_name: str, command: str, edit: Edit) -> Action:
-        """Carry out one write; two writes of one zone never interleave."""
+        """Execute one write; writes are serialised."""
         with self._lock:
             zone = self._save(edit(self.find(project, id_or_name)))
             return self._act(command, zone, zone)
 
     def amend(self, project: str, id_or_name: str, edit: Edit) -> Zone:
-        """Change what DNS doesn't show, labels: at once and without an action."""
+        """Change labels, which need no action."""
         with self._lock:
             zone = edit(self.find(project, id_or_name))
             self._zones[zone.id] = zone
             return zone
 
     def delete(self, project: str, id_or_name: str) -> Action:
-        """Remove a zone, unless it or one of its RRSets is protected."""
+        """Delete a zone, unless it or one of its RRSets is protected."""
         with self._lock:
             zone = self.find(project, id_or_name)
             if zone.protected:
@@ -128,7 +128,7 @@ class Zones:
             return self._act("delete_zone", zone, None)
 
     def actions(self, project: str, ids: Sequence[int] = ()) -> List[Action]:
-        """All actions on this project's zones, or those of these ids; of deleted zones too."""
+        """Return all actions of the project, or those with these ids, also of deleted zones."""
         with self._lock:
             known = [
                 self._actions[number] for number in sorted(set(ids)) if number in self._actions
@@ -137,7 +137,7 @@ class Zones:
             return [action for action in every if action.project in (None, project)]
 
     def action(self, project: str, action_id: int) -> Action:
-        """The action of this id, or 404."""
+        """Return the action with this id, or raise 404."""
         with self._lock:
             action = self._actions.get(action_id)
         if action is None or action.project not in (None, project):
@@ -145,15 +145,15 @@ class Zones:
         return action
 
     def published(self) -> Mapping[str, Zone]:
-        """What DNS serves now, by zone name."""
+        """Return the zones that DNS serves now, by name."""
         with self._lock:
-            self._settle()
+            self._publish_ended()
             return dict(self._published)
 
     def status(self, zone: Zone) -> str:
-        """`updating` while an action runs, `error` after one that failed, else `ok`."""
+        """Return `updating` while an action runs, `error` after a failed action, else `ok`."""
         with self._lock:
-            self._settle()
+            self._publish_ended()
             if self._running[zone.id]:
                 return "updating"
             return "error" if zone.id in self._failed else "ok"
@@ -176,7 +176,7 @@ class Zones:
         return self._zones[zone.id]
 
     def _act(self, command: str, zone: Zone, snapshot: Optional[Zone]) -> Action:
-        self._settle()
+        self._publish_ended()
         outcome = self._outcomes.popleft() if self._outcomes else "success"
         action = Action(
             self._action_id,
@@ -196,8 +196,8 @@ class Zones:
             self._pending.append((action, zone, snapshot))
         return action
 
-    def _settle(self) -> None:
-        """Publish, in order, what has succeeded by now; a later success publishes all before it."""
+    def _publish_ended(self) -> None:
+        """Publish snapshots of ended actions in order; a success includes earlier failed writes."""
         now = self.clock()
         while self._pending and self._pending[0][0].status(now) != "running":
             action, zone, snapshot = self._pending.popleft()

@@ -1,4 +1,4 @@
-"""A zone as BIND text and back; comments go out but, as at Hetzner, don't come in."""
+"""Exports and imports BIND zone files; as at Hetzner, only the export has comments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox.zone import NAMESERVERS, NS, SOA, Record, RRSet, Zone
 
 
 def export(zone: Zone) -> str:
-    """The zone file."""
+    """Return the zone file."""
     lines = [f"$ORIGIN\t{zone.name}.", f"$TTL\t{zone.ttl}", ""]
     for rrset in sorted(zone.rrsets.listed, key=lambda rrset: (rrset.key != SOA, rrset.key)):
         ttl = "" if rrset.ttl is None else f"{rrset.ttl}\t"
@@ -25,7 +25,7 @@ def export(zone: Zone) -> str:
 
 
 def parse(text: str, zone: Zone) -> Tuple[int, List[RRSet]]:
-    """The default TTL and all RRSets of a zone file, or a refusal that names the line."""
+    """Return the default TTL and all RRSets of a zone file; an error names the line."""
     reading = _Reading(zone)
     for number, words in _logical_lines(text):
         reading.line(number, words)
@@ -37,7 +37,7 @@ def parse(text: str, zone: Zone) -> Tuple[int, List[RRSet]]:
 
 
 class _Reading:
-    """What has been read so far, and what the next line inherits from it."""
+    """The state of the parser: the RRSets so far, and defaults for the next line."""
 
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
@@ -70,7 +70,7 @@ class _Reading:
             ttl = _seconds(word) if word.isdigit() else ttl
         kind, value = rest[0].upper(), " ".join(rest[1:])
         if kind not in TYPES:
-            raise ValueError(f"no type {kind}")
+            raise ValueError(f"unknown type {kind}")
         faults = name_faults(self.owner, self.zone.name)
         if faults:
             raise ValueError(f"{self.owner} {faults[0]}")
@@ -98,14 +98,14 @@ def _seconds(word: str) -> int:
 
 
 def _logical_lines(text: str) -> Iterator[Tuple[int, List[str]]]:
-    """Lines without comments, as words; one that begins with a blank has an empty first word."""
+    """Yield the words of each line; a line that begins with a blank has an empty first word."""
     words: List[str] = []
     depth = 0
     for number, line in enumerate(text.splitlines(), start=1):
         found = _words(number, line)
         if not depth:
             words = [""] if re.match(r"\s", line) else []
-        # One "word" may be several parentheses; quoted ones still have their quotes around them.
+        # A "word" may consist of several parentheses; quoted ones still have their quotes.
         parentheses = "".join(word for word in found if not word.strip("()"))
         depth += parentheses.count("(") - parentheses.count(")")
         words += [word for word in found if word.strip("()")]

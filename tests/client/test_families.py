@@ -63,8 +63,8 @@ def test_with_a_given_address_any_connection_will_do(
 @pytest.mark.parametrize(
     ("addresses", "said"),
     [
-        (["::1"], "backend.test has no IPv4 address and so cannot see yours; set RECORD_TYPES to"),
-        ([], "backend.test is not found in DNS"),
+        (["::1"], "backend.test has no IPv4 address, so it can't see yours; set RECORD_TYPES to"),
+        ([], "backend.test can't be resolved"),
     ],
 )
 def test_a_name_without_the_address_is_said(
@@ -81,7 +81,7 @@ def test_a_name_without_the_address_is_said(
 
 def test_an_ipv6_literal_cannot_show_an_ipv4_address(client_for: ClientFor, lines: Lines) -> None:
     assert not client_for("http://[::1]:1").round()
-    assert "::1 has no IPv4 address and so cannot see yours; set RECORD_TYPES to AAAA" in lines()[0]
+    assert "::1 has no IPv4 address, so it can't see yours; set RECORD_TYPES to AAAA" in lines()[0]
 
 
 def test_the_other_version_is_no_excuse(
@@ -93,7 +93,7 @@ def test_the_other_version_is_no_excuse(
         port = unused.getsockname()[1]
         resolve(monkeypatch, "127.0.0.1", "::1")
         assert not client_for(f"http://backend.test:{port}").round()
-    assert "backend.test cannot be reached over IPv4; check that the backend runs" in lines()[0]
+    assert "backend.test can't be reached over IPv4; check that the backend runs" in lines()[0]
 
 
 def test_a_given_address_and_no_backend_is_said_plainly(
@@ -101,4 +101,4 @@ def test_a_given_address_and_no_backend_is_said_plainly(
 ) -> None:
     resolve(monkeypatch)
     assert not client_for("http://backend.test:1", IP="198.51.100.7").round()
-    assert "backend.test is not found in DNS" in lines()[0]
+    assert "backend.test can't be resolved" in lines()[0]

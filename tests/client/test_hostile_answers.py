@@ -38,10 +38,10 @@ from .conftest import KEY, ClientFor, Lines, resolve
 GOOD = good(json.dumps({"status": "updated", "ip": "198.51.100.7"}).encode())
 OVER_TLS = [trickled(*ENDLESS[index]) for index in (0, 1, 4, 7, 13)]
 SAID = {
-    LATE: "127.0.0.1 took the request, but gave no answer within 1 s",
-    BROKEN: "127.0.0.1 (sent a broken answer, or no HTTP|cannot be reached over IPv4)",
+    LATE: "127.0.0.1 accepted the request, but didn't answer within 1 s",
+    BROKEN: "127.0.0.1 (sent an invalid HTTP answer|can't be reached over IPv4)",
     ODD: "instead of a JSON object; check BACKEND_URL",
-    REDIRECT: r" redirects \(30\d\) to .*, which is (not followed|no URL)",
+    REDIRECT: r" redirects \(30\d\) to .*, which is (not followed|not a URL)",
 }
 
 
@@ -155,7 +155,7 @@ def test_what_a_proxy_answers_to_connect_ends_in_one_clear_line(
     proxy_outcomes: Dict[str, str], one: Hostile
 ) -> None:
     said = proxy_outcomes[one.name]
-    assert re.search(r"^the proxy on the way to case-\d+.test fails: .+; check HTTP", said)
+    assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", said)
     assert one.outcome != LATE or "timed out" in said
 
 
@@ -181,5 +181,5 @@ def test_many_addresses_that_do_not_answer_take_no_longer_than_two(
             waiting.connect_ex(full.getsockname())
         monkeypatch.setattr(socket.socket, "connect", connect)
         assert not client_for(f"http://backend.test:{full.getsockname()[1]}", IP=ip).round()
-    assert "backend.test cannot be reached" in lines()[0]
+    assert "backend.test can't be reached" in lines()[0]
     assert 2 <= len(tried) <= 4

@@ -59,7 +59,7 @@ def test_a_failure_is_said_once_with_the_next_try_and_so_is_its_end(
     run(client_for(backend.url), 9)
     assert lines() == [
         f"INFO host.example.com A: {A} (unchanged)",
-        "WARNING host.example.com A: the backend answered 503: This is why; next try in 30 s",
+        "WARNING host.example.com A: the backend answered 503: This is why; next attempt in 30 s",
         f"INFO host.example.com A works again after 3 min: {A} (unchanged)",
     ]
 
@@ -152,7 +152,9 @@ def test_a_heartbeat_that_cannot_be_left_is_said_once_and_stops_nothing(
     backend.answers(good(A))
     run(client_for(backend.url, HEARTBEAT_FILE=str(tmp_path / "none" / "heartbeat")), 3)
     assert len(backend.asked) == 3
-    complaint = "WARNING HEARTBEAT_FILE can't be written (No such file or directory): name another"
+    complaint = (
+        "WARNING HEARTBEAT_FILE can't be written (No such file or directory): name another file"
+    )
     assert lines().count(complaint) == 1
 
 

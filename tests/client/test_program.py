@@ -80,7 +80,7 @@ def test_once_with_a_failure_exits_1(backend: FakeBackend, once: Once) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "update_dns.py: BACKEND_URL is not set: give the URL of the backend\n"),
+        ([], "update_dns.py: BACKEND_URL is not set: set it to the URL of the backend\n"),
         (["u", "f", "i", KEY], "update_dns.py: unknown arguments: only <backend_url> <fqdn> [ip]"),
         (["-" + KEY], "update_dns.py: unknown arguments: only <backend_url> <fqdn> [ip]"),
         (["https://d.example.com", "host.example.com"], "update_dns.py: PRE_SHARED_KEY is not set"),
@@ -164,7 +164,7 @@ def test_version_and_help(once: Once) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (redirect(302, b"http://["), "redirects (302) to 'http://[', which is no URL"),
+        (redirect(302, b"http://["), "redirects (302) to 'http://[', which is not a URL"),
         (sized(b"[]", b"a header without a colon\r\n"), "instead of a JSON object"),
     ],
     ids=["redirect to no URL", "header without a colon"],

@@ -70,23 +70,35 @@ def test_the_url_may_hold_the_path_already(url: str, endpoint: str) -> None:
     ("variables", "named"),
     [
         ({"BACKEND_URL": ""}, "BACKEND_URL is not set"),
-        ({"BACKEND_URL": "dyndns.example.com"}, "BACKEND_URL 'dyndns.example.com' has no http://"),
-        ({"BACKEND_URL": "localhost:8080"}, "has no http:// or https:// in front"),
-        ({"BACKEND_URL": "ftp://dyndns.example.com"}, "has no http:// or https:// in front"),
-        ({"BACKEND_URL": "https://"}, "BACKEND_URL 'https://' is unusable"),
+        (
+            {"BACKEND_URL": "dyndns.example.com"},
+            "BACKEND_URL 'dyndns.example.com' doesn't begin with http://",
+        ),
+        ({"BACKEND_URL": "localhost:8080"}, "doesn't begin with http:// or https://"),
+        ({"BACKEND_URL": "ftp://dyndns.example.com"}, "doesn't begin with http:// or https://"),
+        ({"BACKEND_URL": "https://"}, "BACKEND_URL 'https://' is not a valid URL"),
         ({"BACKEND_URL": "https://d.example.com:port"}, "BACKEND_URL"),
         ({"BACKEND_URL": "https://d.example.com/?key=1"}, "BACKEND_URL"),
         ({"BACKEND_URL": "https://[::1"}, "BACKEND_URL"),
-        ({"BACKEND_URL": f"https://host:{KEY}@d.example.com"}, "BACKEND_URL holds a login"),
+        ({"BACKEND_URL": f"https://host:{KEY}@d.example.com"}, "BACKEND_URL contains a login"),
         ({"FQDN": ""}, "FQDN is not set"),
         ({"FQDN": " , "}, "FQDN is not set"),
-        ({"FQDN": "https://host.example.com"}, "FQDN 'https://host.example.com' is no host name"),
-        ({"FQDN": "host.example.com\nERROR"}, r"FQDN 'host.example.com\nERROR' is no host name"),
+        (
+            {"FQDN": "https://host.example.com"},
+            "FQDN 'https://host.example.com' is not a host name",
+        ),
+        ({"FQDN": "host.example.com\nERROR"}, r"FQDN 'host.example.com\nERROR' is not a host name"),
         ({"PRE_SHARED_KEY": ""}, "PRE_SHARED_KEY is not set"),
-        ({"PRE_SHARED_KEY": KEY + "\n2"}, "PRE_SHARED_KEY of host.example.com has odd characters"),
-        ({"PRE_SHARED_KEY": KEY + "é"}, "PRE_SHARED_KEY of host.example.com has odd characters"),
+        (
+            {"PRE_SHARED_KEY": KEY + "\n2"},
+            "PRE_SHARED_KEY of host.example.com contains invalid characters",
+        ),
+        (
+            {"PRE_SHARED_KEY": KEY + "é"},
+            "PRE_SHARED_KEY of host.example.com contains invalid characters",
+        ),
         ({"PRE_SHARED_KEY_FILE": "x"}, "PRE_SHARED_KEY and PRE_SHARED_KEY_FILE are both set"),
-        ({"IP": KEY}, "IP (the third argument) is no IP address"),
+        ({"IP": KEY}, "IP (the third argument) is not an IP address"),
         ({"RECORD_TYPES": "A,CNAME"}, "RECORD_TYPES 'A,CNAME' is unknown"),
         ({"RECORD_TYPES": ","}, "RECORD_TYPES ',' is unknown"),
         ({"CA_BUNDLE": "missing.pem"}, "CA_BUNDLE missing.pem can't be read"),
@@ -119,7 +131,7 @@ def test_an_interval_that_is_no_number_in_range_becomes_the_default_with_a_warni
 ) -> None:
     found, warned = read({**LEAST, "INTERVAL": text}, [])
     assert found.interval == 60
-    assert warned == [f"INTERVAL {text!r} is no number from 0 to 604800: using 60"]
+    assert warned == [f"INTERVAL {text!r} is not a number from 0 to 604800: using 60"]
 
 
 @pytest.mark.parametrize(("text", "interval"), [("0", 0), ("3600", 3600), (" 5 ", 5)])
@@ -133,7 +145,7 @@ def test_an_interval_in_range_is_taken(text: str, interval: int) -> None:
         ({"VERIFY_SSL": "0"}, "VERIFY_SSL is 0"),
         ({"VERIFY_SSL": "No", "CA_BUNDLE": "missing.pem"}, "VERIFY_SSL is 0"),
         ({"VERIFY_SSL": "perhaps"}, "VERIFY_SSL 'perhaps' is neither 0 nor 1"),
-        ({"BACKEND_URL": "http://dyndns.example.com"}, "BACKEND_URL is http://"),
+        ({"BACKEND_URL": "http://dyndns.example.com"}, "BACKEND_URL begins with http://"),
         ({"RECORD_TYPES": "A,AAAA", "IP": "2001:db8::1"}, "RECORD_TYPES is A,AAAA, but"),
     ],
 )
@@ -219,11 +231,11 @@ def test_a_key_file_holds_keys_or_a_line_for_each_host(
     ("text", "named"),
     [
         (b"other.example.com " + KEY.encode(), "has no line for host.example.com"),
-        (b"host.example.com " + KEY.encode() + b"\n" + KEY.encode(), "in every line"),
-        (b"host.example.com " + KEY.encode() + b" extra", "in every line"),
+        (b"host.example.com " + KEY.encode() + b"\n" + KEY.encode(), "on every line"),
+        (b"host.example.com " + KEY.encode() + b" extra", "on every line"),
         (b"# nothing", "0 key(s)"),
         (KEY.encode() + b"\nk2", "1 name(s) in FQDN, 2 key(s)"),
-        (b"\xff\xfe\x00", "is unusable (no text)"),
+        (b"\xff\xfe\x00", "can't be read (not UTF-8 text)"),
     ],
 )
 def test_an_unusable_key_file_is_said_without_its_keys(

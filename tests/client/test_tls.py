@@ -100,7 +100,7 @@ def test_without_verification_no_bundle_is_blamed(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(backend.url.replace("http:", "https:"), VERIFY_SSL="0").round()
-    assert "check scheme and port of BACKEND_URL" in lines()[0]
+    assert "check the scheme and port of BACKEND_URL" in lines()[0]
 
 
 @pytest.fixture
@@ -153,4 +153,4 @@ def test_a_certificate_of_another_time_is_said_once_with_the_time_here(  # noqa:
     assert next(times, None) is None
     (line,) = lines()
     assert wrong in line
-    assert "the clock of this machine says 1970-01-01 00:00 UTC" in line
+    assert "the clock of this machine shows 1970-01-01 00:00 UTC" in line

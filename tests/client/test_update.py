@@ -75,9 +75,12 @@ def test_one_refused_host_does_not_stop_the_others(
         (Reply(502, "<html>Bad gateway"), ["502 with text/html", "a proxy"]),
         (Reply(200, "[" * 60000), ["instead of a JSON object"]),
         (Reply(200, "[]"), ["instead of a JSON object"]),
-        (Reply(200, {"status": "ok"}), ["not as this backend does"]),
-        (Reply(200, {"status": "updated", "ip": 4}), ["not as this backend does"]),
-        (Reply(200, {"status": ["updated"], "ip": "198.51.100.7"}), ["not as this backend does"]),
+        (Reply(200, {"status": "ok"}), ["isn't a hetzner-dyndns backend"]),
+        (Reply(200, {"status": "updated", "ip": 4}), ["isn't a hetzner-dyndns backend"]),
+        (
+            Reply(200, {"status": ["updated"], "ip": "198.51.100.7"}),
+            ["isn't a hetzner-dyndns backend"],
+        ),
         (Reply(200, " " * 70000 + "{}"), ["instead of a JSON object"]),
     ],
 )
@@ -119,7 +122,7 @@ def test_a_backend_that_is_not_there_is_said_with_the_reason(
 ) -> None:
     backend.close()
     assert not client_for(backend.url).round()
-    assert "127.0.0.1 cannot be reached over IPv4: Connection refused; check" in lines()[0]
+    assert "127.0.0.1 can't be reached over IPv4: Connection refused; check" in lines()[0]
 
 
 def test_a_backend_that_never_answers_is_said(
@@ -128,7 +131,7 @@ def test_a_backend_that_never_answers_is_said(
     monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.05)
     backend.answers(None)
     assert not client_for(backend.url).round()
-    assert "127.0.0.1 took the request, but gave no answer within" in lines()[0]
+    assert "127.0.0.1 accepted the request, but didn't answer within" in lines()[0]
 
 
 def test_a_backend_that_hangs_up_is_said(
@@ -158,7 +161,7 @@ def test_a_dead_proxy_is_said(
     backend.close()
     monkeypatch.setenv("HTTP_PROXY", backend.url)
     assert not client_for("http://dyndns.example.com").round()
-    assert "the proxy on the way to dyndns.example.com fails: Connection refused" in lines()[0]
+    assert "the proxy for dyndns.example.com failed: Connection refused" in lines()[0]
 
 
 def test_what_nobody_foresaw_is_logged_and_outlived(

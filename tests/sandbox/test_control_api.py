@@ -308,15 +308,15 @@ def test_the_next_actions_end_as_ordered(sandbox: Sandbox, caller: Caller, clock
 @pytest.mark.parametrize(
     ("name", "body", "told"),
     [
-        ("fail", {}, "say what goes wrong"),
-        ("fail", {"after": False}, "say what goes wrong"),
+        ("fail", {}, "set at least one of"),
+        ("fail", {"after": False}, "set at least one of"),
         ("fail", {"status": 99}, "between 200 and 599"),
         ("fail", {"status": "503"}, "'status' must be of type int"),
         ("fail", {"status": True}, "'status' must be of type int"),
         ("fail", {"status": 503, "count": 0}, "count must be at least 1"),
         ("fail", {"status": 503, "colour": "red"}, "there is no field 'colour'"),
         ("fail", {"status": 503, "headers": {"Retry-After": 7}}, "headers"),
-        ("fail", {"status": 503, "headers": {"X": "a\r\nb"}}, "on one line: X"),
+        ("fail", {"status": 503, "headers": {"X": "a\r\nb"}}, "of one line: X"),
         ("fail", [], "not a JSON object"),
         ("delay", {}, "'seconds' is missing"),
         ("delay", {"seconds": -1}, "between 0 and 3600"),

@@ -1,4 +1,4 @@
-"""docs/sandbox.md: it names every option and every door, and its orders are understood."""
+"""docs/sandbox.md: it names every option and route, and its examples are accepted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDERED = re.findall(r"^curl (.*/_sandbox/.*)$", TEXT, re.MULTILINE)
 
 
 def test_every_option_is_explained() -> None:
-    table = TEXT.partition("## Options")[2].partition("## Doors")[0]
+    table = TEXT.partition("## Options")[2].partition("## Control API")[0]
     explained = re.findall(r"`(--[a-z-]+)", table)
     command = [sys.executable, "-m", "sandbox", "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -41,7 +41,7 @@ def test_every_control_route_is_explained(sandbox: Sandbox) -> None:
 
 def test_every_field_of_an_order_is_explained() -> None:
     fields = {field for order in ORDERS.values() for field in order}
-    told = TEXT.partition("## Doors")[2]
+    told = TEXT.partition("## Control API")[2]
     assert [field for field in sorted(fields) if f"`{field}`" not in told] == []
 
 

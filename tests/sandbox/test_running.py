@@ -207,7 +207,7 @@ def test_a_port_in_use_is_told_in_one_line_that_says_what_to_do(
     assert (program.returncode, out) == (1, "")
     assert err == (
         f"sandbox: port {port} on 127.0.0.1 is in use: stop the program that uses it,"
-        f" or choose another port with {option} (0 picks a free one)\n"
+        f" or choose another port with {option} (0 selects a free one)\n"
     )
 
 
@@ -215,7 +215,7 @@ def test_a_port_in_use_is_told_in_one_line_that_says_what_to_do(
     ("arguments", "told"),
     [
         (["--token", "short"], "a token has 64 letters and digits"),
-        (["--zone", "com"], "give a name like example.com"),
+        (["--zone", "com"], "use a name like example.com"),
         (["--http-port", "65536"], "invalid port_number value: '65536'"),
         (["--action-seconds", "nan"], "action_seconds can't be negative"),
         (["--limits", "0", "1"], "limits must be at least 1"),

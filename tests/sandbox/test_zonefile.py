@@ -90,7 +90,7 @@ def test_what_is_written_can_be_read_again_save_for_the_comments() -> None:
     [
         ("www 60 IN A 192.0.2.1", "www 60 IN A 192.0.2.300", "line 11"),
         ("www 60 IN A 192.0.2.1", "www 10 IN A 192.0.2.1", "line 11: a TTL must be"),
-        ("www 60 IN A 192.0.2.1", "www 60 IN SPF x", "line 11: no type SPF"),
+        ("www 60 IN A 192.0.2.1", "www 60 IN SPF x", "line 11: unknown type SPF"),
         ("www 60 IN A 192.0.2.1", "www 60", "line 11"),
         ("www 60 IN A 192.0.2.1", "w_w! A 192.0.2.1", "line 11"),
         ("www 60 IN A 192.0.2.1", "www.example.net. A 192.0.2.1", "not in the zone"),
