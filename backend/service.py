@@ -144,7 +144,7 @@ def build(settings: Settings, slots: Optional[Slots] = None) -> Service:
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)
 
-    health = Health(store.ping, functools.partial(store.operations.probe, mark=True), slots)
+    health = Health(store.ping, functools.partial(store.probe, mark=True), slots)
     loops = [
         Loop("activity", ACTIVITY_FLUSH_SECONDS, activities.flush),
         Loop("failed logins", FLUSH_SECONDS, failures.flush),
@@ -167,7 +167,7 @@ def build(settings: Settings, slots: Optional[Slots] = None) -> Service:
         overview=Overview(store, hosts, lost_after),
         actions=Actions(store, hosts, key_file, reporter),
         history=store.history,
-        forms=Forms(store.operations.signing_key),
+        forms=Forms(store.signing_key),
         meters=meters,
         history_days=days,
     )

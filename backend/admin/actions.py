@@ -44,7 +44,7 @@ class Actions:
     def retry(self, host: Hostname, operator: Requester) -> int:
         """Make a host's pending and refused updates due now; return how many there are."""
         self._check(host)
-        number = self._store.operations.retry(host, self._clock())
+        number = self._store.records.retry(host, self._clock())
         if number:
             self._report(host, "will be retried now", operator)
         return number
@@ -59,7 +59,7 @@ class Actions:
         self._check(host)
         number = wait_for_host(
             host,
-            lambda: self._store.operations.drop_update(host, operator, self._clock()),
+            lambda: self._store.records.drop_update(host, operator, self._clock()),
             Deadline(_LOCK_SECONDS),
         )
         if number:
@@ -106,7 +106,7 @@ class Actions:
         self._check(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
         event = "unmuted" if until is None else "muted"
-        self._store.operations.mute(host, until, self._entry(host, event, what, operator))
+        self._store.hosts.mute(host, until, self._entry(host, event, what, operator))
         self._report(host, what, operator)
 
     def _check(self, host: Hostname) -> None:
@@ -116,7 +116,7 @@ class Actions:
     def _report_key(self, host: Hostname, what: str, operator: Requester) -> None:
         # The old key is no longer valid: the operator must see the new one in any case.
         with contextlib.suppress(StoreUnavailable):
-            self._store.operations.note(self._entry(host, "rotated", what, operator))
+            self._store.history.add(self._entry(host, "rotated", what, operator))
         self._report(host, what, operator)
 
     def _entry(self, host: Hostname, event: str, what: str, operator: Requester) -> Entry:

@@ -243,7 +243,7 @@ class Overview:
     def read(self) -> Snapshot:
         """Return the state of all hosts, of Hetzner and of the background jobs."""
         now = self._clock()
-        records = [one for one in self._store.operations.records() if one.host in self._hosts]
+        records = [one for one in self._store.records.all() if one.host in self._hosts]
         open_since = [
             one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
         ]
@@ -270,7 +270,7 @@ class Overview:
         self, hosts: Collection[Hostname], records: Iterable[Record], now: float
     ) -> List[HostStatus]:
         activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
-        return judge(activities, records, self._store.operations.mutes(), self._lost_after, now)
+        return judge(activities, records, self._store.hosts.mutes(), self._lost_after, now)
 
     def _leases(self, now: float) -> List[BackgroundJob]:
         leases = self._store.leases.find(_WORK)

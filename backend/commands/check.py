@@ -182,7 +182,7 @@ def _check_store(url: str) -> Line:
     except DyndnsError as error:
         return _error(FAIL, what, error)
     try:
-        store.operations.probe()
+        store.probe()
     except StoreUnavailable:
         hint = "Check the database, its disk and its permissions."
         return Line(FAIL, what, "The store can't be written.", hint)

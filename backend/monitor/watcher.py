@@ -163,19 +163,19 @@ class Mutes:
     def tick(self) -> None:
         """End the mutes that are over, and report their hosts that are lost."""
         now = self._clock()
-        over = {host for host, until in self._store.operations.mutes().items() if until <= now}
+        over = {host for host, until in self._store.hosts.mutes().items() if until <= now}
         if not over:
             return
         for activity in self._store.hosts.registered(now):
-            if activity.host in over and self._store.operations.lift(activity.host, now):
+            if activity.host in over and self._store.hosts.lift(activity.host, now):
                 over.discard(activity.host)
                 if activity.silent_since is not None:
                     quiet = now - activity.silent_since
                     self._reporter.report(FellSilent(activity.host, activity.seen_at, quiet))
         for host in over:  # no longer registered
-            self._store.operations.lift(host, now)
+            self._store.hosts.lift(host, now)
 
     def _is_muted(self, host: Hostname) -> bool:
         with contextlib.suppress(StoreUnavailable):  # a push too many is better than none
-            return self._store.operations.mutes().get(host, 0.0) > self._clock()
+            return self._store.hosts.mutes().get(host, 0.0) > self._clock()
         return False

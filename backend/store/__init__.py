@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -9,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
+from backend.store import schema
 from backend.store.database import Database, connect, reason
 from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, HostActivity, Hosts, Watch
 from backend.store.leases import Leases
-from backend.store.operations import Operations
 from backend.store.projects import Projects
 from backend.store.record import Record, State
 from backend.store.records import (
@@ -25,7 +27,7 @@ from backend.store.records import (
     Records,
     Result,
 )
-from backend.store.schema import VERSION, migrate, records, version_of
+from backend.store.schema import VERSION, migrate, version_of
 
 __all__ = [
     "Accepted",
@@ -41,6 +43,30 @@ __all__ = [
     "describe_store",
     "prepare_store",
     "require_store",
+]
+
+_SIGNING_KEY = "signing_key"
+_KEY = sa.select(schema.meta.c.value).where(schema.meta.c.key == _SIGNING_KEY)
+# Read every row of the small tables, and the newest one of the history, to find damaged pages.
+_READS = [
+    sa.select(sa.func.max(column))
+    for column in (
+        schema.records.c.comment,
+        schema.hosts.c.seen_at,
+        schema.leases.c.until,
+        schema.reports.c.key,
+    )
+] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
+# These change no row.
+_WRITES = [
+    table.update().where(column.is_(None)).values({column: column})
+    for table, column in (
+        (schema.records, schema.records.c.host),
+        (schema.hosts, schema.hosts.c.host),
+        (schema.leases, schema.leases.c.name),
+        (schema.reports, schema.reports.c.subject),
+        (schema.history, schema.history.c.id),
+    )
 ]
 
 
@@ -123,13 +149,45 @@ class Store:
         self.history = History(self._database)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
-        self.operations = Operations(self._database, self.leases)
 
     def ping(self) -> None:
         """Make sure that records can be read; raise `StoreUnavailable` otherwise."""
         with self._database.read() as connection:
-            connection.execute(sa.select(records).limit(1)).all()
+            connection.execute(sa.select(schema.records).limit(1)).all()
 
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
+
+    def signing_key(self) -> bytes:
+        """Return the key that all processes sign with; it is made when it is first asked for."""
+        with self._database.read() as connection:
+            found = connection.execute(_KEY).scalar()
+        if found is None:
+            new = self._database.insert(schema.meta).values(
+                key=_SIGNING_KEY, value=secrets.token_hex(32)
+            )
+            with self._database.write() as connection:
+                connection.execute(new.on_conflict_do_nothing())
+                found = connection.execute(_KEY).scalar()
+        return bytes.fromhex(found or "")
+
+    def probe(self, *, mark: bool = False) -> None:
+        """Test whether everything that an update needs can be read and written.
+
+        With `mark`, a row changes: otherwise SQLite doesn't notice a full disk.
+        """
+        with self._database.read() as connection:
+            for read in _READS:
+                connection.execute(read).all()
+        with self._database.write() as connection:
+            for write in _WRITES:
+                connection.execute(write)
+            if mark:
+                probed = self._database.insert(schema.meta).values(
+                    key="probed", value=uuid.uuid4().hex
+                )
+                changed = {"value": probed.excluded.value}
+                connection.execute(
+                    probed.on_conflict_do_update(index_elements=[schema.meta.c.key], set_=changed)
+                )

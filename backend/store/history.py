@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.schema import Entry, history
+from backend.store.schema import Entry, add_entry, history
 
 
 class History:
@@ -42,3 +42,8 @@ class History:
         old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
         with self._database.write() as connection:
             return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount
+
+    def add(self, entry: Entry) -> None:
+        """Add to the history what the operator did."""
+        with self._database.write() as connection:
+            add_entry(connection, entry)

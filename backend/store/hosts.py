@@ -25,6 +25,7 @@ from backend.store.schema import (
     reports,
 )
 
+ACTIVITY_FLUSH_SECONDS = 3.0
 _WATCHED = "watched_until"
 
 
@@ -150,6 +151,29 @@ class Hosts:
         """Note that a host came back; false when that is noted already."""
         return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
 
+    def mutes(self) -> Dict[Hostname, float]:
+        """Return until when the operator doesn't want to hear of which lost hosts."""
+        query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
+        with self._database.read() as connection:
+            return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
+
+    def mute(self, host: Hostname, until: Optional[float], entry: Entry) -> None:
+        """Don't push that a host is lost until then; `None` ends that."""
+        insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
+        statement = insert.on_conflict_do_update(
+            index_elements=[hosts.c.host], set_={"muted_until": until}
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+            add_entry(connection, entry)
+
+    def lift(self, host: Hostname, now: float) -> bool:
+        """End a mute whose time has come; false when another process has done it."""
+        over = sa.and_(hosts.c.host == host.text, hosts.c.muted_until <= now)
+        with self._database.write() as connection:
+            change = hosts.update().where(over).values(muted_until=None)
+            return bool(connection.execute(change).rowcount == 1)
+
     def _flip(
         self,
         activity: HostActivity,
@@ -250,9 +274,6 @@ class FailedLoginCounts:
             border = connection.execute(newest).scalar()
             if border is not None:
                 connection.execute(failed_logins.delete().where(since <= border))
-
-
-ACTIVITY_FLUSH_SECONDS = 3.0
 
 
 class ActivityBuffer:

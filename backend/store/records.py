@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from backend.errors import DyndnsError
-from backend.model import Hostname, RecordType, Update
+from backend.model import Hostname, RecordType, Requester, Update
 from backend.store.database import Database
-from backend.store.leases import Leases, release
+from backend.store.leases import Leases, new_owner, release
 from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
-from backend.store.schema import SKEW_SECONDS, history, hosts, records, reports
+from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts, records, reports
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
 LOCK_SECONDS = 20.0
+_WAITING = (State.PENDING.value, State.REFUSED.value)
 # An error may be worded differently at every attempt: only so many are reported of a record.
 _MOST_ERRORS = 5
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
@@ -101,7 +102,7 @@ class Records:
         return {record.desired.type: record for record in found}
 
     def set_desired(self, update: Update, now: float, grace: float) -> None:
-        """Store what a host asks for, before Hetzner is asked.
+        """Store the desired state before Hetzner is asked.
 
         A new desired state becomes pending; the same one again changes nothing. For `grace` seconds
         only the request itself tries to publish it. An error stays until it is cleared.
@@ -117,9 +118,10 @@ class Records:
         update: Optional[Update] = None,
         grace: float = 0,
     ) -> Optional[Dict[RecordType, Record]]:
-        """Store what a host asks for, lock the host, and return its records, in one transaction.
+        """Store an update if there is one, lock the host, and return its records.
 
-        `None` if another owner has the lock; the update is stored all the same. `commit` unlocks.
+        All in one transaction. Returns `None` if another owner has the lock; the update is stored
+        all the same. `commit` unlocks the host.
         """
         with self._database.write() as connection:
             if update is not None:
@@ -132,10 +134,10 @@ class Records:
     def commit(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
     ) -> List[Notice]:
-        """Store how the records of a locked host fared, and unlock it, in one transaction.
+        """Store the results for the records of a locked host, and unlock it, in one transaction.
 
-        A newer desired state that came in meanwhile stays pending. Return for each result whether
-        its error, or the end of earlier ones, is new.
+        A desired state that is newer than its result stays pending. Returns for each result whether
+        its error, or the end of earlier errors, is new.
         """
         with self._database.write() as connection:
             notices = [self._note(connection, result, now) for result in results]
@@ -162,9 +164,8 @@ class Records:
 
     def due_retries(self, now: float, limit: int) -> List[Record]:
         """Return the records whose next attempt is due, the longest overdue first."""
-        names = (State.PENDING.value, State.REFUSED.value)
         has_come = is_past(records.c.retry_at, now)
-        is_due = sa.and_(records.c.state.in_(names), has_come, is_registered(now))
+        is_due = sa.and_(records.c.state.in_(_WAITING), has_come, is_registered(now))
         return self._first(is_due, records.c.retry_at, limit)
 
     def due_polls(self, now: float, limit: int) -> List[Record]:
@@ -225,6 +226,51 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_OF_GENERATION, {**_key(record), "checked_at": 0.0})
 
+    def all(self) -> List[Record]:
+        """Return every record."""
+        return self._read(sa.select(records).order_by(records.c.host, records.c.type))
+
+    def retry(self, host: Hostname, now: float) -> int:
+        """Make the pending and refused records of a host due; return how many there are."""
+        waiting = sa.and_(records.c.host == host.text, records.c.state.in_(_WAITING))
+        with self._database.write() as connection:
+            change = records.update().where(waiting).values(retry_at=now)
+            return int(connection.execute(change).rowcount)
+
+    def drop_update(self, host: Hostname, operator: Requester, now: float) -> Optional[int]:
+        """Drop the desired state that Hetzner doesn't accept; return of how many records.
+
+        The desired state becomes what was accepted last. If that may never have been published, it
+        is written again. If nothing was ever accepted, the record isn't managed any more. Returns
+        `None` while the host is being updated.
+        """
+        failed = sa.and_(records.c.host == host.text, records.c.error != "")
+        lock, owner = f"host {host.text}", new_owner()
+        with self._database.write() as connection:
+            if not self._leases.take(connection, lock, owner, now, 1):
+                return None
+            rows = connection.execute(sa.select(records).where(failed)).mappings().all()
+            for record in map(read_record, rows):
+                connection.execute(_dropping(record, now))
+                add_entry(
+                    connection,
+                    Entry(
+                        at=now,
+                        host=host.text,
+                        type=record.type.value,
+                        event="dropped",
+                        source=operator.source,
+                        protocol=operator.protocol,
+                        old=None,
+                        new=None,
+                        why=record.error,
+                    ),
+                )
+            if rows:  # the next failure is reported again
+                connection.execute(reports.delete().where(reports.c.subject == host.text))
+            release(connection, lock, owner)
+        return len(rows)
+
     def _store(self, connection: Connection, update: Update, now: float, grace: float) -> None:
         rows = [
             {
@@ -245,7 +291,9 @@ class Records:
     def _first(
         self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
     ) -> List[Record]:
-        query = sa.select(records).where(condition).order_by(order).limit(limit)
+        return self._read(sa.select(records).where(condition).order_by(order).limit(limit))
+
+    def _read(self, query: sa.Select[Any]) -> List[Record]:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
@@ -338,6 +386,24 @@ def _key(record: Record) -> Dict[str, Any]:
     """Return the parameters by which the statements above find a record."""
     kind = record.desired.type.value
     return {"a_host": record.host.text, "a_type": kind, "a_generation": record.generation}
+
+
+def _dropping(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
+    this = sa.and_(records.c.host == record.host.text, records.c.type == record.type.value)
+    cleared = {"error": "", "hint": "", "attempts": 0}
+    if record.is_accepted:
+        return records.update().where(this).values(**cleared)
+    if record.published is None and record.accepted_at is None:
+        return records.delete().where(this)
+    dropped = {
+        "desired": None if record.published is None else str(record.published),
+        # A late answer to the dropped update no longer matches.
+        "generation": record.generation + 1,
+        "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
+        "retry_at": now,
+        "checked_at": 0.0,
+    }
+    return records.update().where(this).values(**cleared, **dropped)
 
 
 def _setting_desired(insert: Any) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The tables of the store, how they are created, and how an older version becomes a newer one."""
+"""The tables of the store, their rows as values, and how an older version becomes a newer one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from backend.errors import StoreUnusable
 
 # Seconds by which the clocks of several machines may differ.
 SKEW_SECONDS = 60.0
+
+# Raise it with every change of a table, and add the statements that lead there from the version
+# before.
+VERSION = 1
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+_VERSION_KEY = "schema"
+# Any number will do; it keeps two replicas from creating the tables at the same time.
+_ADVISORY_LOCK = 7_041_982
 
 metadata = sa.MetaData()
 
@@ -127,16 +135,6 @@ class Entry:
 def add_entry(connection: Connection, entry: Entry) -> None:
     """Add an entry in the transaction of the change it tells of, so that they can't disagree."""
     connection.execute(history.insert().values(**asdict(entry)))
-
-
-# Raise it with every change of a table, and add the statements that lead there from the version
-# before.
-VERSION = 1
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
-
-_VERSION_KEY = "schema"
-# Any number will do; it keeps two replicas from creating the tables at the same time.
-_ADVISORY_LOCK = 7_041_982
 
 
 def migrate(

@@ -35,7 +35,7 @@ def record(store: Store, kind: RecordType = RecordType.A) -> Record:
 
 
 def judged(store: Store, seen: Optional[HostActivity] = None) -> HostStatus:
-    (one,) = judge([seen or activity()], store.operations.records(), {}, LOST_AFTER, NOW)
+    (one,) = judge([seen or activity()], store.records.all(), {}, LOST_AFTER, NOW)
     return one
 
 
@@ -133,7 +133,7 @@ def test_hosts_are_sorted_by_severity_and_name(store: Store) -> None:
         Failed(set_desired(store, "198.51.100.1"), State.REFUSED, NO, NOW + HOUR), NOW
     )
     others = [activity(NAS), activity(host("a.example.com"), seen=2 * HOUR), activity(HOME)]
-    ranked = judge(others, store.operations.records(), {}, LOST_AFTER, NOW)
+    ranked = judge(others, store.records.all(), {}, LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
 
 

@@ -297,9 +297,9 @@ def test_a_late_answer_to_a_dropped_update_changes_nothing(
 
 def test_a_host_is_muted_until_a_date(shell: Shell) -> None:
     assert shell.types("hosts", "mute", NAS.text, "2030-01-02")[0] == 0
-    assert shell.store.operations.mutes() == {NAS: 1893542400.0}
+    assert shell.store.hosts.mutes() == {NAS: 1893542400.0}
     assert shell.types("hosts", "unmute", NAS.text)[0] == 0
-    assert shell.store.operations.mutes() == {}
+    assert shell.store.hosts.mutes() == {}
     assert events(shell) == ["unmuted", "muted"]
 
 

@@ -44,7 +44,7 @@ def test_a_muted_host_is_logged_but_not_pushed(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    store.hosts.mute(HOME, clock.now + 60, ENTRY)
     mutes.report(FellSilent(HOME, None, 9))
     mutes.report(CameBack(HOME, 9))
     assert phone.titles == []
@@ -54,7 +54,7 @@ def test_a_muted_host_is_logged_but_not_pushed(
 def test_other_hosts_and_other_errors_are_pushed(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
-    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    store.hosts.mute(HOME, clock.now + 60, ENTRY)
     mutes.report(FellSilent(NAS, None, 9))
     mutes.report(Refused(HOME, RecordType.A, "no"))
     assert phone.titles == [f"{NAS} is lost", f"{HOME} can't be updated"]
@@ -63,7 +63,7 @@ def test_other_hosts_and_other_errors_are_pushed(
 def test_pushes_resume_after_the_mute(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
-    store.operations.mute(HOME, clock.now + 60, ENTRY)
+    store.hosts.mute(HOME, clock.now + 60, ENTRY)
     clock.advance(61)
     mutes.report(FellSilent(HOME, None, 9))
     assert len(phone.titles) == 1
@@ -72,8 +72,8 @@ def test_pushes_resume_after_the_mute(
 def test_a_host_still_lost_after_its_mute_is_reported_once(
     store: Store, clock: Clock, phone: Phone, mutes: Mutes
 ) -> None:
-    store.operations.mute(HOME, clock.now + 60, ENTRY)
-    store.operations.mute(NAS, clock.now + 60, ENTRY)
+    store.hosts.mute(HOME, clock.now + 60, ENTRY)
+    store.hosts.mute(NAS, clock.now + 60, ENTRY)
     (lost,) = (one for one in store.hosts.registered(clock.now) if one.host == HOME)
     store.hosts.fall_silent(lost, clock.now)
     mutes.tick()
@@ -83,7 +83,7 @@ def test_a_host_still_lost_after_its_mute_is_reported_once(
     for one in (mutes, other, mutes):
         one.tick()
     assert phone.titles == [f"{HOME} is lost"]
-    assert store.operations.mutes() == {}
+    assert store.hosts.mutes() == {}
 
 
 def test_without_the_store_a_muted_host_is_pushed(phone: Phone, tmp_path: Path) -> None:

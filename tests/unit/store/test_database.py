@@ -16,14 +16,13 @@ from backend.errors import StoreBusy, StoreUnavailable
 from backend.store import Store, prepare_store
 from backend.store.database import Database, connect
 from backend.store.leases import Leases
-from backend.store.operations import Operations
 from backend.store.records import Records
 from backend.store.schema import hosts
 from tests.unit.fakes import host, update
 
 USES: dict[str, Callable[[Store], object]] = {
     "ping": lambda store: store.ping(),
-    "probe": lambda store: store.operations.probe(),
+    "probe": lambda store: store.probe(),
     "records": lambda store: store.records.of(host()),
     "generation": lambda store: store.records.set_desired(update("198.51.100.1"), 1, 1),
     "leases": lambda store: store.leases.acquire("x", "one", 1, 1),
@@ -210,7 +209,7 @@ def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
 
 
 def probes(store: Store) -> None:
-    store.operations.probe(mark=True)
+    store.probe(mark=True)
 
 
 @pytest.mark.parametrize("table", ["records", "hosts", "leases", "reports", "history"])
@@ -276,14 +275,14 @@ def test_a_damaged_file_is_found_by_a_probe(url: str, tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_lock_is_told_from_damage(store: Store, database: Database, tmp_path: Path) -> None:
+def test_a_lock_is_told_from_damage(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy):
-            Operations(database, Leases(database)).probe()
+            store.probe()
         store.ping()
         other.execute("ROLLBACK")
-    Operations(database, Leases(database)).probe()
+    store.probe()
 
 
 def test_what_the_store_is_asked_is_in_no_error_and_no_log_line(

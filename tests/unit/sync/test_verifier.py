@@ -186,7 +186,7 @@ def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
     with pytest.raises(TokenRejected):
         round_.publisher.publish(host(name), [A], Deadline(5))
     cloud.failures.clear()
-    store.operations.drop_update(host(name), Requester("198.51.100.1", "page"), clock())
+    store.records.drop_update(host(name), Requester("198.51.100.1", "page"), clock())
     store.hosts.see({host(name): clock() + 1}, clock() + 1)
     round_.after(CACHE_TTL)
     assert cloud.values("nas", "A") == ["198.51.100.66"]
