@@ -36,10 +36,9 @@ from backend.server.health import PROBE_SECONDS, PULSE_SECONDS, Health
 from backend.server.loops import Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
-from backend.store.hosts import ACTIVITY_FLUSH_SECONDS, ActivityBuffer
 from backend.sync.publisher import KEEP_SECONDS, Publisher
 from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
-from backend.sync.updater import Updater
+from backend.sync.updater import ACTIVITY_FLUSH_SECONDS, ActivityBuffer, Updater
 from backend.sync.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard, blueprint as dashboard_blueprint

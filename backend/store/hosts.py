@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.errors import StoreUnavailable
 from backend.model import Hostname
 from backend.store.database import Database
 from backend.store.record import KEPT_SECONDS, is_listed
@@ -25,7 +22,6 @@ from backend.store.schema import (
     reports,
 )
 
-ACTIVITY_FLUSH_SECONDS = 3.0
 _WATCHED = "watched_until"
 
 
@@ -274,31 +270,3 @@ class FailedLoginCounts:
             border = connection.execute(newest).scalar()
             if border is not None:
                 connection.execute(failed_logins.delete().where(since <= border))
-
-
-class ActivityBuffer:
-    """Spares an unchanged update its write. Safe to share between threads."""
-
-    def __init__(self, hosts: Hosts, clock: Callable[[], float] = time.time) -> None:
-        self._hosts = hosts
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._gathered: Dict[Hostname, float] = {}
-
-    def note(self, host: Hostname, at: float) -> None:
-        """Note that a host was heard of (UTC seconds)."""
-        with self._lock:
-            self._gathered[host] = at
-
-    def flush(self) -> None:
-        """Write what was gathered; keep it for the next time when the store is away."""
-        with self._lock:
-            gathered, self._gathered = self._gathered, {}
-        if not gathered:
-            return
-        try:
-            self._hosts.see(gathered, self._clock())
-        except StoreUnavailable:
-            with self._lock:
-                self._gathered = {**gathered, **self._gathered}
-            raise

@@ -39,7 +39,7 @@ from backend.model import (
 )
 from backend.notify.reporter import Reporter
 from backend.store import Record, Store
-from backend.store.hosts import ActivityBuffer
+from backend.store.hosts import Hosts
 from backend.sync.publisher import GRACE_SECONDS, Publisher
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 _MISS_SECONDS = 300.0
 # Each waiting request holds a request thread, and unchanged updates need some of those.
 _MOST_WAITING = 6
+ACTIVITY_FLUSH_SECONDS = 3.0  # how often `ActivityBuffer.flush` has to be called
 
 T = TypeVar("T")
 
@@ -164,6 +165,37 @@ class HostSlots:
             self._waiting.remove(host)
         if not is_free:
             raise HostBusy(f"Another update of {host} is still under way.")
+
+
+class ActivityBuffer:
+    """Collects when hosts were seen, so that an unchanged update writes nothing itself.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, hosts: Hosts, clock: Callable[[], float] = time.time) -> None:
+        self._hosts = hosts
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._gathered: Dict[Hostname, float] = {}
+
+    def note(self, host: Hostname, at: float) -> None:
+        """Note that a host was heard of (UTC seconds)."""
+        with self._lock:
+            self._gathered[host] = at
+
+    def flush(self) -> None:
+        """Write what was gathered; keep it for the next time when the store is away."""
+        with self._lock:
+            gathered, self._gathered = self._gathered, {}
+        if not gathered:
+            return
+        try:
+            self._hosts.see(gathered, self._clock())
+        except StoreUnavailable:
+            with self._lock:
+                self._gathered = {**gathered, **self._gathered}
+            raise
 
 
 class Updater:

@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import StoreUnavailable
 from backend.model import Hostname
-from backend.store.hosts import ActivityBuffer
+from backend.sync.updater import ActivityBuffer
 from tests.unit.fakes import Clock, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")

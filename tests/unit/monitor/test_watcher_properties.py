@@ -12,7 +12,7 @@ from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.store import Store, prepare_store
-from backend.store.hosts import ActivityBuffer
+from backend.sync.updater import ActivityBuffer
 from tests.unit.fakes import host
 
 POLLS, STOPS = host("polls.example.com"), host("stops.example.com")
