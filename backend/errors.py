@@ -1,4 +1,4 @@
-"""Everything that can go wrong, sorted by who can put it right.
+"""All errors, by who can fix them.
 
 ::
 
@@ -19,7 +19,7 @@
     │  ├─ KeyFileUnusable
     │  ├─ SettingUnusable
     │  └─ StoreUnusable
-    └─ TransientError              time may put it right; has retry_after
+    └─ TransientError              time may fix it; has retry_after
        ├─ HetznerUnreachable
        ├─ HetznerBusy              ─ ShareUsedUp
        ├─ HostBusy
@@ -27,44 +27,44 @@
        ├─ KeysUnavailable
        └─ StoreUnavailable         ─ StoreBusy
 
-No class carries a status or a protocol word: each face in ``web/`` has a table of its own.
+No class has a status or a word of a protocol: each protocol in ``web/`` has a table of answers.
 """
 
 from __future__ import annotations
 
 
 class DyndnsError(Exception):
-    """The root: whatever its text says may be shown to a caller, so it never holds a secret.
+    """The base class. Callers see the text, so it never contains a secret.
 
-    Its text is one sentence: what is wrong, and behind a colon what to do about it, if anything.
-    `seen` and `mend` are the same in two sentences.
+    The text is one sentence: the problem and, after a colon, the hint, which says how to fix it.
+    `seen` and `hint` are the same as two sentences.
     """
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        """Take what is wrong and what to do; a flaw that has a mend ends without a full stop."""
+        """Take the problem and the hint; a problem with a hint ends without a full stop."""
         super().__init__(f"{problem}: {hint}" if hint else problem)
         self.seen = f"{problem}." if hint else problem
         self.hint = hint[:1].upper() + hint[1:]
 
 
 class CallerError(DyndnsError):
-    """The caller can put it right by sending another request."""
+    """The caller can fix it by sending another request."""
 
 
 class BadRequest(CallerError):
-    """The request can't be read at all."""
+    """The request can't be read."""
 
 
 class RequestTooLarge(BadRequest):
-    """The body is longer than any honest request."""
+    """The body is longer than an update can be."""
 
 
 class BadHostname(CallerError):
-    """The name is no host name."""
+    """The name isn't a host name."""
 
 
 class MissingHostname(BadHostname):
-    """No name was given, and none follows from the login."""
+    """The request names no host, and the login doesn't imply one."""
 
 
 class BadAddress(CallerError):
@@ -80,11 +80,11 @@ class AddressMismatch(BadAddress):
 
 
 class PrivateAddress(BadAddress):
-    """The address was only detected, and it means nothing outside a private network."""
+    """The address was detected, not sent, and other networks can't reach it."""
 
 
 class TooManyHosts(CallerError):
-    """The request names more hosts than one request may."""
+    """The request names too many hosts."""
 
 
 class CrossSite(CallerError):
@@ -92,26 +92,26 @@ class CrossSite(CallerError):
 
 
 class Unauthorized(CallerError):
-    """Wrong credentials. The text never tells which part of them was wrong."""
+    """Wrong credentials. The text never says which part of them is wrong."""
 
 
 class MissingCredentials(Unauthorized):
-    """No credentials at all: not an attack, so it is neither counted nor reported."""
+    """No credentials: not an attack, so it isn't counted or reported."""
 
 
 class HostNotAllowed(CallerError):
-    """The login is good, but not for this host."""
+    """The login is right, but not for this host."""
 
 
 class ForeignHost(HostNotAllowed):
-    """The login is a host's own, but not this host's, or this host is unknown."""
+    """The login belongs to another host, or this host is unknown."""
 
 
 class TooManyFailures(CallerError):
     """Too many failed logins from one source or for one host."""
 
     def __init__(self, problem: str, retry_after: float, *, hint: str = "") -> None:
-        """Keep the pause to ask for, in seconds."""
+        """Take the seconds after which the caller may try again."""
         super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
@@ -121,15 +121,15 @@ class OperatorError(DyndnsError):
 
 
 class ZoneNotFound(OperatorError):
-    """No token sees a zone that holds the name."""
+    """No token has access to a zone that contains the name."""
 
 
 class TokenRejected(OperatorError):
-    """Hetzner doesn't accept the token, or not for writing."""
+    """Hetzner rejects the token, or the token may not write."""
 
 
 class ChangeRefused(OperatorError):
-    """Hetzner understood the change and refuses it for good."""
+    """Hetzner refuses the change permanently."""
 
 
 class CnameInTheWay(ChangeRefused):
@@ -137,52 +137,52 @@ class CnameInTheWay(ChangeRefused):
 
 
 class KeyFileUnusable(OperatorError):
-    """The pre-shared-key file can't be read, or not be written where it must be."""
+    """The key file can't be read, or can't be written."""
 
 
 class SettingUnusable(OperatorError):
-    """A setting has a value nothing can be made of."""
+    """A setting has an invalid value."""
 
 
 class StoreUnusable(OperatorError):
-    """The store can't be opened, or a newer program has written it."""
+    """The store can't be opened, or another version of the program has written it."""
 
 
 class TransientError(DyndnsError):
-    """Time may put it right: the wish stays stored and is tried again."""
+    """Time may fix it: the update stays stored and is retried."""
 
     def __init__(self, problem: str, retry_after: float = 30.0, *, hint: str = "") -> None:
-        """Keep the pause to ask for, in seconds."""
+        """Take the seconds after which the caller may try again."""
         super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
 
 class HetznerUnreachable(TransientError):
-    """No answer from Hetzner, or one that isn't the Cloud API's."""
+    """Hetzner didn't answer, or something else answered."""
 
 
 class HetznerBusy(TransientError):
-    """Hetzner answered that it can't do it now."""
+    """Hetzner can't process the request now."""
 
 
 class ShareUsedUp(HetznerBusy):
-    """Hetzner wasn't asked: what is left of the quota belongs to other hosts."""
+    """Hetzner wasn't asked: the rest of the quota is reserved for other hosts."""
 
 
 class HostBusy(TransientError):
-    """Another update of the same host is still at Hetzner."""
+    """Another update of the same host isn't finished."""
 
 
 class Superseded(TransientError):
-    """A newer wish for the same record came in before this one was published."""
+    """A newer update for the same record arrived before this one was published."""
 
 
 class KeysUnavailable(TransientError):
-    """No key is known yet: the key file could never be read since the start."""
+    """No key is known: the key file could not be read since the start."""
 
 
 class StoreUnavailable(TransientError):
-    """The store doesn't answer, or can't be written."""
+    """The store can't be read or written."""
 
 
 class StoreBusy(StoreUnavailable):

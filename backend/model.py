@@ -1,4 +1,4 @@
-"""The values everything is about, and the parsers that admit only valid ones."""
+"""The values that all layers pass on, and the parsers that accept only valid ones."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _NETWORK_PART = _INTERFACE_ID << 64
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
-# Where an address means nothing to the rest of the world. `is_private` and `is_global` won't do:
-# they take in the documentation ranges, and the answer changed between Python releases.
+# Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
+# include the documentation ranges, and changed between Python releases.
 _LOCAL_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -52,21 +52,21 @@ _LOCAL_NETWORKS = tuple(
 
 @dataclass(frozen=True)
 class Prefix:
-    """The network bits of addresses: what a provider changes, and the host can't know."""
+    """The network part of IPv6 addresses, which the provider may change at any time."""
 
     network: ipaddress.IPv6Network
 
     @classmethod
     def parse(cls, text: str) -> Prefix:
-        """Read a prefix as routers write it; without a length it is that of a LAN, 64 bits.
+        """Read a prefix as routers write it; the default length is 64 bits, that of a LAN.
 
-        A Fritz!Box sends its LAN as ``2001:db8:1:2::/64``, and elsewhere the whole range it was
-        given, ``2001:db8:1::/56`` (cromefire/fritzbox-cloudflare-dyndns pull request 11); others
-        leave out the last colons. What is set beyond 64 bits is cut off, and an address that
-        names a LAN counts as one whatever length is written behind it.
+        A Fritz!Box sends its LAN as ``2001:db8:1:2::/64`` in one place, and the whole range it was
+        assigned, ``2001:db8:1::/56``, in another (cromefire/fritzbox-cloudflare-dyndns pull request
+        11). Other routers leave out the last colons. Bits beyond the first 64 are removed. The
+        address of a LAN counts as its prefix, whatever length follows it.
 
         Raises:
-            BadAddress: it is none, or one that no host on the internet is in.
+            BadAddress: it isn't a prefix, or no host on the internet can have it.
 
         """
         address, _, length = text.strip().partition("/")
@@ -80,13 +80,13 @@ class Prefix:
         if network.is_unspecified or not int(network.network_address):
             raise BadAddress("Not a prefix: it has no network part.")
         if network.is_link_local or network.is_multicast:
-            raise BadAddress(f"{network} is no network that hosts on the internet are in.")
+            raise BadAddress(f"{network} isn't a network of hosts on the internet.")
         return cls(network)
 
     def address_of(self, host_part: ipaddress.IPv6Address) -> str:
-        """Return the address of a host: the network's bits, and the host's for the others.
+        """Return the address of a host in this network.
 
-        A prefix that is shorter than a LAN's takes the number of the LAN from the host part.
+        If the prefix is shorter than 64 bits, the host part also contains the number of the LAN.
         """
         bits = int(self.network.network_address) | int(host_part) & int(self.network.hostmask)
         return str(ipaddress.IPv6Address(bits))
@@ -109,7 +109,7 @@ def _length(text: str) -> int:
 
 
 class RecordType(enum.Enum):
-    """The two records an update can set."""
+    """The types of the records that an update can set."""
 
     A = "A"
     AAAA = "AAAA"
@@ -127,7 +127,7 @@ class RecordType(enum.Enum):
 
 @dataclass(frozen=True, order=True)
 class Hostname:
-    """A fully qualified host name in the one spelling DNS has for it."""
+    """A fully qualified host name in its canonical spelling."""
 
     text: str
 
@@ -139,7 +139,7 @@ class Hostname:
 
         Raises:
             MissingHostname: the text is empty.
-            BadHostname: it is no fully qualified host name (RFC 1123 §2.1).
+            BadHostname: it isn't a fully qualified host name (RFC 1123 §2.1).
 
         """
         name = text.strip()
@@ -159,7 +159,7 @@ class Hostname:
 
     @property
     def first_label(self) -> str:
-        """The part before the first dot: the short user name routers log in with."""
+        """The part before the first dot, which routers may use as user name."""
         return self.text.split(".", 1)[0]
 
     def __str__(self) -> str:
@@ -169,7 +169,7 @@ class Hostname:
 def _to_punycode(name: str) -> str:
     """Map a Unicode name as browsers do: UTS #46, non-transitional, emoji included.
 
-    `idna.encode` follows IDNA 2008 to the letter and refuses emoji, which registries sell.
+    `idna.encode` follows IDNA 2008 strictly and refuses emoji, which registries sell.
     """
     try:
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
@@ -178,7 +178,7 @@ def _to_punycode(name: str) -> str:
             for label in mapped.split(".")
         ]
     except (idna.IDNAError, UnicodeError):
-        raise BadHostname("Not a host name: it has characters no name may have.") from None
+        raise BadHostname("Not a host name: it has characters that no name may have.") from None
     return ".".join(labels)
 
 
@@ -188,22 +188,22 @@ def _is_hostname(name: str) -> bool:
         len(name) <= _MAX_NAME
         and len(labels) > 1
         and all(_LABEL.fullmatch(label) for label in labels)
-        and not labels[-1].isdigit()  # no top-level domain is a number: this is an IPv4 address
+        and not labels[-1].isdigit()  # an IPv4 address: no top-level domain is a number
     )
 
 
 @dataclass(frozen=True)
 class Address:
-    """An IPv4 or IPv6 address that a record may publish."""
+    """An IPv4 or IPv6 address that a record may contain."""
 
     ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read an address in any spelling; ``::ffff:a.b.c.d`` is the IPv4 address in it.
+        """Read an address in any spelling; ``::ffff:a.b.c.d`` counts as an IPv4 address.
 
         Raises:
-            BadAddress: it is no address, or one that no record may publish.
+            BadAddress: it isn't an address, or no record may contain it.
 
         """
         ip = _read_ip(text.strip())
@@ -214,12 +214,12 @@ class Address:
 
     @property
     def type(self) -> RecordType:
-        """The record type that holds such an address."""
+        """The type of the records that contain such an address."""
         return RecordType.A if self.ip.version == 4 else RecordType.AAAA  # noqa: PLR2004
 
     @property
     def is_local(self) -> bool:
-        """Whether it means nothing outside its own network (private, loopback, CGNAT, ULA)."""
+        """Whether other networks can't reach the address (private, loopback, CGNAT, ULA)."""
         return any(
             self.ip in network for network in _LOCAL_NETWORKS if network.version == self.ip.version
         )
@@ -229,8 +229,8 @@ class Address:
 
 
 def _read_ip(text: str) -> Union[ipaddress.IPv4Address, ipaddress.IPv6Address]:
-    # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries read 8.0.0.1: refuse to guess.
-    # Python 3.9 and newer read fe80::1%eth0, which means nothing on another machine.
+    # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries as 8.0.0.1: it is refused as ambiguous.
+    # Python 3.9 and newer read fe80::1%eth0, which has no meaning on another machine.
     dotted = text.rpartition(":")[2]
     if "%" in text or ("." in dotted and _LEADING_ZERO.search(dotted)):
         raise BadAddress("Not an address: leave out zone indices and leading zeros.")
@@ -242,24 +242,24 @@ def _read_ip(text: str) -> Union[ipaddress.IPv4Address, ipaddress.IPv6Address]:
 
 
 def _problem(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
-    """Why no record may publish this address; empty when one may."""
+    """Return why no record may contain this address; empty if one may."""
     if ip.is_unspecified:
         return "the unspecified address"
     if ip.is_multicast:
         return "a multicast address"
-    if ip.is_link_local or getattr(ip, "is_site_local", False):  # RFC 3879 took the latter back
+    if ip.is_link_local or getattr(ip, "is_site_local", False):  # deprecated by RFC 3879
         return "a link-local address"
     if isinstance(ip, ipaddress.IPv4Address):
         return "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""
     if not (int(ip) & _NETWORK_PART or ip.is_loopback):
         return "a host part without a prefix"
-    # RFC 4291 §2.6.1: host bits all zero name the network's routers, never one machine.
+    # RFC 4291 §2.6.1: a host part of zeros addresses the routers of the network.
     return "" if int(ip) & _INTERFACE_ID else "a bare prefix without a host part"
 
 
 @dataclass(frozen=True)
 class DesiredRecord:
-    """What one record of a host shall be: this address, or (`None`) gone."""
+    """The desired state of one record: an address, or `None` for no record."""
 
     type: RecordType
     address: Optional[Address]
@@ -274,7 +274,7 @@ class DesiredRecord:
 
 @dataclass(frozen=True)
 class Requester:
-    """Who asked for an update, for the history: the address and the face it came in by."""
+    """Who sent an update, and by which protocol: for the history."""
 
     source: str
     protocol: str
@@ -282,12 +282,12 @@ class Requester:
 
 @dataclass(frozen=True)
 class Update:
-    """What one host wants: at most one wish a family; a family without a wish isn't touched."""
+    """An authorized update: for each family at most one record; the other family isn't changed."""
 
     host: Hostname
     desired: Tuple[DesiredRecord, ...]
     requester: Requester
-    prefix: Optional[Prefix] = None  # of an AAAA whose host part is still to be found
+    prefix: Optional[Prefix] = None  # for an AAAA record whose host part isn't known yet
 
 
 class Change(enum.Enum):
@@ -302,7 +302,7 @@ class Change(enum.Enum):
 
 @dataclass(frozen=True)
 class RecordOutcome:
-    """One wish and what became of it."""
+    """The outcome for one record."""
 
     desired: DesiredRecord
     change: Change
@@ -310,19 +310,19 @@ class RecordOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an update that succeeded, wish by wish."""
+    """The outcome of an update that succeeded, record by record."""
 
     host: Hostname
     records: Tuple[RecordOutcome, ...]
 
     @property
     def changed(self) -> bool:
-        """Whether any record is other than before."""
+        """Whether any record was changed."""
         return any(one.change not in (Change.UNCHANGED, Change.CACHED) for one in self.records)
 
 
 def digest(text: str) -> bytes:
-    """Return the SHA-256 of a text, whatever characters it holds."""
+    """Return the SHA-256 of a text, which may contain lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -374,7 +374,7 @@ class Deadline:
         """Return the seconds left.
 
         Raises:
-            HetznerUnreachable: there are none.
+            HetznerUnreachable: no time is left.
 
         """
         left = self._end - self._clock()

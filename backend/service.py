@@ -1,4 +1,4 @@
-"""The parts of the service, and how they are put together."""
+"""The composition root: builds all parts of the service."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from backend.web.dashboard import Dashboard, blueprint as dashboard_blueprint
 from backend.web.session import Forms
 
 _AGENT = f"hetzner-dyndns/{__version__}"
-# With a shorter REQUEST_CACHE_TTL, each record is read when its host asks, however many there are.
+# With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
 _SHORTEST_ROUND = 60
 _REGISTRATION_SECONDS = 5.0
 _DRAIN_SECONDS = 3.0
@@ -62,7 +62,7 @@ class Service:
     outbox: Optional[Outbox]
     key_file: KeyFile
     stop_updates: Callable[[], None]
-    # What hands over to other processes, and writes what is only in memory.
+    # These resign from leader elections, and write what is only in memory.
     endings: Sequence[Callable[[], None]]
     close: Callable[[], None]
 

@@ -47,7 +47,7 @@ __all__ = [
 
 _SIGNING_KEY = "signing_key"
 _KEY = sa.select(schema.meta.c.value).where(schema.meta.c.key == _SIGNING_KEY)
-# Read every row of the small tables, and the newest one of the history, to find damaged pages.
+# These read every row of the small tables and the newest one of the history: damage is found.
 _READS = [
     sa.select(sa.func.max(column))
     for column in (
@@ -102,7 +102,7 @@ def require_store(url: str) -> None:
     """Make sure that the store exists in this version, and change nothing.
 
     Raises:
-        StoreUnusable: it doesn't, or it can't be opened.
+        StoreUnusable: it is missing, has another version, or can't be opened.
 
     """
     _, file = describe_store(url)
@@ -134,7 +134,7 @@ def _require_file(file: Path) -> None:
             f"STATE_URL: there is no store at {file} yet", hint="start the service once."
         ) from None
     except OSError:
-        return  # as where this user may not look: opening it says what is wrong
+        return  # for example no permission: opening the store reports it
 
 
 class Store:
@@ -160,7 +160,7 @@ class Store:
         self._database.close()
 
     def signing_key(self) -> bytes:
-        """Return the key that all processes sign with; it is made when it is first asked for."""
+        """Return the key that all processes sign with; the first call generates it."""
         with self._database.read() as connection:
             found = connection.execute(_KEY).scalar()
         if found is None:
@@ -173,9 +173,10 @@ class Store:
         return bytes.fromhex(found or "")
 
     def probe(self, *, mark: bool = False) -> None:
-        """Test whether everything that an update needs can be read and written.
+        """Read and write everything that an update needs.
 
-        With `mark`, a row changes: otherwise SQLite doesn't notice a full disk.
+        With `mark`, a row changes: otherwise SQLite doesn't notice a full disk. Raises
+        `StoreUnavailable` if anything fails.
         """
         with self._database.read() as connection:
             for read in _READS:

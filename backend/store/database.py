@@ -32,7 +32,7 @@ from backend.errors import StoreBusy, StoreUnavailable, StoreUnusable
 
 logger = logging.getLogger(__name__)
 
-# A database that was waited for this long in vain is left alone by everyone for so long.
+# After a call that failed after `_SLOW_SECONDS`, all calls fail at once for `_CLOSED_SECONDS`.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
 _CLOSED = "The store didn't answer a moment ago."
@@ -42,15 +42,15 @@ _DAMAGES = ("42P01", "42703", "3F000", "42501")
 # Query canceled by its time limit, lock not available, deadlock.
 _LOCKS = ("57014", "55P03", "40P01")
 
-# Where SQLAlchemy ends it: at the first `@` behind the password.
+# SQLAlchemy ends the login at the first `@` behind the password.
 _LOGIN = re.compile(r"[^:/]*(?::[^@]*)?@")
 
 
 def require_escaped(url: str) -> None:
-    """Refuse a URL whose password would end at a sign of its own: its rest would be the host.
+    """Refuse a URL whose password contains `@`: the rest of it would become the host.
 
     Raises:
-        StoreUnusable: it has another `@` behind its login.
+        StoreUnusable: there is another `@` after the login.
 
     """
     scheme, _, rest = url.partition("://")
@@ -62,7 +62,7 @@ def require_escaped(url: str) -> None:
 
 
 def reason(error: Exception, url: sa.URL) -> str:
-    """Say in a few words what the database said; never a statement, parameters or the password."""
+    """Return the error of the database in a few words, without statement, values and password."""
     origin = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else error
     words = str(origin or "").splitlines()
     if not words or (url.password and url.password in words[0]):
@@ -74,13 +74,13 @@ def reason(error: Exception, url: sa.URL) -> str:
 BUSY_SECONDS = 2
 
 SQLITE_OPTIONS: Mapping[str, Any] = {
-    "max_overflow": 40,  # for the threads that publish and the loops: each costs a file handle
+    "max_overflow": 40,  # for publishing threads and background jobs; each uses a file handle
     "connect_args": {"timeout": BUSY_SECONDS},
 }
 
 
 def existing_only(url: sa.URL) -> sa.URL:
-    """Return the URL so that a missing file is an error, and not a new and empty store."""
+    """Return the URL by which SQLite reports a missing file instead of creating one."""
     file = f"file:{quote(url.database or '')}"
     return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
@@ -96,7 +96,7 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
             raise
 
     def taken(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401
-        # SQLite goes on writing to a file that was deleted or replaced: all of it would be lost.
+        # SQLite goes on writing to a file that was deleted or replaced: the data would be lost.
         if record.info["file"] != _identity(file):
             raise DisconnectionError
 
@@ -108,11 +108,11 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
 
 def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
     """Set up a connection, and return the identity of its file."""
-    # Statements outside BEGIN commit by themselves; `_begin` opens real transactions.
+    # Statements outside of a transaction commit at once; `_begin` opens transactions.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a stored wish survives a power cut
+    cursor.execute("PRAGMA synchronous=FULL")  # a stored update survives a power failure
     cursor.close()
     identity = _identity(file)
     if identity is None:  # deleted just after it was opened
@@ -129,38 +129,38 @@ def _identity(file: Path) -> Optional[Tuple[int, int]]:
 
 
 def _begin(connection: Connection) -> None:
-    # A reader needs no transaction; a writer takes the lock first, for it could not upgrade later.
+    # Reading needs no transaction. Writing locks at once: a read lock can't be upgraded later.
     if connection.get_execution_options().get("write"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:
-    # A connection that was opened while the disk was read-only would stay so for ever. On a disk
-    # that is full, however, the open ones can still be read from, and new ones may not be opened.
+    # A connection that was opened while the disk was read-only stays read-only: close it. On a full
+    # disk, however, open connections can still read, and new ones may fail.
     if "readonly" in str(context.original_exception):
         context.is_disconnect = True
-        # Open, it would keep the files of its connection open, and read-only for all others.
+        # An open cursor would keep the files open, and read-only for other connections.
         if context.execution_context is not None:
             context.execution_context.cursor.close()
 
 
-# The server gives up a statement by itself, a connection is given up when not even that is told:
-# the server hangs, or the network swallows packets. A request has eight seconds in all.
+# The server cancels a statement after the first time. If that isn't reported, the server hangs or
+# the network drops packets, and the connection is closed after the second one.
 _STATEMENT_SECONDS = 2.0
 _ANSWER_SECONDS = 2.5
 
 POSTGRESQL_OPTIONS: Mapping[str, Any] = {
-    "max_overflow": 2,  # a server counts its connections
-    "pool_pre_ping": True,  # a database that was restarted costs no failed request
+    "max_overflow": 2,  # the number of connections to a server is limited
+    "pool_pre_ping": True,  # no request fails after a restart of the database
     "connect_args": {
-        "connect_timeout": 2,  # libpq knows no shorter one
+        "connect_timeout": 2,  # the shortest one of libpq
         "options": f"-c statement_timeout={_STATEMENT_SECONDS * 1000:.0f}",
     },
 }
 
 
 def tune_postgresql(engine: Engine) -> None:
-    """Let no connection of an engine be waited for without end."""
+    """Bound the time that every connection of an engine waits for the server."""
     no_answer = engine.dialect.loaded_dbapi.OperationalError
 
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401
@@ -173,16 +173,16 @@ def tune_postgresql(engine: Engine) -> None:
 
         connection.wait = wait_a_while
 
-    # Before SQLAlchemy asks the first questions of its own.
+    # Before SQLAlchemy runs its own first statements.
     sa.event.listen(engine, "connect", connected, insert=True)
 
 
 def _bounded(
     exchange: Generator[Any, Any, Any], end: float, give_up: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
-    """Pass on a conversation of psycopg with the server, which it looks after ten times a second.
+    """Pass on a conversation of psycopg with the server, which psycopg checks ten times a second.
 
-    What is sent into it tells which way the socket is ready; nothing, when neither is.
+    psycopg sends in whether the socket is ready to be read or written; nothing if it isn't.
     """
     try:
         event = next(exchange)
@@ -196,14 +196,14 @@ def _bounded(
 
 
 def _give_up(connection: Any, no_answer: Callable[[str], Exception]) -> None:  # noqa: ANN401
-    connection.close()  # the answer may still come, and would be taken for that to another question
+    connection.close()  # a late answer would be taken for that to the next statement
     raise no_answer("the server doesn't answer")
 
 
 def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
 
-    Without `create`, an SQLite file has to exist when it is opened.
+    Without `create`, the file of an SQLite store has to exist when it is opened.
 
     Raises:
         StoreUnusable: the URL can't be used.
@@ -217,7 +217,7 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         engine = sa.create_engine(
             existing_only(parsed) if is_sqlite and not create else parsed,
             pool_size=pool_size,
-            pool_use_lifo=True,  # few connections with warm caches rather than all in turn
+            pool_use_lifo=True,  # few connections with warm caches
             pool_timeout=2,
             **options,
         )
@@ -240,7 +240,7 @@ def _options(url: sa.URL) -> Mapping[str, Any]:
     if backend not in _OPTIONS or url.get_driver_name() not in ("pysqlite", "psycopg"):
         raise ArgumentError(backend)
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ArgumentError("memory")  # the worker processes could not share it
+        raise ArgumentError("memory")  # worker processes can't share it
     return _OPTIONS[backend]
 
 
@@ -272,7 +272,7 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
         self._is_postgresql = engine.dialect.name == "postgresql"
-        # Writers of this process queue here: SQLite would let them sleep, longer each time.
+        # The writers of this process wait here: SQLite would let them sleep, longer each time.
         self._writers = threading.Lock()
         self._driver = engine.dialect.loaded_dbapi
         self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
@@ -290,7 +290,7 @@ class Database:
         return (postgresql if self._is_postgresql else sqlite).insert(table)
 
     def fetch(self, query: PreparedQuery, value: str) -> List[Any]:
-        """Run a prepared query without SQLAlchemy, which takes four times as long as its driver.
+        """Run a prepared query by the driver alone: SQLAlchemy takes four times as long.
 
         Raises:
             StoreUnavailable: the database can't be read.
@@ -354,9 +354,9 @@ class Database:
         self._engine.dispose()
 
     def _translated(self, error: Exception, use: _Use, started: float) -> StoreUnavailable:
-        """Return the error to raise for one of the database; log the first one of a series."""
+        """Return the error to raise instead of one of the database; log the first of a series."""
         if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
-            raise error  # a bug of ours, which waiting won't fix
+            raise error  # a bug of ours, which time doesn't fix
         kind = StoreBusy if _is_locked(error) else StoreUnavailable
         now = time.monotonic()
         if self._is_postgresql and now - started > _SLOW_SECONDS:
@@ -374,7 +374,7 @@ class Database:
         return kind("The store can't be used right now.")
 
     def _note_success(self, use: _Use) -> None:
-        # A full disk can still be read: reading doesn't end a failure to write.
+        # A full disk can still be read: a successful read doesn't end a failure to write.
         if self._failing is use or (self._failing and use is _Use.WRITING):
             self._failing = None
             logger.info("The store can be used again.")

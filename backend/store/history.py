@@ -1,4 +1,4 @@
-"""What happened to each record: when, on whose behalf, from what to what, and why."""
+"""The history of each record: what changed, when, why, and who requested it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class History:
             return [Entry(*row) for row in connection.execute(query).all()]
 
     def prune(self, before: float, limit: int) -> int:
-        """Delete so many entries older than a time at most; return how many there were."""
+        """Delete up to `limit` entries older than a time; return the number of deleted ones."""
         old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
         with self._database.write() as connection:
             return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount
 
     def add(self, entry: Entry) -> None:
-        """Add to the history what the operator did."""
+        """Add an entry."""
         with self._database.write() as connection:
             add_entry(connection, entry)

@@ -1,4 +1,4 @@
-"""Since when each host is registered, when it was last heard of, and whether it is lost."""
+"""The hosts: since when they are registered, when they were last seen, which are silent."""
 
 from __future__ import annotations
 
@@ -33,24 +33,23 @@ class HostActivity:
     registered_at: float
     seen_at: Optional[float]  # None: never
     silent_for: float  # seconds of silence counted since then
-    silent_since: Optional[float]  # when it was heard of before; None: not reported lost
-    heard: int = 0  # the number of sightings
+    silent_since: Optional[float]  # when it was last seen; None: not reported as lost
+    heard: int = 0  # the number of times it was seen
 
 
 class Hosts:
     """The hosts. Times are UTC seconds; every method raises `StoreUnavailable`.
 
-    Many are written in the order of their names: two processes can't wait for each other's rows
-    then.
+    Several rows are always written in the order of their names, so that processes can't deadlock.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def register(self, names: Iterable[Hostname], now: float) -> List[Hostname]:
-        """Store at a start which hosts are registered; return those registered again.
+        """Store which hosts are registered; return those that were removed and are back.
 
-        These hosts start from scratch, without records to publish and without a silence.
+        These start without records to publish and without a silence.
         """
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
@@ -78,9 +77,9 @@ class Hosts:
         return sorted(again)
 
     def keep(self, names: Iterable[Hostname], now: float) -> None:
-        """Extend the registration of hosts that another process has started without.
+        """Keep hosts registered that another process has started without.
 
-        To be called every few seconds. It only reads while all processes have the same list.
+        Has to be called every few seconds. It only reads while all processes have the same list.
         """
         ends = hosts.c.unregistered_at
         is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)
@@ -95,13 +94,12 @@ class Hosts:
                 connection.execute(kept, mine)
 
     def see(self, activities: Mapping[Hostname, float], now: float) -> None:
-        """Note when hosts were last heard of.
+        """Store when hosts were last seen.
 
-        An older time doesn't replace a newer one, unless that lies in the future: the clock was
-        set back.
+        An older time replaces a newer one only if that is in the future: the clock was set back.
         """
         rows = [{"host": host.text, "seen_at": at} for host, at in sorted(activities.items())]
-        if not rows:  # no rows would be taken for one row without values
+        if not rows:  # SQLAlchemy would insert one row of defaults
             return
         insert = self._database.insert(hosts)
         is_newer = sa.or_(
@@ -119,7 +117,7 @@ class Hosts:
             connection.execute(statement, rows)
 
     def registered(self, now: float) -> List[HostActivity]:
-        """Return what is known of every registered host."""
+        """Return the activity of every registered host."""
         query = sa.select(
             hosts.c.host,
             hosts.c.registered_at,
@@ -133,28 +131,28 @@ class Hosts:
         return [HostActivity(Hostname(row.host), *row[1:]) for row in rows]
 
     def count(self, activities: Iterable[HostActivity]) -> None:
-        """Store for how long hosts have been silent, except those heard of in the meantime."""
+        """Store for how long hosts have been silent, except those seen in the meantime."""
         with self._database.write() as connection:
             for activity in sorted(activities, key=lambda one: one.host):
                 connection.execute(_unheard(activity).values(silent_for=activity.silent_for))
 
     def fall_silent(self, activity: HostActivity, now: float) -> bool:
-        """Note that a host fell silent; false when that is noted already, or it was heard since."""
+        """Store that a host fell silent; false if that is known, or the host was seen since."""
         since = activity.seen_at or activity.registered_at
         return self._flip(activity, hosts.c.silent_since.is_(None), since, "lost", now)
 
     def come_back(self, activity: HostActivity, now: float) -> bool:
-        """Note that a host came back; false when that is noted already."""
+        """Store that a host is back; false if that is known."""
         return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
 
     def mutes(self) -> Dict[Hostname, float]:
-        """Return until when the operator doesn't want to hear of which lost hosts."""
+        """Return the muted hosts, and until when."""
         query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
         with self._database.read() as connection:
             return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
 
     def mute(self, host: Hostname, until: Optional[float], entry: Entry) -> None:
-        """Don't push that a host is lost until then; `None` ends that."""
+        """Mute a host until then; `None` unmutes it."""
         insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
         statement = insert.on_conflict_do_update(
             index_elements=[hosts.c.host], set_={"muted_until": until}
@@ -164,7 +162,7 @@ class Hosts:
             add_entry(connection, entry)
 
     def lift(self, host: Hostname, now: float) -> bool:
-        """End a mute whose time has come; false when another process has done it."""
+        """Unmute a host whose time has come; false if another process did."""
         over = sa.and_(hosts.c.host == host.text, hosts.c.muted_until <= now)
         with self._database.write() as connection:
             change = hosts.update().where(over).values(muted_until=None)
@@ -178,7 +176,7 @@ class Hosts:
         event: str,
         now: float,
     ) -> bool:
-        """Change a host's state in one step, so that one process alone has done it."""
+        """Change the state of a host atomically: only one process gets true."""
         name = activity.host.text
         change = _unheard(activity).where(is_other, is_listed(now)).values(silent_since=since)
         with self._database.write() as connection:
@@ -189,7 +187,7 @@ class Hosts:
 
 
 def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
-    """Delete the records of hosts and the errors reported of them; keep their history."""
+    """Delete the records of hosts and their reported errors; keep their history."""
     rows = [{"name": name.text} for name in sorted(names)]
     for column in (records.c.host, reports.c.subject):
         if rows:
@@ -198,7 +196,7 @@ def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
 
 
 def _unheard(activity: HostActivity) -> sa.Update:
-    """Return an update of a host that applies only if nothing was heard of it since."""
+    """Return an update of a host that applies only if the host wasn't seen since."""
     return hosts.update().where(
         hosts.c.host == activity.host.text,
         hosts.c.heard == activity.heard,
@@ -206,20 +204,20 @@ def _unheard(activity: HostActivity) -> sa.Update:
 
 
 class Watch:
-    """Until when a process watched, so that all processes together check once an interval."""
+    """When the last check for silent hosts was: one for all processes an interval."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def watched_until(self) -> Optional[float]:
-        """Return until when somebody watched; `None` when nobody ever did."""
+        """Return the time of the last check; `None` before the first one."""
         query = sa.select(meta.c.value).where(meta.c.key == _WATCHED)
         with self._database.read() as connection:
             value = connection.execute(query).scalar()
         return None if value is None else float(value)
 
     def watch_until(self, now: float) -> None:
-        """Note that somebody watches now."""
+        """Store the time of a check."""
         insert = self._database.insert(meta).values(key=_WATCHED, value=repr(now))
         statement = insert.on_conflict_do_update(
             index_elements=[meta.c.key], set_={"value": insert.excluded.value}
@@ -238,7 +236,7 @@ class FailedLoginCounts:
         self, numbers: Mapping[str, int], now: float, window: float
     ) -> Dict[str, Tuple[int, float]]:
         """Add to some counters; return what each has now, and when its window began (UTC)."""
-        # In one order everywhere: two processes can't wait for each other's rows then.
+        # Everywhere in the same order, so that two processes can't deadlock.
         rows = [
             {"key": key, "number": number, "since": now} for key, number in sorted(numbers.items())
         ]
@@ -250,7 +248,7 @@ class FailedLoginCounts:
     def _upsert(self, now: float, window: float) -> sa.Insert:
         insert = self._database.insert(failed_logins)
         new, known = insert.excluded, failed_logins.c
-        # A window that begins in the future is one of before the clock was set back.
+        # A window in the future began before the clock was set back.
         is_over = sa.or_(known.since <= now - window, known.since > now + SKEW_SECONDS)
         upsert: sa.Insert = insert.on_conflict_do_update(
             index_elements=[known.key],
@@ -262,7 +260,7 @@ class FailedLoginCounts:
         return upsert
 
     def prune(self, before: float, most: int) -> None:
-        """Forget windows that began before a time, and the oldest of more than so many."""
+        """Delete windows that began before a time, and the oldest beyond a number."""
         since = failed_logins.c.since
         newest = sa.select(since).order_by(since.desc()).offset(most).limit(1)
         with self._database.write() as connection:

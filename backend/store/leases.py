@@ -1,4 +1,4 @@
-"""Which process does a job that only one may do, and what was reported already."""
+"""Jobs that only one process may do at a time, and reports that are made only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Lease(NamedTuple):
-    """Who does the work of this name, until when (UTC seconds)."""
+    """The owner of a job, and until when (UTC seconds)."""
 
     name: str
     owner: str
@@ -36,7 +36,7 @@ def new_owner() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the process of an owner is known to be gone; one elsewhere never is."""
+    """Whether the process of an owner has ended; on other machines that isn't known."""
     place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
     if place != _place(os.getpid()) or not pid.isdigit():
@@ -52,17 +52,17 @@ def is_dead(owner: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _place(_pid: int) -> str:
-    """Where a process id means the same process: one boot of one machine, one PID namespace."""
+    """Identify what process ids are unique in: one boot of a machine, and a PID namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
-        return uuid.uuid4().hex  # no owner can be found dead then
+        return uuid.uuid4().hex  # no owner is ever found dead then
     return f"{boot}/{namespace}"
 
 
 def whereabouts(owner: str) -> str:
-    """Say for the operator which process owns a lease."""
+    """Describe the process of an owner for the operator."""
     place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
     is_here = place == _place(os.getpid())
@@ -88,9 +88,8 @@ class Leases:
     ) -> bool:
         """Take or renew a lease within a transaction; fail while another owner has it.
 
-        An owner that was killed loses the lease at once where that can be found out, else when the
-        lease ends. A lease that ends later than any lease can was taken before the clock was set
-        back, and doesn't count.
+        If the owner's process has ended on this machine, the lease is free at once. A lease that
+        ends later than it could was taken before the clock was set back, and is free.
         """
         values = {"name": name, "owner": owner, "until": now + seconds, "now": now}
         values["latest"] = now + seconds + SKEW_SECONDS
@@ -103,7 +102,7 @@ class Leases:
         )
 
     def once(self, subject: str, key: str, now: float, seconds: float) -> bool:
-        """Whether no process has asked this for so many seconds: true for the first one."""
+        """Whether this is the first such call of all processes for so many seconds."""
         with self._database.write() as connection:
             return self.report(connection, subject, key, now, seconds)
 
@@ -116,7 +115,7 @@ class Leases:
         return _has_changed_row(connection, self._reporting, values)
 
     def find(self, names: Iterable[str]) -> List[Lease]:
-        """Return the leases of these names, as they were taken last."""
+        """Return the leases of these names, current or not."""
         query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)
         with self._database.read() as connection:
             return [Lease(*row) for row in connection.execute(query).all()]
@@ -128,13 +127,13 @@ class Leases:
             connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
     def release(self, name: str, owner: str) -> None:
-        """Give a lease back; without effect if it belongs to another owner by now."""
+        """Release a lease; without effect if it belongs to another owner by now."""
         with self._database.write() as connection:
             release(connection, name, owner)
 
 
 def release(connection: Connection, name: str, owner: str) -> None:
-    """Give a lease back within a transaction; without effect if it has another owner by now."""
+    """Release a lease within a transaction; without effect if it has another owner by now."""
     connection.execute(leases.delete().where(leases.c.name == name, leases.c.owner == owner))
 
 
@@ -177,12 +176,12 @@ def wait_for_host(host: Hostname, attempt: Callable[[], Optional[T]], deadline: 
         if found is not None:
             return found
         if deadline.has_passed:
-            raise HostBusy(f"Another update of {host} is still under way.")
+            raise HostBusy(f"Another update of {host} isn't finished.")
         time.sleep(_POLL_SECONDS)
 
 
 class LeaderElection:
-    """Lets one process of all do a job, for as long as it renews the lease of that name."""
+    """Makes one process the leader of a job, while it renews the lease of that name."""
 
     def __init__(self, leases: Leases, name: str, seconds: float) -> None:
         self._leases = leases
@@ -192,15 +191,15 @@ class LeaderElection:
         self._is_leader = False
 
     def keep(self, now: float) -> bool:
-        """Take the lease or keep it; true if it is ours for half of `seconds` from now at least.
+        """Take or renew the lease; true if it is ours for at least half of `seconds`.
 
         Writes only when the lease has to be taken or renewed.
 
         Raises:
-            StoreUnavailable: whether another process leads isn't known.
+            StoreUnavailable: the leader isn't known.
 
         """
-        self._is_leader = False  # if the store doesn't answer
+        self._is_leader = False  # if the store is unavailable
         for lease in self._leases.find([self._name]):
             rest = lease.until - now
             is_ours, is_current = (

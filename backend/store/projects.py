@@ -1,4 +1,4 @@
-"""What Hetzner said last of projects, zones and quotas: one truth for all processes to show."""
+"""Projects, zones and quotas as Hetzner reported them last, the same for all processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ quotas = sa.Table(
     "quotas",
     metadata,
     sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed an hour
+    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed in an hour
     sa.Column("remaining", sa.Integer, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
@@ -40,7 +40,7 @@ quotas = sa.Table(
 
 @dataclass(frozen=True)
 class Project:
-    """One token's project, numbered from 1; `error` says why its zones could not be listed."""
+    """The project of a token, numbered from 1; `error`: why its zones could not be listed."""
 
     project: int
     error: str
@@ -49,17 +49,17 @@ class Project:
 
 @dataclass(frozen=True)
 class SeenZone:
-    """A zone, and whether the registry sends the world to Hetzner for it."""
+    """A zone, and whether it is delegated to Hetzner."""
 
     name: str
     project: int
     mode: str
-    delegation: str  # Hetzner's word; empty when it said none
+    delegation: str  # as Hetzner calls it; empty if unknown
 
 
 @dataclass(frozen=True)
 class SeenQuota:
-    """One bucket of a project's rate limit: calls an hour, and how many were left then."""
+    """One bucket of a project's rate limit: calls in an hour, and how many were left at a time."""
 
     project: int
     calls: int
@@ -67,19 +67,19 @@ class SeenQuota:
     at: float  # UTC seconds
 
     def left(self, now: float) -> int:
-        """Return how many are left by now: the bucket is refilled continuously."""
+        """Return how many calls are left now: the bucket is refilled continuously."""
         refilled = max(0.0, now - self.at) * self.calls / 3600
         return int(min(self.calls, self.remaining + refilled))
 
 
 class Projects:
-    """Hetzner as it was seen last. Every method raises `StoreUnavailable`."""
+    """The projects. Every method raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def listed_at(self) -> float:
-        """Return when the zones were listed last (UTC seconds); 0 when they never were."""
+        """Return when the zones were listed last (UTC seconds); 0 before the first time."""
         with self._database.read() as connection:
             return float(connection.execute(sa.select(sa.func.max(projects.c.at))).scalar() or 0)
 
@@ -96,14 +96,14 @@ class Projects:
         return [SeenZone(*row) for row in rows]
 
     def quotas(self) -> List[SeenQuota]:
-        """Return the quotas of all projects, each as it was heard of last."""
+        """Return the latest quotas of all projects."""
         order = (quotas.c.project, quotas.c.calls)
         with self._database.read() as connection:
             rows = connection.execute(sa.select(quotas).order_by(*order)).all()
         return [SeenQuota(*row) for row in rows]
 
     def note_zones(self, listed: Sequence[Tuple[Project, Sequence[SeenZone]]]) -> None:
-        """Note the zones of all projects; one whose listing failed keeps those known before."""
+        """Store the zones of all projects; keep those of a project whose listing failed."""
         failed = [project.project for project, _ in listed if project.error]
         found = {zone.name: asdict(zone) for _, some in listed for zone in some}
         gone = sa.or_(zones.c.project.not_in(failed), zones.c.name.in_(list(found)))
@@ -115,7 +115,7 @@ class Projects:
                 connection.execute(zones.insert(), list(found.values()))
 
     def note_quotas(self, seen: Iterable[SeenQuota]) -> None:
-        """Note quotas; an older answer doesn't replace a newer one."""
+        """Store quotas; an older answer doesn't replace a newer one."""
         insert = self._database.insert(quotas)
         statement = insert.on_conflict_do_update(
             index_elements=[quotas.c.project, quotas.c.calls],

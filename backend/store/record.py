@@ -20,7 +20,7 @@ _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
 def is_listed(now: float) -> sa.ColumnElement[bool]:
     """Return the condition that a host is registered in any running process.
 
-    An end too far in the future was stored before the clock was set back, and counts as passed.
+    An end that is too far in the future was stored before the clock was set back, and is past.
     """
     ends = hosts.c.unregistered_at
     is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
@@ -53,7 +53,7 @@ class Record:
 
     host: Hostname
     desired: DesiredRecord
-    generation: int  # of the desired state: a late answer to an older one is recognized by it
+    generation: int  # of the desired state: tells late answers to older ones apart
     desired_at: float
     requester: Requester
     state: State

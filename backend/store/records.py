@@ -1,4 +1,4 @@
-"""The desired state of every record, what Hetzner has accepted of it, and what is left to do."""
+"""The desired state of every record, what Hetzner has accepted of it, and what is due."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts,
 FIRST_POLL = 4.0
 LOCK_SECONDS = 20.0
 _WAITING = (State.PENDING.value, State.REFUSED.value)
-# An error may be worded differently at every attempt: only so many are reported of a record.
+# An error may have another text at every attempt: only so many are reported of a record.
 _MOST_ERRORS = 5
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
-# Made once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _OF_RECORD = records.update().where(
     records.c.host == sa.bindparam("a_host"), records.c.type == sa.bindparam("a_type")
 )
@@ -76,7 +76,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Delayed:
-    """Hetzner wasn't asked, or didn't answer: nothing changes, but one of the times."""
+    """Hetzner wasn't asked, or didn't answer: only one of the times changes."""
 
     record: Record
     retry_at: Optional[float] = None
@@ -157,7 +157,7 @@ class Records:
             return _clear_errors(connection, record) if is_current else Notice.NONE
 
     def poll_later(self, record: Record, at: float) -> None:
-        """Store from when on Hetzner is asked about a record's action again."""
+        """Store when Hetzner is asked about a record's action again."""
         with self._database.write() as connection:
             later = {**_key(record), "an_action": record.action, "poll_action_at": at}
             connection.execute(_OF_ACTION, later)
@@ -175,7 +175,7 @@ class Records:
         return self._first(is_due, records.c.poll_action_at, limit)
 
     def retry_now(self, state: State, now: float) -> None:
-        """Make every record in a state due: its obstacle may be gone."""
+        """Make every record in a state due."""
         waiting = sa.and_(records.c.state == state.value, records.c.retry_at > now)
         with self._database.write() as connection:
             connection.execute(records.update().where(waiting).values(retry_at=now))
@@ -222,12 +222,11 @@ class Records:
                 connection.execute(_OF_GENERATION, rows)
 
     def doubt(self, record: Record) -> None:
-        """Store that Hetzner has to be asked before the record counts as up to date again."""
+        """Store that a record isn't up to date until Hetzner confirms it."""
         with self._database.write() as connection:
             connection.execute(_OF_GENERATION, {**_key(record), "checked_at": 0.0})
 
     def all(self) -> List[Record]:
-        """Return every record."""
         return self._read(sa.select(records).order_by(records.c.host, records.c.type))
 
     def retry(self, host: Hostname, now: float) -> int:
@@ -407,7 +406,7 @@ def _dropping(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
 
 
 def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
-    """Return the statement, made once: making it takes longer than running it."""
+    """Build the statement once: building it takes longer than running it."""
     values = insert.values(
         **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
         state=State.PENDING.value,

@@ -1,4 +1,4 @@
-"""The tables of the store, their rows as values, and how an older version becomes a newer one."""
+"""The tables of the store, and how an older version is migrated to a newer one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from backend.errors import StoreUnusable
 # Seconds by which the clocks of several machines may differ.
 SKEW_SECONDS = 60.0
 
-# Raise it with every change of a table, and add the statements that lead there from the version
+# Raise the version with every change of a table, and add the statements that migrate the version
 # before.
 VERSION = 1
 MIGRATIONS: Mapping[int, Sequence[str]] = {}
 _VERSION_KEY = "schema"
-# Any number will do; it keeps two replicas from creating the tables at the same time.
+# An arbitrary number: two replicas must not create the tables at the same time.
 _ADVISORY_LOCK = 7_041_982
 
 metadata = sa.MetaData()
@@ -75,14 +75,14 @@ hosts = sa.Table(
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("registered_at", sa.Float),  # null: never registered
-    # The end of its registration, unless a process that serves it extends that; null: no end.
+    # The registration ends then, unless a process extends it; null: no end.
     sa.Column("unregistered_at", sa.Float),
     sa.Column("seen_at", sa.Float),  # null: never
-    # Seconds of silence since then, counted by the watcher's monotonic clock.
+    # Seconds of silence since then, by the monotonic clock of the watcher.
     sa.Column("silent_for", sa.Float, nullable=False, server_default="0"),
-    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # the number of sightings
-    sa.Column("silent_since", sa.Float),  # when it was heard of before it was reported lost
-    sa.Column("muted_until", sa.Float),  # the operator doesn't want to hear that it is lost
+    sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # how often it was seen
+    sa.Column("silent_since", sa.Float),  # when it was last seen before it was reported as lost
+    sa.Column("muted_until", sa.Float),  # no notification that it is lost before then
 )
 
 leases = sa.Table(
@@ -133,7 +133,7 @@ class Entry:
 
 
 def add_entry(connection: Connection, entry: Entry) -> None:
-    """Add an entry in the transaction of the change it tells of, so that they can't disagree."""
+    """Add an entry in the transaction of the change that it describes."""
     connection.execute(history.insert().values(**asdict(entry)))
 
 
@@ -145,7 +145,7 @@ def migrate(
     """Create the tables, or bring those of an older version up to date.
 
     Raises:
-        StoreUnusable: the store isn't one that this program can bring up to date.
+        StoreUnusable: this program can't migrate the store.
 
     """
     if connection.dialect.name == "postgresql":

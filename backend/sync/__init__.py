@@ -1,1 +1,1 @@
-"""How a desired state becomes a record."""
+"""How the desired state is published."""

@@ -45,10 +45,10 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
 _REFUSED_PAUSE = 3600.0
 _VERIFY_PAUSE = 60.0
-# Hosts that are active are verified each REQUEST_CACHE_TTL. A record that wasn't for twice as long
-# is read before it is written.
+# The records of active hosts are verified each REQUEST_CACHE_TTL. After twice as long without that,
+# a record is read before it is written.
 _KNOWN_FOR = 2
-# While Hetzner's quota is short, a host has so many attempts at once, then one in so many seconds.
+# While the quota is short, a host may use its attempts at once, and then one in so many seconds.
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
@@ -119,19 +119,19 @@ class Publisher:
     def is_up_to_date(self, record: Record) -> bool:
         """Whether a record is accepted, and was verified within `REQUEST_CACHE_TTL`.
 
-        With many hosts the verifier reads whole zones, and a record counts as verified.
+        With many hosts, the verifier reads whole zones, and accepted records count as verified.
         """
         if record.state not in (State.PUBLISHING, State.PUBLISHED):
             return False
         if self._is_checked_elsewhere and record.checked_at > 0:
             return True
         now = self._clock()
-        # If the clock was set back, neither time may count for longer than it should.
+        # After the clock was set back, neither time may count for too long.
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
         return is_fresh or 0 < record.verify_after - now <= _VERIFY_PAUSE
 
     def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
-        """Return what Hetzner holds for a host.
+        """Return the RRSets of a host at Hetzner.
 
         Raises:
             OperatorError, TransientError: as calls to Hetzner do.
@@ -149,11 +149,11 @@ class Publisher:
         """Store an update if there is one, and bring records to the desired state of their host.
 
         A newer update may have changed the desired state: compare the outcome. A record without a
-        desired state has no outcome. A failure is stored, and the attempt is repeated later.
+        desired state has no outcome. A failure is stored, and the reconciler tries again later.
 
         Raises:
             HostBusy: another update of the host doesn't end before the deadline.
-            StoreUnavailable: the update could not be stored, or its outcome couldn't.
+            StoreUnavailable: the update or its outcome could not be stored.
             OperatorError, TransientError: Hetzner refuses or can't accept one of the records.
 
         """
@@ -300,7 +300,7 @@ class Publisher:
                 self._reporter.report(event)
             if notice is not Notice.NONE:
                 self._reporter.report(cleared(record, notice, now))
-        attempt.results.clear()  # their errors refer to this attempt, and hold open connections
+        attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
 
 
 @dataclass
@@ -321,7 +321,7 @@ def cleared(record: Record, notice: Notice, now: float) -> Cleared:
 
 
 def _reason(record: Record) -> str:
-    """Say for the history why a record is written."""
+    """Return the reason for a change, for the history."""
     if record.is_accepted:
         return "restored: it was changed at Hetzner"
     if record.attempts:

@@ -1,4 +1,4 @@
-"""Finishes what a request could not: follows Hetzner's actions, retries wishes, sweeps up."""
+"""Retries updates, polls the actions of accepted ones, and deletes old history."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 _LEASE = "reconciler"
 _LEASE_SECONDS = 40.0
-# Each of the two jobs of a tick. The lease is renewed before each, for half its time at least.
+# For each of the two jobs of a tick. Before each, the lease has at least half of its time left.
 _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
-_LOOKED_THROUGH = 1000  # wishes that are due, for those of a project that has quota left
-_PROBE_SECONDS = 5.0  # while Hetzner is away, one host is tried so often, whatever else waits
-# An action that takes longer isn't followed any more; the record itself is read instead.
+_LOOKED_THROUGH = 1000  # due updates that are searched for one of a project with quota left
+_PROBE_SECONDS = 5.0  # while Hetzner is unavailable, one host is tried in this time
+# An action that takes longer isn't polled any more; the record is read and written again.
 _LONGEST_ACTION = 120.0
 _SWEEP_SECONDS = 3600.0
-_SWEPT_AT_ONCE = 5000  # so that no writer waits long, however much there is to delete
+_SWEPT_AT_ONCE = 5000  # no writer has to wait long
 
 
 class Reconciler:
-    """Works in one process of all at a time: the one that holds its lease."""
+    """Works in one process at a time: the leader."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -66,7 +66,7 @@ class Reconciler:
         self._swept_at = 0.0
 
     def tick(self) -> None:
-        """Do what is due, unless another process does it."""
+        """Do what is due, if this process is the leader."""
         now = self._clock()
         if not self._lead(now):
             return
@@ -85,15 +85,13 @@ class Reconciler:
         if not self._election.keep(now):
             self._has_begun = False
         elif not self._has_begun:
-            # A new leader may have new tokens: what was refused may go through now.
+            # A new leader may have new tokens: a refused update may succeed now.
             self._store.records.retry_now(State.REFUSED, now)
             self._has_begun = True
         return self._has_begun
 
-    # -- wishes
-
     def _retry(self, now: float) -> None:
-        """Try again what is due; a single host as long as Hetzner is away."""
+        """Retry due updates; of a single host while Hetzner is unavailable."""
         if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
@@ -105,7 +103,7 @@ class Reconciler:
         self._notice_zones(now)
 
     def _due_retries(self, now: float, limit: int) -> Sequence[Record]:
-        """Return what is due; what is left of a quota belongs to requests somebody waits for."""
+        """Return due updates; the reserve of a quota is left to requests."""
         if not any(project.api.is_low for project in self._projects):
             return self._store.records.due_retries(now, limit)
         due = self._store.records.due_retries(now, _LOOKED_THROUGH)
@@ -124,7 +122,7 @@ class Reconciler:
         return None
 
     def _learn(self, results: Sequence[Optional[DyndnsError]], now: float) -> None:
-        """Find out from the results of several hosts whether Hetzner is away, or back."""
+        """Conclude from the results of several hosts whether Hetzner is unavailable."""
         answers = [result for result in results if not isinstance(result, ShareUsedUp)]
         if not answers:  # Hetzner wasn't asked
             return
@@ -143,10 +141,8 @@ class Reconciler:
             self._store.records.retry_now(State.REFUSED, now)
         self._zones_seen = names
 
-    # -- actions
-
     def _follow(self, now: float) -> None:
-        """Ask how far the actions have come, many in one call."""
+        """Poll the actions, many with one call."""
         due = self._store.records.due_polls(now, _ACTIONS_A_TICK)
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
@@ -186,7 +182,7 @@ class Reconciler:
         if action is not None and action.status == "success":
             self._finish(record, now)
         elif action is not None and action.status == "error":
-            failure = HetznerBusy(f"Hetzner could not publish it: {action.error}.")
+            failure = HetznerBusy(f"Hetzner could not publish the record: {action.error}.")
             self._reopen(record, failure, now)
         elif action is None or _age(record, now) > _LONGEST_ACTION:
             self._give_up(record, now)
@@ -194,14 +190,16 @@ class Reconciler:
             self._wait(record, now)
 
     def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
-        """Wait while time may help; what needs the operator is told when the record is read."""
+        """Wait while time may help; then let an attempt report what the operator has to change."""
         if isinstance(error, OperatorError) and _age(record, now) > _LONGEST_ACTION:
             self._give_up(record, now)
         else:
             self._wait(record, now)
 
     def _give_up(self, record: Record, now: float) -> None:
-        self._reopen(record, HetznerBusy("Hetzner doesn't say that it has published it."), now)
+        self._reopen(
+            record, HetznerBusy("Hetzner doesn't confirm that it has published the record."), now
+        )
 
     def _finish(self, record: Record, now: float) -> None:
         notice = self._store.records.finish(record)
@@ -209,7 +207,7 @@ class Reconciler:
             self._reporter.report(cleared(record, notice, now))
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
-        """Make a wish pending again that Hetzner had accepted and has not published."""
+        """Make a record pending again that Hetzner has accepted, but not published."""
         failed = Failed(record, State.PENDING, error, now + pause_after(record.attempts))
         notice = self._store.records.note(failed, now)
         if notice is not Notice.NONE:
@@ -217,10 +215,8 @@ class Reconciler:
             self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
 
     def _wait(self, record: Record, now: float) -> None:
-        """Ask again after as long as it has taken already: few calls, however long it takes."""
+        """Poll again when the action is twice as old: a slow one costs few calls."""
         self._store.records.poll_later(record, now + min(60.0, max(2.0, _age(record, now))))
-
-    # -- history
 
     def _sweep(self, now: float) -> None:
         if 0 <= now - self._swept_at < _SWEEP_SECONDS:

@@ -1,4 +1,4 @@
-"""Answers an update: stores the desired state, and publishes it within a time limit."""
+"""Answers updates: from the cache, or by publishing them within a time limit."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ class HostParts:
         self._read = read
         self._reporter = reporter
         self._clock = clock
-        self._missed: Dict[Hostname, float] = {}  # when Hetzner had no AAAA
+        self._missed: Dict[Hostname, float] = {}  # when Hetzner had no AAAA record
 
     def complete(
         self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
     ) -> Update:
-        """Make a wish of the prefix and the host part of the AAAA that the host has.
+        """Replace the prefix of an update by an address with the host part of the AAAA record.
 
-        Without an AAAA the prefix is ignored, for it is no address.
+        Without an AAAA record the prefix is ignored.
 
         Raises:
-            BadAddress: there is nothing else to do.
-            OperatorError, TransientError: as reading at Hetzner does.
+            BadAddress: the update contains nothing else.
+            OperatorError, TransientError: as calls to Hetzner do.
 
         """
         if update.prefix is None:
@@ -119,7 +119,7 @@ def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
 
 
 class HostSlots:
-    """Gives each host at most one slot, and lets one more request of the host wait for it."""
+    """Gives each host at most one slot; one more request of the same host may wait for it."""
 
     def __init__(self, number: int) -> None:
         self._free = number
@@ -144,12 +144,12 @@ class HostSlots:
             if host in self._busy or host in self._waiting:
                 self._wait(host, deadline)
             if not self._free:
-                raise HetznerBusy("Many updates are waiting for Hetzner: this one is in the queue.")
+                raise HetznerBusy("Many updates wait for Hetzner: this one is queued.")
             self._free -= 1
             self._busy.add(host)
 
     def release(self, host: Hostname) -> None:
-        """Give the slot of a host back."""
+        """Release the slot of a host."""
         with self._changed:
             self._free += 1
             self._busy.remove(host)
@@ -157,14 +157,14 @@ class HostSlots:
 
     def _wait(self, host: Hostname, deadline: Deadline) -> None:
         if host in self._waiting or len(self._waiting) >= _MOST_WAITING:
-            raise HostBusy(f"Other updates of {host} are under way: this one is in the queue.")
+            raise HostBusy(f"Other updates of {host} aren't finished: this one is queued.")
         self._waiting.add(host)
         try:
             is_free = self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())
         finally:
             self._waiting.remove(host)
         if not is_free:
-            raise HostBusy(f"Another update of {host} is still under way.")
+            raise HostBusy(f"Another update of {host} isn't finished.")
 
 
 class ActivityBuffer:
@@ -180,12 +180,12 @@ class ActivityBuffer:
         self._gathered: Dict[Hostname, float] = {}
 
     def note(self, host: Hostname, at: float) -> None:
-        """Note that a host was heard of (UTC seconds)."""
+        """Note that a host was seen (UTC seconds)."""
         with self._lock:
             self._gathered[host] = at
 
     def flush(self) -> None:
-        """Write what was gathered; keep it for the next time when the store is away."""
+        """Write the collected times; keep them if the store is unavailable."""
         with self._lock:
             gathered, self._gathered = self._gathered, {}
         if not gathered:
@@ -227,13 +227,13 @@ class Updater:
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 
     def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:
-        """Do what a host asks for, by a deadline that several updates may share.
+        """Apply an update by a deadline, which several updates may share.
 
         Raises:
             BadAddress: the update brings only the prefix of a network, and the host part of the
                 address isn't known.
             OperatorError: Hetzner refuses it until the operator changes something.
-            TransientError: it could not be done now. Unless the store is away, the update is kept.
+            TransientError: it is published later; or not stored, if the store is unavailable.
 
         """
         deadline = deadline or Deadline(ANSWER_SECONDS)
@@ -270,7 +270,7 @@ class Updater:
         return True
 
     def stop(self) -> None:
-        """Accept no more work; what is under way ends by its own time limit."""
+        """Accept no more work; running work ends by its own time limit."""
         self._pool.shutdown(wait=False)
 
     def _complete(
@@ -279,7 +279,7 @@ class Updater:
         try:
             return self._host_parts.complete(update, known, deadline)
         except (OperatorError, TransientError):
-            # The other records are stored, and their own attempt reports the error.
+            # The records without a prefix are stored; their own attempt reports the error.
             self._store.records.set_desired(update, self._clock(), 0)
             raise
 
@@ -338,14 +338,14 @@ def _outcome(update: Update, outcomes: Mapping[RecordType, RecordOutcome]) -> Ou
 
 
 def _result(outcome: Outcome) -> str:
-    """Return the result of an update in one word: of the first record that changed, if any."""
+    """Return the change of the first record that changed, if any, as the label of a metric."""
     changes = [one.change for one in outcome.records]
     new = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
     return str([*new, *changes][0].value)
 
 
 def _log_crash(future: Future[Any]) -> None:
-    """Log a bug in work whose caller isn't waiting for it any more."""
+    """Log a bug in work whose caller has stopped waiting."""
     error = future.exception()
     if error is not None and not isinstance(error, DyndnsError):
         logger.error("A late update failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""Finds out in the background whether Hetzner still holds what it accepted, a zone at a time."""
+"""Finds records that were changed at Hetzner, by reading whole zones in the background."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from backend.sync.publisher import Publisher
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
-# From so many hosts on, reading zones is cheaper than reading hosts one by one as they ask.
+# From this number of hosts on, reading zones is cheaper than reading each host.
 MANY_HOSTS = 20
 _LEASE = "verifier"
 _LEASE_SECONDS = 40.0
 _ZONE_SECONDS = 15.0
-_LONGEST_TICK = 120.0  # the rest comes next; who takes longer is taken to hang
+_LONGEST_TICK = 120.0  # the rest is read at the next tick
 _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
 
@@ -33,7 +33,7 @@ _Found = Mapping[Tuple[str, RecordType], RRSet]
 
 
 class Verifier:
-    """Works in one process of all at a time: the one that holds its lease."""
+    """Works in one process at a time: the leader."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -57,9 +57,9 @@ class Verifier:
         self._pages: Dict[Zone, int] = {}  # how many calls reading a zone took last time
 
     def tick(self) -> None:
-        """Check the records that weren't for `REQUEST_CACHE_TTL`, of hosts that were heard of."""
+        """Check the records of active hosts that weren't checked for `REQUEST_CACHE_TTL`."""
         now = self._clock()
-        # A clock that was set back must not make it a long one.
+        # After the clock was set back, the pause must not take longer.
         is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE
         if not self._election.keep(now) or is_paused:
             return
@@ -69,7 +69,7 @@ class Verifier:
             try:
                 if self._may_go_on(place):
                     self._check(place, records)
-            except DyndnsError as error:  # the other zones may be well
+            except DyndnsError as error:  # go on with the other zones
                 self._pause(error)
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ class Verifier:
     def _may_go_on(self, place: Optional[_Place]) -> bool:
         projects = self._projects if place is None else [place[0]]
         if self._end.has_passed or any(project.api.is_low for project in projects):
-            return False  # what is left of the quota belongs to changes
+            return False  # the reserve of the quota is left to changes
         return self._election.keep(self._clock())
 
     def _pause(self, error: DyndnsError) -> None:
@@ -87,9 +87,9 @@ class Verifier:
         self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
 
     def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
-        """Sort records by where they are; `None` for those whose zone is gone.
+        """Group records by zone; `None` for those without a zone.
 
-        Those whose project can't be asked are left out.
+        Records whose project is unavailable are left out.
         """
         found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
         for record in stale:
@@ -105,9 +105,9 @@ class Verifier:
         return found
 
     def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
-        """Compare every record of a zone as soon as one is stale: the call tells of them anyway.
+        """Compare all records of a zone as soon as one is stale: one read returns all of them.
 
-        Otherwise hosts that once changed at different times would have their zone read for each.
+        Otherwise the zone would be read once for each host that has changed at another time.
         """
         if place is None:
             self._put_right(stale, place)
@@ -116,7 +116,9 @@ class Verifier:
         now = self._clock()
         ours = self._store.records.in_zone(zone.name, now)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
-        if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few of ours in a large zone
+        if max(asking, len(stale)) < self._pages.get(
+            zone, 1
+        ):  # only a few of our records are in a large zone
             self._put_right(stale, place)
             return
         found = self._read(hetzner, zone)
@@ -127,7 +129,7 @@ class Verifier:
         ]
         self._store.records.confirm(right, now)
         confirmed = {(record.host, record.type) for record, _ in right}
-        # Others may be wrong, too: a host that is silent has its record put right when it asks.
+        # The records of silent hosts may differ, too: they are corrected at the next update.
         wrong = [one for one in stale if (one.host, one.type) not in confirmed]
         self._put_right(wrong, place)
 
@@ -148,7 +150,7 @@ class Verifier:
                 yield record, found.get((location.owner.name, record.type))
 
     def _put_right(self, records: Sequence[Record], place: Optional[_Place]) -> None:
-        """Let records be read one by one, and written if they differ."""
+        """Read records one by one, and write those that differ."""
         for record in records:
             if not self._may_go_on(place):
                 return

@@ -313,7 +313,7 @@ def everything_told(
     what_hosts_do(caller)
     what_people_get_wrong(caller)
     what_hetzner_does(caller, sandbox)
-    backend.wait_until(lambda: "could not publish it" in backend.output, "an action's end")
+    backend.wait_until(lambda: "could not publish the record" in backend.output, "an action's end")
     backend.wait_until(lambda: any(b"is lost" in push for push in ntfy.pushes), "a lost host")
     backend.wait_until(
         lambda: any(b"Failed logins" in push for push in ntfy.pushes), "failed logins to be told"
@@ -363,7 +363,7 @@ TRACES = (
     ("output", "Too many failed logins for "),
     ("output", "(token)"),
     ("output", "is lost: no update for"),
-    ("output", "Hetzner could not publish it"),
+    ("output", "Hetzner could not publish the record"),
     ("output", "ntfy refuses pushes"),
     ("output", "The store can't be used (database is locked)"),
     ("output", "line 1 isn't `<fqdn> <key>`"),

@@ -210,11 +210,11 @@ def test_an_action_that_fails_is_written_again_until_the_dns_has_it(replica: Rep
     expect_in_dns(replica, host, "198.51.100.4")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, "GET", "POST", "GET", "POST", "GET", "POST")
-    assert "Hetzner could not publish it" in replica.said()
+    assert "Hetzner could not publish the record" in replica.said()
     created, failed = history(replica, host)
     assert created[0] == "created"
     assert failed == ("postponed", failed[1])
-    assert "Hetzner could not publish it" in failed[1]
+    assert "Hetzner could not publish the record" in failed[1]
 
 
 def test_an_action_that_never_ends_is_given_up_and_written_again(replica: Replica) -> None:

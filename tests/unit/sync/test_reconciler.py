@@ -344,7 +344,7 @@ class TestAnAction:
         assert office.tick(4) == [POLL]
         record = office.record()
         assert (record.state, record.attempts) == (State.PENDING, 1)
-        cause = "Hetzner could not publish it: Zone is broken."
+        cause = "Hetzner could not publish the record: Zone is broken."
         assert record.error == cause
         assert sink.heard(Postponed) == [Postponed(HOST, A, cause)]
         calls = office.ticks(5)
@@ -361,7 +361,7 @@ class TestAnAction:
         office.publish(FIRST)
         calls = office.ticks(130)
         assert [call for _, call in calls] == [POLL] * 6 + [READ, SET]
-        assert "doesn't say that it has published it" in office.record().error
+        assert "doesn't confirm that it has published the record" in office.record().error
         cloud.end(office.record().action)
         office.ticks(10)
         assert office.record().state is State.PUBLISHED
