@@ -13,22 +13,14 @@ _names = itertools.cycle(HOSTS)
 
 @pytest.fixture(scope="module")
 def hetzner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hetzner]:
-    hetzner = Hetzner(tmp_path_factory.mktemp("hetzner"))
-    try:
-        hetzner.start()
+    with Hetzner(tmp_path_factory.mktemp("hetzner")) as hetzner:
         yield hetzner
-    finally:
-        hetzner.stop()
 
 
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    backend = Backend(tmp_path_factory.mktemp("backend"), hetzner)
-    try:
-        backend.start()
+    with Backend(tmp_path_factory.mktemp("backend"), hetzner) as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 import dnslib
 import pytest
@@ -24,6 +24,8 @@ HOSTS = tuple(f"host{number}.example.com" for number in range(60))
 _SECONDS = 40.0
 _POLL_SECONDS = 0.05
 _PACKET_SECONDS = 5.0
+
+Started = TypeVar("Started", bound="Program")
 
 
 def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
@@ -79,6 +81,18 @@ class Program:
         self._environ = environment(folder, **variables)
         self._log = folder / f"{name}.log"
         self._process: Optional[subprocess.Popen[bytes]] = None
+
+    def __enter__(self: Started) -> Started:  # noqa: PYI019  # Python 3.8 lacks Self
+        try:
+            self.start()
+        except BaseException:  # pytest's failures, too
+            if self.is_running:
+                self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def command(self, arguments: Sequence[str]) -> List[str]:
         return [sys.executable, *arguments]

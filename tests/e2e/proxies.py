@@ -1,4 +1,4 @@
-"""Real proxies without TLS before a backend: as documented, or as lax as they can be."""
+"""Real proxies in front of a backend: as documented, as lax as possible, or with TLS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Set
+
+import trustme
 
 from tests.e2e.processes import Program
 from tests.meta.documents import blocks
@@ -53,6 +55,17 @@ http {{
 {inside}
 }}
 """
+_TLS_SERVER = """
+server {{
+{listeners}
+    ssl_certificate {folder}/server.pem;
+    ssl_certificate_key {folder}/server.key;
+    location / {{
+        proxy_pass http://{backend};
+        proxy_set_header X-Real-Ip $remote_addr;
+    }}
+}}
+"""
 _HAPROXY = """
 global
     nbthread 1
@@ -76,11 +89,14 @@ backend one
 class Proxy(Program):
     """A proxy on a port of this machine."""
 
+    authority = ""  # the certificate file that clients of a proxy with TLS must trust
+
     def __init__(
         self, name: str, arguments: Sequence[str], folder: Path, port: int, **names: str
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.arguments = arguments
         super().__init__(name, arguments, folder, **names)
 
     def command(self, arguments: Sequence[str]) -> List[str]:
@@ -91,7 +107,7 @@ class Proxy(Program):
         self.wait_until(self._accepts, "to accept connections")
 
     def stop(self) -> None:
-        """End it at once; HAProxy reports no success otherwise."""
+        """Kill the proxy: HAProxy's exit code after SIGTERM is not 0."""
         assert self.is_running, self.output
         self.kill()
 
@@ -115,6 +131,24 @@ def nginx(folder: Path, inside: str, port: int) -> Proxy:
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, inside=inside), encoding="utf-8")
     return Proxy("nginx", ["nginx", "-p", str(folder), "-c", str(config)], folder, port)
+
+
+def tls_nginx(folder: Path, backend: str, addresses: Sequence[str] = (), port: int = 0) -> Proxy:
+    """Return an nginx with a certificate of its own authority; by default on this machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    addresses, port = addresses or ["127.0.0.1"], port or _port()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = authority.issue_cert("localhost", *(one.strip("[]") for one in addresses))
+    certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(folder / "server.pem"), append=True)
+    listeners = "\n".join(f"    listen {address}:{port} ssl;" for address in addresses)
+    server = _TLS_SERVER.format(folder=folder, backend=backend, listeners=listeners)
+    proxy = nginx(folder, server, port)
+    proxy.url = f"https://127.0.0.1:{port}"
+    proxy.authority = str(folder / "ca.pem")
+    return proxy
 
 
 def as_documented(block: str, port: int, backend: str, folder: Path) -> str:

@@ -14,12 +14,8 @@ pytestmark = pytest.mark.real("caddy")
 
 @pytest.fixture
 def caddy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[proxies.Proxy]:
-    caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{backend.port}")
-    try:
-        caddy.start()
+    with proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{backend.port}") as caddy:
         yield caddy
-    finally:
-        caddy.stop()
 
 
 @pytest.mark.parametrize("header", ["X-Real-Ip", "X-Forwarded-For", "Forwarded"])

@@ -11,10 +11,9 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 import pytest
 
-from tests.e2e import clients
+from tests.e2e import clients, proxies
 from tests.e2e.clients import CLIENTS, PROGRAMS, Machine
 from tests.e2e.processes import HOSTS, Backend, Hetzner, Program, until
-from tests.e2e.proxy import Nginx
 
 FIRST, SECOND, THIRD, V6 = "198.51.100.1", "198.51.100.2", "198.51.100.3", "2001:db8::5"
 WRONG = "a-wrong-key-of-some-length"
@@ -78,22 +77,14 @@ def each(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """It asks Hetzner each time, which starts over after each trouble."""
-    backend = Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0")
-    try:
-        backend.start()
+    with Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0") as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 @pytest.fixture(scope="module")
-def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    nginx = Nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{backend.port}")
-    try:
-        nginx.start()
+def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[proxies.Proxy]:
+    with proxies.tls_nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{backend.port}") as nginx:
         yield nginx
-    finally:
-        nginx.stop()
 
 
 @pytest.fixture(params=["http", "https"])
@@ -103,7 +94,7 @@ def machine(
     """Its host has an address already, so that there is something to change."""
     url, authority = backend.url, ""
     if request.param == "https":
-        proxy: Nginx = request.getfixturevalue("nginx")
+        proxy: proxies.Proxy = request.getfixturevalue("nginx")
         url, authority = proxy.url, proxy.authority
     machine = Machine(folder, backend, hetzner, url, authority, host, backend.key_of(host))
     backend.updates(host, FIRST)

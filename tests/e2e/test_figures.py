@@ -22,12 +22,8 @@ CACHED = 'dyndns_updates_total{face="json",outcome="remembered"}'
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("figures")
-    backend = Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), THREADS="4")
-    try:
-        backend.start()
+    with Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), THREADS="4") as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 def page(backend: Backend) -> str:

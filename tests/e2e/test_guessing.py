@@ -21,12 +21,8 @@ HOST = HOSTS[0]
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("backend")
     settings = {"BASIC_AUTH_PASSWORD": PASSWORD, "AUTH_FAILURE_LIMIT": str(LIMIT)}
-    backend = Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), **settings)
-    try:
-        backend.start()
+    with Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), **settings) as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 class Guessers:

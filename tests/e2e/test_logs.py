@@ -29,7 +29,7 @@ def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     files = {f"{name}_FILE": str(folder / name.lower()) for name in secrets}
     for name, secret in secrets.items():
         (folder / name.lower()).write_text(f"{secret}\n", encoding="utf-8")
-    backend = Backend(
+    with Backend(
         folder,
         hetzner,
         LOG_FILE=LOG_FILE,
@@ -39,12 +39,8 @@ def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         HETZNER_API_URL=hetzner.api_url.replace("//", "//me:login%2Dof-the-api@"),
         NTFY_URL=f"http://me:login%2Dof-ntfy@127.0.0.1:{free_port()}",
         NTFY_TOPIC="dyndns",
-    )
-    try:
-        backend.start()
+    ) as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 def file_of(backend: Backend) -> str:

@@ -13,7 +13,7 @@ from backend.setup_guides import snippet
 from tests.e2e import network
 from tests.e2e.network import Inside, Plugged, Switch
 from tests.e2e.processes import TOKEN, until
-from tests.e2e.proxy import configure
+from tests.e2e.proxies import tls_nginx
 
 HOST, KEY = "host.example.com", "the-key-of-the-host"
 HTTP, TLS, API, DNS = 8080, 8443, 8090, 5354
@@ -44,8 +44,8 @@ class Site:
         hetzner = ["-m", "sandbox", "--http-port", str(API), "--dns-port", str(DNS)]
         hetzner += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
         addresses = ["198.51.100.2", "[2001:db8:5::2]"]
-        nginx = configure(folder / "nginx", f"198.51.100.1:{HTTP}", addresses, TLS)
-        self.authority = str(folder / "nginx" / "ca.pem")
+        nginx = tls_nginx(folder / "nginx", f"198.51.100.1:{HTTP}", addresses, TLS)
+        self.authority = nginx.authority
         self._parts = [
             Inside(self.machine, "hetzner", hetzner, folder / "hetzner"),
             Inside(
@@ -59,7 +59,7 @@ class Site:
                 LISTEN_PORT=str(HTTP),
                 TRUSTED_PROXIES="198.51.100.2,2001:db8:5::2",
             ),
-            Inside(proxy, "nginx", nginx, folder / "nginx"),
+            Inside(proxy, "nginx", nginx.arguments, folder / "nginx"),
         ]
 
     def start(self) -> None:
@@ -91,12 +91,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(switch, tmp_path_factory.mktemp("site"))
-    try:
-        site.start()
+    with Site(switch, tmp_path_factory.mktemp("site")) as site:
         yield site
-    finally:
-        site.stop()
 
 
 @pytest.fixture(scope="module")
