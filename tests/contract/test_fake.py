@@ -52,7 +52,7 @@ class Side:
         self,
         method: str,
         path: str,
-        query: Any = (),
+        query: Any = (),  # noqa: ANN401
         body: Any = None,  # noqa: ANN401
     ) -> Union[Dict[str, Any], type]:
         return self.result(lambda: self.api.call(method, path, Deadline(20), query, body))

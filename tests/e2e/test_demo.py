@@ -18,7 +18,8 @@ import requests
 
 from demo.invitation import invitation
 from demo.keeper import Keeper
-from demo.ports import Ports
+from demo.ports import NAMES, Ports, chosen
+from demo.processes import DemoFailed
 from demo.stage import Stage
 from sandbox import Sandbox
 from tests.e2e.processes import ROOT, environment, free_port, until
@@ -248,11 +249,12 @@ def complaint(folder: Path, *options: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
-@pytest.mark.parametrize("option", ["--http-port", "--hetzner-port", "--dns-port"])
-def test_a_port_that_is_none_is_told_in_one_line(tmp_path: Path, option: str, text: str) -> None:
-    name = option.strip("-").replace("-", "_").upper()
-    expected = f"{name} can't be '{text}': choose a number from 1 to 65535.\n"
-    assert complaint(tmp_path, f"{option}={text}") == expected
+@pytest.mark.parametrize("name", NAMES)
+def test_a_port_that_is_none_is_told_in_one_line(name: str, text: str) -> None:
+    texts = [text if one == name else str(free_port()) for one in NAMES]
+    with pytest.raises(DemoFailed) as failed:
+        chosen(texts)
+    assert str(failed.value) == f"{name} can't be '{text}': choose a number from 1 to 65535."
 
 
 def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
@@ -262,24 +264,32 @@ def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "kind"),
-    [
-        ("--http-port", socket.SOCK_STREAM),
-        ("--hetzner-port", socket.SOCK_STREAM),
-        ("--dns-port", socket.SOCK_STREAM),
-        ("--dns-port", socket.SOCK_DGRAM),
-    ],
+    ("name", "over"),
+    [("HTTP_PORT", "TCP"), ("HETZNER_PORT", "TCP"), ("DNS_PORT", "TCP"), ("DNS_PORT", "UDP")],
 )
-def test_a_port_that_is_taken_is_told_in_one_line(
-    tmp_path: Path, option: str, kind: socket.SocketKind
-) -> None:
-    with socket.socket(type=kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            taken.listen()
-        port = taken.getsockname()[1]
-        said = complaint(tmp_path, option, str(port))
-    over = "TCP" if kind == socket.SOCK_STREAM else "UDP"
-    name = option.strip("-").replace("-", "_").upper()
+def test_a_port_that_is_taken_is_told_in_one_line(name: str, over: str) -> None:
+    with bound_port(over) as port:
+        texts = [str(port if one == name else free_port()) for one in NAMES]
+        with pytest.raises(DemoFailed) as failed:
+            chosen(texts)
+    said = str(failed.value)
     assert said.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
     assert f"`make demo {name}=" in said
+
+
+@contextlib.contextmanager
+def bound_port(over: str) -> Iterator[int]:
+    """Bind a port over TCP or UDP that is free over the other one."""
+    kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+    while True:
+        with socket.socket(type=kinds[over]) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port: int = taken.getsockname()[1]
+            try:
+                for kind in set(kinds.values()) - {taken.type}:
+                    with socket.socket(type=kind) as probe:
+                        probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            yield port
+            return

@@ -19,12 +19,6 @@ from tests.meta.documents import DOCUMENTS, README, ROOT, Block, blocks, code, r
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
 EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
-SETTINGS = ROOT / "backend" / "settings.py"
-CODE = "\n".join(
-    path.read_text(encoding="utf-8")
-    for path in (ROOT / "backend").rglob("*.py")
-    if path != SETTINGS
-)
 # Who else has variables that the README speaks of.
 ELSEWHERE = (
     *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
@@ -66,14 +60,6 @@ def test_the_example_has_every_setting_with_its_default(variable: Variable) -> N
     assert variable.name in examples(), "backend/.secrets.example: a line is missing"
     shown = examples()[variable.name]
     assert shown == variable.default or (not variable.default and shown)
-
-
-@each_variable
-def test_a_setting_has_a_reader(variable: Variable) -> None:
-    attribute = variable.home.rpartition(".")[2]
-    assert re.search(rf"\.{attribute}\b", CODE), (
-        "it is read from the environment, and used by nobody"
-    )
 
 
 def test_no_setting_is_promised_that_does_not_exist() -> None:

@@ -1,11 +1,13 @@
 """Unit tests open no sockets: a test that needs one belongs in another folder."""
 
+import shutil
 from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
-from backend.store import Store, prepare_store
+from backend.store import Store
+from tests.stores import empty_store
 
 from .fakes import Clock, FakeCloudApi, RecordingSink
 
@@ -44,9 +46,7 @@ def cloud() -> FakeCloudApi:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """The URL of a store that is ready to be used."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    prepare_store(url)
-    return url
+    return f"sqlite:///{shutil.copy(empty_store(), tmp_path / 'store.db')}"
 
 
 @pytest.fixture
