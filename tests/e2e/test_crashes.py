@@ -143,7 +143,7 @@ def test_the_same_holds_where_the_store_is_postgresql(
     def expect_intact() -> None:
         query = (
             "SELECT count(*) FROM records "
-            "WHERE state = 'published' AND wanted IS DISTINCT FROM published"
+            "WHERE state = 'published' AND desired IS DISTINCT FROM published"
         )
         assert postgresql.ask(query, database=url.rpartition("/")[2]) == [(0,)], f"seed {SEED}"
 

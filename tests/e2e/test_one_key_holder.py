@@ -88,7 +88,7 @@ def test_forty_connections_that_flap_one_host_keep_no_other_host_from_changing(
     assert known >= good
     # The last address that the flapping host asked for is published in the end.
     hetzner.door("DELETE", "delay")
-    desired = f"SELECT wanted FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
+    desired = f"SELECT desired FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
     until(
         lambda: hetzner.resolves(FLAPPING) == [ip for (ip,) in backend.finds(desired)],
         "the last address to be published",

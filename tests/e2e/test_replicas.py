@@ -132,7 +132,7 @@ def test_twenty_clients_at_one_host_end_at_the_last_accepted_update_and_no_write
     assert accepted
     # What the clients see settles the end only where no two updates overlapped: nobody is accepted
     # after the one that holds.
-    query = "SELECT wanted FROM records WHERE host = 'host2.example.com'"
+    query = "SELECT desired FROM records WHERE host = 'host2.example.com'"
     ((desired,),) = postgresql.ask(query, database=database.rpartition("/")[2])
     expect_in_dns(sandbox, host, desired)
     (winner,) = [update for update in sent if update.address == desired]

@@ -26,7 +26,7 @@ class SetUp(NamedTuple):
 def leave_a_newer_store(folder: Path) -> None:
     connection = sqlite3.connect(str(folder / "hetzner-dyndns.db"))
     connection.execute("create table meta (key text primary key, value text not null)")
-    connection.execute("insert into meta values ('version', '999')")
+    connection.execute("insert into meta values ('schema', '999')")
     connection.commit()
     connection.close()
 

@@ -55,7 +55,7 @@ class Pair:
 
     def owners(self) -> Dict[str, str]:
         """Who holds the leases of what only one process does at a time."""
-        query = "SELECT name, holder FROM leases WHERE name IN ('reconciler', 'watcher')"
+        query = "SELECT name, owner FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 
     def start(self, prefix: Tuple[str, ...]) -> Dict[str, str]:

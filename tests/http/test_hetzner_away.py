@@ -60,8 +60,17 @@ FAULTS: Dict[str, Dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+# What each fault means is tested in unit/hetzner; here, one of each family at every stage.
+FAMILIES = ("503", "a page with 200", "another shape", "a connection that breaks")
+CASES = {
+    f"{fault}, {stage}": (FAULTS[fault], STAGES[stage])
+    for fault in FAULTS
+    for stage in STAGES
+    if fault in FAMILIES or stage == "reading the name"
+}
+
+
+@pytest.mark.parametrize(("fault", "stage"), CASES.values(), ids=CASES.keys())
 def test_the_update_is_kept_and_the_next_request_publishes_it(
     service: Service, host: Host, fault: Dict[str, Any], stage: Dict[str, str]
 ) -> None:
@@ -74,9 +83,9 @@ def test_the_update_is_kept_and_the_next_request_publishes_it(
     assert service.sandbox.records(HOME, "A") == ["198.51.100.1"]
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_router_is_told_911(service: Service, router: Router, fault: Dict[str, Any]) -> None:
-    service.sandbox.fail(**fault)
+@pytest.mark.parametrize("fault", FAMILIES)
+def test_a_router_is_told_911(service: Service, router: Router, fault: str) -> None:
+    service.sandbox.fail(**FAULTS[fault])
     assert said(router.updates(myip="198.51.100.1")) == (503, b"911\n")
     assert said(router.updates(myip="198.51.100.1")) == (200, b"good 198.51.100.1\n")
 

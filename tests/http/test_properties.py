@@ -76,7 +76,7 @@ logins = st.one_of(
     st.just(basic(HOME, KEY[:-1])),
 )
 EASY = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -126,7 +126,7 @@ LIKELY = st.fixed_dictionaries(
     }
 )
 
-bounded = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+bounded = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 named = {"ids": lambda target: target.__name__}
 
 
