@@ -213,11 +213,6 @@ def test_the_changelog_says_nothing_twice() -> None:
         assert len(lines) == len(set(lines))
 
 
-def test_the_pictures_of_the_readme_are_small() -> None:
-    for picture in (ROOT / "docs" / "images").iterdir():
-        assert picture.stat().st_size < 150_000
-
-
 def test_every_setting_of_a_default_that_is_told_has_that_default() -> None:
     defaults = {one.name: one.default for one in VARIABLES}
     found = [

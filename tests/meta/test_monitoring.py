@@ -72,13 +72,13 @@ def test_the_table_has_every_metric() -> None:
 def test_every_rule_has_a_test() -> None:
     rules = re.findall(r"- alert: (\w+)", (DOCS / "monitoring" / "alerts.yml").read_text())
     tested = re.findall(r"alertname: (\w+)", (DOCS / "monitoring" / "alerts.test.yml").read_text())
-    assert len(rules) == 11
+    assert rules
     assert set(rules) == set(tested)
 
 
 def test_the_dashboard_names_no_data_source_of_ours() -> None:
     board = json.loads((DOCS / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 12
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     for panel in board["panels"]:
         assert panel["datasource"]["uid"] == "${datasource}"
         assert all(target["expr"] for target in panel["targets"])

@@ -103,10 +103,3 @@ def test_the_docs_show_every_status_and_code_of_the_document() -> None:
     text = (ROOT / "docs/api.md").read_text("utf-8")
     rows = re.findall(r"^\| ([0-9]{3}) \| (.+?) \|", text, re.MULTILINE)
     assert {status: set(re.findall("`(.+?)`", names)) for status, names in rows} == answered()
-
-
-def test_the_readme_has_every_code() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    every = set().union(*answered().values())
-    assert {code for code in every if f"`{code}`" not in text} == set()
-    assert "docs/api.md" in text
