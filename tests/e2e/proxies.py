@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import socket
@@ -16,6 +15,7 @@ import trustme
 
 from tests.e2e.processes import Program
 from tests.meta.documents import blocks
+from tests.ports import free_port
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
 
@@ -116,15 +116,6 @@ class Proxy(Program):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def _port() -> int:
-    """Return a free port that no outgoing connection gets: Caddy binds it on all addresses."""
-    while True:
-        with socket.socket() as probe:
-            port = random.randint(20000, 30000)  # noqa: S311
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-
-
 def nginx(folder: Path, inside: str, port: int) -> Proxy:
     """Return an nginx with this text in its `http` block."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +127,7 @@ def nginx(folder: Path, inside: str, port: int) -> Proxy:
 def tls_nginx(folder: Path, backend: str, addresses: Sequence[str] = (), port: int = 0) -> Proxy:
     """Return an nginx with a certificate of its own authority; by default on this machine."""
     folder.mkdir(parents=True, exist_ok=True)
-    addresses, port = addresses or ["127.0.0.1"], port or _port()
+    addresses, port = addresses or ["127.0.0.1"], port or free_port()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     certificate = authority.issue_cert("localhost", *(one.strip("[]") for one in addresses))
@@ -162,20 +153,20 @@ def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
 def documented_nginx(folder: Path, backend: str) -> Proxy:
     """Return an nginx as README.md sets it up."""
     (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
-    port = _port()
+    port = free_port()
     return nginx(folder, as_documented(block, port, backend, folder), port)
 
 
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
     """Return an nginx that reads bodies whole before it asks the backend, or doesn't."""
-    port = _port()
+    port = free_port()
     switch = "on" if buffering else "off"
     return nginx(folder, LAX_NGINX.format(backend=backend, port=port, buffering=switch), port)
 
 
 def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
     """Return a HAProxy that uses its connections to the backend for all callers."""
-    port = _port()
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(port=port, backend=backend, options=options))
@@ -202,7 +193,7 @@ def caddyfile() -> str:
 
 def caddy(folder: Path, backend: str) -> Proxy:
     """Return a Caddy with the documented file, without a certificate for want of a name."""
-    port = _port()
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
     config.write_text(caddyfile(), encoding="utf-8")

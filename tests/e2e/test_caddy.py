@@ -7,7 +7,8 @@ from typing import Iterator
 import pytest
 
 from tests.e2e import proxies
-from tests.e2e.processes import Backend, free_port
+from tests.e2e.processes import Backend
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real("caddy")
 

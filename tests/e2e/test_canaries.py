@@ -20,7 +20,8 @@ import requests
 from sandbox import Sandbox
 from tests.e2e import buggy
 from tests.e2e.fake_ntfy import FakeNtfy
-from tests.e2e.processes import ROOT, Program, free_port, run, until
+from tests.e2e.processes import ROOT, Program, run, until
+from tests.ports import free_port
 
 # A word that is nowhere else: not in names of folders, not in a message of ours.
 MARK = "zeisig"

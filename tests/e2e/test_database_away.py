@@ -12,8 +12,9 @@ import pytest
 from backend.model import Hostname
 from backend.store import Store, prepare_store
 from sandbox import Sandbox
-from tests.e2e.cluster import Replica, free_port, in_dns, until
+from tests.e2e.cluster import Replica, in_dns, until
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
+from tests.ports import free_port
 
 __all__ = ["postgresql"]
 

@@ -22,7 +22,8 @@ from demo.ports import NAMES, Ports, chosen
 from demo.processes import DemoFailed
 from demo.stage import Stage
 from sandbox import Sandbox
-from tests.e2e.processes import ROOT, environment, free_port, until
+from tests.e2e.processes import ROOT, environment, until
+from tests.ports import free_port
 
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
 LAST_LINE = "Ctrl-C ends everything."
@@ -95,8 +96,9 @@ def family(pid: int) -> Dict[int, str]:
     members = [pid]
     for member in members:
         members += [child for child, parent in parents.items() if parent == member]
-        command = Path(f"/proc/{member}/cmdline").read_bytes()
-        found[member] = command.replace(b"\0", b" ").decode()
+        with contextlib.suppress(OSError):  # it has just ended
+            command = Path(f"/proc/{member}/cmdline").read_bytes()
+            found[member] = command.replace(b"\0", b" ").decode()
     return found
 
 
@@ -280,16 +282,9 @@ def test_a_port_that_is_taken_is_told_in_one_line(name: str, over: str) -> None:
 @contextlib.contextmanager
 def bound_port(over: str) -> Iterator[int]:
     """Bind a port over TCP or UDP that is free over the other one."""
-    kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
-    while True:
-        with socket.socket(type=kinds[over]) as taken:
-            taken.bind(("127.0.0.1", 0))
-            port: int = taken.getsockname()[1]
-            try:
-                for kind in set(kinds.values()) - {taken.type}:
-                    with socket.socket(type=kind) as probe:
-                        probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            yield port
-            return
+    port = free_port()
+    with socket.socket(type={"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}[over]) as taken:
+        taken.bind(("127.0.0.1", port))
+        if over == "TCP":
+            taken.listen()
+        yield port

@@ -8,8 +8,9 @@ from typing import Iterator
 
 import pytest
 
-from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner, free_port
+from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner
 from tests.e2e.updating import Updating
+from tests.ports import free_port
 
 LOG_FILE = "a folder/that is/not there/backend.log"
 

@@ -12,7 +12,8 @@ from typing import Dict, List
 
 import pytest
 
-from tests.e2e.processes import ROOT, environment, free_port, until
+from tests.e2e.processes import ROOT, environment, until
+from tests.ports import free_port
 
 TEXT = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Try your own")[2].partition("\n## ")[0]

@@ -9,8 +9,8 @@ import pytest
 
 from backend import settings
 from backend.settings import VARIABLES, Variable
-from tests.e2e.processes import free_port
 from tests.meta import effects
+from tests.ports import free_port
 
 # Two values of each kind of setting.
 VALUES = {
