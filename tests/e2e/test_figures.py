@@ -16,7 +16,7 @@ from tests.e2e.processes import OPERATOR, Backend, Hetzner, run, until
 
 RULES = Path(__file__).parents[2] / "docs" / "monitoring"
 WORKERS = 3
-CACHED = 'dyndns_updates_total{protocol="json",outcome="cached"}'
+CACHED = 'dyndns_updates_total{outcome="cached",protocol="json"}'
 
 
 @pytest.fixture(scope="module")
