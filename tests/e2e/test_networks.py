@@ -91,8 +91,12 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(switch, tmp_path_factory.mktemp("site")) as site:
+    site = Site(switch, tmp_path_factory.mktemp("site"))
+    try:
+        site.start()
         yield site
+    finally:
+        site.stop()
 
 
 @pytest.fixture(scope="module")
