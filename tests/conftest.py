@@ -1,4 +1,4 @@
-"""What all tests share: real programs are there, or the test says which one is missing."""
+"""Hooks for all tests: a test without its real program is skipped by name, or fails."""
 
 import importlib.util
 import logging

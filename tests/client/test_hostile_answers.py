@@ -1,4 +1,4 @@
-"""Whatever answers: the client gives up in time, with one line that says why."""
+"""The client ends every hostile answer in time, with one line that names the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container that can't start says why in one line, which says how to mend it."""
+"""A container that can't start logs the reason and the fix in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official client is the judge of the sandbox: it meets there what it meets at Hetzner."""
+"""Hetzner's official client works with the sandbox as it does with Hetzner."""
 
 from __future__ import annotations
 

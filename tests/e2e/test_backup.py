@@ -1,4 +1,4 @@
-"""docs/operations.md, "Backup" and "Restore": the commands do what it says, under load."""
+"""The commands of docs/operations.md, "Backup" and "Restore", work under load."""
 
 from __future__ import annotations
 

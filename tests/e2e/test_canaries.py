@@ -1,4 +1,4 @@
-"""Every secret is marked, everything is done that can be done: the mark is told to nobody."""
+"""No secret of the settings appears in any output, whatever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs people use, over HTTP and through nginx with TLS: right, wrong, and in trouble.
+"""Common update clients over HTTP and through nginx with TLS: success, refusal and outage.
 
 Each is set up as `python -m backend setup` prints it.
 """

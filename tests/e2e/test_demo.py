@@ -1,4 +1,4 @@
-"""The demonstration: what it prints works as printed and comes at once, and it leaves nothing."""
+"""The demonstration: the printed commands work, and it leaves no process or file behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk under SQLite is full, or can't be written any more: that is told, and it passes."""
+"""A full or read-only disk under SQLite is reported, and the service recovers."""
 
 from __future__ import annotations
 

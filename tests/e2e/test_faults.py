@@ -1,4 +1,4 @@
-"""Hetzner fails in every way it can: what the caller is told, and that nothing is lost."""
+"""Every failure of Hetzner gets its documented answer, and no update is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures and health of several worker processes: one truth, whoever answers, whoever dies."""
+"""Metrics and health of several workers agree, and survive the death of a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends: as many answers as requests, and honest callers get their own."""
+"""Any bytes from a caller: one answer for each request, and other callers get their own."""
 
 from __future__ import annotations
 

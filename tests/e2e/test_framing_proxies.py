@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends to a proxy that keeps its connections: nobody else is hurt."""
+"""Any bytes through a proxy with kept connections: other callers get their own answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing the operator's password: slow for the guesser, and for nobody else."""
+"""Guesses at the operator's password are slow, and delay no other caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever holds the key of one host can't keep all others from being served."""
+"""The holder of one host's key can't keep other hosts from being served."""
 
 from __future__ import annotations
 

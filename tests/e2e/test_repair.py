@@ -1,4 +1,4 @@
-"""What somebody changes by hand at Hetzner is put back, and the history says so."""
+"""Manual changes at Hetzner are reverted, and the history shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/sandbox.md, "Try your own set-up": its commands do what it says, on other ports."""
+"""The commands of docs/sandbox.md, "Try your own set-up", work on other ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever /dev/shm is like, where every local user may write: the service starts and serves."""
+"""The service starts and serves for any content of /dev/shm, which every user can write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set-up that can't work stops the start: exit code 1, and one line that says what to change."""
+"""A wrong set-up stops the start with exit code 1 and one line that names the setting."""
 
 from __future__ import annotations
 

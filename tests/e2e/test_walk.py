@@ -1,4 +1,4 @@
-"""README.md, "Set it up": whoever types what stands there, in an empty folder, succeeds."""
+"""The commands of README.md, "Set it up", work as written, in an empty folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bug of ours: each face says so in its own form, and tells nothing of it."""
+"""An unexpected error: each protocol answers in its own form, without details."""
 
 from __future__ import annotations
 

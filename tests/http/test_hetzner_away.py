@@ -1,4 +1,4 @@
-"""Hetzner can't do it now, or what answers isn't Hetzner: the wish is kept and done later."""
+"""While Hetzner is away or busy, an update is kept and published later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hetzner refuses for good: the caller is told so, and the operator what has to be changed."""
+"""When Hetzner refuses for good, the caller gets an error and the operator a hint."""
 
 from __future__ import annotations
 

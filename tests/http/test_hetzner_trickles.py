@@ -1,4 +1,4 @@
-"""Hetzner's answer for one host comes byte by byte and never ends: nothing is held for ever."""
+"""An endless, slow answer for one host holds no slot or lock for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST and DELETE /update: every request that is turned away, with what it is told."""
+"""POST and DELETE /update: every refused request and its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered: across requests, faces, restarts and workers; and when Hetzner is asked."""
+"""What the store remembers across requests, restarts and workers, and when Hetzner is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another web site makes a browser send changes nothing, whatever login goes along."""
+"""Requests that other web sites cause in a browser change nothing, with any login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent to /nic/update: no crash, no page, no write without a key, no bad address."""
+"""Any request to /nic/update: no crash, no write without a key, no forbidden address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody else changes the record at Hetzner between our reading and our writing."""
+"""The record changes at Hetzner between our read and our write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which zone of which project a host's record goes to, and when the list of zones is asked for."""
+"""Which zone of which project holds a host's record, and when zones are listed."""
 
 from __future__ import annotations
 

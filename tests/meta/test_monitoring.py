@@ -1,4 +1,4 @@
-"""What docs/monitoring*.* speaks of is what the program tells, and all of it."""
+"""docs/monitoring names exactly the metrics that the service exposes."""
 
 from __future__ import annotations
 

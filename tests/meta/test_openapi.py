@@ -1,4 +1,4 @@
-"""The OpenAPI document, the face's table of answers and the docs say the same."""
+"""The OpenAPI document, the JSON protocol's table of answers and the docs agree."""
 
 from __future__ import annotations
 

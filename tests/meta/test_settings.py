@@ -1,4 +1,4 @@
-"""The settings, the README and the example file say the same.
+"""The settings, the README and the example file agree.
 
 README.md: in the section "Settings", a row ``| `NAME` | `default` | text |`` a setting; the middle
 cell is empty when there is no default. backend/.secrets.example: a line ``NAME=value``, or

@@ -1,4 +1,4 @@
-"""Each face has an answer to everything that can go wrong."""
+"""Each protocol has an answer to every error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zones as real DNS, asked over real sockets."""
+"""The sandbox's zones as real DNS, over real sockets."""
 
 from __future__ import annotations
 

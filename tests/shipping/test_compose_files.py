@@ -1,4 +1,4 @@
-"""The compose files say what the README promises, and all three are hardened alike."""
+"""The compose files match the README, and all three are hardened alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows do what the README says, with as few rights as they need."""
+"""The workflows match the README, and have only the rights they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, each parser understands it or refuses it in its own words: a bounded search.
+"""Each parser reads or refuses any input, and never crashes: a bounded search.
 
 `make fuzz` searches on, with the same functions.
 """
