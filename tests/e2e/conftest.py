@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator
 
 import pytest
 
@@ -11,16 +11,12 @@ from backend import cli
 from backend.server import run
 from tests.e2e.processes import HOSTS, Backend, Hetzner
 
-_HERE = Path(__file__).parent
 _names = itertools.cycle(HOSTS)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep the tests of a module in one process of pytest-xdist, for they share their services."""
-    for item in items:
-        if _HERE in Path(str(item.fspath)).parents:
-            item.add_marker(pytest.mark.xdist_group(Path(str(item.fspath)).stem))
+    item.add_marker(pytest.mark.xdist_group(Path(str(item.fspath)).stem))
 
 
 @pytest.fixture(scope="module")
