@@ -32,7 +32,7 @@ demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, th
 	@$(BIN)/python -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowest: with the lowest versions; JOBS=0: one at a time)
-	$(BIN)/python -m pytest -m "not real" --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -m "not real" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
 	$(BIN)/python -m pytest -m real $(ARGS)

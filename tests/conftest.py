@@ -25,6 +25,11 @@ def is_there(part: str) -> bool:
     return found is not None or ("." not in part and importlib.util.find_spec(part) is not None)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist starts with the files that have most tests; the slow ones have few.
+    config.option.loadscopereorder = False
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("real"):
         missing = [part for part in marker.args if not is_there(part)]

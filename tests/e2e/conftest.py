@@ -14,11 +14,6 @@ from tests.e2e.processes import HOSTS, Backend, Hetzner
 _names = itertools.cycle(HOSTS)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep the tests of a module in one process of pytest-xdist, for they share their services."""
-    item.add_marker(pytest.mark.xdist_group(Path(str(item.fspath)).stem))
-
-
 @pytest.fixture(scope="module")
 def hetzner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hetzner]:
     with Hetzner(tmp_path_factory.mktemp("hetzner")) as hetzner:
