@@ -1,4 +1,4 @@
-"""pre-commit works as documented, in a fresh clone and without a network."""
+"""pre-commit works as CONTRIBUTING.md describes, in a fresh clone and without a network."""
 
 from __future__ import annotations
 
