@@ -68,7 +68,7 @@ def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
     return ran.stdout
 
 
-def test_a_broken_host_is_found_read_about_and_tried_again_till_it_is_ok(
+def test_the_operator_finds_and_retries_a_broken_host(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host)
@@ -104,7 +104,7 @@ def test_the_page_refreshes_in_place_and_keeps_focus_and_scrolling(
     assert page.evaluate("document.activeElement.mark") == "the same element"
 
 
-def test_a_page_that_would_be_another_is_not_asked_for_again(browser: Browser, host: str) -> None:
+def test_a_page_that_would_differ_is_not_read_again(browser: Browser, host: str) -> None:
     shown = browser.opens(f"/hosts/{host}")
     shown.get_by_role("button", name="Show the key").click()
     shown.locator("#key").wait_for()
@@ -206,7 +206,7 @@ def test_a_key_is_rotated_and_the_old_one_stops_working(
     assert new not in page.content()
 
 
-def test_a_host_is_muted_and_heard_again(browser: Browser, host: str) -> None:
+def test_the_operator_mutes_and_unmutes_a_host(browser: Browser, host: str) -> None:
     page = browser.opens(f"/hosts/{host}")
     page.get_by_text("Mute it").click()
     page.get_by_label("Until").fill("2090-01-02")
@@ -238,7 +238,7 @@ def test_everything_works_without_a_script(
     until(lambda: page.reload() and "ok" in page.locator("#now").inner_text(), "it to be ok")
 
 
-def test_what_a_stranger_writes_is_text(
+def test_foreign_text_stays_text_on_the_page(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host, f"{SCRIPT}\"'\n</table>")
@@ -264,7 +264,7 @@ def test_the_keyboard_suffices(browser: Browser, host: str) -> None:
     page.wait_for_url(f"**/hosts/{host}")
 
 
-def test_nobody_gets_in_without_the_login(browser: Browser, backend: Backend) -> None:
+def test_pages_require_the_login(browser: Browser, backend: Backend) -> None:
     page = browser.opens("/")
     assert page.get_by_role("heading", name="Hosts", exact=True).is_visible()
     answer = backend.session.get(f"{backend.url}/", timeout=20)

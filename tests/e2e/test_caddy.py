@@ -35,7 +35,7 @@ def test_a_body_that_is_too_large_is_refused(
     assert answer.status_code in (413, 502)  # Debian 12's Caddy says 502
 
 
-def test_no_key_is_in_the_log_when_the_backend_is_away(
+def test_caddy_logs_no_key_without_a_backend(
     backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{free_port()}")

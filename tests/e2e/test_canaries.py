@@ -352,7 +352,7 @@ CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "st
 
 
 @pytest.mark.parametrize("channel", [*CHANNELS, "process titles"])
-def test_no_secret_is_told(told: Dict[str, bytes], channel: str) -> None:
+def test_no_channel_contains_a_secret(told: Dict[str, bytes], channel: str) -> None:
     assert len(told[channel]) > 100
     assert finds(told[channel]) == []
 
@@ -439,7 +439,7 @@ KEY_FILES = {
 
 @pytest.mark.parametrize("what", UNUSABLE)
 @pytest.mark.parametrize("debug", ["0", "1"])
-def test_a_start_that_fails_tells_no_secret(
+def test_a_start_that_fails_logs_no_secret(
     refused_start: Callable[..., str], what: str, debug: str
 ) -> None:
     said = refused_start(**{**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]})
@@ -448,7 +448,7 @@ def test_a_start_that_fails_tells_no_secret(
 
 
 @pytest.mark.parametrize("what", KEY_FILES)
-def test_a_start_that_fails_for_its_key_file_tells_no_key(
+def test_a_start_with_a_bad_key_file_logs_no_key(
     refused_start: Callable[..., str], tmp_path: Path, what: str
 ) -> None:
     key_file = tmp_path / "pre-shared-key"
@@ -459,7 +459,7 @@ def test_a_start_that_fails_for_its_key_file_tells_no_key(
     assert finds(said.encode()) == []
 
 
-def test_the_password_of_a_proxy_is_not_told(tmp_path: Path) -> None:
+def test_the_password_of_a_proxy_is_not_logged(tmp_path: Path) -> None:
     proxy = f"http://me:{PASSWORD}@127.0.0.1:1"
     proxies = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "HETZNER_TOKEN": TOKENS[0]}
     backend = Backend(tmp_path / "proxied", **proxies)
@@ -508,9 +508,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 
 @pytest.mark.parametrize("what", CLIENTS)
-def test_the_client_tells_no_key_whatever_it_meets(
-    quiet: Backend, tmp_path: Path, what: str
-) -> None:
+def test_the_client_prints_no_key_on_failure(quiet: Backend, tmp_path: Path, what: str) -> None:
     (url,) = CLIENTS[what]
     command = [sys.executable, str(ROOT / "client" / "update_dns.py"), url.format(port=quiet.port)]
     key = marked("clients-key")
@@ -520,9 +518,7 @@ def test_the_client_tells_no_key_whatever_it_meets(
     assert finds((ended.stdout + ended.stderr).encode()) == []
 
 
-def test_the_client_tells_no_key_when_all_is_well_but_hetzner(
-    quiet: Backend, tmp_path: Path
-) -> None:
+def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{key_of(HOME)}\n", encoding="utf-8")
     command = [sys.executable, str(ROOT / "client" / "update_dns.py")]

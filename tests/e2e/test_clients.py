@@ -127,7 +127,7 @@ def test_a_client_changes_the_address_that_dig_shows(name: str, machine: Machine
 
 
 @each(*CLIENTS)
-def test_a_client_with_a_wrong_key_says_so_and_changes_nothing(name: str, machine: Machine) -> None:
+def test_a_client_with_a_wrong_key_fails_and_changes_nothing(name: str, machine: Machine) -> None:
     before = writes(machine)
     expect(CLIENTS[name](machine.knows(key=WRONG), THIRD), ENDS[name][1])
     assert machine.digs() == [FIRST]
@@ -135,9 +135,7 @@ def test_a_client_with_a_wrong_key_says_so_and_changes_nothing(name: str, machin
 
 
 @each(*CLIENTS)
-def test_a_client_of_an_unknown_host_says_so_and_changes_nothing(
-    name: str, machine: Machine
-) -> None:
+def test_a_client_of_an_unknown_host_fails_and_changes_nothing(name: str, machine: Machine) -> None:
     before = writes(machine)
     expect(CLIENTS[name](machine.knows(asks=(UNKNOWN,)), THIRD), ENDS[name][2])
     assert machine.digs() == [FIRST]
@@ -146,7 +144,7 @@ def test_a_client_of_an_unknown_host_says_so_and_changes_nothing(
 
 # Inadyn doesn't end: a test below looks at it.
 @each(*(name for name in CLIENTS if name not in ("inadyn", "unifi")))
-def test_a_client_says_so_while_hetzner_is_away(
+def test_a_client_reports_a_failure_while_hetzner_is_away(
     name: str, machine: Machine, trouble: Callable[[], None]
 ) -> None:
     trouble()
@@ -190,7 +188,7 @@ def test_a_client_updates_several_hosts_with_one_key(
 
 
 @pytest.mark.real("ddclient", "dig", "nginx")
-def test_of_two_hosts_ddclient_takes_the_one_for_done_and_the_other_for_failed(
+def test_ddclient_takes_one_of_two_hosts_for_failed(
     machine: Machine,
 ) -> None:
     ended = clients.ddclient(machine.knows(asks=(machine.host, UNKNOWN)), SECOND)

@@ -158,7 +158,7 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
     assert '"198.51.100.21"' in typed(calls)
 
 
-def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
+def test_the_printed_dashboard_url_works(demo: Demo) -> None:
     demo.invites()
     found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.said)
     assert found is not None
@@ -166,12 +166,12 @@ def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
     assert (page.status_code, LAPTOP in page.text) == (200, True)
 
 
-def test_it_is_told_that_the_dns_lags_behind() -> None:
+def test_the_invitation_mentions_the_dns_delay() -> None:
     told = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
     assert "for half a second after an update you may still see the old one" in told
 
 
-def test_what_it_counts_is_every_call_but_the_following_of_a_write() -> None:
+def test_polls_of_actions_are_not_counted_as_calls() -> None:
     keeper = Keeper()
     try:
         with Sandbox(zones=["example.com"]) as sandbox:
@@ -252,14 +252,14 @@ def complaint(folder: Path, *options: str) -> str:
 
 @pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_port_that_is_none_is_told_in_one_line(name: str, text: str) -> None:
+def test_an_invalid_port_is_reported_in_one_line(name: str, text: str) -> None:
     texts = [text if one == name else str(free_port()) for one in NAMES]
     with pytest.raises(DemoFailed) as failed:
         chosen(texts)
     assert str(failed.value) == f"{name} can't be '{text}': choose a number from 1 to 65535."
 
 
-def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
+def test_two_equal_ports_are_reported_in_one_line(tmp_path: Path) -> None:
     port = str(free_port())
     said = complaint(tmp_path, "--http-port", port, "--dns-port", port)
     assert said.startswith(f"HTTP_PORT and DNS_PORT are both {port}: choose different ones")
@@ -269,7 +269,7 @@ def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
     ("name", "over"),
     [("HTTP_PORT", "TCP"), ("HETZNER_PORT", "TCP"), ("DNS_PORT", "TCP"), ("DNS_PORT", "UDP")],
 )
-def test_a_port_that_is_taken_is_told_in_one_line(name: str, over: str) -> None:
+def test_a_taken_port_is_reported_in_one_line(name: str, over: str) -> None:
     with bound_port(over) as port:
         texts = [str(port if one == name else free_port()) for one in NAMES]
         with pytest.raises(DemoFailed) as failed:

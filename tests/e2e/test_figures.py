@@ -65,9 +65,7 @@ def kill_one(backend: Backend) -> None:
     until(is_replaced, "another worker", lambda: backend.output)
 
 
-def test_every_worker_tells_the_same_and_a_killed_one_takes_nothing_with_it(
-    backend: Backend, host: str
-) -> None:
+def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host: str) -> None:
     backend.updates(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     poll(backend, host, 40)
@@ -87,9 +85,7 @@ def test_however_many_workers_die_no_count_is_lost(backend: Backend, host: str) 
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 3 * WORKERS * 2}
 
 
-def test_an_ill_worker_makes_the_service_ill_whoever_answers(
-    hetzner: Hetzner, tmp_path: Path
-) -> None:
+def test_an_unhealthy_worker_makes_the_service_unhealthy(hetzner: Hetzner, tmp_path: Path) -> None:
     backend = Backend(tmp_path, hetzner, "tests.e2e.ailing", WEB_CONCURRENCY=str(WORKERS))
 
     def health() -> Set[Tuple[int, str]]:

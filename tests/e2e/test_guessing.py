@@ -76,7 +76,7 @@ def compared(session: requests.Session, backend: Backend) -> int:
     return sum(int(float(line.split()[-1])) for line in lines)
 
 
-def test_three_thousand_guesses_at_once_are_hardly_compared_and_hold_nobody_up(
+def test_many_guesses_are_hardly_compared_and_delay_no_caller(
     backend: Backend, hetzner: Hetzner
 ) -> None:
     with new_session() as session:

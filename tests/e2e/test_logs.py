@@ -76,9 +76,7 @@ def test_the_log_holds_no_key_and_no_query(logged: Backend, host: str) -> None:
         assert "/nic/update/… -> 404" in text
 
 
-def test_the_file_is_made_with_its_folders_and_written_by_both_workers(
-    logged: Backend, hetzner: Hetzner, host: str
-) -> None:
+def test_both_workers_write_the_log_file(logged: Backend, hetzner: Hetzner, host: str) -> None:
     addresses = [f"198.51.100.{number}" for number in range(1, 41)]
     for ip in addresses:
         logged.updates(host, ip)
@@ -123,9 +121,7 @@ def test_without_debug_logging_an_unchanged_update_is_not_logged(
     assert "no change" not in backend.output
 
 
-def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
-    hetzner: Hetzner, folder: Path, host: str
-) -> None:
+def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, host: str) -> None:
     backend = Backend(folder, hetzner, REGISTERED_FQDNS=host)
     backend.start()
     for ip in ("198.51.100.1", "198.51.100.1", "198.51.100.2", "198.51.100.2"):

@@ -120,7 +120,7 @@ def asks(client: Plugged, site: Site, url: str, *options: str) -> str:
 
 
 @each_way
-def test_without_an_address_the_record_is_the_callers_own_and_follows_it(
+def test_without_an_address_the_record_follows_the_caller(
     client: Plugged, site: Site, url: str
 ) -> None:
     update = f"{url}/nic/update?hostname={HOST}"
@@ -144,7 +144,7 @@ def test_no_header_of_a_caller_chooses_its_address(client: Plugged, site: Site, 
 @pytest.mark.parametrize(
     "url", [WAYS["directly, IPv4"], WAYS["nginx, IPv4"]], ids=["direct", "nginx"]
 )
-def test_ddclient_finds_its_address_by_asking_the_backend_and_follows_it(
+def test_ddclient_follows_the_address_that_the_backend_reports(
     client: Plugged, site: Site, url: str
 ) -> None:
     text = snippet("ddclient", Hostname.parse(HOST), KEY, url).text

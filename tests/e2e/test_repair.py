@@ -57,7 +57,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     ],
     ids=["changed", "removed"],
 )
-def test_an_edit_by_hand_is_put_back_by_an_update_with_the_same_address(
+def test_an_unchanged_update_reverts_a_manual_edit(
     replica: Replica, sandbox: Sandbox, by_hand: List[str], entry: Tuple[str, str, str, str]
 ) -> None:
     assert replica.updates(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")

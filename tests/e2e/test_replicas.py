@@ -113,7 +113,7 @@ def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Se
     return sent
 
 
-def test_twenty_clients_at_one_host_end_at_the_last_accepted_update_and_no_writes_overlap(
+def test_the_last_accepted_of_twenty_clients_updates_counts(
     replicas: Tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,
@@ -172,7 +172,7 @@ def polled(sandbox: Sandbox) -> List[str]:
     ]
 
 
-def test_no_transaction_is_open_while_hetzner_is_asked(
+def test_no_transaction_is_open_during_calls_to_hetzner(
     replicas: Tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,

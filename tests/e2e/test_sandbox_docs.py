@@ -66,7 +66,7 @@ class Terminal:
         self._shell.wait(30)
 
 
-def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
+def test_the_documented_sandbox_commands_work(tmp_path: Path) -> None:
     sandbox, backend, update = blocks(tmp_path)
     terminals: Dict[str, Terminal] = {}
     try:

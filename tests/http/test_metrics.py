@@ -112,7 +112,7 @@ def test_each_host_is_in_one_state(service: Service, operator: Operator) -> None
     assert figures.of("host_muted", host=NAS) == 0
 
 
-def test_what_strangers_send_makes_no_new_series(service: Service, operator: Operator) -> None:
+def test_foreign_requests_create_no_new_series(service: Service, operator: Operator) -> None:
     before = set(Figures(operator).samples)
     for number in range(20):
         service.asks(
@@ -124,7 +124,7 @@ def test_what_strangers_send_makes_no_new_series(service: Service, operator: Ope
     assert set(Figures(operator).samples) == before
 
 
-def test_without_the_store_the_counters_are_still_told(serve: Serve) -> None:
+def test_counters_are_served_without_the_store(serve: Serve) -> None:
     service = serve()
     operator = Operator(service)
     service.asks("GET", "/nic/update", headers={"Authorization": basic("home", "no")})

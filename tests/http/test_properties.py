@@ -145,7 +145,7 @@ def problem(kind: str, text: str) -> str:
 
 @EASY
 @given(query=queries, method=methods, path=paths, peer=peers, headers=headers, login=logins)
-def test_without_a_key_nothing_is_written_and_hetzner_is_not_asked(  # noqa: PLR0913, PLR0917
+def test_requests_without_a_key_have_no_effect(  # noqa: PLR0913, PLR0917
     service: Service,
     query: str,
     method: str,
@@ -174,7 +174,7 @@ def test_without_a_key_nothing_is_written_and_hetzner_is_not_asked(  # noqa: PLR
     headers=headers,
     login=st.sampled_from([basic("home", KEY), basic(*OPERATOR)]),
 )
-def test_with_a_key_nothing_gets_into_dns_that_the_rules_forbid(  # noqa: PLR0913, PLR0917
+def test_a_key_holder_cannot_break_the_rules_of_dns(  # noqa: PLR0913, PLR0917
     service: Service,
     query: str,
     method: str,
@@ -207,7 +207,7 @@ def test_a_key_of_one_host_writes_no_other(
 
 @EASY
 @given(address=addresses, login=st.sampled_from([basic("home", KEY)]), method=st.just("GET"))
-def test_an_address_that_is_told_to_be_good_is_in_dns(
+def test_an_address_answered_with_good_is_in_dns(
     service: Service, address: str, login: str, method: str
 ) -> None:
     query = f"hostname={HOME}&myip={quote(address)}"

@@ -59,7 +59,7 @@ KNOWN = {bare(name) for name in re.findall(r"^# TYPE (\S+)", told(), re.MULTILIN
 
 
 @pytest.mark.parametrize("file", ["alerts.yml", "alerts.test.yml", "dashboard.json"])
-def test_rules_and_dashboard_ask_for_metrics_that_exist(file: str) -> None:
+def test_rules_and_dashboard_use_existing_metrics(file: str) -> None:
     asked = names((DOCS / "monitoring" / file).read_text(encoding="utf-8"))
     assert asked
     assert asked <= KNOWN

@@ -173,9 +173,7 @@ def test_every_setting_can_be_chosen(variable: Variable) -> None:
 
 @pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("text", ["soon", "1.5", "6e4", "0x50", "1 000", "low", "high"])
-def test_a_number_that_is_none_or_out_of_range_falls_back_with_a_warning(
-    name: str, text: str
-) -> None:
+def test_an_invalid_number_falls_back_with_a_warning(name: str, text: str) -> None:
     low, high = BOUNDS[name]
     found, warnings = warned(**{name: {"low": low, "high": high}.get(text, text)})
     (variable,) = (one for one in VARIABLES if one.name == name)
@@ -204,7 +202,7 @@ def test_a_switch_understands_what_people_write(name: str, text: str, *, expecte
 
 
 @pytest.mark.parametrize("text", ["2", "maybe", "1 1"])
-def test_a_switch_that_is_neither_on_nor_off_is_off_with_a_warning(text: str) -> None:
+def test_an_invalid_switch_is_off_with_a_warning(text: str) -> None:
     found, warnings = warned(ALLOW_PRIVATE_ADDRESSES=text)
     assert found.access.allow_private is False
     (warning,) = warnings
@@ -229,7 +227,7 @@ def test_existing_records_get_only_a_ttl_that_the_operator_chose(text: str, chos
         ("NTFY_TOPIC", "NTFY_URL"),
     ],
 )
-def test_one_of_a_pair_without_the_other_is_refused_by_both_names(name: str, partner: str) -> None:
+def test_half_of_a_pair_of_settings_is_refused(name: str, partner: str) -> None:
     told = refused(**{name: CHOSEN[name][0]})
     assert name in told
     assert partner in told
@@ -241,7 +239,7 @@ def test_an_operators_name_that_http_cannot_carry_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
-def test_without_a_token_the_start_stops_with_the_way_to_get_one(text: str) -> None:
+def test_a_missing_token_stops_the_start_with_a_hint(text: str) -> None:
     told = refused(HETZNER_TOKEN=text)
     assert told.startswith("HETZNER_TOKEN is missing")
     assert "Read & Write" in told
@@ -250,13 +248,13 @@ def test_without_a_token_the_start_stops_with_the_way_to_get_one(text: str) -> N
 @pytest.mark.parametrize(
     "text", ["to ken", "t\u00f6ken", "to\u200bken", "to\x07ken", "good,b\u00e4d"]
 )
-def test_a_token_with_a_character_no_token_has_is_refused_and_not_shown(text: str) -> None:
+def test_a_token_with_an_invalid_character_is_refused_unseen(text: str) -> None:
     told = refused(HETZNER_TOKEN=text)
     assert told.startswith("HETZNER_TOKEN")
     assert text not in told
 
 
-def test_a_token_of_the_old_api_is_warned_of_and_not_shown() -> None:
+def test_an_old_token_is_a_warning_that_hides_it() -> None:
     _, warnings = warned(HETZNER_TOKEN=f"{TOKEN},{'o' * 32}")
     (warning,) = warnings
     assert warning.startswith("HETZNER_TOKEN: ")
@@ -270,7 +268,7 @@ def test_a_host_part_may_hold_the_number_of_its_network() -> None:
     assert str(part) == "::3:211:32ff:fe11:2233"
 
 
-def test_a_host_part_of_a_host_that_is_not_registered_is_warned_of() -> None:
+def test_a_host_part_of_an_unregistered_host_is_a_warning() -> None:
     _, warnings = warned(IPV6_INTERFACE_IDS="nas.example.com=::1")
     (warning,) = warnings
     assert warning.startswith("IPV6_INTERFACE_IDS: nas.example.com isn't in REGISTERED_FQDNS")
@@ -310,7 +308,7 @@ def test_without_hosts_it_starts_with_a_warning() -> None:
         ("NTFY_URL", "https://ntfy example.com"),
     ],
 )
-def test_what_nothing_can_be_made_of_stops_the_start_by_its_name(name: str, text: str) -> None:
+def test_an_unusable_value_stops_the_start_by_name(name: str, text: str) -> None:
     told = refused(**{name: text, **PARTNERS.get(name, {})})
     assert told.startswith((f"{name}: ", f"{name} is no full URL"))
 
@@ -376,14 +374,14 @@ def test_an_empty_file_is_an_absent_secret(tmp_path: Path) -> None:
         read({"HETZNER_TOKEN_FILE": str(file)})
 
 
-def test_hosts_may_come_from_a_file_which_may_be_longer_than_a_variable(tmp_path: Path) -> None:
+def test_hosts_may_come_from_a_long_file(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("a.example.com,b.example.com\n c.example.com\r\n\na.example.com\n")
     hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts
     assert list(map(str, hosts)) == ["a.example.com", "b.example.com", "c.example.com"]
 
 
-def test_a_line_of_the_file_of_hosts_may_be_a_comment(tmp_path: Path) -> None:
+def test_the_file_of_hosts_may_contain_comments(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("# firewalls, of both houses\na.example.com\n  #b.example.com\nc.example.com\n")
     hosts = settings(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)).access.hosts

@@ -3,7 +3,7 @@ from __future__ import annotations
 from backend.settings import Reader, Variable, number, secret, text
 
 
-def test_a_variable_was_chosen_when_it_is_set_to_something_that_can_be_used() -> None:
+def test_a_variable_counts_as_chosen_if_its_value_is_usable() -> None:
     reader = Reader({"GOOD": "7", "EMPTY": " ", "BAD": "x"})
     for name in ("GOOD", "EMPTY", "BAD", "ABSENT"):
         number(Variable(name, "home.of", number, "1"), reader)
