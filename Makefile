@@ -15,6 +15,8 @@ HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
 SECONDS ?= 10
+# Tests at a time: many wait, so twice as many as there are cores. JOBS=0 runs one after the other.
+JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 # For every platform of the images, and without the name of the index they came from.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
@@ -29,8 +31,8 @@ help: ## show this list
 demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, then exit)
 	@$(BIN)/python -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
 
-test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowest: with the lowest versions)
-	$(BIN)/python -m pytest -m "not real" $(ARGS)
+test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowest: with the lowest versions; JOBS=0: one at a time)
+	$(BIN)/python -m pytest -m "not real" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
 	$(BIN)/python -m pytest -m real $(ARGS)

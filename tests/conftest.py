@@ -1,4 +1,4 @@
-"""What all tests share: real programs are there, or the test says which one is missing."""
+"""Hooks for all tests: a test without its real program is skipped by name, or fails."""
 
 import importlib.util
 import logging
@@ -23,6 +23,11 @@ def is_there(part: str) -> bool:
     found = shutil.which(part, path=os.pathsep.join(_PLACES))
     # A name with a dot is a program: looking for its package would import the part before the dot.
     return found is not None or ("." not in part and importlib.util.find_spec(part) is not None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist starts with the files that have most tests; the slow ones have few.
+    config.option.loadscopereorder = False
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""A backend that answers what the test wrote down, and keeps what it was asked."""
+"""A backend that sends scripted answers and records the requests."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def pause_after(
     return client.records[0].due - clock.now
 
 
-def test_a_network_that_is_gone_for_a_day_is_told_hourly_and_its_end_is_noticed_in_two_minutes(
+def test_a_long_outage_is_logged_hourly_and_its_end_soon(
     backend: FakeBackend,
     client_for: ClientFor,
     clock: Clock,
@@ -86,13 +86,13 @@ def test_a_network_that_is_gone_for_a_day_is_told_hourly_and_its_end_is_noticed_
         (Reply(502, "<html>Bad gateway"), 30),
     ],
 )
-def test_how_soon_it_asks_again_depends_on_who_can_hint_it(
+def test_the_retry_pause_depends_on_the_kind_of_error(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, reply: Reply, seconds: float
 ) -> None:
     assert pause_after(reply, backend, client_for(backend.url), clock) == seconds
 
 
-def test_a_refused_key_is_tried_again_for_ever_and_works_once_it_is_mended(
+def test_a_refused_key_is_retried_until_it_is_corrected(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, lines: Lines
 ) -> None:
     backend.answers(bad(401, "unauthorized"))
@@ -108,7 +108,7 @@ def test_a_refused_key_is_tried_again_for_ever_and_works_once_it_is_mended(
 @pytest.mark.parametrize(
     ("place", "seconds"), [("http://login.train.example/", 30), ("/elsewhere", 300)]
 )
-def test_a_login_page_in_between_is_soon_gone_and_a_moved_backend_is_not(
+def test_a_login_page_is_retried_sooner_than_a_moved_backend(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, place: str, seconds: float
 ) -> None:
     reply = Reply(302, "", {"Location": place})
@@ -146,7 +146,7 @@ def test_an_answer_that_trickles_is_cut_off(
     assert "accepted the request, but didn't answer within 0.3 s" in lines()[0]
 
 
-def test_an_answer_without_an_end_is_read_so_far_and_no_further(
+def test_an_endless_answer_is_read_up_to_a_limit(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     backend.answers(Reply(200, "x" * 200_000))

@@ -23,11 +23,11 @@ def test_an_hourly_client_is_back_sooner_than_in_an_hour() -> None:
     assert pauses(3600, UpdateFailed("x"))[0] == 30
 
 
-def test_what_a_person_has_to_hint_is_tried_slowly_from_the_start() -> None:
+def test_errors_that_need_a_person_are_retried_slowly() -> None:
     assert pauses(60, UpdateFailed("x", slow=True))[:3] == [300, 600, 900]
 
 
-def test_the_number_of_failures_has_no_end() -> None:
+def test_failures_are_counted_without_a_limit() -> None:
     assert next_pause(10**9, 60, UpdateFailed("x"), max) == 900
 
 
@@ -35,7 +35,7 @@ def test_jitter_takes_up_to_half_of_the_pause() -> None:
     assert next_pause(2, 60, UpdateFailed("x"), lambda *limits: sum(limits)) == 30 + 60
 
 
-def test_the_backend_may_ask_for_a_longer_pause_but_not_for_a_shorter_one() -> None:
+def test_the_backend_may_lengthen_the_pause_only() -> None:
     assert next_pause(1, 60, UpdateFailed("x", retry_after=70), max) == 70
     assert next_pause(3, 60, UpdateFailed("x", retry_after=5), max) == 120
 
@@ -57,7 +57,7 @@ def test_the_backend_may_ask_for_a_longer_pause_but_not_for_a_shorter_one() -> N
         ("Mon, 99 Jun 2026 12:00:00 GMT", 0),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(value: str, seconds: float) -> None:
+def test_retry_after_counts_up_to_an_hour(value: str, seconds: float) -> None:
     assert parse_retry_after(value, NOON) == seconds
 
 
@@ -65,7 +65,7 @@ def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(value: str, second
     ("seconds", "words"),
     [(0.4, "0 s"), (45, "45 s"), (59.6, "1 min"), (185, "3 min"), (11520, "3 h 12 min")],
 )
-def test_durations_are_said_in_words(seconds: float, words: str) -> None:
+def test_durations_are_written_in_words(seconds: float, words: str) -> None:
     assert spell(seconds) == words
 
 

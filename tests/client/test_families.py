@@ -26,7 +26,7 @@ def either_order(
         ("A,AAAA", [("A", "127.0.0.1"), ("AAAA", "::1")]),
     ],
 )
-def test_each_type_is_asked_for_over_its_own_ip_version(
+def test_each_type_is_detected_over_its_own_ip_version(
     either_order: FakeBackend,
     client_for: ClientFor,
     clock: Clock,
@@ -67,7 +67,7 @@ def test_with_a_given_address_any_connection_will_do(
         ([], "backend.test can't be resolved"),
     ],
 )
-def test_a_name_without_the_address_is_said(
+def test_a_name_without_the_address_is_reported(
     client_for: ClientFor,
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,7 @@ def test_the_other_version_is_no_excuse(
     assert "backend.test can't be reached over IPv4; check that the backend runs" in lines()[0]
 
 
-def test_a_given_address_and_no_backend_is_said_plainly(
+def test_a_given_address_without_a_backend_url_is_reported(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve(monkeypatch)

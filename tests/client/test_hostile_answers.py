@@ -1,4 +1,4 @@
-"""Whatever answers: the client gives up in time, with one line that says why."""
+"""The client ends every hostile answer in time, with one line that names the reason."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_hostile_answer_ends_in_one_clear_line(outcomes: Dict[str, str], one: 
     assert KEY not in outcomes[one.name]
 
 
-def test_an_answer_that_breaks_off_at_any_byte_is_a_failure() -> None:
+def test_an_answer_cut_at_any_byte_is_a_failure() -> None:
     beginnings = (GOOD[:length] for length in range(len(GOOD) + 1))
     with Servers() as servers, limits(10, 50):
         url = f"http://127.0.0.1:{servers.start(lambda _: [next(beginnings)])}"
@@ -151,7 +151,7 @@ def proxy_outcomes() -> Dict[str, str]:
 
 
 @pytest.mark.parametrize("one", CONNECT_ANSWERS, ids=lambda one: one.name)
-def test_what_a_proxy_answers_to_connect_ends_in_one_clear_line(
+def test_a_proxys_answer_to_connect_ends_in_one_line(
     proxy_outcomes: Dict[str, str], one: Hostile
 ) -> None:
     said = proxy_outcomes[one.name]
@@ -160,7 +160,7 @@ def test_what_a_proxy_answers_to_connect_ends_in_one_clear_line(
 
 
 @pytest.mark.parametrize("ip", ["", "198.51.100.7"])
-def test_many_addresses_that_do_not_answer_take_no_longer_than_two(
+def test_many_silent_addresses_take_no_longer_than_two(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch, ip: str
 ) -> None:
     """Linux drops what a full queue has no room for, so a connection neither stands nor fails."""

@@ -146,7 +146,7 @@ def test_a_signal_ends_it_within_a_request(
     assert f"stopped by {number.name}" in out
 
 
-def test_healthy_tells_by_its_exit_status(backend: FakeBackend, once: Once) -> None:
+def test_healthy_reports_by_its_exit_status(backend: FakeBackend, once: Once) -> None:
     backend.answers(good("198.51.100.7"))
     assert once("--healthy", HEARTBEAT_FILE="heart")[0] == 1
     once(backend.url, "host.example.com", PRE_SHARED_KEY=KEY, HEARTBEAT_FILE="heart")
@@ -169,7 +169,7 @@ def test_version_and_help(once: Once) -> None:
     ],
     ids=["redirect to no URL", "header without a colon"],
 )
-def test_an_odd_answer_is_told_in_one_line(once: Once, answer: bytes, said: str) -> None:
+def test_an_odd_answer_is_reported_in_one_line(once: Once, answer: bytes, said: str) -> None:
     with Servers() as servers:
         port = servers.start(lambda _: [answer])
         status, out, err = once(f"http://127.0.0.1:{port}", "host.example.com", PRE_SHARED_KEY=KEY)

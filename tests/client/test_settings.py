@@ -104,7 +104,7 @@ def test_the_url_may_hold_the_path_already(url: str, endpoint: str) -> None:
         ({"CA_BUNDLE": "missing.pem"}, "CA_BUNDLE missing.pem can't be read"),
     ],
 )
-def test_an_unusable_setting_is_named_in_one_line_without_the_key(
+def test_an_unusable_setting_is_named_without_the_key(
     variables: Dict[str, str], named: str
 ) -> None:
     with pytest.raises(SettingUnusable) as refused:
@@ -126,7 +126,7 @@ def test_settings_shown_by_accident_do_not_show_the_key() -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "soon", "1.5", "1e9", "99999999999", "604801", "²"])
-def test_an_interval_that_is_no_number_in_range_becomes_the_default_with_a_warning(
+def test_an_invalid_interval_becomes_the_default_with_a_warning(
     text: str,
 ) -> None:
     found, warned = read({**LEAST, "INTERVAL": text}, [])
@@ -179,7 +179,7 @@ def test_certificates_are_verified_unless_switched_off() -> None:
         ("", "::ffff:198.51.100.7", ["A"]),
     ],
 )
-def test_the_record_types_are_as_listed_and_follow_a_given_address(
+def test_record_types_follow_the_list_and_the_address(
     types: str, ip: str, records: List[str]
 ) -> None:
     assert [record.type for record in settings(RECORD_TYPES=types, IP=ip).records] == records
@@ -190,7 +190,7 @@ def test_an_address_is_sent_in_canonical_text() -> None:
     assert settings(IP="::ffff:198.51.100.7").ip == "198.51.100.7"
 
 
-def test_several_names_have_their_keys_in_the_same_order_or_share_one() -> None:
+def test_several_names_have_ordered_keys_or_share_one() -> None:
     two = "a.example.com, b.example.com"
     assert keys(FQDN=two, PRE_SHARED_KEY="k1, k2") == {"a.example.com": "k1", "b.example.com": "k2"}
     assert keys(FQDN=two, PRE_SHARED_KEY="k") == {"a.example.com": "k", "b.example.com": "k"}
@@ -217,7 +217,7 @@ def test_as_many_keys_as_names_or_one(given: str) -> None:
         ("\ufeff# all\nB.example.com. k2 # router\n\na.example.com\tk#1\nc k3", ["k#1", "k2"]),
     ],
 )
-def test_a_key_file_holds_keys_or_a_line_for_each_host(
+def test_a_key_file_contains_keys_or_a_line_per_host(
     tmp_path: Path, text: str, found: List[str]
 ) -> None:
     file = tmp_path / "keys"
@@ -238,7 +238,7 @@ def test_a_key_file_holds_keys_or_a_line_for_each_host(
         (b"\xff\xfe\x00", "can't be read (not UTF-8 text)"),
     ],
 )
-def test_an_unusable_key_file_is_said_without_its_keys(
+def test_an_unusable_key_file_is_reported_without_its_keys(
     tmp_path: Path, text: bytes, named: str
 ) -> None:
     file = tmp_path / "keys"
@@ -250,7 +250,7 @@ def test_an_unusable_key_file_is_said_without_its_keys(
     assert KEY not in str(refused.value)
 
 
-def test_a_key_file_that_is_a_directory_or_missing_is_said(tmp_path: Path) -> None:
+def test_a_missing_key_file_or_a_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SettingUnusable, match="Is a directory"):
         settings(PRE_SHARED_KEY="", PRE_SHARED_KEY_FILE=str(tmp_path))
     with pytest.raises(SettingUnusable, match="No such file"):

@@ -46,7 +46,7 @@ def test_a_bundle_with_the_authority_is_trusted(url: str, client_for: ClientFor,
     assert client_for(url, CA_BUNDLE=str(pki / "ca.pem")).round()
 
 
-def test_an_untrusted_certificate_is_said_with_the_bundle_and_gets_no_key(
+def test_an_untrusted_certificate_is_reported_and_gets_no_key(
     url: str, backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(url).round()
@@ -57,7 +57,7 @@ def test_an_untrusted_certificate_is_said_with_the_bundle_and_gets_no_key(
     assert "CA_BUNDLE" in line
 
 
-def test_bundles_of_other_programs_are_not_asked(
+def test_certificate_bundles_of_other_programs_are_ignored(
     url: str, client_for: ClientFor, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pki / "ca.pem"))
@@ -66,7 +66,7 @@ def test_bundles_of_other_programs_are_not_asked(
     assert client_for(url, CA_BUNDLE=str(pki / "ca.pem")).round()
 
 
-def test_a_certificate_of_another_name_is_said(
+def test_a_certificate_of_another_name_is_reported(
     url: str, client_for: ClientFor, lines: Lines, pki: Path
 ) -> None:
     other = url.replace("127.0.0.1", "localhost")
@@ -82,14 +82,14 @@ def test_verification_can_be_switched_off_without_a_warning_each_time(
         assert client_for(url, VERIFY_SSL="0").round()
 
 
-def test_a_bundle_without_certificates_is_said(
+def test_a_bundle_without_certificates_is_reported(
     url: str, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(url, CA_BUNDLE=__file__).round()
     assert __file__ in lines()[0]
 
 
-def test_a_backend_without_tls_is_said(
+def test_a_backend_without_tls_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(backend.url.replace("http:", "https:")).round()
@@ -131,7 +131,7 @@ def url_of_another_time(backend: FakeBackend, pki: Path, tmp_path: Path) -> Call
         ("not yet", "20990101000000Z", "21000101000000Z"),
     ],
 )
-def test_a_certificate_of_another_time_is_said_once_with_the_time_here(  # noqa: PLR0913, PLR0917
+def test_an_expired_certificate_is_reported_once_with_the_local_time(  # noqa: PLR0913, PLR0917
     url_of_another_time: Callable[..., str],
     client_for: ClientFor,
     lines: Lines,

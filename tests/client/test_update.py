@@ -9,7 +9,7 @@ from .conftest import KEY, ClientFor, Lines
 from .fake_backend import FakeBackend, Reply, bad, good
 
 
-def test_a_request_names_the_host_and_carries_its_key_in_a_header(
+def test_a_request_names_the_host_and_sends_its_key(
     backend: FakeBackend, client_for: ClientFor
 ) -> None:
     backend.answers(good("198.51.100.7"))
@@ -22,9 +22,7 @@ def test_a_request_names_the_host_and_carries_its_key_in_a_header(
     assert asked.headers["User-Agent"].startswith("hetzner-dyndns-client/")
 
 
-def test_a_given_address_is_sent_and_speaks_for_its_type(
-    backend: FakeBackend, client_for: ClientFor
-) -> None:
+def test_a_given_address_is_sent_with_its_type(backend: FakeBackend, client_for: ClientFor) -> None:
     backend.answers(good("2001:db8::1"))
     assert client_for(backend.url, IP="2001:db8:0::1").round()
     assert backend.asked[0].body == {"fqdn": "host.example.com", "ip": "2001:db8::1"}
@@ -40,9 +38,7 @@ def test_each_of_several_hosts_is_updated_with_its_own_key(
     assert seen == [("a.example.com", "k1"), ("b.example.com", "k2")]
 
 
-def test_every_call_is_a_new_connection_which_shows_the_present_address(
-    backend: FakeBackend, client_for: ClientFor
-) -> None:
+def test_every_call_opens_a_new_connection(backend: FakeBackend, client_for: ClientFor) -> None:
     backend.answers(good("198.51.100.7"))
     client_for(backend.url).round()
     assert backend.asked[0].headers["Connection"] == "close"
@@ -84,7 +80,7 @@ def test_one_refused_host_does_not_stop_the_others(
         (Reply(200, " " * 70000 + "{}"), ["instead of a JSON object"]),
     ],
 )
-def test_a_failure_is_one_line_with_the_cause_and_the_hint(
+def test_a_failure_is_one_line_with_cause_and_hint(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, reply: Reply, parts: List[str]
 ) -> None:
     backend.answers(reply)
@@ -97,7 +93,7 @@ def test_a_failure_is_one_line_with_the_cause_and_the_hint(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed_but_said(
+def test_a_redirect_is_reported_and_not_followed(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, status: int
 ) -> None:
     place = f"{backend.url}/new/update"
@@ -109,7 +105,7 @@ def test_a_redirect_is_not_followed_but_said(
     assert f"set BACKEND_URL to {backend.url}/new;" in line
 
 
-def test_a_relative_redirect_is_said_in_full(
+def test_a_relative_redirect_is_reported_as_a_full_url(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     backend.answers(Reply(308, "", {"Location": "/dns/update"}))
@@ -117,7 +113,7 @@ def test_a_relative_redirect_is_said_in_full(
     assert f"to {backend.url}/dns/update," in lines()[0]
 
 
-def test_a_backend_that_is_not_there_is_said_with_the_reason(
+def test_an_unreachable_backend_is_reported_with_the_reason(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     backend.close()
@@ -125,7 +121,7 @@ def test_a_backend_that_is_not_there_is_said_with_the_reason(
     assert "127.0.0.1 can't be reached over IPv4: Connection refused; check" in lines()[0]
 
 
-def test_a_backend_that_never_answers_is_said(
+def test_a_backend_that_never_answers_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.05)
@@ -134,7 +130,7 @@ def test_a_backend_that_never_answers_is_said(
     assert "127.0.0.1 accepted the request, but didn't answer within" in lines()[0]
 
 
-def test_a_backend_that_hangs_up_is_said(
+def test_a_closed_connection_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     backend.answers(None)
@@ -155,7 +151,7 @@ def test_a_login_in_netrc_is_not_sent(
     assert "Authorization" not in backend.asked[0].headers
 
 
-def test_a_dead_proxy_is_said(
+def test_an_unreachable_proxy_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.close()
@@ -164,7 +160,7 @@ def test_a_dead_proxy_is_said(
     assert "the proxy for dyndns.example.com failed: Connection refused" in lines()[0]
 
 
-def test_what_nobody_foresaw_is_logged_and_outlived(
+def test_an_unexpected_error_is_logged_and_survived(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.answers(good("198.51.100.7"))

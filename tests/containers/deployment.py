@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any, List, Optional
@@ -16,6 +15,7 @@ import requests
 
 from tests.containers.conftest import Images
 from tests.containers.engine import ROOT, Engine, read_lines, until
+from tests.ports import free_port
 
 HOST = "host.example.com"
 TOKEN = "c0de" * 16
@@ -68,13 +68,6 @@ http {{
   }}
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Deployment:

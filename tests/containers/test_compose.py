@@ -40,14 +40,14 @@ def status(engine: Engine, name: str) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def test_the_clients_own_address_is_published_when_it_comes_through_the_proxy(
+def test_a_proxied_clients_own_address_is_published(
     deployment: Deployment,
 ) -> None:
     deployment.until_dns(CLIENT_IP)
     assert f"{HOST} A: {CLIENT_IP} (created)" in deployment.engine.logs(CLIENT)
 
 
-def test_a_change_made_by_someone_else_is_put_right_at_the_next_poll(
+def test_the_next_poll_reverts_a_foreign_change(
     deployment: Deployment,
 ) -> None:
     answer = deployment.session.post(
@@ -67,7 +67,9 @@ def test_the_images_that_run_are_those_just_built(deployment: Deployment, images
 
 
 @each
-def test_it_has_no_capabilities_and_may_get_none(deployment: Deployment, name: str) -> None:
+def test_the_container_lacks_capabilities_and_cannot_gain_any(
+    deployment: Deployment, name: str
+) -> None:
     said = status(deployment.engine, name)
     assert {said[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
     assert said["NoNewPrivs"] == "1"
@@ -119,7 +121,7 @@ def test_it_is_healthy(deployment: Deployment, name: str) -> None:
     )
 
 
-def test_without_its_data_the_backend_is_unhealthy_until_they_are_back(
+def test_the_backend_is_unhealthy_without_its_data(
     deployment: Deployment,
 ) -> None:
     engine = deployment.engine
@@ -135,7 +137,7 @@ def test_without_its_data_the_backend_is_unhealthy_until_they_are_back(
     )
 
 
-def test_a_killed_backend_comes_back_with_its_keys_and_its_memory(deployment: Deployment) -> None:
+def test_a_killed_backend_restarts_with_its_keys_and_records(deployment: Deployment) -> None:
     deployment.until_dns(CLIENT_IP)
     key, writes = deployment.key(), deployment.writes()
     deployment.kill(BACKEND)

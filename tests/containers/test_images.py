@@ -22,9 +22,7 @@ def sh(engine: Engine, image: str, script: str, *options: str) -> str:
     return engine.run("run", "--rm", "--entrypoint", "sh", *options, image, "-c", script)
 
 
-def test_the_backend_image_holds_every_file_of_the_program_and_no_other(
-    engine: Engine, images: Images
-) -> None:
+def test_the_backend_image_contains_the_programs_files_only(engine: Engine, images: Images) -> None:
     found = sh(engine, images.backend, "cd /app/backend && find . -type f ! -name '*.pyc'")
     assert sorted(line[2:] for line in found.splitlines()) == [
         name for name in in_git("backend") if name not in FOR_PEOPLE
@@ -36,7 +34,7 @@ def test_no_secret_gets_in_from_the_folder(engine: Engine, image: str) -> None:
     assert sh(engine, image, look, "--user", "0") == ""
 
 
-def test_it_runs_as_a_user_who_owns_nothing_but_the_data(engine: Engine, image: str) -> None:
+def test_the_container_user_owns_only_the_data(engine: Engine, image: str) -> None:
     assert sh(engine, image, "id -u; id -g").split() == ["1000", "1000"]
     owned = sh(engine, image, "find / -xdev -user 1000", "--user", "0")
     assert owned.split() == (["/data"] if "backend" in image else [])
@@ -71,7 +69,7 @@ def test_the_postgresql_driver_works(engine: Engine, images: Images) -> None:
     assert ran == "binary"
 
 
-def test_labels_say_what_it_is_and_where_it_comes_from(engine: Engine, image: str) -> None:
+def test_image_labels_name_the_program_and_its_source(engine: Engine, image: str) -> None:
     labels = engine.inspect(image)["Config"]["Labels"]
     said = {name.rpartition(".")[2]: value for name, value in labels.items()}
     assert said["licenses"] == "MIT"
@@ -80,7 +78,7 @@ def test_labels_say_what_it_is_and_where_it_comes_from(engine: Engine, image: st
     assert said["version"]
 
 
-def test_the_size_is_told(
+def test_the_image_size_is_printed(
     engine: Engine, images: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = int(engine.inspect(BASE)["Size"])

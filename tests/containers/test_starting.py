@@ -1,4 +1,4 @@
-"""A container that can't start says why in one line, which says how to mend it."""
+"""A container that can't start logs the reason and the fix in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
-def test_one_line_says_how_to_hint_it(
+def test_one_line_names_the_problem_and_the_hint(
     engine: Engine, images: Images, tmp_path: Path, problem: Problem
 ) -> None:
     key_file = tmp_path / "pre-shared-key"
@@ -61,9 +61,7 @@ def test_one_line_says_how_to_hint_it(
     assert "Traceback" not in ended.stderr + ended.stdout
 
 
-def test_a_client_without_settings_says_which_one_is_missing(
-    engine: Engine, images: Images
-) -> None:
+def test_a_client_without_settings_names_the_missing_one(engine: Engine, images: Images) -> None:
     ended = engine.attempt("run", "--rm", *HARDENED, images.client)
     assert ended.returncode == 2
     assert "BACKEND_URL is not set" in ended.stderr

@@ -1,4 +1,4 @@
-"""The official client is the judge of the sandbox: it meets there what it meets at Hetzner."""
+"""Hetzner's official client works with the sandbox as it does with Hetzner."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def test_it_finds_zones_by_name_by_id_and_in_lists(client: Client) -> None:
     assert client.zones.get_all(name="example.net") == []
 
 
-def test_it_creates_an_rrset_and_dns_shows_it_when_the_action_is_done(
-    client: Client, sandbox: Sandbox
-) -> None:
+def test_a_new_rrset_is_in_dns_after_its_action(client: Client, sandbox: Sandbox) -> None:
     sandbox.actions_end("never")
     client.zones.create_rrset(ZONE, name="home", type="A", records=[ZoneRecord("192.0.2.1")])
     assert sandbox.answer("home.example.com", "A") == []
@@ -124,7 +122,7 @@ def test_it_deletes_an_rrset(client: Client, home: BoundZoneRRSet, sandbox: Sand
     assert sandbox.answer("home.example.com", "A") == []
 
 
-def test_it_is_told_apart_what_is_in_the_way(client: Client, home: BoundZoneRRSet) -> None:
+def test_different_obstacles_have_different_reports(client: Client, home: BoundZoneRRSet) -> None:
     zones, one = client.zones, [ZoneRecord("192.0.2.1")]
     absent = ZoneRRSet(name="none", type="A", zone=ZONE)
     assert refused(zones.create_rrset, ZONE, name="home", type="A", records=one) == (
@@ -165,7 +163,7 @@ def test_it_finds_a_secondary_zone_closed_to_record_calls(client: Client) -> Non
     assert refused(client.zones.get_rrset_all, zone) == "incorrect_zone_mode"
 
 
-def test_it_follows_actions_to_success_to_error_and_to_no_end(
+def test_hcloud_follows_actions_to_success_error_and_no_end(
     client: Client, home: BoundZoneRRSet, sandbox: Sandbox
 ) -> None:
     sandbox.actions_end("error")
@@ -183,7 +181,7 @@ def test_it_follows_actions_to_success_to_error_and_to_no_end(
     assert done in client.zones.get_actions(ZONE)
 
 
-def test_it_is_refused_with_a_wrong_token_and_with_a_read_only_one() -> None:
+def test_wrong_and_read_only_tokens_are_refused() -> None:
     reader = "readonly" * 8
     with Sandbox(read_only_tokens=[reader]) as sandbox:
         wrong = hcloud.Client("w" * 64, api_endpoint=sandbox.http_url, timeout=10)

@@ -145,9 +145,7 @@ def test_ordered_failures_have_the_documented_shape(judged: Judged, status: int)
 
 
 @pytest.mark.parametrize("token", ["x" * 64, READER])
-def test_tokens_that_open_too_little_are_told_so_in_the_documented_shape(
-    judged: Judged, token: str
-) -> None:
+def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str) -> None:
     judged.session.headers["Authorization"] = f"Bearer {token}"
     assert judged.gets("DELETE", "/zones/example.com")[0] == 401
 
@@ -162,7 +160,7 @@ def test_tokens_that_open_too_little_are_told_so_in_the_documented_shape(
         ({"records": [{"comment": "no value"}]}, "value"),
     ],
 )
-def test_an_rrset_that_is_not_as_documented_is_refused_by_the_judge(
+def test_the_judge_refuses_an_undocumented_rrset(
     judged: Judged, change: Dict[str, object], told: str
 ) -> None:
     good = judged.calls("GET", "/zones/example.com/rrsets/@/NS")["rrset"]
@@ -172,7 +170,7 @@ def test_an_rrset_that_is_not_as_documented_is_refused_by_the_judge(
         check_response("GET", path, 200, {"rrset": {**good, **change}})
 
 
-def test_an_answer_that_lacks_something_or_has_another_status_is_refused_by_the_judge(
+def test_the_judge_refuses_an_incomplete_answer(
     judged: Judged,
 ) -> None:
     zone = judged.calls("GET", "/zones/example.com")["zone"]
@@ -209,7 +207,7 @@ def test_an_answer_that_lacks_something_or_has_another_status_is_refused_by_the_
         ("PUT", "/zones/example.com/rrsets/h/A", "", {"records": [{"value": "192.0.2.1"}]}),
     ],
 )
-def test_a_request_that_is_not_documented_is_refused_by_the_judge(
+def test_the_judge_refuses_an_undocumented_request(
     method: str, path: str, query: str, body: object
 ) -> None:
     with pytest.raises(Mismatch):

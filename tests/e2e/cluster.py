@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import requests
 
 from sandbox import Sandbox
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ("operator", "the-operators-password")
@@ -27,12 +27,6 @@ def until(condition: Callable[[], object], what: Callable[[], str], seconds: flo
     while not condition():
         assert time.monotonic() < end, what()
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Replica:

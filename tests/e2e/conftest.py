@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
+from backend import cli
+from backend.server import run
 from tests.e2e.processes import HOSTS, Backend, Hetzner
 
 _names = itertools.cycle(HOSTS)
@@ -13,22 +16,34 @@ _names = itertools.cycle(HOSTS)
 
 @pytest.fixture(scope="module")
 def hetzner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hetzner]:
-    hetzner = Hetzner(tmp_path_factory.mktemp("hetzner"))
-    try:
-        hetzner.start()
+    with Hetzner(tmp_path_factory.mktemp("hetzner")) as hetzner:
         yield hetzner
-    finally:
-        hetzner.stop()
 
 
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    backend = Backend(tmp_path_factory.mktemp("backend"), hetzner)
-    try:
-        backend.start()
+    with Backend(tmp_path_factory.mktemp("backend"), hetzner) as backend:
         yield backend
-    finally:
-        backend.stop()
+
+
+@pytest.fixture
+def refused_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Start the service in this process with a set-up that can't work; return its output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run.resource, "setrlimit", lambda *_: None)  # it would last
+    umask = os.umask(0o077)
+
+    def start(**environ: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.run([], environ)
+        assert ended.value.code == 1
+        said = capfd.readouterr()
+        return said.out + said.err
+
+    yield start
+    os.umask(umask)
 
 
 @pytest.fixture

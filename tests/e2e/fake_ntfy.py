@@ -1,4 +1,4 @@
-"""Stands in for an ntfy server: keeps what is pushed, and fails as told."""
+"""Stands in for an ntfy server: records pushes, and fails on request."""
 
 from __future__ import annotations
 

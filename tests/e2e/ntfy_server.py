@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from tests.e2e.processes import Program, free_port, new_session, run, until
+from tests.e2e.processes import Program, new_session, run, until
+from tests.ports import free_port
 
 TOPIC = "dyndns"
 WRITER = ("dyndns", "the-writers-pässword")

@@ -13,7 +13,8 @@ from typing import Any, Iterator, List, Sequence, Tuple
 
 import pytest
 
-from tests.e2e.cluster import descendants, free_port, until
+from tests.e2e.cluster import descendants, until
+from tests.ports import free_port
 
 PARTS = ("postgres", "psycopg")
 _USER = "dyndns"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 import dnslib
 import pytest
 import requests
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "e2e0" * 16
@@ -24,6 +25,8 @@ HOSTS = tuple(f"host{number}.example.com" for number in range(60))
 _SECONDS = 40.0
 _POLL_SECONDS = 0.05
 _PACKET_SECONDS = 5.0
+
+Started = TypeVar("Started", bound="Program")
 
 
 def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
@@ -61,13 +64,6 @@ def run(command: Sequence[str], folder: Path, **variables: str) -> subprocess.Co
     )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Program:
     """A process that runs until it is told to stop, its output in a file."""
 
@@ -79,6 +75,18 @@ class Program:
         self._environ = environment(folder, **variables)
         self._log = folder / f"{name}.log"
         self._process: Optional[subprocess.Popen[bytes]] = None
+
+    def __enter__(self: Started) -> Started:  # noqa: PYI019  # Python 3.8 lacks Self
+        try:
+            self.start()
+        except BaseException:  # pytest's failures, too
+            if self.is_running:
+                self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def command(self, arguments: Sequence[str]) -> List[str]:
         return [sys.executable, *arguments]

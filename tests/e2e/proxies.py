@@ -1,9 +1,8 @@
-"""Real proxies without TLS before a backend: as documented, or as lax as they can be."""
+"""Real proxies in front of a backend: as documented, as lax as possible, or with TLS."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import socket
@@ -12,8 +11,11 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Set
 
+import trustme
+
 from tests.e2e.processes import Program
 from tests.meta.documents import blocks
+from tests.ports import free_port
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
 
@@ -53,6 +55,17 @@ http {{
 {inside}
 }}
 """
+_TLS_SERVER = """
+server {{
+{listeners}
+    ssl_certificate {folder}/server.pem;
+    ssl_certificate_key {folder}/server.key;
+    location / {{
+        proxy_pass http://{backend};
+        proxy_set_header X-Real-Ip $remote_addr;
+    }}
+}}
+"""
 _HAPROXY = """
 global
     nbthread 1
@@ -76,11 +89,14 @@ backend one
 class Proxy(Program):
     """A proxy on a port of this machine."""
 
+    authority = ""  # the certificate file that clients of a proxy with TLS must trust
+
     def __init__(
         self, name: str, arguments: Sequence[str], folder: Path, port: int, **names: str
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.arguments = arguments
         super().__init__(name, arguments, folder, **names)
 
     def command(self, arguments: Sequence[str]) -> List[str]:
@@ -91,7 +107,7 @@ class Proxy(Program):
         self.wait_until(self._accepts, "to accept connections")
 
     def stop(self) -> None:
-        """End it at once; HAProxy reports no success otherwise."""
+        """Kill the proxy: HAProxy's exit code after SIGTERM is not 0."""
         assert self.is_running, self.output
         self.kill()
 
@@ -100,21 +116,30 @@ class Proxy(Program):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def _port() -> int:
-    """Return a free port that no outgoing connection gets: Caddy binds it on all addresses."""
-    while True:
-        with socket.socket() as probe:
-            port = random.randint(20000, 30000)  # noqa: S311
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-
-
 def nginx(folder: Path, inside: str, port: int) -> Proxy:
     """Return an nginx with this text in its `http` block."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, inside=inside), encoding="utf-8")
     return Proxy("nginx", ["nginx", "-p", str(folder), "-c", str(config)], folder, port)
+
+
+def tls_nginx(folder: Path, backend: str, addresses: Sequence[str] = (), port: int = 0) -> Proxy:
+    """Return an nginx with a certificate of its own authority; by default on this machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    addresses, port = addresses or ["127.0.0.1"], port or free_port()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = authority.issue_cert("localhost", *(one.strip("[]") for one in addresses))
+    certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(folder / "server.pem"), append=True)
+    listeners = "\n".join(f"    listen {address}:{port} ssl;" for address in addresses)
+    server = _TLS_SERVER.format(folder=folder, backend=backend, listeners=listeners)
+    proxy = nginx(folder, server, port)
+    proxy.url = f"https://127.0.0.1:{port}"
+    proxy.authority = str(folder / "ca.pem")
+    return proxy
 
 
 def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
@@ -128,20 +153,20 @@ def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
 def documented_nginx(folder: Path, backend: str) -> Proxy:
     """Return an nginx as README.md sets it up."""
     (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
-    port = _port()
+    port = free_port()
     return nginx(folder, as_documented(block, port, backend, folder), port)
 
 
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
     """Return an nginx that reads bodies whole before it asks the backend, or doesn't."""
-    port = _port()
+    port = free_port()
     switch = "on" if buffering else "off"
     return nginx(folder, LAX_NGINX.format(backend=backend, port=port, buffering=switch), port)
 
 
 def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
     """Return a HAProxy that uses its connections to the backend for all callers."""
-    port = _port()
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(port=port, backend=backend, options=options))
@@ -168,7 +193,7 @@ def caddyfile() -> str:
 
 def caddy(folder: Path, backend: str) -> Proxy:
     """Return a Caddy with the documented file, without a certificate for want of a name."""
-    port = _port()
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
     config.write_text(caddyfile(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/api.md: its commands work as they stand, and are answered as it says."""
+"""The commands of docs/api.md work and get the documented answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/operations.md, "Backup" and "Restore": the commands do what it says, under load."""
+"""The commands of docs/operations.md, "Backup" and "Restore", work under load."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def published(file: Path) -> object:
         "connect('file:hetzner-dyndns.db?mode=ro'",
     ],
 )
-def test_a_copy_made_while_the_service_works_brings_its_memory_back(
+def test_a_copy_of_a_running_services_store_can_be_restored(
     home: Backend, hetzner: Hetzner, way: str
 ) -> None:
     copy = home.folder / "copy.db"
@@ -118,7 +118,7 @@ def test_a_copy_made_while_the_service_works_brings_its_memory_back(
     assert home.updates(BUSY, "203.0.113.251")["status"] == "updated"
 
 
-def test_a_service_that_has_lost_its_store_goes_on_with_what_hetzner_has(
+def test_a_service_without_its_store_continues_from_hetzners_records(
     home: Backend, hetzner: Hetzner
 ) -> None:
     home.updates(HOST, BEFORE)

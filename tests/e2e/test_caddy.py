@@ -7,19 +7,16 @@ from typing import Iterator
 import pytest
 
 from tests.e2e import proxies
-from tests.e2e.processes import Backend, free_port
+from tests.e2e.processes import Backend
+from tests.ports import free_port
 
 pytestmark = pytest.mark.real("caddy")
 
 
 @pytest.fixture
 def caddy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[proxies.Proxy]:
-    caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{backend.port}")
-    try:
-        caddy.start()
+    with proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{backend.port}") as caddy:
         yield caddy
-    finally:
-        caddy.stop()
 
 
 @pytest.mark.parametrize("header", ["X-Real-Ip", "X-Forwarded-For", "Forwarded"])
@@ -38,7 +35,7 @@ def test_a_body_that_is_too_large_is_refused(
     assert answer.status_code in (413, 502)  # Debian 12's Caddy says 502
 
 
-def test_no_key_is_in_the_log_when_the_backend_is_away(
+def test_caddy_logs_no_key_without_a_backend(
     backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     caddy = proxies.caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{free_port()}")

@@ -1,4 +1,4 @@
-"""The programs people use, over HTTP and through nginx with TLS: right, wrong, and in trouble.
+"""Common update clients over HTTP and through nginx with TLS: success, refusal and outage.
 
 Each is set up as `python -m backend setup` prints it.
 """
@@ -11,10 +11,9 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 import pytest
 
-from tests.e2e import clients
+from tests.e2e import clients, proxies
 from tests.e2e.clients import CLIENTS, PROGRAMS, Machine
 from tests.e2e.processes import HOSTS, Backend, Hetzner, Program, until
-from tests.e2e.proxy import Nginx
 
 FIRST, SECOND, THIRD, V6 = "198.51.100.1", "198.51.100.2", "198.51.100.3", "2001:db8::5"
 WRONG = "a-wrong-key-of-some-length"
@@ -78,22 +77,14 @@ def each(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """It asks Hetzner each time, which starts over after each trouble."""
-    backend = Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0")
-    try:
-        backend.start()
+    with Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0") as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 @pytest.fixture(scope="module")
-def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    nginx = Nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{backend.port}")
-    try:
-        nginx.start()
+def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[proxies.Proxy]:
+    with proxies.tls_nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{backend.port}") as nginx:
         yield nginx
-    finally:
-        nginx.stop()
 
 
 @pytest.fixture(params=["http", "https"])
@@ -103,7 +94,7 @@ def machine(
     """Its host has an address already, so that there is something to change."""
     url, authority = backend.url, ""
     if request.param == "https":
-        proxy: Nginx = request.getfixturevalue("nginx")
+        proxy: proxies.Proxy = request.getfixturevalue("nginx")
         url, authority = proxy.url, proxy.authority
     machine = Machine(folder, backend, hetzner, url, authority, host, backend.key_of(host))
     backend.updates(host, FIRST)
@@ -136,7 +127,7 @@ def test_a_client_changes_the_address_that_dig_shows(name: str, machine: Machine
 
 
 @each(*CLIENTS)
-def test_a_client_with_a_wrong_key_says_so_and_changes_nothing(name: str, machine: Machine) -> None:
+def test_a_client_with_a_wrong_key_fails_and_changes_nothing(name: str, machine: Machine) -> None:
     before = writes(machine)
     expect(CLIENTS[name](machine.knows(key=WRONG), THIRD), ENDS[name][1])
     assert machine.digs() == [FIRST]
@@ -144,9 +135,7 @@ def test_a_client_with_a_wrong_key_says_so_and_changes_nothing(name: str, machin
 
 
 @each(*CLIENTS)
-def test_a_client_of_an_unknown_host_says_so_and_changes_nothing(
-    name: str, machine: Machine
-) -> None:
+def test_a_client_of_an_unknown_host_fails_and_changes_nothing(name: str, machine: Machine) -> None:
     before = writes(machine)
     expect(CLIENTS[name](machine.knows(asks=(UNKNOWN,)), THIRD), ENDS[name][2])
     assert machine.digs() == [FIRST]
@@ -155,7 +144,7 @@ def test_a_client_of_an_unknown_host_says_so_and_changes_nothing(
 
 # Inadyn doesn't end: a test below looks at it.
 @each(*(name for name in CLIENTS if name not in ("inadyn", "unifi")))
-def test_a_client_says_so_while_hetzner_is_away(
+def test_a_client_reports_a_failure_while_hetzner_is_away(
     name: str, machine: Machine, trouble: Callable[[], None]
 ) -> None:
     trouble()
@@ -199,7 +188,7 @@ def test_a_client_updates_several_hosts_with_one_key(
 
 
 @pytest.mark.real("ddclient", "dig", "nginx")
-def test_of_two_hosts_ddclient_takes_the_one_for_done_and_the_other_for_failed(
+def test_ddclient_takes_one_of_two_hosts_for_failed(
     machine: Machine,
 ) -> None:
     ended = clients.ddclient(machine.knows(asks=(machine.host, UNKNOWN)), SECOND)

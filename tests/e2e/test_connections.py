@@ -24,12 +24,8 @@ class Narrow(Backend):
 
 @pytest.fixture
 def narrow(hetzner: Hetzner, folder: Path) -> Iterator[Narrow]:
-    narrow = Narrow(folder / "narrow", hetzner)
-    try:
-        narrow.start()
+    with Narrow(folder / "narrow", hetzner) as narrow:
         yield narrow
-    finally:
-        narrow.stop()
 
 
 def both_workers(backend: Backend) -> List[int]:

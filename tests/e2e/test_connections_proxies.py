@@ -30,12 +30,8 @@ def proxy(
     request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[proxies.Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
-    proxy = PROXIES[request.param](folder, f"127.0.0.1:{backend.port}")
-    try:
-        proxy.start()
+    with PROXIES[request.param](folder, f"127.0.0.1:{backend.port}") as proxy:
         yield proxy
-    finally:
-        proxy.stop()
 
 
 def test_others_are_answered_while_a_thousand_are_slow(

@@ -120,9 +120,7 @@ def names(kills: int) -> List[str]:
     return [f"host{number}.example.com" for number in range(kills * HOSTS_A_KILL)]
 
 
-def test_every_host_ends_at_its_last_accepted_address_whenever_all_workers_are_killed(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
+def test_kills_lose_no_accepted_address(tmp_path: Path, sandbox: Sandbox) -> None:
     def expect_intact() -> None:
         with closing(sqlite3.connect(str(tmp_path / "hetzner-dyndns.db"), timeout=30)) as store:
             found = store.execute("PRAGMA integrity_check").fetchall()
@@ -143,7 +141,7 @@ def test_the_same_holds_where_the_store_is_postgresql(
     def expect_intact() -> None:
         query = (
             "SELECT count(*) FROM records "
-            "WHERE state = 'published' AND wanted IS DISTINCT FROM published"
+            "WHERE state = 'published' AND desired IS DISTINCT FROM published"
         )
         assert postgresql.ask(query, database=url.rpartition("/")[2]) == [(0,)], f"seed {SEED}"
 

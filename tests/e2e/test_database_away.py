@@ -12,8 +12,9 @@ import pytest
 from backend.model import Hostname
 from backend.store import Store, prepare_store
 from sandbox import Sandbox
-from tests.e2e.cluster import Replica, free_port, in_dns, until
+from tests.e2e.cluster import Replica, in_dns, until
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
+from tests.ports import free_port
 
 __all__ = ["postgresql"]
 
@@ -69,7 +70,7 @@ def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> 
     )
 
 
-def test_a_database_that_is_away_is_told_and_used_again_once_it_is_back(
+def test_a_database_outage_is_reported_and_ends(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
@@ -108,7 +109,7 @@ def test_a_database_that_hangs_keeps_no_caller_waiting(
     assert replica.workers() == workers
 
 
-def test_a_database_that_hangs_while_hetzner_is_asked_keeps_no_caller_waiting(
+def test_a_database_that_hangs_during_a_publish_delays_no_caller(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.updates(HOSTS[1], "198.51.100.1")[0] == 200
@@ -129,7 +130,7 @@ def test_a_database_that_hangs_while_hetzner_is_asked_keeps_no_caller_waiting(
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
 
 
-def test_of_several_servers_the_one_that_can_be_written_is_used(
+def test_the_writable_database_server_is_used(
     postgresql: PostgreSQL,
 ) -> None:
     url = postgresql.new_database()

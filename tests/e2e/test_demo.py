@@ -1,4 +1,4 @@
-"""The demonstration: what it prints works as printed and comes at once, and it leaves nothing."""
+"""The demonstration: the printed commands work, and it leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ import requests
 
 from demo.invitation import invitation
 from demo.keeper import Keeper
-from demo.ports import Ports
+from demo.ports import NAMES, Ports, chosen
+from demo.processes import DemoFailed
 from demo.stage import Stage
 from sandbox import Sandbox
-from tests.e2e.processes import ROOT, environment, free_port, until
+from tests.e2e.processes import ROOT, environment, until
+from tests.ports import free_port
 
 HOST, LAPTOP = "host.example.com", "laptop.example.com"
 LAST_LINE = "Ctrl-C ends everything."
@@ -94,8 +96,9 @@ def family(pid: int) -> Dict[int, str]:
     members = [pid]
     for member in members:
         members += [child for child, parent in parents.items() if parent == member]
-        command = Path(f"/proc/{member}/cmdline").read_bytes()
-        found[member] = command.replace(b"\0", b" ").decode()
+        with contextlib.suppress(OSError):  # it has just ended
+            command = Path(f"/proc/{member}/cmdline").read_bytes()
+            found[member] = command.replace(b"\0", b" ").decode()
     return found
 
 
@@ -155,7 +158,7 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
     assert '"198.51.100.21"' in typed(calls)
 
 
-def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
+def test_the_printed_dashboard_url_works(demo: Demo) -> None:
     demo.invites()
     found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.said)
     assert found is not None
@@ -163,12 +166,12 @@ def test_the_status_page_is_where_the_demonstration_says(demo: Demo) -> None:
     assert (page.status_code, LAPTOP in page.text) == (200, True)
 
 
-def test_it_is_told_that_the_dns_lags_behind() -> None:
+def test_the_invitation_mentions_the_dns_delay() -> None:
     told = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
     assert "for half a second after an update you may still see the old one" in told
 
 
-def test_what_it_counts_is_every_call_but_the_following_of_a_write() -> None:
+def test_polls_of_actions_are_not_counted_as_calls() -> None:
     keeper = Keeper()
     try:
         with Sandbox(zones=["example.com"]) as sandbox:
@@ -248,38 +251,40 @@ def complaint(folder: Path, *options: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
-@pytest.mark.parametrize("option", ["--http-port", "--hetzner-port", "--dns-port"])
-def test_a_port_that_is_none_is_told_in_one_line(tmp_path: Path, option: str, text: str) -> None:
-    name = option.strip("-").replace("-", "_").upper()
-    expected = f"{name} can't be '{text}': choose a number from 1 to 65535.\n"
-    assert complaint(tmp_path, f"{option}={text}") == expected
+@pytest.mark.parametrize("name", NAMES)
+def test_an_invalid_port_is_reported_in_one_line(name: str, text: str) -> None:
+    texts = [text if one == name else str(free_port()) for one in NAMES]
+    with pytest.raises(DemoFailed) as failed:
+        chosen(texts)
+    assert str(failed.value) == f"{name} can't be '{text}': choose a number from 1 to 65535."
 
 
-def test_two_equal_ports_are_told_in_one_line(tmp_path: Path) -> None:
+def test_two_equal_ports_are_reported_in_one_line(tmp_path: Path) -> None:
     port = str(free_port())
     said = complaint(tmp_path, "--http-port", port, "--dns-port", port)
     assert said.startswith(f"HTTP_PORT and DNS_PORT are both {port}: choose different ones")
 
 
 @pytest.mark.parametrize(
-    ("option", "kind"),
-    [
-        ("--http-port", socket.SOCK_STREAM),
-        ("--hetzner-port", socket.SOCK_STREAM),
-        ("--dns-port", socket.SOCK_STREAM),
-        ("--dns-port", socket.SOCK_DGRAM),
-    ],
+    ("name", "over"),
+    [("HTTP_PORT", "TCP"), ("HETZNER_PORT", "TCP"), ("DNS_PORT", "TCP"), ("DNS_PORT", "UDP")],
 )
-def test_a_port_that_is_taken_is_told_in_one_line(
-    tmp_path: Path, option: str, kind: socket.SocketKind
-) -> None:
-    with socket.socket(type=kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            taken.listen()
-        port = taken.getsockname()[1]
-        said = complaint(tmp_path, option, str(port))
-    over = "TCP" if kind == socket.SOCK_STREAM else "UDP"
-    name = option.strip("-").replace("-", "_").upper()
+def test_a_taken_port_is_reported_in_one_line(name: str, over: str) -> None:
+    with bound_port(over) as port:
+        texts = [str(port if one == name else free_port()) for one in NAMES]
+        with pytest.raises(DemoFailed) as failed:
+            chosen(texts)
+    said = str(failed.value)
     assert said.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
     assert f"`make demo {name}=" in said
+
+
+@contextlib.contextmanager
+def bound_port(over: str) -> Iterator[int]:
+    """Bind a port over TCP or UDP that is free over the other one."""
+    port = free_port()
+    with socket.socket(type={"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}[over]) as taken:
+        taken.bind(("127.0.0.1", port))
+        if over == "TCP":
+            taken.listen()
+        yield port

@@ -207,7 +207,7 @@ def test_what_cannot_be_served_is_refused_and_not_quoted(  # noqa: PLR0913, PLR0
     assert backend.key_of(host) not in backend.output
 
 
-def test_a_tls_handshake_is_told_that_this_is_none(backend: Backend) -> None:
+def test_a_tls_handshake_is_refused(backend: Backend) -> None:
     hello = bytes.fromhex("16030100050100000100") + b"\r\n\r\n"
     status, _, body = raw(backend.port, hello)
     assert status.startswith("HTTP/1.1 400 ")

@@ -1,4 +1,4 @@
-"""The disk under SQLite is full, or can't be written any more: that is told, and it passes."""
+"""A full or read-only disk under SQLite is reported, and the service recovers."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def failing(mount: Mount, tmp_path: Path, sandbox: Sandbox) -> Iterator[Disk]:
     yield from serving(Disk(mount("-o", "loop", str(image)), tmp_path, sandbox))
 
 
-def test_a_full_disk_is_told_and_passes_when_there_is_room_again(small: Disk) -> None:
+def test_a_full_disk_is_reported_until_there_is_room(small: Disk) -> None:
     assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
     workers = small.replica.all_workers()
     small.fill()
@@ -167,7 +167,7 @@ def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sa
     )
 
 
-def test_a_disk_that_is_read_only_is_told_and_passes_when_it_can_be_written_again(
+def test_a_read_only_disk_is_reported_until_it_is_writable(
     small: Disk,
 ) -> None:
     assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
@@ -195,7 +195,7 @@ def remount(place: Path, *options: str) -> None:
 
 
 @pytest.mark.real("mkfs.ext4")
-def test_a_disk_that_fails_under_a_running_service_is_told(failing: Disk) -> None:
+def test_a_disk_failure_under_a_running_service_is_reported(failing: Disk) -> None:
     assert failing.replica.updates(OTHER, "198.51.100.200")[0] == 200
     workers = failing.replica.all_workers()
     # What the kernel does by itself when it can't write to the disk any more.

@@ -1,4 +1,4 @@
-"""nginx and Caddy understand what the documents tell people to write."""
+"""nginx and Caddy accept the documented configurations."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def asks(replica: Replica, key: str, host: str = HOST) -> int:
     return int(replica.session.get(url, params=query, auth=(host, key), timeout=20).status_code)
 
 
-def test_right_keys_open_while_an_editor_writes_the_file_again_and_again(
+def test_keys_stay_valid_while_an_editor_rewrites_the_file(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
     path = tmp_path / "pre-shared-key"
@@ -104,7 +104,7 @@ def waits(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
     assert replica.updates(host, address)[0] == 503
 
 
-def test_a_host_that_is_registered_again_is_published_after_its_next_update(
+def test_a_host_registered_again_is_published_after_its_next_update(
     fleet: Fleet, sandbox: Sandbox
 ) -> None:
     with_host = fleet.start(HOST, OTHER)
@@ -122,7 +122,7 @@ def test_a_host_that_is_registered_again_is_published_after_its_next_update(
 
 
 @pytest.mark.real(*PARTS)
-def test_a_host_that_one_of_two_replicas_has_all_the_time_loses_nothing(
+def test_a_host_that_one_replica_keeps_loses_nothing(
     tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     fleet = Fleet(tmp_path, sandbox, STATE_URL=postgresql.new_database())

@@ -36,7 +36,7 @@ def test_after_kill_9_an_unchanged_address_is_answered_from_memory(
     hetzner.expect(host, "198.51.100.1")
 
 
-def test_after_kill_9_amid_an_update_the_update_is_fulfilled_without_being_asked_again(
+def test_an_update_interrupted_by_kill_9_is_published_later(
     mortal: Backend, hetzner: Hetzner, host: str
 ) -> None:
     hetzner.door("POST", "delay", seconds=1, path="/zones/*/rrsets", method="GET", count=1)
@@ -49,7 +49,7 @@ def test_after_kill_9_amid_an_update_the_update_is_fulfilled_without_being_asked
     assert mortal.updates(host, "198.51.100.2")["status"] == "unchanged"
 
 
-def test_a_worker_that_is_killed_is_replaced_and_forgets_nothing(
+def test_a_killed_worker_is_replaced_and_loses_nothing(
     mortal: Backend, hetzner: Hetzner, host: str
 ) -> None:
     mortal.updates(host, "198.51.100.3")
@@ -67,7 +67,7 @@ def test_a_worker_that_is_killed_is_replaced_and_forgets_nothing(
     assert "Worker" in mortal.output
 
 
-def test_what_gunicorn_has_to_say_goes_where_all_other_lines_go(mortal: Backend) -> None:
+def test_gunicorns_lines_go_to_the_services_log(mortal: Backend) -> None:
     (victim, *_) = mortal.workers()
     run(["sh", "-c", f"kill -9 {victim}"], mortal.folder)
     mortal.wait_until(lambda: "SIGKILL" in mortal.output, "to say that a worker was killed")
@@ -75,9 +75,7 @@ def test_what_gunicorn_has_to_say_goes_where_all_other_lines_go(mortal: Backend)
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z (WARNING|ERROR) ", line), line
 
 
-def test_sigterm_ends_all_processes_without_a_word_and_nothing_is_forgotten(
-    mortal: Backend, host: str
-) -> None:
+def test_sigterm_ends_all_processes_and_loses_nothing(mortal: Backend, host: str) -> None:
     mortal.updates(host, "198.51.100.4")
     workers = mortal.workers()
     mortal.stop()

@@ -1,4 +1,4 @@
-"""Hetzner fails in every way it can: what the caller is told, and that nothing is lost."""
+"""Every failure of Hetzner gets its documented answer, and no update is lost."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ def expect_published(replica: Replica, host: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_is_told_and_the_update_is_fulfilled_without_being_asked_again(
-    replica: Replica, case: Case
-) -> None:
+def test_a_fault_is_reported_and_the_update_published_later(replica: Replica, case: Case) -> None:
     host = f"{case.name}.example.com"
     replica.sandbox.fail(**case.fault)
     assert replica.updates(host, "198.51.100.7") == (503, "911\n")
@@ -157,7 +155,7 @@ def test_a_fault_is_told_and_the_update_is_fulfilled_without_being_asked_again(
 
 
 @pytest.mark.parametrize("fault", [{**READ, "status": 503}, {**WRITE, "after": True}])
-def test_the_json_protocol_says_when_to_ask_again(replica: Replica, fault: Dict[str, Any]) -> None:
+def test_the_json_protocol_sends_retry_after(replica: Replica, fault: Dict[str, Any]) -> None:
     replica.sandbox.fail(**fault)
     host = "extra1.example.com" if "after" in fault else "extra2.example.com"
     url = f"http://127.0.0.1:{replica.port}/update"
@@ -203,7 +201,7 @@ def test_a_slow_hetzner_is_waited_for(replica: Replica) -> None:
     assert [event for event, _ in history(replica, host)] == ["created"]
 
 
-def test_an_action_that_fails_is_written_again_until_the_dns_has_it(replica: Replica) -> None:
+def test_a_failed_action_is_repeated_until_dns_is_right(replica: Replica) -> None:
     host = "extra6.example.com"
     replica.sandbox.actions_end("error", count=2)
     assert replica.updates(host, "198.51.100.4") == (200, "good 198.51.100.4\n")
@@ -217,7 +215,7 @@ def test_an_action_that_fails_is_written_again_until_the_dns_has_it(replica: Rep
     assert "Hetzner could not publish the record" in failed[1]
 
 
-def test_an_action_that_never_ends_is_given_up_and_written_again(replica: Replica) -> None:
+def test_an_endless_action_is_given_up_and_repeated(replica: Replica) -> None:
     host = "extra7.example.com"
     replica.sandbox.actions_end("never")
     assert replica.updates(host, "198.51.100.5") == (200, "good 198.51.100.5\n")

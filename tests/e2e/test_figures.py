@@ -1,4 +1,4 @@
-"""Figures and health of several worker processes: one truth, whoever answers, whoever dies."""
+"""Metrics and health of several workers agree, and survive the death of a worker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,8 @@ CACHED = 'dyndns_updates_total{outcome="cached",protocol="json"}'
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("figures")
-    backend = Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), THREADS="4")
-    try:
-        backend.start()
+    with Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), THREADS="4") as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 def page(backend: Backend) -> str:
@@ -69,9 +65,7 @@ def kill_one(backend: Backend) -> None:
     until(is_replaced, "another worker", lambda: backend.output)
 
 
-def test_every_worker_tells_the_same_and_a_killed_one_takes_nothing_with_it(
-    backend: Backend, host: str
-) -> None:
+def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host: str) -> None:
     backend.updates(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     poll(backend, host, 40)
@@ -91,9 +85,7 @@ def test_however_many_workers_die_no_count_is_lost(backend: Backend, host: str) 
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 3 * WORKERS * 2}
 
 
-def test_an_ill_worker_makes_the_service_ill_whoever_answers(
-    hetzner: Hetzner, tmp_path: Path
-) -> None:
+def test_an_unhealthy_worker_makes_the_service_unhealthy(hetzner: Hetzner, tmp_path: Path) -> None:
     backend = Backend(tmp_path, hetzner, "tests.e2e.ailing", WEB_CONCURRENCY=str(WORKERS))
 
     def health() -> Set[Tuple[int, str]]:

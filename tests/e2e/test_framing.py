@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends: as many answers as requests, and honest callers get their own."""
+"""Any bytes from a caller: one answer for each request, and other callers get their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) 
     assert not problems, "\n".join(problems)
 
 
-def test_a_caller_that_goes_away_within_a_body_leaves_no_traceback(
+def test_a_caller_that_disconnects_within_a_body_leaves_no_traceback(
     direct: Neighbourhood, backend: Backend
 ) -> None:
     at_once = struct.pack("ii", 1, 0)  # a reset, not an end

@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends to a proxy that keeps its connections: nobody else is hurt."""
+"""Any bytes through a proxy with kept connections: other callers get their own answers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,8 @@ def proxy(
     request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[proxies.Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
-    proxy = PROXIES[request.param](folder, f"127.0.0.1:{backend.port}")
-    try:
-        proxy.start()
+    with PROXIES[request.param](folder, f"127.0.0.1:{backend.port}") as proxy:
         yield proxy
-    finally:
-        proxy.stop()
 
 
 @pytest.fixture(scope="module")

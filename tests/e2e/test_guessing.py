@@ -1,9 +1,10 @@
-"""Guessing the operator's password: slow for the guesser, and for nobody else."""
+"""Guesses at the operator's password are slow, and delay no other caller."""
 
 from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import Counter
 from typing import Counter as Counts, Iterator
 
@@ -12,8 +13,8 @@ import requests
 
 from tests.e2e.processes import HOSTS, Backend, Hetzner, new_session, until
 
-PASSWORD = "hunter-number-3000-of-the-list"
-CONNECTIONS, GUESSES, WORKERS, LIMIT = 16, 3000, 2, 10
+PASSWORD = "hunter-number-600-of-the-list"
+CONNECTIONS, GUESSES, WORKERS, LIMIT = 16, 600, 2, 10
 HOST = HOSTS[0]
 
 
@@ -21,12 +22,8 @@ HOST = HOSTS[0]
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("backend")
     settings = {"BASIC_AUTH_PASSWORD": PASSWORD, "AUTH_FAILURE_LIMIT": str(LIMIT)}
-    backend = Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), **settings)
-    try:
-        backend.start()
+    with Backend(folder, hetzner, WEB_CONCURRENCY=str(WORKERS), **settings) as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 class Guessers:
@@ -37,6 +34,7 @@ class Guessers:
         self._numbers = itertools.count()
         self._stopping = threading.Event()
         self.answers: Counts[int] = Counter()
+        self._start = time.monotonic()
         self._threads = [
             threading.Thread(target=self._run, args=(path,))
             for path in itertools.islice(itertools.cycle(("/", "/nic/update")), CONNECTIONS)
@@ -60,6 +58,10 @@ class Guessers:
     def has_ended(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 
+    def seconds(self) -> float:
+        """Return for how long they have been guessing."""
+        return time.monotonic() - self._start
+
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
@@ -74,7 +76,7 @@ def compared(session: requests.Session, backend: Backend) -> int:
     return sum(int(float(line.split()[-1])) for line in lines)
 
 
-def test_three_thousand_guesses_at_once_are_hardly_compared_and_hold_nobody_up(
+def test_many_guesses_are_hardly_compared_and_delay_no_caller(
     backend: Backend, hetzner: Hetzner
 ) -> None:
     with new_session() as session:
@@ -99,10 +101,9 @@ def test_three_thousand_guesses_at_once_are_hardly_compared_and_hold_nobody_up(
         assert sum(guessers.answers.values()) == GUESSES + 1
         assert guessers.answers[200] == 0
         hetzner.expect(HOST, "198.51.100.9")
-        # What is under way in every thread when the limit is passed, and then one a second.
-        most = GUESSES // 4
-        number = compared(session, backend)
-        assert LIMIT <= number <= most
+        # One from each connection while the limit is passed, then one a second in each worker.
+        most = LIMIT + CONNECTIONS + WORKERS * (1 + guessers.seconds())
+        assert LIMIT <= compared(session, backend) <= most
     for path in ("/", f"/nic/update?hostname={HOST}&myip=198.51.100.9"):
         with new_session() as session:  # a browser that isn't known
             wrong = session.get(backend.url + path, auth=("operator", "hunter"), timeout=60)

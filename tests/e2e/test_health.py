@@ -1,4 +1,4 @@
-"""/healthz tells whether updates can be served, and is well again by itself."""
+"""/healthz reports whether updates can be served, and recovers."""
 
 from __future__ import annotations
 

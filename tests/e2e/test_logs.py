@@ -8,8 +8,9 @@ from typing import Iterator
 
 import pytest
 
-from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner, free_port
+from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner
 from tests.e2e.updating import Updating
+from tests.ports import free_port
 
 LOG_FILE = "a folder/that is/not there/backend.log"
 
@@ -29,7 +30,7 @@ def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     files = {f"{name}_FILE": str(folder / name.lower()) for name in secrets}
     for name, secret in secrets.items():
         (folder / name.lower()).write_text(f"{secret}\n", encoding="utf-8")
-    backend = Backend(
+    with Backend(
         folder,
         hetzner,
         LOG_FILE=LOG_FILE,
@@ -39,12 +40,8 @@ def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         HETZNER_API_URL=hetzner.api_url.replace("//", "//me:login%2Dof-the-api@"),
         NTFY_URL=f"http://me:login%2Dof-ntfy@127.0.0.1:{free_port()}",
         NTFY_TOPIC="dyndns",
-    )
-    try:
-        backend.start()
+    ) as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 def file_of(backend: Backend) -> str:
@@ -79,9 +76,7 @@ def test_the_log_holds_no_key_and_no_query(logged: Backend, host: str) -> None:
         assert "/nic/update/… -> 404" in text
 
 
-def test_the_file_is_made_with_its_folders_and_written_by_both_workers(
-    logged: Backend, hetzner: Hetzner, host: str
-) -> None:
+def test_both_workers_write_the_log_file(logged: Backend, hetzner: Hetzner, host: str) -> None:
     addresses = [f"198.51.100.{number}" for number in range(1, 41)]
     for ip in addresses:
         logged.updates(host, ip)
@@ -126,9 +121,7 @@ def test_without_debug_logging_an_unchanged_update_is_not_logged(
     assert "no change" not in backend.output
 
 
-def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
-    hetzner: Hetzner, folder: Path, host: str
-) -> None:
+def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, host: str) -> None:
     backend = Backend(folder, hetzner, REGISTERED_FQDNS=host)
     backend.start()
     for ip in ("198.51.100.1", "198.51.100.1", "198.51.100.2", "198.51.100.2"):

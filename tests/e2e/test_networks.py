@@ -13,7 +13,7 @@ from backend.setup_guides import snippet
 from tests.e2e import network
 from tests.e2e.network import Inside, Plugged, Switch
 from tests.e2e.processes import TOKEN, until
-from tests.e2e.proxy import configure
+from tests.e2e.proxies import tls_nginx
 
 HOST, KEY = "host.example.com", "the-key-of-the-host"
 HTTP, TLS, API, DNS = 8080, 8443, 8090, 5354
@@ -44,8 +44,8 @@ class Site:
         hetzner = ["-m", "sandbox", "--http-port", str(API), "--dns-port", str(DNS)]
         hetzner += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
         addresses = ["198.51.100.2", "[2001:db8:5::2]"]
-        nginx = configure(folder / "nginx", f"198.51.100.1:{HTTP}", addresses, TLS)
-        self.authority = str(folder / "nginx" / "ca.pem")
+        nginx = tls_nginx(folder / "nginx", f"198.51.100.1:{HTTP}", addresses, TLS)
+        self.authority = nginx.authority
         self._parts = [
             Inside(self.machine, "hetzner", hetzner, folder / "hetzner"),
             Inside(
@@ -59,7 +59,7 @@ class Site:
                 LISTEN_PORT=str(HTTP),
                 TRUSTED_PROXIES="198.51.100.2,2001:db8:5::2",
             ),
-            Inside(proxy, "nginx", nginx, folder / "nginx"),
+            Inside(proxy, "nginx", nginx.arguments, folder / "nginx"),
         ]
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ def asks(client: Plugged, site: Site, url: str, *options: str) -> str:
 
 
 @each_way
-def test_without_an_address_the_record_is_the_callers_own_and_follows_it(
+def test_without_an_address_the_record_follows_the_caller(
     client: Plugged, site: Site, url: str
 ) -> None:
     update = f"{url}/nic/update?hostname={HOST}"
@@ -144,7 +144,7 @@ def test_no_header_of_a_caller_chooses_its_address(client: Plugged, site: Site, 
 @pytest.mark.parametrize(
     "url", [WAYS["directly, IPv4"], WAYS["nginx, IPv4"]], ids=["direct", "nginx"]
 )
-def test_ddclient_finds_its_address_by_asking_the_backend_and_follows_it(
+def test_ddclient_follows_the_address_that_the_backend_reports(
     client: Plugged, site: Site, url: str
 ) -> None:
     text = snippet("ddclient", Hostname.parse(HOST), KEY, url).text

@@ -111,7 +111,7 @@ def told(message: Dict[str, object]) -> Tuple[object, ...]:
 
 
 @pytest.mark.parametrize("by", ["token", "password"])
-def test_a_change_a_failure_and_its_end_and_failed_logins_arrive(
+def test_pushes_for_changes_failures_and_failed_logins_arrive(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, by: str
 ) -> None:
     login = LOGIN if by == "password" else {}
@@ -149,7 +149,7 @@ def test_a_change_a_failure_and_its_end_and_failed_logins_arrive(
     assert "ntfy" not in backend.output
 
 
-def test_a_silent_host_is_told_once_over_two_restarts_and_so_is_its_return(
+def test_a_silent_host_is_reported_once_over_two_restarts(
     ntfy: NtfyServer, backends: Backends
 ) -> None:
     settings = {
@@ -183,7 +183,7 @@ def test_a_silent_host_is_told_once_over_two_restarts_and_so_is_its_return(
     assert ntfy.titles()[:2] == [f"{NAS} is lost", f"{NAS} is back"]
 
 
-def test_a_host_that_never_came_is_told_of(ntfy: NtfyServer, backends: Backends) -> None:
+def test_a_host_that_never_updated_is_reported(ntfy: NtfyServer, backends: Backends) -> None:
     backends.start(
         REGISTERED_FQDNS=NAS,
         LOST_CONNECTION_TIMEOUT="1",
@@ -196,7 +196,7 @@ def test_a_host_that_never_came_is_told_of(ntfy: NtfyServer, backends: Backends)
 @pytest.mark.parametrize(
     "store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.real(*PARTS))]
 )
-def test_two_replicas_with_two_workers_each_tell_everything_once(
+def test_two_replicas_report_each_event_once(
     ntfy: NtfyServer,
     backends: Backends,
     hetzner: Hetzner,
@@ -247,9 +247,7 @@ def test_two_replicas_with_two_workers_each_tell_everything_once(
     }
 
 
-def test_a_flood_of_a_thousand_requests_without_a_right_login_is_one_push(
-    ntfy: NtfyServer, backends: Backends
-) -> None:
+def test_a_flood_of_failed_logins_is_one_push(ntfy: NtfyServer, backends: Backends) -> None:
     backend = backends.start(AUTH_FAILURE_LIMIT="10", NOTIFY_ON_CHANGE="1", **ntfy.settings())
 
     def flood(number: int) -> int:
@@ -292,7 +290,7 @@ def updates_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
     ],
     ids=["password", "token", "topic", "path", "url-of-the-topic"],
 )
-def test_a_wrong_setting_is_said_once_and_costs_no_update(
+def test_a_wrong_ntfy_setting_is_reported_once(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, wrong: Dict[str, str], words: str
 ) -> None:
     url = ntfy.url + wrong.get("NTFY_PATH", "")
@@ -309,7 +307,7 @@ def test_a_wrong_setting_is_said_once_and_costs_no_update(
         assert secret not in backend.output
 
 
-def test_a_server_that_comes_late_costs_no_update_and_no_push(
+def test_a_late_ntfy_server_costs_no_update_or_push(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     ntfy.stop()
@@ -343,7 +341,7 @@ def texts(ntfy: NtfyServer) -> List[str]:
     return [one["message"] for one in ntfy.messages()]
 
 
-def test_a_server_that_limits_its_rate_costs_no_update_and_no_push(
+def test_a_rate_limited_ntfy_server_costs_no_update_or_push(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     ntfy.stop()

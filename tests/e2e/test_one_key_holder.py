@@ -1,4 +1,4 @@
-"""Whoever holds the key of one host can't keep all others from being served."""
+"""The holder of one host's key can't keep other hosts from being served."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def all_others(backend: Backend, ip: str) -> List[str]:
         return list(pool.map(lambda host: asks(session, backend, host, ip), OTHERS))
 
 
-def test_forty_connections_that_flap_one_host_keep_no_other_host_from_changing(
+def test_forty_connections_for_one_host_block_no_other_host(
     backend: Backend, hetzner: Hetzner, flappers: Flappers
 ) -> None:
     changed = all_others(backend, "198.51.100.7")
@@ -88,7 +88,7 @@ def test_forty_connections_that_flap_one_host_keep_no_other_host_from_changing(
     assert known >= good
     # The last address that the flapping host asked for is published in the end.
     hetzner.door("DELETE", "delay")
-    desired = f"SELECT wanted FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
+    desired = f"SELECT desired FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
     until(
         lambda: hetzner.resolves(FLAPPING) == [ip for (ip,) in backend.finds(desired)],
         "the last address to be published",
@@ -96,7 +96,7 @@ def test_forty_connections_that_flap_one_host_keep_no_other_host_from_changing(
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_router_that_sends_both_families_as_two_requests_at_once_gets_both_good(
+def test_two_requests_for_both_families_at_once_are_good(
     backend: Backend,
 ) -> None:
     addresses = ("198.51.100.8", "2001:db8::8")

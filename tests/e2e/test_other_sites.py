@@ -72,12 +72,8 @@ class _Site(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """One that logs each answer."""
-    backend = Backend(tmp_path_factory.mktemp("backend"), hetzner, DEBUG_LOGGING="1")
-    try:
-        backend.start()
+    with Backend(tmp_path_factory.mktemp("backend"), hetzner, DEBUG_LOGGING="1") as backend:
         yield backend
-    finally:
-        backend.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What somebody changes by hand at Hetzner is put back, and the history says so."""
+"""Manual changes at Hetzner are reverted, and the history shows them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     ],
     ids=["changed", "removed"],
 )
-def test_an_edit_by_hand_is_put_back_by_an_update_with_the_same_address(
+def test_an_unchanged_update_reverts_a_manual_edit(
     replica: Replica, sandbox: Sandbox, by_hand: List[str], entry: Tuple[str, str, str, str]
 ) -> None:
     assert replica.updates(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")

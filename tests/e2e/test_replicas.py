@@ -113,7 +113,7 @@ def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Se
     return sent
 
 
-def test_twenty_clients_at_one_host_end_at_the_last_accepted_update_and_no_writes_overlap(
+def test_the_last_accepted_of_twenty_clients_updates_counts(
     replicas: Tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,
@@ -132,7 +132,7 @@ def test_twenty_clients_at_one_host_end_at_the_last_accepted_update_and_no_write
     assert accepted
     # What the clients see settles the end only where no two updates overlapped: nobody is accepted
     # after the one that holds.
-    query = "SELECT wanted FROM records WHERE host = 'host2.example.com'"
+    query = "SELECT desired FROM records WHERE host = 'host2.example.com'"
     ((desired,),) = postgresql.ask(query, database=database.rpartition("/")[2])
     expect_in_dns(sandbox, host, desired)
     (winner,) = [update for update in sent if update.address == desired]
@@ -172,7 +172,7 @@ def polled(sandbox: Sandbox) -> List[str]:
     ]
 
 
-def test_no_transaction_is_open_while_hetzner_is_asked(
+def test_no_transaction_is_open_during_calls_to_hetzner(
     replicas: Tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,

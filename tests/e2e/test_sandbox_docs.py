@@ -1,4 +1,4 @@
-"""docs/sandbox.md, "Try your own set-up": its commands do what it says, on other ports."""
+"""The commands of docs/sandbox.md, "Try your own set-up", work on other ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Dict, List
 
 import pytest
 
-from tests.e2e.processes import ROOT, environment, free_port, until
+from tests.e2e.processes import ROOT, environment, until
+from tests.ports import free_port
 
 TEXT = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Try your own")[2].partition("\n## ")[0]
@@ -65,7 +66,7 @@ class Terminal:
         self._shell.wait(30)
 
 
-def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
+def test_the_documented_sandbox_commands_work(tmp_path: Path) -> None:
     sandbox, backend, update = blocks(tmp_path)
     terminals: Dict[str, Terminal] = {}
     try:

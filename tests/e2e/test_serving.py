@@ -50,7 +50,7 @@ def expect_one_line(answer: Tuple[str, List[str], bytes], status: str, line: byt
 
 @pytest.mark.parametrize("path", ["/nic/update", "//nic/update", "/nic/update/", "/v3/update"])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_router_is_answered_in_one_line_that_is_never_chunked(
+def test_a_router_gets_one_line_that_is_not_chunked(
     backend: Backend, hetzner: Hetzner, host: str, path: str, version: str
 ) -> None:
     request = (
@@ -63,7 +63,7 @@ def test_a_router_is_answered_in_one_line_that_is_never_chunked(
     hetzner.expect(host, "198.51.100.1")
 
 
-def test_http_1_0_without_a_host_and_without_a_user_agent_is_served(
+def test_http_1_0_without_host_or_user_agent_is_served(
     backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     request = (
@@ -202,7 +202,7 @@ def test_two_workers_are_two_processes_that_both_answer(
     assert sorted(worker.pid or 0 for worker in two_workers) == backend.workers()
 
 
-def test_there_and_back_again_through_two_workers_is_never_taken_for_unchanged(
+def test_a_change_and_its_reversal_reach_hetzner_from_two_workers(
     backend: Backend, hetzner: Hetzner, two_workers: List[Worker], host: str
 ) -> None:
     one, two = two_workers

@@ -1,4 +1,4 @@
-"""Whatever /dev/shm is like, where every local user may write: the service starts and serves."""
+"""The service starts and serves for any content of /dev/shm, which every user can write."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_service_starts_where_shm_holds_nothing(replica: Replica, prefix: Li
     expect_service(replica)
 
 
-def test_a_worker_is_replaced_where_shm_has_no_room_for_a_name(replica: Replica) -> None:
+def test_a_worker_is_replaced_with_a_full_shm(replica: Replica) -> None:
     replica.start(private(options=",nr_inodes=8"))
     for number in range(8):
         try:
@@ -171,9 +171,7 @@ def listing(folder: Path) -> Dict[str, int]:
     }
 
 
-def test_nothing_that_somebody_put_into_shm_is_waited_for_or_touched(
-    replica: Replica, tmp_path: Path
-) -> None:
+def test_foreign_files_in_shm_stay_untouched(replica: Replica, tmp_path: Path) -> None:
     planted, foreign = tmp_path / "planted", tmp_path / "foreign"
     planted.mkdir()
     plant(planted, foreign)

@@ -55,7 +55,7 @@ class Pair:
 
     def owners(self) -> Dict[str, str]:
         """Who holds the leases of what only one process does at a time."""
-        query = "SELECT name, holder FROM leases WHERE name IN ('reconciler', 'watcher')"
+        query = "SELECT name, owner FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 
     def start(self, prefix: Tuple[str, ...]) -> Dict[str, str]:
@@ -87,7 +87,7 @@ def pair(tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL) -> Iterator[P
 
 
 @pytest.mark.parametrize("prefix", [(), ELSEWHERE], ids=["same-machine", "another-machine"])
-def test_a_killed_leader_is_replaced_and_what_it_had_promised_is_kept(
+def test_another_replica_finishes_the_work_of_a_killed_leader(
     pair: Pair, sandbox: Sandbox, prefix: Tuple[str, ...]
 ) -> None:
     if prefix and not may_unshare():
@@ -111,7 +111,7 @@ def test_a_leader_that_is_stopped_hands_over_at_once(pair: Pair) -> None:
     pair.expect_takeover(before)
 
 
-def test_a_worker_that_is_killed_is_replaced_by_one_of_any_replica(pair: Pair) -> None:
+def test_any_replica_takes_over_from_a_killed_worker(pair: Pair) -> None:
     before = pair.start(())
     pair.first.kill_workers()
 

@@ -90,7 +90,7 @@ def login(backend: Backend, host: str) -> bytes:
 @pytest.mark.parametrize(
     "body", [b"Content-Length: 16385\r\n\r\n", b"Content-Length: 00000000000000016385\r\n\r\n"]
 )
-def test_a_body_that_is_too_large_is_never_the_next_request(
+def test_a_too_large_body_never_becomes_the_next_request(
     backend: Backend, path: bytes, body: bytes
 ) -> None:
     filler = b"GET /ip HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -101,7 +101,7 @@ def test_a_body_that_is_too_large_is_never_the_next_request(
     assert b"Connection: close" in answer
 
 
-def test_a_small_body_that_no_view_wants_leaves_the_connection_usable(backend: Backend) -> None:
+def test_a_small_unused_body_leaves_the_connection_usable(backend: Backend) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=20)
     with contextlib.closing(connection):
         connection.connect()

@@ -1,4 +1,4 @@
-"""README.md, "Set it up": whoever types what stands there, in an empty folder, succeeds."""
+"""The commands of README.md, "Set it up", work as written, in an empty folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Dict, Iterator, List
 
 import pytest
 
-from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment, free_port
+from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment
 from tests.meta.documents import README, Block, blocks
+from tests.ports import free_port
 
 HOST, SEEN = "host.example.com", "203.0.113.7"
 LISTS_ALL = ".venv/bin/python -m backend keys list"

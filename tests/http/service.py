@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -11,8 +13,9 @@ from werkzeug.test import TestResponse
 
 from backend.service import build
 from backend.settings import read as read_settings
-from backend.store import Store, prepare_store
+from backend.store import Store
 from sandbox import Sandbox
+from tests.stores import empty_store
 
 HOME, NAS = "home.example.com", "nas.example.com"
 APEX, WILDCARD, DEEP = "example.com", "*.home.example.com", "a.b.c.example.com"
@@ -103,7 +106,8 @@ class Service:
             self.key_file.write_text("".join(f"{host} {key_of(host)}\n" for host in hosts))
         settings, warnings = read_settings(self._environ)
         self.warnings = [str(warning) for warning in warnings]
-        prepare_store(settings.store.url)
+        if not self.database.exists():
+            shutil.copy(empty_store(), self.database)
         self.hosts = settings.access.hosts
         self._services = build(settings)
         self._stopped = False
@@ -113,9 +117,8 @@ class Service:
         """End as a worker does, which writes what is only in memory."""
         if not self._stopped:
             self._stopped = True
-            # A thread that was never started can't be stopped; so soon, it does nothing.
-            self._services.start()
-            self._services.stop()
+            # Nothing was started that has to be stopped.
+            dataclasses.replace(self._services, loops=(), outbox=None).stop()
 
     def asks(self, method: str, path: str, peer: str = PEER, **options: object) -> TestResponse:
         """Send a request as it stands; its answer must have the form of every answer."""

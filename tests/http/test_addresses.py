@@ -48,7 +48,7 @@ WAYS: Dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("peer", "headers", "seen"), WAYS.values(), ids=WAYS.keys())
-def test_the_address_of_the_caller_is_seen_through_trusted_proxies_only(
+def test_only_trusted_proxies_may_name_the_caller(
     service: Service, router: Router, peer: str, headers: Dict[str, str], seen: str
 ) -> None:
     headers = {**router.headers, **headers}
@@ -88,7 +88,7 @@ def test_a_private_address_behind_a_proxy_is_refused_by_name(
         ("2001:db8::/32,::1", ROUTER, ROUTER),
     ],
 )
-def test_the_operator_says_which_proxies_are_trusted(
+def test_the_operator_configures_the_trusted_proxies(
     serve: Serve, trusted: str, peer: str, seen: Optional[str]
 ) -> None:
     router = serve(TRUSTED_PROXIES=trusted).router()
@@ -98,7 +98,7 @@ def test_the_operator_says_which_proxies_are_trusted(
     assert said(answer) == expected
 
 
-def test_an_address_that_is_given_wins_over_the_one_that_is_seen(router: Router) -> None:
+def test_a_given_address_wins_over_the_callers(router: Router) -> None:
     headers = {**router.headers, "X-Real-Ip": ROUTER}
     query = {"hostname": HOME, "myip": "198.51.100.1"}
     answer = router.asks("GET", query, peer=PROXY, headers=headers)

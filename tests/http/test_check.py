@@ -138,15 +138,13 @@ def test_one_is_no_plural(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
 )
-def test_where_no_token_works_hosts_are_told_of_the_tokens(
-    setup: Setup, changes: Dict[str, str]
-) -> None:
+def test_hosts_report_tokens_that_do_not_work(setup: Setup, changes: Dict[str, str]) -> None:
     assert setup.check(**changes).worst(HOME) == (
         "fail: No working token sees a zone for this host. See the failed tokens above."
     )
 
 
-def test_progress_is_told_apart_from_the_answer(setup: Setup) -> None:
+def test_progress_goes_to_stderr(setup: Setup) -> None:
     assert "checking token 1 of 1 …\n" in setup.check().progress
 
 
@@ -183,7 +181,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: No key for nas."),
     ],
 )
-def test_what_is_wrong_is_said_with_its_hint_and_the_rest_is_tried_all_the_same(
+def test_check_reports_each_problem_and_continues(
     setup: Setup, changes: Dict[str, str], what: str, told: str
 ) -> None:
     checked = setup.check(**changes)
@@ -236,7 +234,7 @@ def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) 
     ("delegation", "state"),
     [("valid", "ok"), ("lame", "fail"), ("invalid", "fail"), ("unknown", "warn"), ("new", "warn")],
 )
-def test_a_zone_nobody_finds_fails(
+def test_an_undelegated_zone_fails_the_check(
     setup: Setup, sandbox: Sandbox, delegation: str, state: str
 ) -> None:
     zone = {

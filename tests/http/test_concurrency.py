@@ -23,7 +23,7 @@ def writes(calls: List[Call], name: str) -> List[Tuple[float, float]]:
     return sorted(spans)
 
 
-def test_twenty_updates_of_one_host_end_at_the_last_update_and_never_overlap(serve: Serve) -> None:
+def test_twenty_updates_of_one_host_never_overlap(serve: Serve) -> None:
     workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
     sandbox = workers[0].sandbox
     sandbox.delay(0.02, path="/zones/*")
@@ -46,7 +46,7 @@ def test_twenty_updates_of_one_host_end_at_the_last_update_and_never_overlap(ser
     assert [(a, b) for a, b in zip(spans, spans[1:]) if b[0] < a[1]] == []
 
 
-def test_everybody_whose_update_was_answered_good_was_at_hetzner(serve: Serve) -> None:
+def test_every_update_answered_with_good_reached_hetzner(serve: Serve) -> None:
     workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
     running = [
         Background(lambda n=number: workers[n % 2].host().updates(f"198.51.100.{n % 4 + 1}"))  # type: ignore[misc]
@@ -73,7 +73,7 @@ def test_hosts_do_not_wait_for_one_another(serve: Serve) -> None:
         assert workers[0].sandbox.records(host, "A") == [f"198.51.100.{number + 1}"]
 
 
-def test_the_same_update_sent_many_times_at_once_creates_one_record(serve: Serve) -> None:
+def test_simultaneous_equal_updates_create_one_record(serve: Serve) -> None:
     workers = [serve(THREADS=THREADS), serve(THREADS=THREADS)]
     running = [
         Background(lambda n=number: workers[n % 2].host().updates("198.51.100.1"))  # type: ignore[misc]

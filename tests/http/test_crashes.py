@@ -1,4 +1,4 @@
-"""A bug of ours: each face says so in its own form, and tells nothing of it."""
+"""An unexpected error: each protocol answers in its own form, without details."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def app() -> Flask:
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_json_says_internal_and_no_more(
+def test_json_answers_internal_and_no_details(
     app: Flask, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = app.test_client().open("/update", method=method, json={"fqdn": "home.example.com"})
@@ -47,7 +47,7 @@ def test_json_says_internal_and_no_more(
 
 
 @pytest.mark.parametrize("path", ["/nic/update", "/v3/update"])
-def test_dyndns2_says_911_and_no_more(
+def test_dyndns2_answers_911_and_no_details(
     app: Flask, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = app.test_client().get(path, query_string={"hostname": "a.example.com", "pass": "key"})

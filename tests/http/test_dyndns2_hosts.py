@@ -99,7 +99,7 @@ def test_twenty_hosts_are_served(shared: Service) -> None:
     assert (status, body.count(b"\n")) == (200, 20)
 
 
-def test_with_a_wrong_key_there_is_one_line_and_one_failure(shared: Service) -> None:
+def test_a_wrong_key_is_one_line_and_one_failure(shared: Service) -> None:
     headers = {"Authorization": basic("home", "wrong")}
     answer = asked(shared, names(HOME, NAS, FOREIGN), headers=headers)
     assert said(answer) == (401, b"badauth\n")
@@ -129,14 +129,14 @@ def test_the_operator_may_name_every_host(service: Service) -> None:
     assert said(answer) == (200, b"good 198.51.100.1\ngood 198.51.100.1\n")
 
 
-def test_a_user_of_two_hosts_with_one_key_has_to_say_which(service: Service) -> None:
+def test_a_user_with_one_key_for_two_hosts_must_choose(service: Service) -> None:
     others = "home.example.net"
     service.key_file.write_text(f"{HOME} {SHARED_KEY}\n{others} {SHARED_KEY}\n")
     assert said(asked(service, {"myip": "198.51.100.1"})) == (400, b"notfqdn\n")
     assert said(asked(service, names(HOME))) == (200, b"good 198.51.100.1\n")
 
 
-def test_a_user_of_two_hosts_with_two_keys_is_told_apart_by_the_key(service: Service) -> None:
+def test_the_key_chooses_between_two_hosts_of_a_user(service: Service) -> None:
     headers = {"Authorization": basic("home", key_of(HOME))}
     answer = asked(service, {"myip": "198.51.100.1"}, headers=headers)
     assert said(answer) == (200, b"good 198.51.100.1\n")
@@ -148,6 +148,6 @@ def test_one_host_may_fail_at_hetzner_while_the_other_succeeds(shared: Service) 
     assert said(asked(shared, names(HOME, NAS))) == (200, b"911\ngood 198.51.100.1\n")
 
 
-def test_if_all_fail_at_hetzner_the_pause_is_told(shared: Service) -> None:
+def test_a_failure_of_all_hosts_answers_the_pause(shared: Service) -> None:
     shared.sandbox.fail(503, count=None)
     assert said(asked(shared, names(HOME, NAS))) == (503, b"911\n911\n")

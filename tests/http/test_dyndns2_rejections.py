@@ -164,12 +164,12 @@ def test_options_is_another_method(untouched: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nic/update%20http:/home", "/nic/update.php", "/nic/delete"])
-def test_what_is_not_there_is_told_in_plain_text(untouched: Service, path: str) -> None:
+def test_unknown_pages_get_a_plain_text_answer(untouched: Service, path: str) -> None:
     answer = untouched.asks("GET", path, query_string=ANY, headers=LOGIN)
     assert (answer.status_code, answer.mimetype) == (404, "text/plain")
 
 
-def test_a_host_of_another_and_one_of_nobody_get_the_same_answer_to_the_byte(
+def test_foreign_and_unknown_hosts_get_the_same_bytes(
     untouched: Service,
 ) -> None:
     foreign = untouched.asks("GET", "/nic/update", **named("foreign.example.com"))
@@ -178,7 +178,7 @@ def test_a_host_of_another_and_one_of_nobody_get_the_same_answer_to_the_byte(
     assert list(foreign.headers) == list(others.headers)
 
 
-def test_an_unknown_user_and_a_wrong_key_get_the_same_answer_to_the_byte(
+def test_unknown_users_and_wrong_keys_get_the_same_bytes(
     untouched: Service,
 ) -> None:
     unknown = untouched.asks("GET", "/nic/update", **login("nobody", KEY))
@@ -187,14 +187,14 @@ def test_an_unknown_user_and_a_wrong_key_get_the_same_answer_to_the_byte(
     assert list(unknown.headers) == list(wrong.headers)
 
 
-def test_a_host_in_no_zone_is_dnserr_and_not_the_callers_fault(service: Service) -> None:
+def test_a_host_in_no_zone_is_answered_with_dnserr(service: Service) -> None:
     router = service.router(NOWHERE)
     headers = {"Authorization": basic(NOWHERE, key_of(NOWHERE))}
     answer = router.asks("GET", {**ANY, "hostname": NOWHERE}, headers=headers)
     assert said(answer) == (502, b"dnserr\n")
 
 
-def test_a_private_address_may_be_detected_when_the_operator_says_so(serve: Serve) -> None:
+def test_a_private_address_may_be_detected_if_allowed(serve: Serve) -> None:
     router = serve(ALLOW_PRIVATE_ADDRESSES="1").router()
     answer = router.asks("GET", {"hostname": HOME}, peer="192.168.1.9")
     assert said(answer) == (200, b"good 192.168.1.9\n")

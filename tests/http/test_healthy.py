@@ -42,7 +42,7 @@ def test_a_service_that_is_well_is_healthy(port: str, address: str) -> None:
     assert Health.asked[-1] == "/healthz"
 
 
-def test_a_service_that_is_not_well_is_unhealthy_and_says_why(
+def test_an_unhealthy_service_reports_the_reason(
     port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Health.status = 503

@@ -1,4 +1,4 @@
-"""Hetzner refuses for good: the caller is told so, and the operator what has to be changed."""
+"""When Hetzner refuses for good, the caller gets an error and the operator a hint."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ OBSTACLES: Dict[str, Obstacle] = {
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=OBSTACLES.keys())
-def test_the_operator_is_told_what_to_change(
+def test_the_operator_learns_what_to_change(
     serve: Serve, console: Console, obstacle: Obstacle
 ) -> None:
     service = serve(**obstacle.variables)
@@ -100,7 +100,7 @@ def test_the_operator_is_told_what_to_change(
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=OBSTACLES.keys())
-def test_a_router_is_told_dnserr(serve: Serve, console: Console, obstacle: Obstacle) -> None:
+def test_a_router_gets_dnserr(serve: Serve, console: Console, obstacle: Obstacle) -> None:
     service = serve(**obstacle.variables)
     obstacle.put(service.sandbox, console)
     headers = {"Authorization": basic(obstacle.host, key_of(obstacle.host))}
@@ -137,7 +137,7 @@ def test_a_refusal_is_never_taken_for_success_later(service: Service, host: Host
         assert said(service.router().updates(myip="198.51.100.1")) == (502, b"dnserr\n")
 
 
-def test_a_refusal_that_repeats_is_told_once(service: Service, host: Host) -> None:
+def test_a_repeated_refusal_is_reported_once(service: Service, host: Host) -> None:
     service.sandbox.publish(HOME, "CNAME", "other.example.org.")
     for _ in range(3):
         host.updates("198.51.100.1")

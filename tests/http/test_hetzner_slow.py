@@ -70,7 +70,7 @@ def test_a_host_is_answered_before_it_loses_patience(slow: Slow) -> None:
     assert slow.service.states()[HOME, "A"] == ("198.51.100.1", "pending")
 
 
-def test_a_router_with_two_hosts_is_answered_before_it_loses_patience(slow: Slow) -> None:
+def test_a_router_with_two_hosts_is_answered_in_time(slow: Slow) -> None:
     assert slow.two_in_time
     assert said(slow.of_two_hosts.result()) == (503, b"911\n911\n")
 

@@ -1,4 +1,4 @@
-"""Hetzner's answer for one host comes byte by byte and never ends: nothing is held for ever."""
+"""An endless, slow answer for one host holds no slot or lock for ever."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Line:
 
 
 @pytest.mark.parametrize(("name", "start", "forever"), [ENDLESS[0], ENDLESS[1], ENDLESS[6]])
-def test_slot_and_lock_of_a_host_become_free_while_its_answer_trickles(  # noqa: PLR0913, PLR0917
+def test_a_trickling_answer_frees_slot_and_lock(  # noqa: PLR0913, PLR0917
     serve: Serve,
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,

@@ -29,9 +29,7 @@ from tests.http.service import (
 )
 
 
-def test_the_first_update_lists_the_zones_reads_the_name_and_creates_the_record(
-    service: Service, host: Host, console: Console
-) -> None:
+def test_the_first_update_takes_three_calls(service: Service, host: Host, console: Console) -> None:
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
     assert service.calls() == [LIST, reading("home"), CREATE]
     assert console.shows(HOME) == {"ttl": 21600, "records": {"198.51.100.1": ""}}
@@ -52,15 +50,13 @@ def test_an_unchanged_address_costs_no_call(service: Service, host: Host) -> Non
     assert service.calls() == []
 
 
-def test_a_record_that_hetzner_has_already_is_left_as_it_is(service: Service, host: Host) -> None:
+def test_a_record_that_hetzner_has_already_stays_untouched(service: Service, host: Host) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1")
     assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
     assert service.calls() == [LIST, reading("home")]
 
 
-def test_several_addresses_at_a_name_become_the_one_that_is_wanted(
-    service: Service, host: Host
-) -> None:
+def test_several_addresses_at_a_name_become_the_desired_one(service: Service, host: Host) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1", "198.51.100.2")
     assert told(host.updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
     assert service.sandbox.records(HOME, "A") == ["198.51.100.1"]
@@ -160,7 +156,7 @@ def test_url_is_another_word_for_fqdn(service: Service, host: Host) -> None:
     assert told(answer) == (200, record("created", "198.51.100.1"))
 
 
-def test_fields_nobody_knows_are_ignored(host: Host) -> None:
+def test_unknown_fields_are_ignored(host: Host) -> None:
     answer = host.updates("198.51.100.1", ttl=60, client={"version": 2})
     assert told(answer) == (200, record("created", "198.51.100.1"))
 
@@ -245,7 +241,7 @@ def test_an_existing_ttl_is_kept(service: Service, console: Console, ttl: Option
 
 
 @pytest.mark.parametrize("before", [None, 60, 86400])
-def test_an_existing_ttl_is_brought_to_the_one_the_operator_set(
+def test_an_existing_ttl_becomes_the_operators_ttl(
     serve: Serve, console: Console, before: Optional[int]
 ) -> None:
     service = serve(RECORD_TTL="300")
@@ -263,7 +259,7 @@ def test_a_ttl_that_is_right_already_costs_no_call(serve: Serve) -> None:
     assert service.calls() == [LIST, reading("home"), setting("home")]
 
 
-def test_a_comment_somebody_left_on_the_record_is_kept(service: Service, console: Console) -> None:
+def test_an_existing_comment_on_the_record_is_kept(service: Service, console: Console) -> None:
     body = {
         "name": "home",
         "type": "A",

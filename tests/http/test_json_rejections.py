@@ -1,4 +1,4 @@
-"""POST and DELETE /update: every request that is turned away, with what it is told."""
+"""POST and DELETE /update: every refused request and its answer."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_a_body_of_16_kib_is_still_read(service: Service) -> None:
     assert service.asks("POST", "/update", **raw(data)).status_code == 200
 
 
-def test_a_wrong_key_and_an_unknown_host_get_the_same_answer_to_the_byte(
+def test_wrong_keys_and_unknown_hosts_get_the_same_bytes(
     untouched: Service,
 ) -> None:
     wrong = untouched.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
@@ -287,12 +287,12 @@ def test_a_private_address_is_named_with_the_likely_cause(untouched: Service) ->
     assert "X-Real-Ip" in sentence
 
 
-def test_a_private_address_may_be_detected_when_the_operator_says_so(serve: Serve) -> None:
+def test_a_private_address_may_be_detected_if_allowed(serve: Serve) -> None:
     host = serve(ALLOW_PRIVATE_ADDRESSES="1").host()
     assert host.sends("POST", peer="192.168.1.9").get_json()["ip"] == "192.168.1.9"
 
 
-def test_nobody_who_was_turned_away_counts_as_seen(serve: Serve) -> None:
+def test_refused_requests_do_not_count_as_activity(serve: Serve) -> None:
     service = serve()
     service.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
     service.asks("POST", "/update", **fields(ip="nonsense"))
@@ -300,7 +300,7 @@ def test_nobody_who_was_turned_away_counts_as_seen(serve: Serve) -> None:
     assert service.rows("hosts") == []
 
 
-def test_a_name_that_is_registered_but_in_no_zone_is_not_found(service: Service) -> None:
+def test_a_registered_name_in_no_zone_is_not_found(service: Service) -> None:
     answer = service.host(NOWHERE).updates("198.51.100.1")
     assert refused(answer) == (404, "zone_not_found")
     assert NOWHERE in answer.get_json()["error"]

@@ -18,7 +18,7 @@ def test_a_body_of_more_than_16_kib_is_too_large(untouched: Service, method: str
         assert refused(answer) == (413, "too_large")
 
 
-def test_a_form_of_more_than_16_kib_is_too_large_for_dyndns2(untouched: Service) -> None:
+def test_dyndns2_refuses_a_form_above_16_kib(untouched: Service) -> None:
     answer = untouched.asks("POST", "/nic/update", data={"hostname": HOME, "x": "x" * 16385})
     assert said(answer) == (413, b"dnserr\n")
 
@@ -53,9 +53,7 @@ def test_more_than_twenty_hosts_in_a_request_are_refused(router: Router, number:
 
 
 @pytest.mark.parametrize("body", [b"[" * 16000, b'{"fqdn":' * 2000, b'{"fqdn": ' + b"9" * 16000])
-def test_json_that_is_made_to_hurt_is_refused_like_any_other(
-    untouched: Service, body: bytes
-) -> None:
+def test_hostile_json_is_refused(untouched: Service, body: bytes) -> None:
     assert refused(untouched.asks("POST", "/update", data=body)) == (400, "bad_request")
 
 
@@ -81,7 +79,7 @@ def test_a_key_in_a_path_is_not_logged(
     assert key_of(HOME) not in caplog.text
 
 
-def test_a_host_that_is_named_twice_is_served_once_and_answered_twice(
+def test_a_host_named_twice_is_updated_once_and_answered_twice(
     service: Service, router: Router
 ) -> None:
     names = f"{HOME},{HOME.upper()}.,nothing,{HOME},nothing"

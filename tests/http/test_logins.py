@@ -41,7 +41,7 @@ def guess(
     return refused(service.asks("POST", "/update", peer, json={"fqdn": host}, headers=headers))
 
 
-def test_beyond_the_limit_a_source_is_told_to_wait(strict: Service) -> None:
+def test_a_source_over_the_limit_must_wait(strict: Service) -> None:
     assert [guess(strict) for _ in range(4)] == [UNAUTHORIZED] * 3 + [LOCKED]
     headers = {"Authorization": basic("home", "wrong")}
     answer = strict.asks("GET", "/nic/update", query_string=QUERY, headers=headers)
@@ -75,14 +75,14 @@ def test_a_whole_ipv6_network_counts_as_one_source(strict: Service) -> None:
     assert guess(strict, "2001:db8:0:1::9", "another.example.com") == UNAUTHORIZED
 
 
-def test_a_host_is_counted_whoever_guesses_its_key(strict: Service) -> None:
+def test_failures_for_a_host_are_counted_over_all_sources(strict: Service) -> None:
     for number in range(3):
         assert guess(strict, f"198.51.100.{number}") == UNAUTHORIZED
     assert guess(strict, "198.51.100.200") == LOCKED
     assert guess(strict, "198.51.100.201", NAS) == UNAUTHORIZED
 
 
-def test_behind_a_proxy_the_caller_is_counted_and_not_the_proxy(strict: Service) -> None:
+def test_failed_logins_behind_a_proxy_count_for_the_caller(strict: Service) -> None:
     for _ in range(5):
         guess(strict, "10.0.0.1", "foreign.example.com", **{"X-Real-Ip": "198.51.100.8"})
     caller = {"X-Real-Ip": "198.51.100.9"}
@@ -162,7 +162,7 @@ def test_a_key_file_that_breaks_costs_no_host_its_key(
     assert host.updates("198.51.100.2").status_code == 200
 
 
-def test_a_key_of_a_host_that_is_not_registered_opens_nothing(serve: Serve) -> None:
+def test_the_key_of_an_unregistered_host_is_refused(serve: Serve) -> None:
     service = serve(REGISTERED_FQDNS=NAS)
     assert refused(service.host(HOME).updates("198.51.100.1")) == UNAUTHORIZED
     assert service.host(NAS).updates("198.51.100.1").status_code == 200
@@ -178,7 +178,9 @@ def test_without_registered_hosts_no_updates_are_performed(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("login", [OPERATOR, ("", ""), ("operator", "")])
-def test_without_an_operator_nobody_logs_in_as_one(serve: Serve, login: Tuple[str, str]) -> None:
+def test_operator_logins_fail_if_no_operator_is_configured(
+    serve: Serve, login: Tuple[str, str]
+) -> None:
     service = serve(BASIC_AUTH_USERNAME="", BASIC_AUTH_PASSWORD="")
     headers = {"Authorization": basic(*login)}
     answer = service.asks("POST", "/update", json={"fqdn": HOME}, headers=headers)
@@ -194,7 +196,7 @@ def test_two_hosts_may_have_the_same_key(service: Service) -> None:
     assert service.calls()[0] == LIST
 
 
-def test_a_key_file_that_could_never_be_read_is_no_wrong_key_but_a_trouble_of_ours(
+def test_an_unreadable_key_file_is_a_server_error(
     serve: Serve,
 ) -> None:
     service = serve()
@@ -216,7 +218,7 @@ def test_without_hosts_there_needs_to_be_no_key_file(serve: Serve) -> None:
     assert guess(service) == UNAUTHORIZED
 
 
-def test_a_browser_that_has_logged_in_is_not_kept_waiting_by_a_guesser(
+def test_a_guesser_does_not_delay_a_logged_in_browser(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: List[str] = []
@@ -241,7 +243,7 @@ def test_a_browser_that_has_logged_in_is_not_kept_waiting_by_a_guesser(
     assert waited == [f"{PEER}/32"] * 2
 
 
-def test_the_operator_waits_once_a_request_however_many_hosts_it_names(
+def test_a_waiting_operator_waits_once_per_request(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: List[str] = []

@@ -1,4 +1,4 @@
-"""What is remembered: across requests, faces, restarts and workers; and when Hetzner is asked."""
+"""What the store remembers across requests, restarts and workers, and when Hetzner is called."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def published_before(service: Service) -> Host:
     return host
 
 
-def test_without_a_cache_hetzner_is_asked_every_time(serve: Serve) -> None:
+def test_every_update_calls_hetzner_without_a_cache(serve: Serve) -> None:
     service = serve(REQUEST_CACHE_TTL="0")
     host = published_before(service)
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_a_record_deleted_by_hand_is_put_back(serve: Serve) -> None:
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
 
 
-def test_a_change_by_hand_right_after_an_update_is_put_back(serve: Serve) -> None:
+def test_a_manual_change_right_after_an_update_is_reverted(serve: Serve) -> None:
     service = serve(REQUEST_CACHE_TTL="0")
     host = service.host()
     host.updates("198.51.100.1")
@@ -113,9 +113,7 @@ def test_a_change_by_hand_right_after_an_update_is_put_back(serve: Serve) -> Non
     assert told(host.updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
 
 
-def test_within_the_cache_time_a_change_by_hand_is_not_looked_for(
-    service: Service, host: Host
-) -> None:
+def test_a_manual_change_is_unnoticed_within_the_cache_time(service: Service, host: Host) -> None:
     host.updates("198.51.100.1")
     service.sandbox.publish(HOME, "A", "203.0.113.66")
     service.calls()
@@ -131,7 +129,7 @@ def test_a_check_that_fails_is_no_failure_of_the_host(serve: Serve) -> None:
     assert said(service.router().updates(myip="198.51.100.1")) == (200, b"nochg 198.51.100.1\n")
 
 
-def test_after_a_check_that_failed_hetzner_is_left_alone_for_a_while(serve: Serve) -> None:
+def test_a_failed_check_is_not_repeated_at_once(serve: Serve) -> None:
     service = serve(REQUEST_CACHE_TTL="0")
     host = published_before(service)
     service.sandbox.fail(503)
@@ -165,7 +163,7 @@ def test_an_unchanged_update_writes_nothing_itself(service: Service, host: Host)
     assert answer == (200, record("unchanged", "198.51.100.1"))
 
 
-def test_a_host_that_was_served_counts_as_seen_when_the_worker_ends(serve: Serve) -> None:
+def test_a_worker_that_ends_stores_the_activity_of_hosts(serve: Serve) -> None:
     service = serve()
     service.host().updates("198.51.100.1")
     service.host().updates("198.51.100.1")
@@ -175,7 +173,7 @@ def test_a_host_that_was_served_counts_as_seen_when_the_worker_ends(serve: Serve
     assert row["seen_at"] > 0
 
 
-def test_while_the_store_cant_be_written_a_change_is_not_accepted(
+def test_a_change_is_refused_while_the_store_is_read_only(
     service: Service, host: Host, router: Router
 ) -> None:
     host.updates("198.51.100.1")
@@ -197,7 +195,7 @@ def test_without_a_store_the_answer_is_still_in_form(serve: Serve) -> None:
     assert service.calls() == []
 
 
-def test_the_first_update_of_a_worker_lists_the_zones_for_itself(serve: Serve) -> None:
+def test_each_worker_lists_the_zones_once(serve: Serve) -> None:
     one, two = serve(), serve()
     one.host().updates("198.51.100.1")
     one.calls()

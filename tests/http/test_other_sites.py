@@ -1,4 +1,4 @@
-"""What another web site makes a browser send changes nothing, whatever login goes along."""
+"""Requests that other web sites cause in a browser change nothing, with any login."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_request_of_another_site_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("marks", OWN)
-def test_whoever_comes_from_here_passes(service: Service, marks: str) -> None:
+def test_same_site_requests_pass(service: Service, marks: str) -> None:
     headers = {**OWN[marks], **(LOGINS["operator"] or {})}
     answer = service.asks("GET", "/nic/update", query_string=SET, headers=headers)
     assert said(answer) == (200, b"good 198.51.100.9\n")
@@ -108,7 +108,7 @@ def test_memory_does_not_answer_another_site(service: Service, marks: str) -> No
         assert said(asks(**OWN["the address bar"])) == (200, b"nochg 198.51.100.9\n")
 
 
-def test_a_refusal_is_no_failed_login_and_a_few_lines_in_the_log(
+def test_a_refusal_of_another_site_is_no_failed_login(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = {**FOREIGN["another site"], "Authorization": basic("home", "wrong")}

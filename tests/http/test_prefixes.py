@@ -59,7 +59,7 @@ def aaaa(service: Service, *hosts: str) -> List[List[str]]:
     return [service.sandbox.records(host, "AAAA") for host in hosts]
 
 
-def test_one_request_of_a_fritz_box_moves_the_router_and_all_behind_it(lan: Service) -> None:
+def test_one_fritz_box_request_moves_router_and_hosts(lan: Service) -> None:
     answer = fritz_box(lan, "198.51.100.1", FIRST)
     assert said(answer) == (
         200,
@@ -77,7 +77,7 @@ def test_one_request_of_a_fritz_box_moves_the_router_and_all_behind_it(lan: Serv
     ]
 
 
-def test_a_new_prefix_moves_them_all_and_the_same_again_costs_no_call(lan: Service) -> None:
+def test_a_new_prefix_moves_all_hosts_and_repeats_cost_nothing(lan: Service) -> None:
     fritz_box(lan, "198.51.100.1", FIRST)
     lan.calls()
     assert fritz_box(lan, "198.51.100.1", SECOND).data.count(b"good ") == 3
@@ -146,9 +146,7 @@ def test_a_full_address_without_a_prefix_is_the_hosts_own(lan: Service) -> None:
         *("ip6lanprefix=<ip6lanprefix>", "ip6lanprefix=x"),
     ],
 )
-def test_where_the_prefix_stays_empty_no_host_behind_gets_the_routers_own_address(
-    serve: Serve, empty: str
-) -> None:
+def test_an_empty_prefix_gives_no_host_the_routers_address(serve: Serve, empty: str) -> None:
     service = serve(IPV6_INTERFACE_IDS=f"{NAS}={NAS_ID}")
     service.key_file.write_text(f"{HOME} {KEY}\n{NAS} {KEY}\n")
     asked(service, f"hostname={NAS}&ip6lanprefix={FIRST}")
@@ -162,7 +160,7 @@ def test_where_the_prefix_stays_empty_no_host_behind_gets_the_routers_own_addres
     assert aaaa(service, HOME, NAS) == [["2001:db8:ffff::7"], before]
 
 
-def test_the_operator_hears_why_a_host_with_an_empty_prefix_is_left_alone(
+def test_the_log_explains_a_skipped_host_with_empty_prefix(
     lan: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert said(asked(lan, f"hostname={NAS}&myip=2001:db8::9&ip6lanprefix=")) == (400, b"dnserr\n")
@@ -177,7 +175,7 @@ def plain(serve: Serve) -> Service:
     return service
 
 
-def test_without_an_id_the_host_part_of_the_last_aaaa_is_kept(plain: Service) -> None:
+def test_the_last_aaaas_host_part_replaces_a_missing_id(plain: Service) -> None:
     asked(plain, f"hostname={NAS}&myip=2001:db8:1:2::5")
     plain.calls()
     answer = asked(plain, f"hostname={NAS}&ip6lanprefix={SECOND}")
@@ -188,7 +186,7 @@ def test_without_an_id_the_host_part_of_the_last_aaaa_is_kept(plain: Service) ->
     assert plain.calls() == []
 
 
-def test_of_a_shorter_prefix_the_number_of_the_network_is_kept_as_well(plain: Service) -> None:
+def test_a_shorter_prefix_keeps_the_network_number(plain: Service) -> None:
     asked(plain, f"hostname={NAS}&myip=2001:db8:1:203::5")
     answer = asked(plain, f"hostname={NAS}&ip6lanprefix=2001:db8:7:800::/56")
     assert said(answer) == (200, b"good 2001:db8:7:803::5\n")
@@ -218,7 +216,7 @@ def test_a_bare_prefix_is_never_published(plain: Service, given: str) -> None:
     assert plain.states() == {}
 
 
-def test_a_host_without_an_aaaa_gets_its_ipv4_address_and_fails_nobody(plain: Service) -> None:
+def test_a_host_without_an_aaaa_gets_its_ipv4_address(plain: Service) -> None:
     asked(plain, f"hostname={NAS}&myip=2001:db8:1:2::5")
     answer = asked(plain, f"hostname={HOME},{NAS}&myip=198.51.100.1&ip6lanprefix={SECOND}")
     assert said(answer) == (200, b"good 198.51.100.1\ngood 198.51.100.1,2001:db8:7:8::5\n")
@@ -227,7 +225,7 @@ def test_a_host_without_an_aaaa_gets_its_ipv4_address_and_fails_nobody(plain: Se
     assert aaaa(plain, HOME, NAS) == [[], ["2001:db8:1:2::5"]]
 
 
-def test_the_operator_hears_once_which_host_part_is_missing(
+def test_a_missing_host_part_is_reported_once(
     plain: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -237,7 +235,7 @@ def test_the_operator_hears_once_which_host_part_is_missing(
     assert lines[0].startswith(f"{HOME} was sent the prefix {FIRST}")
 
 
-def test_an_aaaa_that_was_removed_has_no_host_part_to_keep(plain: Service) -> None:
+def test_a_removed_aaaa_leaves_no_host_part(plain: Service) -> None:
     asked(plain, f"hostname={NAS}&myip=198.51.100.1,2001:db8:1:2::5")
     asked(plain, f"hostname={NAS}&offline=YES")
     answer = asked(plain, f"hostname={NAS}&myip=198.51.100.1&ip6lanprefix={SECOND}")
@@ -252,7 +250,7 @@ def test_with_an_id_an_aaaa_that_was_removed_comes_back(lan: Service) -> None:
     assert aaaa(lan, NAS) == [["2001:db8:1:2:211:32ff:fe11:2233"]]
 
 
-def test_while_hetzner_is_away_the_client_is_told_and_the_ipv4_address_is_kept(
+def test_a_prefix_update_keeps_ipv4_while_hetzner_is_away(
     plain: Service,
 ) -> None:
     plain.sandbox.fail(503, count=None)
@@ -261,7 +259,7 @@ def test_while_hetzner_is_away_the_client_is_told_and_the_ipv4_address_is_kept(
     assert plain.states() == {(NAS, "A"): ("198.51.100.1", "pending")}
 
 
-def test_while_hetzner_is_away_a_prefix_alone_is_no_update_yet(plain: Service) -> None:
+def test_a_prefix_is_no_update_while_hetzner_is_away(plain: Service) -> None:
     plain.sandbox.fail(503, count=None)
     answer = asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}")
     assert said(answer) == (503, b"911\n")

@@ -1,4 +1,4 @@
-"""Somebody else changes the record at Hetzner between our reading and our writing."""
+"""The record changes at Hetzner between our read and our write."""
 
 from __future__ import annotations
 
@@ -41,18 +41,14 @@ def test_a_record_that_vanishes_before_ours_is_set_is_created(service: Service, 
     assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
 
 
-def test_a_create_that_is_answered_as_a_duplicate_after_it_went_through_is_set(
-    service: Service, host: Host
-) -> None:
+def test_a_create_that_meets_its_own_record_sets_it(service: Service, host: Host) -> None:
     path = "/zones/example.com/rrsets"
     service.sandbox.fail(409, "uniqueness_error", path=path, method="POST", after=True)
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
     assert after_the_list(service) == [reading("home"), CREATE, reading("home"), setting("home")]
 
 
-def test_a_record_that_comes_and_goes_for_ever_ends_in_an_answer(
-    service: Service, host: Host
-) -> None:
+def test_a_record_that_comes_and_goes_ends_in_an_answer(service: Service, host: Host) -> None:
     host.updates("198.51.100.1")
     service.sandbox.fail(404, "not_found", count=None, path="*/set_records")
     service.sandbox.fail(409, "uniqueness_error", count=None, method="POST")
@@ -60,9 +56,7 @@ def test_a_record_that_comes_and_goes_for_ever_ends_in_an_answer(
     assert len(service.calls()) < 12
 
 
-def test_an_alias_that_appears_before_ours_is_created_is_in_the_way(
-    service: Service, host: Host
-) -> None:
+def test_a_cname_that_appears_before_the_create_is_reported(service: Service, host: Host) -> None:
     service.sandbox.delay(SECONDS, path="/zones/example.com/rrsets", method="POST", count=1)
     updating = Background(lambda: host.updates("198.51.100.1"))
     until_asked(service.sandbox, CREATE)

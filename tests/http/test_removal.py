@@ -70,15 +70,13 @@ def test_what_never_was_is_looked_up_once(service: Service, host: Host) -> None:
     assert service.calls() == []
 
 
-def test_a_record_somebody_else_deleted_is_gone_all_the_same(both: Service, host: Host) -> None:
+def test_deleting_an_already_deleted_record_succeeds(both: Service, host: Host) -> None:
     both.sandbox.publish(HOME, "A")
     assert told(host.leaves()) == (200, removed("A", "AAAA"))
     assert both.calls() == [reading("home"), deleting("AAAA")]
 
 
-def test_a_record_that_goes_between_reading_and_deleting_is_no_failure(
-    both: Service, host: Host
-) -> None:
+def test_a_record_deleted_after_the_read_is_no_failure(both: Service, host: Host) -> None:
     both.sandbox.fail(404, "not_found", path="*/home/A", method="DELETE")
     assert host.leaves(type="A").status_code == 200
 
@@ -168,7 +166,7 @@ def test_after_offline_an_update_brings_the_record_back(both: Service, router: R
 
 
 @pytest.mark.parametrize("protocol", ["dyndns2", "json"])
-def test_the_history_says_who_removed_what_and_that_it_came_back(
+def test_the_history_shows_removal_and_return(
     both: Service, host: Host, router: Router, protocol: str
 ) -> None:
     if protocol == "json":
@@ -188,7 +186,7 @@ def test_the_history_says_who_removed_what_and_that_it_came_back(
     ]
 
 
-def test_offline_while_hetzner_is_away_is_told_and_kept(both: Service, router: Router) -> None:
+def test_an_offline_request_while_hetzner_is_away_is_kept(both: Service, router: Router) -> None:
     both.sandbox.fail(503)
     assert said(router.updates(offline="YES")) == (503, b"911\n")
     assert both.states() == {(HOME, "A"): (None, "pending"), (HOME, "AAAA"): (None, "pending")}

@@ -17,7 +17,7 @@ from tests.http.service import Service
         ("127.0.0.1", "127.0.0.1"),
     ],
 )
-def test_ip_tells_the_address_the_service_sees(service: Service, peer: str, seen: str) -> None:
+def test_ip_returns_the_callers_address(service: Service, peer: str, seen: str) -> None:
     answer = service.asks("GET", "/ip", peer)
     assert (answer.status_code, answer.data) == (200, f"{seen}\n".encode())
     assert service.calls() == []
@@ -45,7 +45,7 @@ def test_healthz_is_not_ok_without_a_store(serve: Serve) -> None:
     assert answer.mimetype == "text/plain"
 
 
-def test_the_openapi_document_is_served_to_everybody(service: Service) -> None:
+def test_the_openapi_document_is_public(service: Service) -> None:
     answer = service.asks("GET", "/openapi.json")
     assert answer.status_code == 200
     assert answer.get_json()["openapi"] == "3.1.0"

@@ -1,4 +1,4 @@
-"""Which zone of which project a host's record goes to, and when the list of zones is asked for."""
+"""Which zone of which project holds a host's record, and when zones are listed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_longest_matching_zone_wins(serve: Serve, sandbox: Sandbox) -> None:
     ]
 
 
-def test_without_the_token_of_the_longer_zone_the_shorter_one_holds_the_name(
+def test_a_shorter_zone_applies_without_the_longer_ones_token(
     serve: Serve, sandbox: Sandbox
 ) -> None:
     assert serve(HETZNER_TOKEN=FIRST).host(LAB).updates("198.51.100.1").status_code == 200
@@ -68,7 +68,7 @@ def test_each_project_is_changed_by_its_own_token(
 
 
 @pytest.mark.parametrize("listed", [f"{NOBODYS},{FIRST}", f"{FIRST},{NOBODYS}"])
-def test_a_bad_token_takes_no_zone_away_from_a_good_one(serve: Serve, listed: str) -> None:
+def test_a_bad_token_leaves_the_zones_of_a_good_one(serve: Serve, listed: str) -> None:
     service = serve(HETZNER_TOKEN=listed)
     assert service.host(HOME).updates("198.51.100.1").status_code == 200
     # The zone of this one may be in the project of the bad token.
@@ -98,7 +98,7 @@ def test_a_zone_that_is_created_later_is_found(serve: Serve, console: Console) -
     assert service.sandbox.records(NOWHERE, "A") == ["198.51.100.1"]
 
 
-def test_a_name_without_a_zone_costs_no_list_of_zones_a_request(service: Service) -> None:
+def test_a_name_without_a_zone_does_not_relist_zones(service: Service) -> None:
     host = service.host(NOWHERE)
     for _ in range(5):
         assert refused(host.updates("198.51.100.1")) == (404, "zone_not_found")

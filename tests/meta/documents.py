@@ -1,4 +1,4 @@
-"""What the tests of the house read in the documents."""
+"""Reads the documents for the tests in this folder."""
 
 from __future__ import annotations
 

@@ -27,5 +27,5 @@ def given_reasons() -> Set[str]:
     return {name.split(" ")[0].lower() for row in rows for name in row.split(", ")}
 
 
-def test_every_dependency_has_its_reason_and_no_reason_is_left_over() -> None:
+def test_dependencies_and_documented_reasons_match() -> None:
     assert required() == given_reasons()

@@ -72,7 +72,7 @@ def test_a_shell_understands_it(block: Block) -> None:
 
 
 @each_block
-def test_a_test_runs_it_or_it_is_said_why_none_does(block: Block) -> None:
+def test_a_test_runs_each_block_or_a_reason_is_given(block: Block) -> None:
     assert (fate(block, RUN) is None) != (fate(block, NOT_RUN) is None), block
 
 

@@ -1,4 +1,4 @@
-"""What docs/monitoring*.* speaks of is what the program tells, and all of it."""
+"""docs/monitoring names exactly the metrics that the service exposes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ KNOWN = {bare(name) for name in re.findall(r"^# TYPE (\S+)", told(), re.MULTILIN
 
 
 @pytest.mark.parametrize("file", ["alerts.yml", "alerts.test.yml", "dashboard.json"])
-def test_rules_and_dashboard_ask_for_metrics_that_exist(file: str) -> None:
+def test_rules_and_dashboard_use_existing_metrics(file: str) -> None:
     asked = names((DOCS / "monitoring" / file).read_text(encoding="utf-8"))
     assert asked
     assert asked <= KNOWN
@@ -72,13 +72,13 @@ def test_the_table_has_every_metric() -> None:
 def test_every_rule_has_a_test() -> None:
     rules = re.findall(r"- alert: (\w+)", (DOCS / "monitoring" / "alerts.yml").read_text())
     tested = re.findall(r"alertname: (\w+)", (DOCS / "monitoring" / "alerts.test.yml").read_text())
-    assert len(rules) == 11
+    assert rules
     assert set(rules) == set(tested)
 
 
 def test_the_dashboard_names_no_data_source_of_ours() -> None:
     board = json.loads((DOCS / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 12
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     for panel in board["panels"]:
         assert panel["datasource"]["uid"] == "${datasource}"
         assert all(target["expr"] for target in panel["targets"])

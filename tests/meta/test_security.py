@@ -43,20 +43,6 @@ def test_every_claim_has_a_test() -> None:
     assert [row for row in update_requests if "`tests/" not in row.rsplit("|", 2)[1]] == []
 
 
-def test_every_attacker_has_a_chapter() -> None:
-    chapters = re.findall("^## (.+)$", TEXT, re.MULTILINE)
-    attackers = [
-        "The internet scanner",
-        "Another web site in the operator's browser",
-        "The holder of one key",
-        "The neighbour on the LAN",
-        "Somebody with the backup",
-        "A lying Hetzner, or a proxy in between",
-    ]
-    assert chapters[0] == "First: what the token opens"
-    assert chapters[1:7] == attackers
-
-
 def test_the_readme_points_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "docs/security.md" in readme

@@ -1,4 +1,4 @@
-"""Each face has an answer to everything that can go wrong."""
+"""Each protocol has an answer to every error."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def test_every_error_has_an_answer_of_its_family(table: Table, error: Type[Dyndn
 
 
 @pytest.mark.parametrize("table", PROTOCOLS, ids=["json", "dyndns2"])
-def test_no_error_looks_like_a_success_and_none_is_listed_in_vain(table: Table) -> None:
+def test_tables_hold_only_errors_that_exist(table: Table) -> None:
     assert all(status >= 400 for status, _ in table.values())
     assert set(table) <= {DyndnsError, *CLASSES}
 
 
-def test_a_stranger_is_answered_alike_whatever_the_host() -> None:
+def test_foreign_hosts_and_wrong_keys_share_an_answer() -> None:
     assert answer(json_api.ANSWERS, errors.ForeignHost) == answer(
         json_api.ANSWERS, errors.Unauthorized
     )
 
 
-def test_the_tree_in_the_docstring_has_every_error_and_no_other() -> None:
+def test_the_docstrings_tree_has_exactly_the_errors() -> None:
     drawn = {
         word
         for line in str(errors.__doc__).splitlines()

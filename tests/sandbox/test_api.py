@@ -77,7 +77,7 @@ def test_limit_headers_are_in_lower_case(caller: Caller) -> None:
         ("POST", f"{RRSETS}/home/SPF/actions/add_records", 404, "not_found"),
     ],
 )
-def test_unknown_paths_and_methods_are_told_in_hetzners_shape(
+def test_unknown_paths_and_methods_get_hetzners_error_shape(
     caller: Caller, method: str, path: str, status: int, code: str
 ) -> None:
     answer = caller.asks(method, path, ONE if "records" in path else None)
@@ -86,12 +86,12 @@ def test_unknown_paths_and_methods_are_told_in_hetzners_shape(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_a_body_that_is_no_json_object_is_a_json_error(caller: Caller, data: bytes) -> None:
+def test_a_body_without_a_json_object_is_a_json_error(caller: Caller, data: bytes) -> None:
     answer = caller.session.post(caller.base + RRSETS, data=data, timeout=10)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "json_error")
 
 
-def test_an_absent_zone_is_404_as_an_item_and_an_empty_list_by_name(caller: Caller) -> None:
+def test_an_absent_zone_is_404_or_an_empty_list(caller: Caller) -> None:
     assert caller.is_refused("GET", "/zones/none.example") == (404, "not_found")
     assert caller.gets("/zones?name=none.example")["zones"] == []
     assert caller.asks("GET", "/zones/none.example").json() == {
@@ -99,7 +99,7 @@ def test_an_absent_zone_is_404_as_an_item_and_an_empty_list_by_name(caller: Call
     }
 
 
-def test_an_absent_rrset_is_404_as_an_item_and_an_empty_list_by_name(caller: Caller) -> None:
+def test_an_absent_rrset_is_404_or_an_empty_list(caller: Caller) -> None:
     assert caller.is_refused("GET", HOME) == (404, "not_found")
     assert caller.gets(f"{RRSETS}?name=home&type=A&type=AAAA")["rrsets"] == []
 
@@ -194,7 +194,7 @@ def test_put_replaces_labels_and_refuses_records(caller: Caller) -> None:
     assert caller.is_refused("PUT", HOME, {"ttl": 60}) == (422, "invalid_input")
 
 
-def test_the_apex_the_wildcard_and_the_zones_id_go_into_paths(caller: Caller) -> None:
+def test_apex_wildcard_and_zone_id_work_in_paths(caller: Caller) -> None:
     zone = caller.gets("/zones/example.com")["zone"]["id"]
     for name in ("@", "*", "*.deep"):
         caller.writes("POST", f"/zones/{zone}/rrsets", {**NEW, "name": name})
@@ -244,7 +244,7 @@ def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbo
     assert names("desc") == ["c", "a", "b"]
 
 
-def test_the_link_header_knows_the_last_page_and_forgets_the_filter(caller: Caller) -> None:
+def test_the_link_header_names_the_last_page(caller: Caller) -> None:
     link = caller.asks("GET", "/zones?name=example.com").headers["Link"]
     assert link == f'<{caller.base}/zones?page=1>; rel="last"'
 
@@ -360,7 +360,7 @@ def test_thousands_of_rrsets_are_listed_completely_in_pages_of_100(
     assert len(sandbox.calls()) == 31
 
 
-def test_a_caller_that_waits_to_be_told_to_go_on_is_told_before_it_sends_its_body(
+def test_expect_continue_is_answered_before_the_body(
     sandbox: Sandbox,
 ) -> None:
     with socket.create_connection((sandbox.host, sandbox.http_port), timeout=30) as connection:

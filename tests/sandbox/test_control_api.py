@@ -26,9 +26,7 @@ def opens(sandbox: Sandbox, name: str, body: object = None) -> None:
     assert (answer.status_code, answer.json()) == (200, {"done": True})
 
 
-def test_calls_are_listed_in_order_without_those_to_the_control_api(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_calls_are_listed_in_order_without_control_calls(sandbox: Sandbox, caller: Caller) -> None:
     caller.gets(f"{RRSETS}?name=home&type=A")
     caller.writes("POST", RRSETS, NEW)
     caller.session.post(f"{caller.base}/zones", data=b"{no json", timeout=10)
@@ -80,7 +78,7 @@ def test_a_reset_makes_everything_as_it_was(sandbox: Sandbox, caller: Caller) ->
         ({"status": 418}, 418, "server_error"),
     ],
 )
-def test_the_next_call_fails_as_ordered_and_the_one_after_it_succeeds(
+def test_an_ordered_fault_fails_the_next_call_only(
     sandbox: Sandbox, caller: Caller, order: Dict[str, Any], status: int, code: str
 ) -> None:
     opens(sandbox, "fail", order)
@@ -123,7 +121,7 @@ def test_failures_are_served_the_oldest_first(sandbox: Sandbox, caller: Caller) 
     assert [caller.asks("GET", "/zones").status_code for _ in range(3)] == [500, 503, 200]
 
 
-def test_a_page_of_html_a_redirect_a_torn_body_and_headers_can_be_ordered(
+def test_faults_can_be_html_redirects_torn_bodies_and_headers(
     sandbox: Sandbox, caller: Caller
 ) -> None:
     opens(sandbox, "fail", {"html": True})
@@ -144,9 +142,7 @@ def test_a_page_of_html_a_redirect_a_torn_body_and_headers_can_be_ordered(
     assert busy.headers["ratelimit-limit"] == "3600"
 
 
-def test_a_dropped_call_gets_no_answer_and_is_not_carried_out(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_a_dropped_call_has_no_answer_and_no_effect(sandbox: Sandbox, caller: Caller) -> None:
     opens(sandbox, "fail", {"drop": True})
     with pytest.raises(requests.ConnectionError):
         caller.asks("POST", RRSETS, NEW)
@@ -154,9 +150,7 @@ def test_a_dropped_call_gets_no_answer_and_is_not_carried_out(
     assert [call.status for call in sandbox.calls()] == [None]
 
 
-def test_a_call_that_fails_after_it_was_carried_out_is_carried_out(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_a_fault_after_a_call_leaves_the_change(sandbox: Sandbox, caller: Caller) -> None:
     opens(sandbox, "fail", {"after": True})
     with pytest.raises(requests.ConnectionError):
         caller.asks("POST", RRSETS, NEW)
@@ -218,9 +212,7 @@ def test_a_short_delay_ends_by_itself(sandbox: Sandbox, caller: Caller) -> None:
     assert call.ended is not None
 
 
-def test_a_delay_without_a_count_lasts_until_the_reset_and_writes_held_back_are_forgotten(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_a_delay_without_a_count_lasts_until_the_reset(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.delay(60)
     held = [Held(sandbox, "POST", RRSETS, NEW) for _ in range(2)]
     sandbox.reset()
@@ -229,9 +221,7 @@ def test_a_delay_without_a_count_lasts_until_the_reset_and_writes_held_back_are_
     assert caller.gets(RRSETS)["meta"]["pagination"]["total_entries"] == 2
 
 
-def test_of_several_delays_the_newest_counts_for_the_calls_it_is_meant_for(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_the_newest_matching_delay_counts(sandbox: Sandbox, caller: Caller) -> None:
     opens(sandbox, "delay", {"seconds": 60})
     opens(sandbox, "delay", {"seconds": 0, "path": "/zones"})
     assert caller.gets("/zones")
@@ -242,9 +232,7 @@ def test_of_several_delays_the_newest_counts_for_the_calls_it_is_meant_for(
     held.ends()
 
 
-def test_a_newer_delay_with_a_count_gives_way_to_the_older_when_it_is_used_up(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_an_older_delay_applies_after_a_counted_newer_one(sandbox: Sandbox, caller: Caller) -> None:
     opens(sandbox, "delay", {"seconds": 60})
     opens(sandbox, "delay", {"seconds": 0, "count": 1})
     assert caller.gets("/zones")
@@ -253,9 +241,7 @@ def test_a_newer_delay_with_a_count_gives_way_to_the_older_when_it_is_used_up(
     held.ends()
 
 
-def test_delays_can_be_taken_back_and_calls_that_wait_are_carried_out_then(
-    sandbox: Sandbox, caller: Caller
-) -> None:
+def test_removing_a_delay_releases_the_calls_that_wait(sandbox: Sandbox, caller: Caller) -> None:
     opens(sandbox, "fail", {"status": 503, "method": "DELETE"})
     opens(sandbox, "delay", {"seconds": 60})
     held = Held(sandbox, "POST", RRSETS, NEW)
@@ -266,7 +252,7 @@ def test_delays_can_be_taken_back_and_calls_that_wait_are_carried_out_then(
     assert caller.is_refused("DELETE", f"{RRSETS}/home/A") == (503, "unavailable")
 
 
-def test_a_stopped_sandbox_lets_go_of_calls_without_carrying_them_out(sandbox: Sandbox) -> None:
+def test_a_stopped_sandbox_drops_calls_that_wait(sandbox: Sandbox) -> None:
     sandbox.delay(60)
     held = Held(sandbox, "POST", RRSETS, NEW)
     sandbox.stop()
@@ -335,6 +321,6 @@ def test_an_order_that_makes_no_sense_is_explained(
     assert caller.gets("/zones")
 
 
-def test_a_control_route_that_is_not_there_says_so(sandbox: Sandbox) -> None:
+def test_an_unknown_control_route_is_reported(sandbox: Sandbox) -> None:
     assert door(sandbox, "GET", "nothing").status_code == 404
     assert door(sandbox, "GET", "fail").status_code == 405

@@ -1,4 +1,4 @@
-"""The zones as real DNS, asked over real sockets."""
+"""The sandbox's zones as real DNS, over real sockets."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_name_has_its_answer(
     assert answer.header.ra == 0
 
 
-def test_types_that_dnslib_does_not_know_are_served_all_the_same(sandbox: Sandbox) -> None:
+def test_types_unknown_to_dnslib_are_served(sandbox: Sandbox) -> None:
     for name, kind in (("info.example.com", "HINFO"), ("bound.example.com", "SVCB")):
         assert [QTYPE[rr.rtype] for rr in ask(sandbox, name, kind).rr] == [kind]
 
@@ -113,7 +113,7 @@ def test_soa_and_ns_are_served_and_denials_carry_the_soa(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize(("zone_ttl", "denial_ttl"), [(7200, 3600), (60, 60)])
-def test_a_denial_lasts_as_long_as_the_soa_says_at_most(zone_ttl: int, denial_ttl: int) -> None:
+def test_a_denial_lasts_at_most_as_the_soa_allows(zone_ttl: int, denial_ttl: int) -> None:
     published = {"example.com": fresh(Zone(name="example.com", ttl=zone_ttl))}
     question = DNSRecord.question("none.example.com").pack()
     answer = DNSRecord.parse(answer_bytes(published, question, udp=True))
@@ -130,7 +130,7 @@ def test_a_name_comes_back_as_it_was_spelt(sandbox: Sandbox) -> None:
     assert str(ask(sandbox, "x.dyn.example.com").rr[0].rname) == "x.dyn.example.com."
 
 
-def test_what_is_too_long_for_udp_is_cut_and_whole_over_tcp(sandbox: Sandbox) -> None:
+def test_long_answers_are_truncated_over_udp_only(sandbox: Sandbox) -> None:
     short = ask(sandbox, "big.example.com", "TXT")
     assert (short.header.tc, short.rr) == (1, [])
     whole = ask(sandbox, "big.example.com", "TXT", tcp=True)
@@ -215,7 +215,7 @@ def test_transfers_and_other_classes_are_refused(sandbox: Sandbox) -> None:
         assert told(answer) == ("REFUSED", [])
 
 
-def test_nothing_is_said_to_be_verified(sandbox: Sandbox) -> None:
+def test_no_guide_claims_to_be_verified(sandbox: Sandbox) -> None:
     question = DNSRecord.question("home.example.com")
     question.header.ad = 1
     packed = answer_bytes(sandbox.zones.published(), question.pack(), udp=True)

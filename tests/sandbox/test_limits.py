@@ -33,7 +33,7 @@ def test_each_call_counts_against_its_bucket(
     assert (allowance.limit, allowance.remaining) == (limit, limit - 1)
 
 
-def test_the_bucket_refills_by_the_second_and_says_when_it_is_full(clock: Clock) -> None:
+def test_the_bucket_refills_continuously_and_reports_its_reset(clock: Clock) -> None:
     limits = Limits(clock, limit=3600)
     for _ in range(10):
         allowance = limits.take("token", "GET", "/v1/zones")
@@ -44,7 +44,7 @@ def test_the_bucket_refills_by_the_second_and_says_when_it_is_full(clock: Clock)
     assert limits.take("token", "GET", "/v1/zones").remaining == 3599
 
 
-def test_an_empty_bucket_grants_the_next_request_when_its_worth_is_back(clock: Clock) -> None:
+def test_an_empty_bucket_grants_a_request_after_its_refill(clock: Clock) -> None:
     limits = Limits(clock, limit=2)
     granted = [limits.take("token", "GET", "/v1/zones").granted for _ in range(3)]
     assert granted == [True, True, False]
@@ -71,7 +71,7 @@ def test_tokens_and_buckets_do_not_share(clock: Clock) -> None:
     assert not limits.take("one", "GET", "/v1/zones").granted
 
 
-def test_over_the_limit_the_api_says_so_and_carries_nothing_out(clock: Clock) -> None:
+def test_the_api_refuses_calls_over_the_limit(clock: Clock) -> None:
     with Sandbox(limits=(2, 7200), clock=clock) as sandbox:
         caller = Caller(sandbox)
         caller.gets("/zones")

@@ -41,7 +41,7 @@ def test_a_selector_that_cannot_be_read_is_refused(text: str) -> None:
         selector(text)
 
 
-def test_sorting_is_by_the_first_field_named_and_then_by_the_next() -> None:
+def test_lists_are_sorted_by_the_named_fields_in_order() -> None:
     items = [(1, "b"), (2, "a"), (1, "a"), (10, "c")]
     fields = {"id": lambda item: item[0], "name": lambda item: item[1]}
     assert ordered(items, [], fields) == items
@@ -71,7 +71,7 @@ def test_an_empty_list_has_one_page() -> None:
     assert (list(part), numbers["last_page"], numbers["next_page"]) == ([], 1, None)
 
 
-def test_more_per_page_than_there_may_be_counts_as_the_most() -> None:
+def test_a_too_large_page_size_counts_as_the_maximum() -> None:
     assert page(range(200), {"per_page": "200"})[1]["per_page"] == 50
     assert page(range(200), {"per_page": "200"}, most=100)[1]["per_page"] == 100
 

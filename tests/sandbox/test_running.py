@@ -71,7 +71,7 @@ def test_a_chunked_body_is_read(caller: Caller) -> None:
     assert answer.status_code == 201
 
 
-def test_a_stopped_sandbox_is_gone_even_for_open_connections_and_can_come_back(
+def test_a_stopped_sandbox_closes_open_connections_and_can_start_again(
     sandbox: Sandbox, caller: Caller
 ) -> None:
     ports = {"http_port": sandbox.http_port, "dns_port": sandbox.dns_port}
@@ -116,7 +116,7 @@ def test_a_sandbox_that_makes_no_sense_is_refused(options: Dict[str, Any], clock
         Sandbox(**options, clock=clock)
 
 
-def test_the_program_says_its_ports_and_its_token_and_then_that_it_is_ready(
+def test_the_sandbox_prints_ports_token_and_readiness(
     programs: List[Program],
 ) -> None:
     program = start(programs, "--http-port", "0", "--dns-port", "0", "--zone", "a.example")
@@ -155,7 +155,7 @@ def test_the_program_takes_other_limits_and_a_shorter_hour(programs: List[Progra
 
 
 @pytest.mark.parametrize("library", ["dnslib", "flask"])
-def test_the_program_says_in_one_line_what_is_not_installed(tmp_path: Path, library: str) -> None:
+def test_a_missing_package_is_reported_in_one_line(tmp_path: Path, library: str) -> None:
     (tmp_path / f"{library}.py").write_text(
         f"raise ModuleNotFoundError(\"No module named '{library}'\", name='{library}')\n"
     )
@@ -170,7 +170,7 @@ def test_the_program_says_in_one_line_what_is_not_installed(tmp_path: Path, libr
     assert ended.stderr == f"sandbox: {library} isn't installed: {install}\n"
 
 
-def test_what_is_missing_in_the_package_is_told_as_usual() -> None:
+def test_an_import_error_inside_the_package_is_raised() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Sandwich'"):
         sandbox_package.Sandwich  # noqa: B018
 
@@ -194,7 +194,7 @@ def test_the_program_ends_at_a_signal_without_a_word(programs: List[Program], nu
         ("--dns-port", "--http-port", socket.SOCK_DGRAM),
     ],
 )
-def test_a_port_in_use_is_told_in_one_line_that_says_what_to_do(
+def test_a_taken_port_is_reported_with_a_hint(
     programs: List[Program], option: str, other: str, kind: int
 ) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:

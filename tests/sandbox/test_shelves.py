@@ -24,7 +24,7 @@ def carried_out(steps: List[Tuple[Key, Optional[int]]]) -> Tuple[Shelves[int], D
 
 
 @given(STEPS)
-def test_it_holds_what_a_dict_would_in_the_order_of_arrival(
+def test_shelves_behave_as_an_ordered_dict(
     steps: List[Tuple[Key, Optional[int]]],
 ) -> None:
     shelves, expected = carried_out(steps)

@@ -107,7 +107,7 @@ def test_bad_rrsets_are_refused_with_the_field_named(change: Dict[str, Any], fie
     assert field in faults({**GOOD, **change})
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     assert faults({"ttl": 1, "colour": "red"}) == ["colour", "name", "type", "records", "ttl"]
 
 

@@ -64,14 +64,14 @@ def test_add_records_refuses_a_differing_ttl() -> None:
     assert "has differing record TTLs" in str(error)
 
 
-def test_add_records_refuses_a_value_that_is_there_and_names_its_place() -> None:
+def test_add_records_refuses_a_duplicate_and_names_its_place() -> None:
     error = refusal(ZONE.add_records, HOME, ONE, None)
     assert (error.code, str(error)) == ("invalid_input", "duplicate value '192.0.2.1'")
     assert error.details is not None
     assert error.details["fields"][0]["name"] == "records[0].records[1].value"  # type: ignore[index]
 
 
-def test_remove_records_removes_by_value_and_the_rrset_with_the_last_one() -> None:
+def test_removing_the_last_record_removes_the_rrset() -> None:
     both = ZONE.add_records(HOME, TWO, None)
     assert both.remove_records(HOME, ONE).get(HOME).values == ("192.0.2.2",)
     assert HOME not in both.remove_records(HOME, ONE + TWO).rrsets
@@ -127,7 +127,7 @@ def test_the_serial_moves_on_and_wraps() -> None:
     assert serial(ZONE.put(last).next_serial()) == 0
 
 
-def test_a_zone_is_asked_for_in_its_own_mode_only() -> None:
+def test_zone_calls_depend_on_the_zones_mode() -> None:
     assert ZONE.require("primary") is ZONE
     error = refusal(ZONE.require, "secondary")
     assert (error.status, error.code) == (422, "incorrect_zone_mode")

@@ -56,16 +56,14 @@ def test_an_action_runs_gets_half_way_and_succeeds(zones: Zones, clock: Clock) -
     assert action_shape(action, clock())["resources"] == [{"id": 53091, "type": "zone"}]
 
 
-def test_action_ids_need_more_than_32_bits_and_are_never_used_again(zones: Zones) -> None:
+def test_action_ids_exceed_32_bits_and_are_unique(zones: Zones) -> None:
     first = zones.change(MINE, "example.com", "x", home("192.0.2.1")).id
     zones.clear()
     zones.add(Zone(name="example.com"))
     assert 2**32 < first < zones.change(MINE, "example.com", "x", home("192.0.2.1")).id
 
 
-def test_the_api_shows_a_write_at_once_and_dns_when_it_has_succeeded(
-    zones: Zones, clock: Clock
-) -> None:
+def test_dns_shows_a_write_after_its_action(zones: Zones, clock: Clock) -> None:
     zones.change(MINE, "example.com", "x", home("192.0.2.1"))
     assert zones.find(MINE, "example.com").get(("home", "A")).values == ("192.0.2.1",)
     assert served(zones) == []
@@ -75,9 +73,7 @@ def test_the_api_shows_a_write_at_once_and_dns_when_it_has_succeeded(
     assert zones.status(zones.find(MINE, "example.com")) == "ok"
 
 
-def test_what_is_published_as_if_long_ago_outlasts_what_is_under_way(
-    zones: Zones, clock: Clock
-) -> None:
+def test_publish_wins_over_pending_writes(zones: Zones, clock: Clock) -> None:
     zones.add(Zone(name="other.example"))
     zones.change(MINE, "other.example", "x", home("192.0.2.7"))
     zones.change(MINE, "example.com", "x", home("192.0.2.1"))
@@ -92,7 +88,7 @@ def test_what_is_published_as_if_long_ago_outlasts_what_is_under_way(
     assert zones.published()["other.example"].get(("home", "A")).values == ("192.0.2.7",)
 
 
-def test_a_failed_action_is_not_published_until_a_later_one_succeeds(
+def test_a_failed_action_stays_unpublished_until_another_succeeds(
     zones: Zones, clock: Clock
 ) -> None:
     zones.foresee("error")
@@ -138,7 +134,7 @@ def test_a_refused_write_changes_nothing_and_makes_no_action(zones: Zones) -> No
     assert zones.actions(MINE) == []
 
 
-def test_a_project_sees_its_own_zones_and_everybodys_and_no_others(zones: Zones) -> None:
+def test_a_project_sees_its_own_and_shared_zones_only(zones: Zones) -> None:
     zones.add(Zone(name="mine.example", project=MINE))
     theirs = zones.add(Zone(name="theirs.example", project=THEIRS))
     assert [zone.name for zone in zones.visible(MINE)] == ["example.com", "mine.example"]
@@ -153,9 +149,7 @@ def test_a_zone_name_is_taken_for_all_projects(zones: Zones) -> None:
     assert refused(zones.create, Zone(name="example.com", project=THEIRS)) == "uniqueness_error"
 
 
-def test_a_new_zone_is_served_when_published_and_a_deleted_one_until_then(
-    zones: Zones, clock: Clock
-) -> None:
+def test_dns_follows_a_new_and_a_deleted_zone_when_published(zones: Zones, clock: Clock) -> None:
     zones.create(Zone(name="example.org", project=MINE))
     assert set(zones.published()) == {"example.com"}
     clock.advance(4)
@@ -168,7 +162,7 @@ def test_a_new_zone_is_served_when_published_and_a_deleted_one_until_then(
     assert zones.action(MINE, action.id).command == "delete_zone"
 
 
-def test_a_protected_zone_is_not_deleted_nor_one_that_holds_a_protected_rrset(
+def test_a_zone_with_any_protection_is_not_deleted(
     zones: Zones,
 ) -> None:
     zones.add(Zone(name="guarded.example", protected=True))
@@ -193,7 +187,7 @@ def test_writes_from_many_threads_are_all_kept(zones: Zones) -> None:
     assert len({action.id for action in zones.actions(MINE)}) == 40
 
 
-def test_a_name_is_held_by_the_longest_zone_it_ends_in(zones: Zones) -> None:
+def test_the_longest_matching_zone_holds_a_name(zones: Zones) -> None:
     zones.add(Zone(name="sub.example.com"))
     assert zones.holder("a.b.sub.example.com")[1] == "a.b"
     assert zones.holder("sub.example.com")[1] == "@"
@@ -202,7 +196,7 @@ def test_a_name_is_held_by_the_longest_zone_it_ends_in(zones: Zones) -> None:
         zones.holder("notexample.com")
 
 
-def test_thousands_of_writes_under_way_in_a_large_zone_take_little_memory(zones: Zones) -> None:
+def test_thousands_of_pending_writes_take_little_memory(zones: Zones) -> None:
     hosts = [RRSet(f"host{number}", "A", (Record("192.0.2.1"),)) for number in range(5000)]
     zones.publish("example.com", lambda zone: zone.put(*hosts))
     tracemalloc.start()
@@ -214,7 +208,7 @@ def test_thousands_of_writes_under_way_in_a_large_zone_take_little_memory(zones:
     assert grown < 200 * 20_000
 
 
-def test_an_action_that_has_ended_keeps_no_copy_of_its_zone(zones: Zones, clock: Clock) -> None:
+def test_an_ended_action_releases_its_copy_of_the_zone(zones: Zones, clock: Clock) -> None:
     zones.change(MINE, "example.com", "x", home("192.0.2.1"))
     overtaken = weakref.ref(zones.find(MINE, "example.com"))
     zones.change(MINE, "example.com", "x", home("192.0.2.2"))
@@ -235,7 +229,7 @@ def test_the_oldest_of_too_many_actions_is_forgotten(
     assert zones.status(zones.find(MINE, "example.com")) == "ok"
 
 
-def test_a_zone_is_found_by_its_name_and_by_its_id_alone(zones: Zones) -> None:
+def test_a_zone_is_found_by_name_or_id(zones: Zones) -> None:
     assert zones.find(MINE, "53091") == zones.find(MINE, "example.com")
     for unknown in ("0", "053091", "53092", "9" * 5000, "\u0665", "com", ""):
         assert refused(zones.find, MINE, unknown) == "not_found"

@@ -70,7 +70,7 @@ def test_quoted_parentheses_are_text() -> None:
     assert {rrset.key: rrset.values for rrset in rrsets}["text", "TXT"] == ('"a (b" "(" ")"',)
 
 
-def test_what_is_written_can_be_read_again_save_for_the_comments() -> None:
+def test_an_exported_zone_file_can_be_imported() -> None:
     zone = ZONE.create(
         RRSet("www", "A", (Record("192.0.2.1", "web"), Record("192.0.2.2")), ttl=60),
         RRSet("*", "HINFO", (Record('"ARM64" "Linux"'),)),
@@ -101,9 +101,7 @@ def test_what_is_written_can_be_read_again_save_for_the_comments() -> None:
         ("SOA", "TXT", "."),
     ],
 )
-def test_a_zone_file_that_is_wrong_is_refused_and_the_line_named(
-    old: str, new: str, told: str
-) -> None:
+def test_a_wrong_zone_file_is_refused_with_its_line(old: str, new: str, told: str) -> None:
     with pytest.raises(ApiError, match=told) as caught:
         parse(TEXT.replace(old, new), ZONE)
     assert caught.value.code == "invalid_input"

@@ -1,4 +1,4 @@
-"""The compose files say what the README promises, and all three are hardened alike."""
+"""The compose files match the README, and all three are hardened alike."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_a_service_is_hardened(service: Mapping[str, Any]) -> None:
 
 
 @each
-def test_a_service_starts_again_by_itself_under_a_name_of_its_own(
+def test_a_compose_service_restarts_and_has_a_unique_name(
     service: Mapping[str, Any],
 ) -> None:
     assert service["restart"] == "unless-stopped"
     assert service["container_name"].startswith("hetzner-dyndns-")
 
 
-def test_the_two_files_have_the_images_the_readme_names_and_share_no_name() -> None:
+def test_compose_files_use_the_documented_images() -> None:
     backend, client = load(COMPOSE_FILES[0]), load(COMPOSE_FILES[1])
     assert backend["services"]["backend"]["image"] == "nmbit/hetzner-dyndns-backend:latest"
     assert client["services"]["client"]["image"] == "nmbit/hetzner-dyndns-client:latest"
@@ -67,13 +67,13 @@ def test_the_build_section_is_there_and_good_once_uncommented(file: str) -> None
 
 
 @pytest.mark.parametrize("file", [COMPOSE_FILES[0], COMPOSE_FILES[2]])
-def test_the_backend_gets_its_secrets_its_keys_and_a_place_for_its_data(file: str) -> None:
+def test_the_backend_container_gets_secrets_keys_and_data(file: str) -> None:
     backend = load(file)["services"]["backend"]
     assert backend["env_file"] == ".secrets"
     assert backend["volumes"] == ["./pre-shared-key:/pre-shared-key", "data:/data"]
 
 
-def test_what_is_said_to_the_client_is_a_setting_of_the_client() -> None:
+def test_the_compose_file_uses_the_clients_settings() -> None:
     client = load(COMPOSE_FILES[1])["services"]["client"]
     assert list(client["environment"]) == ["BACKEND_URL", "FQDN", "PRE_SHARED_KEY", "INTERVAL"]
     for name in client["environment"]:
@@ -88,7 +88,7 @@ def test_the_port_that_is_published_is_the_one_listened_on() -> None:
         assert published.rpartition(":")[2] == port
 
 
-def test_the_image_puts_keys_and_data_where_the_compose_file_mounts_them() -> None:
+def test_image_paths_match_the_compose_files_mounts() -> None:
     text = (ROOT / "backend/Dockerfile").read_text(encoding="utf-8")
     assert "PRE_SHARED_KEY_FILE=/pre-shared-key" in text
     assert "STATE_URL=sqlite:////data/" in text

@@ -1,4 +1,4 @@
-"""pre-commit does what the README says, in a fresh clone and without any network."""
+"""pre-commit works as CONTRIBUTING.md describes, in a fresh clone and without a network."""
 
 from __future__ import annotations
 

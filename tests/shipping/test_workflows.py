@@ -1,4 +1,4 @@
-"""The workflows do what the README says, with as few rights as they need."""
+"""The workflows match the README, and have only the rights they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def steps(file: str) -> Iterator[Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize("file", WORKFLOWS)
-def test_every_action_is_pinned_by_commit_with_its_version_beside_it(file: str) -> None:
+def test_every_action_is_pinned_by_commit_and_version(file: str) -> None:
     uses = re.findall(r"uses: (\S+)(.*)$", text_of(file), re.MULTILINE)
     assert len(uses) >= 4
     for action, comment in uses:
@@ -55,7 +55,7 @@ def test_tests_run_on_every_python_from_the_oldest_on() -> None:
     assert minors[-1] >= 14
 
 
-def test_lowest_versions_are_tested_on_the_oldest_python_and_a_current_one() -> None:
+def test_ci_tests_lowest_versions_on_old_and_current_python() -> None:
     matrix = load(CI)["jobs"]["tests"]["strategy"]["matrix"]
     assert matrix["versions"] == ["newest"]
     lowest = [one["python"] for one in matrix["include"] if one["versions"] == "lowest"]
@@ -68,7 +68,7 @@ def test_publishing_happens_at_a_published_release_alone() -> None:
     assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML reads `on` as true
 
 
-def test_publishing_uses_the_four_secrets_of_the_readme_and_no_other() -> None:
+def test_publishing_uses_only_the_four_documented_secrets() -> None:
     used = set(re.findall(r"secrets\.(\w+)", text_of(PUBLISH)))
     assert used == set(SECRETS)
     assert re.findall(r"secrets\.(\w+)", text_of(CI)) == []

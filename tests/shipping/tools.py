@@ -1,4 +1,4 @@
-"""Programs that judge what is shipped: from the test's own environment, or from the system."""
+"""Checkers of what is shipped: from the test's own environment, or from the system."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
 """Unit tests open no sockets: a test that needs one belongs in another folder."""
 
+import shutil
 from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
-from backend.store import Store, prepare_store
+from backend.auth import key_storage
+from backend.store import Store
+from tests.stores import empty_store
 
 from .fakes import Clock, FakeCloudApi, RecordingSink
 
@@ -17,6 +20,7 @@ _WITH_SOCKETS = (
     "notify/test_hostile_answers.py",
     "notify/test_ntfy.py",
 )
+_WITH_FRESH_KEY_FILES = ("test_keys.py", "test_keys_rotation.py", "test_commands.py")
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
@@ -24,6 +28,13 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
         path = Path(str(item.fspath))
         if _HERE in path.parents and path.relative_to(_HERE).as_posix() not in _WITH_SOCKETS:
             item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(autouse=True)
+def _key_files_settle_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the end of an edit for a moment only, where no test is about edits."""
+    if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
+        monkeypatch.setattr(key_storage, "SETTLE_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -44,9 +55,7 @@ def cloud() -> FakeCloudApi:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """The URL of a store that is ready to be used."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    prepare_store(url)
-    return url
+    return f"sqlite:///{shutil.copy(empty_store(), tmp_path / 'store.db')}"
 
 
 @pytest.fixture

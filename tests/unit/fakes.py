@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
 from urllib.parse import unquote
 
-from backend.errors import DyndnsError
+from backend.errors import ChangeRefused, DyndnsError, TokenRejected
 from backend.events import Event
 from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, Deadline, DesiredRecord, Hostname, RecordType, Requester, Update
@@ -79,10 +79,14 @@ class ScriptedApi:
 
 
 class FakeCloudApi:
-    """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does."""
+    """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does.
+
+    `tests/contract/test_fake.py` compares its answers with the sandbox's.
+    """
 
     is_low = False
     is_short = False
+    read_only = False
 
     def __init__(self, *zones: str) -> None:
         self.zones = dict.fromkeys(zones, "primary")  # their modes
@@ -91,8 +95,9 @@ class FakeCloudApi:
         # By method, or by method and path: instead of doing anything, and after it was done.
         self.failures: Dict[str, DyndnsError] = {}
         self.lost_answers: Dict[str, DyndnsError] = {}
-        self.pages = 1  # of every list of a whole zone
+        self.pages = 1  # the least number of pages of a list; pages beyond the last item are empty
         self._last_action = 604_989_101_982_296  # real ids need more than 32 bits
+        self._actions: Dict[int, Dict[str, Any]] = {}
 
     def publish(
         self, name: str, kind: str, *values: str, ttl: Optional[int] = 21600, comment: str = ""
@@ -106,6 +111,11 @@ class FakeCloudApi:
     def values(self, name: str, kind: str, zone: str = "example.com") -> List[str]:
         rrset = self.rrsets.get((zone, name, kind), {"records": []})
         return [record["value"] for record in rrset["records"]]
+
+    def end_action(self, number: int, status: str = "success") -> None:
+        failed = {"code": "action_failed", "message": "Action failed"}
+        error = failed if status == "error" else None
+        self._actions[number].update(status=status, error=error)
 
     def take_calls(self) -> List[str]:
         """Return the calls since this was asked last."""
@@ -138,35 +148,62 @@ class FakeCloudApi:
         query: Tuple[Tuple[str, str], ...],
         body: Mapping[str, Any],
     ) -> Dict[str, Any]:
+        if self.read_only and method != "GET":
+            raise TokenRejected("token_readonly")
         if parts == ["zones"]:
-            zones = [{"name": name, "mode": mode} for name, mode in self.zones.items()]
-            return {"zones": zones, "meta": {"pagination": {"next_page": None}}}
+            return self._page("zones", [self._zone(name) for name in self.zones], query)
+        if parts == ["actions"]:
+            ids = [int(value) for _, value in query]
+            return {"actions": [self._actions[one] for one in ids if one in self._actions]}
         zone = parts[1]
         if zone not in self.zones:
             raise NotFound("no such zone")
+        if self.zones[zone] != "primary":
+            raise ChangeRefused("incorrect_zone_mode")
         if method == "GET":
-            return {"rrsets": self._listed(zone, query), **self._meta(query)}
+            return self._page("rrsets", self._listed(zone, query), query)
         self._change(method, zone, parts[3:], body)
         self._last_action += 1
-        return {"action": {"id": self._last_action, "status": "running", "error": None}}
+        action = {"id": self._last_action, "status": "running", "error": None}
+        self._actions[self._last_action] = action
+        return {"action": dict(action)}
+
+    def _zone(self, name: str) -> Dict[str, Any]:
+        servers = {"delegation_status": "valid"}
+        return {"name": name, "mode": self.zones[name], "authoritative_nameservers": servers}
 
     def _listed(self, zone: str, query: Tuple[Tuple[str, str], ...]) -> List[Dict[str, Any]]:
+        names = [value for key, value in query if key == "name"]
+        kinds = [value for key, value in query if key == "type"]
         return [
-            {"name": name, "type": kind, **rrset}
-            for (at, name, kind), rrset in self.rrsets.items()
-            if at == zone and ("type", kind) in query
-            if ("name", name) in query or "name" not in dict(query)
+            {"name": name, "type": kind, "ttl": rrset["ttl"], "records": _shown(rrset["records"])}
+            for (at, name, kind), rrset in sorted(self.rrsets.items())
+            if at == zone and name in (names or [name]) and kind in (kinds or [kind])
         ]
 
-    def _meta(self, query: Tuple[Tuple[str, str], ...]) -> Dict[str, Any]:
-        page = int(dict(query).get("page", "1"))
-        return {"meta": {"pagination": {"next_page": page + 1 if page < self.pages else None}}}
+    def _page(
+        self, key: str, items: List[Dict[str, Any]], query: Tuple[Tuple[str, str], ...]
+    ) -> Dict[str, Any]:
+        most = 100 if key == "rrsets" else 50
+        page, size = (
+            int(dict(query).get(name, at)) for name, at in (("page", 1), ("per_page", 25))
+        )
+        size = min(size, most)
+        last = max(self.pages, -(-len(items) // size))
+        following = page + 1 if page < last else None
+        return {
+            key: items[(page - 1) * size : page * size],
+            "meta": {"pagination": {"next_page": following}},
+        }
 
     def _change(self, method: str, zone: str, parts: List[str], body: Mapping[str, Any]) -> None:
         if not parts:
             key = (zone, body["name"], body["type"])
             if key in self.rrsets:
                 raise AlreadyExists("it exists")
+            kinds = {kind for at, name, kind in self.rrsets if (at, name) == key[:2]}
+            if "CNAME" in kinds or (kinds and body["type"] == "CNAME"):
+                raise ChangeRefused("a CNAME excludes other records")
             self.rrsets[key] = {"ttl": body["ttl"], "records": body["records"]}
             return
         key = (zone, parts[0], parts[1])
@@ -178,6 +215,10 @@ class FakeCloudApi:
             self.rrsets[key]["records"] = body["records"]
         else:
             self.rrsets[key]["ttl"] = body["ttl"]
+
+
+def _shown(records: Iterable[Mapping[str, str]]) -> List[Dict[str, str]]:
+    return [{"value": one["value"], "comment": one.get("comment", "")} for one in records]
 
 
 def host(text: str = "host.example.com") -> Hostname:

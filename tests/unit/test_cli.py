@@ -28,7 +28,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert [name for name in cli.COMMANDS if f"  {name} " not in told] == []
 
 
-def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.run(["--version"], {})
     assert capsys.readouterr().out == f"hetzner-dyndns {__version__}\n"
@@ -42,7 +42,7 @@ def test_what_is_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> N
     assert "there is no command `chekc`: choose from setup, check, hosts, keys, history," in told
 
 
-def test_a_set_up_that_is_wrong_ends_the_command_with_one_line(
+def test_a_wrong_set_up_ends_the_command_with_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -51,7 +51,7 @@ def test_a_set_up_that_is_wrong_ends_the_command_with_one_line(
     assert capsys.readouterr().err.startswith("hetzner-dyndns can't start. HETZNER_TOKEN")
 
 
-def test_a_set_up_that_is_wrong_names_the_section_that_helps(
+def test_a_wrong_set_up_names_the_documents_section(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     environ = {"HETZNER_TOKEN": "t" * 64, "REGISTERED_FQDNS": "home.example.com"}

@@ -16,12 +16,12 @@ from backend import errors
         errors.StoreUnavailable,
     ],
 )
-def test_what_time_may_put_right_says_when_to_ask_again(family: type) -> None:
+def test_transient_errors_have_a_retry_time(family: type) -> None:
     assert family("away").retry_after > 0
     assert family("away", retry_after=7).retry_after == 7
     assert str(family("away", 7)) == "away"
 
 
-def test_a_lockout_says_when_it_ends() -> None:
+def test_a_lockout_names_its_end() -> None:
     error = errors.TooManyFailures("wait", 120)
     assert (str(error), error.retry_after) == ("wait", 120)

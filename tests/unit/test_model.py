@@ -108,7 +108,7 @@ def test_an_empty_host_name_is_a_missing_one(text: str) -> None:
         Hostname.parse(text)
 
 
-def test_a_name_that_is_far_too_long_is_refused_before_the_costly_mapping(
+def test_a_far_too_long_name_is_refused_before_the_mapping(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Punycode takes seconds for the 5000 letters that fit into a body, and nobody has logged in.
@@ -121,7 +121,7 @@ def test_a_name_that_is_far_too_long_is_refused_before_the_costly_mapping(
 
 @settings(deadline=None)
 @given(st.text() | _NAMELIKE | st.builds("{}.example.com".format, _NAMELIKE))
-def test_any_text_is_a_host_name_in_canonical_form_or_refused(text: str) -> None:
+def test_any_text_becomes_a_canonical_host_name_or_is_refused(text: str) -> None:
     try:
         parsed = Hostname.parse(text)
     except BadHostname:
@@ -245,7 +245,7 @@ def test_any_text_is_an_address_in_canonical_form_or_refused(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_in_ipv6_clothes_is_treated_as_the_ipv4_address(
+def test_an_ipv4_mapped_address_is_treated_as_ipv4(
     ip: ipaddress.IPv4Address,
 ) -> None:
     def read(text: str) -> Tuple[str, str]:

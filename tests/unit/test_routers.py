@@ -35,7 +35,7 @@ def test_a_snippet_holds_host_key_and_url_and_no_hole(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_snippet_follows_the_url_to_its_port_path_and_scheme(device: str) -> None:
+def test_a_snippet_uses_the_urls_port_path_and_scheme(device: str) -> None:
     text = snippet(device, HOST, "key", "http://198.51.100.1:8080/dyndns").text
     assert "https:" not in text
     assert "198.51.100.1:8080" in text
@@ -54,7 +54,7 @@ def test_a_key_with_special_characters_is_quoted_in_urls() -> None:
 @pytest.mark.parametrize(
     ("key", "harmless"), [("aZ09-_", True), ("a&b", False), ("ä", False), ("", False)]
 )
-def test_keys_that_no_firmware_trips_over_are_told_from_others(key: str, *, harmless: bool) -> None:
+def test_keys_that_break_firmware_are_recognised(key: str, *, harmless: bool) -> None:
     assert is_harmless(key) is harmless
 
 

@@ -1,0 +1,70 @@
+"""Each setting has its effect: a start gives its value to every part that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Set, Tuple
+
+import pytest
+
+from backend import settings
+from backend.settings import VARIABLES, Variable
+from tests.meta import effects
+from tests.ports import free_port
+
+# Two values of each kind of setting.
+VALUES = {
+    settings.text: ("one", "other"),
+    settings.secret: ("one-secret-of-some-length", "other-secret-of-some-length"),
+    settings.tokens: ("a" * 64, "b" * 64),
+    settings.number: ("30", "31"),
+    settings.switch: ("0", "1"),
+    settings.hosts: ("home.example.com", "home.example.com,nas.example.com"),
+    settings.interface_ids: ("home.example.com=::1", "home.example.com=::2"),
+    settings.networks: ("10.0.0.0/8", "192.168.0.0/16"),
+    settings.url: ("https://one.example.com", "https://other.example.com"),
+    settings.path: ("one", "other"),
+}
+SPECIAL = {"LISTEN_ADDRESS": ("127.0.0.1", "127.0.0.2"), "RECORD_TTL": ("60", "61")}
+# Who uses a setting, where that isn't only the service; logs leave out every secret.
+CONSUMERS: Dict[str, Set[str]] = {
+    "DEBUG_LOGGING": {"log", "service"},
+    "LOG_FILE": {"log"},
+    "LOG_MAX_BYTES": {"log"},
+    "LOG_BACKUP_COUNT": {"log"},
+    "LISTEN_ADDRESS": {"socket"},
+    "LISTEN_PORT": {"socket"},
+    "WEB_CONCURRENCY": {"gunicorn"},
+    "THREADS": {"gunicorn", "service"},
+}
+
+
+def values(variable: Variable) -> Tuple[str, str]:
+    if variable.name == "LISTEN_PORT":
+        return str(free_port()), str(free_port())
+    one, other = SPECIAL.get(variable.name, VALUES[variable.read])
+    if variable.name == "STATE_URL":
+        return f"sqlite:///{one}", f"sqlite:///{other}"
+    if variable.read is settings.path:
+        return f"{variable.name}-{one}", f"{variable.name}-{other}"
+    return one, other
+
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+def test_a_setting_reaches_all_its_consumers(
+    variable: Variable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {one.name: values(one)[0] for one in VARIABLES}
+    if variable.name in ("NTFY_USERNAME", "NTFY_PASSWORD"):
+        del environ["NTFY_TOKEN"]  # which counts before them
+    changed = {**environ, variable.name: values(variable)[1]}
+    before, again, after = map(effects.of, (environ, environ, changed))
+    reached = {
+        consumer
+        for consumer, parts in before.items()
+        # What differs between two equal starts is chance.
+        if effects.differences(parts, after[consumer]) - effects.differences(parts, again[consumer])
+    }
+    default = {"log", "service"} if variable.is_secret else {"service"}
+    assert reached == CONSUMERS.get(variable.name, default)

@@ -1,0 +1,17 @@
+"""The one limit of size that ruff has no rule for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES = 450
+
+
+def test_a_module_has_at_most_450_lines() -> None:
+    modules = [
+        path for name in ("backend", "sandbox", "demo") for path in (ROOT / name).rglob("*.py")
+    ]
+    assert modules
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    assert {path: number for path, number in lines.items() if number > MOST_LINES} == {}

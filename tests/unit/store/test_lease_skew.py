@@ -1,0 +1,18 @@
+"""A lease may last as long as it was taken for, and as long as clocks may differ."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.store import Store
+
+NOW, SECONDS, SKEW = 1_800_000_000.0, 30.0, 60.0
+
+
+@pytest.mark.parametrize("method", ["acquire", "hold"])
+@pytest.mark.parametrize(("ahead", "is_taken"), [(SKEW - 1, False), (SKEW + 1, True)])
+def test_a_lease_beyond_the_clock_skew_is_taken_over(
+    store: Store, other_store: Store, method: str, ahead: float, *, is_taken: bool
+) -> None:
+    assert store.leases.acquire("host", "elsewhere 1 one", NOW + ahead, SECONDS)
+    assert getattr(other_store.leases, method)("host", "two", NOW, SECONDS) is is_taken
