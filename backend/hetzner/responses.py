@@ -58,7 +58,7 @@ def id_of(action: object) -> int:
 
     """
     number = action.get("id") if isinstance(action, dict) else None
-    if not isinstance(number, int) or not 0 <= number < 1 << 63:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 63:
         raise _unknown_shape()
     return number
 

@@ -68,20 +68,14 @@ def run(environ: Mapping[str, str], build: Build) -> int:
         StoreUnavailable: the store doesn't answer.
 
     """
-    # A core dump would contain every secret.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(0o077)  # the store and the log are private: they show where people are
-    settings, warnings = read(environ)
-    logs.set_up(settings.log, settings.secrets())
-    for warning in warnings:
-        logger.warning("%s", warning)
-    hosts, port = settings.access.hosts, settings.server.port
-    KeyFile(settings.access.key_file).complete(hosts)
-    prepare_store(settings.store.url)
+    settings = _prepare(environ)
     sink = _listen(settings.server)
     _register(settings)  # last, so that a start that fails changes nothing
     logger.info(
-        "hetzner-dyndns %s starts on port %d. Registered hosts: %d.", __version__, port, len(hosts)
+        "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
+        __version__,
+        settings.server.port,
+        len(settings.access.hosts),
     )
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
@@ -96,6 +90,20 @@ def run(environ: Mapping[str, str], build: Build) -> int:
             _leave(end.code)
         raise
     return 0
+
+
+def _prepare(environ: Mapping[str, str]) -> Settings:
+    """Read the settings, and set up the log, the keys and the store."""
+    # A core dump would contain every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)  # the store and the log are private: they show where people are
+    settings, warnings = read(environ)
+    logs.set_up(settings.log, settings.secrets())
+    for warning in warnings:
+        logger.warning("%s", warning)
+    KeyFile(settings.access.key_file).complete(settings.access.hosts)
+    prepare_store(settings.store.url)
+    return settings
 
 
 def _register(settings: Settings) -> None:

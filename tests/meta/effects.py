@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, Mapping, Set, Tuple
 import sqlalchemy as sa
 from flask import Flask
 
-from backend.server import gunicorn, run
+from backend.server import gunicorn
 from backend.service import build
 
 Values = Dict[str, object]
@@ -26,14 +26,14 @@ _PLAIN = (
 
 def of(environ: Mapping[str, str]) -> Dict[str, Values]:
     """Return the values that a start with this environment gives to each consumer."""
-    settings = run._prepare(environ)  # noqa: SLF001
+    settings = gunicorn._prepare(environ)  # noqa: SLF001
     root = logging.getLogger()
     log = dict(_walk("log", [root.level, root.handlers], set()))
     for handler in root.handlers[:]:
         if type(handler.formatter).__module__ == "backend.server.logs":
             root.removeHandler(handler)
             handler.close()
-    with run._listen(settings.server) as listening:  # noqa: SLF001
+    with gunicorn._listen(settings.server) as listening:  # noqa: SLF001
         options = gunicorn.options(settings.server, listening)
         bound = listening.getsockname()
     service = build(settings)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from backend.sync.locks import HostLocks
 
 from backend.errors import HetznerUnreachable
-from backend.hetzner.client import Deadline
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import RecordType
+from backend.model import Deadline, RecordType
 from backend.store import Store
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
@@ -21,8 +19,7 @@ CACHE_TTL = 300
 def publisher(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Publisher:
     """Return a publisher whose check of a published record has just failed."""
     zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
-    host_locks = HostLocks(store.leases, clock)
-    publisher = Publisher(store, host_locks, zones, sink, cache_ttl=CACHE_TTL, clock=clock)
+    publisher = Publisher(store, zones, sink, cache_ttl=CACHE_TTL, clock=clock)
     store.records.set_desired(update("198.51.100.1"), clock(), 10)
     publisher.publish(host(), [RecordType.A], Deadline(5))
     clock.advance(CACHE_TTL + 1)
