@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 import pytest
 
 from backend import cli
-from backend.server import run
+from backend.server import gunicorn
 from tests.e2e.processes import HOSTS, Backend, Hetzner
 
 _names = itertools.cycle(HOSTS)
@@ -32,7 +32,7 @@ def refused_start(
 ) -> Iterator[Callable[..., str]]:
     """Start the service in this process with a set-up that can't work; return its output."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run.resource, "setrlimit", lambda *_: None)  # it would last
+    monkeypatch.setattr(gunicorn.resource, "setrlimit", lambda *_: None)  # it would last
     umask = os.umask(0o077)
 
     def start(**environ: str) -> str:

@@ -18,7 +18,7 @@ import requests
 
 from demo.invitation import invitation
 from demo.keeper import Keeper
-from demo.ports import NAMES, Ports, chosen
+from demo.ports import NAMES, Ports, checked
 from demo.processes import DemoFailed
 from demo.stage import Stage
 from sandbox import Sandbox
@@ -188,7 +188,7 @@ def test_polls_of_actions_are_not_counted_as_calls() -> None:
             assert stage.calls() == 1
             stage.web.close()
     finally:
-        keeper.dismiss()
+        keeper.finish()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -255,7 +255,7 @@ def complaint(folder: Path, *options: str) -> str:
 def test_an_invalid_port_is_reported_in_one_line(name: str, text: str) -> None:
     texts = [text if one == name else str(free_port()) for one in NAMES]
     with pytest.raises(DemoFailed) as failed:
-        chosen(texts)
+        checked(texts)
     assert str(failed.value) == f"{name} can't be '{text}': choose a number from 1 to 65535."
 
 
@@ -273,7 +273,7 @@ def test_a_taken_port_is_reported_in_one_line(name: str, over: str) -> None:
     with bound_port(over) as port:
         texts = [str(port if one == name else free_port()) for one in NAMES]
         with pytest.raises(DemoFailed) as failed:
-            chosen(texts)
+            checked(texts)
     said = str(failed.value)
     assert said.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
     assert f"`make demo {name}=" in said
