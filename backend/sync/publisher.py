@@ -22,6 +22,7 @@ from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Location, Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.reporter import Reporter
+from backend.rate import TokenBucket
 from backend.store import (
     Accepted,
     ChangeNote,
@@ -67,7 +68,7 @@ class Shares:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._left: OrderedDict[Hostname, Tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[Hostname, TokenBucket] = OrderedDict()
 
     def take(self, host: Hostname, *, is_short: bool) -> None:
         """Count an attempt to change a host's records.
@@ -78,19 +79,22 @@ class Shares:
         """
         now = self._clock()
         with self._lock:
-            left, at = self._left.pop(host, (_ATTEMPTS_AT_ONCE, now))
-            left = min(_ATTEMPTS_AT_ONCE, left + (now - at) / _SECONDS_AN_ATTEMPT)
-            must_wait = is_short and left < 1
-            self._left[host] = (left if must_wait else max(0.0, left - 1), now)
-            if len(self._left) > _MOST_HOSTS:
-                self._left.popitem(last=False)
-        if must_wait:
-            raise ShareUsedUp(
-                f"{host} has used up its share of calls while the quota is short",
-                (1 - left) * _SECONDS_AN_ATTEMPT,
-                hint="the update is published later. If other hosts wait as well, raise "
-                "REQUEST_CACHE_TTL.",
-            )
+            bucket = self._buckets.pop(host, None)
+            if bucket is None:
+                bucket = TokenBucket(_ATTEMPTS_AT_ONCE, 1 / _SECONDS_AN_ATTEMPT, now)
+            self._buckets[host] = bucket
+            if len(self._buckets) > _MOST_HOSTS:
+                self._buckets.popitem(last=False)
+            wait = bucket.wait(now) if is_short else 0.0
+            if not wait:
+                bucket.take(now, force=True)
+                return
+        raise ShareUsedUp(
+            f"{host} has used up its share of calls while the quota is short",
+            wait,
+            hint="the update is published later. If other hosts wait as well, raise "
+            "REQUEST_CACHE_TTL.",
+        )
 
 
 class Publisher:
