@@ -30,10 +30,8 @@ from backend.monitor.watcher import (
     Watcher,
 )
 from backend.notify.ntfy import Ntfy
-from backend.notify.outbox import Outbox
-from backend.notify.reporter import Reporter
-from backend.server.health import PROBE_SECONDS, PULSE_SECONDS, Health
-from backend.server.loops import Loop
+from backend.notify.outbox import Outbox, Reporter
+from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.sync.publisher import KEEP_SECONDS, Publisher

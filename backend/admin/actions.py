@@ -10,7 +10,7 @@ from backend.auth.keys import KeyFile
 from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
 from backend.events import OperatorActed
 from backend.model import Deadline, Hostname, Requester
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.leases import wait_for_host
 from backend.store.schema import Entry

@@ -14,7 +14,7 @@ from backend.admin.actions import Actions
 from backend.admin.status import Overview
 from backend.auth.keys import KeyFile
 from backend.model import Requester
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, require_store
 

@@ -10,7 +10,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
 from backend.model import Hostname
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.store import HostActivity, Store
 from backend.store.leases import LeaderElection
 

@@ -1,15 +1,24 @@
-"""The background jobs of a worker."""
+"""The background jobs of a worker, and whether the service is healthy."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable, List, Optional, Sequence
 
-from backend.errors import DyndnsError
+from backend.errors import DyndnsError, StoreBusy, StoreUnavailable
+from backend.metrics import Slots
 
 logger = logging.getLogger(__name__)
+
+PULSE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
+# However slow Hetzner is, the longest regular run of a job ends in three minutes.
+_PATIENCE = 300.0
+_LATE = 60.0
+# A backup, or a migration by another replica, may lock the store for a while.
+_LOCKED = 30.0
 
 
 class Loop:
@@ -62,3 +71,68 @@ class Loop:
             except Exception:
                 logger.exception("%s failed; it runs again in %g s", self._name, self._interval)
             self._busy_since = None
+
+
+class Health:
+    """Checks the threads of this worker, and reads in `slots` how the other workers are."""
+
+    def __init__(
+        self,
+        ping: Callable[[], None],
+        probe: Callable[[], None],
+        slots: Optional[Slots] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ping = ping
+        self._probe = probe
+        self._slots = slots
+        self._clock = clock
+        self._store_problem = ""
+        self._probed_at = clock()  # the last success of `probe`
+        self.watched: Sequence[Callable[[float], str]] = ()  # return the problem of each thread
+
+    def probe(self) -> None:
+        """Test whether the store can be read and written. Call this every `PROBE_SECONDS`.
+
+        A request to ``/healthz`` doesn't call this, since any client may send such requests.
+        """
+        try:
+            self._probe()
+        except StoreBusy:
+            is_long = self._clock() - self._probed_at > _LOCKED
+            self._store_problem = "the store is locked by another program" if is_long else ""
+        except StoreUnavailable:
+            self._store_problem = "the store can't be read and written (the log says why)"
+        else:
+            self._store_problem = ""
+            self._probed_at = self._clock()
+
+    def pulse(self) -> None:
+        """Publish the problems of this worker to the others. Call this every `PULSE_SECONDS`."""
+        if self._slots is not None:
+            self._slots.note(self._clock(), ", ".join(self._own()))
+
+    def problems(self) -> List[str]:
+        """Return the problems of all workers."""
+        found = [*self._own(), *self._others()]
+        try:
+            self._ping()
+        except StoreBusy:
+            pass  # `probe` reports a lock that lasts
+        except StoreUnavailable:
+            found.append("the store can't be read (the log says why)")
+        return list(dict.fromkeys(found))
+
+    def _own(self) -> List[str]:
+        found = [self._store_problem, *(problem_of(_PATIENCE) for problem_of in self.watched)]
+        return [problem for problem in found if problem]
+
+    def _others(self) -> List[str]:
+        notes = {} if self._slots is None else self._slots.notes()
+        found = []
+        for number, (at, problems) in notes.items():
+            # The monotonic clock is the same in all processes of a machine.
+            if self._clock() - at > _LATE:
+                found.append(f"worker {number} doesn't respond")
+            found += [problem for problem in problems.split(", ") if problem]
+        return found

@@ -21,7 +21,7 @@ from backend.hetzner.dns import RRSet
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Location, Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.rate import TokenBucket
 from backend.store import (
     Accepted,

@@ -14,7 +14,7 @@ from backend.events import Postponed
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.store import Failed, Notice, Record, State, Store
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher, cleared, pause_after

@@ -37,7 +37,7 @@ from backend.model import (
     RecordType,
     Update,
 )
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.store import Record, Store
 from backend.store.hosts import Hosts
 from backend.sync.publisher import GRACE_SECONDS, Publisher

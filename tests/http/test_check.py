@@ -1,4 +1,4 @@
-"""`check`, against a Hetzner with everything that can be wrong there."""
+"""The command `check`, with a sandbox for Hetzner and a server for ntfy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRETS = {
 
 
 class Inbox(BaseHTTPRequestHandler):
-    """An ntfy server that takes what comes, or doesn't."""
+    """An ntfy server that answers with `status`."""
 
     status = 200
     pushes: List[Dict[str, Any]] = []  # noqa: RUF012
@@ -41,7 +41,7 @@ class Inbox(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -61,28 +61,28 @@ class Checked:
 
     def __init__(self, environ: Dict[str, str], capture: pytest.CaptureFixture[str]) -> None:
         self.status = cli.run(["check", "--json"], environ)
-        told = capture.readouterr()
-        self.progress = told.err
-        found = json.loads(told.out)
+        printed = capture.readouterr()
+        self.progress = printed.err
+        found = json.loads(printed.out)
         self.ok = found["ok"]
         self.lines = [
             (one["state"], one["what"], one["found"], one["hint"]) for one in found["checks"]
         ]
         for secret in (*SECRETS.values(), SECOND, READ_ONLY):
-            assert secret not in told.out + told.err
+            assert secret not in printed.out + printed.err
 
     def of(self, what: str) -> List[Tuple[str, str]]:
-        """State and words of what is said about something."""
+        """Return state and text of all lines about a subject."""
         return [(line[0], f"{line[2]} {line[3]}") for line in self.lines if line[1] == what]
 
     def worst(self, what: str) -> str:
-        """The worst that is said about something, mend included."""
+        """Return the worst state of a subject, with text and hint."""
         (state, words) = max(self.of(what), key=lambda line: ["ok", "warn", "fail"].index(line[0]))
         return f"{state}: {words}"
 
 
 class Setup:
-    """A set-up that is all right, until a test spoils it."""
+    """A correct setup, which a test can change."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, ntfy: str, capture: Any) -> None:  # noqa: ANN401
         self.capture = capture
@@ -157,7 +157,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "what", "told"),
+    ("changes", "what", "worst"),
     [
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
@@ -182,18 +182,17 @@ def test_the_table_is_for_people(setup: Setup) -> None:
     ],
 )
 def test_check_reports_each_problem_and_continues(
-    setup: Setup, changes: Dict[str, str], what: str, told: str
+    setup: Setup, changes: Dict[str, str], what: str, worst: str
 ) -> None:
     checked = setup.check(**changes)
-    assert checked.worst(what).startswith(told)
-    assert checked.ok is not told.startswith("fail")
-    assert checked.status == (1 if told.startswith("fail") else 0)
+    assert checked.worst(what).startswith(worst)
+    assert checked.ok is not worst.startswith("fail")
+    assert checked.status == (1 if worst.startswith("fail") else 0)
     if what != "settings":
         assert checked.of("settings")
         assert checked.of("ntfy")
-    # Warnings about numbers say what was done about them.
-    faulty = [line for line in checked.lines if line[0] == told[:4] and line[1] == what]
-    assert all(line[3] for line in faulty), "nobody says what to do"
+    faulty = [line for line in checked.lines if line[0] == worst[:4] and line[1] == what]
+    assert all(line[3] for line in faulty), "a hint is missing"
 
 
 def test_a_refused_push_fails(setup: Setup) -> None:
@@ -250,7 +249,7 @@ def test_an_undelegated_zone_fails_the_check(
 def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
     setup.key_file.write_text(f"{HOME} short\n")
     setup.key_file.chmod(0o644)
-    told = setup.check().of("key file")
-    assert [state for state, _ in told] == ["warn", "warn", "ok"]
-    assert "chmod 600" in told[0][1]
-    assert "short" not in told[1][1].replace("Short keys", "")
+    lines = setup.check().of("key file")
+    assert [state for state, _ in lines] == ["warn", "warn", "ok"]
+    assert "chmod 600" in lines[0][1]
+    assert "short" not in lines[1][1].replace("Short keys", "")

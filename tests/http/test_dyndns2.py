@@ -1,4 +1,4 @@
-"""/nic/update: what routers send, the word each gets, and which calls to Hetzner it costs."""
+"""/nic/update: requests of routers, answers, and calls to Hetzner."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ SOUND_REQUESTS: Dict[str, Dict[str, Any]] = {
     "upper-case and a final dot": {"query": "hostname=HOME.Example.COM.&myip=198.51.100.1"},
     "a final ampersand": {"query": f"hostname={HOME}&myip=198.51.100.1&"},
     "a bare name": {"query": f"{HOME}&myip=198.51.100.1"},
-    "no name, the user tells": {"query": "myip=198.51.100.1"},
-    "an empty name, the user tells": {"query": "hostname=&myip=198.51.100.1"},
-    "everything dyn.com had": {
+    "no name, taken from the user": {"query": "myip=198.51.100.1"},
+    "an empty name, taken from the user": {"query": "hostname=&myip=198.51.100.1"},
+    "all parameters of dyn.com": {
         "query": f"system=dyndns&hostname={HOME}&myip=198.51.100.1&wildcard=NOCHG&mx=&backmx=NO"
         "&offline=NO&url="
     },
@@ -116,7 +116,7 @@ SOUND_REQUESTS: Dict[str, Dict[str, Any]] = {
     "colons and commas percent-encoded": {
         "query": f"hostname={HOME}&myip=%3A%3Affff%3A198.51.100.1%2Cfe80%3A%3A1"
     },
-    "the user told twice, once empty": {
+    "the user twice, once empty": {
         "query": f"hostname={HOME}&myip=198.51.100.1&user=&username=home&pass=&password={KEY}",
         "headers": {},
     },

@@ -1,4 +1,4 @@
-"""/nic/update with several hosts in one request: a line for each, in the order of their names."""
+"""/nic/update with several hosts: a line for each, in the order of the names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED_KEY = "one-key-for-two-hosts"
 
 @pytest.fixture
 def shared(service: Service) -> Service:
-    """Two hosts have the same key, the others keep their own."""
+    """Two hosts share a key; the others have their own."""
     lines = [f"{HOME} {SHARED_KEY}", f"{NAS} {SHARED_KEY}", f"{NOWHERE} {SHARED_KEY}"]
     service.key_file.write_text("\n".join(lines) + "\n")
     return service

@@ -1,4 +1,4 @@
-"""/nic/update: every request that is turned away, with the status and the word it gets."""
+"""/nic/update: rejected requests, with status and word."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ REJECTIONS = {
     "a wrong key": (login("home", "wrong"), BADAUTH),
     "no key": (login("home", ""), BADAUTH),
     "no user": (login("", KEY), BADAUTH),
-    "nobody": (login("nobody", KEY), BADAUTH),
+    "an unknown user": (login("nobody", KEY), BADAUTH),
     "a user with an empty label": (login("home..", KEY), BADAUTH),
     "the key of another host": (login("home", key_of(NAS)), BADAUTH),
     "the user of another host": (login("nas", KEY), BADAUTH),
@@ -85,7 +85,7 @@ REJECTIONS = {
     "a key without a user in the query": (in_query(password=KEY), BADAUTH),
     "a registered host of another key": (named(NAS), NOHOST),
     "a host that isn't registered": (named("foreign.example.com"), NOHOST),
-    "a host of nobody's zone": (named("example.edu"), NOHOST),
+    "a host without a zone": (named("example.edu"), NOHOST),
     "the operator for a host that isn't registered": (
         login(*OPERATOR, hostname="foreign.example.com"),
         NOHOST,
@@ -113,12 +113,12 @@ REJECTIONS = {
     "broadcast": (at("255.255.255.255"), DNSERR),
     "mapped and unspecified": (at("::ffff:0.0.0.0"), DNSERR),
     "a network": (at("198.51.100.0/24"), DNSERR),
-    "a network of hosts that are none on the internet": (at("fe80::/64"), DNSERR),
+    "a link-local network": (at("fe80::/64"), DNSERR),
     "a host part": (at("::211:32ff:fe11:2233"), DNSERR),
     "this network": (at("0.1.2.3"), DNSERR),
-    "a length of no meaning": (at("198.51.100.1/33"), DNSERR),
-    "a prefix that is none": (at("", ip6lanprefix="nonsense"), DNSERR),
-    "nothing but garbage": (at("nonsense,fe80::1", myipv6="2001:db8::%1"), DNSERR),
+    "an invalid length": (at("198.51.100.1/33"), DNSERR),
+    "an invalid prefix": (at("", ip6lanprefix="nonsense"), DNSERR),
+    "only garbage": (at("nonsense,fe80::1", myipv6="2001:db8::%1"), DNSERR),
     "invalid UTF-8 for an address": (raw(f"hostname={HOME}&myip=%FF"), DNSERR),
     "detected, loopback": (detected("127.0.0.1"), DNSERR),
     "detected, 10/8": (detected("10.0.0.9"), DNSERR),

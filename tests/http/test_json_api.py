@@ -1,4 +1,4 @@
-"""POST /update: what a sound request gets, and which calls to Hetzner it costs."""
+"""POST /update: answers to valid requests, and their calls to Hetzner."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_unknown_fields_are_ignored(host: Host) -> None:
     assert told(answer) == (200, record("created", "198.51.100.1"))
 
 
-# What `Invoke-WebRequest -Method Post -Body @{ fqdn='host.example.com' }` sends.
+# The request of `Invoke-WebRequest -Method Post -Body @{ fqdn='host.example.com' }`.
 POWERSHELL: Dict[str, Any] = {
     "data": b"fqdn=home.example.com",
     "content_type": "application/x-www-form-urlencoded",
@@ -181,7 +181,7 @@ JSON_BODY = b'{"fqdn":"home.example.com"}'
         {**POWERSHELL, "data": b"fqdn=HOME.example.com.&ip=&type=A"},
         {**POWERSHELL, "data": {"fqdn": HOME}, "content_type": "multipart/form-data"},
         {**POWERSHELL, "content_type": "application/x-www-form-urlencoded; charset=utf-8"},
-        # `curl -d` without a header says that JSON is a form.
+        # `curl -d` without a header sends JSON with the type of a form.
         {**POWERSHELL, "data": JSON_BODY},
         {**POWERSHELL, "data": JSON_BODY, "content_type": "application/json"},
         {**POWERSHELL, "data": JSON_BODY, "content_type": "application/json; charset=utf-8"},

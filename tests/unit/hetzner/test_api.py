@@ -30,7 +30,7 @@ Script = Callable[["Exchange"], None]
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One call, answered as the test at hand wants it."""
+    """One call, answered by the script of the test."""
 
     protocol_version = "HTTP/1.1"
     server: Hetzner
@@ -62,7 +62,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 class Hetzner(ThreadingHTTPServer):
-    """Whatever may sit at HETZNER_API_URL."""
+    """A server at HETZNER_API_URL."""
 
     daemon_threads = True
 
@@ -78,12 +78,12 @@ class Hetzner(ThreadingHTTPServer):
         self.has_hung_up.set()
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: clients hang up on this server on purpose."""
+        """Print nothing: clients close connections on purpose."""
 
 
 @pytest.fixture
 def hetzner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hetzner]:
-    """A real HTTP server on 127.0.0.1: the one exception in unit tests.
+    """Start an HTTP server on 127.0.0.1.
 
     Redirects, bodies that break off and timeouts are what this module is about; a fake of
     `requests` would agree with whatever the code believes of them.
@@ -199,7 +199,7 @@ def test_a_body_that_trickles_is_cut_off_at_the_deadline(api: CloudApi, hetzner:
     hetzner.script = trickles
     assert type(failure(api, seconds=0.2)) is HetznerUnreachable
     has_ended.wait(10)
-    assert was_hung_up_on.is_set(), "the whole body was read, however long it took"
+    assert was_hung_up_on.is_set(), "the whole body was read"
 
 
 def test_a_body_that_stops_half_way_is_told_as_such(api: CloudApi, hetzner: Hetzner) -> None:

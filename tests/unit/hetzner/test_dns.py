@@ -211,7 +211,7 @@ def test_a_record_that_somebody_created_meanwhile_gets_the_ttl_the_operator_chos
     theirs = {"rrsets": [rrset("A", "198.51.100.7")]}
     api = ScriptedApi(AlreadyExists("quicker"), theirs, action(7), action(8))
     assert put(api, None, chosen_ttl=300) == [7, 8]
-    assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "one action is followed"
+    assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "both actions are followed"
 
 
 def test_a_record_that_comes_and_goes_is_left_for_later() -> None:

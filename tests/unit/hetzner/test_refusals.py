@@ -21,18 +21,18 @@ JSON = {"content-type": "application/json"}
 def error(
     code: str, status: int = 422, headers: Mapping[str, str] = JSON, token: str = TOKEN
 ) -> DyndnsError:
-    answer = {"error": {"code": code, "message": "what Hetzner says", "details": None}}
+    answer = {"error": {"code": code, "message": "a message", "details": None}}
     return refusal(status, headers, answer, token)
 
 
 @pytest.mark.parametrize(
     ("status", "code", "family"),
     [
-        # ../shared/reference/hetzner-api.md §3.3
+        # https://docs.hetzner.cloud/reference/cloud, "Errors"
         (400, "json_error", ChangeRefused),
         (401, "unauthorized", TokenRejected),
         (401, "token_readonly", TokenRejected),
-        (403, "token_readonly", TokenRejected),  # the FAQ of hetzner-dns-mcp saw this status
+        (403, "token_readonly", TokenRejected),  # reported in the FAQ of hetzner-dns-mcp
         (403, "forbidden", TokenRejected),
         (403, "maintenance", HetznerBusy),
         (403, "resource_limit_exceeded", ChangeRefused),
@@ -53,7 +53,7 @@ def error(
         (502, "bad_gateway", HetznerBusy),
         (503, "unavailable", HetznerBusy),
         (504, "timeout", HetznerBusy),
-        # codes that nobody knows yet
+        # unknown codes
         (422, "brand_new", ChangeRefused),
         (500, "brand_new", HetznerBusy),
     ],
@@ -64,7 +64,7 @@ def test_every_code_of_the_api_belongs_to_one_family(
     found = error(code, status)
     assert type(found) is family
     assert code in str(found)
-    assert '"what Hetzner says"' in str(found)
+    assert '"a message"' in str(found)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_refusal_says_what_the_operator_must_change(code: str, hint: str) -> N
 
 
 def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:
-    told = str(error("unauthorized", 401, token="o" * 32))
-    assert "leftover from Hetzner's old DNS API" in told
-    assert "console.hetzner.com" in told
+    text = str(error("unauthorized", 401, token="o" * 32))
+    assert "leftover from Hetzner's old DNS API" in text
+    assert "console.hetzner.com" in text
     assert "leftover" not in str(error("unauthorized", 401))
     assert "leftover" not in str(error("protected", 423, token="o" * 32))
 
@@ -125,13 +125,13 @@ def test_a_token_that_the_api_echoes_is_masked(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["message", "code"])
 @pytest.mark.parametrize(
-    "said", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
+    "quoted", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
 )
-def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, said: str) -> None:
-    answer = {"error": {"code": "brand_new", "message": "no", place: said}}
-    told = str(refusal(422, JSON, answer, TOKEN))
-    assert told.isprintable()
-    assert len(told) < 500
+def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, quoted: str) -> None:
+    answer = {"error": {"code": "brand_new", "message": "no", place: quoted}}
+    text = str(refusal(422, JSON, answer, TOKEN))
+    assert text.isprintable()
+    assert len(text) < 500
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock
     assert (busy.take_calls(), good.take_calls()) == (LISTED, LISTED)
     with pytest.raises(HetznerBusy):
         find(zones, "host.example.org")
-    assert (busy.take_calls(), good.take_calls()) == ([], []), "it was asked a moment ago"
+    assert (busy.take_calls(), good.take_calls()) == ([], []), "the last list is too new"
     busy.failures.clear()
     clock.advance(11)
     assert find(zones, "host.example.org").hetzner.api is busy
@@ -213,7 +213,7 @@ def test_a_busy_project_is_blamed_before_a_bad_token_for_it_may_pass(clock: Cloc
 
 
 class Slow(FakeCloudApi):
-    """Answers when the test lets it."""
+    """Answers when the test allows it."""
 
     def __init__(self, *zones: str) -> None:
         super().__init__(*zones)

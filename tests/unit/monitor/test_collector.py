@@ -16,7 +16,7 @@ HOUR = 3600.0
 
 
 class Api(ScriptedApi):
-    """A project with its quotas."""
+    """The API of a project, with quotas."""
 
     def __init__(self, *answers: Any) -> None:  # noqa: ANN401
         super().__init__(*answers)

@@ -10,7 +10,7 @@ from backend.events import CameBack, FellSilent, Refused
 from backend.model import RecordType
 from backend.monitor.watcher import Mutes
 from backend.notify.ntfy import Push
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.schema import Entry
 from tests.unit.fakes import Clock, host

@@ -24,7 +24,7 @@ from backend.events import (
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
-from backend.notify.reporter import Reporter
+from backend.notify.outbox import Reporter
 from backend.text import duration
 from tests.unit.fakes import host
 

@@ -7,8 +7,7 @@ import pytest
 
 from backend.errors import StoreBusy, StoreUnavailable
 from backend.metrics import Slots
-from backend.server.health import Health
-from backend.server.loops import Loop
+from backend.server.loops import Health, Loop
 from tests.unit.fakes import Clock
 
 PATIENCE = 10.0

@@ -90,7 +90,7 @@ def test_an_x_real_ip_that_is_no_address_is_passed_over(garbage: str) -> None:
     ("chain", "address"),
     [
         (CALLER, CALLER),
-        (f"203.0.113.66, {CALLER}", CALLER),  # the left one is made up
+        (f"203.0.113.66, {CALLER}", CALLER),  # the left one is invented
         (f"203.0.113.66, {CALLER}, 10.0.0.9", CALLER),
         (f"{CALLER}, 10.0.0.9, fd00::9, 127.0.0.1", CALLER),
         (f" {CALLER} ,10.0.0.9 ", CALLER),
@@ -99,8 +99,8 @@ def test_an_x_real_ip_that_is_no_address_is_passed_over(garbage: str) -> None:
         ("[2001:db8::7]:51234", "2001:db8::7"),
         ("[2001:db8::7]", "2001:db8::7"),
         ("2001:db8::7", "2001:db8::7"),
-        ("10.0.0.7, 10.0.0.8", "10.0.0.7"),  # a caller in the same network
-        (f"{CALLER}, unknown", "10.0.0.1"),  # whoever wrote that hid the caller
+        ("10.0.0.7, 10.0.0.8", "10.0.0.7"),  # a client in the same network
+        (f"{CALLER}, unknown", "10.0.0.1"),  # the proxy hides the client
         (f"{CALLER}, unknown, 10.0.0.9", "10.0.0.9"),
         ("", "10.0.0.1"),
         (",", "10.0.0.1"),
@@ -119,7 +119,7 @@ def test_a_key_in_its_header_comes_without_a_user() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_key_alone_may_be_in_any_encoding(encoding: str) -> None:
-    # WSGI makes a character of each byte: https://peps.python.org/pep-3333/#unicode-issues
+    # WSGI decodes headers as Latin-1: https://peps.python.org/pep-3333/#unicode-issues
     header = "schlüssel".encode(encoding).decode("latin-1")
     sent = credentials(request(X_Pre_Shared_Key=header))
     assert sent == Credentials(None, "schlüssel")
