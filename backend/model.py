@@ -150,7 +150,10 @@ class Hostname:
         if not name.isascii() and len(name) <= _MAX_NAME:
             name = _to_punycode(name)
         name = name.lower()
-        if not _is_hostname(name):
+        labels = (name[2:] if name.startswith("*.") else name).split(".")
+        is_hostname = len(name) <= _MAX_NAME and all(map(_LABEL.fullmatch, labels))
+        # An IPv4 address isn't a host name: no top-level domain is a number.
+        if not is_hostname or len(labels) < 2 or labels[-1].isdigit():  # noqa: PLR2004
             raise BadHostname(
                 "Not a full host name: write it as in host.example.com, "
                 "with letters, digits and hyphens only."
@@ -182,16 +185,6 @@ def _to_punycode(name: str) -> str:
     return ".".join(labels)
 
 
-def _is_hostname(name: str) -> bool:
-    labels = (name[2:] if name.startswith("*.") else name).split(".")
-    return (
-        len(name) <= _MAX_NAME
-        and len(labels) > 1
-        and all(_LABEL.fullmatch(label) for label in labels)
-        and not labels[-1].isdigit()  # an IPv4 address: no top-level domain is a number
-    )
-
-
 @dataclass(frozen=True)
 class Address:
     """An IPv4 or IPv6 address that a record may contain."""
@@ -206,7 +199,17 @@ class Address:
             BadAddress: it isn't an address, or no record may contain it.
 
         """
-        ip = _read_ip(text.strip())
+        text = text.strip()
+        # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries as 8.0.0.1: it is refused as ambiguous.
+        # Python 3.9 and newer read fe80::1%eth0, which has no meaning on another machine.
+        dotted = text.rpartition(":")[2]
+        if "%" in text or ("." in dotted and _LEADING_ZERO.search(dotted)):
+            raise BadAddress("Not an address: leave out zone indices and leading zeros.")
+        try:
+            ip = ipaddress.ip_address(text)
+        except ValueError:
+            raise BadAddress("Not an IPv4 or IPv6 address.") from None
+        ip = getattr(ip, "ipv4_mapped", None) or ip
         problem = _problem(ip)
         if problem:
             raise BadAddress(f"{ip} can't be published: it is {problem}.")
@@ -226,19 +229,6 @@ class Address:
 
     def __str__(self) -> str:
         return str(self.ip)
-
-
-def _read_ip(text: str) -> Union[ipaddress.IPv4Address, ipaddress.IPv6Address]:
-    # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries as 8.0.0.1: it is refused as ambiguous.
-    # Python 3.9 and newer read fe80::1%eth0, which has no meaning on another machine.
-    dotted = text.rpartition(":")[2]
-    if "%" in text or ("." in dotted and _LEADING_ZERO.search(dotted)):
-        raise BadAddress("Not an address: leave out zone indices and leading zeros.")
-    try:
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        raise BadAddress("Not an IPv4 or IPv6 address.") from None
-    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 def _problem(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
