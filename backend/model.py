@@ -200,7 +200,7 @@ class Address:
 
         """
         text = text.strip()
-        # Python 3.8 reads 010.0.0.1 as 10.0.0.1, C libraries as 8.0.0.1: it is refused as ambiguous.
+        # 010.0.0.1 is refused: Python 3.8 reads it as 10.0.0.1, C libraries as 8.0.0.1.
         # Python 3.9 and newer read fe80::1%eth0, which has no meaning on another machine.
         dotted = text.rpartition(":")[2]
         if "%" in text or ("." in dotted and _LEADING_ZERO.search(dotted)):
