@@ -4,7 +4,7 @@ from typing import Optional, Tuple
 
 import pytest
 
-from backend.auth.addresses import Given, parse, read
+from backend.auth.addresses import parse, read
 from backend.errors import BadAddress
 from backend.model import Address, Prefix
 
@@ -68,7 +68,7 @@ def test_what_is_sound_is_told_from_garbage(
     addresses: Tuple[str, ...],
     prefix: Optional[Prefix],
 ) -> None:
-    assert read(texts, prefixes) == Given(tuple(map(Address.parse, addresses)), prefix)
+    assert read(texts, prefixes) == (tuple(map(Address.parse, addresses)), prefix)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Dict, List, Mapping, Optional, Tuple, Type
 
 import pytest
 
-from backend.auth.authorizer import Authorizer
+from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.keys import AcceptedKeys
-from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
     AddressMismatch,
     BadAddress,
@@ -602,7 +602,8 @@ class TestAProblemInWhatAHostSends:
     ) -> None:
         for _ in range(2):
             for number in range(25):
-                rejections.tell(host(f"h{number}.example.com"), SOURCE, "Not an address.")
+                nas = host(f"h{number}.example.com")
+                rejections.report(nas, nas, SOURCE, "Not an address.")
             clock.advance(3600)
         assert len(sink.heard(Rejected)) == 25
 
@@ -612,7 +613,7 @@ class TestAProblemInWhatAHostSends:
         names = [host(f"h{number}.example.com") for number in range(10_002)]
         for named in [*names, names[-1], names[0]]:
             clock.advance(60)
-            rejections.tell(names[0], SOURCE, "Its login doesn't open it.", named)
+            rejections.report(names[0], named, SOURCE, "Its login isn't valid.")
         assert len(sink.heard(Rejected)) == len(names) + 1
 
     def test_cannot_flood_the_log(self, authorizer: Authorizer, sink: RecordingSink) -> None:

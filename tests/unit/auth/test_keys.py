@@ -172,7 +172,7 @@ def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
     with pytest.raises(KeyFileUnusable) as caught:
         KeyFile(path).complete([NAS])
     assert KEY not in str(caught.value) + caplog.text
-    assert caught.value.hint == "Write a host name, a blank and its key, without quotes."
+    assert caught.value.hint == "Write a host name, a space and its key, without quotes."
     assert caught.value.__suppress_context__
 
 
@@ -216,7 +216,7 @@ def test_a_file_that_others_can_read_is_theirs_no_more_after_a_start(
     path.chmod(permissions)
     KeyFile(path).complete([NAS])
     assert mode(path) == 0o600
-    assert "mode 600 now" in caplog.text
+    assert "its mode is 600 now" in caplog.text
     assert path.read_text() == f"nas.example.com {KEY}\n"
 
 
@@ -234,7 +234,7 @@ def test_a_mode_that_cannot_be_changed_is_a_warning_and_not_the_end(
     monkeypatch.setattr(Path, "chmod", refuse)
     KeyFile(path).complete([NAS])
     assert list(KeyFile(path).keys()) == [NAS]
-    assert f"Other users can read {path}: let its owner `chmod 600` it." in caplog.text
+    assert f"Other users can read {path}: let its owner run `chmod 600 {path}`." in caplog.text
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
@@ -319,7 +319,7 @@ def test_a_file_that_may_only_be_read_will_do_when_it_is_complete(path: Path) ->
 def test_a_full_disk_stops_the_start_and_leaves_the_file_as_it_was(path: Path, before: str) -> None:
     path.write_text(before)
     told = told_by("complete([Hostname.parse('router.example.com')])", path, room=60)
-    assert "File too large: make room" in told
+    assert "File too large: free space" in told
     assert path.read_text() == before
 
 
@@ -407,7 +407,7 @@ def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_hint_counts(
         with pytest.raises(KeysUnavailable, match="key file can't be read"):
             file.keys()
     (record,) = caplog.records
-    assert record.getMessage().endswith("updates are answered 503 until it can be read.")
+    assert record.getMessage().endswith("updates are answered 503 until the file can be read.")
     assert "stay in use" not in caplog.text
     if path.is_dir():
         path.rmdir()

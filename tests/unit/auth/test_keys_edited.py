@@ -222,7 +222,7 @@ def test_many_threads_see_one_change(file: KeyFile, path: Path) -> None:
 def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
     file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = key_storage.content
+    real = key_storage.read_bytes
 
     def emptied_first(path: Path) -> bytes:
         path.write_text(BEFORE.splitlines()[0])
@@ -230,7 +230,7 @@ def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
 
     path.write_text(AFTER)
     os.utime(path, (1, 1))
-    monkeypatch.setattr(key_storage, "content", emptied_first)
+    monkeypatch.setattr(key_storage, "read_bytes", emptied_first)
     assert opens(file, OTHER, "router.example.com")
 
 
@@ -274,6 +274,6 @@ def test_a_lock_that_is_never_given_back_keeps_no_request_waiting(
         path.write_text(AFTER)
         assert answers(file)
         assert opens(file, NEW)
-        now.ahead += key_storage.SETTLE_SECONDS + 1
+        now.ahead += key_storage.GRACE_SECONDS + 1
         assert not opens(file, OLD)
         assert opens(file, NEW)
