@@ -30,7 +30,7 @@ class TokenBucket:
     def take(self, now: float, *, force: bool = False) -> bool:
         """Take one token if there is one, and return whether there was.
 
-        With `force`, take what is left of the last token, too.
+        With `force`, also take a fraction of a token.
         """
         level = self.level(now)
         has_token = level >= 1

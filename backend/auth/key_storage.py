@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class BadText(Exception):
-    """The file contains something else than keys. Neither the problem nor the hint quotes it."""
+    """The file is invalid. Neither the problem nor the hint quotes its content."""
 
     def __init__(self, problem: str, hint: str) -> None:
         """Take both as parts of a sentence."""
@@ -124,7 +124,7 @@ def append(path: Path, keys: Mapping[Hostname, str]) -> List[Hostname]:
 
 
 def replace(path: Path, host: Hostname, key: str) -> None:
-    """Replace the key of a host, in its last line, which counts; raise as `append` does."""
+    """Replace the key in the last line of a host, which counts; raise as `append` does."""
 
     def change(text: str) -> str:
         if host not in parse(text):
@@ -156,6 +156,7 @@ def _rewrite(path: Path, change: Callable[[str], str], flags: int = 0) -> None:
             _write(descriptor, new)
         except OSError:
             with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, len(old))  # needs no space, unlike writing
                 _write(descriptor, old)
             raise
         # The change is complete: an earlier modification time ends old keys at once. Its

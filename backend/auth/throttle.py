@@ -8,13 +8,23 @@ import threading
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Sequence
+from typing import (
+    Callable,
+    Deque,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from backend.errors import StoreUnavailable, TooManyFailures
 from backend.events import EventSink, LoginFailed, LoginsBlocked
 from backend.model import Hostname
 from backend.rate import LineLimit, TokenBucket
-from backend.store.hosts import FailedLoginCounts
 
 # Attackers can't cause more memory, rows or store accesses than this.
 _MOST_COUNTERS = 10_000
@@ -34,6 +44,16 @@ TELL_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
 MOST_A_SOURCE = 4
 MOST = 6
+
+
+class Counts(Protocol):
+    """The counters that all processes share: `store.FailedLoginCounts`."""
+
+    def add(
+        self, numbers: Mapping[str, int], now: float, window: float
+    ) -> Dict[str, Tuple[int, float]]: ...
+
+    def prune(self, before: float, most: int) -> None: ...
 
 
 class Failures(NamedTuple):
@@ -60,7 +80,7 @@ class FailedLogins:
         self,
         limit: int,
         window: float,
-        counts: FailedLoginCounts,
+        counts: Counts,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._limit = limit
@@ -98,20 +118,11 @@ class FailedLogins:
         """Return whether the failures of a key exceed the limit, by the counts of this process."""
         now = self._clock()
         with self._lock:
-            counter = self._counters.get(key)
-            return (
-                counter is not None
-                and 0 <= now - counter.since < self._window
-                and counter.number > self._limit
-            )
+            counter = self._counters.get(key) or _Counter(now)
+        return counter.number > self._limit and 0 <= now - counter.since < self._window
 
     def flush(self) -> None:
-        """Share what `count` didn't share, the highest counts first.
-
-        Raises:
-            StoreUnavailable: each process counts for itself until the store is back.
-
-        """
+        """Share what `count` didn't share, the highest counts first; raise `StoreUnavailable`."""
         now = self._clock()
         with self._lock:
             waiting = [key for key, counter in self._counters.items() if counter.unshared]
