@@ -23,7 +23,7 @@ from backend.errors import (
 from backend.events import EventSink, Rejected
 from backend.metrics import Meters
 from backend.model import Credentials, Hostname, Requester, Update, UpdateRequest, digest
-from backend.rate import TokenBucket
+from backend.rate import LineLimit
 
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
@@ -37,8 +37,7 @@ class Rejections:
 
     def __init__(self, reporter: EventSink, clock: Callable[[], float] = time.monotonic) -> None:
         self._reporter = reporter
-        self._clock = clock
-        self._bucket = TokenBucket(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock())
+        self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
         self._lock = threading.Lock()
         # By the host of the key, and the host that the request names.
         self._reported: Dict[Tuple[Hostname, Hostname], str] = {}
@@ -47,7 +46,7 @@ class Rejections:
         """Report a problem with an update of the host `named` with the key of `host`."""
         pair = host, named
         with self._lock:
-            if self._reported.get(pair) == problem or not self._bucket.take(self._clock()):
+            if self._reported.get(pair) == problem or self._limit.take() is None:
                 return
             self._reported[pair] = problem
             if len(self._reported) > _MOST_REJECTIONS:
