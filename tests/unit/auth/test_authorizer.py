@@ -244,6 +244,26 @@ def test_wrong_credentials_get_one_answer_and_a_report(  # noqa: PLR0913, PLR091
     assert sink.events == [LoginFailed(SOURCE, host(attacked) if attacked else None)]
 
 
+@pytest.mark.parametrize(
+    ("name", "user"), [("x.example.com", None), ("nas.example.com", "nobody"), ("", "nobody")]
+)
+def test_unknown_users_and_hosts_cause_one_comparison(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch, name: str, user: Optional[str]
+) -> None:
+    opened = []
+    compare = AcceptedKeys.open
+
+    def counted(keys: AcceptedKeys, name: Hostname, presented: bytes) -> bool:
+        opened.append(name)
+        return compare(keys, name, presented)
+
+    monkeypatch.setattr(AcceptedKeys, "open", counted)
+    refused(authorizer, update_request("nas.example.com", None, "wrong"))
+    assert len(opened) == 1
+    refused(authorizer, update_request(name, user, "wrong"))
+    assert len(opened) == 2
+
+
 def test_no_key_matches_a_host_without_key(
     authorizer: Authorizer,
 ) -> None:

@@ -197,6 +197,11 @@ def test_without_a_store_each_process_counts_for_itself(store: Store, clock: Clo
     assert [failures.count([HOST])[0].number for _ in range(4)] == [1, 2, 3, 4]
 
 
+def test_counts_continue_after_the_store_lost_its_rows(clock: Clock) -> None:
+    failures = FailedLogins(LIMIT, WINDOW, Numbers(), clock)
+    assert [failures.count([HOST])[0].number for _ in range(3)] == [1, 2, 3]
+
+
 def test_expired_windows_are_deleted(store: Store, clock: Clock, failures: FailedLogins) -> None:
     failures.count([HOST])
     clock.advance(WINDOW + 601)
