@@ -108,7 +108,7 @@ class KeyFile:
         self._lock = threading.Lock()
         self._state: _State = ()  # of the file when it was last read
         self._accepted = NO_KEYS
-        self._before_edit: Mapping[Hostname, str] = {}  # the keys before a running edit
+        self._complete_keys: Mapping[Hostname, str] = {}  # of the last complete content
         self._grace_ends = math.inf  # monotonic; the content counts as complete then
         self._has_complained = False
 
@@ -155,17 +155,17 @@ class KeyFile:
             unfinished, _ = key_storage.parse_lines(rest)
             finished, _ = key_storage.parse_lines(whole + feed)
             newest = {**unfinished, **self._accepted.newest, **finished}
-            self._accepted = AcceptedKeys(newest, self._before_edit)
+            self._accepted = AcceptedKeys(newest, self._complete_keys)
             self._grace_ends = self._monotonic() + wait
         else:
             keys, problems = key_storage.parse_lines(key_storage.decode(content))
             if problems:
                 problem = unusable(self._path, problems[0])
                 logger.error("%s The other lines count. %s", problem, _KEPT)
-            elif self._before_edit and not keys:
+            elif self._complete_keys and not keys:
                 logger.error("%s %s", unusable(self._path, _EMPTY), _KEPT)
-            self._before_edit = {**self._before_edit, **keys} if problems or not keys else keys
-            self._accepted = AcceptedKeys(self._before_edit, {})
+            self._complete_keys = {**self._complete_keys, **keys} if problems or not keys else keys
+            self._accepted = AcceptedKeys(self._complete_keys, {})
             self._grace_ends = math.inf
         self._state = before
 
