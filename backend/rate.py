@@ -8,9 +8,9 @@ from typing import Callable, Optional
 
 
 class TokenBucket:
-    """A level that refills with time, up to a capacity. Not safe to share between threads.
+    """A number of tokens that grows with time, up to a capacity. Not safe to share between threads.
 
-    Every `now` is in seconds of one clock. A clock that is set back refills nothing.
+    Every `now` is in seconds of one clock. No tokens are added when the clock is set back.
     """
 
     def __init__(
@@ -28,7 +28,10 @@ class TokenBucket:
         return min(self._capacity, self._level + refilled)
 
     def take(self, now: float, *, force: bool = False) -> bool:
-        """Take one token; return whether there was one. `force` empties a bucket that had less."""
+        """Take one token if there is one, and return whether there was.
+
+        With `force`, also take a fraction of a token.
+        """
         level = self.level(now)
         has_token = level >= 1
         self._at = now
@@ -36,12 +39,12 @@ class TokenBucket:
         return has_token
 
     def wait(self, now: float, tokens: float = 1.0) -> float:
-        """Return the seconds until the bucket holds so many tokens; 0 when it does already."""
+        """Return the seconds until the bucket contains this number of tokens; 0 if it does."""
         return max(0.0, (tokens - self.level(now)) / self._per_second)
 
 
 class LineLimit:
-    """Limits the log lines that strangers can cause. Safe to share between threads."""
+    """Limits the log lines that callers can cause. Safe to share between threads."""
 
     def __init__(
         self,

@@ -13,9 +13,9 @@ from flask import Flask
 from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.status import Overview
-from backend.auth.authorizer import Authorizer
+from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.keys import KeyFile
-from backend.auth.throttle import FLUSH_SECONDS, TELL_SECONDS, Alarm, FailedLogins, Rejections
+from backend.auth.throttle import FLUSH_SECONDS, TELL_SECONDS, Alarm, FailedLogins
 from backend.errors import StoreUnavailable
 from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner

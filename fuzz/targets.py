@@ -84,16 +84,16 @@ def given_addresses(text: str) -> None:
     first, _, second = text.partition("\n")
     for texts, prefixes in (([text], []), ([], [text]), ([first], [second]), ([first, second], [])):
         try:
-            given = addresses.read(texts, prefixes)
+            found, prefix = addresses.read(texts, prefixes)
         except BadAddress as error:
             _fit_to_show(error)
             continue
-        assert given.addresses or given.prefix
-        for found in given.addresses:
-            assert Address.parse(str(found)) == found
-        if given.prefix is not None:
-            whole = given.prefix.address_of(ipaddress.IPv6Address("::211:32ff:fe11:2233"))
-            assert ipaddress.IPv6Address(whole) in given.prefix.network
+        assert found or prefix
+        for one in found:
+            assert Address.parse(str(one)) == one
+        if prefix is not None:
+            whole = prefix.address_of(ipaddress.IPv6Address("::211:32ff:fe11:2233"))
+            assert ipaddress.IPv6Address(whole) in prefix.network
 
 
 def client_address_of(text: str) -> None:

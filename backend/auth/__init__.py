@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Who may update which host."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+import threading
+import time
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from backend.auth.addresses import AddressReader
-from backend.auth.keys import NO_KEYS, AcceptedKeys, KeyFile, same
-from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections, network_of
+from backend.auth.addresses import requested_update
+from backend.auth.keys import NO_KEYS, KeyFile
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
 from backend.errors import (
-    CallerError,
     DyndnsError,
     ForeignHost,
     HostNotAllowed,
@@ -19,12 +20,48 @@ from backend.errors import (
     TooManyFailures,
     Unauthorized,
 )
+from backend.events import EventSink, Rejected
 from backend.metrics import Meters
 from backend.model import Credentials, Hostname, Requester, Update, UpdateRequest, digest
+from backend.rate import LineLimit
+
+_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
+_MOST_REJECTIONS = 10_000
+
+
+class Rejections:
+    """Reports invalid updates of callers with a valid key. Safe to share between threads.
+
+    A problem is reported when it first occurs, and again after a valid update.
+    """
+
+    def __init__(self, reporter: EventSink, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reporter = reporter
+        self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
+        self._lock = threading.Lock()
+        # By the host of the key, and the host that the request names.
+        self._reported: Dict[Tuple[Hostname, Hostname], str] = {}
+
+    def report(self, host: Hostname, named: Hostname, source: str, problem: str) -> None:
+        """Report a problem with an update of the host `named` with the key of `host`."""
+        pair = host, named
+        with self._lock:
+            if self._reported.get(pair) == problem or self._limit.take() is None:
+                return
+            self._reported[pair] = problem
+            if len(self._reported) > _MOST_REJECTIONS:
+                del self._reported[next(iter(self._reported))]
+        self._reporter.report(Rejected(host, source, problem))
+
+    def clear(self, host: Hostname, named: Hostname) -> None:
+        """Note a valid update."""
+        if (host, named) in self._reported:
+            with self._lock:
+                self._reported.pop((host, named), None)
 
 
 class Authorizer:
-    """Knows who may do what."""
+    """Decides what a caller may do."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -41,16 +78,18 @@ class Authorizer:
         meters: Optional[Meters] = None,
     ) -> None:
         self._hosts = frozenset(hosts)
-        self._key_file = key_file
+        # Returns the accepted keys. Updates stay authorized while it returns the same object.
+        self.keys = key_file.accepted
         self._failures = failures
         self._alarm = alarm
         self._rejections = rejections
         self._operator = operator
         self._queue = queue or LoginQueue()
-        self._reader = AddressReader(interface_ids or {}, allow_private=allow_private)
+        self._allow_private = allow_private
+        self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
         self._by_user: Dict[str, List[Hostname]] = {}
-        self._stand_in = sorted(self._hosts)[:1]
+        self._dummy = sorted(self._hosts)[:1]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -58,54 +97,86 @@ class Authorizer:
     def authorize(self, request: UpdateRequest, *, is_known: bool = False) -> Update:
         """Return the update that a request may make.
 
-        `is_known`: the same login was right for another host of the same request.
+        `is_known`: the same login was accepted for another host of the same request.
 
         Raises:
-            CallerError: it may not make one; the class says why.
-            KeysUnavailable: no key could be read yet.
+            CallerError: the update isn't allowed, or is invalid.
+            KeysUnavailable: this process hasn't read the key file yet.
 
         """
         host = None
         try:
             host = self._host(request, is_known=is_known)
-            update = self._reader.update(host, request)
+            interface_id = self._interface_ids.get(host)
+            update = requested_update(
+                host, request, interface_id, allow_private=self._allow_private
+            )
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
             if host is not None:
-                self._rejections.tell(host, request.source, str(error))
+                self._rejections.report(host, host, request.source, str(error))
             raise
-        self._rejections.clear(host)
+        self._rejections.clear(host, host)
         return update
 
-    def keys(self) -> AcceptedKeys:
-        """Return the accepted keys; what was authorized stays so while they are the same object."""
-        return self._key_file.accepted()
-
     def authorized_again(self, update: Update) -> None:
-        """Note that an update came once more, in the words that were admitted before."""
-        self._rejections.clear(update.host)
+        """Note that a request was repeated whose update is still authorized."""
+        self._rejections.clear(update.host, update.host)
 
-    def authorize_operator(self, request: UpdateRequest, *, is_known: bool = False) -> Requester:
-        """Let the operator in, and nobody else.
+    def authorize_operator(
+        self,
+        request: UpdateRequest,
+        named: Optional[Hostname] = None,
+        *,
+        is_known: bool = False,
+        problem: str = "Wrong user name or password.",
+    ) -> Requester:
+        """Return the operator as requester; count any other login as failed.
 
-        `is_known`: the same credentials were right before in the same browser. They are compared
-        without delay.
+        A login with a user name is delayed if its source is over the limit. The delay doesn't
+        depend on the name, so it reveals neither the operator's name nor hosts.
+
+        `named` is the host that the request names. `is_known`: the same login was accepted before
+        in the same browser, or for another host of the same request, so it isn't delayed.
 
         Raises:
-            Unauthorized, TooManyFailures: it is somebody else.
+            MissingCredentials: the request has no login.
+            Unauthorized: the login is wrong; `problem` is the message.
+            TooManyFailures: it is wrong, and its source or host is over the limit, or too many
+                logins wait already.
 
         """
-        if request.credentials is None:
+        credentials, operator = request.credentials, self._operator
+        if credentials is None:
             raise MissingCredentials("Log in as the operator.")
-        if not is_known:
-            self._slow_down(request, request.credentials)
-        if not self._is_operator(request.credentials):
-            problem = "Wrong user name or password."
-            raise self._failed(request, None, request.credentials, problem)
-        return Requester(request.source, request.protocol)
+        user, network = credentials.user, network_of(request.source)
+        if not is_known and user is not None and self._failures.is_over(f"source {network}"):
+            self._queue.wait(network)
+        if operator is not None and user is not None:
+            # Digests have one length, and both are compared, so that timing reveals nothing.
+            is_user = hmac.compare_digest(digest(user), digest(operator.user or ""))
+            if hmac.compare_digest(credentials.digest, operator.digest) and is_user:
+                return Requester(request.source, request.protocol)
+        self._meters.failed_login()
+        # The failures for a host count under the first label that the request names. If registered
+        # hosts were counted in another way, the 429 would reveal which exist. Hosts with the same
+        # label share a count; right keys are accepted anyway. Only a digest is stored, since people
+        # type passwords into the field of the user.
+        name = user.strip().lower() if user is not None else str(named)
+        label = digest(name.split(".", 1)[0]).hex()[:32]
+        of_source, of_label = self._failures.count([f"source {network}", f"name {label}"])
+        host = next(iter(self._candidates(named, credentials)), None)
+        if of_source.number == 1:
+            self._alarm.failed(request.source, host)
+        if host is not None and of_label.has_crossed:
+            self._alarm.blocked(request.source, host)
+        wait = max(of_source.wait, of_label.wait)
+        if wait:
+            raise TooManyFailures("Too many failed logins: wait, and check the key.", wait)
+        raise Unauthorized(problem)
 
     def _host(self, request: UpdateRequest, *, is_known: bool) -> Hostname:
-        """Return the host that the request updates, if its login may do that."""
+        """Return the host that the request may update."""
         credentials = request.credentials
         if credentials is None:
             raise MissingCredentials("Send the key of the host, or log in.")
@@ -113,106 +184,40 @@ class Authorizer:
         if request.name or credentials.user is None:
             named = Hostname.parse(request.name)
         candidates = self._candidates(named, credentials)
-        # An unknown user is checked against a registered host, so that it takes as long.
-        checked = candidates or self._stand_in
+        # Unknown users are checked against a registered host, so that timing doesn't reveal which
+        # hosts exist.
+        checked = candidates or self._dummy
         keys = self.keys() if checked else NO_KEYS
         right = [host for host in checked if keys.open(host, credentials.digest)]
         if not right or not candidates:
-            if not is_known:
-                self._slow_down(request, credentials)
-            if self._is_operator(credentials):
-                return self._operators_choice(named)
-            raise self._failed(request, named, credentials)
+            problem = "Wrong key, or unknown host."
+            self.authorize_operator(request, named, is_known=is_known, problem=problem)
+            if named is None:
+                raise MissingHostname("The operator may update all hosts: name one.")
+            if named not in self._hosts:
+                raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
+            return named
+        if named is None and request.name_follows_login and len(right) == 1:
+            return right[0]
         if named is None:
-            return _only(right, request)
+            raise MissingHostname(
+                "This login is valid for several hosts: send the full host name."
+                if request.name_follows_login
+                else "No host name given: send the full name, as in host.example.com."
+            )
         if named not in self._hosts or not keys.open(named, credentials.digest):
             problem = f"Its login isn't valid for {named}."
-            self._rejections.tell(right[0], request.source, problem, named)
+            self._rejections.report(right[0], named, request.source, problem)
             raise ForeignHost("This login isn't valid for this host.")
         if named != right[0]:
             self._rejections.clear(right[0], named)
         return named
 
-    def _slow_down(self, request: UpdateRequest, credentials: Credentials) -> None:
-        """Delay a login that may be the operator's if its source is over the limit.
-
-        Every user name is delayed, so that the delay reveals neither the operator's name nor hosts.
-
-        Raises:
-            TooManyFailures: too many logins wait already.
-
-        """
-        if credentials.user is not None and self._failures.is_over(_counted(request)):
-            self._queue.wait(network_of(request.source))
-
-    def _is_operator(self, credentials: Credentials) -> bool:
-        if self._operator is None or credentials.user is None:
-            return False
-        same_user = same(credentials.user, self._operator.user or "")
-        return hmac.compare_digest(credentials.digest, self._operator.digest) and same_user
-
-    def _operators_choice(self, named: Optional[Hostname]) -> Hostname:
-        if named is None:
-            raise MissingHostname("The operator's login opens every host: name one.")
-        if named not in self._hosts:
-            raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
-        return named
-
     def _candidates(
         self, named: Optional[Hostname], credentials: Credentials
     ) -> Sequence[Hostname]:
-        """Return the registered hosts that the user, or else the name, stands for."""
+        """Return the registered hosts of the user, or without a user, the named host."""
         if credentials.user is None:
             return [named] if named is not None and named in self._hosts else []
-        return self._by_user.get(_user(credentials.user), [])
-
-    def _failed(
-        self,
-        request: UpdateRequest,
-        named: Optional[Hostname],
-        credentials: Credentials,
-        problem: str = "Wrong key, or unknown host.",
-    ) -> CallerError:
-        """Count a failed login, and return the error it deserves."""
-        self._meters.failed_login()
-        host = next(iter(self._candidates(named, credentials)), None)
-        keys = [_counted(request), _tried(named, credentials)]
-        of_source, of_name = self._failures.count(keys)
-        if of_source.number == 1:
-            self._alarm.failed(request.source, host)
-        if host is not None and of_name.has_crossed:
-            self._alarm.blocked(request.source, host)
-        wait = max(of_source.wait, of_name.wait)
-        if not wait:
-            return Unauthorized(problem)
-        return TooManyFailures("Too many failed logins: wait, and check the key.", wait)
-
-
-def _user(text: str) -> str:
-    user = text.strip().lower()
-    return user[:-1] if user.endswith(".") else user
-
-
-def _counted(request: UpdateRequest) -> str:
-    """Return the key under which the failures of a source are counted."""
-    return f"source {network_of(request.source)}"
-
-
-def _tried(named: Optional[Hostname], credentials: Credentials) -> str:
-    """Return what the failures for a host count as: a digest of its first label.
-
-    It is made of the request alone. Were hosts that exist counted otherwise than others, the 429
-    would tell which exist. The label is what all ways to name a host have in common; hosts that
-    share one share their count, which costs none of them anything. A digest, for people type
-    passwords into the field of the user.
-    """
-    name = _user(credentials.user) if credentials.user is not None else str(named)
-    return f"name {digest(name.split('.', 1)[0]).hex()[:32]}"
-
-
-def _only(hosts: Sequence[Hostname], request: UpdateRequest) -> Hostname:
-    if not request.name_follows_login:
-        raise MissingHostname("No host name given: send the full name, as in host.example.com.")
-    if len(hosts) > 1:
-        raise MissingHostname("This login is of several hosts: send the full host name.")
-    return hosts[0]
+        user = credentials.user.strip().lower()
+        return self._by_user.get(user[:-1] if user.endswith(".") else user, [])

@@ -1,4 +1,4 @@
-"""Failed logins are counted and locked out; the right key always passes; keys may change."""
+"""Failed logins are counted and rejected; the right key is always accepted; keys may change."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def guess(
     return refused(service.asks("POST", "/update", peer, json={"fqdn": host}, headers=headers))
 
 
-def test_a_source_over_the_limit_must_wait(strict: Service) -> None:
+def test_a_source_over_the_limit_is_answered_429(strict: Service) -> None:
     assert [guess(strict) for _ in range(4)] == [UNAUTHORIZED] * 3 + [LOCKED]
     headers = {"Authorization": basic("home", "wrong")}
     answer = strict.asks("GET", "/nic/update", query_string=QUERY, headers=headers)
@@ -50,7 +50,7 @@ def test_a_source_over_the_limit_must_wait(strict: Service) -> None:
     assert strict.calls() == []
 
 
-def test_the_right_key_passes_even_then(strict: Service) -> None:
+def test_the_right_key_is_accepted_over_the_limit(strict: Service) -> None:
     for _ in range(5):
         guess(strict)
     assert strict.host().updates("198.51.100.1").status_code == 200
@@ -75,14 +75,14 @@ def test_a_whole_ipv6_network_counts_as_one_source(strict: Service) -> None:
     assert guess(strict, "2001:db8:0:1::9", "another.example.com") == UNAUTHORIZED
 
 
-def test_failures_for_a_host_are_counted_over_all_sources(strict: Service) -> None:
+def test_failures_for_a_host_count_across_sources(strict: Service) -> None:
     for number in range(3):
         assert guess(strict, f"198.51.100.{number}") == UNAUTHORIZED
     assert guess(strict, "198.51.100.200") == LOCKED
     assert guess(strict, "198.51.100.201", NAS) == UNAUTHORIZED
 
 
-def test_failed_logins_behind_a_proxy_count_for_the_caller(strict: Service) -> None:
+def test_behind_a_proxy_failures_count_for_the_client_address(strict: Service) -> None:
     for _ in range(5):
         guess(strict, "10.0.0.1", "foreign.example.com", **{"X-Real-Ip": "198.51.100.8"})
     caller = {"X-Real-Ip": "198.51.100.9"}
@@ -133,7 +133,7 @@ def test_a_changed_key_counts_without_a_restart(service: Service, host: Host) ->
     assert changed.updates("198.51.100.2").status_code == 200
 
 
-def test_an_unchanged_update_is_answered_by_the_keys_that_count(
+def test_repeated_updates_are_answered_by_the_accepted_keys(
     service: Service, router: Router
 ) -> None:
     def answer() -> bytes:
@@ -145,13 +145,13 @@ def test_an_unchanged_update_is_answered_by_the_keys_that_count(
     assert answer() == b"nochg"
     service.key_file.write_text(f"{HOME} a-new-key-of-another-length\n")
     assert answer() == b"nochg"
-    # The file changes no more: that two seconds are over suffices.
+    # No further change of the file is needed: the old key ends after two seconds.
     until(lambda: answer() == b"badauth", "the old key to end")
     assert answer() == b"badauth"
 
 
 @pytest.mark.parametrize("broken", [None, "nonsense without any meaning\n"])
-def test_a_key_file_that_breaks_costs_no_host_its_key(
+def test_a_broken_key_file_invalidates_no_key(
     service: Service, host: Host, broken: Optional[str]
 ) -> None:
     host.updates("198.51.100.1")
@@ -162,7 +162,7 @@ def test_a_key_file_that_breaks_costs_no_host_its_key(
     assert host.updates("198.51.100.2").status_code == 200
 
 
-def test_the_key_of_an_unregistered_host_is_refused(serve: Serve) -> None:
+def test_the_key_of_an_unregistered_host_is_rejected(serve: Serve) -> None:
     service = serve(REGISTERED_FQDNS=NAS)
     assert refused(service.host(HOME).updates("198.51.100.1")) == UNAUTHORIZED
     assert service.host(NAS).updates("198.51.100.1").status_code == 200
@@ -178,9 +178,7 @@ def test_without_registered_hosts_no_updates_are_performed(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("login", [OPERATOR, ("", ""), ("operator", "")])
-def test_operator_logins_fail_if_no_operator_is_configured(
-    serve: Serve, login: Tuple[str, str]
-) -> None:
+def test_without_an_operator_its_login_is_rejected(serve: Serve, login: Tuple[str, str]) -> None:
     service = serve(BASIC_AUTH_USERNAME="", BASIC_AUTH_PASSWORD="")
     headers = {"Authorization": basic(*login)}
     answer = service.asks("POST", "/update", json={"fqdn": HOME}, headers=headers)
@@ -196,29 +194,29 @@ def test_two_hosts_may_have_the_same_key(service: Service) -> None:
     assert service.calls()[0] == LIST
 
 
-def test_an_unreadable_key_file_is_a_server_error(
+def test_updates_are_answered_503_until_the_key_file_is_read(
     serve: Serve,
 ) -> None:
     service = serve()
     away = service.key_file.rename(service.key_file.with_name("away"))
-    for _ in range(2):  # a client that is told 401 may give up for good
+    for _ in range(2):  # a client may never retry after a 401
         assert said(service.router().updates(myip="198.51.100.1")) == (503, b"911\n")
         answer = service.host().updates("198.51.100.1")
         assert refused(answer) == (503, "unavailable")
         assert "key file can't be read" in answer.get_json()["error"]
-    # A supervisor would start it again, and without its file it would make new keys for all.
+    # If the service were unhealthy, a supervisor would restart it, which would generate new keys.
     assert service.asks("GET", "/healthz").status_code == 200
     away.rename(service.key_file)
     assert said(service.router().updates(myip="198.51.100.1")) == (200, b"good 198.51.100.1\n")
 
 
-def test_without_hosts_there_needs_to_be_no_key_file(serve: Serve) -> None:
+def test_without_hosts_no_key_file_is_needed(serve: Serve) -> None:
     service = serve(REGISTERED_FQDNS="")
     service.key_file.unlink()
     assert guess(service) == UNAUTHORIZED
 
 
-def test_a_guesser_does_not_delay_a_logged_in_browser(
+def test_a_logged_in_browser_is_not_delayed_by_an_attacker(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: List[str] = []
@@ -228,22 +226,22 @@ def test_a_guesser_does_not_delay_a_logged_in_browser(
     browser, guesser = strict.app.test_client(), strict.app.test_client()
     assert guesser.get("/metrics", headers=wrong, **peer).status_code == 401
     assert "Set-Cookie" not in guesser.get("/metrics", headers=wrong, **peer).headers
-    told = browser.get("/metrics", headers=right, **peer).headers["Set-Cookie"]
+    cookie = browser.get("/metrics", headers=right, **peer).headers["Set-Cookie"]
     for part in ("HttpOnly", "SameSite=Strict", "Path=/"):
-        assert part in told
+        assert part in cookie
     for _ in range(5):
         guesser.get("/metrics", headers=wrong, **peer)
     waited.clear()
     answer = browser.get("/metrics", headers=right, **peer)
     assert (answer.status_code, waited) == (200, [])
     assert "Set-Cookie" not in answer.headers
-    # The cookie is worth nothing with another password.
+    # The cookie is invalid with another password.
     assert browser.get("/metrics", headers=wrong, **peer).status_code == 429
     assert guesser.get("/metrics", headers=right, **peer).status_code == 200
     assert waited == [f"{PEER}/32"] * 2
 
 
-def test_a_waiting_operator_waits_once_per_request(
+def test_the_operator_waits_once_for_several_hosts(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: List[str] = []

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 def _key_files_settle_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the end of an edit for a moment only, where no test is about edits."""
     if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
-        monkeypatch.setattr(key_storage, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(key_storage, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A limit on the size of files: the one full disk that a test can have without being root."""
+"""A limit on the size of files, as a substitute for a full disk that needs no root."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 
-def told_by(call: str, path: Path, room: int) -> str:
-    """What a call of a key file's says in a process whose files hold so many bytes at most."""
+def output_of(call: str, path: Path, room: int) -> str:
+    """Call a method of a key file in a process whose files have at most `room` bytes."""
     script = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"

@@ -4,7 +4,7 @@ from typing import Optional, Tuple
 
 import pytest
 
-from backend.auth.addresses import Given, parse, read
+from backend.auth.addresses import parse, read
 from backend.errors import BadAddress
 from backend.model import Address, Prefix
 
@@ -26,7 +26,7 @@ PREFIX = Prefix.parse("2001:db8:1:2::/64")
         ("::1", "::1"),
     ],
 )
-def test_an_address_loses_the_length_behind_it(text: str, address: str) -> None:
+def test_a_prefix_length_after_an_address_is_ignored(text: str, address: str) -> None:
     assert parse(text) == Address.parse(address)
 
 
@@ -45,7 +45,7 @@ def test_an_address_without_a_host_part_is_a_prefix(text: str) -> None:
         *("fe80::1%eth0/64", "2001:db8::%1", "0.0.0.0/0", "0.1.2.3/8", "198.051.100.001/24"),
     ],
 )
-def test_what_no_record_may_publish_is_neither(text: str) -> None:
+def test_unpublishable_texts_are_rejected(text: str) -> None:
     with pytest.raises(BadAddress):
         parse(text)
 
@@ -62,18 +62,20 @@ def test_what_no_record_may_publish_is_neither(text: str) -> None:
         ((), ("2001:db8:1:2::5/64", "2001:db8:9::/64"), (), PREFIX),
     ],
 )
-def test_what_is_sound_is_told_from_garbage(
+def test_valid_addresses_are_separated_from_invalid_ones(
     texts: Tuple[str, ...],
     prefixes: Tuple[str, ...],
     addresses: Tuple[str, ...],
     prefix: Optional[Prefix],
 ) -> None:
-    assert read(texts, prefixes) == Given(tuple(map(Address.parse, addresses)), prefix)
+    assert read(texts, prefixes) == (tuple(map(Address.parse, addresses)), prefix)
 
 
 @pytest.mark.parametrize(
     ("texts", "prefixes"), [(("x", "fe80::1"), ()), ((), ("x",)), (("x",), "y")]
 )
-def test_garbage_alone_is_an_error(texts: Tuple[str, ...], prefixes: Tuple[str, ...]) -> None:
+def test_invalid_texts_alone_are_an_error(
+    texts: Tuple[str, ...], prefixes: Tuple[str, ...]
+) -> None:
     with pytest.raises(BadAddress):
         read(texts, prefixes)

@@ -14,7 +14,7 @@ def alarm(sink: RecordingSink, clock: Clock) -> Alarm:
     return Alarm(sink, clock=clock)
 
 
-def test_ever_more_sources_are_a_few_lines_and_the_next_line_says_how_many_were_left_out(
+def test_many_sources_cause_few_lines_and_the_rest_are_counted(
     alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(100_000):
@@ -26,7 +26,7 @@ def test_ever_more_sources_are_a_few_lines_and_the_next_line_says_how_many_were_
     assert sink.events[20:] == [LoginFailed("one more", NAS, unsaid=99_980)]
 
 
-def test_ten_thousand_hosts_under_attack_are_a_few_pushes(
+def test_attacks_on_many_hosts_cause_few_pushes(
     alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(10_000):
@@ -40,7 +40,7 @@ def test_ten_thousand_hosts_under_attack_are_a_few_pushes(
     assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, unsaid=9995)]
 
 
-def test_what_waits_to_be_told_is_bounded(alarm: Alarm, sink: RecordingSink) -> None:
+def test_the_queue_of_blocked_hosts_is_bounded(alarm: Alarm, sink: RecordingSink) -> None:
     for number in range(5000):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
     assert len(alarm._blocked) == 1000  # noqa: SLF001
@@ -48,9 +48,7 @@ def test_what_waits_to_be_told_is_bounded(alarm: Alarm, sink: RecordingSink) -> 
     assert len(sink.events) == 5
 
 
-def test_a_blocked_host_is_not_told_by_a_process_that_is_not_the_first_to_see_it(
-    sink: RecordingSink, clock: Clock
-) -> None:
+def test_only_the_first_process_reports_a_blocked_host(sink: RecordingSink, clock: Clock) -> None:
     asked = []
     alarm = Alarm(sink, lambda what: bool(asked.append(what)), clock)
     alarm.blocked("198.51.100.1", NAS)
@@ -59,7 +57,7 @@ def test_a_blocked_host_is_not_told_by_a_process_that_is_not_the_first_to_see_it
     assert asked == ["nas.example.com"]
 
 
-def test_pushes_that_were_left_out_are_told_of_by_the_next_one_that_this_process_tells(
+def test_the_next_push_of_this_process_counts_skipped_pushes(
     sink: RecordingSink, clock: Clock
 ) -> None:
     alarm = Alarm(sink, lambda what: "nas" not in what, clock)
@@ -73,7 +71,7 @@ def test_pushes_that_were_left_out_are_told_of_by_the_next_one_that_this_process
     assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
 
 
-def test_a_clock_that_is_set_back_gives_no_more_lines(
+def test_a_clock_that_is_set_back_causes_no_more_lines(
     alarm: Alarm, sink: RecordingSink, clock: Clock
 ) -> None:
     for number in range(100):

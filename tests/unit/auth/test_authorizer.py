@@ -5,9 +5,9 @@ from typing import Dict, List, Mapping, Optional, Tuple, Type
 
 import pytest
 
-from backend.auth.authorizer import Authorizer
+from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.keys import AcceptedKeys
-from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, Rejections
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
     AddressMismatch,
     BadAddress,
@@ -44,18 +44,18 @@ KEYS = {
     "router.example.com": "key-of-the-router",
     "twin.example.com": "key-of-the-twins",
     "twin.example.org": "key-of-the-twins",
-    "new.example.com": None,  # registered, but its line has gone from the file
+    "new.example.com": None,  # registered, but without a line in the file
 }
 OPERATOR = Credentials("operator", "operators-password")
 
 
 class Keys:
-    """Stands in for the key file."""
+    """A substitute for the key file."""
 
     def __init__(self, keys: Mapping[str, Optional[str]]) -> None:
         self.known: Dict[Hostname, str] = {host(name): key for name, key in keys.items() if key}
-        # A key in the file opens nothing while its host isn't registered.
-        self.known[host("unregistered.example.com")] = "key-of-nobody"
+        # A key in the file is invalid while its host isn't registered.
+        self.known[host("unregistered.example.com")] = "key-of-an-unregistered-host"
         self.known[host("third-twin.example.com")] = "key-of-the-twins"
         self.before: Dict[Hostname, str] = {}
 
@@ -122,7 +122,7 @@ def desired(authorizer: Authorizer, update_request: UpdateRequest) -> List[Tuple
     ]
 
 
-def test_a_key_opens_its_host(authorizer: Authorizer, sink: RecordingSink) -> None:
+def test_a_key_authorizes_its_host(authorizer: Authorizer, sink: RecordingSink) -> None:
     assert authorizer.authorize(update_request(addresses=("203.0.113.7",))) == Update(
         host("nas.example.com"),
         (DesiredRecord(RecordType.A, Address.parse("203.0.113.7")),),
@@ -131,9 +131,7 @@ def test_a_key_opens_its_host(authorizer: Authorizer, sink: RecordingSink) -> No
     assert sink.events == []
 
 
-def test_the_key_before_opens_its_host_while_the_file_is_edited(
-    authorizer: Authorizer, keys: Keys
-) -> None:
+def test_the_previous_key_is_accepted_during_an_edit(authorizer: Authorizer, keys: Keys) -> None:
     nas = host("nas.example.com")
     keys.before[nas] = "the-key-before"
     for secret in ("key-of-the-nas", "the-key-before"):
@@ -144,7 +142,7 @@ def test_the_key_before_opens_its_host_while_the_file_is_edited(
 
 
 @pytest.mark.parametrize("name", ["NAS.Example.COM", "nas.example.com.", " nas.example.com "])
-def test_the_host_may_be_spelled_in_any_way(authorizer: Authorizer, name: str) -> None:
+def test_the_host_name_is_accepted_in_any_spelling(authorizer: Authorizer, name: str) -> None:
     assert authorized(authorizer, update_request(name)) == "nas.example.com"
 
 
@@ -155,13 +153,13 @@ def test_the_host_may_be_spelled_in_any_way(authorizer: Authorizer, name: str) -
     ],
 )
 @pytest.mark.parametrize("name", ["nas.example.com", ""])
-def test_a_login_is_the_first_label_or_the_whole_name_and_names_the_host(
+def test_a_user_name_is_the_first_label_or_full_name(
     authorizer: Authorizer, user: str, name: str
 ) -> None:
     assert authorized(authorizer, update_request(name, user)) == "nas.example.com"
 
 
-def test_two_hosts_with_one_first_label_are_told_apart_by_their_keys(
+def test_the_key_selects_between_hosts_with_the_same_label(
     authorizer: Authorizer,
 ) -> None:
     assert authorized(authorizer, update_request("", "nas", "key-of-the-nas")) == "nas.example.com"
@@ -171,7 +169,7 @@ def test_two_hosts_with_one_first_label_are_told_apart_by_their_keys(
     )
 
 
-def test_two_hosts_with_one_first_label_and_one_key_have_to_be_named(
+def test_hosts_with_same_label_and_key_must_be_named(
     authorizer: Authorizer,
 ) -> None:
     assert refused(authorizer, update_request("", "twin", "key-of-the-twins")) is MissingHostname
@@ -180,12 +178,12 @@ def test_two_hosts_with_one_first_label_and_one_key_have_to_be_named(
         assert authorized(authorizer, update_request("", name, "key-of-the-twins")) == name
 
 
-def test_one_login_opens_every_host_whose_key_it_presents(authorizer: Authorizer) -> None:
+def test_a_login_may_update_other_hosts_with_the_same_key(authorizer: Authorizer) -> None:
     login = update_request("twin.example.org", "twin.example.com", "key-of-the-twins")
     assert authorized(authorizer, login) == "twin.example.org"
 
 
-def test_a_shared_key_opens_no_host_that_is_not_registered(authorizer: Authorizer) -> None:
+def test_a_shared_key_is_invalid_for_unregistered_hosts(authorizer: Authorizer) -> None:
     for user in ("twin.example.com", "twin"):
         login = update_request("third-twin.example.com", user, "key-of-the-twins")
         assert refused(authorizer, login) is ForeignHost
@@ -194,7 +192,7 @@ def test_a_shared_key_opens_no_host_that_is_not_registered(authorizer: Authorize
 @pytest.mark.parametrize(
     "name", ["router.example.com", "new.example.com", "unregistered.example.com", "x.example.net"]
 )
-def test_a_good_login_opens_no_other_host_and_does_not_learn_which_exist(
+def test_a_right_login_neither_updates_nor_reveals_other_hosts(
     authorizer: Authorizer, sink: RecordingSink, name: str
 ) -> None:
     with pytest.raises(ForeignHost) as caught:
@@ -216,7 +214,7 @@ def test_a_good_login_opens_no_other_host_and_does_not_learn_which_exist(
         ("x.example.net", None, "key-of-the-nas", None),
         ("new.example.com", None, "key-of-the-nas", "new.example.com"),
         ("new.example.com", None, "", "new.example.com"),
-        ("unregistered.example.com", None, "key-of-nobody", None),
+        ("unregistered.example.com", None, "key-of-an-unregistered-host", None),
         ("nas.example.com", "nas", "wrong", "nas.example.com"),
         ("nas.example.com", "", "key-of-the-nas", None),
         ("nas.example.com", "nobody", "key-of-the-nas", None),
@@ -224,14 +222,14 @@ def test_a_good_login_opens_no_other_host_and_does_not_learn_which_exist(
         ("", "nobody", "key-of-the-nas", None),
         ("", "nas", "wrong", "nas.example.com"),
         ("", "new", "", "new.example.com"),
-        ("", "unregistered", "key-of-nobody", None),
+        ("", "unregistered", "key-of-an-unregistered-host", None),
         ("nas.example.com", "operator", "wrong", None),
         ("nas.example.com", "operator", "key-of-the-nas", None),
         ("nas.example.com", "Operator", "operators-password", None),
         ("", "", "", None),
     ],
 )
-def test_wrong_credentials_are_refused_alike_and_told(  # noqa: PLR0913, PLR0917
+def test_wrong_credentials_get_one_answer_and_a_report(  # noqa: PLR0913, PLR0917
     authorizer: Authorizer,
     sink: RecordingSink,
     name: str,
@@ -246,7 +244,27 @@ def test_wrong_credentials_are_refused_alike_and_told(  # noqa: PLR0913, PLR0917
     assert sink.events == [LoginFailed(SOURCE, host(attacked) if attacked else None)]
 
 
-def test_a_key_of_no_host_is_not_opened_by_the_text_compared_in_its_place(
+@pytest.mark.parametrize(
+    ("name", "user"), [("x.example.com", None), ("nas.example.com", "nobody"), ("", "nobody")]
+)
+def test_unknown_users_and_hosts_cause_one_comparison(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch, name: str, user: Optional[str]
+) -> None:
+    opened = []
+    compare = AcceptedKeys.open
+
+    def counted(keys: AcceptedKeys, name: Hostname, presented: bytes) -> bool:
+        opened.append(name)
+        return compare(keys, name, presented)
+
+    monkeypatch.setattr(AcceptedKeys, "open", counted)
+    refused(authorizer, update_request("nas.example.com", None, "wrong"))
+    assert len(opened) == 1
+    refused(authorizer, update_request(name, user, "wrong"))
+    assert len(opened) == 2
+
+
+def test_no_key_matches_a_host_without_key(
     authorizer: Authorizer,
 ) -> None:
     secret = "compared with when there is no key, so that it takes as long"
@@ -254,13 +272,13 @@ def test_a_key_of_no_host_is_not_opened_by_the_text_compared_in_its_place(
     assert refused(authorizer, update_request("", "new", secret)) is Unauthorized
 
 
-def test_a_key_that_changes_in_the_file_counts_at_once(authorizer: Authorizer, keys: Keys) -> None:
+def test_a_changed_key_is_accepted_at_once(authorizer: Authorizer, keys: Keys) -> None:
     keys.known[host("nas.example.com")] = "rotated-key"
     assert refused(authorizer, update_request()) is Unauthorized
     assert authorized(authorizer, update_request(secret="rotated-key")) == "nas.example.com"
 
 
-def test_without_credentials_nothing_is_counted_and_nobody_is_told(
+def test_missing_credentials_are_neither_counted_nor_reported(
     authorizer: Authorizer, sink: RecordingSink
 ) -> None:
     for _ in range(2 * LIMIT):
@@ -274,7 +292,7 @@ def test_without_credentials_nothing_is_counted_and_nobody_is_told(
     [("nas", BadHostname), ("http://nas.example.com", BadHostname), (" ", MissingHostname)],
 )
 @pytest.mark.parametrize("user", [None, "nas", "operator"])
-def test_a_name_that_is_no_host_name_is_the_callers_mistake_and_not_an_attack(
+def test_an_invalid_host_name_is_not_a_failed_login(
     authorizer: Authorizer,
     sink: RecordingSink,
     name: str,
@@ -285,17 +303,17 @@ def test_a_name_that_is_no_host_name_is_the_callers_mistake_and_not_an_attack(
     assert sink.events == []
 
 
-def test_a_key_alone_does_not_say_which_host_it_means(authorizer: Authorizer) -> None:
+def test_a_key_without_host_name_is_rejected(authorizer: Authorizer) -> None:
     assert refused(authorizer, update_request("")) is MissingHostname
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_the_operators_login_opens_every_registered_host(authorizer: Authorizer, name: str) -> None:
+def test_the_operator_can_update_every_registered_host(authorizer: Authorizer, name: str) -> None:
     assert authorized(authorizer, update_request(name, "operator", "operators-password")) == name
 
 
 @pytest.mark.parametrize("name", ["unregistered.example.com", "x.example.net"])
-def test_the_operators_login_opens_no_host_that_is_not_registered(
+def test_the_operator_can_not_update_unregistered_hosts(
     authorizer: Authorizer, sink: RecordingSink, name: str
 ) -> None:
     with pytest.raises(HostNotAllowed, match=f"{name} isn't registered: .*REGISTERED_FQDNS") as c:
@@ -304,13 +322,13 @@ def test_the_operators_login_opens_no_host_that_is_not_registered(
     assert sink.events == []
 
 
-def test_the_operator_has_to_name_a_host(authorizer: Authorizer) -> None:
+def test_the_operator_must_name_a_host(authorizer: Authorizer) -> None:
     assert (
         refused(authorizer, update_request("", "operator", "operators-password")) is MissingHostname
     )
 
 
-def test_without_an_operator_its_login_is_nobodys(
+def test_without_an_operator_its_login_is_rejected(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
     authorizer = Authorizer([host("nas.example.com")], keys, failures, alarm, rejections)
@@ -321,7 +339,7 @@ def test_without_an_operator_its_login_is_nobodys(
     assert refused(authorizer, update_request(user="", secret="")) is Unauthorized
 
 
-def test_without_registered_hosts_no_key_opens_anything(
+def test_without_registered_hosts_every_key_is_rejected(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
     authorizer = Authorizer([], keys, failures, alarm, rejections)
@@ -329,13 +347,13 @@ def test_without_registered_hosts_no_key_opens_anything(
 
 
 def fail(authorizer: Authorizer, times: int, **how: str) -> Type[CallerError]:
-    """Fail to log in so often, and return how the last time went."""
+    """Send wrong keys, and return the error of the last time."""
     for _ in range(times - 1):
         refused(authorizer, update_request(secret="wrong", **how))
     return refused(authorizer, update_request(secret="wrong", **how))
 
 
-def test_one_failure_more_than_the_limit_locks_until_the_window_ends(
+def test_failures_over_the_limit_lock_until_the_window_ends(
     authorizer: Authorizer, clock: Clock
 ) -> None:
     assert fail(authorizer, LIMIT) is Unauthorized
@@ -347,7 +365,7 @@ def test_one_failure_more_than_the_limit_locks_until_the_window_ends(
     assert fail(authorizer, 1) is Unauthorized
 
 
-def test_a_flood_of_failures_is_told_once_a_source_and_window_and_once_a_host(
+def test_many_failures_cause_one_report_per_source_and_host(
     authorizer: Authorizer, alarm: Alarm, clock: Clock, sink: RecordingSink
 ) -> None:
     nas = host("nas.example.com")
@@ -363,21 +381,21 @@ def test_a_flood_of_failures_is_told_once_a_source_and_window_and_once_a_host(
     assert sink.events[3:] == [LoginFailed(SOURCE, nas)]
 
 
-def test_a_flood_that_names_no_registered_host_is_told_once(
+def test_many_failures_for_unregistered_hosts_cause_one_report(
     authorizer: Authorizer, sink: RecordingSink
 ) -> None:
     fail(authorizer, 3 * LIMIT, name="x.example.net")
     assert sink.events == [LoginFailed(SOURCE, None)]
 
 
-def test_a_source_is_locked_whatever_hosts_it_tries(authorizer: Authorizer) -> None:
+def test_a_source_is_locked_for_all_hosts(authorizer: Authorizer) -> None:
     for number in range(LIMIT):
         assert fail(authorizer, 1, name=f"x{number}.example.net") is Unauthorized
     assert fail(authorizer, 1, name="nas.example.com") is TooManyFailures
     assert fail(authorizer, 1, name="nas.example.com", source="198.51.100.2") is Unauthorized
 
 
-def test_a_host_is_locked_whatever_sources_try_it(authorizer: Authorizer) -> None:
+def test_a_host_is_locked_for_all_sources(authorizer: Authorizer) -> None:
     for number in range(LIMIT):
         assert fail(authorizer, 1, source=f"198.51.100.{number}") is Unauthorized
     assert fail(authorizer, 1, source="198.51.100.99") is TooManyFailures
@@ -386,7 +404,7 @@ def test_a_host_is_locked_whatever_sources_try_it(authorizer: Authorizer) -> Non
 
 
 @pytest.mark.parametrize("user", ["nas.example.com", "router"])
-def test_a_host_is_locked_when_only_the_user_names_it(authorizer: Authorizer, user: str) -> None:
+def test_a_host_named_by_the_user_is_locked(authorizer: Authorizer, user: str) -> None:
     for number in range(LIMIT):
         assert (
             fail(authorizer, 1, name="", user=user, source=f"198.51.100.{number}") is Unauthorized
@@ -397,7 +415,7 @@ def test_a_host_is_locked_when_only_the_user_names_it(authorizer: Authorizer, us
 @pytest.mark.parametrize("known", ["nas", "nobody"])
 @pytest.mark.parametrize("named", [("{}.example.com", None), ("", "{}"), ("", "{}.example.com")])
 @pytest.mark.parametrize("then", [("{}.example.com", None), ("", "{}"), ("x.example.com", "{}")])
-def test_a_host_that_is_not_registered_is_locked_as_one_that_is(
+def test_registered_and_unregistered_hosts_have_the_same_limit(
     authorizer: Authorizer,
     known: str,
     named: Tuple[str, Optional[str]],
@@ -412,9 +430,7 @@ def test_a_host_that_is_not_registered_is_locked_as_one_that_is(
     assert fail(authorizer, 1, source="198.51.100.98", **how(*then)) is TooManyFailures
 
 
-def test_what_was_typed_in_place_of_a_user_is_not_kept(
-    authorizer: Authorizer, store: Store
-) -> None:
+def test_the_typed_user_name_is_not_stored(authorizer: Authorizer, store: Store) -> None:
     refused(authorizer, update_request("", "my-password", "x"))
     with store._database.read() as connection:  # noqa: SLF001
         kept = str(list(connection.exec_driver_sql("SELECT * FROM failed_logins")))
@@ -430,7 +446,7 @@ def test_an_ipv6_source_is_locked_with_its_whole_64(authorizer: Authorizer) -> N
     assert fail(authorizer, 1, source="2001:db8:1:3::1") is Unauthorized
 
 
-def test_correct_credentials_pass_however_many_wrong_ones_came(authorizer: Authorizer) -> None:
+def test_right_credentials_are_accepted_after_many_failures(authorizer: Authorizer) -> None:
     assert fail(authorizer, 2 * LIMIT) is TooManyFailures
     assert authorized(authorizer, update_request()) == "nas.example.com"
     assert authorized(authorizer, update_request("", "nas")) == "nas.example.com"
@@ -440,19 +456,19 @@ def test_correct_credentials_pass_however_many_wrong_ones_came(authorizer: Autho
     assert refused(authorizer, update_request(secret=None)) is MissingCredentials
 
 
-def test_an_address_that_is_given_goes_before_the_one_that_is_seen(authorizer: Authorizer) -> None:
+def test_a_given_address_precedes_the_detected_one(authorizer: Authorizer) -> None:
     assert desired(authorizer, update_request(addresses=("203.0.113.7",))) == [("A", "203.0.113.7")]
     assert desired(authorizer, update_request(addresses=("2001:db8::7",))) == [
         ("AAAA", "2001:db8::7")
     ]
 
 
-def test_without_an_address_the_one_that_is_seen_counts(authorizer: Authorizer) -> None:
+def test_without_an_address_the_detected_one_is_used(authorizer: Authorizer) -> None:
     assert desired(authorizer, update_request()) == [("A", SOURCE)]
     assert desired(authorizer, update_request(source="2001:db8::7")) == [("AAAA", "2001:db8::7")]
 
 
-def test_both_families_may_be_set_at_once_ipv4_first(authorizer: Authorizer) -> None:
+def test_both_records_may_be_set_at_once(authorizer: Authorizer) -> None:
     both = [("A", "203.0.113.7"), ("AAAA", "2001:db8::7")]
     assert desired(authorizer, update_request(addresses=("203.0.113.7", "2001:db8::7"))) == both
     assert desired(authorizer, update_request(addresses=("2001:db8::7", "203.0.113.7"))) == both
@@ -467,7 +483,7 @@ def test_of_several_addresses_of_a_family_the_first_counts(authorizer: Authorize
 
 
 @pytest.mark.parametrize("garbage", ["router", "fe80::1", "2001:db8:1:2::", "198.51.100.256"])
-def test_garbage_beside_a_sound_address_is_passed_over(
+def test_invalid_addresses_beside_a_valid_one_are_skipped(
     authorizer: Authorizer, garbage: str
 ) -> None:
     for addresses in ((garbage, "203.0.113.7"), ("203.0.113.7", garbage)):
@@ -475,22 +491,20 @@ def test_garbage_beside_a_sound_address_is_passed_over(
 
 
 @pytest.mark.parametrize("garbage", ["router", "fe80::1", "fe80::/64", "198.51.100.256"])
-def test_garbage_alone_is_refused_and_not_replaced_by_the_address_that_is_seen(
+def test_invalid_addresses_are_not_replaced_by_the_detected_one(
     authorizer: Authorizer, garbage: str
 ) -> None:
     assert refused(authorizer, update_request(addresses=(garbage, "x"))) is BadAddress
 
 
 @pytest.mark.parametrize("address", ["192.168.178.20", "10.0.0.1", "100.64.0.1", "fd00::1"])
-def test_a_private_address_will_do_when_given_and_not_when_only_seen(
-    authorizer: Authorizer, address: str
-) -> None:
+def test_a_private_address_is_accepted_only_if_given(authorizer: Authorizer, address: str) -> None:
     assert desired(authorizer, update_request(addresses=(address,)))[0][1] == address
     with pytest.raises(PrivateAddress, match=f"{address}.*X-Real-Ip"):
         authorizer.authorize(update_request(source=address))
 
 
-def test_a_private_address_that_is_only_seen_will_do_where_that_is_allowed(
+def test_a_detected_private_address_is_accepted_if_allowed(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
     authorizer = Authorizer(map(host, KEYS), keys, failures, alarm, rejections, allow_private=True)
@@ -499,9 +513,7 @@ def test_a_private_address_that_is_only_seen_will_do_where_that_is_allowed(
 
 
 @pytest.mark.parametrize("source", ["", "fe80::1", "169.254.1.1"])
-def test_a_seen_address_that_cannot_be_published_is_refused(
-    authorizer: Authorizer, source: str
-) -> None:
+def test_an_unpublishable_detected_address_is_refused(authorizer: Authorizer, source: str) -> None:
     assert refused(authorizer, update_request(source=source)) is BadAddress
 
 
@@ -522,7 +534,7 @@ def test_a_type_that_contradicts_the_address_is_refused(
     assert refused(authorizer, update_request(addresses=addresses, type=kind)) is AddressMismatch
 
 
-def test_a_type_nobody_knows_is_refused(authorizer: Authorizer) -> None:
+def test_an_unknown_type_is_refused(authorizer: Authorizer) -> None:
     assert refused(authorizer, update_request(type="CNAME")) is BadRecordType
     assert refused(authorizer, update_request(type="CNAME", removes=True)) is BadRecordType
 
@@ -530,14 +542,14 @@ def test_a_type_nobody_knows_is_refused(authorizer: Authorizer) -> None:
 @pytest.mark.parametrize(
     ("kind", "removed"), [("", ["A", "AAAA"]), ("A", ["A"]), ("aaaa", ["AAAA"])]
 )
-def test_a_removal_is_of_both_families_or_of_the_one_named(
+def test_a_removal_removes_both_records_or_the_named_one(
     authorizer: Authorizer, kind: str, removed: List[str]
 ) -> None:
     claimed = update_request(type=kind, removes=True, source="fe80::1")
     assert desired(authorizer, claimed) == [(one, "None") for one in removed]
 
 
-def test_what_is_wrong_with_a_request_is_not_told_before_the_login(authorizer: Authorizer) -> None:
+def test_invalid_requests_with_wrong_keys_are_failed_logins(authorizer: Authorizer) -> None:
     assert refused(authorizer, update_request(secret="wrong", type="CNAME")) is Unauthorized
     assert refused(authorizer, update_request(secret="wrong", addresses=("x",))) is Unauthorized
     assert refused(authorizer, update_request(secret="wrong", source="10.0.0.1")) is Unauthorized
@@ -549,7 +561,7 @@ def test_no_credentials_are_shown_in_a_traceback() -> None:
 
 
 class TestAProblemInWhatAHostSends:
-    def test_is_told_once_until_it_is_another(
+    def test_is_reported_once_until_it_changes(
         self, authorizer: Authorizer, sink: RecordingSink
     ) -> None:
         nas = host("nas.example.com")
@@ -559,7 +571,7 @@ class TestAProblemInWhatAHostSends:
             assert sink.events[-1] == Rejected(nas, SOURCE, str(caught.value))
         assert len(sink.heard(Rejected)) == 2
 
-    def test_is_told_again_when_it_comes_back(
+    def test_is_reported_again_after_a_valid_update(
         self, authorizer: Authorizer, sink: RecordingSink
     ) -> None:
         for addresses in (("x",), ("198.51.100.1",), ("x",)):
@@ -567,18 +579,18 @@ class TestAProblemInWhatAHostSends:
                 authorizer.authorize(update_request(addresses=addresses))
         assert len(sink.heard(Rejected)) == 2
 
-    def test_may_be_the_name_of_another_host(
+    def test_includes_the_name_of_another_host(
         self, authorizer: Authorizer, sink: RecordingSink
     ) -> None:
         assert (
             refused(authorizer, update_request("home.example.com", "nas", "key-of-the-nas"))
             is ForeignHost
         )
-        (told,) = sink.heard(Rejected)
-        assert told.host.text == "nas.example.com"
-        assert "home.example.com" in told.error
+        (event,) = sink.heard(Rejected)
+        assert event.host.text == "nas.example.com"
+        assert "home.example.com" in event.error
 
-    def test_is_told_once_even_if_its_own_updates_are_sound_beside_it(
+    def test_is_reported_once_beside_valid_updates(
         self, authorizer: Authorizer, sink: RecordingSink
     ) -> None:
         for _ in range(5):
@@ -587,7 +599,7 @@ class TestAProblemInWhatAHostSends:
                 refused(authorizer, update_request(other, "nas", "key-of-the-nas"))
         assert len(sink.heard(Rejected)) == 2
 
-    def test_of_a_foreign_name_is_told_again_when_it_comes_back(
+    def test_of_another_host_is_reported_again_after_a_valid_update(
         self, authorizer: Authorizer, sink: RecordingSink, keys: Keys
     ) -> None:
         foreign = update_request("router.example.com", "nas", "key-of-the-nas")
@@ -597,22 +609,23 @@ class TestAProblemInWhatAHostSends:
                 authorizer.authorize(foreign)
         assert len(sink.heard(Rejected)) == 2
 
-    def test_is_told_late_if_too_much_was_to_be_told(
+    def test_is_reported_late_after_too_many_reports(
         self, rejections: Rejections, sink: RecordingSink, clock: Clock
     ) -> None:
         for _ in range(2):
             for number in range(25):
-                rejections.tell(host(f"h{number}.example.com"), SOURCE, "Not an address.")
+                nas = host(f"h{number}.example.com")
+                rejections.report(nas, nas, SOURCE, "Not an address.")
             clock.advance(3600)
         assert len(sink.heard(Rejected)) == 25
 
-    def test_is_remembered_of_a_bounded_number(
+    def test_uses_bounded_memory(
         self, rejections: Rejections, sink: RecordingSink, clock: Clock
     ) -> None:
         names = [host(f"h{number}.example.com") for number in range(10_002)]
         for named in [*names, names[-1], names[0]]:
             clock.advance(60)
-            rejections.tell(names[0], SOURCE, "Its login doesn't open it.", named)
+            rejections.report(names[0], named, SOURCE, "Its login isn't valid.")
         assert len(sink.heard(Rejected)) == len(names) + 1
 
     def test_cannot_flood_the_log(self, authorizer: Authorizer, sink: RecordingSink) -> None:
@@ -620,14 +633,14 @@ class TestAProblemInWhatAHostSends:
             refused(authorizer, update_request(addresses=(f"240.0.0.{number}",)))
         assert len(sink.heard(Rejected)) == 20
 
-    def test_is_not_told_of_whoever_has_no_key(
+    def test_with_a_wrong_key_is_not_reported(
         self, authorizer: Authorizer, sink: RecordingSink
     ) -> None:
         refused(authorizer, update_request(addresses=("x",), secret="wrong"))
         assert sink.heard(Rejected) == []
 
 
-def test_a_name_follows_the_login_only_where_that_is_the_custom(authorizer: Authorizer) -> None:
+def test_the_login_names_the_host_only_in_dyndns2(authorizer: Authorizer) -> None:
     nameless = update_request("", "nas", "key-of-the-nas", name_follows_login=False)
     assert refused(authorizer, nameless) is MissingHostname
     wrong = update_request("", "nas", "wrong", name_follows_login=False)
@@ -635,7 +648,7 @@ def test_a_name_follows_the_login_only_where_that_is_the_custom(authorizer: Auth
 
 
 class TestASourceOverTheLimit:
-    """Logins with a user name wait before they are compared with the operator's."""
+    """Its logins with a user name are delayed."""
 
     @pytest.fixture
     def slept(self) -> List[float]:
@@ -661,41 +674,43 @@ class TestASourceOverTheLimit:
         assert slept == []
         return authorizer
 
-    def test_up_to_the_limit_nobody_waits(self, authorizer: Authorizer, slept: List[float]) -> None:
+    def test_logins_up_to_the_limit_are_not_delayed(
+        self, authorizer: Authorizer, slept: List[float]
+    ) -> None:
         for _ in range(LIMIT):
             refused(authorizer, update_request(user="operator", secret="wrong"))
         assert authorized(authorizer, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
         assert slept == []
 
     @pytest.mark.parametrize("user", ["operator", "nas", "nas.example.com", "nobody", ""])
-    def test_every_user_name_waits_alike(
+    def test_every_user_name_is_delayed(
         self, over: Authorizer, slept: List[float], user: str
     ) -> None:
         assert refused(over, update_request(user=user, secret="wrong")) is TooManyFailures
         assert slept == [1.0]
 
-    def test_the_operator_passes_late(self, over: Authorizer, slept: List[float]) -> None:
+    def test_the_operator_is_accepted_after_the_delay(
+        self, over: Authorizer, slept: List[float]
+    ) -> None:
         assert authorized(over, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
         assert over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR)) == Requester(
             SOURCE, "page"
         )
         assert slept == [1.0, 1.0]
 
-    def test_a_key_does_not_wait_right_or_wrong(self, over: Authorizer, slept: List[float]) -> None:
+    def test_a_key_is_not_delayed(self, over: Authorizer, slept: List[float]) -> None:
         assert authorized(over, update_request())
         assert authorized(over, update_request(user="nas.example.com"))
         assert refused(over, update_request(secret="wrong")) is TooManyFailures
         assert slept == []
 
-    def test_the_operator_at_another_source_does_not_wait(
+    def test_the_operator_at_another_source_is_not_delayed(
         self, over: Authorizer, slept: List[float]
     ) -> None:
         over.authorize_operator(UpdateRequest("page", "198.51.100.2", OPERATOR))
         assert slept == []
 
-    def test_a_browser_that_is_known_does_not_wait(
-        self, over: Authorizer, slept: List[float]
-    ) -> None:
+    def test_a_logged_in_browser_is_not_delayed(self, over: Authorizer, slept: List[float]) -> None:
         over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR), is_known=True)
         assert slept == []
 
@@ -706,7 +721,7 @@ class TestASourceOverTheLimit:
         over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR))
         assert slept == []
 
-    def test_a_login_that_finds_no_place_is_neither_compared_nor_counted(
+    def test_a_login_beyond_the_queue_is_not_compared(
         self, over: Authorizer, failures: FailedLogins, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(_self: LoginQueue, _source: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from backend.auth.keys import KeyFile, unusable
 from backend.errors import KeyFileUnusable, KeysUnavailable
-from tests.unit.auth.full_disk import told_by
+from tests.unit.auth.full_disk import output_of
 from tests.unit.fakes import host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_a_missing_file_is_made_with_a_key_for_each_host(path: Path) -> None:
+def test_a_missing_file_is_created_with_all_keys(path: Path) -> None:
     KeyFile(path).complete([NAS, ROUTER])
     keys = KeyFile(path).keys()
     assert list(keys) == [NAS, ROUTER]
@@ -37,7 +37,7 @@ def test_a_missing_file_is_made_with_a_key_for_each_host(path: Path) -> None:
     assert mode(path) == 0o600
 
 
-def test_an_empty_file_as_touch_makes_it_is_filled_in_place(path: Path) -> None:
+def test_an_empty_file_is_filled_in_place(path: Path) -> None:
     path.touch(mode=0o644)
     inode = path.stat().st_ino
     KeyFile(path).complete([NAS])
@@ -46,7 +46,7 @@ def test_an_empty_file_as_touch_makes_it_is_filled_in_place(path: Path) -> None:
     assert re.fullmatch(r"nas\.example\.com \S{43}\n", path.read_text())
 
 
-def test_no_two_new_keys_are_alike(tmp_path: Path) -> None:
+def test_new_keys_differ(tmp_path: Path) -> None:
     for name in ("one", "two"):
         KeyFile(tmp_path / name).complete([NAS])
     assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
@@ -73,9 +73,7 @@ def test_no_two_new_keys_are_alike(tmp_path: Path) -> None:
         "CRLF and no newline",
     ],
 )
-def test_what_the_file_holds_stays_byte_for_byte_when_a_key_is_added(
-    path: Path, before: bytes
-) -> None:
+def test_adding_a_key_preserves_the_other_bytes(path: Path, before: bytes) -> None:
     before = before.replace(b"%s", KEY.encode())
     path.write_bytes(before)
     inode = path.stat().st_ino
@@ -97,18 +95,18 @@ def test_a_file_that_is_complete_is_not_written(path: Path) -> None:
     assert path.read_text() == f"nas.example.com {KEY}\n"
 
 
-def test_a_host_that_is_not_registered_any_more_keeps_its_line(path: Path) -> None:
+def test_an_unregistered_host_keeps_its_line(path: Path) -> None:
     path.write_text(f"old.example.com {KEY}\n")
     KeyFile(path).complete([NAS])
     assert set(KeyFile(path).keys()) == {host("old.example.com"), NAS}
 
 
-def test_without_hosts_no_file_is_made(path: Path) -> None:
+def test_without_hosts_no_file_is_created(path: Path) -> None:
     KeyFile(path).complete([])
     assert not path.exists()
 
 
-def test_a_new_key_is_told_by_its_host_and_not_by_itself(
+def test_the_log_names_hosts_with_new_keys_but_no_key(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -122,7 +120,7 @@ def test_two_hosts_may_have_the_same_key(path: Path) -> None:
     assert KeyFile(path).keys() == {NAS: KEY, ROUTER: KEY}
 
 
-def test_of_two_lines_for_a_host_the_last_counts_with_a_warning(
+def test_the_last_of_two_lines_counts_with_a_warning(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text(f"nas.example.com {KEY}\nNAS.example.com {OTHER}\n")
@@ -133,13 +131,13 @@ def test_of_two_lines_for_a_host_the_last_counts_with_a_warning(
 
 
 @pytest.mark.parametrize("line", ["nas.example.com ab#cd", "nas.example.com ab#cd # a comment"])
-def test_a_key_may_hold_a_hash(path: Path, line: str) -> None:
+def test_a_key_may_contain_a_hash(path: Path, line: str) -> None:
     path.write_text(f"{line}\n")
     assert KeyFile(path).keys() == {NAS: "ab#cd"}
 
 
 @pytest.mark.parametrize(("length", "warns"), [(1, True), (15, True), (16, False), (43, False)])
-def test_a_short_key_is_warned_of_and_works(
+def test_a_short_key_is_accepted_with_a_warning(
     path: Path, caplog: pytest.LogCaptureFixture, length: int, *, warns: bool
 ) -> None:
     key = "x" * length
@@ -162,7 +160,7 @@ def test_a_short_key_is_warned_of_and_works(
         f'{{"nas.example.com": "{KEY}"}}',
     ],
 )
-def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
+def test_an_invalid_line_stops_the_start_and_is_not_quoted(
     path: Path, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text(f"# first\n{line}\n")
@@ -172,17 +170,17 @@ def test_a_broken_line_stops_the_start_by_its_number_and_is_never_echoed(
     with pytest.raises(KeyFileUnusable) as caught:
         KeyFile(path).complete([NAS])
     assert KEY not in str(caught.value) + caplog.text
-    assert caught.value.hint == "Write a host name, a blank and its key, without quotes."
+    assert caught.value.hint == "Write a host name, a space and its key, without quotes."
     assert caught.value.__suppress_context__
 
 
-def test_a_file_that_is_no_text_stops_the_start(path: Path) -> None:
+def test_a_file_that_is_not_utf_8_stops_the_start(path: Path) -> None:
     path.write_text("nas.example.com schlüssel", encoding="utf-16")
     with pytest.raises(KeyFileUnusable, match="UTF-8"):
         KeyFile(path).complete([NAS])
 
 
-def test_a_directory_stops_the_start_with_the_reason_docker_makes_one(path: Path) -> None:
+def test_a_directory_stops_the_start_with_a_hint_about_docker(path: Path) -> None:
     path.mkdir()
     with pytest.raises(KeyFileUnusable, match=r"is a directory .*touch.*chown 1000:1000") as caught:
         KeyFile(path).complete([NAS])
@@ -190,9 +188,7 @@ def test_a_directory_stops_the_start_with_the_reason_docker_makes_one(path: Path
 
 
 @pytest.mark.parametrize("folder", ["missing", "missing/deeper"])
-def test_a_file_in_no_folder_stops_the_start_and_the_hint_is_to_create_it(
-    tmp_path: Path, folder: str
-) -> None:
+def test_a_missing_folder_stops_the_start_with_a_hint(tmp_path: Path, folder: str) -> None:
     path = tmp_path / folder / "keys"
     with pytest.raises(
         KeyFileUnusable, match=r"folder .*missing.* doesn't exist: create"
@@ -208,7 +204,7 @@ def test_a_file_below_a_file_stops_the_start(path: Path) -> None:
 
 
 @pytest.mark.parametrize("permissions", [0o644, 0o660, 0o604, 0o777])
-def test_a_file_that_others_can_read_is_theirs_no_more_after_a_start(
+def test_the_start_denies_other_users_access_to_the_file(
     path: Path, permissions: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -216,12 +212,12 @@ def test_a_file_that_others_can_read_is_theirs_no_more_after_a_start(
     path.chmod(permissions)
     KeyFile(path).complete([NAS])
     assert mode(path) == 0o600
-    assert "mode 600 now" in caplog.text
+    assert "its mode is 600 now" in caplog.text
     assert path.read_text() == f"nas.example.com {KEY}\n"
 
 
 @pytest.mark.parametrize("text", ["", f"nas.example.com {KEY}\n"], ids=["to be filled", "complete"])
-def test_a_mode_that_cannot_be_changed_is_a_warning_and_not_the_end(
+def test_a_mode_that_cannot_be_changed_causes_a_warning(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -234,46 +230,46 @@ def test_a_mode_that_cannot_be_changed_is_a_warning_and_not_the_end(
     monkeypatch.setattr(Path, "chmod", refuse)
     KeyFile(path).complete([NAS])
     assert list(KeyFile(path).keys()) == [NAS]
-    assert f"Other users can read {path}: let its owner `chmod 600` it." in caplog.text
+    assert f"Other users can read {path}: let its owner run `chmod 600 {path}`." in caplog.text
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
 @pytest.mark.parametrize(("permissions", "starts"), [(0o666, True), (0o644, False), (0o600, False)])
-def test_a_file_of_another_user_will_do_if_it_can_be_written(
+def test_a_writable_file_of_another_user_is_accepted(
     path: Path, permissions: int, *, starts: bool
 ) -> None:
-    """As uid 1234, by a process of its own."""
+    """The process of another user starts in the folder, and needs no access to those above.
+
+    Every start of pytest denies other users access to the folder above all temporary ones.
+    """
     path.touch()
     path.chmod(permissions)
-    for folder in list(path.parents)[:4]:
-        if folder.parent != folder.parent.parent:  # neither / nor what is right below it
-            folder.chmod(0o755)
+    path.parent.chmod(0o755)
     script = (
-        "import os, sys\n"
+        "import os\n"
         "from pathlib import Path\n"
         "from backend.auth.keys import KeyFile\n"
         "from backend.model import Hostname\n"
-        "from backend.errors import KeyFileUnusable, KeysUnavailable\n"
-        "b'x'.decode('utf-8-sig')  # that user may not be able to read Python's own files\n"
+        "from backend.errors import KeyFileUnusable\n"
+        "b'x'.decode('utf-8-sig')  # the user may not be able to read Python's own files\n"
+        f"os.chdir({str(path.parent)!r})\n"
         "os.setgid(1234); os.setuid(1234)\n"
         "try:\n"
-        "    KeyFile(Path(sys.argv[1])).complete([Hostname.parse('nas.example.com')])\n"
+        f"    KeyFile(Path({path.name!r})).complete([Hostname.parse('nas.example.com')])\n"
         "except KeyFileUnusable as error:\n"
         "    print(error)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ("can't use" not in ran.stdout) is starts
     if starts:
         assert list(KeyFile(path).keys()) == [NAS]
-        assert f"Other users can read {path}" in ran.stderr
+        assert f"Other users can read {path.name}" in ran.stderr
     else:
         assert re.search(r"Permission denied.*uid 1234.*`chown 1234 ", ran.stdout)
         assert ran.stdout.count("\n") == 1
 
 
-def test_a_folder_that_may_not_be_looked_into_is_told_so(
+def test_an_inaccessible_folder_is_a_permission_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -284,7 +280,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told_so(
         KeyFile(path).complete([NAS])
 
 
-def test_a_read_only_mount_is_told_so() -> None:
+def test_a_read_only_mount_has_its_own_hint() -> None:
     problem = str(unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
     assert "mount it writable" in problem
     assert "chown" not in problem
@@ -292,22 +288,20 @@ def test_a_read_only_mount_is_told_so() -> None:
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads and writes every file")
 @pytest.mark.parametrize("permissions", [0o000, 0o400])
-def test_a_file_that_may_not_be_used_stops_the_start_with_the_hint(
-    path: Path, permissions: int
-) -> None:
+def test_missing_permissions_stop_the_start_with_a_hint(path: Path, permissions: int) -> None:
     path.write_text("# nothing yet\n")
     path.chmod(permissions)
     with pytest.raises(KeyFileUnusable, match=rf"Permission denied.*chown {os.getuid()}"):
         KeyFile(path).complete([NAS])
 
 
-def test_a_file_that_may_not_be_used_is_told_with_the_hint_to_any_user(path: Path) -> None:
-    # Root is stopped by no permission bits; a directory in /proc refuses everybody.
+def test_a_permission_error_includes_a_hint(path: Path) -> None:
+    # Permission bits don't restrict root, but no user can create a file in /proc.
     with pytest.raises(KeyFileUnusable, match=rf"can't use /proc/.*chown {os.getuid()} "):
         KeyFile(Path("/proc/self") / path.name).complete([NAS])
 
 
-def test_a_file_that_may_only_be_read_will_do_when_it_is_complete(path: Path) -> None:
+def test_a_complete_file_may_be_read_only(path: Path) -> None:
     path.write_text(f"nas.example.com {KEY}\n")
     path.chmod(0o400)
     KeyFile(path).complete([NAS])
@@ -316,10 +310,10 @@ def test_a_file_that_may_only_be_read_will_do_when_it_is_complete(path: Path) ->
 
 
 @pytest.mark.parametrize("before", [f"nas.example.com {KEY}\n", f"nas.example.com {KEY}"])
-def test_a_full_disk_stops_the_start_and_leaves_the_file_as_it_was(path: Path, before: str) -> None:
+def test_a_full_disk_at_the_start_leaves_the_file_unchanged(path: Path, before: str) -> None:
     path.write_text(before)
-    told = told_by("complete([Hostname.parse('router.example.com')])", path, room=60)
-    assert "File too large: make room" in told
+    output = output_of("complete([Hostname.parse('router.example.com')])", path, room=60)
+    assert "File too large: free space" in output
     assert path.read_text() == before
 
 
@@ -335,9 +329,7 @@ class TestWhileRunning:
         path.write_text(f"nas.example.com {OTHER}\nrouter.example.com {KEY}\n")
         assert file.keys() == {NAS: OTHER, ROUTER: KEY}
 
-    def test_a_file_of_the_same_size_put_in_its_place_is_noticed(
-        self, path: Path, file: KeyFile
-    ) -> None:
+    def test_a_replaced_file_of_the_same_size_is_noticed(self, path: Path, file: KeyFile) -> None:
         before = path.stat()
         new = path.with_name("new")
         new.write_text(f"nas.example.com {OTHER}\n")
@@ -352,7 +344,7 @@ class TestWhileRunning:
         assert file.keys() == {NAS: KEY}
 
     @pytest.mark.parametrize("problem", ["deleted", "broken", "a directory", "no text"])
-    def test_a_file_that_becomes_unusable_costs_no_host_its_key_and_is_told_once(
+    def test_an_unusable_file_invalidates_no_key_and_is_logged_once(
         self, path: Path, file: KeyFile, problem: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         if problem == "broken":
@@ -364,7 +356,7 @@ class TestWhileRunning:
         if problem == "a directory":
             path.mkdir()
         elif path.exists():
-            os.utime(path, (0, 0))  # nobody is editing it
+            os.utime(path, (0, 0))  # not a running edit
         for _ in range(3):
             assert file.keys() == {NAS: KEY}
         (record,) = caplog.records
@@ -372,7 +364,7 @@ class TestWhileRunning:
         assert "keys read before stay in use" in record.getMessage()
         assert OTHER not in caplog.text
 
-    def test_a_mended_file_counts_again_and_the_next_problem_is_told_again(
+    def test_the_next_problem_after_a_repair_is_logged_again(
         self, path: Path, file: KeyFile, caplog: pytest.LogCaptureFixture
     ) -> None:
         path.unlink()
@@ -383,7 +375,7 @@ class TestWhileRunning:
         file.keys()
         assert len(caplog.records) == 2
 
-    def test_a_file_that_is_back_as_it_was_and_is_lost_again_is_told_again(
+    def test_a_restored_file_that_disappears_again_is_logged_again(
         self, path: Path, file: KeyFile, caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(2):
@@ -395,7 +387,7 @@ class TestWhileRunning:
 
 
 @pytest.mark.parametrize("problem", ["missing", "a directory", "no text"])
-def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_hint_counts(
+def test_keys_are_unavailable_until_the_file_is_read(
     path: Path, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if problem == "a directory":
@@ -407,7 +399,7 @@ def test_a_file_that_could_never_be_read_is_no_keys_yet_and_its_hint_counts(
         with pytest.raises(KeysUnavailable, match="key file can't be read"):
             file.keys()
     (record,) = caplog.records
-    assert record.getMessage().endswith("updates are answered 503 until it can be read.")
+    assert record.getMessage().endswith("updates are answered 503 until the file can be read.")
     assert "stay in use" not in caplog.text
     if path.is_dir():
         path.rmdir()

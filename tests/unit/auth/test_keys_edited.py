@@ -26,7 +26,7 @@ AFTER = f"nas.example.com {NEW}\nrouter.example.com {OTHER}\n"
 
 
 class Time:
-    """The file system's time goes on by itself; the process's may be ahead of it."""
+    """The clock of the process, which can be ahead of the file system's clock."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -45,7 +45,7 @@ def now() -> Time:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The file as it was long before it is edited."""
+    """A file that has been unchanged for a long time."""
     path = tmp_path / "pre-shared-key"
     path.write_text(BEFORE)
     os.utime(path, (0, 0))
@@ -64,7 +64,7 @@ def opens(file: KeyFile, key: str, name: str = "nas.example.com") -> bool:
 
 
 @pytest.mark.parametrize("written", range(len(AFTER) + 1))
-def test_no_right_key_is_refused_however_much_is_written(
+def test_right_keys_are_accepted_at_every_stage_of_an_edit(
     file: KeyFile, path: Path, written: int
 ) -> None:
     path.write_text(AFTER[:written])
@@ -76,7 +76,7 @@ def test_no_right_key_is_refused_however_much_is_written(
     assert opens(file, OLD)
 
 
-def test_a_file_that_is_saved_twice_costs_no_new_key(file: KeyFile, path: Path) -> None:
+def test_saving_twice_keeps_the_new_key(file: KeyFile, path: Path) -> None:
     path.write_text(AFTER)
     assert opens(file, NEW)
     for half in ("", "nas.example.com nnnn", AFTER):
@@ -84,9 +84,7 @@ def test_a_file_that_is_saved_twice_costs_no_new_key(file: KeyFile, path: Path) 
         assert opens(file, NEW)
 
 
-def test_the_old_key_ends_when_the_file_was_unchanged_for_two_seconds(
-    file: KeyFile, path: Path, now: Time
-) -> None:
+def test_the_old_key_ends_two_seconds_after_the_edit(file: KeyFile, path: Path, now: Time) -> None:
     path.write_text(f"nas.example.com {NEW}\n")
     grace = file.accepted()
     now.ahead = 1.0
@@ -96,7 +94,7 @@ def test_the_old_key_ends_when_the_file_was_unchanged_for_two_seconds(
     assert file.accepted() is file.accepted()
 
 
-def test_a_change_that_nobody_saw_ends_the_old_key_at_the_first_look(
+def test_an_unnoticed_old_change_ends_the_old_key_at_once(
     file: KeyFile, path: Path, now: Time
 ) -> None:
     path.write_text(AFTER)
@@ -105,9 +103,7 @@ def test_a_change_that_nobody_saw_ends_the_old_key_at_the_first_look(
     assert opens(file, NEW)
 
 
-def test_a_clock_behind_that_of_the_file_system_delays_the_end_by_two_seconds(
-    file: KeyFile, path: Path, now: Time
-) -> None:
+def test_a_slow_clock_delays_the_end_by_two_seconds(file: KeyFile, path: Path, now: Time) -> None:
     path.write_text(AFTER)
     later = time.time() + 3600
     os.utime(path, (later, later))
@@ -116,9 +112,7 @@ def test_a_clock_behind_that_of_the_file_system_delays_the_end_by_two_seconds(
     assert not opens(file, OLD)
 
 
-def test_an_edit_that_goes_on_keeps_the_keys_known_before_it(
-    file: KeyFile, path: Path, now: Time
-) -> None:
+def test_a_long_edit_keeps_the_keys_known_before(file: KeyFile, path: Path, now: Time) -> None:
     for length in range(0, 40, 10):
         path.write_text(AFTER[:length])
         later = now.clock()
@@ -128,7 +122,7 @@ def test_an_edit_that_goes_on_keeps_the_keys_known_before_it(
     assert opens(file, OLD)
 
 
-def test_an_unfinished_edit_is_no_problem(
+def test_an_unfinished_edit_logs_nothing(
     file: KeyFile, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for content in (b"", b"nas.exam", b"nas.example.com " + OLD.encode() + b" # \xc3"):
@@ -138,7 +132,7 @@ def test_an_unfinished_edit_is_no_problem(
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n"])
-def test_a_file_that_has_lost_all_keys_costs_no_host_its_key_and_is_told_once(
+def test_a_file_that_lost_all_keys_invalidates_none(
     file: KeyFile, path: Path, now: Time, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
     path.write_text(content)
@@ -146,20 +140,20 @@ def test_a_file_that_has_lost_all_keys_costs_no_host_its_key_and_is_told_once(
         assert opens(file, OLD)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    told = record.getMessage()
-    assert "it has no key any more: restore its keys before you restart: " in told
-    assert told.endswith("The keys read before stay in use.")
+    message = record.getMessage()
+    assert "it has no key any more: restore its keys before you restart: " in message
+    assert message.endswith("The keys read before stay in use.")
     path.write_text(AFTER)
     now.ahead = 7200.0
     assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER}, {})
 
 
-def test_a_rotated_key_counts_at_once_in_every_process(file: KeyFile, path: Path) -> None:
+def test_a_rotated_key_is_accepted_at_once(file: KeyFile, path: Path) -> None:
     rotated = KeyFile(path).rotate(NAS)
     assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER}, {})
 
 
-def test_a_key_that_is_rotated_during_an_edit_waits_for_its_end(path: Path) -> None:
+def test_a_rotation_waits_for_a_running_edit(path: Path) -> None:
     path.write_text("")
     edit = threading.Timer(0.5, path.write_text, [AFTER])
     edit.start()
@@ -169,7 +163,7 @@ def test_a_key_that_is_rotated_during_an_edit_waits_for_its_end(path: Path) -> N
 
 
 @pytest.mark.parametrize("half", ["", "nas.example.com"])
-def test_a_start_during_an_edit_makes_no_new_keys(path: Path, half: str) -> None:
+def test_a_start_during_an_edit_generates_no_keys(path: Path, half: str) -> None:
     path.write_text(half)
     edit = threading.Timer(0.5, path.write_text, [AFTER])
     edit.start()
@@ -178,7 +172,7 @@ def test_a_start_during_an_edit_makes_no_new_keys(path: Path, half: str) -> None
     edit.join()
 
 
-def test_two_starts_at_a_time_make_one_key_a_host(tmp_path: Path) -> None:
+def test_concurrent_starts_generate_one_key_per_host(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     starts = [threading.Thread(target=KeyFile(path).complete, args=([NAS],)) for _ in range(8)]
     for start in starts:
@@ -188,7 +182,7 @@ def test_two_starts_at_a_time_make_one_key_a_host(tmp_path: Path) -> None:
     assert path.read_text().count("nas.example.com") == 1
 
 
-def test_a_process_that_starts_during_an_edit_reads_the_file_when_it_is_over(path: Path) -> None:
+def test_a_process_that_starts_during_an_edit_waits(path: Path) -> None:
     path.write_text("")
     edit = threading.Timer(0.5, path.write_text, [AFTER])
     edit.start()
@@ -199,9 +193,7 @@ def test_a_process_that_starts_during_an_edit_reads_the_file_when_it_is_over(pat
 
 
 @pytest.mark.parametrize("content", [None, "no key at all\n"])
-def test_a_process_that_starts_with_a_file_that_is_no_use_starts(
-    path: Path, content: Optional[str]
-) -> None:
+def test_a_process_starts_with_an_unusable_file(path: Path, content: Optional[str]) -> None:
     path.unlink()
     if content is not None:
         path.write_text(content)
@@ -219,10 +211,10 @@ def test_many_threads_see_one_change(file: KeyFile, path: Path) -> None:
     assert len({id(keys) for keys in found}) == 1
 
 
-def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
+def test_a_file_truncated_during_a_read_is_incomplete(
     file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = key_storage.content
+    real = key_storage.read_bytes
 
     def emptied_first(path: Path) -> bytes:
         path.write_text(BEFORE.splitlines()[0])
@@ -230,21 +222,21 @@ def test_a_file_that_is_emptied_while_it_is_read_is_not_taken_for_whole(
 
     path.write_text(AFTER)
     os.utime(path, (1, 1))
-    monkeypatch.setattr(key_storage, "content", emptied_first)
+    monkeypatch.setattr(key_storage, "read_bytes", emptied_first)
     assert opens(file, OTHER, "router.example.com")
 
 
 def answers(file: KeyFile) -> bool:
-    """Whether the old key opens the host, said before long."""
-    said: List[bool] = []
-    asking = threading.Thread(target=lambda: said.append(opens(file, OLD)), daemon=True)
-    asking.start()
-    asking.join(SECONDS)
-    return said == [True]
+    """Whether the old key is accepted within a bounded time."""
+    found: List[bool] = []
+    thread = threading.Thread(target=lambda: found.append(opens(file, OLD)), daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    return found == [True]
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "an endless file", "a huge file"])
-def test_whatever_takes_the_place_of_the_file_keeps_no_request_waiting(
+def test_a_special_file_blocks_no_request(
     file: KeyFile, path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     path.unlink()
@@ -266,14 +258,12 @@ def test_a_pipe_stops_the_start(tmp_path: Path) -> None:
         KeyFile(path).complete([NAS])
 
 
-def test_a_lock_that_is_never_given_back_keeps_no_request_waiting(
-    file: KeyFile, path: Path, now: Time
-) -> None:
+def test_a_permanent_lock_blocks_no_request(file: KeyFile, path: Path, now: Time) -> None:
     with path.open("rb") as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
         path.write_text(AFTER)
         assert answers(file)
         assert opens(file, NEW)
-        now.ahead += key_storage.SETTLE_SECONDS + 1
+        now.ahead += key_storage.GRACE_SECONDS + 1
         assert not opens(file, OLD)
         assert opens(file, NEW)

@@ -10,7 +10,7 @@ import pytest
 
 from backend.auth.keys import KeyFile
 from backend.errors import KeyFileUnusable
-from tests.unit.auth.full_disk import told_by
+from tests.unit.auth.full_disk import output_of
 from tests.unit.fakes import host
 
 NAS, HOME = host("nas.example.com"), host("home.example.com")
@@ -34,9 +34,7 @@ def path(tmp_path: Path) -> Path:
         (b"# nothing yet", b"# nothing yet\nnas.example.com %s\n"),
     ],
 )
-def test_a_new_key_replaces_the_old_one_and_nothing_else(
-    path: Path, before: bytes, after: Optional[bytes]
-) -> None:
+def test_a_rotation_changes_only_the_key(path: Path, before: bytes, after: Optional[bytes]) -> None:
     path.write_bytes(before)
     file = KeyFile(path)
     file.keys()
@@ -52,7 +50,7 @@ def test_a_new_key_replaces_the_old_one_and_nothing_else(
         assert len(head) + len(tail) + len("old") == len(before)
 
 
-def test_the_other_hosts_keys_stay_and_a_shared_key_is_two_lines(path: Path) -> None:
+def test_replacing_a_key_leaves_other_hosts_unchanged(path: Path) -> None:
     path.write_text("home.example.com one-key-for-two\nnas.example.com old\n# end\n")
     file = KeyFile(path)
     file.replace(NAS, "one-key-for-two")
@@ -61,20 +59,20 @@ def test_the_other_hosts_keys_stay_and_a_shared_key_is_two_lines(path: Path) -> 
     )
 
 
-def test_a_shorter_key_leaves_no_rest_of_the_old_one(path: Path) -> None:
+def test_a_shorter_key_replaces_a_longer_one_completely(path: Path) -> None:
     path.write_text(f"nas.example.com {'x' * 200}\nhome.example.com abc\n")
     KeyFile(path).replace(NAS, "short")
     assert path.read_text() == "nas.example.com short\nhome.example.com abc\n"
 
 
-def test_the_file_is_written_in_place_for_it_may_be_a_bind_mount(path: Path) -> None:
+def test_the_file_is_written_in_place(path: Path) -> None:
     path.write_text("nas.example.com old\n")
     inode = path.stat().st_ino
     KeyFile(path).rotate(NAS)
     assert path.stat().st_ino == inode
 
 
-def test_others_never_read_half_a_change(path: Path) -> None:
+def test_readers_never_see_half_a_change(path: Path) -> None:
     keys = ["a" * 20, "b" * 5000]
     path.write_text(f"nas.example.com {keys[0]}\nhome.example.com abc\n")
     writer, reader = KeyFile(path), KeyFile(path)
@@ -95,14 +93,14 @@ def test_others_never_read_half_a_change(path: Path) -> None:
     assert reader.keys()[NAS] == keys[1]
 
 
-def test_a_file_with_a_problem_is_not_changed(path: Path) -> None:
+def test_an_invalid_file_is_not_changed(path: Path) -> None:
     path.write_text("nas.example.com old\nrubbish\n")
     with pytest.raises(KeyFileUnusable, match="line 2"):
         KeyFile(path).rotate(NAS)
     assert path.read_text() == "nas.example.com old\nrubbish\n"
 
 
-def test_a_file_that_is_gone_gets_no_new_key(path: Path) -> None:
+def test_a_rotation_without_file_fails(path: Path) -> None:
     with pytest.raises(KeyFileUnusable, match="PRE_SHARED_KEY_FILE"):
         KeyFile(path).rotate(NAS)
 
@@ -110,6 +108,6 @@ def test_a_file_that_is_gone_gets_no_new_key(path: Path) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(path: Path) -> None:
     before = "nas.example.com old\nhome.example.com abc\n"
     path.write_text(before)
-    told = told_by("rotate(Hostname.parse('nas.example.com'))", path, room=50)
-    assert "File too large" in told
+    output = output_of("rotate(Hostname.parse('nas.example.com'))", path, room=50)
+    assert "File too large" in output
     assert path.read_text() == before

@@ -10,7 +10,7 @@ from backend.errors import TooManyFailures
 
 
 class Sleepers:
-    """A clock that stands still, and threads that sleep until they are woken."""
+    """A stopped clock, and threads that sleep until `wake`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -26,7 +26,7 @@ class Sleepers:
         assert self._woken.wait(30)
 
     def add(self, source: str) -> None:
-        """Let one more login wait."""
+        """Start a thread that waits."""
         thread = threading.Thread(target=self.queue.wait, args=(source,))
         self._threads.append(thread)
         thread.start()
@@ -39,7 +39,7 @@ class Sleepers:
             assert not thread.is_alive()
 
 
-def test_a_login_alone_waits_a_second_each_time() -> None:
+def test_a_single_login_waits_one_second_each_time() -> None:
     asked: List[float] = []
     queue = LoginQueue(lambda: 1000.0, asked.append)
     for _ in range(3):
@@ -47,7 +47,7 @@ def test_a_login_alone_waits_a_second_each_time() -> None:
     assert asked == [1.0, 1.0, 1.0]
 
 
-def test_logins_of_one_source_are_served_a_second_apart_and_few_wait() -> None:
+def test_logins_of_one_source_proceed_one_per_second() -> None:
     sleepers = Sleepers()
     for _ in range(MOST_A_SOURCE):
         sleepers.add("198.51.100.1/32")
@@ -62,7 +62,7 @@ def test_logins_of_one_source_are_served_a_second_apart_and_few_wait() -> None:
     assert sleepers.asked[-1] == 1.0
 
 
-def test_few_wait_however_many_sources_there_are() -> None:
+def test_few_logins_of_all_sources_wait() -> None:
     sleepers = Sleepers()
     for number in range(MOST):
         sleepers.add(f"198.51.100.{number}/32")
