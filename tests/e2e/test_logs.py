@@ -152,7 +152,7 @@ def test_at_info_an_update_a_failure_and_its_end_are_a_line_each(
         "INFO hetzner-dyndns ",
         f"INFO {host} A: none -> 198.51.100.1 {by}).",
         f"INFO {host} A: 198.51.100.1 -> 198.51.100.2 {by}).",
-        f"ERROR {host} A can't be published. Hetzner refuses it (protected, ",
+        f"ERROR {host} A can't be published. Hetzner refuses the call (protected, ",
         f"WARNING Failed login from 127.0.0.1 for {host}. If it is your own device, ",
         f"INFO {host} A: 198.51.100.2 -> 198.51.100.3 {by}, done at attempt 3).",
         f"INFO {host} A is published after all, ",

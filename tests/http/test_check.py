@@ -125,9 +125,9 @@ def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: San
 def test_one_is_no_plural(setup: Setup) -> None:
     checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
     assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
-    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 2 zones, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 2 zones, ")
     checked = setup.check(HETZNER_TOKEN=FIRST)
-    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 1 zone, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 1 zone, ")
     assert checked.of("key file") == [("ok", f"1 key in {setup.key_file}. ")]
     checked = setup.check(
         HETZNER_TOKEN=f"{FIRST},{SECOND}", REGISTERED_FQDNS=f"{HOME},home.example.net"
@@ -142,7 +142,7 @@ def test_where_no_token_works_hosts_are_told_of_the_tokens(
     setup: Setup, changes: Dict[str, str]
 ) -> None:
     assert setup.check(**changes).worst(HOME) == (
-        "fail: No working token sees a zone for this host. See the failed tokens above."
+        "fail: No valid token has a zone for this host. See the failed tokens above."
     )
 
 
@@ -163,11 +163,15 @@ def test_the_table_is_for_people(setup: Setup) -> None:
     [
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
-        ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it (unauthorized"),
-        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: It may not write."),
+        (
+            {"HETZNER_TOKEN": "x" * 64},
+            "token 1 of 1",
+            "fail: Hetzner refuses the call",
+        ),
+        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: The token may not write."),
         ({"HETZNER_TOKEN": f"{FIRST},{'x' * 64}"}, "token 2 of 2", "fail: "),
         ({"HETZNER_API_URL": "http://127.0.0.1:1"}, "token 1 of 1", "fail: Hetzner's API"),
-        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: No token sees"),
+        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: No token has"),
         ({"NTFY_URL": "", "NTFY_TOPIC": "", "NTFY_USERNAME": ""}, "ntfy", "warn: Not set"),
         ({"NTFY_URL": "http://127.0.0.1:1"}, "ntfy", "fail: "),
         ({"STATE_URL": "nonsense"}, "store", "fail: STATE_URL can't be used"),
@@ -226,7 +230,8 @@ def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) 
     hosts = f"{HOME},nas.example.com,example.com"
     checked = setup.check(REGISTERED_FQDNS=hosts)
     assert checked.worst(HOME) == (
-        "fail: It has a CNAME record, which excludes addresses. Delete the CNAME record at Hetzner."
+        "fail: The host has a CNAME record, which excludes addresses. "
+        "Delete the CNAME record at Hetzner."
     )
     assert checked.worst("nas.example.com").startswith("ok: ")
     assert checked.worst("example.com").startswith("ok: ")

@@ -84,10 +84,10 @@ def test_a_refusal_says_what_the_operator_must_change(code: str, hint: str) -> N
 
 def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:
     told = str(error("unauthorized", 401, token="o" * 32))
-    assert "leftover from Hetzner's old DNS API" in told
+    assert "for Hetzner's old DNS API" in told
     assert "console.hetzner.com" in told
-    assert "leftover" not in str(error("unauthorized", 401))
-    assert "leftover" not in str(error("protected", 423, token="o" * 32))
+    assert "old DNS API" not in str(error("unauthorized", 401))
+    assert "old DNS API" not in str(error("protected", 423, token="o" * 32))
 
 
 @pytest.mark.parametrize(("length", "is_old"), [(31, False), (32, True), (33, False), (64, False)])

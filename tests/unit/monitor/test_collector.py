@@ -8,6 +8,7 @@ import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
 from backend.hetzner.client import Quota
+from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
 from backend.store import Store
 from tests.unit.fakes import Clock, ScriptedApi
@@ -39,7 +40,8 @@ def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
 
 
 def make_collector(store: Store, clock: Clock, *apis: Api) -> Collector:
-    return Collector(store, list(apis), clock, lambda: clock.now - 1_000_000)  # type: ignore[arg-type]
+    projects = [Hetzner(api, 60) for api in apis]  # type: ignore[arg-type]
+    return Collector(store, projects, clock, lambda: clock.now - 1_000_000)
 
 
 def seen(store: Store) -> List[Tuple[str, int, str]]:
