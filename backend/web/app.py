@@ -27,7 +27,7 @@ from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import AcceptedKeys
+from backend.auth.keys import SHORTEST, AcceptedKeys
 from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Update
 from backend.web import dyndns2, json_api
@@ -39,9 +39,7 @@ from backend.web.request import (
     Network,
     SiteCheck,
     client_address,
-    log_request,
     read_body,
-    safe_path,
 )
 
 logger = logging.getLogger(__name__)
@@ -98,7 +96,7 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.register_error_handler(Exception, _crash)
     app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
-    app.after_request(log_request)
+    app.after_request(_log)
     return app
 
 
@@ -108,11 +106,23 @@ def _protocol() -> ModuleType:
 
 
 def _crash(error: Exception) -> Response:
-    logger.error("A request to %s failed", safe_path(request), exc_info=error)
+    logger.error("A request to %s failed", request.url_rule, exc_info=error)
     answer: Response = _protocol().refusal(
         DyndnsError("The service failed; its log has the details.")
     )
     return answer
+
+
+def _log(response: Response) -> Response:
+    """Log the current request without its query, and without parts of the path that may be keys."""
+    if request.url_rule is not None:
+        path = request.url_rule.rule
+    else:
+        parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
+        path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
+    status = response.status_code
+    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
+    return response
 
 
 def _pages(problems: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:

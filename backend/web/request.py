@@ -23,9 +23,8 @@ from typing import (
     Union,
 )
 
-from flask import Request, Response, request
+from flask import Request, request
 
-from backend.auth.keys import SHORTEST
 from backend.errors import BadRequest, CrossSite, DyndnsError, RequestTooLarge
 from backend.model import Change, Credentials, Deadline, Outcome, Update
 from backend.rate import LineLimit
@@ -208,21 +207,6 @@ def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -
     """
     if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
         environ[UNCHANGED] = update
-
-
-def log_request(response: Response) -> Response:
-    """Log the current request without its query, which may contain a key."""
-    path, status = safe_path(request), response.status_code
-    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
-    return response
-
-
-def safe_path(request: Request) -> str:
-    """Return the path for a log line, without keys and without control characters."""
-    if request.url_rule is not None:
-        return request.url_rule.rule
-    parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
-    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))
 
 
 class SiteCheck:

@@ -1,4 +1,4 @@
-"""`check`, against a Hetzner with everything that can be wrong there."""
+"""The command `check`, with a sandbox for Hetzner and a server for ntfy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRETS = {
 
 
 class Inbox(BaseHTTPRequestHandler):
-    """An ntfy server that takes what comes, or doesn't."""
+    """An ntfy server that answers with `status`."""
 
     status = 200
     pushes: List[Dict[str, Any]] = []  # noqa: RUF012
@@ -41,7 +41,7 @@ class Inbox(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -61,28 +61,28 @@ class Checked:
 
     def __init__(self, environ: Dict[str, str], capture: pytest.CaptureFixture[str]) -> None:
         self.status = cli.run(["check", "--json"], environ)
-        told = capture.readouterr()
-        self.progress = told.err
-        found = json.loads(told.out)
+        printed = capture.readouterr()
+        self.progress = printed.err
+        found = json.loads(printed.out)
         self.ok = found["ok"]
         self.lines = [
             (one["state"], one["what"], one["found"], one["hint"]) for one in found["checks"]
         ]
         for secret in (*SECRETS.values(), SECOND, READ_ONLY):
-            assert secret not in told.out + told.err
+            assert secret not in printed.out + printed.err
 
     def of(self, what: str) -> List[Tuple[str, str]]:
-        """State and words of what is said about something."""
+        """Return state and text of all lines about a subject."""
         return [(line[0], f"{line[2]} {line[3]}") for line in self.lines if line[1] == what]
 
     def worst(self, what: str) -> str:
-        """The worst that is said about something, mend included."""
+        """Return the worst state of a subject, with text and hint."""
         (state, words) = max(self.of(what), key=lambda line: ["ok", "warn", "fail"].index(line[0]))
         return f"{state}: {words}"
 
 
 class Setup:
-    """A set-up that is all right, until a test spoils it."""
+    """A correct setup, which a test can change."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, ntfy: str, capture: Any) -> None:  # noqa: ANN401
         self.capture = capture
@@ -111,7 +111,7 @@ def setup(tmp_path: Path, sandbox: Sandbox, ntfy: str, capsys: pytest.CaptureFix
     return Setup(tmp_path, sandbox, ntfy, capsys)
 
 
-def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: Sandbox) -> None:
+def test_a_correct_setup_passes_and_stays_unchanged(setup: Setup, sandbox: Sandbox) -> None:
     before = setup.key_file.read_bytes(), setup.database.read_bytes()
     checked = setup.check()
     assert {line[0] for line in checked.lines} == {"ok"}
@@ -122,7 +122,7 @@ def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: San
     assert [push["topic"] for push in Inbox.pushes] == ["topic"]
 
 
-def test_one_is_no_plural(setup: Setup) -> None:
+def test_counts_of_one_are_singular(setup: Setup) -> None:
     checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
     assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
     assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 2 zones, ")
@@ -138,19 +138,17 @@ def test_one_is_no_plural(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
 )
-def test_where_no_token_works_hosts_are_told_of_the_tokens(
-    setup: Setup, changes: Dict[str, str]
-) -> None:
+def test_hosts_refer_to_the_failed_tokens(setup: Setup, changes: Dict[str, str]) -> None:
     assert setup.check(**changes).worst(HOME) == (
         "fail: No valid token has a zone for this host. See the failed tokens above."
     )
 
 
-def test_progress_is_told_apart_from_the_answer(setup: Setup) -> None:
+def test_progress_goes_to_standard_error(setup: Setup) -> None:
     assert "checking token 1 of 1 …\n" in setup.check().progress
 
 
-def test_the_table_is_for_people(setup: Setup) -> None:
+def test_the_default_output_is_a_table(setup: Setup) -> None:
     setup.capture.readouterr()
     assert cli.run(["check"], setup.environ) == 0
     table = setup.capture.readouterr().out
@@ -159,7 +157,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "what", "told"),
+    ("changes", "what", "worst"),
     [
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
@@ -187,19 +185,18 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: No key for nas."),
     ],
 )
-def test_what_is_wrong_is_said_with_its_hint_and_the_rest_is_tried_all_the_same(
-    setup: Setup, changes: Dict[str, str], what: str, told: str
+def test_each_problem_has_a_hint_and_all_tests_run(
+    setup: Setup, changes: Dict[str, str], what: str, worst: str
 ) -> None:
     checked = setup.check(**changes)
-    assert checked.worst(what).startswith(told)
-    assert checked.ok is not told.startswith("fail")
-    assert checked.status == (1 if told.startswith("fail") else 0)
+    assert checked.worst(what).startswith(worst)
+    assert checked.ok is not worst.startswith("fail")
+    assert checked.status == (1 if worst.startswith("fail") else 0)
     if what != "settings":
         assert checked.of("settings")
         assert checked.of("ntfy")
-    # Warnings about numbers say what was done about them.
-    faulty = [line for line in checked.lines if line[0] == told[:4] and line[1] == what]
-    assert all(line[3] for line in faulty), "nobody says what to do"
+    faulty = [line for line in checked.lines if line[0] == worst[:4] and line[1] == what]
+    assert all(line[3] for line in faulty), "a hint is missing"
 
 
 def test_a_refused_push_fails(setup: Setup) -> None:
@@ -207,7 +204,7 @@ def test_a_refused_push_fails(setup: Setup) -> None:
     assert setup.check().worst("ntfy").startswith("fail: ")
 
 
-def test_what_the_first_start_will_make_is_only_a_warning(setup: Setup) -> None:
+def test_files_that_the_first_start_creates_are_only_warnings(setup: Setup) -> None:
     setup.key_file.unlink()
     setup.database.unlink()
     checked = setup.check()
@@ -224,7 +221,7 @@ def test_a_store_of_another_version_fails(setup: Setup, tmp_path: Path) -> None:
     assert checked.worst("store").startswith("fail: ")
 
 
-def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) -> None:
+def test_a_cname_record_fails_only_its_host(setup: Setup, console: Console) -> None:
     body = {"name": "home", "type": "CNAME", "records": [{"value": "other.example.com."}]}
     console.changes("POST", "/zones/example.com/rrsets", body)
     hosts = f"{HOME},nas.example.com,example.com"
@@ -241,7 +238,7 @@ def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) 
     ("delegation", "state"),
     [("valid", "ok"), ("lame", "fail"), ("invalid", "fail"), ("unknown", "warn"), ("new", "warn")],
 )
-def test_a_zone_nobody_finds_fails(
+def test_an_undelegated_zone_fails(
     setup: Setup, sandbox: Sandbox, delegation: str, state: str
 ) -> None:
     zone = {
@@ -254,10 +251,10 @@ def test_a_zone_nobody_finds_fails(
     assert setup.check().worst("zone example.com").startswith(f"{state}: Delegation: {delegation}")
 
 
-def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
+def test_readable_and_short_keys_are_warnings(setup: Setup) -> None:
     setup.key_file.write_text(f"{HOME} short\n")
     setup.key_file.chmod(0o644)
-    told = setup.check().of("key file")
-    assert [state for state, _ in told] == ["warn", "warn", "ok"]
-    assert "chmod 600" in told[0][1]
-    assert "short" not in told[1][1].replace("Short keys", "")
+    lines = setup.check().of("key file")
+    assert [state for state, _ in lines] == ["warn", "warn", "ok"]
+    assert "chmod 600" in lines[0][1]
+    assert "short" not in lines[1][1].replace("Short keys", "")

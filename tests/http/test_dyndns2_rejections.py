@@ -1,4 +1,4 @@
-"""/nic/update: every request that is turned away, with the status and the word it gets."""
+"""/nic/update: rejected requests, with status and word."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ REJECTIONS = {
     "a wrong key": (login("home", "wrong"), BADAUTH),
     "no key": (login("home", ""), BADAUTH),
     "no user": (login("", KEY), BADAUTH),
-    "nobody": (login("nobody", KEY), BADAUTH),
+    "an unknown user": (login("nobody", KEY), BADAUTH),
     "a user with an empty label": (login("home..", KEY), BADAUTH),
     "the key of another host": (login("home", key_of(NAS)), BADAUTH),
     "the user of another host": (login("nas", KEY), BADAUTH),
@@ -85,7 +85,7 @@ REJECTIONS = {
     "a key without a user in the query": (in_query(password=KEY), BADAUTH),
     "a registered host of another key": (named(NAS), NOHOST),
     "a host that isn't registered": (named("foreign.example.com"), NOHOST),
-    "a host of nobody's zone": (named("example.edu"), NOHOST),
+    "a host without a zone": (named("example.edu"), NOHOST),
     "the operator for a host that isn't registered": (
         login(*OPERATOR, hostname="foreign.example.com"),
         NOHOST,
@@ -113,12 +113,12 @@ REJECTIONS = {
     "broadcast": (at("255.255.255.255"), DNSERR),
     "mapped and unspecified": (at("::ffff:0.0.0.0"), DNSERR),
     "a network": (at("198.51.100.0/24"), DNSERR),
-    "a network of hosts that are none on the internet": (at("fe80::/64"), DNSERR),
+    "a link-local network": (at("fe80::/64"), DNSERR),
     "a host part": (at("::211:32ff:fe11:2233"), DNSERR),
     "this network": (at("0.1.2.3"), DNSERR),
-    "a length of no meaning": (at("198.51.100.1/33"), DNSERR),
-    "a prefix that is none": (at("", ip6lanprefix="nonsense"), DNSERR),
-    "nothing but garbage": (at("nonsense,fe80::1", myipv6="2001:db8::%1"), DNSERR),
+    "an invalid length": (at("198.51.100.1/33"), DNSERR),
+    "an invalid prefix": (at("", ip6lanprefix="nonsense"), DNSERR),
+    "only garbage": (at("nonsense,fe80::1", myipv6="2001:db8::%1"), DNSERR),
     "invalid UTF-8 for an address": (raw(f"hostname={HOME}&myip=%FF"), DNSERR),
     "detected, loopback": (detected("127.0.0.1"), DNSERR),
     "detected, 10/8": (detected("10.0.0.9"), DNSERR),
@@ -144,7 +144,7 @@ REJECTIONS = {
 @pytest.mark.parametrize(
     ("options", "expected"), [pytest.param(*case, id=name) for name, case in REJECTIONS.items()]
 )
-def test_a_request_is_turned_away_without_a_trace(
+def test_a_rejected_request_has_no_effect(
     untouched: Service, path: str, options: Dict[str, Any], expected: Tuple[int, bytes]
 ) -> None:
     options = dict(options)
@@ -164,12 +164,12 @@ def test_options_is_another_method(untouched: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nic/update%20http:/home", "/nic/update.php", "/nic/delete"])
-def test_what_is_not_there_is_told_in_plain_text(untouched: Service, path: str) -> None:
+def test_an_unknown_path_is_answered_in_plain_text(untouched: Service, path: str) -> None:
     answer = untouched.asks("GET", path, query_string=ANY, headers=LOGIN)
     assert (answer.status_code, answer.mimetype) == (404, "text/plain")
 
 
-def test_a_host_of_another_and_one_of_nobody_get_the_same_answer_to_the_byte(
+def test_foreign_and_unknown_hosts_get_identical_answers(
     untouched: Service,
 ) -> None:
     foreign = untouched.asks("GET", "/nic/update", **named("foreign.example.com"))
@@ -178,7 +178,7 @@ def test_a_host_of_another_and_one_of_nobody_get_the_same_answer_to_the_byte(
     assert list(foreign.headers) == list(others.headers)
 
 
-def test_an_unknown_user_and_a_wrong_key_get_the_same_answer_to_the_byte(
+def test_an_unknown_user_and_a_wrong_key_get_identical_answers(
     untouched: Service,
 ) -> None:
     unknown = untouched.asks("GET", "/nic/update", **login("nobody", KEY))
@@ -187,14 +187,14 @@ def test_an_unknown_user_and_a_wrong_key_get_the_same_answer_to_the_byte(
     assert list(unknown.headers) == list(wrong.headers)
 
 
-def test_a_host_in_no_zone_is_dnserr_and_not_the_callers_fault(service: Service) -> None:
+def test_a_host_without_a_zone_is_dnserr_with_status_502(service: Service) -> None:
     router = service.router(NOWHERE)
     headers = {"Authorization": basic(NOWHERE, key_of(NOWHERE))}
     answer = router.asks("GET", {**ANY, "hostname": NOWHERE}, headers=headers)
     assert said(answer) == (502, b"dnserr\n")
 
 
-def test_a_private_address_may_be_detected_when_the_operator_says_so(serve: Serve) -> None:
+def test_the_operator_may_allow_detected_private_addresses(serve: Serve) -> None:
     router = serve(ALLOW_PRIVATE_ADDRESSES="1").router()
     answer = router.asks("GET", {"hostname": HOME}, peer="192.168.1.9")
     assert said(answer) == (200, b"good 192.168.1.9\n")

@@ -1,4 +1,4 @@
-"""POST and DELETE /update: every request that is turned away, with what it is told."""
+"""POST and DELETE /update: rejected requests and their answers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ REJECTIONS = {
     "a text": (raw(b'"home.example.com"'), BAD_REQUEST),
     "16 KiB of opening brackets": (raw(b"[" * 16384), BAD_REQUEST),
     "16 KiB of nested objects": (raw(b'{"a":' * 3276), BAD_REQUEST),
-    "deep nesting that is sound": (raw(b"[" * 8000 + b"]" * 8000), BAD_REQUEST),
+    "valid deep nesting": (raw(b"[" * 8000 + b"]" * 8000), BAD_REQUEST),
     "half an object": (raw(b'{"fqdn":"home.example.com"'), BAD_REQUEST),
     "two objects": (raw(b"{}{}"), BAD_REQUEST),
     "invalid UTF-8": (raw(b'{"fqdn":"h\xffme.example.com"}'), BAD_REQUEST),
@@ -100,6 +100,7 @@ REJECTIONS = {
     "fqdn a list": (fields(fqdn=[HOME]), BAD_REQUEST),
     "fqdn an object": (fields(fqdn={"name": HOME}), BAD_REQUEST),
     "fqdn true": (fields(fqdn=True), BAD_REQUEST),
+    "url a number beside fqdn": (fields(url=5), BAD_REQUEST),
     "url a number": ({"json": {"url": 5, "ip": "198.51.100.1"}, "headers": KEY}, BAD_REQUEST),
     "ip a number": (fields(ip=3325256705), BAD_REQUEST),
     "ip null": (fields(ip=None), BAD_REQUEST),
@@ -192,7 +193,7 @@ REJECTIONS = {
     "a login with a wrong key": (login("home", "wrong"), UNAUTHORIZED),
     "a login with no key": (login("home", ""), UNAUTHORIZED),
     "a login with no user": (login("", key_of(HOME)), UNAUTHORIZED),
-    "a login of nobody": (login("nobody", key_of(HOME)), UNAUTHORIZED),
+    "an unknown user": (login("nobody", key_of(HOME)), UNAUTHORIZED),
     "a login of another host": (login("nas", key_of(NAS)), UNAUTHORIZED),
     "a login for a host that isn't registered": (
         login("home", key_of(HOME), "foreign.example.com"),
@@ -222,7 +223,7 @@ REJECTIONS = {
     ("options", "expected"),
     [pytest.param(*case, id=name) for name, case in REJECTIONS.items()],
 )
-def test_a_request_is_turned_away_without_a_trace(
+def test_a_rejected_request_has_no_effect(
     untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("POST", "/update", **options)) == expected
@@ -242,7 +243,7 @@ def test_a_request_is_turned_away_without_a_trace(
         pytest.param(login(*OPERATOR, "foreign.example.com"), NOT_ALLOWED, id="not registered"),
     ],
 )
-def test_a_removal_is_turned_away_without_a_trace(
+def test_a_rejected_removal_has_no_effect(
     untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("DELETE", "/update", **options)) == expected
@@ -262,7 +263,7 @@ def test_options_answers_in_the_form_of_the_protocol(untouched: Service) -> None
 
 
 @pytest.mark.parametrize("path", ["/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
-def test_what_is_not_there_is_not_found(untouched: Service, path: str) -> None:
+def test_an_unknown_path_is_not_found(untouched: Service, path: str) -> None:
     assert refused(untouched.asks("POST", path, **by(KEY))) == (404, "not_found")
 
 
@@ -272,7 +273,7 @@ def test_a_body_of_16_kib_is_still_read(service: Service) -> None:
     assert service.asks("POST", "/update", **raw(data)).status_code == 200
 
 
-def test_a_wrong_key_and_an_unknown_host_get_the_same_answer_to_the_byte(
+def test_a_wrong_key_and_an_unknown_host_get_identical_answers(
     untouched: Service,
 ) -> None:
     wrong = untouched.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
@@ -281,18 +282,18 @@ def test_a_wrong_key_and_an_unknown_host_get_the_same_answer_to_the_byte(
     assert list(wrong.headers) == list(unknown.headers)
 
 
-def test_a_private_address_is_named_with_the_likely_cause(untouched: Service) -> None:
+def test_a_private_address_is_reported_with_its_likely_cause(untouched: Service) -> None:
     sentence = untouched.asks("POST", "/update", **detected("172.17.0.1")).get_json()["error"]
     assert "172.17.0.1" in sentence
     assert "X-Real-Ip" in sentence
 
 
-def test_a_private_address_may_be_detected_when_the_operator_says_so(serve: Serve) -> None:
+def test_the_operator_may_allow_detected_private_addresses(serve: Serve) -> None:
     host = serve(ALLOW_PRIVATE_ADDRESSES="1").host()
     assert host.sends("POST", peer="192.168.1.9").get_json()["ip"] == "192.168.1.9"
 
 
-def test_nobody_who_was_turned_away_counts_as_seen(serve: Serve) -> None:
+def test_a_rejected_request_is_no_activity(serve: Serve) -> None:
     service = serve()
     service.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
     service.asks("POST", "/update", **fields(ip="nonsense"))
@@ -300,7 +301,7 @@ def test_nobody_who_was_turned_away_counts_as_seen(serve: Serve) -> None:
     assert service.rows("hosts") == []
 
 
-def test_a_name_that_is_registered_but_in_no_zone_is_not_found(service: Service) -> None:
+def test_a_registered_name_without_a_zone_is_not_found(service: Service) -> None:
     answer = service.host(NOWHERE).updates("198.51.100.1")
     assert refused(answer) == (404, "zone_not_found")
     assert NOWHERE in answer.get_json()["error"]

@@ -1,4 +1,4 @@
-"""Whatever answers for Hetzner: a call ends in time, and says why."""
+"""A call ends in time with a reason, even if the server at HETZNER_API_URL is hostile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.hostile import (
 TOKEN = "secret" + "t" * 58
 GOOD = good(b'{"zones": []}')
 OVER_TLS = [trickled(*ENDLESS[index]) for index in (0, 1, 4, 7, 13)]
-SAID = {
+REASONS = {
     LATE: r"no answer in time\.|the answer was not complete in time\.",
     BROKEN: "can't be reached: (the answer broke off|no connection)",
     ODD: r"HETZNER_API_URL answers \d+ \(|too long|the answer broke off|: 503\b",
@@ -43,7 +43,7 @@ SAID = {
 
 
 def outcome(url: str, seconds: float) -> str:
-    """What a call says in the end."""
+    """Return the result of a call as text."""
     try:
         CloudApi(TOKEN, url, "agent").call("POST", "/zones", Deadline(seconds), (), {"a": 1})
     except DyndnsError as error:
@@ -66,29 +66,29 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> Dict[str, str]:
-    """What a call says of each answer: of those without an end all together."""
+    """Return the result for each answer. Calls without an answer run in parallel."""
     with pytest.MonkeyPatch.context() as patch, Servers() as servers:
         patch.setenv("NO_PROXY", "*")
         at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
         late = [one.name for one in ANSWERS if one.outcome == LATE]
-        said = together({name: partial(outcome, at[name], 1) for name in late})
-        said.update({name: outcome(url, 50) for name, url in at.items() if name not in said})
-    return said
+        results = together({name: partial(outcome, at[name], 1) for name in late})
+        results.update({name: outcome(url, 50) for name, url in at.items() if name not in results})
+    return results
 
 
 @pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one.name)
 def test_a_hostile_answer_ends_in_one_clear_line(outcomes: Dict[str, str], one: Hostile) -> None:
     assert outcomes[one.name].startswith("Hetzner")
     assert TOKEN not in outcomes[one.name]
-    assert re.search(SAID[one.outcome], outcomes[one.name])
+    assert re.search(REASONS[one.outcome], outcomes[one.name])
 
 
-def test_an_answer_that_breaks_off_at_any_byte_is_no_answer(servers: Servers) -> None:
+def test_an_answer_may_break_off_at_any_byte(servers: Servers) -> None:
     beginnings = (GOOD[:length] for length in range(len(GOOD) + 1))
     url = f"http://127.0.0.1:{servers.start(lambda _: [next(beginnings)])}"
-    said = [outcome(url, 50) for _ in range(len(GOOD) + 1)]
-    assert said.pop() == "success"
-    assert [one for one in said if not one.startswith("HetznerUnreachable")] == []
+    results = [outcome(url, 50) for _ in range(len(GOOD) + 1)]
+    assert results.pop() == "success"
+    assert [one for one in results if not one.startswith("HetznerUnreachable")] == []
 
 
 def test_the_time_limit_holds_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,15 +105,13 @@ def test_the_time_limit_holds_over_tls(tmp_path: Path, monkeypatch: pytest.Monke
         ports["record"] = servers.slow_line(long, spared=6000)
         ports["handshake"] = servers.slow_line(fine, spared=0)
         assert outcome(f"https://127.0.0.1:{fine}", 50) == "success"
-        said = together(
+        results = together(
             {name: partial(outcome, f"https://127.0.0.1:{port}", 2) for name, port in ports.items()}
         )
-    assert [one for one in said.values() if not re.search(SAID[LATE], one)] == []
+    assert [one for one in results.values() if not re.search(REASONS[LATE], one)] == []
 
 
-def test_what_a_proxy_answers_to_connect_ends(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_to_connect_ends(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(request: bytes) -> Iterator[bytes]:
         number = re.search(rb"case-(\d+)", request)
         assert number
@@ -122,9 +120,9 @@ def test_what_a_proxy_answers_to_connect_ends(
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{servers.start(answer)}")
     with warnings.catch_warnings():
-        # Before Python 3.12, http.client leaves what answered CONNECT to the garbage collector.
+        # Before Python 3.12, http.client doesn't close a refused CONNECT.
         warnings.simplefilter("ignore", ResourceWarning)
-        said = together(
+        results = together(
             {
                 one.name: partial(outcome, f"https://case-{number}.test", 1)
                 for number, one in enumerate(CONNECT_ANSWERS)
@@ -132,5 +130,5 @@ def test_what_a_proxy_answers_to_connect_ends(
         )
         gc.collect()
     for one in CONNECT_ANSWERS:
-        assert said[one.name].startswith("HetznerUnreachable"), one.name
-        assert one.outcome != LATE or "no answer in time" in said[one.name], one.name
+        assert results[one.name].startswith("HetznerUnreachable"), one.name
+        assert one.outcome != LATE or "no answer in time" in results[one.name], one.name

@@ -17,7 +17,7 @@ def headers(limit: int, remaining: int) -> dict:
 
 
 def pause(quotas: Quotas, kind: str) -> float:
-    """Return the seconds until a call would be made."""
+    """Return the seconds until the next possible call."""
     try:
         quotas.require(kind)
     except HetznerBusy as error:
@@ -25,12 +25,12 @@ def pause(quotas: Quotas, kind: str) -> float:
     return 0
 
 
-def test_without_an_answer_every_call_may_pass(quotas: Quotas) -> None:
+def test_before_the_first_answer_all_calls_pass(quotas: Quotas) -> None:
     assert pause(quotas, "GET") == 0
     assert not quotas.is_below(1)
 
 
-def test_a_call_waits_until_the_bucket_has_a_few_again(quotas: Quotas, clock: Clock) -> None:
+def test_a_call_waits_until_the_bucket_has_enough_calls(quotas: Quotas, clock: Clock) -> None:
     quotas.note("GET", headers(3600, 0))
     assert pause(quotas, "GET") == 3
     clock.advance(2)
@@ -43,7 +43,7 @@ def test_each_kind_of_call_waits_for_its_own_bucket(quotas: Quotas) -> None:
     quotas.note("GET", headers(3600, 0))
     quotas.note("POST actions", headers(7200, 7000))
     assert pause(quotas, "POST actions") == 0
-    assert pause(quotas, "POST") == 0, "its bucket isn't known yet"
+    assert pause(quotas, "POST") == 0, "the bucket is still unknown"
     quotas.note("POST", headers(3600, 0))
     assert pause(quotas, "POST") > 0
 
@@ -58,11 +58,11 @@ def test_a_low_bucket_fills_up_again_by_the_hour(quotas: Quotas, clock: Clock) -
 
 
 @pytest.mark.parametrize(
-    "told",
+    "received",
     [{}, {"ratelimit-limit": "3600"}, headers(0, 0), {**headers(1, 1), "ratelimit-limit": "x"}],
 )
-def test_headers_that_lack_or_mean_nothing_are_passed_over(quotas: Quotas, told: dict) -> None:
-    quotas.note("GET", told)
+def test_missing_and_invalid_headers_are_ignored(quotas: Quotas, received: dict) -> None:
+    quotas.note("GET", received)
     assert pause(quotas, "GET") == 0
     assert not quotas.is_below(1)
 

@@ -21,18 +21,18 @@ JSON = {"content-type": "application/json"}
 def error(
     code: str, status: int = 422, headers: Mapping[str, str] = JSON, token: str = TOKEN
 ) -> DyndnsError:
-    answer = {"error": {"code": code, "message": "what Hetzner says", "details": None}}
+    answer = {"error": {"code": code, "message": "a message", "details": None}}
     return refusal(status, headers, answer, token)
 
 
 @pytest.mark.parametrize(
     ("status", "code", "family"),
     [
-        # ../shared/reference/hetzner-api.md §3.3
+        # https://docs.hetzner.cloud/reference/cloud, "Errors"
         (400, "json_error", ChangeRefused),
         (401, "unauthorized", TokenRejected),
         (401, "token_readonly", TokenRejected),
-        (403, "token_readonly", TokenRejected),  # the FAQ of hetzner-dns-mcp saw this status
+        (403, "token_readonly", TokenRejected),  # reported in the FAQ of hetzner-dns-mcp
         (403, "forbidden", TokenRejected),
         (403, "maintenance", HetznerBusy),
         (403, "resource_limit_exceeded", ChangeRefused),
@@ -53,18 +53,18 @@ def error(
         (502, "bad_gateway", HetznerBusy),
         (503, "unavailable", HetznerBusy),
         (504, "timeout", HetznerBusy),
-        # codes that nobody knows yet
+        # unknown codes
         (422, "brand_new", ChangeRefused),
         (500, "brand_new", HetznerBusy),
     ],
 )
-def test_every_code_of_the_api_belongs_to_one_family(
+def test_every_code_of_the_api_has_its_error(
     status: int, code: str, family: Type[DyndnsError]
 ) -> None:
     found = error(code, status)
     assert type(found) is family
     assert code in str(found)
-    assert '"what Hetzner says"' in str(found)
+    assert '"a message"' in str(found)
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,20 @@ def test_every_code_of_the_api_belongs_to_one_family(
         ("resource_limit_exceeded", "higher limit"),
     ],
 )
-def test_a_refusal_says_what_the_operator_must_change(code: str, hint: str) -> None:
+def test_a_refusal_has_a_hint_for_the_operator(code: str, hint: str) -> None:
     assert hint in str(error(code))
 
 
-def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:
-    told = str(error("unauthorized", 401, token="o" * 32))
-    assert "for Hetzner's old DNS API" in told
-    assert "console.hetzner.com" in told
+def test_a_refusal_recognizes_tokens_of_the_old_api() -> None:
+    text = str(error("unauthorized", 401, token="o" * 32))
+    assert "for Hetzner's old DNS API" in text
+    assert "console.hetzner.com" in text
     assert "old DNS API" not in str(error("unauthorized", 401))
     assert "old DNS API" not in str(error("protected", 423, token="o" * 32))
 
 
 @pytest.mark.parametrize(("length", "is_old"), [(31, False), (32, True), (33, False), (64, False)])
-def test_only_a_token_of_32_characters_looks_old(length: int, *, is_old: bool) -> None:
+def test_only_tokens_of_32_characters_count_as_old(length: int, *, is_old: bool) -> None:
     assert is_old_token("t" * length) is is_old
 
 
@@ -108,9 +108,7 @@ def test_only_a_token_of_32_characters_looks_old(length: int, *, is_old: bool) -
         ("unavailable", "12", 12),
     ],
 )
-def test_a_busy_api_says_how_long_to_wait_or_is_given_a_while(
-    code: str, retry_after: Optional[str], pause: float
-) -> None:
+def test_a_busy_api_has_a_pause(code: str, retry_after: Optional[str], pause: float) -> None:
     headers = {} if retry_after is None else {"retry-after": retry_after}
     found = error(code, 429, headers)
     assert isinstance(found, HetznerBusy)
@@ -118,20 +116,20 @@ def test_a_busy_api_says_how_long_to_wait_or_is_given_a_while(
 
 
 @pytest.mark.parametrize("place", ["message", "code"])
-def test_a_token_that_the_api_echoes_is_masked(place: str) -> None:
+def test_an_echoed_token_is_masked_in_errors(place: str) -> None:
     answer = {"error": {"code": "forbidden", "message": "no", place: f"bad token {TOKEN}"}}
     assert TOKEN not in str(refusal(403, JSON, answer, TOKEN))
 
 
 @pytest.mark.parametrize("place", ["message", "code"])
 @pytest.mark.parametrize(
-    "said", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
+    "quoted", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
 )
-def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, said: str) -> None:
-    answer = {"error": {"code": "brand_new", "message": "no", place: said}}
-    told = str(refusal(422, JSON, answer, TOKEN))
-    assert told.isprintable()
-    assert len(told) < 500
+def test_an_error_is_one_short_line_of_plain_text(place: str, quoted: str) -> None:
+    answer = {"error": {"code": "brand_new", "message": "no", place: quoted}}
+    text = str(refusal(422, JSON, answer, TOKEN))
+    assert text.isprintable()
+    assert len(text) < 500
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,7 @@ def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, said: str
     ],
 )
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_failure_of_another_shape_is_not_the_cloud_apis(
+def test_a_failure_of_another_shape_is_not_the_cloud_api(
     status: int, answer: Dict[str, Any]
 ) -> None:
     assert type(refusal(status, JSON, answer, TOKEN)) is HetznerUnreachable
@@ -173,27 +171,27 @@ def test_a_json_object_is_decoded() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 404, 502])
-def test_an_answer_that_is_no_json_object_is_not_the_cloud_apis(status: int, text: bytes) -> None:
+def test_an_answer_without_json_object_is_not_the_cloud_api(status: int, text: bytes) -> None:
     with pytest.raises(HetznerUnreachable, match=f"HETZNER_API_URL answers {status}"):
         decode(status, {"content-type": "text/html"}, text, TOKEN)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 399])
-def test_a_redirect_is_the_wrong_endpoint_whatever_its_body(status: int) -> None:
+def test_a_redirect_with_any_body_means_a_wrong_url(status: int) -> None:
     headers = {"location": "https://console.hetzner.com/", **JSON}
     with pytest.raises(HetznerUnreachable, match=r"https://console\.hetzner\.com/"):
         decode(status, headers, json.dumps({"zones": []}).encode(), TOKEN)
 
 
 @pytest.mark.parametrize("header", ["location", "content-type"])
-def test_a_header_that_is_shown_is_one_short_line_of_plain_text(header: str) -> None:
+def test_a_quoted_header_is_one_short_line_of_plain_text(header: str) -> None:
     with pytest.raises(HetznerUnreachable) as caught:
         decode(302, {header: "a\x1bb" + "x" * 5000}, b"", TOKEN)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
 
-def test_a_token_that_the_server_echoes_is_shown_to_nobody() -> None:
+def test_an_echoed_token_is_removed_from_every_answer() -> None:
     text = f'{{"action": {{"error": {{"message": "you sent {TOKEN}"}}}}}}'.encode()
     assert TOKEN not in str(decode(200, JSON, text, TOKEN))
     with pytest.raises(HetznerUnreachable) as caught:

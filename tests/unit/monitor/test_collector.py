@@ -17,7 +17,7 @@ HOUR = 3600.0
 
 
 class Api(ScriptedApi):
-    """A project with its quotas."""
+    """The API of a project, with quotas."""
 
     def __init__(self, *answers: Any) -> None:  # noqa: ANN401
         super().__init__(*answers)
@@ -100,7 +100,7 @@ def test_removed_zones_and_projects_are_not_shown(store: Store, clock: Clock) ->
     assert len(store.projects.all()) == 1
 
 
-def test_a_broken_character_hides_no_other_zone(store: Store, clock: Clock) -> None:
+def test_an_invalid_character_does_not_affect_other_zones(store: Store, clock: Clock) -> None:
     make_collector(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
     assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
 
@@ -110,7 +110,7 @@ def test_an_answer_of_another_shape_lists_no_zone(store: Store, clock: Clock) ->
     assert seen(store) == []
 
 
-def test_while_hetzner_is_away_it_is_called_once_a_minute(store: Store, clock: Clock) -> None:
+def test_an_unavailable_hetzner_is_called_once_a_minute(store: Store, clock: Clock) -> None:
     api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
     collector = make_collector(store, clock, api)
     for seconds in (0, 3, 60, 3, 60):
