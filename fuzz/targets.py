@@ -263,7 +263,7 @@ def _fit_to_show(error: DyndnsError) -> None:
 
 def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     if name in ("create", "put"):
-        assert all(0 <= action < 2**63 for action in found)
+        assert all(0 <= action < 2**63 for action in found.actions)
     elif name == "actions":
         assert all(isinstance(one, ActionState) for one in found.values())
         json.dumps([one.error for one in found.values()], ensure_ascii=False).encode("utf-8")
@@ -275,7 +275,7 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     else:
         for zone in found:
             zone.name.encode("utf-8")
-            unquote_to_bytes(Owner(zone, "@").rrsets)
+            unquote_to_bytes(zone.path)
 
 
 TEXTS = (

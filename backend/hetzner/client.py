@@ -72,7 +72,7 @@ class Quotas:
             limit = int(headers["ratelimit-limit"])
             remaining = int(headers["ratelimit-remaining"])
         except (KeyError, ValueError):
-            return  # a 401 carries none
+            return  # an answer of 401 has no quota
         if _LOWEST <= limit <= _HIGHEST:
             self._quotas[limit] = Quota(limit, min(limit, max(0, remaining)), self._clock())
             self._bucket_of[kind] = limit
@@ -90,7 +90,7 @@ class Quotas:
             )
 
     def is_below(self, share: float) -> bool:
-        """Whether a bucket holds less than a share of its limit."""
+        """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
         return any(quota.level(now) < quota.limit * share for quota in list(self._quotas.values()))
 

@@ -52,7 +52,6 @@ _STATUSES = {
     Change.DELETED: "deleted",
 }
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
-_FIELDS = ("fqdn", "url", "ip", "type")
 _AS_IN = 'as in {"fqdn": "host.example.com"}.'
 # Errors of the web framework.
 _HTTP_FAILURES = {
@@ -69,18 +68,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
         removes = request.method == "DELETE"
-        fields = _fields(request)
-        authorized = authorizer.authorize(
-            UpdateRequest(
-                protocol="json",
-                source=client_address(request, proxies),
-                credentials=credentials(request),
-                name=fields["fqdn"] or fields["url"],
-                addresses=(fields["ip"],) if fields["ip"] else (),
-                type=fields["type"],
-                removes=removes,
-            )
-        )
+        authorized = authorizer.authorize(_update_request(request, proxies, removes=removes))
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
         remember_answer(request.environ, authorized, outcome)
         details: Dict[str, object]
@@ -96,8 +84,10 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
     return api
 
 
-def _fields(request: Request) -> Mapping[str, str]:
-    """Read the fields of JSON or of a form, which PowerShell and curl send by default."""
+def _update_request(
+    request: Request, proxies: Sequence[Network], *, removes: bool
+) -> UpdateRequest:
+    """Read JSON or a form, which PowerShell and curl send by default."""
     body = request.get_data(parse_form_data=False, cache=True)
     fields: Mapping[str, Any] = {}
     if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
@@ -110,11 +100,21 @@ def _fields(request: Request) -> Mapping[str, str]:
         if not isinstance(fields, dict):
             raise errors.BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
     check_number(len(fields))
-    texts = {name: fields.get(name, "") for name in _FIELDS}
-    for name, text in texts.items():
+    texts = {}
+    for name in ("fqdn", "url", "ip", "type"):
+        text = fields.get(name, "")
         if not isinstance(text, str):
             raise errors.BadRequest(f"{name} must be a string; leave it out if you have none.")
-    return {name: text.strip() for name, text in texts.items()}
+        texts[name] = text.strip()
+    return UpdateRequest(
+        protocol="json",
+        source=client_address(request, proxies),
+        credentials=credentials(request),
+        name=texts["fqdn"] or texts["url"],
+        addresses=(texts["ip"],) if texts["ip"] else (),
+        type=texts["type"],
+        removes=removes,
+    )
 
 
 def refusal(error: errors.DyndnsError) -> Response:
