@@ -9,8 +9,8 @@ timeouts"). requests and urllib3 use this timeout to read. The other calls, in C
 - `connect` is limited as a whole, but urllib3 calls it for each address of a name. This module
   gives all addresses together twice the time of one.
 
-Nothing limits a name lookup, a SOCKS proxy's handshake, or TLS inside of TLS (a proxy at an https://
-URL).
+Name lookups, the handshake of a SOCKS proxy, and TLS inside of TLS (with a proxy at an https://
+URL) have no limit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, List, Mapping, Optional
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
@@ -66,7 +67,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """http.client reads the answer to a request, and a proxy's answer to CONNECT, with this."""
+    """http.client reads the answers to a request and to CONNECT with this class."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -161,6 +162,17 @@ class Session(requests.Session):
         return
 
 
+class Bearer(AuthBase):
+    """Sends a token as `auth`: requests would let an entry in .netrc replace a plain header."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
 def read_body(response: requests.Response, limit: int) -> bytes:
     """Read the body of a streamed answer, and stop at the first chunk beyond `limit`.
 
@@ -178,7 +190,7 @@ def read_body(response: requests.Response, limit: int) -> bytes:
 
 
 def retry_after(headers: Mapping[str, str], lowest: float, highest: float) -> Optional[float]:
-    """Return the seconds in Retry-After, within bounds; `None` if there are none.
+    """Return the seconds in Retry-After, within bounds; `None` without a number.
 
     Neither Hetzner nor ntfy sends the other form of the header, a date.
     """

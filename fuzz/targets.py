@@ -275,7 +275,7 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     else:
         for zone in found:
             zone.name.encode("utf-8")
-            unquote_to_bytes(Owner(zone, "@").path)
+            unquote_to_bytes(zone.path)
 
 
 TEXTS = (

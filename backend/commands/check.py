@@ -1,4 +1,4 @@
-"""Tests settings, key file, store, tokens, zones, hosts and ntfy, and changes nothing."""
+"""Tests settings, key file, store, tokens, zones, hosts and ntfy without changing anything."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from backend.admin.status import delegation_hint, is_undelegated
 from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
-from backend.hetzner import dns
 from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import ZoneSight
+from backend.hetzner.dns import Hetzner, Owner, Zone
+from backend.hetzner.zones import Location, longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
-from backend.settings import AccessSettings, HetznerSettings, NtfySettings, Settings, read
+from backend.settings import AccessSettings, NtfySettings, Settings, read
 from backend.store import Store, describe_store, require_store
 from backend.text import counted
 
@@ -28,20 +28,20 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 _SECONDS = 20.0
 _NETWORK_HINT = (
-    "Check HETZNER_API_URL, and the network and the DNS of this machine; status.hetzner.com lists "
-    "outages."
+    "Check HETZNER_API_URL, and the network and DNS of this machine. "
+    "Hetzner lists outages at status.hetzner.com."
 )
-# By the answer of `dns.may_write`.
+# By the result of `Hetzner.may_write`.
 _WRITING: Mapping[Optional[bool], Tuple[str, str, str]] = {
-    True: (OK, "It may write. Nothing was changed.", ""),
+    True: (OK, "The token may write. `check` changed nothing.", ""),
     False: (
         FAIL,
-        "It may not write.",
+        "The token may not write.",
         "Create a token with Read & Write permission, and set HETZNER_TOKEN to it.",
     ),
     None: (
         WARN,
-        "Only a change would show whether it may write.",
+        "`check` can't find out whether the token may write.",
         "Check at console.hetzner.com that the token has Read & Write permission.",
     ),
 }
@@ -57,17 +57,7 @@ class Line:
     hint: str = ""
 
 
-@dataclass
-class _Zone:
-    """A zone, and the token that sees it."""
-
-    api: CloudApi
-    sight: ZoneSight
-    cnames: Optional[FrozenSet[str]] = None  # None: the zone can't be used
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the format."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -99,7 +89,7 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     yield from _check_key_file(settings.access)
     _progress("store")
     yield _check_store(settings.store.url)
-    yield from _check_hetzner(settings.hetzner, settings.access.hosts)
+    yield from _check_hetzner(settings)
     _progress("ntfy")
     yield _check_ntfy(settings.ntfy)
 
@@ -118,12 +108,12 @@ def _check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> 
     access = settings.access
     hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
     yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
-    found = "Set." if access.operator_name else "Not set: the dashboard and /metrics are off."
+    found = "Set." if access.operator_name else "Not set, so the dashboard and /metrics are off."
     yield Line(OK, "operator's login", found)
 
 
 def _check_key_file(access: AccessSettings) -> Iterator[Line]:
-    """Read the key file, and change nothing."""
+    """Test the key file without changing it."""
     what, path = "key file", access.key_file
     if _is_missing(path):
         yield _missing(what, path)
@@ -143,7 +133,7 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
     elif missing:
         yield Line(FAIL, what, f"No key for {', '.join(missing)}.", let_write)
     elif not is_writable:
-        yield Line(WARN, what, "The file can't be written, so no key can be replaced.", let_write)
+        yield Line(WARN, what, "The file can't be written, so keys can't be replaced.", let_write)
     if path.stat().st_mode & 0o077:
         yield Line(WARN, what, f"Other users of this machine may read {path}.", f"chmod 600 {path}")
     short = [host.text for host, key in keys.items() if len(key) < SHORTEST]
@@ -154,7 +144,7 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether a file doesn't exist. Where this user may not look, opening it gives the reason."""
+    """Return whether a file doesn't exist. `False` if the user lacks the permission to find out."""
     try:
         path.stat()
     except OSError as error:
@@ -171,7 +161,7 @@ def _missing(what: str, path: Path) -> Line:
 
 
 def _check_store(url: str) -> Line:
-    """Test whether the store can be read and written, and change nothing."""
+    """Test whether the store can be read and written without changing it."""
     what = "store"
     try:
         kind, file = describe_store(url)
@@ -191,70 +181,76 @@ def _check_store(url: str) -> Line:
     return Line(OK, what, f"{kind}: can be read and written.")
 
 
-def _check_hetzner(settings: HetznerSettings, hosts: Sequence[Hostname]) -> Iterator[Line]:
-    """Test every token, then every zone that holds a host, then every host."""
-    zones: Dict[str, _Zone] = {}
+def _check_hetzner(settings: Settings) -> Iterator[Line]:
+    """Test every token, then every zone of a host, then every host."""
+    apexes: Dict[str, Location] = {}
     has_failed = False
-    for number, token in enumerate(settings.tokens, 1):
-        what = f"token {number} of {len(settings.tokens)}"
+    tokens = settings.hetzner.tokens
+    for number, token in enumerate(tokens, 1):
+        what = f"token {number} of {len(tokens)}"
         _progress(what)
-        api = CloudApi(token, settings.api_url, f"hetzner-dyndns/{__version__} check")
+        api = CloudApi(token, settings.hetzner.api_url, f"hetzner-dyndns/{__version__} check")
+        hetzner = Hetzner(api, settings.records.ttl)
         try:
-            listed = dns.zones(api, Deadline(_SECONDS))
+            zones = hetzner.zones(Deadline(_SECONDS))
             left = "".join(f", {one.remaining} of {one.limit} calls left" for one in api.quotas)
-            yield Line(OK, what, f"It may read: {counted(len(listed), 'zone')}{left}.")
-            for zone in listed:
-                zones.setdefault(zone.name, _Zone(api, zone))
-            state, found, hint = _WRITING[dns.may_write(api, Deadline(_SECONDS))]
+            yield Line(OK, what, f"The token may read: {counted(len(zones), 'zone')}{left}.")
+            for zone in zones:
+                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
+            state, found, hint = _WRITING[hetzner.may_write(Deadline(_SECONDS))]
             yield Line(state, what, found, hint)
         except DyndnsError as error:
             has_failed = True
             yield Line(FAIL, what, error.seen, error.hint or _NETWORK_HINT)
-    owners = {host: _longest_match(host, zones) for host in hosts}
-    for name in sorted({zone.sight.name for zone in owners.values() if zone is not None}):
+    owners = {host: longest_match(apexes, host) for host in settings.access.hosts}
+    aliases: Dict[Zone, FrozenSet[str]] = {}
+    for name in sorted({found.owner.zone.name for found in owners.values() if found is not None}):
         _progress(f"zone {name}")
-        yield from _check_zone(zones[name])
-    for host, owner in owners.items():
-        yield _check_host(host, owner, has_failed=has_failed)
+        yield from _check_zone(apexes[name], aliases)
+    for host, location in owners.items():
+        yield _check_host(host, location, aliases, has_failed=has_failed)
 
 
-def _longest_match(host: Hostname, zones: Mapping[str, _Zone]) -> Optional[_Zone]:
-    labels = host.text.split(".")
-    names = (".".join(labels[cut:]) for cut in range(len(labels)))
-    return next((zones[name] for name in names if name in zones), None)
-
-
-def _check_zone(zone: _Zone) -> Iterator[Line]:
-    name, mode, delegation = zone.sight.name, zone.sight.mode, zone.sight.delegation
-    what = f"zone {name}"
+def _check_zone(apex: Location, aliases: Dict[Zone, FrozenSet[str]]) -> Iterator[Line]:
+    """Test a zone, and add its CNAME records to `aliases` if the service can use the zone."""
+    zone = apex.owner.zone
+    what = f"zone {zone.name}"
+    delegation = zone.delegation
     state = OK if delegation == "valid" else FAIL if is_undelegated(delegation) else WARN
     found = f"Delegation: {delegation or 'not reported'}."
     yield Line(state, what, found, delegation_hint(delegation))
-    if mode != "primary":
+    if zone.mode != "primary":
         hint = "Change its records at its primary server."
-        yield Line(FAIL, what, f"It is a {mode} zone, which Hetzner doesn't change.", hint)
+        yield Line(FAIL, what, f"Hetzner doesn't change {zone.mode} zones.", hint)
         return
     try:
-        zone.cnames = dns.aliases(zone.api, name, Deadline(_SECONDS))
+        aliases[zone] = apex.hetzner.aliases(zone, Deadline(_SECONDS))
     except DyndnsError as error:
         yield _error(FAIL, what, error)
 
 
-def _check_host(host: Hostname, zone: Optional[_Zone], *, has_failed: bool) -> Line:
+def _check_host(
+    host: Hostname,
+    location: Optional[Location],
+    aliases: Mapping[Zone, FrozenSet[str]],
+    *,
+    has_failed: bool,
+) -> Line:
     what = host.text
-    if zone is None:
+    if location is None:
         if has_failed:
-            found = "No working token sees a zone for this host."
+            found = "No valid token has a zone for this host."
             return Line(FAIL, what, found, "See the failed tokens above.")
         hint = "Create its zone at console.hetzner.com, or add a token of the zone's project."
-        return Line(FAIL, what, "No token sees a zone for this host.", hint)
-    name = zone.sight.name
-    if zone.cnames is None:
-        return Line(FAIL, what, f"Its zone {name} can't be used.", f"See zone {name} above.")
-    if (host.text[: -len(name) - 1] or "@") in zone.cnames:
+        return Line(FAIL, what, "No token has a zone for this host.", hint)
+    zone = location.owner.zone
+    if zone not in aliases:
+        found = f"The service can't use the zone {zone.name}."
+        return Line(FAIL, what, found, f"See zone {zone.name} above.")
+    if location.owner.name in aliases[zone]:
         hint = "Delete the CNAME record at Hetzner."
-        return Line(FAIL, what, "It has a CNAME record, which excludes addresses.", hint)
-    return Line(OK, what, f"Its records go into zone {name}.")
+        return Line(FAIL, what, "The host has a CNAME record, which excludes addresses.", hint)
+    return Line(OK, what, f"The records are in zone {zone.name}.")
 
 
 def _check_ntfy(ntfy: NtfySettings) -> Line:
@@ -262,7 +258,7 @@ def _check_ntfy(ntfy: NtfySettings) -> Line:
     what = "ntfy"
     if not ntfy.url:
         hint = "Set NTFY_URL and NTFY_TOPIC."
-        return Line(WARN, what, "Not set: the service sends no notifications.", hint)
+        return Line(WARN, what, "Not set, so the service sends no notifications.", hint)
     topic = Ntfy(
         ntfy.url, ntfy.topic, username=ntfy.username, password=ntfy.password, token=ntfy.token
     )

@@ -1,1 +1,1 @@
-"""Hetzner's DNS: what it knows, what it does, and what its answers mean."""
+"""Hetzner's DNS: calls to its Cloud API, records, and zones."""

@@ -1,4 +1,4 @@
-"""Which zone of which token holds a name: a cached list, stale while Hetzner is away."""
+"""Finds the zone and the project of a host in a cached list of zones."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientErr
 from backend.hetzner.dns import Hetzner, Owner
 from backend.model import Deadline, Hostname
 
-# A name without a zone must not cost a list of zones a request.
+# Unknown names don't cause a new list more often.
 _MISS_PAUSE = 10.0
-# How much of a request's time may go into a new list while an old one is there.
+# The longest time that a request spends on a new list while an old one exists.
 _REFRESH_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a host's records are, and the project to change them by."""
+    """The owner name of a host, and the project that contains it."""
 
     hetzner: Hetzner
     owner: Owner
 
 
+def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Optional[Location]:
+    """Return where a host's records are, given the apexes of all zones by name."""
+    labels = host.text.split(".")
+    for cut in range(len(labels)):
+        apex = apexes.get(".".join(labels[cut:]))
+        if apex is not None:
+            return Location(apex.hetzner, Owner(apex.owner.zone, ".".join(labels[:cut]) or "@"))
+    return None
+
+
 @dataclass(frozen=True)
 class _Listing:
-    """All zones of all tokens, as listed at one moment, or as listed before where that failed."""
+    """The zones of all projects; those of a failed project are from the list before."""
 
     apexes: Mapping[str, Location]  # by the name of the zone
-    failures: Sequence[DyndnsError]  # of tokens that listed nothing, those that may pass first
+    failures: Sequence[DyndnsError]  # transient errors first
     at: float
-
-    is_whole: bool  # no project was away that may be back in a moment
+    is_whole: bool  # no project had a transient error
 
 
 class Zones:
@@ -56,21 +65,24 @@ class Zones:
         """Return where a host's records are; the longest matching zone wins.
 
         Raises:
-            ZoneNotFound: no token sees a zone that holds the name.
+            ZoneNotFound: no project has a zone for the host.
             ChangeRefused: the zone is a secondary one.
-            TokenRejected: the same, and a token is bad that might have seen it.
-            TransientError: Hetzner is away, and no list is known that holds the name.
+            TokenRejected: no zone was found, and Hetzner rejects one of the tokens.
+            TransientError: no zone was found, and a project can't be listed now.
 
         """
-        listing = self._listing
-        if listing is None or not self._is_good(listing, self._ttl):
-            listing = self._refreshed(listing, deadline)
-        found = _longest_match(listing, host)
+        listing = self._listed(deadline, self._ttl, accept_old=True)
+        found = longest_match(listing.apexes, host)
         if found is None:
-            listing = self._renewed(deadline, min(self._ttl, _MISS_PAUSE))
-            found = _longest_match(listing, host)
+            listing = self._listed(deadline, min(self._ttl, _MISS_PAUSE))
+            found = longest_match(listing.apexes, host)
         if found is None:
-            raise _absence(listing, host)
+            if listing.failures:
+                raise listing.failures[0]
+            raise ZoneNotFound(
+                f"No zone for {host} in any project of HETZNER_TOKEN",
+                hint="create the zone at console.hetzner.com, or add a token of its project.",
+            )
         zone = found.owner.zone
         if zone.mode != "primary":
             raise ChangeRefused(
@@ -80,106 +92,64 @@ class Zones:
         return found
 
     def recall(self, host: Hostname) -> Optional[Location]:
-        """Return where a host's records were when the zones were listed last; ask nobody."""
+        """Return where a host's records are according to the last list, without a call."""
         listing = self._listing
-        return None if listing is None else _longest_match(listing, host)
+        return None if listing is None else longest_match(listing.apexes, host)
 
     @property
     def names(self) -> FrozenSet[str]:
-        """The zones as listed last."""
+        """The zones in the last list."""
         listing = self._listing
         return frozenset(listing.apexes if listing is not None else ())
 
     def invalidate(self) -> None:
-        """Drop the list: a zone in it turned out to be gone."""
+        """Drop the list, because a zone in it doesn't exist any more."""
         self._listing = None
 
-    def _is_good(self, listing: _Listing, max_age: float) -> bool:
-        now = self._clock()
-        return now < self._retry_at or (listing.is_whole and now - listing.at < max_age)
-
-    def _refreshed(self, known: Optional[_Listing], deadline: Deadline) -> _Listing:
-        """Return a new list; the known one when somebody else is about to get a new one."""
-        if known is None:
-            return self._renewed(deadline, self._ttl)
-        if not self._refreshing.acquire(blocking=False):
+    def _listed(self, deadline: Deadline, max_age: float, *, accept_old: bool = False) -> _Listing:
+        """Return a list of this age at most; an old one if another thread is making a new one."""
+        known, now = self._listing, self._clock()
+        if known is not None and (
+            now < self._retry_at or (known.is_whole and now - known.at < max_age)
+        ):
             return known
+        old = known if accept_old else None
+        if not self._refreshing.acquire(timeout=deadline.remaining() if old is None else 0):
+            if old is None:
+                raise HetznerBusy("Hetzner is slow to list the zones.")
+            return old
         try:
-            return self._list_again(deadline)
+            newest = self._listing
+            if newest is not None and newest is not known:  # another thread has made it
+                return newest
+            return self._list(newest, deadline)
         finally:
             self._refreshing.release()
-
-    def _renewed(self, deadline: Deadline, max_age: float) -> _Listing:
-        """Return a list of this age at most, waiting for whoever gets one already."""
-        known = self._listing
-        if known is not None and self._is_good(known, max_age):
-            return known
-        if not self._refreshing.acquire(timeout=deadline.remaining()):
-            raise HetznerBusy("Hetzner is slow to list the zones.")
-        try:
-            known = self._listing
-            if known is not None and self._is_good(known, max_age):
-                return known
-            return self._list_again(deadline)
-        finally:
-            self._refreshing.release()
-
-    def _list_again(self, deadline: Deadline) -> _Listing:
-        known = self._listing
-        if known is not None:
-            deadline = Deadline(min(_REFRESH_SECONDS, deadline.remaining()))
-        listing = self._list(known, deadline)
-        if known is None and not listing.apexes and not listing.is_whole:
-            raise listing.failures[0]
-        if not listing.is_whole:
-            # Good enough for a while: whoever comes next mustn't wait for it again.
-            self._retry_at = self._clock() + _MISS_PAUSE
-        self._listing = listing
-        return listing
 
     def _list(self, known: Optional[_Listing], deadline: Deadline) -> _Listing:
-        """Ask every project; one that is busy or has a bad token takes no other's zones away."""
+        """List all projects. One that is busy or has a bad token doesn't affect the others."""
+        if known is not None:
+            deadline = Deadline(min(_REFRESH_SECONDS, deadline.remaining()))
         apexes: Dict[str, Location] = {}
         failures: List[DyndnsError] = []
+        is_whole = True
         for hetzner in self._projects:
-            listed: Mapping[str, Location]
             try:
-                listed = {
-                    zone.name: Location(hetzner, Owner(zone, "@"))
-                    for zone in hetzner.zones(deadline)
-                }
+                zones = hetzner.zones(deadline)
             except TransientError as error:
                 failures.insert(0, error)
-                listed = _of_project(known, hetzner)
+                is_whole = False
+                old = () if known is None else known.apexes.values()
+                zones = [apex.owner.zone for apex in old if apex.hetzner is hetzner]
             except DyndnsError as error:
                 failures.append(error)
                 continue
-            for name, location in listed.items():
-                apexes.setdefault(name, location)
-        is_whole = not any(isinstance(failure, TransientError) for failure in failures)
-        return _Listing(apexes, failures, self._clock(), is_whole)
-
-
-def _of_project(known: Optional[_Listing], hetzner: Hetzner) -> Mapping[str, Location]:
-    """Return what a project had when it could be asked."""
-    apexes = {} if known is None else known.apexes
-    return {name: found for name, found in apexes.items() if found.hetzner is hetzner}
-
-
-def _longest_match(listing: _Listing, host: Hostname) -> Optional[Location]:
-    labels = host.text.split(".")
-    for cut in range(len(labels)):
-        apex = listing.apexes.get(".".join(labels[cut:]))
-        if apex is not None:
-            name = ".".join(labels[:cut]) or "@"
-            return Location(apex.hetzner, Owner(apex.owner.zone, name))
-    return None
-
-
-def _absence(listing: _Listing, host: Hostname) -> DyndnsError:
-    if listing.failures:
-        return listing.failures[0]
-    return ZoneNotFound(
-        f"No zone for {host} in any project of HETZNER_TOKEN",
-        hint="create the zone at console.hetzner.com, or add a token of the project that holds it.",
-    )
+            for zone in zones:
+                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
+        if known is None and not apexes and not is_whole:
+            raise failures[0]
+        if not is_whole:
+            # Later requests use this list for a while, instead of waiting for Hetzner again.
+            self._retry_at = self._clock() + _MISS_PAUSE
+        self._listing = _Listing(apexes, failures, self._clock(), is_whole)
+        return self._listing

@@ -7,8 +7,7 @@ import time
 from typing import Callable, Dict, List, Sequence, Tuple
 
 from backend.errors import OperatorError, TransientError
-from backend.hetzner import dns
-from backend.hetzner.client import CloudApi
+from backend.hetzner.dns import Hetzner
 from backend.model import Deadline
 from backend.store import Store
 from backend.store.leases import new_owner
@@ -23,12 +22,12 @@ _JOB_SECONDS = 15.0
 
 
 class Collector:
-    """Runs in every process, because each one sees quotas. Only one of them lists the zones."""
+    """Runs in every process, because each has its own quotas. One process lists the zones."""
 
     def __init__(
         self,
         store: Store,
-        projects: Sequence[CloudApi],
+        projects: Sequence[Hetzner],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -36,7 +35,7 @@ class Collector:
         self._projects = projects
         self._clock = clock
         self._monotonic = monotonic
-        # The times of the quotas that are stored, by project and limit.
+        # The times of the stored quotas, by project and limit.
         self._stored: Dict[Tuple[int, int], float] = {}
 
     def tick(self) -> None:
@@ -45,35 +44,31 @@ class Collector:
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
-        # The lease names its owner: if this process dies, another one lists the zones at once.
+        # The lease names its process. If that dies, another process lists the zones at once.
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)
             self._note_quotas()
 
     def _note_quotas(self) -> None:
-        seen = self._new_quotas()
-        if seen:
-            self._store.projects.note_quotas(seen)
-            self._stored.update({(one.project, one.calls): one.at for one in seen})
-
-    def _new_quotas(self) -> List[SeenQuota]:
-        """Return the quotas that are newer than the stored ones."""
         offset = self._clock() - self._monotonic()
         found = [
             SeenQuota(number, quota.limit, quota.remaining, round(quota.at + offset, 3))
             for number, project in enumerate(self._projects, 1)
-            for quota in project.quotas
+            for quota in project.api.quotas
         ]
-        return [one for one in found if one.at > self._stored.get((one.project, one.calls), 0) + 1]
+        new = [one for one in found if one.at > self._stored.get((one.project, one.calls), 0) + 1]
+        if new:
+            self._store.projects.note_quotas(new)
+            self._stored.update({(one.project, one.calls): one.at for one in new})
 
     def _list_zones(self, now: float) -> None:
         listed: List[Tuple[Project, Sequence[SeenZone]]] = []
         for number, project in enumerate(self._projects, 1):
-            if project.is_low:
-                return  # the rest of the quota is for requests of clients
+            if project.api.is_low:
+                return  # the rest of the quota is for live requests
             try:
-                zones = dns.zones(project, Deadline(_JOB_SECONDS))
+                zones = project.zones(Deadline(_JOB_SECONDS))
             except TransientError as error:
                 logger.debug("The zones of project %d can't be listed now: %s", number, error)
                 return

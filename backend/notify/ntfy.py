@@ -14,8 +14,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from backend.bearer import Bearer
-from backend.outgoing import Session, read_body, retry_after
+from backend.outgoing import Bearer, Session, read_body, retry_after
 
 _SECONDS = 10.0  # for one try
 _MAX_ANSWER = 64 * 1024

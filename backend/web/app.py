@@ -1,44 +1,158 @@
-"""The flask application, with the small pages and the static files."""
+"""The flask application: routes, errors, static files, and the fast path for repeated requests."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
+import re
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
 from backend.auth.authorizer import Authorizer
-from backend.errors import DyndnsError
+from backend.auth.keys import SHORTEST, AcceptedKeys
+from backend.errors import DyndnsError, KeysUnavailable
+from backend.model import Update
 from backend.web import dyndns2, json_api
-from backend.web.fast_path import FastPath, Repeat
 from backend.web.request import (
     MAX_BODY,
+    UNCHANGED,
     Apply,
     BoundedRequest,
     Network,
     SiteCheck,
     client_address,
-    log_request,
     read_body,
 )
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = Path(__file__).parent / "static"
+Environ = Dict[str, Any]
+Start = Callable[..., Any]
+# Returns whether an update is still cached, as `Updater.repeat` does.
+Repeat = Callable[[Update], bool]
+
+_STATIC = Path(__file__).with_name("static")
+_OPENAPI = Path(__file__).with_name("openapi.json")
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _YEAR = 365 * 24 * 3600
+# In the environment of a WSGI request: its digest, and the accepted keys.
+_DIGEST = "dyndns.digest"
+_MAX_ANSWERS = 20_000  # of about half a kilobyte
+# The parts of a request that determine its answer, besides the body.
+_PARTS = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "CONTENT_TYPE",
+    "HTTP_AUTHORIZATION",
+    "HTTP_X_PRE_SHARED_KEY",
+    "HTTP_X_REAL_IP",
+    "HTTP_X_FORWARDED_FOR",
+)
+
+
+def create_app(  # noqa: PLR0913, PLR0917
+    authorizer: Authorizer,
+    apply: Apply,
+    repeat: Repeat,
+    problems: Callable[[], List[str]],
+    proxies: Sequence[Network],
+    dashboard: Optional[Blueprint] = None,
+) -> Flask:
+    """Return the application, without any side effect."""
+    app = Flask(__name__, static_folder=None)
+    app.request_class = BoundedRequest
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.before_request(read_body)
+    sites = SiteCheck(proxies)
+    for protocol in (json_api, dyndns2):
+        updates = protocol.blueprint(authorizer, apply, proxies)
+        updates.before_request(sites.refuse)
+        app.register_blueprint(updates)
+    app.register_blueprint(_pages(problems, proxies))
+    if dashboard is not None:
+        app.register_blueprint(_assets())
+        app.register_blueprint(dashboard)
+    app.register_error_handler(HTTPException, lambda error: _protocol().http_failure(error))
+    app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
+    app.register_error_handler(Exception, _crash)
+    app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
+    app.after_request(_log)
+    return app
+
+
+def _protocol() -> ModuleType:
+    """Return the protocol of the current request by its path, even if the path has no view."""
+    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
+
+
+def _crash(error: Exception) -> Response:
+    logger.error("A request to %s failed", request.url_rule, exc_info=error)
+    answer: Response = _protocol().refusal(
+        DyndnsError("The service failed; its log has the details.")
+    )
+    return answer
+
+
+def _log(response: Response) -> Response:
+    """Log the current request without its query, and without parts of the path that may be keys."""
+    if request.url_rule is not None:
+        path = request.url_rule.rule
+    else:
+        parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
+        path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
+    status = response.status_code
+    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
+    return response
+
+
+def _pages(problems: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
+    pages = Blueprint("pages", __name__)
+    document = _OPENAPI.read_bytes()
+    uncached = {"Cache-Control": "no-store"}
+
+    @pages.get("/ip")
+    def ip() -> Response:
+        text = f"{client_address(request, proxies)}\n"
+        return Response(text, 200, uncached, mimetype="text/plain")
+
+    @pages.get("/healthz")
+    def healthz() -> Response:
+        found = problems()
+        text = f"{'; '.join(found) or 'ok'}\n"
+        return Response(text, 503 if found else 200, uncached, mimetype="text/plain")
+
+    @pages.get("/openapi.json")
+    def describe() -> Response:
+        return Response(document, 200, uncached, mimetype="application/json")
+
+    return pages
 
 
 def _assets() -> Blueprint:
-    """Return them, ready to be registered."""
     found: Mapping[str, bytes] = {
-        path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES
+        path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _TYPES
     }
-    versions = {name: _version(content) for name, content in found.items()}
+    versions = {name: hashlib.sha256(text).hexdigest()[:16] for name, text in found.items()}
     assets = Blueprint("assets", __name__)
 
     @assets.get("/static/<version>/<name>")
@@ -57,67 +171,86 @@ def _assets() -> Blueprint:
     return assets
 
 
-def _version(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+class _Answer(NamedTuple):
+    update: Update
+    status: str
+    headers: List[Tuple[str, str]]
+    body: bytes
 
 
-_DOCUMENT = Path(__file__).with_name("openapi.json")
+class FastPath:
+    """Answers a repeated request from memory. Safe to share between threads.
+
+    Most requests come from routers that send the same bytes every minute. Parsing such a request
+    and checking its login has the same result each time, as long as the same keys are accepted.
+    The store is read each time to see whether the address is still up to date.
+
+    The key of an answer is a digest of the request, because a request contains a login.
+    """
+
+    def __init__(self, app: Flask, authorizer: Authorizer, repeat: Repeat) -> None:
+        self._application: Callable[[Environ, Start], Iterable[bytes]] = app.wsgi_app
+        self._authorizer = authorizer
+        self._repeat = repeat
+        self._lock = threading.Lock()
+        self._keys: Optional[AcceptedKeys] = None
+        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+        app.after_request(self._learn)
+
+    def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if "//" in path:  # Werkzeug would answer with a redirect
+            environ["PATH_INFO"] = re.sub("//+", "/", path)
+        digest = _digest(environ)
+        if digest is None:
+            return self._application(environ, start)
+        try:
+            keys = self._authorizer.keys()
+        except KeysUnavailable:
+            return self._application(environ, start)
+        with self._lock:
+            if keys is not self._keys:
+                self._keys = keys
+                self._answers.clear()
+            answer = self._answers.get(digest)
+        if answer is not None and self._repeat(answer.update):
+            self._authorizer.authorized_again(answer.update)
+            logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
+            start(answer.status, list(answer.headers))
+            return [answer.body]
+        environ[_DIGEST] = digest, keys
+        return self._application(environ, start)
+
+    def _learn(self, response: Response) -> Response:
+        """Keep the answer to the current request if the update changed nothing."""
+        environ = request.environ
+        if UNCHANGED in environ and _DIGEST in environ:
+            digest, keys = environ[_DIGEST]
+            headers = response.get_wsgi_headers(environ).to_wsgi_list()
+            answer = _Answer(environ[UNCHANGED], response.status, headers, response.get_data())
+            with self._lock:
+                if keys is self._keys:  # otherwise, the keys have changed since the request
+                    self._answers[digest] = answer
+                    if len(self._answers) > _MAX_ANSWERS:
+                        self._answers.popitem(last=False)
+        return response
 
 
-def _pages(problems: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
-    """Return the pages, ready to be registered."""
-    pages = Blueprint("pages", __name__)
-    document = _DOCUMENT.read_bytes()
-
-    @pages.get("/ip")
-    def ip() -> Response:
-        return _plain(200, client_address(request, proxies))
-
-    @pages.get("/healthz")
-    def healthz() -> Response:
-        found = problems()
-        return _plain(503 if found else 200, "; ".join(found) or "ok")
-
-    @pages.get("/openapi.json")
-    def describe() -> Response:
-        headers = {"Cache-Control": "no-store"}
-        return Response(document, 200, headers, mimetype="application/json")
-
-    return pages
-
-
-def _plain(status: int, text: str) -> Response:
-    return Response(f"{text}\n", status, {"Cache-Control": "no-store"}, mimetype="text/plain")
-
-
-def create_app(  # noqa: PLR0913, PLR0917
-    authorizer: Authorizer,
-    apply: Apply,
-    repeat: Repeat,
-    problems: Callable[[], List[str]],
-    proxies: Sequence[Network],
-    dashboard: Optional[Blueprint] = None,
-) -> Flask:
-    """Return the application. It starts nothing and opens nothing."""
-    app = Flask(__name__, static_folder=None)
-    app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.before_request(read_body)
-    sites = SiteCheck(proxies)
-    app.register_blueprint(json_api.blueprint(authorizer, apply, proxies, sites))
-    app.register_blueprint(dyndns2.blueprint(authorizer, apply, proxies, sites))
-    app.register_blueprint(_pages(problems, proxies))
-    if dashboard is not None:
-        app.register_blueprint(_assets())
-        app.register_blueprint(dashboard)
-    app.register_error_handler(HTTPException, lambda error: _protocol().http_failure(error))
-    app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
-    app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
-    app.after_request(log_request)
-    return app
-
-
-def _protocol() -> ModuleType:
-    """Return the protocol of the current request by its path, even if no view answers it."""
-    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
+def _digest(environ: Environ) -> Optional[bytes]:
+    """Return a digest of an update request; `None` for other requests, and for browsers."""
+    if not environ.get("PATH_INFO", "").endswith("/update"):
+        return None
+    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # from a browser
+        return None
+    body = b""
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if length != "0":
+        if not length.isdigit() or int(length) > MAX_BODY:
+            return None
+        body = environ["wsgi.input"].read(int(length))
+        environ["wsgi.input"] = io.BytesIO(body)
+    elif "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    parts = [environ.get(name, "").encode("utf-8", "surrogatepass") for name in _PARTS]
+    lengths = ",".join(str(len(part)) for part in parts)
+    return hashlib.sha256(b"".join([lengths.encode("ascii"), *parts, body])).digest()

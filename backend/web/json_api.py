@@ -1,9 +1,8 @@
-"""The JSON face: ``/update``."""
+"""The JSON protocol: ``/update``."""
 
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
 
 from flask import Blueprint, Request, Response, request
@@ -11,12 +10,12 @@ from werkzeug.exceptions import HTTPException
 
 from backend import errors
 from backend.auth.authorizer import Authorizer
-from backend.model import ANSWER_SECONDS, Change, Deadline, Outcome, UpdateRequest
+from backend.model import ANSWER_SECONDS, Change, Deadline, UpdateRequest
 from backend.web.request import (
     CHALLENGE,
+    TOO_LARGE,
     Apply,
     Network,
-    SiteCheck,
     answer_for,
     check_number,
     client_address,
@@ -25,9 +24,7 @@ from backend.web.request import (
     whole_seconds,
 )
 
-logger = logging.getLogger(__name__)
-
-# Which status and code an error has here; a class that isn't listed has its parent's.
+# The status and the code of each error; a class that isn't listed has those of its parent.
 ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
     errors.DyndnsError: (500, "internal"),
     errors.CallerError: (400, "bad_request"),
@@ -55,14 +52,18 @@ _STATUSES = {
     Change.DELETED: "deleted",
 }
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+_AS_IN = 'as in {"fqdn": "host.example.com"}.'
+# Errors of the web framework.
+_HTTP_FAILURES = {
+    413: ("too_large", TOO_LARGE),
+    404: ("not_found", "This path doesn't exist: send updates to /update or /nic/update."),
+    405: ("method_not_allowed", "This method isn't allowed: use one from the header Allow."),
+}
 
 
-def blueprint(
-    authorizer: Authorizer, apply: Apply, proxies: Sequence[Network], sites: SiteCheck
-) -> Blueprint:
-    """Return the face, ready to be registered."""
+def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
+    """Return the views of this protocol."""
     api = Blueprint("json_api", __name__)
-    api.before_request(sites.refuse)
 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
@@ -70,16 +71,15 @@ def blueprint(
         authorized = authorizer.authorize(_update_request(request, proxies, removes=removes))
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
         remember_answer(request.environ, authorized, outcome)
-        return _json(200, _removal(outcome) if removes else _result(outcome))
-
-    api.register_error_handler(errors.DyndnsError, refusal)
-
-    @api.errorhandler(Exception)
-    def crash(error: Exception) -> Response:
-        if isinstance(error, HTTPException):
-            return http_failure(error)
-        logger.error("A request to /update failed", exc_info=error)
-        return failure(500, "internal", "Something went wrong here; the log says what.")
+        details: Dict[str, object]
+        if removes:
+            status = "deleted" if outcome.changed else "unchanged"
+            details = {"types": [one.desired.type.value for one in outcome.records]}
+        else:
+            (record,) = outcome.records
+            status = _STATUSES[record.change]
+            details = {"type": record.desired.type.value, "ip": str(record.desired.address)}
+        return _json(200, {"status": status, "fqdn": str(outcome.host), **details})
 
     return api
 
@@ -87,67 +87,38 @@ def blueprint(
 def _update_request(
     request: Request, proxies: Sequence[Network], *, removes: bool
 ) -> UpdateRequest:
-    fields = _fields(request)
+    """Read JSON or a form, which PowerShell and curl send by default."""
+    body = request.get_data(parse_form_data=False, cache=True)
+    fields: Mapping[str, Any] = {}
+    if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
+        fields = request.form
+    elif body.strip():
+        try:
+            fields = json.loads(body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise errors.BadRequest(f"The body isn't JSON: send an object, {_AS_IN}") from None
+        if not isinstance(fields, dict):
+            raise errors.BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
     check_number(len(fields))
-    address = _text(fields, "ip")
+    texts = {}
+    for name in ("fqdn", "url", "ip", "type"):
+        text = fields.get(name, "")
+        if not isinstance(text, str):
+            raise errors.BadRequest(f"{name} must be a string; leave it out if you have none.")
+        texts[name] = text.strip()
     return UpdateRequest(
         protocol="json",
         source=client_address(request, proxies),
         credentials=credentials(request),
-        name=_text(fields, "fqdn") or _text(fields, "url"),
-        addresses=(address,) if address else (),
-        type=_text(fields, "type"),
+        name=texts["fqdn"] or texts["url"],
+        addresses=(texts["ip"],) if texts["ip"] else (),
+        type=texts["type"],
         removes=removes,
     )
 
 
-def _fields(request: Request) -> Mapping[str, Any]:
-    """Read the body: JSON, or form fields, which PowerShell and curl send unasked."""
-    body = request.get_data(parse_form_data=False, cache=True)
-    if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
-        return request.form
-    if not body.strip():
-        return {}
-    try:
-        fields = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise errors.BadRequest(
-            'The body is no JSON: send an object, as in {"fqdn": "host.example.com"}.'
-        ) from None
-    if not isinstance(fields, dict):
-        raise errors.BadRequest(
-            'The body is no JSON object: send one, as in {"fqdn": "host.example.com"}.'
-        )
-    return fields
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name, "")
-    if not isinstance(value, str):
-        raise errors.BadRequest(f"{name} must be a string; leave it out if there is none.")
-    return value.strip()
-
-
-def _result(outcome: Outcome) -> Dict[str, object]:
-    (only,) = outcome.records
-    return {
-        "status": _STATUSES[only.change],
-        "fqdn": str(outcome.host),
-        "type": only.desired.type.value,
-        "ip": str(only.desired.address),
-    }
-
-
-def _removal(outcome: Outcome) -> Dict[str, object]:
-    return {
-        "status": "deleted" if outcome.changed else "unchanged",
-        "fqdn": str(outcome.host),
-        "types": [one.desired.type.value for one in outcome.records],
-    }
-
-
 def refusal(error: errors.DyndnsError) -> Response:
-    """Return an error of ours in this face's form."""
+    """Return the answer for an error of this service."""
     status, code = answer_for(ANSWERS, error)
     headers = {}
     if status == 401:  # noqa: PLR2004
@@ -155,29 +126,16 @@ def refusal(error: errors.DyndnsError) -> Response:
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = whole_seconds(retry_after)
-    return failure(status, code, str(error), headers)
-
-
-def failure(
-    status: int, code: str, sentence: str, headers: Optional[Mapping[str, str]] = None
-) -> Response:
-    """Return an error in this face's form."""
-    return _json(status, {"error": sentence, "code": code}, headers)
+    return _json(status, {"error": str(error), "code": code}, headers)
 
 
 def http_failure(error: HTTPException) -> Response:
-    """Return an error of the web framework's in this face's form."""
+    """Return the answer for an error of the web framework."""
     status = error.code or 500
-    codes = {413: "too_large", 404: "not_found", 405: "method_not_allowed"}
-    sentences = {
-        413: "The body is too large: an update takes a few hundred bytes.",
-        404: "There is nothing here: updates go to /update or /nic/update.",
-        405: "This method is not allowed here: the header Allow says which are.",
-    }
-    code = codes.get(status, "bad_request" if status < 500 else "internal")  # noqa: PLR2004
-    sentence = sentences.get(status, "The request can't be read.")
+    default = "bad_request" if status < 500 else "internal"  # noqa: PLR2004
+    code, sentence = _HTTP_FAILURES.get(status, (default, "The request can't be read."))
     allow = dict(error.get_headers()).get("Allow")
-    return failure(status, code, sentence, {"Allow": allow} if allow else None)
+    return _json(status, {"error": sentence, "code": code}, {"Allow": allow} if allow else None)
 
 
 def _json(

@@ -359,8 +359,8 @@ def test_no_channel_contains_a_secret(told: Dict[str, bytes], channel: str) -> N
 
 # What only a scenario that has really happened can have left behind.
 TRACES = (
-    ("output", "host.example.org A can't be published. Hetzner refuses it (token_readonly"),
-    ("output", "a token of 32 characters is a leftover"),
+    ("output", "host.example.org A can't be published. Hetzner refuses the call (token_readonly"),
+    ("output", "a token of 32 characters is for Hetzner"),
     ("output", "A request to /update failed"),
     ("output", "A request to /nic/update failed"),
     ("output", "RuntimeError: [None, '(secret)"),

@@ -151,8 +151,12 @@ def plant(folder: Path, foreign: Path) -> None:
     owned("link to a FIFO").symlink_to(folder / "hetzner-dyndns-fifo" / "owned")
     owned("link to itself").symlink_to("owned")
     owned("link to a device").symlink_to("/dev/zero")
+    place = owned("socket")
     with socket.socket(socket.AF_UNIX) as sink:
-        sink.bind(str(owned("socket")))
+        # By the descriptor of its folder, since the path of a socket must be short.
+        descriptor = os.open(str(place.parent), os.O_RDONLY)
+        sink.bind(f"/proc/self/fd/{descriptor}/{place.name}")
+        os.close(descriptor)
     unreadable = owned("unreadable")
     unreadable.touch(mode=0)
     os.chown(str(unreadable), 12345, 12345)

@@ -111,7 +111,7 @@ def setup(tmp_path: Path, sandbox: Sandbox, ntfy: str, capsys: pytest.CaptureFix
     return Setup(tmp_path, sandbox, ntfy, capsys)
 
 
-def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: Sandbox) -> None:
+def test_a_correct_setup_passes_and_stays_unchanged(setup: Setup, sandbox: Sandbox) -> None:
     before = setup.key_file.read_bytes(), setup.database.read_bytes()
     checked = setup.check()
     assert {line[0] for line in checked.lines} == {"ok"}
@@ -122,12 +122,12 @@ def test_a_sound_set_up_passes_and_nothing_is_changed(setup: Setup, sandbox: San
     assert [push["topic"] for push in Inbox.pushes] == ["topic"]
 
 
-def test_one_is_no_plural(setup: Setup) -> None:
+def test_counts_of_one_are_singular(setup: Setup) -> None:
     checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
     assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
-    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 2 zones, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 2 zones, ")
     checked = setup.check(HETZNER_TOKEN=FIRST)
-    assert checked.of("token 1 of 1")[0][1].startswith("It may read: 1 zone, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 1 zone, ")
     assert checked.of("key file") == [("ok", f"1 key in {setup.key_file}. ")]
     checked = setup.check(
         HETZNER_TOKEN=f"{FIRST},{SECOND}", REGISTERED_FQDNS=f"{HOME},home.example.net"
@@ -138,17 +138,17 @@ def test_one_is_no_plural(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
 )
-def test_hosts_report_tokens_that_do_not_work(setup: Setup, changes: Dict[str, str]) -> None:
+def test_hosts_refer_to_the_failed_tokens(setup: Setup, changes: Dict[str, str]) -> None:
     assert setup.check(**changes).worst(HOME) == (
-        "fail: No working token sees a zone for this host. See the failed tokens above."
+        "fail: No valid token has a zone for this host. See the failed tokens above."
     )
 
 
-def test_progress_goes_to_stderr(setup: Setup) -> None:
+def test_progress_goes_to_standard_error(setup: Setup) -> None:
     assert "checking token 1 of 1 …\n" in setup.check().progress
 
 
-def test_the_table_is_for_people(setup: Setup) -> None:
+def test_the_default_output_is_a_table(setup: Setup) -> None:
     setup.capture.readouterr()
     assert cli.run(["check"], setup.environ) == 0
     table = setup.capture.readouterr().out
@@ -161,11 +161,15 @@ def test_the_table_is_for_people(setup: Setup) -> None:
     [
         ({"LISTEN_PORT": "x"}, "settings", "warn: LISTEN_PORT"),
         ({"HETZNER_TOKEN": ""}, "settings", "fail: HETZNER_TOKEN is missing"),
-        ({"HETZNER_TOKEN": "x" * 64}, "token 1 of 1", "fail: Hetzner refuses it (unauthorized"),
-        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: It may not write."),
+        (
+            {"HETZNER_TOKEN": "x" * 64},
+            "token 1 of 1",
+            "fail: Hetzner refuses the call",
+        ),
+        ({"HETZNER_TOKEN": READ_ONLY}, "token 1 of 1", "fail: The token may not write."),
         ({"HETZNER_TOKEN": f"{FIRST},{'x' * 64}"}, "token 2 of 2", "fail: "),
         ({"HETZNER_API_URL": "http://127.0.0.1:1"}, "token 1 of 1", "fail: Hetzner's API"),
-        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: No token sees"),
+        ({"REGISTERED_FQDNS": "x.example.invalid"}, "x.example.invalid", "fail: No token has"),
         ({"NTFY_URL": "", "NTFY_TOPIC": "", "NTFY_USERNAME": ""}, "ntfy", "warn: Not set"),
         ({"NTFY_URL": "http://127.0.0.1:1"}, "ntfy", "fail: "),
         ({"STATE_URL": "nonsense"}, "store", "fail: STATE_URL can't be used"),
@@ -181,7 +185,7 @@ def test_the_table_is_for_people(setup: Setup) -> None:
         ({"REGISTERED_FQDNS": f"{HOME},nas.example.com"}, "key file", "warn: No key for nas."),
     ],
 )
-def test_check_reports_each_problem_and_continues(
+def test_each_problem_has_a_hint_and_all_tests_run(
     setup: Setup, changes: Dict[str, str], what: str, worst: str
 ) -> None:
     checked = setup.check(**changes)
@@ -200,7 +204,7 @@ def test_a_refused_push_fails(setup: Setup) -> None:
     assert setup.check().worst("ntfy").startswith("fail: ")
 
 
-def test_what_the_first_start_will_make_is_only_a_warning(setup: Setup) -> None:
+def test_files_that_the_first_start_creates_are_only_warnings(setup: Setup) -> None:
     setup.key_file.unlink()
     setup.database.unlink()
     checked = setup.check()
@@ -217,13 +221,14 @@ def test_a_store_of_another_version_fails(setup: Setup, tmp_path: Path) -> None:
     assert checked.worst("store").startswith("fail: ")
 
 
-def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) -> None:
+def test_a_cname_record_fails_only_its_host(setup: Setup, console: Console) -> None:
     body = {"name": "home", "type": "CNAME", "records": [{"value": "other.example.com."}]}
     console.changes("POST", "/zones/example.com/rrsets", body)
     hosts = f"{HOME},nas.example.com,example.com"
     checked = setup.check(REGISTERED_FQDNS=hosts)
     assert checked.worst(HOME) == (
-        "fail: It has a CNAME record, which excludes addresses. Delete the CNAME record at Hetzner."
+        "fail: The host has a CNAME record, which excludes addresses. "
+        "Delete the CNAME record at Hetzner."
     )
     assert checked.worst("nas.example.com").startswith("ok: ")
     assert checked.worst("example.com").startswith("ok: ")
@@ -233,7 +238,7 @@ def test_a_cname_in_the_way_fails_only_its_host(setup: Setup, console: Console) 
     ("delegation", "state"),
     [("valid", "ok"), ("lame", "fail"), ("invalid", "fail"), ("unknown", "warn"), ("new", "warn")],
 )
-def test_an_undelegated_zone_fails_the_check(
+def test_an_undelegated_zone_fails(
     setup: Setup, sandbox: Sandbox, delegation: str, state: str
 ) -> None:
     zone = {
@@ -246,7 +251,7 @@ def test_an_undelegated_zone_fails_the_check(
     assert setup.check().worst("zone example.com").startswith(f"{state}: Delegation: {delegation}")
 
 
-def test_keys_that_others_may_read_or_guess_are_warned_of(setup: Setup) -> None:
+def test_readable_and_short_keys_are_warnings(setup: Setup) -> None:
     setup.key_file.write_text(f"{HOME} short\n")
     setup.key_file.chmod(0o644)
     lines = setup.check().of("key file")

@@ -44,7 +44,7 @@ def test_create_change_and_repeat_cost_three_one_and_no_calls(
     assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
 
 
-def test_a_record_that_hetzner_has_already_is_nochg(service: Service, router: Router) -> None:
+def test_a_record_that_exists_at_hetzner_is_nochg(service: Service, router: Router) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1")
     assert said(router.updates(myip="198.51.100.1")) == (200, b"nochg 198.51.100.1\n")
     assert service.calls() == [LIST, reading("home")]
@@ -63,7 +63,7 @@ def test_both_families_in_one_request_are_read_together(service: Service, router
 
 
 @pytest.mark.parametrize("kept", ["A", "AAAA"])
-def test_the_family_that_is_not_given_is_not_touched(
+def test_a_family_without_an_address_is_not_changed(
     service: Service, router: Router, kept: str
 ) -> None:
     router.updates(myip="198.51.100.1,2001:db8::5")
@@ -145,7 +145,7 @@ SOUND_REQUESTS: Dict[str, Dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", SOUND_REQUESTS.values(), ids=SOUND_REQUESTS.keys())
-def test_requests_of_every_device_are_understood(
+def test_requests_of_real_devices_are_accepted(
     service: Service, router: Router, options: Dict[str, Any]
 ) -> None:
     options = dict(options)
@@ -176,7 +176,7 @@ def test_an_ipv6_address_alone_sets_aaaa_alone(
     assert service.states() == {(HOME, "AAAA"): ("2001:db8::5", "publishing")}
 
 
-def test_a_speedport_names_ipv6_first_and_is_answered_ipv4_first(router: Router) -> None:
+def test_the_answer_lists_ipv4_first_even_for_a_speedport(router: Router) -> None:
     answer = router.updates(myip="2001:db8::5,198.51.100.1")
     assert said(answer) == (200, b"good 198.51.100.1,2001:db8::5\n")
 
@@ -189,7 +189,7 @@ PLACEHOLDERS = [
 
 
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS)
-def test_a_placeholder_counts_as_not_given(router: Router, placeholder: str) -> None:
+def test_a_placeholder_counts_as_no_address(router: Router, placeholder: str) -> None:
     query = {"hostname": HOME, "myip": placeholder}
     assert said(router.asks("GET", query, peer="203.0.113.50")) == (200, b"good 203.0.113.50\n")
 
@@ -201,14 +201,14 @@ def test_a_placeholder_may_come_unescaped(router: Router, query: str) -> None:
     assert said(router.asks("GET", query, peer="203.0.113.50")) == (200, b"good 203.0.113.50\n")
 
 
-def test_without_an_address_the_callers_family_is_set(service: Service, router: Router) -> None:
+def test_without_an_address_only_the_callers_own_is_set(service: Service, router: Router) -> None:
     answer = router.asks("GET", {"hostname": HOME}, peer="2001:db8::77")
     assert said(answer) == (200, b"good 2001:db8::77\n")
     assert service.states() == {(HOME, "AAAA"): ("2001:db8::77", "publishing")}
 
 
 @pytest.mark.parametrize("myip", ["10.1.2.3", "127.0.0.1", "100.64.0.1", "fd00::5"])
-def test_a_private_address_that_is_given_is_set(router: Router, myip: str) -> None:
+def test_an_explicit_private_address_is_set(router: Router, myip: str) -> None:
     assert said(router.updates(myip=myip)) == (200, f"good {myip}\n".encode())
 
 
@@ -281,14 +281,14 @@ def test_apex_wildcard_deep_and_unicode_names_are_updated(service: Service, name
     assert service.sandbox.records(name, "A") == ["198.51.100.1"]
 
 
-def test_an_update_in_unicode_is_understood(service: Service) -> None:
+def test_a_unicode_name_is_accepted(service: Service) -> None:
     headers = {"Authorization": basic(UNICODE, key_of(UNICODE))}
     query = {**QUERY, "hostname": "Größe.example.com"}
     answer = service.asks("GET", "/nic/update", query_string=query, headers=headers)
     assert said(answer) == GOOD
 
 
-def test_head_writes_nothing(service: Service, router: Router) -> None:
+def test_head_changes_nothing(service: Service, router: Router) -> None:
     answer = router.asks("HEAD", QUERY)
     assert said(answer) == (405, b"")
     assert answer.headers["Allow"] == "GET, POST"
@@ -312,7 +312,9 @@ def test_a_caller_without_user_agent_host_and_accept_is_served(
 
 
 @pytest.mark.parametrize("raw", ["caf\xe9", "\xff\xfe", "\xc3"])
-def test_raw_bytes_in_the_query_are_answered(service: Service, router: Router, raw: str) -> None:
+def test_raw_bytes_of_any_encoding_in_the_query_are_harmless(
+    service: Service, router: Router, raw: str
+) -> None:
     query = f"hostname={HOME}&myip=198.51.100.1&device={raw}"
     environ = {"QUERY_STRING": query}
     answer = service.asks("GET", "/nic/update", headers=router.headers, environ_overrides=environ)

@@ -99,25 +99,25 @@ def test_twenty_hosts_are_served(shared: Service) -> None:
     assert (status, body.count(b"\n")) == (200, 20)
 
 
-def test_a_wrong_key_is_one_line_and_one_failure(shared: Service) -> None:
+def test_a_wrong_key_causes_one_line_and_one_failure(shared: Service) -> None:
     headers = {"Authorization": basic("home", "wrong")}
     answer = asked(shared, names(HOME, NAS, FOREIGN), headers=headers)
     assert said(answer) == (401, b"badauth\n")
     assert shared.calls() == []
 
 
-def test_without_credentials_there_is_one_line(shared: Service) -> None:
+def test_missing_credentials_cause_one_line(shared: Service) -> None:
     assert said(asked(shared, names(HOME, NAS), headers={})) == (401, b"badauth\n")
 
 
-def test_a_key_opens_only_the_hosts_that_have_it(service: Service) -> None:
+def test_a_key_is_valid_only_for_its_hosts(service: Service) -> None:
     headers = {"Authorization": basic("home", key_of(HOME))}
     answer = asked(service, names(HOME, NAS), headers=headers)
     assert said(answer) == (200, b"good 198.51.100.1\nnohost\n")
     assert list(service.states()) == [(HOME, "A")]
 
 
-def test_an_answer_of_401_means_that_nothing_was_changed(service: Service) -> None:
+def test_an_answer_of_401_means_that_nothing_changed(service: Service) -> None:
     headers = {"X-Pre-Shared-Key": key_of(HOME)}
     answer = asked(service, names(HOME, NAS), headers=headers)
     assert (answer.status_code == 401) == (service.states() == {})
@@ -129,25 +129,25 @@ def test_the_operator_may_name_every_host(service: Service) -> None:
     assert said(answer) == (200, b"good 198.51.100.1\ngood 198.51.100.1\n")
 
 
-def test_a_user_with_one_key_for_two_hosts_must_choose(service: Service) -> None:
+def test_a_user_of_two_hosts_with_one_key_needs_hostname(service: Service) -> None:
     others = "home.example.net"
     service.key_file.write_text(f"{HOME} {SHARED_KEY}\n{others} {SHARED_KEY}\n")
     assert said(asked(service, {"myip": "198.51.100.1"})) == (400, b"notfqdn\n")
     assert said(asked(service, names(HOME))) == (200, b"good 198.51.100.1\n")
 
 
-def test_the_key_chooses_between_two_hosts_of_a_user(service: Service) -> None:
+def test_the_key_decides_between_two_hosts_of_a_user(service: Service) -> None:
     headers = {"Authorization": basic("home", key_of(HOME))}
     answer = asked(service, {"myip": "198.51.100.1"}, headers=headers)
     assert said(answer) == (200, b"good 198.51.100.1\n")
     assert list(service.states()) == [(HOME, "A")]
 
 
-def test_one_host_may_fail_at_hetzner_while_the_other_succeeds(shared: Service) -> None:
+def test_one_host_may_fail_while_the_other_succeeds(shared: Service) -> None:
     shared.sandbox.fail(503, path="/zones/example.com/rrsets", method="POST")
     assert said(asked(shared, names(HOME, NAS))) == (200, b"911\ngood 198.51.100.1\n")
 
 
-def test_a_failure_of_all_hosts_answers_the_pause(shared: Service) -> None:
+def test_if_all_hosts_fail_the_answer_has_retry_after(shared: Service) -> None:
     shared.sandbox.fail(503, count=None)
     assert said(asked(shared, names(HOME, NAS))) == (503, b"911\n911\n")

@@ -144,7 +144,7 @@ REJECTIONS = {
 @pytest.mark.parametrize(
     ("options", "expected"), [pytest.param(*case, id=name) for name, case in REJECTIONS.items()]
 )
-def test_a_request_is_turned_away_without_a_trace(
+def test_a_rejected_request_has_no_effect(
     untouched: Service, path: str, options: Dict[str, Any], expected: Tuple[int, bytes]
 ) -> None:
     options = dict(options)
@@ -164,12 +164,12 @@ def test_options_is_another_method(untouched: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nic/update%20http:/home", "/nic/update.php", "/nic/delete"])
-def test_unknown_pages_get_a_plain_text_answer(untouched: Service, path: str) -> None:
+def test_an_unknown_path_is_answered_in_plain_text(untouched: Service, path: str) -> None:
     answer = untouched.asks("GET", path, query_string=ANY, headers=LOGIN)
     assert (answer.status_code, answer.mimetype) == (404, "text/plain")
 
 
-def test_foreign_and_unknown_hosts_get_the_same_bytes(
+def test_foreign_and_unknown_hosts_get_identical_answers(
     untouched: Service,
 ) -> None:
     foreign = untouched.asks("GET", "/nic/update", **named("foreign.example.com"))
@@ -178,7 +178,7 @@ def test_foreign_and_unknown_hosts_get_the_same_bytes(
     assert list(foreign.headers) == list(others.headers)
 
 
-def test_unknown_users_and_wrong_keys_get_the_same_bytes(
+def test_an_unknown_user_and_a_wrong_key_get_identical_answers(
     untouched: Service,
 ) -> None:
     unknown = untouched.asks("GET", "/nic/update", **login("nobody", KEY))
@@ -187,14 +187,14 @@ def test_unknown_users_and_wrong_keys_get_the_same_bytes(
     assert list(unknown.headers) == list(wrong.headers)
 
 
-def test_a_host_in_no_zone_is_answered_with_dnserr(service: Service) -> None:
+def test_a_host_without_a_zone_is_dnserr_with_status_502(service: Service) -> None:
     router = service.router(NOWHERE)
     headers = {"Authorization": basic(NOWHERE, key_of(NOWHERE))}
     answer = router.asks("GET", {**ANY, "hostname": NOWHERE}, headers=headers)
     assert said(answer) == (502, b"dnserr\n")
 
 
-def test_a_private_address_may_be_detected_if_allowed(serve: Serve) -> None:
+def test_the_operator_may_allow_detected_private_addresses(serve: Serve) -> None:
     router = serve(ALLOW_PRIVATE_ADDRESSES="1").router()
     answer = router.asks("GET", {"hostname": HOME}, peer="192.168.1.9")
     assert said(answer) == (200, b"good 192.168.1.9\n")

@@ -29,7 +29,9 @@ from tests.http.service import (
 )
 
 
-def test_the_first_update_takes_three_calls(service: Service, host: Host, console: Console) -> None:
+def test_the_first_update_lists_zones_and_creates_the_record(
+    service: Service, host: Host, console: Console
+) -> None:
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
     assert service.calls() == [LIST, reading("home"), CREATE]
     assert console.shows(HOME) == {"ttl": 21600, "records": {"198.51.100.1": ""}}
@@ -50,19 +52,19 @@ def test_an_unchanged_address_costs_no_call(service: Service, host: Host) -> Non
     assert service.calls() == []
 
 
-def test_a_record_that_hetzner_has_already_stays_untouched(service: Service, host: Host) -> None:
+def test_a_record_that_exists_at_hetzner_is_unchanged(service: Service, host: Host) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1")
     assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
     assert service.calls() == [LIST, reading("home")]
 
 
-def test_several_addresses_at_a_name_become_the_desired_one(service: Service, host: Host) -> None:
+def test_one_address_replaces_several(service: Service, host: Host) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1", "198.51.100.2")
     assert told(host.updates("198.51.100.1")) == (200, record("updated", "198.51.100.1"))
     assert service.sandbox.records(HOME, "A") == ["198.51.100.1"]
 
 
-def test_both_families_are_kept_apart(service: Service, host: Host) -> None:
+def test_the_families_are_independent(service: Service, host: Host) -> None:
     host.updates("198.51.100.1")
     assert told(host.updates("2001:db8::5")) == (200, record("created", "2001:db8::5"))
     service.calls()
@@ -109,7 +111,7 @@ def test_a_name_is_answered_in_its_canonical_spelling(host: Host, spelling: str)
         (EMOJI.upper(), EMOJI),
     ],
 )
-def test_a_unicode_name_is_the_punycode_name_that_is_registered(
+def test_a_unicode_name_matches_its_registered_punycode(
     service: Service, spelling: str, name: str
 ) -> None:
     answer = service.host(name).updates("198.51.100.1", fqdn=spelling)
@@ -132,13 +134,13 @@ def test_apex_wildcard_and_deep_names_are_updated(service: Service, name: str, o
     assert service.sandbox.records(name, "A") == ["198.51.100.2"]
 
 
-def test_without_an_ip_the_callers_own_address_is_set(host: Host) -> None:
+def test_without_an_ip_the_callers_address_is_set(host: Host) -> None:
     answer = host.sends("POST", peer="203.0.113.50")
     assert told(answer) == (200, record("created", "203.0.113.50"))
 
 
 @pytest.mark.parametrize("ip", ["", "  "])
-def test_an_empty_ip_is_none(host: Host, ip: str) -> None:
+def test_an_empty_ip_counts_as_missing(host: Host, ip: str) -> None:
     answer = host.sends("POST", peer="203.0.113.50", ip=ip)
     assert told(answer) == (200, record("created", "203.0.113.50"))
 
@@ -146,11 +148,11 @@ def test_an_empty_ip_is_none(host: Host, ip: str) -> None:
 @pytest.mark.parametrize(
     ("ip", "type_"), [("198.51.100.1", "A"), ("198.51.100.1", "a"), ("2001:db8::5", " AAAA ")]
 )
-def test_a_type_that_fits_the_address_is_fine(host: Host, ip: str, type_: str) -> None:
+def test_a_type_that_fits_the_address_is_accepted(host: Host, ip: str, type_: str) -> None:
     assert told(host.updates(ip, type=type_)) == (200, record("created", ip))
 
 
-def test_url_is_another_word_for_fqdn(service: Service, host: Host) -> None:
+def test_url_is_an_alias_of_fqdn(service: Service, host: Host) -> None:
     body = {"url": HOME, "ip": "198.51.100.1"}
     answer = service.asks("POST", "/update", json=body, headers=host.headers)
     assert told(answer) == (200, record("created", "198.51.100.1"))
@@ -201,7 +203,7 @@ JSON_BODY = b'{"fqdn":"home.example.com"}'
         "JSON without a type",
     ],
 )
-def test_a_body_is_read_as_what_it_is(service: Service, options: Dict[str, Any]) -> None:
+def test_the_content_decides_how_a_body_is_read(service: Service, options: Dict[str, Any]) -> None:
     answer = service.asks("POST", "/update", peer="203.0.113.50", **options)
     assert told(answer) == (200, record("created", "203.0.113.50"))
 
@@ -228,7 +230,7 @@ def test_the_operator_may_update_every_registered_host(service: Service, name: s
     assert told(answer) == (200, record("created", "198.51.100.1", name))
 
 
-def test_a_new_record_gets_the_ttl_the_operator_set(serve: Serve, console: Console) -> None:
+def test_a_new_record_gets_record_ttl(serve: Serve, console: Console) -> None:
     serve(RECORD_TTL="120").host().updates("198.51.100.1")
     assert console.shows(HOME)["ttl"] == 120
 
@@ -241,7 +243,7 @@ def test_an_existing_ttl_is_kept(service: Service, console: Console, ttl: Option
 
 
 @pytest.mark.parametrize("before", [None, 60, 86400])
-def test_an_existing_ttl_becomes_the_operators_ttl(
+def test_record_ttl_changes_an_existing_ttl(
     serve: Serve, console: Console, before: Optional[int]
 ) -> None:
     service = serve(RECORD_TTL="300")
@@ -252,14 +254,14 @@ def test_an_existing_ttl_becomes_the_operators_ttl(
     assert console.shows(HOME) == {"ttl": 300, "records": {"198.51.100.2": ""}}
 
 
-def test_a_ttl_that_is_right_already_costs_no_call(serve: Serve) -> None:
+def test_a_correct_ttl_costs_no_call(serve: Serve) -> None:
     service = serve(RECORD_TTL="300")
     service.sandbox.publish(HOME, "A", "198.51.100.1", ttl=300)
     service.host().updates("198.51.100.2")
     assert service.calls() == [LIST, reading("home"), setting("home")]
 
 
-def test_an_existing_comment_on_the_record_is_kept(service: Service, console: Console) -> None:
+def test_an_existing_comment_is_kept(service: Service, console: Console) -> None:
     body = {
         "name": "home",
         "type": "A",

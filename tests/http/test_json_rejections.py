@@ -1,4 +1,4 @@
-"""POST and DELETE /update: every refused request and its answer."""
+"""POST and DELETE /update: rejected requests and their answers."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ REJECTIONS = {
     ("options", "expected"),
     [pytest.param(*case, id=name) for name, case in REJECTIONS.items()],
 )
-def test_a_request_is_turned_away_without_a_trace(
+def test_a_rejected_request_has_no_effect(
     untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("POST", "/update", **options)) == expected
@@ -243,7 +243,7 @@ def test_a_request_is_turned_away_without_a_trace(
         pytest.param(login(*OPERATOR, "foreign.example.com"), NOT_ALLOWED, id="not registered"),
     ],
 )
-def test_a_removal_is_turned_away_without_a_trace(
+def test_a_rejected_removal_has_no_effect(
     untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("DELETE", "/update", **options)) == expected
@@ -263,7 +263,7 @@ def test_options_answers_in_the_form_of_the_protocol(untouched: Service) -> None
 
 
 @pytest.mark.parametrize("path", ["/updates", "/update/x", "/api/update.php", "/nic", "/%00"])
-def test_what_is_not_there_is_not_found(untouched: Service, path: str) -> None:
+def test_an_unknown_path_is_not_found(untouched: Service, path: str) -> None:
     assert refused(untouched.asks("POST", path, **by(KEY))) == (404, "not_found")
 
 
@@ -273,7 +273,7 @@ def test_a_body_of_16_kib_is_still_read(service: Service) -> None:
     assert service.asks("POST", "/update", **raw(data)).status_code == 200
 
 
-def test_wrong_keys_and_unknown_hosts_get_the_same_bytes(
+def test_a_wrong_key_and_an_unknown_host_get_identical_answers(
     untouched: Service,
 ) -> None:
     wrong = untouched.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
@@ -282,18 +282,18 @@ def test_wrong_keys_and_unknown_hosts_get_the_same_bytes(
     assert list(wrong.headers) == list(unknown.headers)
 
 
-def test_a_private_address_is_named_with_the_likely_cause(untouched: Service) -> None:
+def test_a_private_address_is_reported_with_its_likely_cause(untouched: Service) -> None:
     sentence = untouched.asks("POST", "/update", **detected("172.17.0.1")).get_json()["error"]
     assert "172.17.0.1" in sentence
     assert "X-Real-Ip" in sentence
 
 
-def test_a_private_address_may_be_detected_if_allowed(serve: Serve) -> None:
+def test_the_operator_may_allow_detected_private_addresses(serve: Serve) -> None:
     host = serve(ALLOW_PRIVATE_ADDRESSES="1").host()
     assert host.sends("POST", peer="192.168.1.9").get_json()["ip"] == "192.168.1.9"
 
 
-def test_refused_requests_do_not_count_as_activity(serve: Serve) -> None:
+def test_a_rejected_request_is_no_activity(serve: Serve) -> None:
     service = serve()
     service.asks("POST", "/update", **by({"X-Pre-Shared-Key": "wrong"}))
     service.asks("POST", "/update", **fields(ip="nonsense"))
@@ -301,7 +301,7 @@ def test_refused_requests_do_not_count_as_activity(serve: Serve) -> None:
     assert service.rows("hosts") == []
 
 
-def test_a_registered_name_in_no_zone_is_not_found(service: Service) -> None:
+def test_a_registered_name_without_a_zone_is_not_found(service: Service) -> None:
     answer = service.host(NOWHERE).updates("198.51.100.1")
     assert refused(answer) == (404, "zone_not_found")
     assert NOWHERE in answer.get_json()["error"]

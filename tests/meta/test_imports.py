@@ -11,7 +11,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 
 # From the bottom to the top: modules of `backend`, and packages, which stand for all in them.
 LAYERS = {
-    "values": {"__init__", "model", "errors", "events", "text", "rate", "bearer", "outgoing"},
+    "values": {"__init__", "model", "errors", "events", "text", "rate", "outgoing"},
     "adapters": {"store", "hetzner", "notify", "metrics", "settings", "setup_guides"},
     "policy": {"auth", "sync", "monitor", "admin"},
     "faces": {"web", "commands"},
@@ -21,7 +21,7 @@ RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in pa
 # Who may import what isn't Python's own: modules, or packages with all their modules.
 HOMES = {
     "idna": {"model"},
-    "requests": {"bearer", "outgoing", "hetzner.client", "notify.ntfy"},
+    "requests": {"outgoing", "hetzner.client", "notify.ntfy"},
     "urllib3": {"outgoing", "hetzner.client", "notify.ntfy"},
     "sqlalchemy": {"store"},
     "flask": {"web", "service"},  # `service` names the type of the application

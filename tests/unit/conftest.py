@@ -6,7 +6,7 @@ from typing import Iterator, List
 
 import pytest
 
-from backend.auth import key_storage
+from backend.auth import key_storage, keys
 from backend.store import Store
 from tests.stores import empty_store
 
@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 def _key_files_settle_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the end of an edit for a moment only, where no test is about edits."""
     if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
-        monkeypatch.setattr(key_storage, "GRACE_SECONDS", 0.05)
+        for module in (keys, key_storage):
+            monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture

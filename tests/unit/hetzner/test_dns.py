@@ -79,13 +79,26 @@ def test_zones_are_listed_to_the_last_page() -> None:
     ]
 
 
-def test_a_list_of_zones_without_end_is_given_up() -> None:
+@pytest.mark.parametrize("servers", [None, "x", [], {}, {"delegation_status": None}])
+def test_a_zone_without_delegation_is_listed(servers: object) -> None:
+    answer = page("a.example")
+    answer["zones"][0]["authoritative_nameservers"] = servers
+    (zone,) = Hetzner(ScriptedApi(answer), 60).zones(Deadline(5))
+    assert (zone.name, zone.delegation) == ("a.example", "")
+
+
+def test_the_delegation_does_not_affect_equality() -> None:
+    zones = {Zone("a.example", "primary", delegation) for delegation in ("", "valid", "lame")}
+    assert len(zones) == 1
+
+
+def test_an_endless_list_of_zones_is_cut_off() -> None:
     api = ScriptedApi(*[page("a.example", following=2)] * 200)
     assert len(Hetzner(api, 60).zones(Deadline(5))) == 200
     assert len(api.calls) == 200
 
 
-def test_one_call_reads_both_families_and_sees_an_alias() -> None:
+def test_one_call_reads_both_families() -> None:
     api = ScriptedApi({"rrsets": [rrset("AAAA", "2001:db8::1"), rrset("A", "198.51.100.1")]})
     read = Hetzner(api, 60).read(HOME, Deadline(5))
     assert read == {
@@ -99,12 +112,12 @@ def test_a_name_without_records_reads_as_empty() -> None:
     assert Hetzner(ScriptedApi({"rrsets": []}), 60).read(HOME, Deadline(5)) == {}
 
 
-def test_records_of_another_name_are_not_mistaken_for_the_hosts() -> None:
+def test_records_of_another_name_are_ignored() -> None:
     api = ScriptedApi({"rrsets": [rrset("A", "198.51.100.1", name="nothome")]})
     assert Hetzner(api, 60).read(HOME, Deadline(5)) == {}
 
 
-def test_an_alias_at_the_name_is_told_with_its_zone_and_the_hint() -> None:
+def test_a_cname_is_reported_with_zone_and_hint() -> None:
     api = ScriptedApi({"rrsets": [rrset("CNAME", "elsewhere.example.")]})
     with pytest.raises(CnameInTheWay, match=r"home in zone example\.com .* delete the CNAME"):
         Hetzner(api, 60).read(HOME, Deadline(5))
@@ -118,13 +131,13 @@ def test_an_alias_at_the_name_is_told_with_its_zone_and_the_hint() -> None:
         ("a.b.c", "/zones/example.com/rrsets/a.b.c/A"),
     ],
 )
-def test_apex_wildcard_and_deep_names_go_into_the_path_as_they_are(name: str, path: str) -> None:
+def test_the_path_contains_apex_wildcard_and_deep_names_unescaped(name: str, path: str) -> None:
     api = ScriptedApi(action(7))
     Hetzner(api, 60).put(Owner(ZONE, name), GONE, found("198.51.100.1"), Deadline(5))
     assert [(call.method, call.path) for call in api.calls] == [("DELETE", path)]
 
 
-def test_a_record_that_is_not_there_is_created_with_the_ttl_for_new_ones() -> None:
+def test_a_new_record_gets_the_ttl() -> None:
     api = ScriptedApi(action(7))
     assert put(api, None) == [7]
     assert api.calls == [creates(ttl=21600)]
@@ -137,20 +150,20 @@ def test_an_ipv6_address_goes_into_an_aaaa_record() -> None:
     assert api.calls == [Call("POST", f"{RRSETS}/home/AAAA/actions/set_records", body=body)]
 
 
-def test_a_record_with_another_address_is_set_and_keeps_its_ttl() -> None:
+def test_a_changed_record_keeps_its_ttl() -> None:
     api = ScriptedApi(action(7))
     assert put(api, found("198.51.100.1", ttl=60)) == [7]
     assert api.calls == [sets()]
 
 
 @pytest.mark.parametrize("values", [("198.51.100.7", "198.51.100.8"), ("198.51.100.8", "nonsense")])
-def test_a_record_with_more_than_the_one_address_is_set(values: List[str]) -> None:
+def test_a_record_with_several_addresses_is_replaced(values: List[str]) -> None:
     api = ScriptedApi(action(7))
     put(api, found(*values))
     assert api.calls == [sets()]
 
 
-def test_the_comment_somebody_left_is_kept() -> None:
+def test_an_existing_comment_is_kept() -> None:
     api = ScriptedApi(action(7))
     put(api, RRSet(("198.51.100.1", "198.51.100.2"), "router", 60))
     assert api.calls == [sets(comment="router")]
@@ -160,9 +173,7 @@ def test_the_comment_somebody_left_is_kept() -> None:
     ("address", "spelling"),
     [("198.51.100.7", "198.51.100.7"), ("2001:db8::7", "2001:0DB8:0:0:0:0:0:7")],
 )
-def test_a_record_that_is_right_costs_no_call_however_hetzner_spells_it(
-    address: str, spelling: str
-) -> None:
+def test_a_correct_record_costs_no_call_in_any_spelling(address: str, spelling: str) -> None:
     api = ScriptedApi()
     written = Hetzner(api, 60).put(
         HOME, desired(Address.parse(address)), found(spelling), Deadline(5)
@@ -170,14 +181,14 @@ def test_a_record_that_is_right_costs_no_call_however_hetzner_spells_it(
     assert written == Written(Change.UNCHANGED, [])
 
 
-def test_a_record_that_is_right_is_written_all_the_same_when_publishing_it_failed() -> None:
+def test_rewrite_writes_a_correct_record() -> None:
     api = ScriptedApi(action(7))
     assert put(api, found("198.51.100.7"), rewrite=True) == [7]
     assert api.calls == [sets()]
 
 
 @pytest.mark.parametrize("ttl", [60, None])
-def test_a_ttl_the_operator_chose_is_set_on_an_existing_record(ttl: Optional[int]) -> None:
+def test_the_chosen_ttl_is_set_on_an_existing_record(ttl: Optional[int]) -> None:
     api = ScriptedApi(action(7))
     assert put(api, found("198.51.100.7", ttl=ttl), chosen_ttl=300) == [7]
     assert api.calls == [changes_ttl(300)]
@@ -189,17 +200,17 @@ def test_address_and_ttl_are_changed_one_after_the_other() -> None:
     assert api.calls == [sets(), changes_ttl(300)]
 
 
-def test_a_ttl_that_is_as_chosen_costs_no_call() -> None:
+def test_the_chosen_ttl_costs_no_call() -> None:
     assert put(ScriptedApi(), found("198.51.100.7", ttl=300), chosen_ttl=300) == []
 
 
-def test_a_comment_holds_nothing_that_a_store_cannot_take() -> None:
+def test_a_comment_contains_only_characters_for_the_store() -> None:
     seen = rrset("A", "198.51.100.1")
     seen["records"][0]["comment"] = "the \0cellar\ud800"
     assert read_rrset(seen).comment == "the cellar?"
 
 
-def test_a_record_that_somebody_created_meanwhile_is_set_and_keeps_its_comment() -> None:
+def test_a_record_of_another_client_keeps_its_comment() -> None:
     theirs = rrset("A", "198.51.100.1")
     theirs["records"][0]["comment"] = "by hand"
     api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": [theirs]}, action(7))
@@ -207,33 +218,33 @@ def test_a_record_that_somebody_created_meanwhile_is_set_and_keeps_its_comment()
     assert api.calls == [creates(), READS, sets(comment="by hand")]
 
 
-def test_a_record_that_somebody_created_meanwhile_gets_the_ttl_the_operator_chose() -> None:
+def test_a_record_of_another_client_gets_the_chosen_ttl() -> None:
     theirs = {"rrsets": [rrset("A", "198.51.100.7")]}
     api = ScriptedApi(AlreadyExists("quicker"), theirs, action(7), action(8))
     assert put(api, None, chosen_ttl=300) == [7, 8]
     assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "both actions are followed"
 
 
-def test_a_record_that_comes_and_goes_is_left_for_later() -> None:
+def test_a_record_that_comes_and_goes_is_busy() -> None:
     api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": []})
     with pytest.raises(HetznerBusy, match=r"home in example\.com"):
         put(api, None)
 
 
-def test_an_alias_that_somebody_created_meanwhile_is_told() -> None:
+def test_a_cname_of_another_client_is_reported() -> None:
     alias = {"rrsets": [rrset("CNAME", "elsewhere.example.")]}
     with pytest.raises(CnameInTheWay):
         put(ScriptedApi(AlreadyExists("quicker"), alias), None)
 
 
-def test_a_record_that_somebody_deleted_meanwhile_is_created_with_the_right_ttl_at_once() -> None:
+def test_a_record_that_was_deleted_meanwhile_is_created() -> None:
     api = ScriptedApi(NotFound("gone"), action(7))
     assert put(api, found("198.51.100.1", ttl=60), chosen_ttl=300) == [7]
     assert api.calls == [sets(), creates()]
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ValueError("x")])
-def test_a_bug_in_a_call_is_not_taken_for_an_answer_of_unknown_shape(error: Exception) -> None:
+def test_a_bug_is_not_reported_as_an_invalid_answer(error: Exception) -> None:
     for use in (
         lambda hetzner: hetzner.zones(Deadline(5)),
         lambda hetzner: hetzner.read(HOME, Deadline(5)),
@@ -257,13 +268,13 @@ def test_a_family_is_deleted_by_one_call() -> None:
     assert api.calls == [Call("DELETE", f"{RRSETS}/home/AAAA")]
 
 
-def test_deleting_what_is_gone_already_is_no_failure() -> None:
+def test_deleting_a_missing_record_succeeds() -> None:
     hetzner = Hetzner(ScriptedApi(NotFound("gone")), 60)
     written = hetzner.put(HOME, GONE, found("198.51.100.1"), Deadline(5))
     assert written == Written(Change.UNCHANGED, [])
 
 
-def test_actions_are_asked_for_in_one_call() -> None:
+def test_one_call_reads_several_actions() -> None:
     api = ScriptedApi(
         {
             "actions": [
@@ -286,7 +297,7 @@ def test_actions_are_asked_for_in_one_call() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"zones": None}, {"zones": [{}]}, {"zones": ["x"]}])
-def test_a_list_of_zones_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None:
+def test_a_list_of_zones_of_unknown_shape_is_an_error(answer: Dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         Hetzner(ScriptedApi(answer), 60).zones(Deadline(5))
 
@@ -295,13 +306,13 @@ def test_a_list_of_zones_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -
     "answer",
     [{}, {"rrsets": None}, {"rrsets": [{"name": "home"}]}, {"rrsets": 7}, {"rrsets": ["home"]}],
 )
-def test_rrsets_of_unknown_shape_are_no_answer(answer: Dict[str, Any]) -> None:
+def test_rrsets_of_unknown_shape_are_an_error(answer: Dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         Hetzner(ScriptedApi(answer), 60).read(HOME, Deadline(5))
 
 
 @pytest.mark.parametrize("answer", [{}, {"action": None}, {"action": {}}, {"action": {"id": "x"}}])
-def test_an_action_of_unknown_shape_is_no_answer(answer: Dict[str, Any]) -> None:
+def test_an_action_of_unknown_shape_is_an_error(answer: Dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         put(ScriptedApi(answer), None)
 
@@ -310,7 +321,7 @@ def test_an_rrset_is_shown_by_its_values() -> None:
     assert str(found("198.51.100.8", "198.51.100.7")) == "198.51.100.7, 198.51.100.8"
 
 
-def test_an_api_without_zones_is_one_at_a_wrong_url() -> None:
+def test_an_api_without_zones_means_a_wrong_url() -> None:
     hetzner = Hetzner(ScriptedApi(NotFound("not found")), 60)
     with pytest.raises(HetznerUnreachable, match="HETZNER_API_URL"):
         hetzner.zones(Deadline(5))

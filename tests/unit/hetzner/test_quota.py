@@ -25,12 +25,12 @@ def pause(quotas: Quotas, kind: str) -> float:
     return 0
 
 
-def test_without_an_answer_every_call_may_pass(quotas: Quotas) -> None:
+def test_before_the_first_answer_all_calls_pass(quotas: Quotas) -> None:
     assert pause(quotas, "GET") == 0
     assert not quotas.is_below(1)
 
 
-def test_a_call_waits_until_the_bucket_has_a_few_again(quotas: Quotas, clock: Clock) -> None:
+def test_a_call_waits_until_the_bucket_has_enough_calls(quotas: Quotas, clock: Clock) -> None:
     quotas.note("GET", headers(3600, 0))
     assert pause(quotas, "GET") == 3
     clock.advance(2)
@@ -61,7 +61,7 @@ def test_a_low_bucket_fills_up_again_by_the_hour(quotas: Quotas, clock: Clock) -
     "received",
     [{}, {"ratelimit-limit": "3600"}, headers(0, 0), {**headers(1, 1), "ratelimit-limit": "x"}],
 )
-def test_headers_that_lack_or_mean_nothing_are_passed_over(quotas: Quotas, received: dict) -> None:
+def test_missing_and_invalid_headers_are_ignored(quotas: Quotas, received: dict) -> None:
     quotas.note("GET", received)
     assert pause(quotas, "GET") == 0
     assert not quotas.is_below(1)

@@ -58,7 +58,7 @@ def error(
         (500, "brand_new", HetznerBusy),
     ],
 )
-def test_every_code_of_the_api_belongs_to_one_family(
+def test_every_code_of_the_api_has_its_error(
     status: int, code: str, family: Type[DyndnsError]
 ) -> None:
     found = error(code, status)
@@ -78,20 +78,20 @@ def test_every_code_of_the_api_belongs_to_one_family(
         ("resource_limit_exceeded", "higher limit"),
     ],
 )
-def test_a_refusal_says_what_the_operator_must_change(code: str, hint: str) -> None:
+def test_a_refusal_has_a_hint_for_the_operator(code: str, hint: str) -> None:
     assert hint in str(error(code))
 
 
-def test_a_token_of_the_old_api_is_recognised_when_it_is_refused() -> None:
+def test_a_refusal_recognizes_tokens_of_the_old_api() -> None:
     text = str(error("unauthorized", 401, token="o" * 32))
-    assert "leftover from Hetzner's old DNS API" in text
+    assert "for Hetzner's old DNS API" in text
     assert "console.hetzner.com" in text
-    assert "leftover" not in str(error("unauthorized", 401))
-    assert "leftover" not in str(error("protected", 423, token="o" * 32))
+    assert "old DNS API" not in str(error("unauthorized", 401))
+    assert "old DNS API" not in str(error("protected", 423, token="o" * 32))
 
 
 @pytest.mark.parametrize(("length", "is_old"), [(31, False), (32, True), (33, False), (64, False)])
-def test_only_a_token_of_32_characters_looks_old(length: int, *, is_old: bool) -> None:
+def test_only_tokens_of_32_characters_count_as_old(length: int, *, is_old: bool) -> None:
     assert is_old_token("t" * length) is is_old
 
 
@@ -108,9 +108,7 @@ def test_only_a_token_of_32_characters_looks_old(length: int, *, is_old: bool) -
         ("unavailable", "12", 12),
     ],
 )
-def test_a_busy_api_says_how_long_to_wait_or_is_given_a_while(
-    code: str, retry_after: Optional[str], pause: float
-) -> None:
+def test_a_busy_api_has_a_pause(code: str, retry_after: Optional[str], pause: float) -> None:
     headers = {} if retry_after is None else {"retry-after": retry_after}
     found = error(code, 429, headers)
     assert isinstance(found, HetznerBusy)
@@ -118,7 +116,7 @@ def test_a_busy_api_says_how_long_to_wait_or_is_given_a_while(
 
 
 @pytest.mark.parametrize("place", ["message", "code"])
-def test_a_token_that_the_api_echoes_is_masked(place: str) -> None:
+def test_an_echoed_token_is_masked_in_errors(place: str) -> None:
     answer = {"error": {"code": "forbidden", "message": "no", place: f"bad token {TOKEN}"}}
     assert TOKEN not in str(refusal(403, JSON, answer, TOKEN))
 
@@ -127,7 +125,7 @@ def test_a_token_that_the_api_echoes_is_masked(place: str) -> None:
 @pytest.mark.parametrize(
     "quoted", ["two\nlines", "\x1b[31mred", "x" * 5000], ids=["lines", "colour", "length"]
 )
-def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, quoted: str) -> None:
+def test_an_error_is_one_short_line_of_plain_text(place: str, quoted: str) -> None:
     answer = {"error": {"code": "brand_new", "message": "no", place: quoted}}
     text = str(refusal(422, JSON, answer, TOKEN))
     assert text.isprintable()
@@ -147,7 +145,7 @@ def test_what_the_api_says_is_one_short_line_of_plain_text(place: str, quoted: s
     ],
 )
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_failure_of_another_shape_is_not_the_cloud_apis(
+def test_a_failure_of_another_shape_is_not_the_cloud_api(
     status: int, answer: Dict[str, Any]
 ) -> None:
     assert type(refusal(status, JSON, answer, TOKEN)) is HetznerUnreachable
@@ -173,27 +171,27 @@ def test_a_json_object_is_decoded() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 404, 502])
-def test_an_answer_that_is_no_json_object_is_not_the_cloud_apis(status: int, text: bytes) -> None:
+def test_an_answer_without_json_object_is_not_the_cloud_api(status: int, text: bytes) -> None:
     with pytest.raises(HetznerUnreachable, match=f"HETZNER_API_URL answers {status}"):
         decode(status, {"content-type": "text/html"}, text, TOKEN)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 399])
-def test_a_redirect_is_the_wrong_endpoint_whatever_its_body(status: int) -> None:
+def test_a_redirect_with_any_body_means_a_wrong_url(status: int) -> None:
     headers = {"location": "https://console.hetzner.com/", **JSON}
     with pytest.raises(HetznerUnreachable, match=r"https://console\.hetzner\.com/"):
         decode(status, headers, json.dumps({"zones": []}).encode(), TOKEN)
 
 
 @pytest.mark.parametrize("header", ["location", "content-type"])
-def test_a_header_that_is_shown_is_one_short_line_of_plain_text(header: str) -> None:
+def test_a_quoted_header_is_one_short_line_of_plain_text(header: str) -> None:
     with pytest.raises(HetznerUnreachable) as caught:
         decode(302, {header: "a\x1bb" + "x" * 5000}, b"", TOKEN)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
 
-def test_a_token_that_the_server_echoes_is_shown_to_nobody() -> None:
+def test_an_echoed_token_is_removed_from_every_answer() -> None:
     text = f'{{"action": {{"error": {{"message": "you sent {TOKEN}"}}}}}}'.encode()
     assert TOKEN not in str(decode(200, JSON, text, TOKEN))
     with pytest.raises(HetznerUnreachable) as caught:

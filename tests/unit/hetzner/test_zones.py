@@ -49,22 +49,18 @@ def place(zones: Zones, name: str) -> Tuple[str, str]:
         ("host.example.co.uk", ("example.co.uk", "host")),
     ],
 )
-def test_the_longest_zone_that_holds_the_name_wins(
-    clock: Clock, name: str, expected: Tuple[str, str]
-) -> None:
+def test_the_longest_matching_zone_wins(clock: Clock, name: str, expected: Tuple[str, str]) -> None:
     cloud = FakeCloudApi("example.com", "lab.example.com", "example.co.uk")
     assert place(zones_of(clock, cloud), name) == expected
 
 
 @pytest.mark.parametrize("name", ["notexample.com", "example.com.evil.org", "host.example.org"])
-def test_a_name_that_only_looks_like_one_of_the_zone_is_not_in_it(
-    clock: Clock, cloud: FakeCloudApi, name: str
-) -> None:
+def test_a_similar_name_is_not_in_the_zone(clock: Clock, cloud: FakeCloudApi, name: str) -> None:
     with pytest.raises(ZoneNotFound, match=f"No zone for {name} .*create the zone"):
         find(zones_of(clock, cloud), name)
 
 
-def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
+def test_each_zone_has_the_token_of_its_project(clock: Clock) -> None:
     clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.org")]
     zones = zones_of(clock, *clouds)
     assert find(zones, "host.example.com").hetzner.api is clouds[0]
@@ -72,7 +68,7 @@ def test_each_zone_is_changed_by_the_token_that_sees_it(clock: Clock) -> None:
     assert [cloud.calls for cloud in clouds] == [LISTED, LISTED]
 
 
-def test_the_first_of_two_tokens_that_see_a_zone_is_used(clock: Clock) -> None:
+def test_the_first_of_two_tokens_for_a_zone_wins(clock: Clock) -> None:
     clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.com")]
     assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
 
@@ -83,7 +79,7 @@ def test_a_secondary_zone_is_refused(clock: Clock, cloud: FakeCloudApi) -> None:
         find(zones_of(clock, cloud), "host.example.com")
 
 
-def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: FakeCloudApi) -> None:
+def test_the_list_is_cached_until_it_expires(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     for seconds, calls in ((0, LISTED), (TTL - 1, []), (2, LISTED), (1, [])):
         clock.advance(seconds)
@@ -91,9 +87,7 @@ def test_the_list_is_kept_for_its_time_and_no_longer(clock: Clock, cloud: FakeCl
         assert cloud.take_calls() == calls
 
 
-def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
-    clock: Clock, cloud: FakeCloudApi
-) -> None:
+def test_a_miss_refreshes_the_list(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
     clock.advance(60)
@@ -102,7 +96,7 @@ def test_a_miss_refreshes_the_list_so_that_a_new_zone_is_found(
     assert cloud.calls == LISTED * 2
 
 
-def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: FakeCloudApi) -> None:
+def test_names_without_a_zone_share_one_list(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     for name in ("a.example.org", "b.example.org", "a.example.org"):
         clock.advance(1)
@@ -111,7 +105,7 @@ def test_names_without_a_zone_do_not_cost_a_list_each(clock: Clock, cloud: FakeC
     assert cloud.calls == LISTED
 
 
-def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: FakeCloudApi) -> None:
+def test_an_invalidated_list_is_replaced(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
     zones.invalidate()
@@ -122,7 +116,7 @@ def test_a_forgotten_list_is_made_anew(clock: Clock, cloud: FakeCloudApi) -> Non
 
 
 @pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])
-def test_without_any_list_the_failure_of_hetzner_is_told(
+def test_without_a_list_hetzners_error_is_raised(
     clock: Clock, cloud: FakeCloudApi, error: TransientError
 ) -> None:
     cloud.failures["GET"] = error
@@ -130,7 +124,7 @@ def test_without_any_list_the_failure_of_hetzner_is_told(
         find(zones_of(clock, cloud), "host.example.com")
 
 
-def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_everybody(
+def test_an_old_list_is_used_while_hetzner_is_unavailable(
     clock: Clock, cloud: FakeCloudApi
 ) -> None:
     zones = zones_of(clock, cloud)
@@ -148,9 +142,7 @@ def test_an_old_list_is_used_while_hetzner_is_away_and_hetzner_is_not_asked_by_e
     assert cloud.take_calls() == LISTED
 
 
-def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
-    clock: Clock, cloud: FakeCloudApi
-) -> None:
+def test_a_failed_refresh_does_not_renew_the_list(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
     clock.advance(TTL - 100)
@@ -164,13 +156,13 @@ def test_a_miss_while_hetzner_is_away_does_not_make_an_old_list_a_new_one(
     assert cloud.take_calls() == LISTED
 
 
-def test_a_bad_token_does_not_take_the_other_tokens_zones_away(clock: Clock) -> None:
+def test_a_bad_token_does_not_affect_other_zones(clock: Clock) -> None:
     bad, good = FakeCloudApi(), FakeCloudApi("example.com")
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     assert find(zones_of(clock, bad, good), "host.example.com").hetzner.api is good
 
 
-def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
+def test_a_miss_reports_the_rejected_token(
     clock: Clock,
 ) -> None:
     bad, good = FakeCloudApi(), FakeCloudApi("example.com")
@@ -179,7 +171,7 @@ def test_a_name_without_a_zone_is_blamed_on_the_token_that_could_not_be_asked(
         find(zones_of(clock, bad, good), "host.example.org")
 
 
-def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock) -> None:
+def test_a_busy_project_does_not_affect_other_zones(clock: Clock) -> None:
     busy, good = FakeCloudApi("example.org"), FakeCloudApi("example.com")
     busy.failures["GET"] = HetznerBusy("busy")
     zones = zones_of(clock, busy, good)
@@ -193,7 +185,7 @@ def test_a_busy_project_does_not_take_the_other_projects_zones_away(clock: Clock
     assert find(zones, "host.example.org").hetzner.api is busy
 
 
-def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
+def test_a_project_that_becomes_busy_keeps_its_zones(clock: Clock) -> None:
     one, other = FakeCloudApi("example.org"), FakeCloudApi("example.com")
     zones = zones_of(clock, one, other)
     find(zones, "host.example.org")
@@ -204,7 +196,7 @@ def test_a_project_that_is_busy_later_keeps_its_zones(clock: Clock) -> None:
     assert find(zones, "host.example.org").hetzner.api is one
 
 
-def test_a_busy_project_is_blamed_before_a_bad_token_for_it_may_pass(clock: Clock) -> None:
+def test_a_miss_reports_a_busy_project_before_a_bad_token(clock: Clock) -> None:
     bad, busy = FakeCloudApi(), FakeCloudApi()
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
     busy.failures["GET"] = HetznerBusy("busy")
@@ -227,7 +219,7 @@ class Slow(FakeCloudApi):
         return answer
 
 
-def test_whoever_finds_an_old_list_does_not_wait_for_somebody_elses_new_one(clock: Clock) -> None:
+def test_a_thread_with_an_old_list_does_not_wait(clock: Clock) -> None:
     cloud = Slow("example.com")
     cloud.may_answer.set()
     zones = zones_of(clock, cloud)
@@ -244,7 +236,7 @@ def test_whoever_finds_an_old_list_does_not_wait_for_somebody_elses_new_one(cloc
     assert cloud.calls == LISTED * 2
 
 
-def test_whoever_finds_no_list_waits_for_the_one_that_is_under_way_but_not_for_ever(
+def test_a_thread_without_a_list_waits_until_its_deadline(
     clock: Clock,
 ) -> None:
     cloud = Slow("example.com")
@@ -260,7 +252,7 @@ def test_whoever_finds_no_list_waits_for_the_one_that_is_under_way_but_not_for_e
     assert cloud.calls == LISTED
 
 
-def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock: Clock) -> None:
+def test_a_refresh_takes_only_a_part_of_the_deadline(clock: Clock) -> None:
     class Hanging(FakeCloudApi):
         left = 0.0
 
@@ -283,12 +275,12 @@ def test_an_old_list_is_not_renewed_at_the_cost_of_all_of_a_requests_time(clock:
         assert most - 1 < cloud.left <= most
 
 
-def test_no_zone_at_all_is_told_as_a_missing_zone(clock: Clock) -> None:
+def test_an_empty_project_is_reported_as_a_missing_zone(clock: Clock) -> None:
     with pytest.raises(ZoneNotFound):
         find(zones_of(clock, FakeCloudApi()), "host.example.com")
 
 
-def test_a_list_is_not_waited_for_beyond_the_deadline(clock: Clock, cloud: FakeCloudApi) -> None:
+def test_a_passed_deadline_prevents_a_list(clock: Clock, cloud: FakeCloudApi) -> None:
     with pytest.raises(HetznerUnreachable):
         zones_of(clock, cloud).find(host(), Deadline(0))
     assert cloud.calls == []

@@ -8,6 +8,7 @@ import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
 from backend.hetzner.client import Quota
+from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
 from backend.store import Store
 from tests.unit.fakes import Clock, ScriptedApi
@@ -39,7 +40,8 @@ def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
 
 
 def make_collector(store: Store, clock: Clock, *apis: Api) -> Collector:
-    return Collector(store, list(apis), clock, lambda: clock.now - 1_000_000)  # type: ignore[arg-type]
+    projects = [Hetzner(api, 60) for api in apis]  # type: ignore[arg-type]
+    return Collector(store, projects, clock, lambda: clock.now - 1_000_000)
 
 
 def seen(store: Store) -> List[Tuple[str, int, str]]:
@@ -98,7 +100,7 @@ def test_removed_zones_and_projects_are_not_shown(store: Store, clock: Clock) ->
     assert len(store.projects.all()) == 1
 
 
-def test_a_broken_character_hides_no_other_zone(store: Store, clock: Clock) -> None:
+def test_an_invalid_character_does_not_affect_other_zones(store: Store, clock: Clock) -> None:
     make_collector(store, clock, Api(listing(("\ud800.com", "\ud800"), ("b.com", "valid")))).tick()
     assert seen(store) == [("?.com", 1, "?"), ("b.com", 1, "valid")]
 
@@ -108,7 +110,7 @@ def test_an_answer_of_another_shape_lists_no_zone(store: Store, clock: Clock) ->
     assert seen(store) == []
 
 
-def test_while_hetzner_is_away_it_is_called_once_a_minute(store: Store, clock: Clock) -> None:
+def test_an_unavailable_hetzner_is_called_once_a_minute(store: Store, clock: Clock) -> None:
     api = Api(*[HetznerUnreachable("away")] * 2, listing(("example.com", "valid")))
     collector = make_collector(store, clock, api)
     for seconds in (0, 3, 60, 3, 60):

@@ -14,7 +14,7 @@ def is_refused(peer: Optional[str] = CALLER, host: str = HOST, **headers: str) -
     return is_cross_site(request(peer, Host=host, **headers), PROXIES)
 
 
-def test_devices_that_send_no_marks_pass() -> None:
+def test_requests_without_browser_headers_pass() -> None:
     assert not is_refused()
     assert not is_refused(User_Agent="Mozilla/5.0", Referer="https://evil.example.net/")
 
@@ -56,7 +56,7 @@ def test_sec_fetch_site_decides_alone(site: str, origin: Optional[str], *, refus
         ("[2001:db8::1]:8080", "http://[2001:db8::1]:8080"),
     ],
 )
-def test_our_own_origin_passes_however_it_is_written(host: str, origin: str) -> None:
+def test_the_own_origin_passes_in_any_spelling(host: str, origin: str) -> None:
     assert not is_refused(host=host, Origin=origin)
 
 
@@ -103,14 +103,14 @@ def test_any_other_origin_is_refused(host: str, origin: str) -> None:
 
 
 @pytest.mark.parametrize("forwarded", [HOST, f"{HOST}:443", f"{HOST}, inner.example.com"])
-def test_a_trusted_proxy_may_say_what_we_are_called(forwarded: str) -> None:
+def test_a_trusted_proxy_may_set_the_host(forwarded: str) -> None:
     headers = {"Origin": f"https://{HOST}", "X_Forwarded_Host": forwarded}
     assert not is_refused("127.0.0.1", "backend:8080", **headers)
     assert is_refused(CALLER, "backend:8080", **headers)
     assert is_refused(None, "backend:8080", **headers)
 
 
-def test_a_proxy_that_serves_us_under_a_path_changes_nothing() -> None:
+def test_a_path_at_the_proxy_makes_no_difference() -> None:
     headers = {"X_Forwarded_Host": HOST, "X_Forwarded_Prefix": "/dyndns"}
     assert not is_refused("127.0.0.1", "backend", Origin=f"https://{HOST}", **headers)
     assert is_refused("127.0.0.1", "backend", Origin=f"https://{HOST}/dyndns", **headers)

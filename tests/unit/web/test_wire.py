@@ -56,32 +56,32 @@ def basic(login: bytes) -> str:
         ("unix:", ""),
     ],
 )
-def test_without_a_proxy_the_caller_is_the_peer(peer: Optional[str], address: str) -> None:
+def test_without_a_proxy_the_peer_is_the_client(peer: Optional[str], address: str) -> None:
     assert seen(peer) == address
 
 
 @pytest.mark.parametrize("peer", [CALLER, "2001:db8::7", "", None, "11.0.0.1"])
-def test_a_caller_that_is_no_trusted_proxy_cannot_make_up_an_address(peer: Optional[str]) -> None:
+def test_only_trusted_proxies_set_the_address(peer: Optional[str]) -> None:
     headers = {"X_Real_Ip": "203.0.113.1", "X_Forwarded_For": "203.0.113.2"}
     assert seen(peer, **headers) == (peer or "")
 
 
-def test_nobody_is_trusted_when_no_proxy_is() -> None:
+def test_without_trusted_proxies_headers_are_ignored() -> None:
     assert seen("127.0.0.1", (), X_Real_Ip=CALLER) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "127.0.0.1", "::1", "fd00::1", "::ffff:10.1.2.3"])
 @pytest.mark.parametrize("header", ["X_Real_Ip", "X_Forwarded_For"])
-def test_a_trusted_proxy_says_who_the_caller_is(peer: str, header: str) -> None:
+def test_a_trusted_proxy_sets_the_address(peer: str, header: str) -> None:
     assert seen(peer, **{header: CALLER}) == CALLER
 
 
-def test_x_real_ip_goes_before_x_forwarded_for() -> None:
+def test_x_real_ip_wins_over_x_forwarded_for() -> None:
     assert seen("10.0.0.1", X_Real_Ip=CALLER, X_Forwarded_For="203.0.113.2") == CALLER
 
 
 @pytest.mark.parametrize("garbage", ["", "unknown", "198.51.100", "a, b", f"{CALLER}, 10.0.0.2"])
-def test_an_x_real_ip_that_is_no_address_is_passed_over(garbage: str) -> None:
+def test_an_invalid_x_real_ip_is_ignored(garbage: str) -> None:
     assert seen("10.0.0.1", X_Real_Ip=garbage, X_Forwarded_For=CALLER) == CALLER
     assert seen("10.0.0.1", X_Real_Ip=garbage) == "10.0.0.1"
 
@@ -107,29 +107,27 @@ def test_an_x_real_ip_that_is_no_address_is_passed_over(garbage: str) -> None:
         ("unknown", "10.0.0.1"),
     ],
 )
-def test_of_a_chain_of_proxies_the_rightmost_untrusted_one_is_the_caller(
-    chain: str, address: str
-) -> None:
+def test_the_rightmost_untrusted_hop_is_the_client(chain: str, address: str) -> None:
     assert seen("10.0.0.1", X_Forwarded_For=chain) == address
 
 
-def test_a_key_in_its_header_comes_without_a_user() -> None:
+def test_a_key_header_has_no_user() -> None:
     assert credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_key_alone_may_be_in_any_encoding(encoding: str) -> None:
+def test_a_key_header_may_have_any_encoding(encoding: str) -> None:
     # WSGI decodes headers as Latin-1: https://peps.python.org/pep-3333/#unicode-issues
     header = "schlüssel".encode(encoding).decode("latin-1")
     sent = credentials(request(X_Pre_Shared_Key=header))
     assert sent == Credentials(None, "schlüssel")
 
 
-def test_a_key_alone_that_no_header_can_carry_is_taken_as_it_is() -> None:
+def test_a_key_beyond_latin_1_is_not_decoded() -> None:
     assert credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
 
 
-def test_a_key_in_its_header_goes_before_a_login() -> None:
+def test_a_key_header_wins_over_a_login() -> None:
     sent = request(X_Pre_Shared_Key="the-key", Authorization=basic(b"nas:other"))
     assert credentials(sent) == Credentials(None, "the-key")
 
@@ -165,25 +163,25 @@ def test_a_login_is_read(header: str, user: str, secret: str) -> None:
         "Digest username=nas",
     ],
 )
-def test_a_login_that_cannot_be_read_counts_as_a_wrong_one(header: str) -> None:
+def test_an_unreadable_login_counts_as_wrong(header: str) -> None:
     assert credentials(request(Authorization=header)) == UNREADABLE
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": " "}, {"X_Pre_Shared_Key": ""}, {"X_Pre_Shared_Key": " "}]
 )
-def test_no_key_and_no_login_are_no_credentials(headers: Mapping[str, str]) -> None:
+def test_empty_headers_are_no_credentials(headers: Mapping[str, str]) -> None:
     assert credentials(request(**headers)) is None
 
 
-def test_a_table_answers_for_a_class_or_else_for_its_nearest_parent() -> None:
+def test_a_table_falls_back_to_the_nearest_parent() -> None:
     table = {DyndnsError: "root", OperatorError: "operator"}
     assert answer_for(table, CnameInTheWay("x")) == "operator"
     assert answer_for({**table, CnameInTheWay: "itself"}, CnameInTheWay("x")) == "itself"
     assert answer_for(table, TooManyFailures("x", 1)) == "root"
 
 
-def test_hops_beyond_any_chain_of_proxies_are_not_read() -> None:
+def test_only_a_limited_number_of_hops_is_read() -> None:
     chain = ", ".join([CALLER] + ["10.0.0.2"] * 50_000)
     assert seen("10.0.0.1", X_Forwarded_For=chain) == "10.0.0.2"
     assert seen("10.0.0.1", X_Forwarded_For=f"{CALLER}, {', '.join(['10.0.0.2'] * 19)}") == CALLER
@@ -192,5 +190,5 @@ def test_hops_beyond_any_chain_of_proxies_are_not_read() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60"), (900.0, "900")]
 )
-def test_a_pause_is_told_in_whole_seconds_never_too_short(seconds: float, text: str) -> None:
+def test_a_pause_is_rounded_up_to_whole_seconds(seconds: float, text: str) -> None:
     assert whole_seconds(seconds) == text
