@@ -14,7 +14,7 @@ from typing import Dict, List, Optional, Union
 
 @dataclass
 class Asked:
-    """A request as it came in."""
+    """A received request."""
 
     path: str
     body: Dict[str, str]
@@ -25,7 +25,7 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What to answer; a dict becomes JSON, a string a web page."""
+    """An answer: a dict is sent as JSON, a string as HTML."""
 
     status: int = 200
     body: Union[Dict[str, object], str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class _Door(BaseHTTPRequestHandler):
 
 
 class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens on one loopback address, or on both of them with the same port."""
+    """A backend on one loopback address, or on both with the same port."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -99,16 +99,16 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def use_tls(self, certificate: str, key: str) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        # The handshake is the business of the connection's own thread.
+        # The handshake takes place in the connection's own thread.
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
         )
 
     def handle_error(self, *_: object) -> None:
-        pass  # a client that hangs up is what some tests are about
+        pass  # some tests close the connection early
 
     def answers(self, *replies: Optional[Reply]) -> None:
-        """The next answers; the last one stays. None: keeps the caller waiting."""
+        """Set the next answers; the last one is repeated. None blocks the caller."""
         self.replies = list(replies)
 
     def next_reply(self, peer: str) -> Optional[Reply]:

@@ -1,4 +1,4 @@
-"""What a line at home does to a client, and what the client makes of it."""
+"""The client on an unreliable connection: outages, slow answers and clock changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR, DAY = 3600, 86400
 
 
 def run_until(client: Client, clock: Clock, end: float) -> None:
-    """Let the loop run on until a time of the test's clock."""
+    """Run the loop until a time of the fake clock."""
 
     def sleep(seconds: float) -> None:
         clock.slept.append(seconds)
@@ -34,7 +34,7 @@ def run_until(client: Client, clock: Clock, end: float) -> None:
 def pause_after(
     reply: Optional[Reply], backend: FakeBackend, client: Client, clock: Clock
 ) -> float:
-    """Seconds until it asks again, jitter at its longest."""
+    """Return the seconds until the next request, with the longest jitter."""
     backend.answers(reply)
     assert not client.round()
     return client.records[0].due - clock.now
@@ -98,7 +98,7 @@ def test_a_refused_key_is_retried_until_it_is_corrected(
     backend.answers(bad(401, "unauthorized"))
     client = client_for(backend.url)
     run_until(client, clock, clock.now + DAY)
-    assert 90 <= len(backend.asked) <= 110  # a quarter of an hour between two
+    assert 90 <= len(backend.asked) <= 110  # a quarter of an hour between two attempts
     assert all("compare PRE_SHARED_KEY with this host's line" in line for line in lines())
     backend.answers(good(A))
     run_until(client, clock, clock.now + 1000)
@@ -157,7 +157,7 @@ def test_an_endless_answer_is_read_up_to_a_limit(
 def test_an_hourly_client_gives_a_sign_of_life_each_minute(
     backend: FakeBackend, client_for: ClientFor, clock: Clock
 ) -> None:
-    """The heartbeat is wall clock: when that jumps, it must soon be right again."""
+    """The heartbeat is a wall-clock time, so it must recover soon after a clock change."""
     backend.answers(good(A))
     run_until(client_for(backend.url, INTERVAL="3600"), clock, clock.now + HOUR)
     assert max(clock.slept) == 60
@@ -169,7 +169,7 @@ def test_a_clock_that_is_put_right_delays_no_update(
 ) -> None:
     backend.answers(good(A))
     client = client_for(backend.url)
-    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # from 1970 to 2033, and back
+    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # 1970 to 2033 and back
     for wall in walls:
         monkeypatch.setattr("time.time", lambda wall=wall: wall)
         assert client.round()

@@ -13,7 +13,7 @@ from .fake_backend import FakeBackend, bad, good
 def either_order(
     request: pytest.FixtureRequest, dual: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> FakeBackend:
-    """The name's addresses in the one order and in the other."""
+    """Resolve the name to its addresses in both orders."""
     resolve(monkeypatch, *request.param)
     return dual
 
@@ -87,7 +87,7 @@ def test_an_ipv6_literal_cannot_show_an_ipv4_address(client_for: ClientFor, line
 def test_the_other_version_is_no_excuse(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused over IPv4, the IPv6 address that comes after it must not become the reason."""
+    """The reported reason is the refusal over IPv4, not the unsuitable IPv6 address after it."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

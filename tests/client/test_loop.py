@@ -18,7 +18,7 @@ A, B = "198.51.100.1", "198.51.100.2"
 
 @pytest.fixture
 def run(clock: Clock) -> Run:
-    """Let the loop sleep so many times."""
+    """Return a function that runs the loop for a number of sleeps."""
 
     def run(client: Client, naps: int) -> List[float]:
         clock.slept.clear()

@@ -1,4 +1,4 @@
-"""The program as a person or a container starts it."""
+"""The program as a user or a container starts it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the program away from the repository, with nothing but these variables."""
+    """Start the program outside the repository with only these variables."""
     running: List[subprocess.Popen[str]] = []
 
     def start(*args: str, **variables: str) -> subprocess.Popen[str]:
@@ -51,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def once(start: Start) -> Once:
-    """Run to the end: exit status, stdout and stderr."""
+    """Run the program; return exit status, stdout and stderr."""
 
     def once(*args: str, **variables: str) -> Tuple[int, str, str]:
         process = start(*args, **{"INTERVAL": "0", **variables})

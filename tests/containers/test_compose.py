@@ -1,4 +1,4 @@
-"""Both compose files as shipped: from the client's address to the DNS, and through crashes."""
+"""Both shipped compose files work, from the client's address to DNS, and after crashes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def deployment(
 
 
 def status(engine: Engine, name: str) -> dict[str, str]:
-    """What the kernel says of the container's first process."""
+    """Return /proc/PID/status of the container's first process."""
     lines = Path(f"/proc/{engine.pid(name)}/status").read_text(encoding="utf-8").splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
@@ -108,7 +108,7 @@ def test_the_backend_listens_on_both_ip_versions_by_one_socket(deployment: Deplo
     any_address, port, listening = "0" * 32, "0050", "0A"
     sockets = [line.split() for line in (table / "tcp6").read_text(encoding="ascii").splitlines()]
     assert [f"{any_address}:{port}", listening] in [[words[1], words[3]] for words in sockets[1:]]
-    # That IPv4 gets in by it, all other tests show: there is no other.
+    # All other tests use the same socket over IPv4.
     assert f":{port} 00000000:0000 {listening}" not in (table / "tcp").read_text(encoding="ascii")
 
 
@@ -130,7 +130,7 @@ def test_the_backend_is_unhealthy_without_its_data(
     assert not engine.is_healthy(BACKEND)
     assert engine.run("exec", BACKEND, "ls", "/data") == ""
     engine.run("exec", BACKEND, "sh", "-c", "mv /tmp/hetzner-dyndns.db* /data/")
-    until(  # each worker looks at its store every few seconds
+    until(  # each worker checks its store every few seconds
         lambda: engine.is_healthy(BACKEND),
         f"{BACKEND} to be healthy again",
         lambda: engine.logs(BACKEND),
@@ -176,7 +176,7 @@ def test_a_killed_client_comes_back_and_goes_on(deployment: Deployment) -> None:
 def test_sigterm_ends_its_first_process_in_order(
     deployment: Deployment, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """How long it takes is told and not judged: machines differ."""
+    """The duration is printed but not checked, because machines differ."""
     engine = deployment.engine
     pid = engine.pid(name)
     begun = time.monotonic()

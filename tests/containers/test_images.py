@@ -1,4 +1,4 @@
-"""What is in the images, and what isn't."""
+"""The content of the images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.containers.conftest import SECRET, Images
 from tests.containers.engine import BASE, Engine, in_git
 
-# What is in the folder for those who build and start the image, and not for those who run it.
+# Files for the build and start of the image, which must not be in it.
 FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
 FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt", "hetzner-dyndns.service"}
 

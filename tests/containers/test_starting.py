@@ -1,4 +1,4 @@
-"""A container that can't start logs the reason and the fix in one line."""
+"""A container that can't start logs the reason and a hint in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every call a client may make, and its answer, is as Hetzner's OpenAPI document has it."""
+"""All calls of the sandbox and their answers conform to Hetzner's OpenAPI document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Tuple[int, Dict[str, Any]]
 
 
 class Judged:
-    """Calls the API as the document has it; what was called is in `seen`."""
+    """Checks all calls and answers against the document; `seen` has the operations called."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -34,7 +34,7 @@ class Judged:
         self.seen = set()
 
     def calls(self, method: str, path: str, body: Optional[object] = None) -> Dict[str, Any]:
-        """A call that is documented and succeeds."""
+        """Make a documented call that must succeed."""
         parts = urlsplit(path)
         check_request(method, parts.path, parts.query, body)
         status, answer = self.gets(method, path, body)
@@ -42,7 +42,7 @@ class Judged:
         return answer
 
     def gets(self, method: str, path: str, body: Optional[object] = None) -> Answer:
-        """A call that may be wrong; its answer is documented all the same."""
+        """Make a call that may be invalid; its answer must still be documented."""
         response = self.session.request(method, self.sandbox.http_url + path, json=body)
         answer = response.json()
         where = urlsplit(path).path

@@ -1,4 +1,4 @@
-"""`python -m backend` with a worker that is ill: the one whose process id is in a file."""
+"""`python -m backend` with an unhealthy worker, whose process id is in a file."""
 
 from __future__ import annotations
 

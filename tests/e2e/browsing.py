@@ -1,4 +1,4 @@
-"""Chromium, logged in as the operator. Errors and warnings of the browser fail the test."""
+"""Chromium with the operator's login. Errors and warnings of the browser fail the test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.processes import OPERATOR, ROOT, Backend
 
-# Kept after the tests, for people to view.
+# The screenshots are kept for review.
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
 AXE = ROOT / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -20,14 +20,14 @@ _ALLOWED = ["clipboard-read", "clipboard-write"]
 
 
 def need(part: str) -> None:
-    """Skip because a part is missing, or fail where all parts are required."""
+    """Skip the test, or fail if REQUIRE_REAL_PARTS=1 is set."""
     if os.environ.get("REQUIRE_REAL_PARTS") == "1":
         pytest.fail(f"needs {part}, and REQUIRE_REAL_PARTS=1 is set")
     pytest.skip(f"needs {part}")
 
 
 class Browser:
-    """One Chromium with any number of windows."""
+    """A Chromium with any number of windows."""
 
     def __init__(self, chromium: Any, url: str) -> None:  # noqa: ANN401
         self._chromium = chromium

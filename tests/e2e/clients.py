@@ -1,4 +1,4 @@
-"""The programs people update their hosts with, set up as `python -m backend setup` prints it."""
+"""Update clients, configured as `python -m backend setup` prints."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from backend.model import Hostname
 from backend.setup_guides import snippet
 from tests.e2e.processes import ROOT, Backend, Hetzner, run, until
 
-# How a program is told which authorities to trust, if not by an option.
+# Variables that name the trusted authorities, for programs without an option.
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CA_BUNDLE")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of somebody with a host and its key, on which programs are run."""
+    """A machine that runs the clients of one host with its key."""
 
     folder: Path
     backend: Backend
@@ -27,7 +27,7 @@ class Machine:
     authority: str  # a file; empty without TLS
     host: str
     key: str
-    asks: Tuple[str, ...] = ()  # names sent instead of the host's own
+    asks: Tuple[str, ...] = ()  # names to send instead of the host's name
 
     @property
     def server(self) -> str:
@@ -58,7 +58,7 @@ class Machine:
         return str(path)
 
     def is_told(self, device: str) -> str:
-        """What the set-up command tells this machine's owner to paste."""
+        """Return the snippet that the setup command prints for this host."""
         return snippet(device, Hostname.parse(self.host), self.key, self.url).text
 
     def digs(self, kind: str = "A") -> List[str]:
@@ -124,7 +124,7 @@ def inadyn(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
 
 
 def unifi(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """What a UniFi gateway makes of its form: the server field is cut at the first slash."""
+    """Send the request of a UniFi gateway, which cuts the server field at the first slash."""
     field = next(line for line in machine.is_told("unifi").splitlines() if "Server" in line)
     server, _, path = field.split()[1].partition("/")
     text = (
@@ -142,7 +142,7 @@ def url_of(machine: Machine, address: str) -> str:
 
 
 def wget(machine: Machine, address: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Ask as GNU wget does: without the login at first, with it after the challenge."""
+    """Send the request with GNU wget, which adds the login only after a challenge."""
     login = ("--user", machine.host, "--password", machine.key)
     if machine.authority:
         options = (*options, f"--ca-certificate={machine.authority}")
@@ -150,9 +150,9 @@ def wget(machine: Machine, address: str, *options: str) -> subprocess.CompletedP
 
 
 def busybox(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """Ask as small routers do, and OpenWrt without GNU wget."""
+    """Send the request with BusyBox wget, as small routers do."""
     url = url_of(machine, address).replace("://", f"://{machine.host}:{machine.key}@")
-    if machine.is_secure:  # it checks names, but no addresses
+    if machine.is_secure:  # BusyBox verifies names, but not addresses
         url = url.replace("@127.0.0.1", "@localhost")
     return machine.runs("busybox", "wget", "-O", "-", url)
 
@@ -166,7 +166,7 @@ def curl(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
 
 
 def openwrt(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """What ddns-scripts make of the section: the URL filled in, and asked by curl."""
+    """Send the request of ddns-scripts: the URL with its values, requested by curl."""
     options = [line.split("'") for line in machine.is_told("openwrt").splitlines() if "'" in line]
     section = {words[0].split()[-1]: words[1] for words in reversed(options)}
     url = section["update_url"]
@@ -211,5 +211,5 @@ CLIENTS: Dict[str, Client] = {
     "dyndnsc": dyndnsc,
     "client": client,
 }
-# Those that aren't called as the client is.
+# Clients whose method has another name.
 PROGRAMS = {"unifi": "inadyn", "openwrt": "curl", "client": "dig"}

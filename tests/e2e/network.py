@@ -1,4 +1,4 @@
-"""Machines with addresses of their own: network namespaces on one switch, and nothing beyond it."""
+"""Machines with their own addresses: network namespaces on an isolated switch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 from tests.e2e.processes import Program, environment
 
-# Ranges for documentation that this machine doesn't use.
+# Documentation ranges, which this machine doesn't use.
 V4, V6 = "198.51.100.{}/24", "2001:db8:5::{}/64"
 _SECONDS = 60
 
@@ -20,7 +20,7 @@ def ip(*arguments: str) -> None:
 
 
 def can_be_made() -> bool:
-    """Whether this user may make namespaces here."""
+    """Check whether this user may create network namespaces."""
     if os.geteuid() != 0:
         return False
     name = f"probe-{os.getpid()}"
@@ -33,7 +33,7 @@ def can_be_made() -> bool:
 
 
 class Switch:
-    """What the machines are plugged into."""
+    """The switch that connects the machines."""
 
     def __init__(self) -> None:
         self.name = f"switch-{os.getpid()}"
@@ -67,10 +67,10 @@ class Plugged:
         ip("-n", self.namespace, "link", "set", "lan", "up")
 
     def takes(self, number: int) -> Tuple[str, str]:
-        """Give it these addresses, and take away those it had; return both."""
+        """Replace the addresses of the machine; return the old and the new ones."""
         ip("-n", self.namespace, "address", "flush", "dev", "lan", "scope", "global")
         for address in (V4.format(number), V6.format(number)):
-            # `nodad`: the kernel needn't look whether somebody else has it.
+            # `nodad`: skip the duplicate address detection.
             ip("-n", self.namespace, "address", "add", address, "dev", "lan", "nodad")
         return V4.format(number).split("/")[0], V6.format(number).split("/")[0]
 
@@ -87,7 +87,7 @@ class Plugged:
 
 
 class Inside(Program):
-    """A program that runs on a machine of the switch."""
+    """A program on a machine of the switch."""
 
     def __init__(
         self, machine: Plugged, name: str, arguments: Sequence[str], folder: Path, **variables: str

@@ -1,4 +1,4 @@
-"""The commands of docs/api.md work and get the documented answers."""
+"""The commands of docs/api.md return the documented answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real("curl")
 
 
 def said_by(command: str, backend: Backend, host: str, folder: Path) -> str:
-    """Type a command of the document; return the answer."""
+    """Run a command of the document; return the answer."""
     for old, new in {
         "https://your-backend.example.com": backend.url,
         "<key>": backend.key_of(host),

@@ -26,13 +26,13 @@ BEFORE, AFTER = "198.51.100.1", "198.51.100.2"
 
 
 def block(words: str) -> str:
-    """The only commands that hold some words."""
+    """Return the only block of commands that contains a text."""
     (found,) = (one for one in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) if words in one)
     return str(found)
 
 
 def typed(command: str, folder: Path) -> None:
-    """Type commands in the folder of the store."""
+    """Run commands in the folder of the store."""
     command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
     ended = subprocess.run(
         ["sh", "-e", "-c", command],
@@ -47,7 +47,7 @@ def typed(command: str, folder: Path) -> None:
 
 
 class Updates:
-    """Somebody whose address changes without a pause."""
+    """A host that continuously sends new addresses."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -52,9 +52,9 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
 
 
 def wait_for_leader(backend: Backend) -> None:
-    """Wait until a process retries updates: it begins with all that were refused before.
+    """Wait until a process is elected to retry updates, which starts with refused updates.
 
-    The same process finds out that an address is published.
+    The same process polls actions.
     """
     backend.updates("host59.example.com", "198.51.100.59")
     states = "SELECT state FROM records WHERE host = 'host59.example.com'"

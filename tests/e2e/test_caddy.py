@@ -1,4 +1,4 @@
-"""The example with Caddy: who really calls gets through, and what callers claim doesn't."""
+"""The example with Caddy passes on the real address of callers, not addresses they claim."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_body_that_is_too_large_is_refused(
     backend: Backend, caddy: proxies.Proxy, size: int
 ) -> None:
     answer = backend.session.post(f"{caddy.url}/update", data=b"p" * size, timeout=20)
-    assert answer.status_code in (413, 502)  # Debian 12's Caddy says 502
+    assert answer.status_code in (413, 502)  # Caddy of Debian 12 answers 502
 
 
 def test_caddy_logs_no_key_without_a_backend(

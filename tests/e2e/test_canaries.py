@@ -1,4 +1,4 @@
-"""No secret of the settings appears in any output, whatever fails."""
+"""No secret of the settings appears in any output, whichever part fails."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.e2e.fake_ntfy import FakeNtfy
 from tests.e2e.processes import ROOT, Program, run, until
 from tests.ports import free_port
 
-# A word that is nowhere else: not in names of folders, not in a message of ours.
+# A word that appears nowhere else: not in a folder name, not in a message.
 MARK = "zeisig"
 HOME, NAS, LAB, SILENT = (f"{name}.example.com" for name in ("home", "nas", "lab", "silent"))
-# One for each fault: of the troubles of one host, only the first is told.
+# One host per fault, because only the first error of a host is reported.
 UNLUCKY = [f"unlucky{number}.example.com" for number in range(15)]
-ORG = "host.example.org"  # its zone is of the token that may only read
+ORG = "host.example.org"  # the token of its zone is read-only
 HOSTS = (HOME, NAS, LAB, SILENT, ORG, buggy.HOST, *UNLUCKY)
-# Everything that can be looked at; a page that is added belongs here.
+# All pages; add new pages here.
 PAGES = ("/", "/metrics", "/healthz", "/ip", "/openapi.json", f"/hosts/{HOME}", "/nothing")
 
 
@@ -48,13 +48,13 @@ def key_of(host: str) -> str:
 
 
 def forms() -> List[bytes]:
-    """The mark as it may be written: plain, in Base64 wherever it begins, in hex."""
+    """Return the encodings of the mark: plain, Base64 at each offset, hex."""
     shifted = [base64.b64encode(b"x" * shift + MARK.encode())[shift + 1 : -4] for shift in range(3)]
     return [MARK.encode(), *shifted, MARK.encode().hex().encode()]
 
 
 def finds(text: bytes) -> List[bytes]:
-    """Every line in which the mark is."""
+    """Return every line that contains the mark."""
     return [
         line
         for line in text.splitlines()
@@ -63,7 +63,7 @@ def finds(text: bytes) -> List[bytes]:
 
 
 class Caller:
-    """Sends requests, and keeps every byte of the answers."""
+    """A caller that keeps every byte of the answers."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -129,7 +129,7 @@ class Backend(Program):
         self.wait_until(self.answers, "to answer")
 
     def answers(self) -> bool:
-        # The master listens before it handles signals, and before it has workers.
+        # The master process listens before it handles signals and before it has workers.
         if "starts on port" not in self.output:
             return False
         try:
@@ -138,12 +138,12 @@ class Backend(Program):
             return False
 
     def processes(self) -> List[Path]:
-        """Its processes, as the operating system shows them."""
+        """Return the processes of the service, as the operating system shows them."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
         return [Path(f"/proc/{pid}") for pid in (str(self.pid), *children.split())]
 
     def titles(self) -> bytes:
-        """What `ps` shows of each process."""
+        """Return the command line of each process, as `ps` shows it."""
         named = [process / name for process in self.processes() for name in ("cmdline", "status")]
         return b"\n".join(path.read_bytes().replace(b"\0", b" ") for path in named)
 
@@ -151,7 +151,7 @@ class Backend(Program):
         return b"\n".join(path.read_bytes() for path in sorted((self.folder / "logs").iterdir()))
 
     def store(self) -> bytes:
-        """Every byte of the store: tables, indices, what was deleted and not yet overwritten."""
+        """Return all bytes of the store, including deleted rows that were not overwritten."""
         return b"\n".join(path.read_bytes() for path in self.folder.glob("hetzner-dyndns.db*"))
 
 
@@ -178,7 +178,7 @@ FAULTS: List[Dict[str, Any]] = [
 
 
 def what_hosts_do(caller: Caller) -> None:
-    """Succeed, by every way to log in."""
+    """Send successful updates with every kind of login."""
     caller.updates(HOME, "198.51.100.1")
     caller.updates(HOME, "198.51.100.1")
     caller.updates(HOME, "2001:db8::1")
@@ -198,7 +198,7 @@ def what_hosts_do(caller: Caller) -> None:
 
 
 def what_people_get_wrong(caller: Caller) -> None:
-    """Send a secret to where it doesn't belong, or a wrong one."""
+    """Send secrets in the wrong place, and wrong secrets."""
     wrong = marked("wrong-key")
     for field in ("fqdn", "ip", "type", "url"):
         fields = {"fqdn": HOME, field: wrong}
@@ -243,7 +243,7 @@ def what_ntfy_does(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
         ntfy.status = status
         before = len(ntfy.pushes)
         caller.updates(HOME, f"192.0.2.{number}")
-        # Told to give up, it goes on to the next push; in the end, one waits for its next try.
+        # After a final refusal the next push is sent; at the end, one push waits for its retry.
         backend.wait_until(
             lambda: told in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
             f"ntfy's {status} to be met",
@@ -251,7 +251,7 @@ def what_ntfy_does(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
 
 
 def what_the_disk_does(caller: Caller, backend: Backend) -> None:
-    """Fail for the store, and for the key file."""
+    """Make the store and the key file fail."""
     lock = sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"), isolation_level=None)
     with contextlib.closing(lock):
         lock.execute("BEGIN IMMEDIATE")
@@ -279,7 +279,7 @@ def what_an_operator_looks_at(caller: Caller) -> None:
 def told(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dict[str, bytes]]:
-    """Everything that is told to anybody, by where it is told."""
+    """Return all output, by its channel."""
     folder = tmp_path_factory.mktemp("service")
     ntfy = FakeNtfy()
     zones = [f"example.com={TOKENS[0]}", f"example.org={TOKENS[1]}"]
@@ -357,7 +357,7 @@ def test_no_channel_contains_a_secret(told: Dict[str, bytes], channel: str) -> N
     assert finds(told[channel]) == []
 
 
-# What only a scenario that has really happened can have left behind.
+# Evidence that each scenario has happened.
 TRACES = (
     ("output", "host.example.org A can't be published. Hetzner refuses it (token_readonly"),
     ("output", "a token of 32 characters is a leftover"),

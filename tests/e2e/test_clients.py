@@ -1,6 +1,6 @@
-"""Common update clients over HTTP and through nginx with TLS: success, refusal and outage.
+"""Update clients over HTTP and through nginx with TLS: success, refusal and outage.
 
-Each is set up as `python -m backend setup` prints it.
+Each client is configured as `python -m backend setup` prints.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ UNKNOWN = "unknown.example.com"
 
 
 class Told(NamedTuple):
-    """How a program ends and what it says then."""
+    """The expected exit code and output of a program."""
 
     code: int
     words: str = ""
 
 
-# Success; a wrong key (401); an unknown host (404); Hetzner away (503). What ddclient before 3.11
-# makes of 404 and 503 is seen in its cache alone, and dyndnsc always exits with 0.
+# Success; a wrong key (401); an unknown host (404); an outage (503). ddclient before 3.11
+# shows 404 and 503 only in its cache, and dyndnsc always exits with 0.
 ENDS: Dict[str, Sequence[Told]] = {
     "ddclient": [
         Told(0, "good: IP address set to"),
@@ -76,7 +76,7 @@ def each(*names: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """It asks Hetzner each time, which starts over after each trouble."""
+    """Return a backend that doesn't cache; the sandbox is reset after each failure."""
     with Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0") as backend:
         yield backend
 
@@ -91,7 +91,7 @@ def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def machine(
     request: pytest.FixtureRequest, backend: Backend, hetzner: Hetzner, host: str, folder: Path
 ) -> Machine:
-    """Its host has an address already, so that there is something to change."""
+    """Return a machine whose host has an address that an update will change."""
     url, authority = backend.url, ""
     if request.param == "https":
         proxy: proxies.Proxy = request.getfixturevalue("nginx")
@@ -104,7 +104,7 @@ def machine(
 
 @pytest.fixture
 def trouble(hetzner: Hetzner) -> Iterator[Callable[[], None]]:
-    """Lets Hetzner fail till the end of the test."""
+    """Make all calls to Hetzner fail until the end of the test."""
     yield lambda: hetzner.door("POST", "fail", status=503, count=None)
     hetzner.door("POST", "reset")
 
@@ -115,7 +115,7 @@ def expect(ended: subprocess.CompletedProcess[str], told: Told) -> None:
 
 
 def writes(machine: Machine) -> List[str]:
-    """What was changed at Hetzner about the machine's host."""
+    """Return the writes at Hetzner about the machine's host."""
     calls = machine.hetzner.calls_about(machine.host)
     return [call["path"] for call in calls if call["method"] != "GET"]
 
@@ -142,7 +142,7 @@ def test_a_client_of_an_unknown_host_fails_and_changes_nothing(name: str, machin
     assert writes(machine) == before
 
 
-# Inadyn doesn't end: a test below looks at it.
+# Inadyn doesn't end; a test below covers it.
 @each(*(name for name in CLIENTS if name not in ("inadyn", "unifi")))
 def test_a_client_reports_a_failure_while_hetzner_is_away(
     name: str, machine: Machine, trouble: Callable[[], None]
@@ -168,7 +168,7 @@ def test_a_client_sets_both_families_at_once(name: str, machine: Machine) -> Non
 
 @pytest.fixture
 def two(machine: Machine) -> Machine:
-    """The machine's key is also that of another host."""
+    """Return the names of two hosts that share the machine's key."""
     other = HOSTS[-1]
     path = machine.backend.folder / "pre-shared-key"
     lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{other} ")]
@@ -201,7 +201,7 @@ def test_ddclient_takes_one_of_two_hosts_for_failed(
 
 @pytest.mark.real("ddclient", "dig", "nginx")
 def test_ddclient_tries_again_by_itself(machine: Machine, hetzner: Hetzner) -> None:
-    """As cron runs it; its five minutes of patience after a failure are shortened."""
+    """Run as cron does, with a shortened pause after a failure."""
     configuration = clients.ddclient_conf(machine, THIRD, "min-error-interval=1\nmin-interval=1")
     cache = machine.folder / "cache"
     command = ("ddclient", "-file", configuration, "-cache", str(cache), "-daemon=0", "-noquiet")

@@ -21,9 +21,9 @@ __all__ = ["postgresql"]
 KILLS = int(os.environ.get("KILLS", "5"))
 SEED = int(os.environ.get("SEED", "20261124"))
 HOSTS_A_KILL = 3
-# Where the store is PostgreSQL, its own recovery has been shown by others: fewer will do.
+# PostgreSQL's recovery is tested by its authors, so fewer kills are enough.
 PART_ON_POSTGRESQL = 10
-# One in so many kills takes the first process, too, and everything is started anew.
+# One in this many kills includes the master process, and the service is restarted.
 _WHOLE_CRASHES = 8
 _CONVERGE_SECONDS = 180.0
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real()
 
 
 class Stream:
-    """A host that sends one new address after the other, and notes how it was answered."""
+    """A host that sends new addresses continuously, and records the answers."""
 
     def __init__(self, replica: Replica, host: str, number: int) -> None:
         self._replica = replica
@@ -55,7 +55,7 @@ class Stream:
             self.acceptable.append(address)
             status, _ = self._replica.updates(self._host, address)
             if status == 200:
-                # Whatever was sent before is superseded by this.
+                # This update supersedes the earlier ones.
                 self.acceptable = [address]
                 self.was_accepted = True
 
@@ -69,7 +69,7 @@ def sandbox() -> Iterator[Sandbox]:
 def crash(
     replica: Replica, hosts: List[str], kills: int, expect_intact: Callable[[], None]
 ) -> Dict[str, List[str]]:
-    """Kill all workers again and again amid updates; return what each host may end up with."""
+    """Kill all workers repeatedly during updates; return the permitted addresses of each host."""
     chance = random.Random(SEED)  # noqa: S311
     acceptable = {}
     for kill in range(kills):
@@ -83,7 +83,7 @@ def crash(
             stream.stop()
         expect_intact()
         for name, stream in zip(names, streams):
-            # A host that was never answered with success has no promise, but may have a record.
+            # A host without a successful answer may have any or no record.
             acceptable[name] = stream.acceptable + ([] if stream.was_accepted else [""])
         if is_whole:
             replica.start()

@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, or hangs: callers are answered in time, and all is well once it is back."""
+"""Callers are answered in time while PostgreSQL is down or hangs, and the service recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["postgresql"]
 
 HOSTS = [f"host{number}.example.com" for number in range(40)]
 UNAVAILABLE = (503, "911\n")
-# inadyn's patience; eight seconds is what the service itself allows.
+# inadyn's timeout; the service allows itself eight seconds.
 PATIENCE = 10.0
 _BACK_SECONDS = 60.0
 
@@ -47,7 +47,7 @@ def replica(sandbox: Sandbox, postgresql: PostgreSQL, tmp_path: Path) -> Iterato
 
 
 def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
-    """Let every host send a new address at once, with a router's patience."""
+    """Send a new address from every host at the same time, with a router's timeout."""
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         sent = [
             pool.submit(replica.updates, host, f"198.51.{number}.{last}", PATIENCE)
@@ -57,7 +57,7 @@ def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
 
 
 def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
-    """Expect that a host that goes on asking gets its address, with no restart of anything."""
+    """Expect that a retried update succeeds without a restart."""
     until(
         lambda: replica.updates(host, address)[0] == 200,
         lambda: f"{host} isn't served again:\n{replica.said()}",
@@ -81,14 +81,14 @@ def test_a_database_outage_is_reported_and_ends(
         assert send_from_all(replica, 1) == [UNAVAILABLE] * len(HOSTS)
         assert replica.updates(HOSTS[0], "198.51.100.1") == UNAVAILABLE
         assert not replica.is_well()
-        assert sandbox.calls() == [], "a wish has to be stored before Hetzner is asked"
+        assert sandbox.calls() == [], "an update must be stored before a call to Hetzner"
         assert "The store can't be used" in replica.said()
     finally:
         postgresql.start()
     expect_back(replica, sandbox, HOSTS[0], "198.51.100.2")
     replica.wait_until_well()
     assert "The store can be used again" in replica.said()
-    assert replica.workers() == workers, "nothing has crashed"
+    assert replica.workers() == workers, "no traceback must be logged"
     send_from_all(replica, 2)
     desired = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
     until(lambda: in_dns(sandbox, HOSTS) == desired, replica.said, _BACK_SECONDS)
@@ -124,7 +124,7 @@ def test_a_database_that_hangs_during_a_publish_delays_no_caller(
         )
         postgresql.hang()
         try:
-            assert update.result() == UNAVAILABLE, "what Hetzner answered can't be remembered"
+            assert update.result() == UNAVAILABLE, "the answer of Hetzner could not be stored"
         finally:
             postgresql.go_on()
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")

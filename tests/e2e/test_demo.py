@@ -1,4 +1,4 @@
-"""The demonstration: the printed commands work, and it leaves no process or file behind."""
+"""The demo's printed commands work, and it leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def ports() -> List[str]:
 
 
 def hang_up_by_default() -> None:
-    """Whoever started the tests may have had SIGHUP ignored, which is passed on."""
+    """Restore the default action for SIGHUP, which the parent process may ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Demo:
-    """A demonstration started as a person's shell would, its output in a file as by `> said`."""
+    """A demo started as from a shell, with its output in a file."""
 
     def __init__(self, folder: Path, *options: str, terminal: int = -1, stdout: int = -1) -> None:
         self.temporary = folder / "temporary"
@@ -66,7 +66,7 @@ class Demo:
         return self._said.read_text(encoding="utf-8")
 
     def invites(self) -> None:
-        """Wait until it has said all, which it has to do while it runs."""
+        """Wait until the demo has printed its whole invitation."""
 
         def has_invited() -> bool:
             assert self.process.poll() is None, self.said
@@ -86,7 +86,7 @@ class Demo:
 
 
 def family(pid: int) -> Dict[int, str]:
-    """A process and all that it has started, with their commands."""
+    """Return a process and its descendants, with their commands."""
     found = {}
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -96,14 +96,14 @@ def family(pid: int) -> Dict[int, str]:
     members = [pid]
     for member in members:
         members += [child for child, parent in parents.items() if parent == member]
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has ended
             command = Path(f"/proc/{member}/cmdline").read_bytes()
             found[member] = command.replace(b"\0", b" ").decode()
     return found
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs: one that has ended may still wait for somebody to ask how."""
+    """Check whether a process runs; a zombie doesn't."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
@@ -120,7 +120,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 def paragraphs(said: str) -> List[str]:
-    """What is printed between the word to the person and the last line, by empty lines."""
+    """Return the printed paragraphs between the introduction and the last line."""
     told = said.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
     return [part.strip("\n") for part in told.split("\n\n") if part.strip()]
 
@@ -281,7 +281,7 @@ def test_a_taken_port_is_reported_in_one_line(name: str, over: str) -> None:
 
 @contextlib.contextmanager
 def bound_port(over: str) -> Iterator[int]:
-    """Bind a port over TCP or UDP that is free over the other one."""
+    """Bind a port over TCP or UDP that is free over the other protocol."""
     port = free_port()
     with socket.socket(type={"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}[over]) as taken:
         taken.bind(("127.0.0.1", port))

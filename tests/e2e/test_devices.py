@@ -1,4 +1,4 @@
-"""What devices send, byte by byte, and the bytes each of them gets back from the real server."""
+"""The exact requests of devices and the exact answers of the real server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sends(line: str, *headers: str, body: str = "") -> str:
     return "\r\n".join([line, *headers, "", body])
 
 
-# As they were captured, or are described by those who serve such devices; `{…}` is filled in.
+# Captured or documented requests; `{…}` is filled in.
 HOST, BASIC = "Host: {server}", "Authorization: Basic {login}"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 UPDATE = "/nic/update?hostname={host}&myip=198.51.100.7"
@@ -93,7 +93,7 @@ REQUESTS: Dict[str, Tuple[str, str]] = {
         GOOD,
     ),
     "neither Host nor User-Agent": (sends(f"GET {UPDATE} HTTP/1.0", BASIC), GOOD),
-    # Old Werkzeugs' own client trips over these, so that no test within the process can send them.
+    # The test client of old Werkzeug versions can't send these.
     "a Host that is none": (sends(f"GET {UPDATE} HTTP/1.1", "Host: ::", BASIC), GOOD),
     "a Host of odd characters": (sends(f"GET {UPDATE} HTTP/1.1", "Host: <a:b>/%", BASIC), GOOD),
     "a length on a GET": (

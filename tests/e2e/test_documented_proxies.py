@@ -26,7 +26,7 @@ def nginx_blocks() -> List[Block]:
 
 
 def texts() -> List[str]:
-    """Return the documented files, and the README's with the lines of docs/security.md."""
+    """Return the documented files, and the README's file with the lines of docs/security.md."""
     found: Dict[str, List[str]] = {block.document: [] for block in nginx_blocks()}
     for block in nginx_blocks():
         found[block.document].append(block.text)

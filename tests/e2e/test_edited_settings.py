@@ -1,4 +1,4 @@
-"""Operators edit the key file and the list of hosts of a running service."""
+"""The key file and the list of hosts change under a running service."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_keys_stay_valid_while_an_editor_rewrites_the_file(
         assert {status for _, status in statuses} == {200}, statuses
         until(lambda: asks(replica, OLD) == 401, replica.said, _SECONDS)
         assert {asks(replica, NEW) for _ in range(20)} == {200}
-        assert replica.said().count("Failed login") == 1, "the old key, when it had ended"
+        assert replica.said().count("Failed login") == 1, "the old key must be refused"
     finally:
         assert replica.stop() == 0
 
 
 class Fleet:
-    """Services that are started, one after the other or at a time, with lists of hosts."""
+    """Services with different lists of hosts, started together or one after the other."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, **variables: str) -> None:
         self._folder, self._sandbox, self._variables = folder, sandbox, variables
@@ -99,7 +99,7 @@ def fleet(tmp_path: Path, sandbox: Sandbox) -> Iterator[Fleet]:
 
 
 def waits(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
-    """Have an address wanted that Hetzner doesn't take."""
+    """Send an update that Hetzner refuses."""
     sandbox.fail(503, count=None, path="/zones/*/rrsets*")
     assert replica.updates(host, address)[0] == 503
 

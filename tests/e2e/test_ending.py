@@ -1,4 +1,4 @@
-"""How the service ends, by SIGTERM or by SIGKILL, and what it knows after the next start."""
+"""The service ends after SIGTERM or SIGKILL, and its state survives the next start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.updating import Updating
 
 @pytest.fixture
 def mortal(hetzner: Hetzner, folder: Path) -> Iterator[Backend]:
-    """A backend that its test may end in any way."""
+    """Return a backend that its test may end in any way."""
     backend = Backend(folder, hetzner)
     backend.start()
     backend.wait_until(lambda: len(backend.workers()) == 2, "to have both workers")

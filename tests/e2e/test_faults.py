@@ -1,4 +1,4 @@
-"""Every failure of Hetzner gets its documented answer, and no update is lost."""
+"""Every failure of Hetzner has its documented answer, and no update is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real()
 
 
 class Case(NamedTuple):
-    """A fault, and what the update that runs into it costs in all, until the record is right."""
+    """A fault, and all calls of an update until the record is correct."""
 
     name: str
     fault: Dict[str, Any]
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 READ = {"method": "GET", "path": "/zones/*/rrsets"}
 WRITE = {"method": "POST", "path": "/zones/*/rrsets*"}
-# Following the action at the end is no part of it: other records share that call.
+# Polls of the action are not included, because other records share them.
 FAILED_READ = ("GET", "GET", "POST")
 FAILED_WRITE = ("GET", "POST", "GET", "POST")
 LOST_ANSWER = ("GET", "POST", "GET")
@@ -83,7 +83,7 @@ def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def replica(running: Replica) -> Iterator[Replica]:
-    # The zones stay as they are: a record that is gone would be put back amid the next test.
+    # The zones are not reset: the service would restore the records during the next test.
     running.sandbox.gate.faults.clear()
     running.sandbox.forget_calls()
     yield running
@@ -113,13 +113,13 @@ def calls_about(sandbox: Sandbox, host: str) -> List[Call]:
 
 
 def expect_calls(sandbox: Sandbox, host: str, *methods: str) -> None:
-    """Expect these calls about a host, and no other one once the record has come to rest."""
+    """Expect exactly these calls about a host until its record is published."""
     made = calls_about(sandbox, host)
     assert [call.method for call in made] == list(methods), [call.line for call in made]
 
 
 def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
-    """What the history says of a host, and the reasons, the oldest first."""
+    """Return the history of a host with the reasons, oldest first."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
         entries = store.history.find(Hostname.parse(host))
@@ -129,7 +129,7 @@ def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
 
 
 def expect_published(replica: Replica, host: str) -> None:
-    """Wait until the record is at rest: its action is over, and nothing is left to do."""
+    """Wait until the record is published and its action has ended."""
 
     def state() -> str:
         store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
@@ -228,7 +228,7 @@ def test_an_endless_action_is_given_up_and_repeated(replica: Replica) -> None:
 
 
 def let_time_pass(replica: Replica, host: str) -> None:
-    """Let an action look as if it had been accepted an hour ago."""
+    """Change the start of an action to an hour ago."""
     path = str(replica.log.parent / "hetzner-dyndns.db")
     with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as store:
         past = "UPDATE records SET accepted_at = accepted_at - 3600 WHERE host = ?"
@@ -252,6 +252,6 @@ def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
         assert replica.updates(host, address)[0] in (200, 503)
     for host, address in desired.items():
         expect_in_dns(replica, host, address)
-    # An action that failed left the API right and the DNS wrong; nothing stays so.
+    # A failed action leaves DNS outdated although the API is correct; it must be repeated.
     for host in desired:
         expect_published(replica, host)

@@ -1,4 +1,4 @@
-"""Metrics and health of several workers agree, and survive the death of a worker."""
+"""Metrics and health of several workers agree, and survive the loss of a worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def page(backend: Backend) -> str:
-    """The figures as any worker tells them: each time by a connection of its own."""
+    """Return the metrics page of any worker, over a new connection."""
     answer = requests.get(f"{backend.url}/metrics", auth=OPERATOR, timeout=20)
     assert answer.status_code == 200
     return answer.text
@@ -43,7 +43,7 @@ def figures(backend: Backend) -> Dict[str, float]:
 
 
 def poll(backend: Backend, host: str, times: int) -> None:
-    """Send an unchanged address again and again, each time by a connection of its own."""
+    """Send an unchanged address repeatedly, each time over a new connection."""
     for _ in range(times):
         answer = requests.post(
             f"{backend.url}/update",

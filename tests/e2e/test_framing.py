@@ -1,4 +1,4 @@
-"""Any bytes from a caller: one answer for each request, and other callers get their own."""
+"""Any bytes of a caller get one answer per request, and other callers get their own answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) 
 def test_a_caller_that_disconnects_within_a_body_leaves_no_traceback(
     direct: Neighbourhood, backend: Backend
 ) -> None:
-    at_once = struct.pack("ii", 1, 0)  # a reset, not an end
+    at_once = struct.pack("ii", 1, 0)  # a reset instead of a regular close
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)

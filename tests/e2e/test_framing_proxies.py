@@ -1,4 +1,4 @@
-"""Any bytes through a proxy with kept connections: other callers get their own answers."""
+"""Callers of a proxy get their own answers, whatever bytes another caller sends."""
 
 from __future__ import annotations
 

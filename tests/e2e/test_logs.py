@@ -1,4 +1,4 @@
-"""What the log of a running service holds, where it goes, and what must never be in it."""
+"""The content and destination of the log, and the secrets it must not contain."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOG_FILE = "a folder/that is/not there/backend.log"
 
 @pytest.fixture(scope="module")
 def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend that logs all it can, to a file in a folder that isn't there yet.
+    """Return a backend with debug logging to a file in a folder that doesn't exist yet.
 
-    Its secrets come from files, and its URLs hold logins; nothing listens at its NTFY_URL.
+    Its secrets come from files, its URLs contain logins, and NTFY_URL is unreachable.
     """
     folder = tmp_path_factory.mktemp("logged")
     secrets = {
@@ -87,7 +87,7 @@ def test_both_workers_write_the_log_file(logged: Backend, hetzner: Hetzner, host
         assert str((logged.folder / LOG_FILE).resolve()) in opened
     text = file_of(logged)
     assert re.findall(rf"INFO {host} A: \S+ -> (\S+) ", text) == addresses
-    # Neither worker has written into a line of the other's.
+    # The lines of the workers are not mixed.
     assert [line for line in text.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT", line)] == []
     hetzner.expect(host, addresses[-1])
 
@@ -135,7 +135,7 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
         assert backend.session.get(url, params=query, auth=(host, "wrong")).text == "badauth\n"
     for _ in range(3):
         backend.updates(host, "198.51.100.3")
-    # Perhaps at once, perhaps when Hetzner's action has come to its end.
+    # Reported at once, or after the action has ended.
     backend.wait_until(lambda: "published after all" in backend.output, "to tell the end")
     backend.stop()
     story = [line.split(" ", 1)[1] for line in backend.output.splitlines()]
@@ -151,7 +151,7 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
         f"INFO {host} A is published after all, ",
         "INFO hetzner-dyndns has stopped.",
     ]
-    # Each worker may have met the wrong key for the first time.
+    # Each worker may log its first wrong key.
     told = [line for number, line in enumerate(story) if line not in story[:number]]
     assert len(told) == len(expected), story
     assert [line for line, start in zip(told, expected) if not line.startswith(start)] == []

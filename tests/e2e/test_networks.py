@@ -1,4 +1,4 @@
-"""Whose address is it, among machines that have addresses of their own: directly and by nginx."""
+"""The caller's address is used, directly and through nginx, between separate machines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def switch() -> Iterator[Switch]:
 
 
 class Site:
-    """A backend on a machine of its own, Hetzner on its loopback, and nginx on another."""
+    """A backend with the sandbox on one machine, and nginx on another."""
 
     def __init__(self, switch: Switch, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ def client(switch: Switch) -> Plugged:
     return switch.plug("client", 10)
 
 
-# Where a client asks: by which way, and over which family.
+# The way of a request and its address family.
 WAYS: Dict[str, str] = {
     "directly, IPv4": f"http://198.51.100.1:{HTTP}",
     "directly, IPv6": f"http://[2001:db8:5::1]:{HTTP}",

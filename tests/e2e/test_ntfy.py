@@ -1,4 +1,4 @@
-"""What arrives at a real ntfy server, what doesn't, and that no update ever waits for it."""
+"""A real ntfy server receives the expected pushes, and no update waits for it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def backends(hetzner: Hetzner, folder: Path) -> Iterator[Backends]:
 
 
 class Backends:
-    """Backends over one store and one key file, as replicas on one machine."""
+    """Backends with one store and one key file, as replicas on one machine."""
 
     def __init__(self, hetzner: Hetzner, folder: Path) -> None:
         self._hetzner = hetzner
@@ -59,13 +59,13 @@ class Backends:
         return backend
 
     def stop(self) -> None:
-        """Stop them as an operator does, which sends what waits to be pushed."""
+        """Stop the backends with SIGTERM, which sends the queued pushes."""
         for backend in self._running:
             if backend.is_running:
                 backend.stop()
 
     def looks_again(self) -> None:
-        """Wait until the hosts were looked at twice: the first look may be under way."""
+        """Wait for two checks of all hosts, because the first one may have begun earlier."""
         for _ in range(2):
             before = self._watched_until()
             until(
@@ -96,7 +96,7 @@ def fails_login(backend: Backend, host: str, times: int) -> List[int]:
 
 
 def refused(backend: Backend, host: str, ip: str) -> int:
-    """Try an update that can't be done; return the status of the answer."""
+    """Send an update that Hetzner refuses; return the status."""
     return backend.session.post(
         f"{backend.url}/update",
         json={"fqdn": host, "ip": ip},
@@ -106,7 +106,7 @@ def refused(backend: Backend, host: str, ip: str) -> int:
 
 
 def told(message: Dict[str, object]) -> Tuple[object, ...]:
-    """Title, priority and tags; ntfy leaves the usual priority out."""
+    """Return title, priority and tags; ntfy omits the default priority."""
     return message["title"], message.get("priority", 3), message.get("tags")
 
 
@@ -174,7 +174,7 @@ def test_a_silent_host_is_reported_once_over_two_restarts(
         backend = backends.start(**settings)
     backends.looks_again()
     assert ntfy.titles() == [f"{NAS} is lost"]
-    # It must be heard of at a look, of which there is one a second.
+    # The host must be active at a check; there is one per second.
     until(lambda: backend.updates(NAS, "198.51.100.1") and ntfy.messages("is back"), "its return")
     (back,) = ntfy.messages("is back")
     assert told(back) == (f"{NAS} is back", 3, ["white_check_mark"])
@@ -270,7 +270,7 @@ def test_a_flood_of_failed_logins_is_one_push(ntfy: NtfyServer, backends: Backen
 
 
 def updates_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
-    """Update every host a few times; each one has to be answered with success and be in DNS."""
+    """Update every host several times; each update must succeed and be published in DNS."""
     for number in range(1, rounds + 1):
         for host in (NAS, ROUTER, CAM, BOX):
             assert backend.updates(host, f"198.51.100.{number}")["ip"] == f"198.51.100.{number}"
@@ -330,7 +330,7 @@ def test_a_server_that_hangs_costs_no_update_and_no_push(
     backend = backends.start(**settings)
     count = updates_all(backend, hetzner, 5)
     until(lambda: line.connections, "a push to be under way", lambda: backend.output)
-    assert ntfy.messages() == [], "all updates were done while not one push was through"
+    assert ntfy.messages() == [], "all updates must succeed before the first push"
     line.open()
     until(lambda: len(set(texts(ntfy))) == count, "all pushes to arrive", lambda: str(texts(ntfy)))
     backends.stop()

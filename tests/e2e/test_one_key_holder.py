@@ -1,4 +1,4 @@
-"""The holder of one host's key can't keep other hosts from being served."""
+"""Requests with one host's key can't block other hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def asks(session: requests.Session, backend: Backend, host: str, ip: str) -> str
 
 
 class Flappers:
-    """Connections that ask for another address of one host each time."""
+    """Connections that send a new address of one host each time."""
 
     def __init__(self, backend: Backend, host: str) -> None:
         self._backend = backend
@@ -71,7 +71,7 @@ def flappers(backend: Backend, slow: None) -> Iterator[Flappers]:
 
 
 def all_others(backend: Backend, ip: str) -> List[str]:
-    """Let each of the other hosts ask once, six at a time."""
+    """Send one update from each of the other hosts, six at a time."""
     with ThreadPoolExecutor(6) as pool, new_session() as session:
         return list(pool.map(lambda host: asks(session, backend, host, ip), OTHERS))
 
@@ -86,7 +86,7 @@ def test_forty_connections_for_one_host_block_no_other_host(
     known = unchanged.count("nochg 198.51.100.7")
     assert good >= len(OTHERS) - 4
     assert known >= good
-    # The last address that the flapping host asked for is published in the end.
+    # The last address of the flapping host is published in the end.
     hetzner.door("DELETE", "delay")
     desired = f"SELECT desired FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
     until(

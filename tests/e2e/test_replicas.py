@@ -1,4 +1,4 @@
-"""Two replicas on one PostgreSQL serve the same hosts as one would."""
+"""Two replicas with one PostgreSQL store serve the same hosts as one."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_one_replica_has_done_the_other_one_knows(
 
 
 class Sent(NamedTuple):
-    """An update, how it was answered, and from when to when that took."""
+    """An update, its answer, and its start and end time."""
 
     address: str
     status: int
@@ -102,7 +102,7 @@ class Sent(NamedTuple):
 
 
 def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Sent]:
-    """Send one address after the other, in turns by way of each replica."""
+    """Send addresses one after the other, alternating between the replicas."""
     through = itertools.cycle(replicas if client % 2 else replicas[::-1])
     sent = []
     for number in range(UPDATES_A_CLIENT):
@@ -130,8 +130,8 @@ def test_the_last_accepted_of_twenty_clients_updates_counts(
     assert {update.status for update in sent} <= {200, 503}
     accepted = [update for update in sent if update.status == 200]
     assert accepted
-    # What the clients see settles the end only where no two updates overlapped: nobody is accepted
-    # after the one that holds.
+    # The clients can determine the last update only without an overlap: no update may be accepted
+    # after the published one.
     query = "SELECT desired FROM records WHERE host = 'host2.example.com'"
     ((desired,),) = postgresql.ask(query, database=database.rpartition("/")[2])
     expect_in_dns(sandbox, host, desired)
@@ -159,11 +159,11 @@ def test_only_one_process_of_all_follows_an_action(
         _CONVERGE_SECONDS,
     )
     asked = polled(sandbox)
-    assert len(asked) == len(set(asked)), "two processes asked for the same action"
+    assert len(asked) == len(set(asked)), "two processes polled the same action"
 
 
 def polled(sandbox: Sandbox) -> List[str]:
-    """The actions asked about, each as often as it was asked about."""
+    """Return the polled actions, each as often as it was polled."""
     return [
         part
         for call in sandbox.calls()
@@ -185,7 +185,7 @@ def test_no_transaction_is_open_during_calls_to_hetzner(
         until(lambda: calls_about(sandbox, host), lambda: "Hetzner isn't asked", 30)
         query = "SELECT state, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         found = []
-        for _ in range(20):  # others may be between two statements just now
+        for _ in range(20):  # other transactions may be between two statements
             found = postgresql.ask(query, database=database.rpartition("/")[2])
             if not found:
                 break

@@ -1,4 +1,4 @@
-"""The commands of docs/sandbox.md, "Try your own set-up", work on other ports."""
+"""The commands of docs/sandbox.md, section "Try your own set-up", work on other ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real("curl", "dig")
 
 
 def blocks(folder: Path) -> List[str]:
-    """The commands, with free ports and the Python at hand, the installation left out."""
+    """Return the commands with free ports and this Python, without the installation."""
     ports = {port: str(free_port()) for port in ("8080", "8090", "5354")}
     found = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
     found[0] = found[0].splitlines()[-1]
@@ -36,7 +36,7 @@ def blocks(folder: Path) -> List[str]:
 
 
 class Terminal:
-    """A shell that runs commands until it is closed."""
+    """An interactive shell for commands."""
 
     def __init__(self, folder: Path, name: str, commands: str) -> None:
         self._said = folder / f"{name}.log"

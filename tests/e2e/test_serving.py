@@ -1,4 +1,4 @@
-"""What a caller gets on the wire, and that workers are processes that agree."""
+"""The exact bytes of answers, and two workers that agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def raw(port: int, request: bytes, address: str = "127.0.0.1") -> Tuple[str, Lis
     """Send bytes; return the status line, the header lines and the body."""
     received = b""
     with socket.create_connection((address, port), timeout=20) as connection:
-        # Whatever hasn't been read when the answer comes may break the connection.
+        # The server may reset the connection if it hasn't read the whole request.
         with contextlib.suppress(OSError):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
@@ -38,7 +38,7 @@ def login(backend: Backend, host: str) -> str:
 
 
 def expect_one_line(answer: Tuple[str, List[str], bytes], status: str, line: bytes) -> None:
-    """The whole form of an answer of dyndns2."""
+    """Check the complete form of a dyndns2 answer."""
     said, headers, body = answer
     named = dict(header.split(": ", 1) for header in headers)
     assert (said.split(" ", 1)[1], body) == (status, line)
@@ -111,7 +111,7 @@ def test_a_body_in_chunks_is_read(backend: Backend, hetzner: Hetzner, host: str)
 
 def test_a_long_body_in_chunks_is_too_large(backend: Backend, host: str) -> None:
     body = json.dumps({"fqdn": host, "ip": "198.51.100.5"}).encode()
-    # Not so long that the server would close while there is much left to read: older gunicorns
+    # Short enough that the server doesn't close with much left to read: older versions of gunicorn
     # then break the connection before the answer is read.
     chunks = b"%x\r\n%s\r\n" % (len(body), body) + (b"1000\r\n" + b" " * 0x1000 + b"\r\n") * 4
     status, _, body = raw(backend.port, chunked(backend, host, chunks + b"0\r\n\r\n"))
@@ -135,7 +135,7 @@ def test_two_updates_may_share_a_connection(backend: Backend, host: str) -> None
 
 
 class Worker:
-    """A connection that is kept, and so one worker process that answers."""
+    """A persistent connection, and so a single worker process."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -158,7 +158,7 @@ class Worker:
         return text
 
     def _owner(self, port: int) -> Optional[int]:
-        """Which worker holds the other end of a connection from a port of ours."""
+        """Return the worker that holds the other end of a connection from a local port."""
         inode = _inode_of(self._backend.port, port)
         for pid in self._backend.workers():
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -169,7 +169,7 @@ class Worker:
 
 
 def _inode_of(local: int, remote: int) -> str:
-    """The socket of a connection, from https://docs.kernel.org/networking/proc_net_tcp.html ."""
+    """Return the socket of a connection (https://docs.kernel.org/networking/proc_net_tcp.html)."""
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         words = line.split()
         ends = [int(address.rpartition(":")[2], 16) for address in words[1:3]]
@@ -180,7 +180,7 @@ def _inode_of(local: int, remote: int) -> str:
 
 @pytest.fixture
 def two_workers(backend: Backend) -> Iterator[List[Worker]]:
-    """A connection to each of the two workers."""
+    """Return a connection to each of the two workers."""
     opened: List[Worker] = []
 
     def pids() -> Set[Optional[int]]:

@@ -1,4 +1,4 @@
-"""A wrong set-up stops the start with exit code 1 and one line that names the setting."""
+"""An invalid set-up stops the start with exit code 1 and one line that names the setting."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.e2e.processes import TOKEN, Backend, Hetzner, run
 
 
 class SetUp(NamedTuple):
-    """Something wrong: in the variables, or in what `prepare` leaves in the folder."""
+    """An invalid set-up: variables, and a folder changed by `prepare`."""
 
-    named: Tuple[str, ...]  # what the line has to name
+    named: Tuple[str, ...]  # the text that the line must contain
     variables: Dict[str, str] = {}  # noqa: RUF012
     prepare: Callable[[Path], object] = lambda _: None
 
@@ -137,7 +137,7 @@ def test_other_users_cannot_read_the_created_files(hetzner: Hetzner, folder: Pat
     backend = Backend(
         folder, hetzner, LOG_FILE="logs/backend.log", LOG_MAX_BYTES="500", DEBUG_LOGGING="1"
     )
-    theirs = backend.folder / "backend.log"  # where the test keeps its output
+    theirs = backend.folder / "backend.log"  # the folder with the test's output
     backend.start()
     backend.wait_until((folder / "logs" / "backend.log.1").exists, "to rotate its log")
     backend.stop()

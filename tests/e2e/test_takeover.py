@@ -1,4 +1,4 @@
-"""Another replica takes over when the one that retries and watches is killed."""
+"""Another replica takes over the leases of a killed replica."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 __all__ = ["postgresql"]
 
 HOST = "host.example.com"
-# As the operator is promised.
+# The documented limit.
 TAKEOVER_SECONDS = 60.0
 ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -33,7 +33,7 @@ def may_unshare() -> bool:
 
 
 class Pair:
-    """Two replicas; the first one to start has both leases."""
+    """Two replicas; the first one has both leases."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, server: PostgreSQL) -> None:
         self._server = server
@@ -54,7 +54,7 @@ class Pair:
         )
 
     def owners(self) -> Dict[str, str]:
-        """Who holds the leases of what only one process does at a time."""
+        """Return the owners of the leases."""
         query = "SELECT name, owner FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 

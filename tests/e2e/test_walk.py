@@ -1,4 +1,4 @@
-"""The commands of README.md, "Set it up", work as written, in an empty folder."""
+"""The commands of README.md, section "Set it up", work as written in an empty folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTS_ALL = ".venv/bin/python -m backend keys list"
 
 
 def step(heading: str) -> List[str]:
-    """The blocks of one step."""
+    """Return the code blocks of one step."""
     section = README.partition(f"### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     of_readme = [one for one in blocks() if one.document == "README.md"]
     return [one.text for one in of_readme if is_in(one, section)]
@@ -31,7 +31,7 @@ def is_in(block: Block, section: str) -> bool:
 
 
 class Person:
-    """Types what the README says; the proxy with TLS is left out, and what it would add isn't."""
+    """Runs the commands of the README; without the TLS proxy, but with the headers it would add."""
 
     def __init__(self, folder: Path, hetzner: Hetzner) -> None:
         self.folder = folder
@@ -41,11 +41,11 @@ class Person:
             shutil.copytree(
                 ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
             )
-        # As the proxy says whose request it is.
+        # The header that the proxy would add.
         (folder / ".curlrc").write_text(f'header = "X-Real-Ip: {SEEN}"\n', encoding="utf-8")
 
     def command(self, text: str) -> List[str]:
-        """What a shell is given; installing is left out, for here everything is installed."""
+        """Return a command for the shell, without the installation."""
         lines = [
             line for line in text.splitlines() if not re.search("git clone|-m (venv|pip)", line)
         ]
@@ -75,7 +75,7 @@ class Person:
         return ended.stdout
 
     def fills_in(self, settings: str) -> None:
-        """Write into backend/.secrets what stands there, with the sandbox in Hetzner's place."""
+        """Write backend/.secrets as the README shows, but with the sandbox's URL."""
         own = {"HETZNER_TOKEN": TOKEN, "LISTEN_PORT": str(self.port)}
         own["HETZNER_API_URL"] = self._hetzner.api_url
         pairs = dict(line.split("=", 1) for line in settings.splitlines())
@@ -96,7 +96,7 @@ def filled_in(text: str, settings: Dict[str, str]) -> str:
 
 
 class Terminal(Program):
-    """A shell in which something runs until it is stopped."""
+    """A shell with a program that runs until it is stopped."""
 
     def command(self, arguments: List[str]) -> List[str]:  # type: ignore[override]
         return arguments

@@ -1,4 +1,4 @@
-"""The lines people have written down already: with nothing but names put in."""
+"""Lines that users already have work unchanged, with only names filled in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.real("curl", "dig")
 
 @pytest.fixture
 def machine(backend: Backend, hetzner: Hetzner, host: str, folder: Path) -> Machine:
-    """Its host has an address already, so that there is something to change."""
+    """Return a machine whose host has an address that an update will change."""
     machine = Machine(folder, backend, hetzner, backend.url, "", host, backend.key_of(host))
     backend.updates(host, FIRST)
     hetzner.expect(host, FIRST)
@@ -35,7 +35,7 @@ def machine(backend: Backend, hetzner: Hetzner, host: str, folder: Path) -> Mach
 
 
 def line_of(machine: Machine, line: str, key: str) -> str:
-    """Such a line, as this machine's owner would fill it in."""
+    """Return such a line with this machine's names filled in."""
     label = machine.host.split(".", 1)[0]
     for old, new in {
         "://host:secret@": f"://{label}:{key}@",
@@ -60,7 +60,7 @@ def test_the_cron_line_sets_the_address_it_comes_from(machine: Machine) -> None:
 
 def test_a_cron_line_with_a_wrong_key_changes_nothing(machine: Machine) -> None:
     ended = machine.runs("sh", "-c", line_of(machine, CRON, WRONG))
-    assert ended.returncode == 22  # of curl -f: the server answered with an error
+    assert ended.returncode == 22  # of curl -f for an error answer
     assert machine.digs() == [FIRST]
 
 

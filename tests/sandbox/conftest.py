@@ -9,7 +9,7 @@ from sandbox import Sandbox
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -22,7 +22,7 @@ class Clock:
 
 
 class Caller:
-    """Someone with a token and one open connection."""
+    """A caller with a token and one open connection."""
 
     def __init__(self, sandbox: Sandbox, token: Optional[str] = None) -> None:
         self.base = sandbox.http_url
@@ -37,7 +37,7 @@ class Caller:
         )
 
     def gets(self, path: str) -> Dict[str, Any]:
-        """The body of an answer that is no refusal."""
+        """Send a call that must succeed; return the body of the answer."""
         response = self.asks("GET", path)
         assert response.status_code == 200, response.text
         return response.json()

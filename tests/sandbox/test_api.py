@@ -1,4 +1,4 @@
-"""What only HTTP shows: tokens, headers, statuses, errors in Hetzner's shape."""
+"""The HTTP behaviour of the sandbox: tokens, headers, statuses and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors for tests, through HTTP and from Python alike."""
+"""The control API, through HTTP and from Python."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_fault_after_a_call_leaves_the_change(sandbox: Sandbox, caller: Caller
 
 
 class Held:
-    """A call that waits in the sandbox until it is let go, and perhaps gets no answer then."""
+    """A call that the sandbox holds until its delay is removed, possibly without an answer."""
 
     _status: Optional[int] = None
 

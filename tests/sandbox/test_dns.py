@@ -1,4 +1,4 @@
-"""The sandbox's zones as real DNS, over real sockets."""
+"""The sandbox's zones as DNS over real sockets."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_several_questions_on_one_tcp_connection_are_answered_in_order(sandbox: 
         stream = connection.makefile("rb")
         for name in ("home.example.com", "none.example.com"):
             packet = DNSRecord.question(name).pack()
-            # In pieces, as networks may deliver it.
+            # Send the question in pieces, as networks may deliver it.
             for piece in (struct.pack("!H", len(packet)), packet[:7], packet[7:]):
                 connection.sendall(piece)
             (length,) = struct.unpack("!H", stream.read(2))

@@ -1,4 +1,4 @@
-"""docs/sandbox.md: it names every option and route, and its examples are accepted."""
+"""docs/sandbox.md names every option and route, and its examples are accepted."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_order_to_copy_is_understood(sandbox: Sandbox, line: str) -> None:
 
 
 def method_of(words: List[str]) -> str:
-    """What curl would use."""
+    """Return the method that curl uses."""
     return words[words.index("-X") + 1] if "-X" in words else "POST"
 
 

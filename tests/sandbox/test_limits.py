@@ -1,4 +1,4 @@
-"""Two buckets for each token, which refill without a pause."""
+"""Each token has two buckets that refill continuously."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of a list a query gets."""
+"""Queries filter, sort and page lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox within a test's own process, and as a program of its own."""
+"""The sandbox in the process of a test, and as a separate program."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_the_program_takes_other_limits_and_a_shorter_hour(programs: List[Progra
         answer = requests.get(f"{http}/{path}", headers=headers, timeout=5)
         assert answer.headers["ratelimit-limit"] == limit
         until_full = int(answer.headers["ratelimit-reset"]) - time.time()
-        # One call of an hour of 7200 s; of one of 3600 s it would be half of that.
+        # One call of a limit per 7200 s; with 3600 s it would be half of that.
         assert until_full > 7200 / int(limit) - 2
 
 

@@ -1,4 +1,4 @@
-"""A map of which every change is a new map: it behaves like a dict, and shares what is the same."""
+"""A persistent map: it behaves like a dict, and its versions share unchanged parts."""
 
 from __future__ import annotations
 

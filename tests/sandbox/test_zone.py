@@ -1,4 +1,4 @@
-"""The rules by which a zone may change; each change is a new value."""
+"""The rules for changes of a zone; each change returns a new zone."""
 
 from __future__ import annotations
 

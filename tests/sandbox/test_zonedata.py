@@ -1,4 +1,4 @@
-"""Who sees which zone, how actions end, and when DNS may show what was written."""
+"""The visibility of zones, the end of actions, and the time when DNS serves a change."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_thousands_of_pending_writes_take_little_memory(zones: Zones) -> None:
         zones.change(MINE, "example.com", "x", home("192.0.2.1"))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # A copy of the zone's dictionary alone would take 300 kB a write.
+    # A copy of the zone's dictionary would take 300 kB per write.
     assert grown < 200 * 20_000
 
 

@@ -1,4 +1,4 @@
-"""Zones as BIND text."""
+"""Zone files in BIND format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sandbox.zone import Record, RRSet, Zone, fresh
 from sandbox.zonefile import export, parse
 
 ZONE = fresh(Zone(name="example.com"))
-# The example of Hetzner's documentation, and a little of everything that BIND allows.
+# The example of Hetzner's documentation, with more of the syntax that BIND allows.
 TEXT = """$ORIGIN\texample.com.
 $TTL\t7200
 

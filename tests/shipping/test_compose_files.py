@@ -1,4 +1,4 @@
-"""The compose files match the README, and all three are hardened alike."""
+"""The compose files match the README, and all three are hardened in the same way."""
 
 from __future__ import annotations
 

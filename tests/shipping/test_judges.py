@@ -1,4 +1,4 @@
-"""Other people's programs find nothing wrong with what is shipped."""
+"""External linters find no problem in the shipped files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images' locks hold what the requirements ask for, with hashes, and name no index."""
+"""The locks of the images satisfy the requirements, with hashes and without an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ each_lock = pytest.mark.parametrize("lock", LOCKS)
 
 
 def asked(file: str) -> Iterator[Requirement]:
-    """What a requirements file asks for, and the files that it names."""
+    """Return the requirements of a file and of the files that it includes."""
     for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if text.startswith("-r"):
@@ -31,7 +31,7 @@ def locked(file: str) -> Dict[str, str]:
     found = re.findall(
         r"^([a-z0-9-]+)==(\S+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert len(found) == len(dict(found)), "one version each, on every platform"
+    assert len(found) == len(dict(found)), "each package must have one version for every platform"
     return dict(found)
 
 

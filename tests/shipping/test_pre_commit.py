@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as it is, in a repository of its own."""
+    """Copy the project into a new repository."""
     folder = tmp_path_factory.mktemp("clone") / "project"
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -34,7 +34,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def offline(clone: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where there is no network but loopback, the environment activated."""
+    """Run a command with the environment activated and no network but loopback."""
     environ = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(clone.parent),
@@ -60,7 +60,7 @@ def hooks(said: str, result: str) -> List[str]:
 
 
 def test_all_files_pass_all_hooks(clone: Path) -> None:
-    """But for the tests, which don't run themselves."""
+    """Run all hooks except the tests."""
     ran = offline(clone, "pre-commit", "run", "--all-files", SKIP="pytest")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert hooks(ran.stdout, "Passed") == ["style", "format", "types"]

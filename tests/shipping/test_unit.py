@@ -1,4 +1,4 @@
-"""systemd understands our units, and finds them well locked up."""
+"""systemd accepts the units and rates them as well sandboxed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_systemd_would_find_something_wrong(tmp_path: Path) -> None:
 
 @UNITS
 def test_the_unit_is_locked_up_well(unit: Path) -> None:
-    """0 is best and 10 is worst; a service that is on the network can't have much less."""
+    """0 is best and 10 is worst; a network service can't have a much lower rating."""
     said = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
     exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert exposure is not None, said
@@ -65,7 +65,7 @@ def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) ->
 
 
 def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
-    """With the settings of the example, as far as they are left alone."""
+    """Use the settings of the example."""
     unit, settings = (path.read_text(encoding="utf-8") for path in (BACKEND, SECRETS))
     assert "install -m 600 backend/.secrets /etc/hetzner-dyndns" in unit
     environ = {

@@ -1,4 +1,4 @@
-"""The workflows match the README, and have only the rights they need."""
+"""The workflows match the README and have only the permissions they need."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_ci_tests_lowest_versions_on_old_and_current_python() -> None:
 
 
 def test_publishing_happens_at_a_published_release_alone() -> None:
-    assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML reads `on` as true
+    assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML parses `on` as true
 
 
 def test_publishing_uses_only_the_four_documented_secrets() -> None:
