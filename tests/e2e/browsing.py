@@ -33,9 +33,9 @@ class Browser:
         self._chromium = chromium
         self._url = url
         self._contexts: List[Any] = []
-        self.complaints: List[str] = []
+        self.errors: List[str] = []
 
-    def opens(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
+    def open(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
         """Open a page in a new window, logged in."""
         width, height = SIZES[size]
         context = self._chromium.new_context(
@@ -49,9 +49,9 @@ class Browser:
         context.grant_permissions(_ALLOWED, origin=self._url)
         self._contexts.append(context)
         page = context.new_page()
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        page.on("console", self._record)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", lambda dialog: self.errors.append(f"dialog {dialog.message}"))
         page.goto(path)
         return page
 
@@ -59,12 +59,12 @@ class Browser:
         """Close all windows; fail if the browser has reported an error."""
         while self._contexts:
             self._contexts.pop().close()
-        assert self.complaints == []
+        assert self.errors == []
 
-    def _hear(self, message: Any) -> None:  # noqa: ANN401
+    def _record(self, message: Any) -> None:  # noqa: ANN401
         # Chromium reports every 4xx and 5xx of a page as an error.
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
 
 def browsers(backend: Backend) -> Iterator[Browser]:

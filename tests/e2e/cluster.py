@@ -69,7 +69,7 @@ class Replica:
         self.wait_until_well()
 
     def wait_until_well(self) -> None:
-        until(self.is_well, lambda: f"the backend isn't well:\n{self.said()}", _START_SECONDS)
+        until(self.is_well, lambda: f"the backend isn't well:\n{self.output()}", _START_SECONDS)
 
     def is_well(self) -> bool:
         try:
@@ -78,7 +78,7 @@ class Replica:
             return False
         return answer.status_code == 200
 
-    def updates(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
+    def update(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
         """Send an update and return the status; 0 without an answer."""
         query = {"hostname": host, "myip": address}
         url = f"http://127.0.0.1:{self.port}/nic/update"
@@ -100,7 +100,7 @@ class Replica:
     def all_workers(self) -> List[int]:
         """Wait until all workers run; return their process ids."""
         number = int(self._environ.get("WEB_CONCURRENCY", "2"))
-        until(lambda: len(self.workers()) == number, self.said, _START_SECONDS)
+        until(lambda: len(self.workers()) == number, self.output, _START_SECONDS)
         return self.workers()
 
     def workers(self) -> List[int]:
@@ -124,7 +124,7 @@ class Replica:
         self._process.terminate()
         return self._process.wait(_END_SECONDS)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
 

@@ -39,8 +39,8 @@ def refused_start(
         with pytest.raises(SystemExit) as ended:
             cli.run([], environ)
         assert ended.value.code == 1
-        said = capfd.readouterr()
-        return said.out + said.err
+        output = capfd.readouterr()
+        return output.out + output.err
 
     yield start
     os.umask(umask)

@@ -15,7 +15,7 @@ from typing import Deque, Dict, Iterable, List, Optional, Tuple
 from tests.e2e.framings import FORGED, Framing
 from tests.e2e.processes import Backend, Hetzner
 
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 _LINGERING = 4  # hostile connections that stay open at the same time
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9]) [ -~]*\r\n")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[^\r\n\0]*\r\n")
@@ -87,7 +87,7 @@ class Hostile:
         self._received = b""
         self._ended = False
         self._note = threading.Condition()
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         with contextlib.suppress(OSError):  # the server may refuse the request before its end
@@ -121,10 +121,10 @@ class Hostile:
                 return True
 
         with self._note:
-            self._note.wait_for(is_done, _PATIENCE)
+            self._note.wait_for(is_done, _TIMEOUT)
 
     def close(self) -> str:
-        """Close the connection; return a problem with its answers, or ""."""
+        """Close the connection; return a problem with its answers, or an empty string."""
         ended = self._ended
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -147,38 +147,38 @@ class Neighbour:
     def __init__(self, backend: Backend, port: int, host: str, address: str) -> None:
         self.host, self.address = host, address
         self._key = backend.key_of(host)
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
 
-    def speaks_dyndns2(self) -> str:
+    def update_by_dyndns2(self) -> str:
         """Send an update as a router does; return a problem with the answer, if any."""
         login = base64.b64encode(f"{self.host}:{self._key}".encode()).decode()
         path = f"/nic/update?hostname={self.host}&myip={self.address}"
-        status, body = self._ask("GET", path, None, {"Authorization": f"Basic {login}"})
+        status, body = self._request("GET", path, None, {"Authorization": f"Basic {login}"})
         expected = (f"good {self.address}", f"nochg {self.address}")
         return "" if status == 200 and body.strip() in expected else f"{status} {body!r}"
 
-    def speaks_json(self) -> str:
+    def update_by_json(self) -> str:
         """Send an update as the client does; return a problem with the answer, if any."""
         order = json.dumps({"fqdn": self.host, "ip": self.address})
-        status, body = self._ask("POST", "/update", order, {"X-Pre-Shared-Key": self._key})
+        status, body = self._request("POST", "/update", order, {"X-Pre-Shared-Key": self._key})
         try:
-            said = json.loads(body)
+            answer = json.loads(body)
         except ValueError:
-            said = {}
-        fits = status == 200 and (said.get("fqdn"), said.get("ip")) == (self.host, self.address)
+            answer = {}
+        fits = status == 200 and (answer.get("fqdn"), answer.get("ip")) == (self.host, self.address)
         return "" if fits else f"{status} {body!r}"
 
-    def _ask(
+    def _request(
         self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
     ) -> Tuple[int, str]:
         try:
-            return self._ask_once(method, path, body, headers)
+            return self._request_once(method, path, body, headers)
         except (ConnectionError, http.client.HTTPException):
             # The proxy may close a persistent connection at any time, but not a new one.
             self._connection.close()
-            return self._ask_once(method, path, body, headers)
+            return self._request_once(method, path, body, headers)
 
-    def _ask_once(
+    def _request_once(
         self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
     ) -> Tuple[int, str]:
         self._connection.request(method, path, body, headers)
@@ -203,15 +203,15 @@ class Neighbourhood:
     def problems(self) -> List[str]:
         """Send updates of the regular callers; return problems with their answers and addresses."""
         first, second = self._neighbours
-        told = [first.speaks_dyndns2(), second.speaks_json(), second.speaks_dyndns2()]
-        problems = [f"a neighbour was told {one}" for one in told if one]
+        answers = [first.update_by_dyndns2(), second.update_by_json(), second.update_by_dyndns2()]
+        problems = [f"a neighbour got {one}" for one in answers if one]
         for neighbour in self._neighbours:
-            found = self._hetzner.resolves(neighbour.host)
+            found = self._hetzner.resolve(neighbour.host)
             if found not in ([], [neighbour.address]):  # the first record may not be published yet
                 problems.append(f"{neighbour.host} is published as {found}")
         return problems
 
-    def endure(self, framings: Iterable[Framing]) -> List[str]:
+    def attack(self, framings: Iterable[Framing]) -> List[str]:
         """Start hostile callers one after the other, some of which stay; return all problems."""
         problems: List[str] = []
         lingering: Deque[Hostile] = collections.deque()
@@ -242,4 +242,4 @@ class Neighbourhood:
 
 def forged_writes(hetzner: Hetzner) -> List[object]:
     """Return the writes at Hetzner that contain a forged address."""
-    return [call for call in hetzner.door("GET", "calls") if FORGED in json.dumps(call)]
+    return [call for call in hetzner.control("GET", "calls") if FORGED in json.dumps(call)]

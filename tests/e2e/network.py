@@ -42,10 +42,10 @@ class Switch:
         ip("-n", self.name, "link", "add", "bridge", "type", "bridge")
         ip("-n", self.name, "link", "set", "bridge", "up")
 
-    def plug(self, name: str, number: Optional[int] = None) -> Plugged:
+    def connect(self, name: str, number: Optional[int] = None) -> Plugged:
         self.machines.append(Plugged(self, name))
         if number is not None:
-            self.machines[-1].takes(number)
+            self.machines[-1].set_addresses(number)
         return self.machines[-1]
 
     def remove(self) -> None:
@@ -66,7 +66,7 @@ class Plugged:
         ip("-n", switch.name, "link", "set", port, "master", "bridge", "up")
         ip("-n", self.namespace, "link", "set", "lan", "up")
 
-    def takes(self, number: int) -> Tuple[str, str]:
+    def set_addresses(self, number: int) -> Tuple[str, str]:
         """Replace the addresses of the machine; return the old and the new ones."""
         ip("-n", self.namespace, "address", "flush", "dev", "lan", "scope", "global")
         for address in (V4.format(number), V6.format(number)):
@@ -74,7 +74,7 @@ class Plugged:
             ip("-n", self.namespace, "address", "add", address, "dev", "lan", "nodad")
         return V4.format(number).split("/")[0], V6.format(number).split("/")[0]
 
-    def runs(self, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["ip", "netns", "exec", self.namespace, *command],
             cwd=folder,

@@ -18,7 +18,7 @@ from tests.ports import free_port
 TOPIC = "dyndns"
 WRITER = ("dyndns", "the-writers-pässword")
 OWNER = ("owner", "the-owners-password")
-_ASKED = 5
+_ATTEMPTS = 5
 
 
 class NtfyServer(Program):
@@ -34,10 +34,10 @@ class NtfyServer(Program):
         self._config = folder / "server.yml"
         self._command = [str(shutil.which("ntfy")), "serve", "--config", str(self._config)]
         self._session = new_session()
-        self.limits_to(most)
+        self.set_limit(most)
         self.token = ""
 
-    def limits_to(self, most: int) -> None:
+    def set_limit(self, most: int) -> None:
         limit = 'visitor-request-limit-exempt-hosts: "127.0.0.1"'
         if most:
             limit = f'visitor-request-limit-burst: {most}\nvisitor-request-limit-replenish: "1s"'
@@ -56,9 +56,9 @@ class NtfyServer(Program):
             self._manage("user", "add", name, NTFY_PASSWORD=password)
         self._manage("access", WRITER[0], TOPIC, "write-only")
         self._manage("access", OWNER[0], TOPIC, "read-only")
-        said = self._manage("token", "add", WRITER[0])
-        found = re.search(r"tk_\w+", said)
-        assert found is not None, said
+        output = self._manage("token", "add", WRITER[0])
+        found = re.search(r"tk_\w+", output)
+        assert found is not None, output
         return found.group()
 
     def _manage(self, *words: str, **variables: str) -> str:
@@ -95,7 +95,7 @@ class NtfyServer(Program):
 
     def _poll(self) -> str:
         """Return all messages. ntfy 2.11 sometimes answers 403 during other requests."""
-        for _ in range(_ASKED):
+        for _ in range(_ATTEMPTS):
             answer = self._session.get(
                 f"{self.url}/{TOPIC}/json", params={"poll": "1"}, auth=OWNER, timeout=20
             )

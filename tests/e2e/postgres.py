@@ -72,11 +72,11 @@ class PostgreSQL:
         """Suspend all server processes; connections stay open without answers."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def destroy(self) -> None:
-        self.go_on()
+        self.resume()
         self.crash()
         shutil.rmtree(self._folder)
 

@@ -29,12 +29,12 @@ _PACKET_SECONDS = 5.0
 Started = TypeVar("Started", bound="Program")
 
 
-def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
+def until(condition: Callable[[], object], what: str, details: Callable[[], str] = str) -> None:
     """Wait until a condition holds, with a timeout; `details` adds to the failure message."""
     end = time.monotonic() + _SECONDS
     while not condition():
         if time.monotonic() > end:
-            pytest.fail(f"waited in vain: {what}\n{told()}")
+            pytest.fail(f"timed out waiting for {what}\n{details()}")
         time.sleep(_POLL_SECONDS)
 
 
@@ -163,15 +163,15 @@ class Hetzner(Program):
     def start(self) -> None:
         super().start()
         self.wait_until(lambda: "sandbox ready" in self.output, "to be ready")
-        said = dict(line.split(" ", 1) for line in self.output.splitlines() if " " in line)
-        self.api_url = said["http"]
-        self.dns_port = int(said["dns"].rpartition(":")[2])
+        found = dict(line.split(" ", 1) for line in self.output.splitlines() if " " in line)
+        self.api_url = found["http"]
+        self.dns_port = int(found["dns"].rpartition(":")[2])
 
     def stop(self) -> None:
         self._session.close()
         super().stop()
 
-    def resolves(self, host: str, kind: str = "A") -> List[str]:
+    def resolve(self, host: str, kind: str = "A") -> List[str]:
         """Return the addresses that DNS has for a name."""
         question = dnslib.DNSRecord.question(host, kind)
         packet = question.send("127.0.0.1", self.dns_port, timeout=_PACKET_SECONDS)
@@ -180,9 +180,9 @@ class Hetzner(Program):
     def expect(self, host: str, *addresses: str, kind: str = "A") -> None:
         """Wait until DNS has exactly these addresses."""
         what = f"{host} {kind} to be {addresses}"
-        self.wait_until(lambda: self.resolves(host, kind) == sorted(addresses), what)
+        self.wait_until(lambda: self.resolve(host, kind) == sorted(addresses), what)
 
-    def door(self, method: str, name: str, /, **order: object) -> Any:  # noqa: ANN401
+    def control(self, method: str, name: str, /, **order: object) -> Any:  # noqa: ANN401
         """Call the control API of the sandbox."""
         url = self.api_url.replace("/v1", f"/_sandbox/{name}")
         answer = self._session.request(method, url, json=order, timeout=10)
@@ -194,7 +194,7 @@ class Hetzner(Program):
         label = host.split(".", 1)[0]
         return [
             call
-            for call in self.door("GET", "calls")
+            for call in self.control("GET", "calls")
             if f"name={label}&" in call["query"]
             or f"/{label}/" in call["path"]
             or (isinstance(call["body"], dict) and call["body"].get("name") == label)
@@ -238,7 +238,7 @@ class Backend(Program):
         lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
         return dict(line.split() for line in lines)[host]
 
-    def updates(self, host: str, ip: str) -> Mapping[str, Any]:
+    def update(self, host: str, ip: str) -> Mapping[str, Any]:
         """Send an update; return the JSON answer."""
         answer = self.session.post(
             f"{self.url}/update",
@@ -247,10 +247,10 @@ class Backend(Program):
             timeout=20,
         )
         assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.output}"
-        said: Mapping[str, Any] = answer.json()
-        return said
+        found: Mapping[str, Any] = answer.json()
+        return found
 
-    def finds(self, query: str) -> List[Tuple[Any, ...]]:
+    def query(self, query: str) -> List[Tuple[Any, ...]]:
         """Return the rows of a query on the store."""
         with closing(sqlite3.connect(str(self.folder / "hetzner-dyndns.db"))) as connection:
             return list(connection.execute(query))

@@ -60,7 +60,7 @@ class SlowCallers:
         self._open: List[socket.socket] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.turned_away = 0
+        self.refused = 0
 
     def start(self) -> None:
         for place in range(len(self._manners)):
@@ -91,13 +91,13 @@ class SlowCallers:
         while not self._stopping.wait(_PAUSE_SECONDS):
             for place, manner in enumerate(self._manners):
                 connection = self._open[place]
-                if not _goes_on(connection, manner):
+                if not _continue(connection, manner):
                     connection.close()
-                    self.turned_away += 1
+                    self.refused += 1
                     self._open[place] = self._connect(place)
 
 
-def _goes_on(connection: socket.socket, manner: Manner) -> bool:
+def _continue(connection: socket.socket, manner: Manner) -> bool:
     steps: List[Tuple[bool, Callable[[], object]]] = [
         (bool(manner.more), lambda: connection.send(manner.more)),
         (manner.reads, lambda: _read(connection)),

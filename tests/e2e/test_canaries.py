@@ -53,7 +53,7 @@ def forms() -> List[bytes]:
     return [MARK.encode(), *shifted, MARK.encode().hex().encode()]
 
 
-def finds(text: bytes) -> List[bytes]:
+def lines_with_mark(text: bytes) -> List[bytes]:
     """Return every line that contains the mark."""
     return [
         line
@@ -70,7 +70,7 @@ class Caller:
         self.answers: List[bytes] = []
         self.statuses: List[Tuple[int, str]] = []
 
-    def sends(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
+    def send(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
         with requests.Session() as session:
             session.trust_env = False
             url = f"http://127.0.0.1:{self._port}{path}"
@@ -79,15 +79,17 @@ class Caller:
         self.answers.append(f"{path}\n{headers}".replace(path, "").encode() + answer.content)
         word = answer.text.strip().partition(" ")[0]
         with contextlib.suppress(ValueError):
-            said = json.loads(answer.text)
-            word = said.get("code", said.get("status", "")) if isinstance(said, dict) else word
+            output = json.loads(answer.text)
+            word = (
+                output.get("code", output.get("status", "")) if isinstance(output, dict) else word
+            )
         self.statuses.append((answer.status_code, word))
 
-    def updates(self, host: str, ip: str, key: Optional[str] = None) -> None:
+    def update(self, host: str, ip: str, key: Optional[str] = None) -> None:
         headers = {"X-Pre-Shared-Key": key or key_of(host)}
-        self.sends("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
+        self.send("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
 
-    def sends_raw(self, request: bytes) -> None:
+    def send_raw(self, request: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self._port), timeout=20) as connection:
             connection.sendall(request)
             self.answers.append(connection.recv(65536))
@@ -177,45 +179,45 @@ FAULTS: List[Dict[str, Any]] = [
 ]
 
 
-def what_hosts_do(caller: Caller) -> None:
+def send_valid_requests(caller: Caller) -> None:
     """Send successful updates with every kind of login."""
-    caller.updates(HOME, "198.51.100.1")
-    caller.updates(HOME, "198.51.100.1")
-    caller.updates(HOME, "2001:db8::1")
+    caller.update(HOME, "198.51.100.1")
+    caller.update(HOME, "198.51.100.1")
+    caller.update(HOME, "2001:db8::1")
     login = {"auth": ("home", key_of(HOME))}
-    caller.sends("GET", f"/nic/update?hostname={HOME}&myip=198.51.100.2", **login)
+    caller.send("GET", f"/nic/update?hostname={HOME}&myip=198.51.100.2", **login)
     in_query = f"/nic/update?hostname={HOME}&user=home&pass={key_of(HOME)}&myip=198.51.100.3"
-    caller.sends("GET", in_query)
-    caller.sends("POST", "/nic/update", data={"hostname": HOME, "user": "home"}, **login)
-    caller.sends("DELETE", "/update", json={"fqdn": HOME, "type": "AAAA"}, **login)
-    caller.sends("POST", "/update", data={"fqdn": NAS, "ip": "198.51.100.4"}, auth=OPERATOR)
-    caller.sends("POST", "/update", json={"fqdn": "x.example.com"}, auth=OPERATOR)
-    caller.updates(SILENT, "198.51.100.5")
-    caller.updates(ORG, "198.51.100.6")
-    caller.updates(buggy.HOST, "198.51.100.7")
+    caller.send("GET", in_query)
+    caller.send("POST", "/nic/update", data={"hostname": HOME, "user": "home"}, **login)
+    caller.send("DELETE", "/update", json={"fqdn": HOME, "type": "AAAA"}, **login)
+    caller.send("POST", "/update", data={"fqdn": NAS, "ip": "198.51.100.4"}, auth=OPERATOR)
+    caller.send("POST", "/update", json={"fqdn": "x.example.com"}, auth=OPERATOR)
+    caller.update(SILENT, "198.51.100.5")
+    caller.update(ORG, "198.51.100.6")
+    caller.update(buggy.HOST, "198.51.100.7")
     bug = {"auth": ("bug", key_of(buggy.HOST))}
-    caller.sends("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
+    caller.send("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
 
 
-def what_people_get_wrong(caller: Caller) -> None:
+def send_invalid_requests(caller: Caller) -> None:
     """Send secrets in the wrong place, and wrong secrets."""
     wrong = marked("wrong-key")
     for field in ("fqdn", "ip", "type", "url"):
         fields = {"fqdn": HOME, field: wrong}
         for how in ({"json": fields}, {"data": fields}, {"json": {**fields, field: [wrong]}}):
             headers = {"X-Pre-Shared-Key": key_of(HOME)}
-            caller.sends("POST", "/update", headers=headers, **how)
+            caller.send("POST", "/update", headers=headers, **how)
     for query in (f"hostname={wrong}", f"hostname={HOME}&myip={wrong}", wrong):
-        caller.sends("GET", f"/nic/update?{query}", auth=("home", key_of(HOME)))
-        caller.sends("GET", f"/nic/update?{query}&user={wrong}&pass={wrong}")
+        caller.send("GET", f"/nic/update?{query}", auth=("home", key_of(HOME)))
+        caller.send("GET", f"/nic/update?{query}&user={wrong}&pass={wrong}")
     for number in range(8):
-        caller.updates(LAB, "198.51.100.1", wrong)
-        caller.sends("GET", f"/nic/update?hostname={LAB}&myip=1.2.3.{number}", auth=("lab", wrong))
-        caller.sends("GET", "/nic/update", auth=(wrong, wrong))
+        caller.update(LAB, "198.51.100.1", wrong)
+        caller.send("GET", f"/nic/update?hostname={LAB}&myip=1.2.3.{number}", auth=("lab", wrong))
+        caller.send("GET", "/nic/update", auth=(wrong, wrong))
     for header in (f"Basic {wrong}", f"Bearer {wrong}", wrong):
-        caller.sends("GET", "/nic/update", headers={"Authorization": header})
+        caller.send("GET", "/nic/update", headers={"Authorization": header})
     for body in (wrong, f'"{wrong}"', f'{{"fqdn": "{wrong}', wrong * 3000):
-        caller.sends("POST", "/update", data=body, auth=("home", key_of(HOME)))
+        caller.send("POST", "/update", data=body, auth=("home", key_of(HOME)))
     for lines in (
         f"GET /nic/update?pass={wrong} HTP/1.1",
         f"{wrong} / HTTP/1.1",
@@ -223,60 +225,60 @@ def what_people_get_wrong(caller: Caller) -> None:
         f"GET /ip HTTP/1.1\r\nHost: x\r\nContent-Length: {wrong}",
         f"POST /update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{wrong}",
     ):
-        caller.sends_raw(f"{lines}\r\n\r\n".encode())
+        caller.send_raw(f"{lines}\r\n\r\n".encode())
 
 
-def what_hetzner_does(caller: Caller, sandbox: Sandbox) -> None:
+def fail_hetzner(caller: Caller, sandbox: Sandbox) -> None:
     """Fail in every way."""
     for host, fault in zip(UNLUCKY, FAULTS):
         sandbox.fail(**fault)
-        caller.updates(host, "203.0.113.1")
+        caller.update(host, "203.0.113.1")
     sandbox.actions_end("error", count=1)
-    caller.updates(HOME, "203.0.113.200")
+    caller.update(HOME, "203.0.113.200")
 
 
-def what_ntfy_does(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
+def fail_ntfy(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
     """Fail in every way."""
-    for number, (status, told) in enumerate(
+    for number, (status, text) in enumerate(
         [(401, "ntfy refuses pushes"), (302, "Not pushed"), (500, ""), (0, "")]
     ):
         ntfy.status = status
         before = len(ntfy.pushes)
-        caller.updates(HOME, f"192.0.2.{number}")
+        caller.update(HOME, f"192.0.2.{number}")
         # After a final refusal the next push is sent; at the end, one push waits for its retry.
         backend.wait_until(
-            lambda: told in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
+            lambda: text in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
             f"ntfy's {status} to be met",
         )
 
 
-def what_the_disk_does(caller: Caller, backend: Backend) -> None:
+def fail_disk(caller: Caller, backend: Backend) -> None:
     """Make the store and the key file fail."""
     lock = sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"), isolation_level=None)
     with contextlib.closing(lock):
         lock.execute("BEGIN IMMEDIATE")
-        caller.updates(HOME, "192.0.2.99")
+        caller.update(HOME, "192.0.2.99")
     backend.key_file.write_text(f"{marked('not-a-key')}\n", encoding="utf-8")
 
-    def complains() -> bool:
-        caller.updates(NAS, "192.0.2.98")
+    def is_reported() -> bool:
+        caller.update(NAS, "192.0.2.98")
         return "line 1 isn't" in backend.output
 
-    backend.wait_until(complains, "the key file to count as broken")
+    backend.wait_until(is_reported, "the key file to count as broken")
     backend.key_file.unlink()
     backend.key_file.mkdir()
-    caller.updates(NAS, "192.0.2.97")
+    caller.update(NAS, "192.0.2.97")
 
 
-def what_an_operator_looks_at(caller: Caller) -> None:
+def open_all_pages(caller: Caller) -> None:
     for page in PAGES:
-        caller.sends("GET", page)
-        caller.sends("GET", page, auth=OPERATOR)
-        caller.sends("GET", page, auth=("operator", marked("wrong-password")))
+        caller.send("GET", page)
+        caller.send("GET", page, auth=OPERATOR)
+        caller.send("GET", page, auth=("operator", marked("wrong-password")))
 
 
 @pytest.fixture(scope="module", params=["token", "password"])
-def told(
+def outputs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dict[str, bytes]]:
     """Return all output, by its channel."""
@@ -287,7 +289,7 @@ def told(
         backend = Backend(folder, **settings(request.param, sandbox, ntfy, folder))
         backend.start()
         try:
-            yield everything_told(backend, sandbox, ntfy, request.param)
+            yield collect_outputs(backend, sandbox, ntfy, request.param)
         finally:
             if backend.is_running:
                 backend.kill()
@@ -295,7 +297,7 @@ def told(
 
 
 def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict[str, str]:
-    user = f"somebody:{marked('password-in-a-url')}@"
+    user = f"user:{marked('password-in-a-url')}@"
     token_file = folder / "token-file"
     token_file.write_text(",".join([*TOKENS, UNKNOWN_TOKEN]), encoding="utf-8")
     return {
@@ -311,23 +313,23 @@ def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict
     }
 
 
-def everything_told(
+def collect_outputs(
     backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy, login: str
 ) -> Dict[str, bytes]:
     caller = Caller(backend.port)
-    what_hosts_do(caller)
-    what_people_get_wrong(caller)
-    what_hetzner_does(caller, sandbox)
+    send_valid_requests(caller)
+    send_invalid_requests(caller)
+    fail_hetzner(caller, sandbox)
     backend.wait_until(lambda: "could not publish the record" in backend.output, "an action's end")
     backend.wait_until(lambda: any(b"is lost" in push for push in ntfy.pushes), "a lost host")
     backend.wait_until(
-        lambda: any(b"Failed logins" in push for push in ntfy.pushes), "failed logins to be told"
+        lambda: any(b"Failed logins" in push for push in ntfy.pushes), "a push about failed logins"
     )
-    what_an_operator_looks_at(caller)
+    open_all_pages(caller)
     titles = backend.titles()
-    what_ntfy_does(caller, ntfy, backend)
+    fail_ntfy(caller, ntfy, backend)
     store = backend.store()
-    what_the_disk_does(caller, backend)
+    fail_disk(caller, backend)
     os.kill(int(backend.processes()[1].name), signal.SIGSEGV)
     backend.wait_until(lambda: "Fatal Python error" in backend.output, "a report of the crash")
     os.kill(backend.pid, signal.SIGTERM)
@@ -352,9 +354,9 @@ CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "st
 
 
 @pytest.mark.parametrize("channel", [*CHANNELS, "process titles"])
-def test_no_channel_contains_a_secret(told: Dict[str, bytes], channel: str) -> None:
-    assert len(told[channel]) > 100
-    assert finds(told[channel]) == []
+def test_no_channel_contains_a_secret(outputs: Dict[str, bytes], channel: str) -> None:
+    assert len(outputs[channel]) > 100
+    assert lines_with_mark(outputs[channel]) == []
 
 
 # Evidence that each scenario has happened.
@@ -398,14 +400,16 @@ def test_every_fault_has_its_host() -> None:
     assert len(FAULTS) == len(UNLUCKY)
 
 
-def test_all_of_it_has_happened(told: Dict[str, bytes]) -> None:
-    missing = [(channel, words) for channel, words in TRACES if words.encode() not in told[channel]]
-    assert missing == [], told["output"].decode("utf-8", "replace")[-20000:]
+def test_all_of_it_has_happened(outputs: Dict[str, bytes]) -> None:
+    missing = [
+        (channel, words) for channel, words in TRACES if words.encode() not in outputs[channel]
+    ]
+    assert missing == [], outputs["output"].decode("utf-8", "replace")[-20000:]
 
 
 @pytest.mark.parametrize("form", forms())
 def test_a_mark_would_be_found(form: bytes) -> None:
-    assert finds(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
+    assert lines_with_mark(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
 
 
 PASSWORD = marked("password")
@@ -442,9 +446,9 @@ KEY_FILES = {
 def test_a_start_that_fails_logs_no_secret(
     refused_start: Callable[..., str], what: str, debug: str
 ) -> None:
-    said = refused_start(**{**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]})
-    assert "hetzner-dyndns can't start." in said
-    assert finds(said.encode()) == []
+    output = refused_start(**{**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]})
+    assert "hetzner-dyndns can't start." in output
+    assert lines_with_mark(output.encode()) == []
 
 
 @pytest.mark.parametrize("what", KEY_FILES)
@@ -454,9 +458,9 @@ def test_a_start_with_a_bad_key_file_logs_no_key(
     key_file = tmp_path / "pre-shared-key"
     key_file.write_bytes(KEY_FILES[what])
     os.utime(key_file, (0, 0))  # nobody edits it
-    said = refused_start(**GOOD)
-    assert "PRE_SHARED_KEY_FILE" in said
-    assert finds(said.encode()) == []
+    output = refused_start(**GOOD)
+    assert "PRE_SHARED_KEY_FILE" in output
+    assert lines_with_mark(output.encode()) == []
 
 
 def test_the_password_of_a_proxy_is_not_logged(tmp_path: Path) -> None:
@@ -466,11 +470,11 @@ def test_the_password_of_a_proxy_is_not_logged(tmp_path: Path) -> None:
     backend.start()
     try:
         caller = Caller(backend.port)
-        caller.updates(HOME, "198.51.100.1")
+        caller.update(HOME, "198.51.100.1")
         assert caller.statuses == [(503, "unavailable")]
         assert "the proxy doesn't answer" in backend.output
-        told = backend.output.encode() + caller.answers[0] + backend.store() + backend.logs()
-        assert finds(told) == []
+        shown = backend.output.encode() + caller.answers[0] + backend.store() + backend.logs()
+        assert lines_with_mark(shown) == []
     finally:
         backend.stop()
 
@@ -515,7 +519,7 @@ def test_the_client_prints_no_key_on_failure(quiet: Backend, tmp_path: Path, wha
     ended = run([*command, HOME], tmp_path, PRE_SHARED_KEY=key, INTERVAL="0")
     assert ended.returncode != 0
     assert len(ended.stdout + ended.stderr) > 10
-    assert finds((ended.stdout + ended.stderr).encode()) == []
+    assert lines_with_mark((ended.stdout + ended.stderr).encode()) == []
 
 
 def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path: Path) -> None:
@@ -526,4 +530,4 @@ def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path
     variables = {"PRE_SHARED_KEY_FILE": str(keys), "INTERVAL": "0", "BACKEND_URL": url}
     ended = run(command, tmp_path, FQDN=HOME, IP="198.51.100.1", **variables)
     assert "503" in ended.stdout + ended.stderr or "Hetzner" in ended.stdout + ended.stderr
-    assert finds((ended.stdout + ended.stderr).encode()) == []
+    assert lines_with_mark((ended.stdout + ended.stderr).encode()) == []

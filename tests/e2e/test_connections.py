@@ -59,7 +59,7 @@ def test_more_connections_than_files_end_no_worker(
         )
     finally:
         callers.stop()
-    assert narrow.updates(host, "198.51.100.1")["status"] == "created"
+    assert narrow.update(host, "198.51.100.1")["status"] == "created"
     hetzner.expect(host, "198.51.100.1")
     assert_unhurt(narrow, workers)
 
@@ -73,6 +73,6 @@ def test_slow_callers_end_no_worker(backend: Backend, hetzner: Hetzner, host: st
         backend.wait_until(lambda: sum(map(sockets_of, workers)) >= 500, "to have taken many")
     finally:
         callers.stop()
-    assert backend.updates(host, "198.51.100.2")["status"] == "created"
+    assert backend.update(host, "198.51.100.2")["status"] == "created"
     hetzner.expect(host, "198.51.100.2")
     assert_unhurt(backend, workers)

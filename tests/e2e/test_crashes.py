@@ -53,7 +53,7 @@ class Stream:
                 return
             address = f"10.{self._number >> 8}.{self._number & 255}.{step + 1}"
             self.acceptable.append(address)
-            status, _ = self._replica.updates(self._host, address)
+            status, _ = self._replica.update(self._host, address)
             if status == 200:
                 # This update supersedes the earlier ones.
                 self.acceptable = [address]
@@ -92,7 +92,7 @@ def crash(
 
 
 def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> None:
-    def astray() -> Dict[str, object]:
+    def wrong_records() -> Dict[str, object]:
         found = in_dns(sandbox, list(acceptable))
         return {
             host: (found[host], acceptable[host])
@@ -100,7 +100,11 @@ def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> No
             if ",".join(found[host]) not in acceptable[host]
         }
 
-    until(lambda: not astray(), lambda: f"seed {SEED}, astray: {astray()}", _CONVERGE_SECONDS)
+    until(
+        lambda: not wrong_records(),
+        lambda: f"seed {SEED}, wrong records: {wrong_records()}",
+        _CONVERGE_SECONDS,
+    )
 
 
 def crash_and_converge(
@@ -113,7 +117,7 @@ def crash_and_converge(
         expect_intact()
     finally:
         replica.stop()
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
 
 
 def names(kills: int) -> List[str]:
@@ -154,12 +158,12 @@ def test_an_unchanged_address_needs_no_hetzner_after_everything_was_killed(
 ) -> None:
     replica = Replica(tmp_path, sandbox, ["host.example.com"])
     replica.start()
-    assert replica.updates("host.example.com", "198.51.100.1") == (200, "good 198.51.100.1\n")
+    assert replica.update("host.example.com", "198.51.100.1") == (200, "good 198.51.100.1\n")
     replica.kill()
     sandbox.forget_calls()
     replica.start()
     try:
-        assert replica.updates("host.example.com", "198.51.100.1") == (200, "nochg 198.51.100.1\n")
+        assert replica.update("host.example.com", "198.51.100.1") == (200, "nochg 198.51.100.1\n")
         writes = [call.line for call in sandbox.calls() if not call.path.startswith("/actions")]
         assert writes in ([], ["GET /zones?page=1&per_page=50"])  # to follow the action
     finally:

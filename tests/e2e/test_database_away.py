@@ -43,14 +43,14 @@ def replica(sandbox: Sandbox, postgresql: PostgreSQL, tmp_path: Path) -> Iterato
     finally:
         code = replica.stop()
     assert code == 0
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
 
 
 def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
     """Send a new address from every host at the same time, with a router's timeout."""
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         sent = [
-            pool.submit(replica.updates, host, f"198.51.{number}.{last}", PATIENCE)
+            pool.submit(replica.update, host, f"198.51.{number}.{last}", PATIENCE)
             for number, host in enumerate(HOSTS)
         ]
         return [update.result() for update in sent]
@@ -59,13 +59,13 @@ def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
 def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
     """Expect that a retried update succeeds without a restart."""
     until(
-        lambda: replica.updates(host, address)[0] == 200,
-        lambda: f"{host} isn't served again:\n{replica.said()}",
+        lambda: replica.update(host, address)[0] == 200,
+        lambda: f"{host} isn't served again:\n{replica.output()}",
         _BACK_SECONDS,
     )
     until(
         lambda: in_dns(sandbox, [host])[host] == [address],
-        lambda: f"{host} isn't at {address}:\n{replica.said()}",
+        lambda: f"{host} isn't at {address}:\n{replica.output()}",
         _BACK_SECONDS,
     )
 
@@ -73,38 +73,38 @@ def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> 
 def test_a_database_outage_is_reported_and_ends(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
     workers = replica.all_workers()
     postgresql.crash()
     try:
         sandbox.forget_calls()
         assert send_from_all(replica, 1) == [UNAVAILABLE] * len(HOSTS)
-        assert replica.updates(HOSTS[0], "198.51.100.1") == UNAVAILABLE
+        assert replica.update(HOSTS[0], "198.51.100.1") == UNAVAILABLE
         assert not replica.is_well()
         assert sandbox.calls() == [], "an update must be stored before a call to Hetzner"
-        assert "The store can't be used" in replica.said()
+        assert "The store can't be used" in replica.output()
     finally:
         postgresql.start()
     expect_back(replica, sandbox, HOSTS[0], "198.51.100.2")
     replica.wait_until_well()
-    assert "The store can be used again" in replica.said()
+    assert "The store can be used again" in replica.output()
     assert replica.workers() == workers, "no traceback must be logged"
     send_from_all(replica, 2)
     desired = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
-    until(lambda: in_dns(sandbox, HOSTS) == desired, replica.said, _BACK_SECONDS)
+    until(lambda: in_dns(sandbox, HOSTS) == desired, replica.output, _BACK_SECONDS)
 
 
 def test_a_database_that_hangs_keeps_no_caller_waiting(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
     workers = replica.all_workers()
     postgresql.hang()
     try:
         for last in range(1, 4):
             assert send_from_all(replica, last) == [UNAVAILABLE] * len(HOSTS)
     finally:
-        postgresql.go_on()
+        postgresql.resume()
     expect_back(replica, sandbox, HOSTS[0], "198.51.100.4")
     assert replica.workers() == workers
 
@@ -112,11 +112,11 @@ def test_a_database_that_hangs_keeps_no_caller_waiting(
 def test_a_database_that_hangs_during_a_publish_delays_no_caller(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[1], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[1], "198.51.100.1")[0] == 200
     sandbox.forget_calls()
     sandbox.delay(2, method="POST")
     with ThreadPoolExecutor(1) as pool:
-        update = pool.submit(replica.updates, HOSTS[1], "198.51.100.2", PATIENCE)
+        update = pool.submit(replica.update, HOSTS[1], "198.51.100.2", PATIENCE)
         until(
             lambda: any(call.method == "POST" for call in sandbox.calls()),
             lambda: "nothing is written",
@@ -126,7 +126,7 @@ def test_a_database_that_hangs_during_a_publish_delays_no_caller(
         try:
             assert update.result() == UNAVAILABLE, "the answer of Hetzner could not be stored"
         finally:
-            postgresql.go_on()
+            postgresql.resume()
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
 
 
@@ -150,13 +150,13 @@ def test_updates_of_before_are_fulfilled_after_the_database_was_away(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert replica.updates(HOSTS[2], "198.51.100.3") == UNAVAILABLE
+    assert replica.update(HOSTS[2], "198.51.100.3") == UNAVAILABLE
     postgresql.crash()
     sandbox.reset()
     threading.Event().wait(1)
     postgresql.start()
     until(
         lambda: in_dns(sandbox, [HOSTS[2]])[HOSTS[2]] == ["198.51.100.3"],
-        lambda: f"not published:\n{replica.said()}",
+        lambda: f"not published:\n{replica.output()}",
         _BACK_SECONDS,
     )

@@ -94,12 +94,12 @@ class Disk:
         refused = 0
         end = time.monotonic() + _SECONDS
         while refused < MANY:
-            assert time.monotonic() < end, f"changes are accepted:\n{self.replica.said()}"
+            assert time.monotonic() < end, f"changes are accepted:\n{self.replica.output()}"
             self.fill()
-            answer = self.replica.updates(HOST, self.new_address())
+            answer = self.replica.update(HOST, self.new_address())
             assert answer == UNAVAILABLE or answer[0] == 200, answer
             refused += answer == UNAVAILABLE
-        lines = [line for line in self.replica.said().splitlines() if "can't be used" in line]
+        lines = [line for line in self.replica.output().splitlines() if "can't be used" in line]
         assert any(word in line for line in lines for word in words), lines
         assert len(lines) < MANY, "a log line per update would fill the next disk"
 
@@ -107,16 +107,16 @@ class Disk:
         """Expect that the service recovers by itself."""
         address = self.new_address()
         until(
-            lambda: self.replica.updates(HOST, address)[0] == 200,
-            lambda: f"changes aren't accepted again:\n{self.replica.said()}",
+            lambda: self.replica.update(HOST, address)[0] == 200,
+            lambda: f"changes aren't accepted again:\n{self.replica.output()}",
             _SECONDS,
         )
         until(
             lambda: in_dns(self._sandbox, [HOST])[HOST] == [address],
-            lambda: f"not published:\n{self.replica.said()}",
+            lambda: f"not published:\n{self.replica.output()}",
             _SECONDS,
         )
-        assert "The store can be used again" in self.replica.said()
+        assert "The store can be used again" in self.replica.output()
 
 
 def serving(disk: Disk) -> Iterator[Disk]:
@@ -126,7 +126,7 @@ def serving(disk: Disk) -> Iterator[Disk]:
     finally:
         code = disk.replica.stop()
     assert code == 0
-    assert "Traceback" not in disk.replica.said()
+    assert "Traceback" not in disk.replica.output()
 
 
 @pytest.fixture
@@ -144,11 +144,11 @@ def failing(mount: Mount, tmp_path: Path, sandbox: Sandbox) -> Iterator[Disk]:
 
 
 def test_a_full_disk_is_reported_until_there_is_room(small: Disk) -> None:
-    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    assert small.replica.update(OTHER, "198.51.100.200")[0] == 200
     workers = small.replica.all_workers()
     small.fill()
     small.expect_refusals("database or disk is full")
-    assert small.replica.updates(OTHER, "198.51.100.200") == (200, "nochg 198.51.100.200\n")
+    assert small.replica.update(OTHER, "198.51.100.200") == (200, "nochg 198.51.100.200\n")
     small.make_room()
     small.expect_recovery()
     assert small.replica.workers() == workers, "no traceback must be logged"
@@ -156,13 +156,13 @@ def test_a_full_disk_is_reported_until_there_is_room(small: Disk) -> None:
 
 def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sandbox) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert small.replica.updates(OTHER, "198.51.100.201") == UNAVAILABLE
+    assert small.replica.update(OTHER, "198.51.100.201") == UNAVAILABLE
     small.fill()
     sandbox.reset()
     small.make_room()
     until(
         lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.201"],
-        lambda: f"not published:\n{small.replica.said()}",
+        lambda: f"not published:\n{small.replica.output()}",
         _SECONDS,
     )
 
@@ -170,7 +170,7 @@ def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sa
 def test_a_read_only_disk_is_reported_until_it_is_writable(
     small: Disk,
 ) -> None:
-    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    assert small.replica.update(OTHER, "198.51.100.200")[0] == 200
     # The kernel refuses to remount while a process writes: wait for the workers to start.
     first = small.replica.process.pid
     os.kill(first, signal.SIGSTOP)
@@ -196,7 +196,7 @@ def remount(place: Path, *options: str) -> None:
 
 @pytest.mark.real("mkfs.ext4")
 def test_a_disk_failure_under_a_running_service_is_reported(failing: Disk) -> None:
-    assert failing.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    assert failing.replica.update(OTHER, "198.51.100.200")[0] == 200
     workers = failing.replica.all_workers()
     # The kernel does the same after a write error.
     remount(failing.place, "abort")

@@ -77,7 +77,7 @@ def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
     replica.start()
     yield replica
     exit_code = replica.stop()
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
     assert exit_code == 0
 
 
@@ -96,7 +96,7 @@ def expect_in_dns(replica: Replica, host: str, address: str) -> None:
 
     until(
         lambda: found() == [address],
-        lambda: f"{host} is at {found()}, not {address}:\n{replica.said()}",
+        lambda: f"{host} is at {found()}, not {address}:\n{replica.output()}",
         _CONVERGE_SECONDS,
     )
 
@@ -145,7 +145,7 @@ def expect_published(replica: Replica, host: str) -> None:
 def test_a_fault_is_reported_and_the_update_published_later(replica: Replica, case: Case) -> None:
     host = f"{case.name}.example.com"
     replica.sandbox.fail(**case.fault)
-    assert replica.updates(host, "198.51.100.7") == (503, "911\n")
+    assert replica.update(host, "198.51.100.7") == (503, "911\n")
     expect_in_dns(replica, host, "198.51.100.7")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, *case.calls)
@@ -174,7 +174,7 @@ def test_hetzner_refusing_connections_costs_nothing_and_the_last_update_wins(
     sandbox.stop()
     try:
         for last in range(1, 4):
-            assert replica.updates(host, f"198.51.100.{last}") == (503, "911\n")
+            assert replica.update(host, f"198.51.100.{last}") == (503, "911\n")
     finally:
         sandbox.start(http_port=http_port, dns_port=dns_port)
     expect_in_dns(replica, host, "198.51.100.3")
@@ -186,7 +186,7 @@ def test_hetzner_refusing_connections_costs_nothing_and_the_last_update_wins(
 def test_a_hanging_hetzner_is_answered_within_ten_seconds(replica: Replica) -> None:
     host = "extra4.example.com"
     replica.sandbox.delay(seconds=30, count=1, **READ)
-    assert replica.updates(host, "198.51.100.2", seconds=10) == (503, "911\n")
+    assert replica.update(host, "198.51.100.2", seconds=10) == (503, "911\n")
     expect_in_dns(replica, host, "198.51.100.2")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, "GET", "GET", "POST")
@@ -195,7 +195,7 @@ def test_a_hanging_hetzner_is_answered_within_ten_seconds(replica: Replica) -> N
 def test_a_slow_hetzner_is_waited_for(replica: Replica) -> None:
     host = "extra5.example.com"
     replica.sandbox.delay(seconds=1)
-    assert replica.updates(host, "198.51.100.3") == (200, "good 198.51.100.3\n")
+    assert replica.update(host, "198.51.100.3") == (200, "good 198.51.100.3\n")
     expect_in_dns(replica, host, "198.51.100.3")
     expect_calls(replica.sandbox, host, "GET", "POST")
     assert [event for event, _ in history(replica, host)] == ["created"]
@@ -204,11 +204,11 @@ def test_a_slow_hetzner_is_waited_for(replica: Replica) -> None:
 def test_a_failed_action_is_repeated_until_dns_is_right(replica: Replica) -> None:
     host = "extra6.example.com"
     replica.sandbox.actions_end("error", count=2)
-    assert replica.updates(host, "198.51.100.4") == (200, "good 198.51.100.4\n")
+    assert replica.update(host, "198.51.100.4") == (200, "good 198.51.100.4\n")
     expect_in_dns(replica, host, "198.51.100.4")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, "GET", "POST", "GET", "POST", "GET", "POST")
-    assert "Hetzner could not publish the record" in replica.said()
+    assert "Hetzner could not publish the record" in replica.output()
     created, failed = history(replica, host)
     assert created[0] == "created"
     assert failed == ("postponed", failed[1])
@@ -218,8 +218,8 @@ def test_a_failed_action_is_repeated_until_dns_is_right(replica: Replica) -> Non
 def test_an_endless_action_is_given_up_and_repeated(replica: Replica) -> None:
     host = "extra7.example.com"
     replica.sandbox.actions_end("never")
-    assert replica.updates(host, "198.51.100.5") == (200, "good 198.51.100.5\n")
-    assert replica.updates(host, "198.51.100.5") == (200, "nochg 198.51.100.5\n")
+    assert replica.update(host, "198.51.100.5") == (200, "good 198.51.100.5\n")
+    assert replica.update(host, "198.51.100.5") == (200, "nochg 198.51.100.5\n")
     let_time_pass(replica, host)
     expect_in_dns(replica, host, "198.51.100.5")
     expect_published(replica, host)
@@ -236,9 +236,9 @@ def let_time_pass(replica: Replica, host: str) -> None:
 
 
 def test_unchanged_addresses_are_answered_while_hetzner_hangs(replica: Replica) -> None:
-    assert replica.updates("extra8.example.com", "198.51.100.5")[0] == 200
+    assert replica.update("extra8.example.com", "198.51.100.5")[0] == 200
     replica.sandbox.delay(seconds=30, **READ)
-    assert replica.updates("extra8.example.com", "198.51.100.5") == (200, "nochg 198.51.100.5\n")
+    assert replica.update("extra8.example.com", "198.51.100.5") == (200, "nochg 198.51.100.5\n")
 
 
 def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
@@ -249,7 +249,7 @@ def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
     replica.sandbox.actions_end("error", count=3)
     desired = {f"extra{number}.example.com": f"198.51.100.{number}" for number in range(10, 24)}
     for host, address in desired.items():
-        assert replica.updates(host, address)[0] in (200, 503)
+        assert replica.update(host, address)[0] in (200, 503)
     for host, address in desired.items():
         expect_in_dns(replica, host, address)
     # A failed action leaves DNS outdated although the API is correct; it must be repeated.

@@ -66,7 +66,7 @@ def kill_one(backend: Backend) -> None:
 
 
 def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host: str) -> None:
-    backend.updates(host, "198.51.100.1")
+    backend.update(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     poll(backend, host, 40)
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 40}
@@ -77,7 +77,7 @@ def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host:
 
 
 def test_however_many_workers_die_no_count_is_lost(backend: Backend, host: str) -> None:
-    backend.updates(host, "198.51.100.1")
+    backend.update(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     for _ in range(3 * WORKERS):
         poll(backend, host, 2)
@@ -96,8 +96,8 @@ def test_an_unhealthy_worker_makes_the_service_unhealthy(hetzner: Hetzner, tmp_p
     try:
         until(lambda: len(backend.workers()) == WORKERS, "all workers", lambda: backend.output)
         ill = backend.workers()[0]
-        (tmp_path / ailing.WHO).write_text(str(ill), encoding="utf-8")
-        until(lambda: health() == {(503, "reconciler hangs\n")}, "the flaw to be told")
+        (tmp_path / ailing.ID_FILE).write_text(str(ill), encoding="utf-8")
+        until(lambda: health() == {(503, "reconciler hangs\n")}, "the problem to be reported")
         os.kill(ill, signal.SIGKILL)
         until(lambda: health() == {(200, "ok\n")}, "all to be well again")
     finally:

@@ -29,7 +29,7 @@ def test_there_are_hundreds_of_framings() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) -> None:
-    problems = direct.endure(KINDS[kind])
+    problems = direct.attack(KINDS[kind])
     assert not problems, "\n".join(problems)
 
 

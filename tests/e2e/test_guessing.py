@@ -86,7 +86,7 @@ def test_many_guesses_are_hardly_compared_and_delay_no_caller(
             until(lambda: guessers.answers[429] > LIMIT, "the limit to be passed")
             for number in range(10):  # a host's key, and the browser with a session
                 ip = f"198.51.100.{number}"
-                assert backend.updates(HOST, ip)["ip"] == ip
+                assert backend.update(HOST, ip)["ip"] == ip
                 answer = session.get(
                     f"{backend.url}/nic/update",
                     params={"hostname": HOST, "myip": ip},

@@ -92,7 +92,7 @@ def site(backend: Backend) -> Iterator[int]:
 def page(backend: Backend) -> Iterator[Any]:
     """Return a page in a Chromium that has the operator's login and sends it."""
     for browser in browsers(backend):
-        page = browser.opens("/").context.new_page()
+        page = browser.open("/").context.new_page()
         answer = page.goto(f"{backend.url}/nic/update?hostname={HOST}&myip={FIRST}")
         assert answer.status == 200, "a URL typed into the address bar must be allowed"
         yield page
@@ -114,10 +114,10 @@ def test_an_attack_from_another_origin_changes_nothing(  # noqa: PLR0913, PLR091
     name: str,
     attack: str,
 ) -> None:
-    hetzner.door("DELETE", "calls")
+    hetzner.control("DELETE", "calls")
     before = refusals(backend)
     with contextlib.suppress(Exception):  # some attacks navigate away before the page has loaded
         page.goto(f"http://{name}:{site}/?attack={attack}", wait_until="commit")
     backend.wait_until(lambda: refusals(backend) > before, f"to refuse: {attack}")
     assert hetzner.calls_about(HOST) == []
-    assert backend.updates(HOST, FIRST)["status"] == "unchanged"
+    assert backend.update(HOST, FIRST)["status"] == "unchanged"

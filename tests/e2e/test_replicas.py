@@ -57,7 +57,7 @@ def replicas(
     finally:
         codes = (one.stop(), other.stop())
     assert codes == (0, 0)
-    assert "Traceback" not in one.said() + other.said()
+    assert "Traceback" not in one.output() + other.output()
 
 
 def expect_in_dns(sandbox: Sandbox, host: str, address: str) -> None:
@@ -82,13 +82,13 @@ def test_what_one_replica_has_done_the_other_one_knows(
 ) -> None:
     one, other = replicas
     host = HOSTS[0]
-    assert one.updates(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
+    assert one.update(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
     expect_in_dns(sandbox, host, "198.51.100.1")
     sandbox.forget_calls()
-    assert other.updates(host, "198.51.100.1") == (200, "nochg 198.51.100.1\n")
+    assert other.update(host, "198.51.100.1") == (200, "nochg 198.51.100.1\n")
     assert calls_about(sandbox, host) == []
-    assert other.updates(host, "198.51.100.2") == (200, "good 198.51.100.2\n")
-    assert one.updates(host, "198.51.100.2") == (200, "nochg 198.51.100.2\n")
+    assert other.update(host, "198.51.100.2") == (200, "good 198.51.100.2\n")
+    assert one.update(host, "198.51.100.2") == (200, "nochg 198.51.100.2\n")
     expect_in_dns(sandbox, host, "198.51.100.2")
 
 
@@ -108,7 +108,7 @@ def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Se
     for number in range(UPDATES_A_CLIENT):
         address = f"10.{client}.{number}.1"
         started = time.monotonic()
-        status, _ = next(through).updates(host, address)
+        status, _ = next(through).update(host, address)
         sent.append(Sent(address, status, started, time.monotonic()))
     return sent
 
@@ -152,7 +152,7 @@ def test_only_one_process_of_all_follows_an_action(
 ) -> None:
     sandbox.forget_calls()
     for number, host in enumerate(HOSTS[2:10]):
-        assert replicas[number % 2].updates(host, "198.51.100.3")[0] == 200
+        assert replicas[number % 2].update(host, "198.51.100.3")[0] == 200
     until(
         lambda: len(polled(sandbox)) >= 8,
         lambda: f"asked for {polled(sandbox)}",
@@ -181,7 +181,7 @@ def test_no_transaction_is_open_during_calls_to_hetzner(
     host = HOSTS[11]
     sandbox.delay(30, method="GET", path="/zones/*/rrsets")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(replicas[0].updates, host, "198.51.100.4")
+        waiting = pool.submit(replicas[0].update, host, "198.51.100.4")
         until(lambda: calls_about(sandbox, host), lambda: "Hetzner isn't asked", 30)
         query = "SELECT state, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         found = []

@@ -39,27 +39,27 @@ class Terminal:
     """An interactive shell for commands."""
 
     def __init__(self, folder: Path, name: str, commands: str) -> None:
-        self._said = folder / f"{name}.log"
-        with self._said.open("w") as said:
+        self._output = folder / f"{name}.log"
+        with self._output.open("w") as output:
             self._shell = subprocess.Popen(
                 ["sh", "-c", commands],
                 env=environment(folder),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
-    def says(self, words: str) -> None:
-        def has_said() -> bool:
-            assert self._shell.poll() is None, self.said
-            return words in self.said
+    def wait_for(self, words: str) -> None:
+        def is_printed() -> bool:
+            assert self._shell.poll() is None, self.output
+            return words in self.output
 
-        until(has_said, words, lambda: self.said)
+        until(is_printed, words, lambda: self.output)
 
     @property
-    def said(self) -> str:
-        return self._said.read_text(encoding="utf-8")
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
 
     def close(self) -> None:
         os.killpg(self._shell.pid, signal.SIGTERM)
@@ -71,9 +71,9 @@ def test_the_documented_sandbox_commands_work(tmp_path: Path) -> None:
     terminals: Dict[str, Terminal] = {}
     try:
         terminals["sandbox"] = Terminal(tmp_path, "sandbox", sandbox)
-        terminals["sandbox"].says("sandbox ready")
+        terminals["sandbox"].wait_for("sandbox ready")
         terminals["backend"] = Terminal(tmp_path, "backend", backend)
-        terminals["backend"].says(" starts on port ")
+        terminals["backend"].wait_for(" starts on port ")
         typed = subprocess.run(
             ["sh", "-c", update],
             env=environment(tmp_path),

@@ -39,9 +39,9 @@ def login(backend: Backend, host: str) -> str:
 
 def expect_one_line(answer: Tuple[str, List[str], bytes], status: str, line: bytes) -> None:
     """Check the complete form of a dyndns2 answer."""
-    said, headers, body = answer
+    status_line, headers, body = answer
     named = dict(header.split(": ", 1) for header in headers)
-    assert (said.split(" ", 1)[1], body) == (status, line)
+    assert (status_line.split(" ", 1)[1], body) == (status, line)
     assert named["Content-Type"] == "text/plain; charset=utf-8"
     assert named["Content-Length"] == str(len(line))
     assert named["Cache-Control"] == "no-store"
@@ -129,8 +129,8 @@ def chunked(backend: Backend, host: str, chunks: bytes) -> bytes:
 
 def test_two_updates_may_share_a_connection(backend: Backend, host: str) -> None:
     worker = Worker(backend)
-    assert worker.updates(host, "198.51.100.1") == "created"
-    assert worker.updates(host, "198.51.100.2") == "updated"
+    assert worker.update(host, "198.51.100.1") == "created"
+    assert worker.update(host, "198.51.100.2") == "updated"
     worker.close()
 
 
@@ -141,16 +141,16 @@ class Worker:
         self._backend = backend
         self._connection = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=20)
         self.close = self._connection.close
-        self._asks("GET", "/ip", {}, b"")
+        self._request("GET", "/ip", {}, b"")
         self.pid = self._owner(self._connection.sock.getsockname()[1])
 
-    def updates(self, host: str, ip: str) -> str:
+    def update(self, host: str, ip: str) -> str:
         headers = {"X-Pre-Shared-Key": self._backend.key_of(host)}
         body = json.dumps({"fqdn": host, "ip": ip}).encode()
-        status: str = json.loads(self._asks("POST", "/update", headers, body))["status"]
+        status: str = json.loads(self._request("POST", "/update", headers, body))["status"]
         return status
 
-    def _asks(self, method: str, path: str, headers: Dict[str, str], body: bytes) -> bytes:
+    def _request(self, method: str, path: str, headers: Dict[str, str], body: bytes) -> bytes:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
@@ -206,12 +206,12 @@ def test_a_change_and_its_reversal_reach_hetzner_from_two_workers(
     backend: Backend, hetzner: Hetzner, two_workers: List[Worker], host: str
 ) -> None:
     one, two = two_workers
-    assert one.updates(host, "198.51.100.1") == "created"
+    assert one.update(host, "198.51.100.1") == "created"
     for _ in range(25):
-        assert two.updates(host, "198.51.100.2") == "updated"
-        assert two.updates(host, "198.51.100.2") == "unchanged"
-        assert one.updates(host, "198.51.100.1") == "updated"
-        assert one.updates(host, "198.51.100.1") == "unchanged"
+        assert two.update(host, "198.51.100.2") == "updated"
+        assert two.update(host, "198.51.100.2") == "unchanged"
+        assert one.update(host, "198.51.100.1") == "updated"
+        assert one.update(host, "198.51.100.1") == "unchanged"
     hetzner.expect(host, "198.51.100.1")
     writes = [call for call in hetzner.calls_about(host) if call["method"] == "POST"]
     assert len(writes) == 51
@@ -228,7 +228,7 @@ def test_by_default_both_ip_versions_are_listened_on(
         assert raw(backend.port, request)[2] == b"127.0.0.1\n"
         if has_ipv6_loopback():
             assert raw(backend.port, request, "::1")[2] == b"::1\n"
-        assert backend.updates(host, "198.51.100.1")["status"] == "created"
+        assert backend.update(host, "198.51.100.1")["status"] == "created"
     finally:
         backend.stop()
 

@@ -48,8 +48,8 @@ def replica(tmp_path: Path, sandbox: Sandbox) -> Iterator[Replica]:
     replica = Replica(tmp_path, sandbox, [HOST])
     yield replica
     code = replica.stop()
-    assert code == 0, replica.said()
-    assert "Traceback" not in replica.said()
+    assert code == 0, replica.output()
+    assert "Traceback" not in replica.output()
 
 
 def shm(replica: Replica) -> Path:
@@ -87,9 +87,9 @@ def expect_service(replica: Replica) -> None:
     workers = replica.all_workers()
     for number in range(UPDATES):
         address = f"198.51.100.{number // 2 + 1}"
-        assert replica.updates(HOST, address)[0] == 200, replica.said()
+        assert replica.update(HOST, address)[0] == 200, replica.output()
     assert replica.is_well()
-    assert replica.workers() == workers, replica.said()
+    assert replica.workers() == workers, replica.output()
     outcomes = counted(replica)
     assert outcomes["created"] == 1
     assert outcomes["replaced"] == UPDATES / 2 - 1

@@ -59,7 +59,9 @@ SET_UPS: Dict[str, SetUp] = {
     "a newer store": SetUp(("STATE_URL", "newer", "999"), prepare=leave_a_newer_store),
     "a store that is none": SetUp(("STATE_URL",), prepare=leave_no_store),
     "a store in no folder": SetUp(("STATE_URL",), {"STATE_URL": "sqlite:////nowhere/state.db"}),
-    "a store nobody knows": SetUp(("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}),
+    "an unknown kind of store": SetUp(
+        ("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}
+    ),
     "a host name that is none": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
     "half an operator": SetUp(
         ("BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"), {"BASIC_AUTH_PASSWORD": SECRET}
@@ -86,11 +88,11 @@ def test_one_line_names_the_setting_to_change(
     if (folder / "pre-shared-key").is_file():
         os.utime(folder / "pre-shared-key", (0, 0))  # nobody edits it
     variables = {"HETZNER_TOKEN": TOKEN, "REGISTERED_FQDNS": "home.example.com"}
-    said = refused_start(**{**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables})
-    lines = [line for line in said.splitlines() if "INFO New keys in" not in line]
-    assert len(lines) == 1, said
-    assert [word for word in set_up.named if word not in said] == []
-    assert SECRET not in said
+    output = refused_start(**{**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables})
+    lines = [line for line in output.splitlines() if "INFO New keys in" not in line]
+    assert len(lines) == 1, output
+    assert [word for word in set_up.named if word not in output] == []
+    assert SECRET not in output
 
 
 def test_a_taken_port_is_reported_in_one_line(folder: Path) -> None:

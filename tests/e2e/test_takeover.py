@@ -94,13 +94,13 @@ def test_another_replica_finishes_the_work_of_a_killed_leader(
         pytest.skip("needs the right to unshare PID namespaces")
     before = pair.start(prefix)
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert pair.first.updates(HOST, "198.51.100.1") == (503, "911\n")
+    assert pair.first.update(HOST, "198.51.100.1") == (503, "911\n")
     pair.first.kill()
     sandbox.reset()
     pair.expect_takeover(before)
     until(
         lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"],
-        lambda: f"not published:\n{pair.second.said()}",
+        lambda: f"not published:\n{pair.second.output()}",
         TAKEOVER_SECONDS,
     )
 
