@@ -34,10 +34,10 @@ class Clock:
         self.slept.append(seconds)
         self.now += seconds
         if len(self.slept) >= self.naps:
-            raise Over
+            raise LoopEnded
 
 
-class Over(Exception):
+class LoopEnded(Exception):
     """Ends the loop after the given number of sleeps."""
 
 
@@ -59,10 +59,10 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     caplog.set_level(logging.INFO, logger="update_dns")
 
     def take() -> List[str]:
-        said = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+        logged = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
         caplog.clear()
-        assert KEY not in "\n".join(said)
-        return said
+        assert KEY not in "\n".join(logged)
+        return logged
 
     return take
 

@@ -13,7 +13,7 @@ from typing import Dict, List, Optional, Union
 
 
 @dataclass
-class Asked:
+class Request:
     """A received request."""
 
     path: str
@@ -45,7 +45,7 @@ def bad(status: int, code: str, error: str = "This is why.", **headers: str) -> 
     return Reply(status, {"error": error, "code": code}, named)
 
 
-class _Door(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, FakeBackend)
@@ -53,7 +53,7 @@ class _Door(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length))
         peer = self.client_address[0].replace("::ffff:", "")
         key = self.headers.get("X-Pre-Shared-Key")
-        server.asked.append(Asked(self.path, body, key, dict(self.headers), peer))
+        server.requests.append(Request(self.path, body, key, dict(self.headers), peer))
         server.was_asked.set()
         reply = server.next_reply(peer)
         if reply is None:
@@ -82,12 +82,12 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.asked: List[Asked] = []
+        self.requests: List[Request] = []
         self.replies: List[Optional[Reply]] = []
         self.by_peer: Dict[str, Reply] = {}
         self.was_asked = threading.Event()
         self.gate = threading.Event()
-        super().__init__((host, 0), _Door)
+        super().__init__((host, 0), _Handler)
         self.port: int = self.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -107,7 +107,7 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def handle_error(self, *_: object) -> None:
         pass  # some tests close the connection early
 
-    def answers(self, *replies: Optional[Reply]) -> None:
+    def set_answers(self, *replies: Optional[Reply]) -> None:
         """Set the next answers; the last one is repeated. None blocks the caller."""
         self.replies = list(replies)
 

@@ -11,7 +11,7 @@ import pytest
 
 from client.update_dns import Client, loop
 
-from .conftest import ClientFor, Clock, Lines, Over
+from .conftest import ClientFor, Clock, Lines, LoopEnded
 from .fake_backend import FakeBackend, Reply, bad, good
 
 A = "198.51.100.1"
@@ -25,9 +25,9 @@ def run_until(client: Client, clock: Clock, end: float) -> None:
         clock.slept.append(seconds)
         clock.now += seconds
         if clock.now >= end:
-            raise Over
+            raise LoopEnded
 
-    with pytest.raises(Over):
+    with pytest.raises(LoopEnded):
         loop(client, sleep)
 
 
@@ -35,7 +35,7 @@ def pause_after(
     reply: Optional[Reply], backend: FakeBackend, client: Client, clock: Clock
 ) -> float:
     """Return the seconds until the next request, with the longest jitter."""
-    backend.answers(reply)
+    backend.set_answers(reply)
     assert not client.round()
     return client.records[0].due - clock.now
 
@@ -47,7 +47,7 @@ def test_a_long_outage_is_logged_hourly_and_its_end_soon(
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     client = client_for(backend.url)
     client.round()
     gone = clock.now
@@ -95,12 +95,12 @@ def test_the_retry_pause_depends_on_the_kind_of_error(
 def test_a_refused_key_is_retried_until_it_is_corrected(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, lines: Lines
 ) -> None:
-    backend.answers(bad(401, "unauthorized"))
+    backend.set_answers(bad(401, "unauthorized"))
     client = client_for(backend.url)
     run_until(client, clock, clock.now + DAY)
-    assert 90 <= len(backend.asked) <= 110  # a quarter of an hour between two attempts
+    assert 90 <= len(backend.requests) <= 110  # a quarter of an hour between two attempts
     assert all("compare PRE_SHARED_KEY with this host's line" in line for line in lines())
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     run_until(client, clock, clock.now + 1000)
     assert "works again" in lines()[-1]
 
@@ -119,7 +119,7 @@ def test_one_version_that_hangs_does_not_stop_the_other(
     dual: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.2)
-    dual.answers(None)
+    dual.set_answers(None)
     dual.by_peer = {"::1": good("2001:db8::1")}
     client = client_for(dual.url, RECORD_TYPES="A,AAAA")
     assert not client.round()
@@ -134,7 +134,7 @@ def test_each_family_has_its_own_pauses(
 ) -> None:
     dual.by_peer = {"127.0.0.1": bad(401, "unauthorized"), "::1": good("2001:db8::1")}
     run_until(client_for(dual.url, RECORD_TYPES="A,AAAA"), clock, clock.now + 299)
-    peers = [asked.peer for asked in dual.asked]
+    peers = [request.peer for request in dual.requests]
     assert (peers.count("127.0.0.1"), peers.count("::1")) == (1, 5)
 
 
@@ -149,7 +149,7 @@ def test_an_answer_that_trickles_is_cut_off(
 def test_an_endless_answer_is_read_up_to_a_limit(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
-    backend.answers(Reply(200, "x" * 200_000))
+    backend.set_answers(Reply(200, "x" * 200_000))
     assert not client_for(backend.url).round()
     assert "instead of a JSON object" in lines()[0]
 
@@ -158,16 +158,16 @@ def test_an_hourly_client_gives_a_sign_of_life_each_minute(
     backend: FakeBackend, client_for: ClientFor, clock: Clock
 ) -> None:
     """The heartbeat is a wall-clock time, so it must recover soon after a clock change."""
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     run_until(client_for(backend.url, INTERVAL="3600"), clock, clock.now + HOUR)
     assert max(clock.slept) == 60
-    assert len(backend.asked) == 1
+    assert len(backend.requests) == 1
 
 
 def test_a_clock_that_is_put_right_delays_no_update(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     client = client_for(backend.url)
     walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # 1970 to 2033 and back
     for wall in walls:
@@ -175,4 +175,4 @@ def test_a_clock_that_is_put_right_delays_no_update(
         assert client.round()
         assert client.records[0].due - clock.now == 60
         clock.now += 60
-    assert len(backend.asked) == len(walls)
+    assert len(backend.requests) == len(walls)

@@ -76,10 +76,10 @@ def outcomes() -> Dict[str, str]:
         at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
         with limits(10, 1):
             late = [one.name for one in ANSWERS if one.outcome == LATE]
-            said = together({name: partial(outcome, at[name]) for name in late})
+            logged = together({name: partial(outcome, at[name]) for name in late})
         with limits(10, 50):
-            said.update({name: outcome(url) for name, url in at.items() if name not in said})
-    return said
+            logged.update({name: outcome(url) for name, url in at.items() if name not in logged})
+    return logged
 
 
 def test_there_are_many_hostile_answers() -> None:
@@ -97,9 +97,9 @@ def test_an_answer_cut_at_any_byte_is_a_failure() -> None:
     beginnings = (GOOD[:length] for length in range(len(GOOD) + 1))
     with Servers() as servers, limits(10, 50):
         url = f"http://127.0.0.1:{servers.start(lambda _: [next(beginnings)])}"
-        said = [outcome(url) for _ in range(len(GOOD) + 1)]
-    assert said.pop() == "success"
-    assert [one for one in said if one == "success" or "a bug" in one] == []
+        logged = [outcome(url) for _ in range(len(GOOD) + 1)]
+    assert logged.pop() == "success"
+    assert [one for one in logged if one == "success" or "a bug" in one] == []
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +145,18 @@ def proxy_outcomes() -> Dict[str, str]:
         # Before Python 3.12, http.client doesn't close the response to CONNECT.
         warnings.simplefilter("ignore", ResourceWarning)
         patch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{servers.start(answer)}")
-        said = together({name: partial(outcome, url) for name, url in urls.items()})
+        logged = together({name: partial(outcome, url) for name, url in urls.items()})
         gc.collect()
-    return said
+    return logged
 
 
 @pytest.mark.parametrize("one", CONNECT_ANSWERS, ids=lambda one: one.name)
 def test_a_proxys_answer_to_connect_ends_in_one_line(
     proxy_outcomes: Dict[str, str], one: Hostile
 ) -> None:
-    said = proxy_outcomes[one.name]
-    assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", said)
-    assert one.outcome != LATE or "timed out" in said
+    logged = proxy_outcomes[one.name]
+    assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", logged)
+    assert one.outcome != LATE or "timed out" in logged
 
 
 @pytest.mark.parametrize("ip", ["", "198.51.100.7"])

@@ -38,7 +38,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def url(backend: FakeBackend, pki: Path) -> str:
     backend.use_tls(str(pki / "server.pem"), str(pki / "server.key"))
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     return backend.url.replace("http:", "https:")
 
 
@@ -50,7 +50,7 @@ def test_an_untrusted_certificate_is_reported_and_gets_no_key(
     url: str, backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(url).round()
-    assert backend.asked == []
+    assert backend.requests == []
     (line,) = lines()
     assert "certificate" in line
     assert certifi.where() in line

@@ -118,7 +118,7 @@ class Deployment:
             *("--host", "0.0.0.0", "--http-port", "8090", "--dns-port", "5354"),
             *("--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"),
         )
-        self._until_said(HETZNER, "sandbox ready")
+        self._until_logged(HETZNER, "sandbox ready")
 
     def _start_backend(self) -> None:
         shutil.copytree(
@@ -180,8 +180,8 @@ class Deployment:
 
     def dig(self, name: str = HOST, kind: str = "A") -> str:
         server = self.engine.address(HETZNER, FAR)
-        asked = ["dig", "+short", "+time=2", f"@{server}", "-p", "5354", name, kind]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        command = ["dig", "+short", "+time=2", f"@{server}", "-p", "5354", name, kind]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     def until_dns(self, address: str) -> None:
         until(
@@ -190,7 +190,7 @@ class Deployment:
             lambda: f"{self.dig()}\n{self.engine.logs(BACKEND)}\n{self.engine.logs(CLIENT)}",
         )
 
-    def writes(self) -> List[Any]:
+    def changes(self) -> List[Any]:
         """Return the calls that change records at Hetzner."""
         url = f"http://127.0.0.1:{self._hetzner_port}/_sandbox/calls"
         calls = self.session.get(url, timeout=10).json()
@@ -206,5 +206,5 @@ class Deployment:
             lambda: self.engine.logs(name),
         )
 
-    def _until_said(self, name: str, words: str) -> None:
+    def _until_logged(self, name: str, words: str) -> None:
         until(lambda: words in self.engine.logs(name), words, lambda: self.engine.logs(name))

@@ -21,12 +21,12 @@ _POLL_SECONDS = 0.1
 _PIP_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
 
 
-def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
+def until(condition: Callable[[], object], what: str, details: Callable[[], str] = str) -> None:
     """Wait until a condition holds, with a timeout; `details` adds to the failure message."""
     end = time.monotonic() + 90
     while not condition():
         if time.monotonic() > end:
-            pytest.fail(f"waited in vain: {what}\n{told()}")
+            pytest.fail(f"timed out waiting for {what}\n{details()}")
         time.sleep(_POLL_SECONDS)
 
 

@@ -70,11 +70,11 @@ def test_the_images_that_run_are_those_just_built(deployment: Deployment, images
 def test_the_container_lacks_capabilities_and_cannot_gain_any(
     deployment: Deployment, name: str
 ) -> None:
-    said = status(deployment.engine, name)
-    assert {said[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
-    assert said["NoNewPrivs"] == "1"
-    assert said["Uid"].split() == ["1000"] * 4
-    assert said["Gid"].split() == ["1000"] * 4
+    fields = status(deployment.engine, name)
+    assert {fields[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Uid"].split() == ["1000"] * 4
+    assert fields["Gid"].split() == ["1000"] * 4
 
 
 @each
@@ -139,7 +139,7 @@ def test_the_backend_is_unhealthy_without_its_data(
 
 def test_a_killed_backend_restarts_with_its_keys_and_records(deployment: Deployment) -> None:
     deployment.until_dns(CLIENT_IP)
-    key, writes = deployment.key(), deployment.writes()
+    key, changes = deployment.key(), deployment.changes()
     deployment.kill(BACKEND)
     deployment.until_well()
     answer = deployment.session.post(
@@ -149,7 +149,7 @@ def test_a_killed_backend_restarts_with_its_keys_and_records(deployment: Deploym
         timeout=20,
     )
     assert answer.json()["status"] == "unchanged"
-    assert deployment.writes() == writes
+    assert deployment.changes() == changes
     assert deployment.key() == key
     assert deployment.dig() == CLIENT_IP
 
@@ -192,7 +192,7 @@ def test_sigterm_ends_its_first_process_in_order(
 
 def test_what_was_logged_holds_no_secret_and_no_bug(deployment: Deployment) -> None:
     for name in (BACKEND, CLIENT):
-        said = deployment.engine.logs(name)
-        assert deployment.key() not in said
-        assert OPERATOR[1] not in said
-        assert "Traceback" not in said
+        output = deployment.engine.logs(name)
+        assert deployment.key() not in output
+        assert OPERATOR[1] not in output
+        assert "Traceback" not in output

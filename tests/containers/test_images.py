@@ -71,11 +71,11 @@ def test_the_postgresql_driver_works(engine: Engine, images: Images) -> None:
 
 def test_image_labels_name_the_program_and_its_source(engine: Engine, image: str) -> None:
     labels = engine.inspect(image)["Config"]["Labels"]
-    said = {name.rpartition(".")[2]: value for name, value in labels.items()}
-    assert said["licenses"] == "MIT"
-    assert said["source"] == "https://github.com/nmbit/hetzner-dyndns"
-    assert said["title"] in ("hetzner-dyndns backend", "hetzner-dyndns client")
-    assert said["version"]
+    labels = {name.rpartition(".")[2]: value for name, value in labels.items()}
+    assert labels["licenses"] == "MIT"
+    assert labels["source"] == "https://github.com/nmbit/hetzner-dyndns"
+    assert labels["title"] in ("hetzner-dyndns backend", "hetzner-dyndns client")
+    assert labels["version"]
 
 
 def test_the_image_size_is_printed(
@@ -86,6 +86,6 @@ def test_the_image_size_is_printed(
         name: int(engine.inspect(tag)["Size"]) - base for name, tag in images._asdict().items()
     }
     with capsys.disabled():
-        told = ", ".join(f"{name} +{size / 1e6:.0f} MB" for name, size in sizes.items())
-        print(f"\non top of python:3.13-slim ({base / 1e6:.0f} MB): {told}")
+        text = ", ".join(f"{name} +{size / 1e6:.0f} MB" for name, size in sizes.items())
+        print(f"\non top of python:3.13-slim ({base / 1e6:.0f} MB): {text}")
     assert sizes["client"] < sizes["backend"]

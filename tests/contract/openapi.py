@@ -142,8 +142,8 @@ def _json_schema(carrier: Dict[str, Any]) -> Dict[str, Any]:
 def _validate(value: object, schema: Dict[str, Any], what: str) -> None:
     validator = Draft202012Validator(schema, format_checker=_formats)
     for fault in validator.iter_errors(value):
-        told = _deepest(fault)
-        raise Mismatch(f"{what} is not as documented: {told.json_path}: {told.message}")
+        error = _deepest(fault)
+        raise Mismatch(f"{what} is not as documented: {error.json_path}: {error.message}")
 
 
 def _deepest(fault: ValidationError) -> ValidationError:

@@ -37,11 +37,11 @@ class Judged:
         """Make a documented call that must succeed."""
         parts = urlsplit(path)
         check_request(method, parts.path, parts.query, body)
-        status, answer = self.gets(method, path, body)
+        status, answer = self.check(method, path, body)
         assert 200 <= status < 300, answer
         return answer
 
-    def gets(self, method: str, path: str, body: Optional[object] = None) -> Answer:
+    def check(self, method: str, path: str, body: Optional[object] = None) -> Answer:
         """Make a call that may be invalid; its answer must still be documented."""
         response = self.session.request(method, self.sandbox.http_url + path, json=body)
         answer = response.json()
@@ -134,24 +134,24 @@ def test_every_documented_operation_is_answered_as_documented(judged: Judged) ->
 def test_every_refusal_has_the_documented_shape(
     judged: Judged, method: str, path: str, body: object, refusal: Tuple[int, str]
 ) -> None:
-    status, answer = judged.gets(method, path, body)
+    status, answer = judged.check(method, path, body)
     assert (status, answer["error"]["code"]) == refusal
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 410, 412, 423, 429, 500, 502, 503, 504])
 def test_ordered_failures_have_the_documented_shape(judged: Judged, status: int) -> None:
     judged.sandbox.fail(status)
-    assert judged.gets("GET", "/zones")[0] == status
+    assert judged.check("GET", "/zones")[0] == status
 
 
 @pytest.mark.parametrize("token", ["x" * 64, READER])
 def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str) -> None:
     judged.session.headers["Authorization"] = f"Bearer {token}"
-    assert judged.gets("DELETE", "/zones/example.com")[0] == 401
+    assert judged.check("DELETE", "/zones/example.com")[0] == 401
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"ttl": 59}, "ttl"),
         ({"ttl": "60"}, "ttl"),
@@ -161,12 +161,12 @@ def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str
     ],
 )
 def test_the_judge_refuses_an_undocumented_rrset(
-    judged: Judged, change: Dict[str, object], told: str
+    judged: Judged, change: Dict[str, object], message: str
 ) -> None:
     good = judged.calls("GET", "/zones/example.com/rrsets/@/NS")["rrset"]
     path = "/zones/example.com/rrsets/@/NS"
     check_response("GET", path, 200, {"rrset": good})
-    with pytest.raises(Mismatch, match=told):
+    with pytest.raises(Mismatch, match=message):
         check_response("GET", path, 200, {"rrset": {**good, **change}})
 
 

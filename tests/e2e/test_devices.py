@@ -205,8 +205,8 @@ FAILURES: Dict[str, Tuple[str, str, bytes]] = {
 def test_what_cannot_be_served_is_refused_and_not_quoted(  # noqa: PLR0913, PLR0917
     backend: Backend, hetzner: Hetzner, host: str, sent: str, status: str, line: bytes
 ) -> None:
-    expected, headers, body = raw(backend.port, filled_in(sent, backend, host))
-    assert expected.split(" ")[1] == status
+    status_line, headers, body = raw(backend.port, filled_in(sent, backend, host))
+    assert status_line.split(" ")[1] == status
     assert line.strip() in body
     assert backend.key_of(host).encode() not in body
     assert not [header for header in headers if header.startswith(("Transfer-", "Location"))]

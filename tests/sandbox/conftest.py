@@ -29,26 +29,26 @@ class Caller:
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token or sandbox.token}"
 
-    def asks(
+    def request(
         self, method: str, path: str, body: object = None, timeout: float = 10
     ) -> requests.Response:
         return self.session.request(
             method, self.base + path, json=body, timeout=timeout, allow_redirects=False
         )
 
-    def gets(self, path: str) -> Dict[str, Any]:
+    def get(self, path: str) -> Dict[str, Any]:
         """Send a call that must succeed; return the body of the answer."""
-        response = self.asks("GET", path)
+        response = self.request("GET", path)
         assert response.status_code == 200, response.text
         return response.json()
 
-    def writes(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
-        response = self.asks(method, path, body)
+    def change(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
+        response = self.request(method, path, body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
     def is_refused(self, method: str, path: str, body: object = None) -> Tuple[int, str]:
-        response = self.asks(method, path, body)
+        response = self.request(method, path, body)
         return response.status_code, response.json()["error"]["code"]
 
 

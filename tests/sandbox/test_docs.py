@@ -41,8 +41,8 @@ def test_every_control_route_is_explained(sandbox: Sandbox) -> None:
 
 def test_every_field_of_an_order_is_explained() -> None:
     fields = {field for order in ORDERS.values() for field in order}
-    told = TEXT.partition("## Control API")[2]
-    assert [field for field in sorted(fields) if f"`{field}`" not in told] == []
+    section = TEXT.partition("## Control API")[2]
+    assert [field for field in sorted(fields) if f"`{field}`" not in section] == []
 
 
 def test_there_are_orders_to_copy() -> None:

@@ -75,13 +75,13 @@ def test_a_stopped_sandbox_closes_open_connections_and_can_start_again(
     sandbox: Sandbox, caller: Caller
 ) -> None:
     ports = {"http_port": sandbox.http_port, "dns_port": sandbox.dns_port}
-    caller.writes("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    caller.change("POST", "/zones", {"name": "example.org", "mode": "primary"})
     sandbox.stop()
     with pytest.raises(requests.ConnectionError):
-        caller.gets("/zones")
+        caller.get("/zones")
     sandbox.start(**ports)
     assert (sandbox.http_port, sandbox.dns_port) == tuple(ports.values())
-    assert caller.gets("/zones/example.org")
+    assert caller.get("/zones/example.org")
 
 
 def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -> None:
@@ -212,7 +212,7 @@ def test_a_taken_port_is_reported_with_a_hint(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--token", "short"], "a token has 64 letters and digits"),
         (["--zone", "com"], "use a name like example.com"),
@@ -223,10 +223,10 @@ def test_a_taken_port_is_reported_with_a_hint(
     ],
 )
 def test_an_option_that_makes_no_sense_is_explained(
-    programs: List[Program], arguments: List[str], told: str
+    programs: List[Program], arguments: List[str], message: str
 ) -> None:
     program = start(programs, *arguments)
     out, err = program.communicate(timeout=10)
     assert (program.returncode, out) == (2, "")
-    assert told in err
+    assert message in err
     assert "Traceback" not in err

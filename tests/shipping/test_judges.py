@@ -37,8 +37,8 @@ def test_compose_understands_a_compose_file(file: str, tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / file, folder)
     (folder / ".secrets").write_text("HETZNER_TOKEN=x\n")
-    said = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
-    assert "level=warning" not in said
+    output = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
+    assert "level=warning" not in output
 
 
 def test_actionlint_finds_nothing_in_the_workflows() -> None:

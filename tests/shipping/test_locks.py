@@ -17,12 +17,12 @@ LOCKS = {
 each_lock = pytest.mark.parametrize("lock", LOCKS)
 
 
-def asked(file: str) -> Iterator[Requirement]:
+def requirements_of(file: str) -> Iterator[Requirement]:
     """Return the requirements of a file and of the files that it includes."""
     for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if text.startswith("-r"):
-            yield from asked(f"{file.rpartition('/')[0]}/{text[2:].strip()}")
+            yield from requirements_of(f"{file.rpartition('/')[0]}/{text[2:].strip()}")
         elif text:
             yield Requirement(text)
 
@@ -38,7 +38,7 @@ def locked(file: str) -> Dict[str, str]:
 @each_lock
 def test_a_lock_satisfies_its_requirements(lock: str) -> None:
     versions = locked(lock)
-    for requirement in asked(LOCKS[lock]):
+    for requirement in requirements_of(LOCKS[lock]):
         name = re.sub("[-_.]+", "-", requirement.name).lower()
         assert name in versions, f"{name} is missing: make lock"
         assert requirement.specifier.contains(versions[name]), f"{name}: make lock"

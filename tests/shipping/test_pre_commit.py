@@ -55,8 +55,8 @@ def offline(clone: Path, *command: str, **variables: str) -> subprocess.Complete
     )
 
 
-def hooks(said: str, result: str) -> List[str]:
-    return [line.partition(".")[0] for line in said.splitlines() if line.endswith(result)]
+def hooks(output: str, result: str) -> List[str]:
+    return [line.partition(".")[0] for line in output.splitlines() if line.endswith(result)]
 
 
 def test_all_files_pass_all_hooks(clone: Path) -> None:

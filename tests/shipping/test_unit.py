@@ -38,9 +38,9 @@ def test_systemd_would_find_something_wrong(tmp_path: Path) -> None:
 @UNITS
 def test_the_unit_is_locked_up_well(unit: Path) -> None:
     """0 is best and 10 is worst; a network service can't have a much lower rating."""
-    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
-    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-    assert exposure is not None, said
+    output = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", output)
+    assert exposure is not None, output
     assert float(exposure[1]) <= 1.5
 
 
