@@ -12,7 +12,7 @@ import pytest
 from client import update_dns
 from tests.client.fake_backend import FakeBackend
 
-KEY = "a-key-nobody-must-see-9KxQ"
+KEY = "a-key-that-must-stay-secret-9KxQ"
 
 
 ClientFor = Callable[..., update_dns.Client]

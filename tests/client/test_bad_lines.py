@@ -164,7 +164,7 @@ def test_an_hourly_client_gives_a_sign_of_life_each_minute(
     assert len(backend.requests) == 1
 
 
-def test_a_clock_that_is_put_right_delays_no_update(
+def test_a_corrected_clock_does_not_delay_updates(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.set_answers(good(A))

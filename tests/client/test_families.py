@@ -84,7 +84,7 @@ def test_an_ipv6_literal_cannot_show_an_ipv4_address(client_for: ClientFor, line
     assert "::1 has no IPv4 address, so it can't see yours; set RECORD_TYPES to AAAA" in lines()[0]
 
 
-def test_the_other_version_is_no_excuse(
+def test_the_reported_reason_is_the_refusal(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reported reason is the refusal over IPv4, not the unsuitable IPv6 address after it."""

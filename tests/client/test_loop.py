@@ -101,7 +101,7 @@ def test_a_long_failure_is_recalled_every_hour(
     assert "compare PRE_SHARED_KEY" in logged[2]
 
 
-def test_pauses_grow_while_the_heart_beats_on(
+def test_the_heartbeat_continues_during_growing_pauses(
     backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
 ) -> None:
     backend.set_answers(bad(503, "unavailable"))
@@ -120,7 +120,9 @@ def test_retry_after_is_honoured(
     assert len(backend.requests) == 2
 
 
-def test_a_failing_host_waits_alone(backend: FakeBackend, client_for: ClientFor, run: Run) -> None:
+def test_a_failing_host_does_not_delay_others(
+    backend: FakeBackend, client_for: ClientFor, run: Run
+) -> None:
     backend.set_answers(bad(401, "unauthorized"), good(A))
     run(client_for(backend.url, FQDN="a.example.com,b.example.com"), 4)
     request = [request.body["fqdn"][0] for request in backend.requests]
@@ -148,7 +150,7 @@ def test_every_round_leaves_a_heartbeat(
         heart.unlink()
 
 
-def test_an_unwritable_heartbeat_is_reported_once_and_stops_nothing(
+def test_an_unwritable_heartbeat_is_only_reported_once(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines, tmp_path: Path
 ) -> None:
     backend.set_answers(good(A))

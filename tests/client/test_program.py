@@ -93,9 +93,7 @@ def test_unusable_settings_exit_2_with_one_line(once: Once, args: List[str], log
     assert err.count("\n") == 1
 
 
-def test_a_key_file_keeps_the_key_out_of_sight(
-    backend: FakeBackend, once: Once, tmp_path: Path
-) -> None:
+def test_a_key_in_a_file_is_not_visible(backend: FakeBackend, once: Once, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# keys\nhost.example.com {KEY}\n")
     backend.set_answers(good("198.51.100.7"))
     status, _, _ = once(backend.url, "host.example.com", PRE_SHARED_KEY_FILE="keys")

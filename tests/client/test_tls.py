@@ -96,7 +96,7 @@ def test_a_backend_without_tls_is_reported(
     assert "no TLS with 127.0.0.1: " in lines()[0]
 
 
-def test_without_verification_no_bundle_is_blamed(
+def test_without_verification_bundles_are_not_mentioned(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(backend.url.replace("http:", "https:"), VERIFY_SSL="0").round()

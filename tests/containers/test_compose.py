@@ -67,9 +67,7 @@ def test_the_images_that_run_are_those_just_built(deployment: Deployment, images
 
 
 @each
-def test_the_container_lacks_capabilities_and_cannot_gain_any(
-    deployment: Deployment, name: str
-) -> None:
+def test_the_container_has_no_capabilities(deployment: Deployment, name: str) -> None:
     fields = status(deployment.engine, name)
     assert {fields[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
     assert fields["NoNewPrivs"] == "1"
@@ -154,7 +152,7 @@ def test_a_killed_backend_restarts_with_its_keys_and_records(deployment: Deploym
     assert deployment.dig() == CLIENT_IP
 
 
-def test_a_killed_client_comes_back_and_goes_on(deployment: Deployment) -> None:
+def test_a_killed_client_restarts_and_continues(deployment: Deployment) -> None:
     lines = deployment.engine.logs(CLIENT).count("INFO updating")
     deployment.kill(CLIENT)
     until(
@@ -190,7 +188,7 @@ def test_sigterm_ends_its_first_process_in_order(
     assert "Traceback" not in engine.logs(name)
 
 
-def test_what_was_logged_holds_no_secret_and_no_bug(deployment: Deployment) -> None:
+def test_the_logs_contain_no_secret_and_no_traceback(deployment: Deployment) -> None:
     for name in (BACKEND, CLIENT):
         output = deployment.engine.logs(name)
         assert deployment.key() not in output

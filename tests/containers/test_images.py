@@ -40,7 +40,7 @@ def test_the_container_user_owns_only_the_data(engine: Engine, image: str) -> No
     assert owned.split() == (["/data"] if "backend" in image else [])
 
 
-def test_no_build_tools_are_left(engine: Engine, image: str) -> None:
+def test_the_images_contain_no_build_tools(engine: Engine, image: str) -> None:
     tools = "for tool in gcc cc make git curl uv; do command -v $tool; done; :"
     assert sh(engine, image, tools) == ""
     assert sh(engine, image, "find /app -name '*.dist-info' -path '*/pip-*'") == ""

@@ -160,7 +160,7 @@ def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str
         ({"records": [{"comment": "no value"}]}, "value"),
     ],
 )
-def test_the_judge_refuses_an_undocumented_rrset(
+def test_the_checker_refuses_an_undocumented_rrset(
     judged: Judged, change: Dict[str, object], message: str
 ) -> None:
     good = judged.calls("GET", "/zones/example.com/rrsets/@/NS")["rrset"]
@@ -170,7 +170,7 @@ def test_the_judge_refuses_an_undocumented_rrset(
         check_response("GET", path, 200, {"rrset": {**good, **change}})
 
 
-def test_the_judge_refuses_an_incomplete_answer(
+def test_the_checker_refuses_an_incomplete_answer(
     judged: Judged,
 ) -> None:
     zone = judged.calls("GET", "/zones/example.com")["zone"]
@@ -207,7 +207,7 @@ def test_the_judge_refuses_an_incomplete_answer(
         ("PUT", "/zones/example.com/rrsets/h/A", "", {"records": [{"value": "192.0.2.1"}]}),
     ],
 )
-def test_the_judge_refuses_an_undocumented_request(
+def test_the_checker_refuses_an_undocumented_request(
     method: str, path: str, query: str, body: object
 ) -> None:
     with pytest.raises(Mismatch):

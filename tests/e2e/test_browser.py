@@ -249,7 +249,7 @@ def test_foreign_text_is_escaped(
     assert page.get_by_label("Search").input_value() == SCRIPT
 
 
-def test_the_keyboard_is_enough(browser: Browser, host: str) -> None:
+def test_all_actions_work_with_the_keyboard(browser: Browser, host: str) -> None:
     page = browser.open(f"/?q={host}")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"

@@ -20,7 +20,7 @@ def caddy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.parametrize("header", ["X-Real-Ip", "X-Forwarded-For", "Forwarded"])
-def test_the_backend_sees_who_really_calls(
+def test_the_backend_gets_the_address_of_the_caller(
     backend: Backend, caddy: proxies.Proxy, header: str
 ) -> None:
     forged = {header: "203.0.113.9"}

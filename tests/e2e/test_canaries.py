@@ -126,7 +126,7 @@ class Backend(Program):
         keys = "".join(f"{host} {key_of(host)}\n" for host in HOSTS)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.key_file.write_text(f"{keys}# a comment\n", encoding="utf-8")
-        os.utime(self.key_file, (0, 0))  # nobody edits it
+        os.utime(self.key_file, (0, 0))  # an old time skips the wait for the end of an edit
         super().start()
         self.wait_until(self.answers, "to answer")
 
@@ -400,7 +400,7 @@ def test_every_fault_has_its_host() -> None:
     assert len(FAULTS) == len(UNLUCKY)
 
 
-def test_all_of_it_has_happened(outputs: Dict[str, bytes]) -> None:
+def test_all_scenarios_have_happened(outputs: Dict[str, bytes]) -> None:
     missing = [
         (channel, words) for channel, words in TRACES if words.encode() not in outputs[channel]
     ]
@@ -408,7 +408,7 @@ def test_all_of_it_has_happened(outputs: Dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("form", forms())
-def test_a_mark_would_be_found(form: bytes) -> None:
+def test_the_search_finds_every_encoding_of_a_mark(form: bytes) -> None:
     assert lines_with_mark(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
 
 
@@ -418,7 +418,7 @@ UNUSABLE: Dict[str, Dict[str, str]] = {
     "a token with a blank": {"HETZNER_TOKEN": f"{TOKENS[0]} {TOKENS[1]}"},
     "a token that is no ASCII": {"HETZNER_TOKEN": f"{TOKENS[0]}é"},
     "a file that is a directory": {"HETZNER_TOKEN": "", "HETZNER_TOKEN_FILE": "/"},
-    "a URL of nothing": {"HETZNER_API_URL": f"ftp://me:{PASSWORD}@example.com"},
+    "a URL with another scheme": {"HETZNER_API_URL": f"ftp://me:{PASSWORD}@example.com"},
     "a URL with a bad port": {"HETZNER_API_URL": f"https://me:{PASSWORD}@example.com:x"},
     "a URL without a host": {"NTFY_URL": f"https://me:{PASSWORD}@", "NTFY_TOPIC": "t"},
     "a password alone": {"BASIC_AUTH_PASSWORD": PASSWORD},
@@ -426,12 +426,12 @@ UNUSABLE: Dict[str, Dict[str, str]] = {
     "a URL for another database": {"STATE_URL": f"mysql://me:{PASSWORD}@127.0.0.1/db"},
     "a URL without sense": {"STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:port/db"},
     "a URL that is a path": {"STATE_URL": f"me:{PASSWORD}@127.0.0.1"},
-    "a driver nobody has": {"STATE_URL": f"postgresql+nothing://me:{PASSWORD}@127.0.0.1/db"},
-    "a database that is away": {
+    "an unknown driver": {"STATE_URL": f"postgresql+nothing://me:{PASSWORD}@127.0.0.1/db"},
+    "an unreachable database": {
         "STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db?connect_timeout=1"
     },
     "a folder that isn't there": {"STATE_URL": f"sqlite:////nowhere/x.db?timeout={PASSWORD}"},
-    "a port that is taken by nobody": {"LISTEN_ADDRESS": "nowhere.invalid"},
+    "an unusable listen address": {"LISTEN_ADDRESS": "nowhere.invalid"},
 }
 KEY_FILES = {
     "half a line": f"{marked('key')}\n".encode(),
@@ -457,7 +457,7 @@ def test_a_start_with_a_bad_key_file_logs_no_key(
 ) -> None:
     key_file = tmp_path / "pre-shared-key"
     key_file.write_bytes(KEY_FILES[what])
-    os.utime(key_file, (0, 0))  # nobody edits it
+    os.utime(key_file, (0, 0))  # an old time skips the wait for the end of an edit
     output = refused_start(**GOOD)
     assert "PRE_SHARED_KEY_FILE" in output
     assert lines_with_mark(output.encode()) == []
@@ -493,11 +493,11 @@ def test_a_crash_leaves_no_core_with_every_secret_in_it(tmp_path: Path) -> None:
 
 
 CLIENTS: Dict[str, List[str]] = {
-    "nobody there": ["http://127.0.0.1:1"],
+    "no server": ["http://127.0.0.1:1"],
     "no such name": ["http://nowhere.invalid"],
     "no TLS": ["https://127.0.0.1:{port}"],
     "a login in the URL": [f"http://me:{PASSWORD}@127.0.0.1:{{port}}"],
-    "a URL that is none": [f"me:{PASSWORD}@127.0.0.1"],
+    "an invalid URL": [f"me:{PASSWORD}@127.0.0.1"],
     "a wrong key": ["http://127.0.0.1:{port}"],
 }
 
@@ -522,7 +522,7 @@ def test_the_client_prints_no_key_on_failure(quiet: Backend, tmp_path: Path, wha
     assert lines_with_mark((ended.stdout + ended.stderr).encode()) == []
 
 
-def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path: Path) -> None:
+def test_the_client_prints_no_key_during_an_outage(quiet: Backend, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{key_of(HOME)}\n", encoding="utf-8")
     command = [sys.executable, str(ROOT / "client" / "update_dns.py")]

@@ -149,7 +149,7 @@ def test_a_client_of_an_unknown_host_fails_and_changes_nothing(name: str, machin
 
 # Inadyn doesn't end; a test below covers it.
 @each(*(name for name in CLIENTS if name not in ("inadyn", "unifi")))
-def test_a_client_reports_a_failure_while_hetzner_is_away(
+def test_a_client_reports_a_failure_during_an_outage(
     name: str, machine: Machine, outage: Callable[[], None]
 ) -> None:
     outage()

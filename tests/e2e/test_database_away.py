@@ -94,7 +94,7 @@ def test_a_database_outage_is_reported_and_ends(
     until(lambda: in_dns(sandbox, HOSTS) == desired, replica.output, _BACK_SECONDS)
 
 
-def test_a_database_that_hangs_keeps_no_caller_waiting(
+def test_a_hanging_database_does_not_block_callers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
@@ -109,7 +109,7 @@ def test_a_database_that_hangs_keeps_no_caller_waiting(
     assert replica.workers() == workers
 
 
-def test_a_database_that_hangs_during_a_publish_delays_no_caller(
+def test_a_database_hanging_during_a_publish_does_not_delay_answers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.update(HOSTS[1], "198.51.100.1")[0] == 200
@@ -146,7 +146,7 @@ def test_the_writable_database_server_is_used(
         store.close()
 
 
-def test_updates_of_before_are_fulfilled_after_the_database_was_away(
+def test_pending_updates_are_published_after_a_database_outage(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")

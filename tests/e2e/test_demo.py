@@ -192,7 +192,7 @@ def test_polls_of_actions_are_not_counted_as_calls() -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_however_it_ends_nothing_is_left(demo: Demo, ending: signal.Signals) -> None:
+def test_no_process_or_file_remains_after_the_demo_ends(demo: Demo, ending: signal.Signals) -> None:
     demo.wait_for_invitation()
     members = family(demo.process.pid)
     commands = " ".join(members.values())

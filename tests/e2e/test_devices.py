@@ -31,7 +31,7 @@ REQUESTS: Dict[str, Tuple[str, str]] = {
         request_of(f"GET {UPDATE}&myipv6=&ip6lanprefix= HTTP/1.1", *FRITZ_BOX),
         GOOD,
     ),
-    "Fritz!Box that knows no such placeholder": (
+    "Fritz!Box without this placeholder": (
         request_of(
             f"GET {UPDATE}&myipv6=<ip6addr>&ip6lanprefix=<ip6lanprefix> HTTP/1.1", *FRITZ_BOX
         ),
@@ -98,7 +98,7 @@ REQUESTS: Dict[str, Tuple[str, str]] = {
     ),
     "neither Host nor User-Agent": (request_of(f"GET {UPDATE} HTTP/1.0", BASIC), GOOD),
     # The test client of old Werkzeug versions can't send these.
-    "a Host that is none": (request_of(f"GET {UPDATE} HTTP/1.1", "Host: ::", BASIC), GOOD),
+    "an invalid Host": (request_of(f"GET {UPDATE} HTTP/1.1", "Host: ::", BASIC), GOOD),
     "a Host of odd characters": (
         request_of(f"GET {UPDATE} HTTP/1.1", "Host: <a:b>/%", BASIC),
         GOOD,
@@ -158,7 +158,7 @@ def test_the_request_of_a_device_is_answered_to_the_byte(
         hetzner.expect(host, address, kind="AAAA" if ":" in address else "A")
 
 
-def test_a_device_that_waits_for_a_challenge_gets_one(backend: Backend, host: str) -> None:
+def test_a_request_without_a_login_gets_a_challenge(backend: Backend, host: str) -> None:
     bare = f"GET /nic/update?hostname={host}&myip={V4} HTTP/1.1\r\nHost: x\r\n"
     answer = raw(backend.port, f"{bare}\r\n".encode())
     expect_one_line(answer, "401 UNAUTHORIZED", b"badauth\n")
@@ -202,7 +202,7 @@ FAILURES: Dict[str, Tuple[str, str, bytes]] = {
 
 
 @pytest.mark.parametrize(("sent", "status", "line"), FAILURES.values(), ids=FAILURES.keys())
-def test_what_cannot_be_served_is_refused_and_not_quoted(  # noqa: PLR0913, PLR0917
+def test_an_invalid_request_is_refused_and_not_quoted(  # noqa: PLR0913, PLR0917
     backend: Backend, hetzner: Hetzner, host: str, sent: str, status: str, line: bytes
 ) -> None:
     status_line, headers, body = raw(backend.port, filled_in(sent, backend, host))

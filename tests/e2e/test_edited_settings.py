@@ -125,7 +125,7 @@ def test_a_host_registered_again_is_published_after_its_next_update(
 
 
 @pytest.mark.real(*PARTS)
-def test_a_host_that_one_replica_keeps_loses_nothing(
+def test_a_host_that_one_replica_serves_keeps_its_data(
     tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     fleet = Fleet(tmp_path, sandbox, STATE_URL=postgresql.new_database())

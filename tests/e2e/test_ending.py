@@ -49,7 +49,7 @@ def test_an_update_interrupted_by_kill_9_is_published_later(
     assert own_backend.update(host, "198.51.100.2")["status"] == "unchanged"
 
 
-def test_a_killed_worker_is_replaced_and_loses_nothing(
+def test_a_killed_worker_is_replaced_without_lost_updates(
     own_backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     own_backend.update(host, "198.51.100.3")
@@ -77,7 +77,7 @@ def test_gunicorns_lines_go_to_the_services_log(own_backend: Backend) -> None:
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z (WARNING|ERROR) ", line), line
 
 
-def test_sigterm_ends_all_processes_and_loses_nothing(own_backend: Backend, host: str) -> None:
+def test_sigterm_ends_all_processes_without_lost_data(own_backend: Backend, host: str) -> None:
     own_backend.update(host, "198.51.100.4")
     workers = own_backend.workers()
     own_backend.stop()

@@ -76,7 +76,7 @@ def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host:
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 60}
 
 
-def test_however_many_workers_die_no_count_is_lost(backend: Backend, host: str) -> None:
+def test_counters_survive_the_loss_of_all_workers(backend: Backend, host: str) -> None:
     backend.update(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     for _ in range(3 * WORKERS):

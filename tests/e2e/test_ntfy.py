@@ -322,7 +322,7 @@ def test_a_late_ntfy_server_costs_no_update_or_push(
     assert backend.output.count("ntfy accepts pushes again") == 1
 
 
-def test_a_server_that_hangs_costs_no_update_and_no_push(
+def test_a_hanging_ntfy_server_costs_no_update_or_push(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     line = Line(ntfy.port)
@@ -363,7 +363,7 @@ def test_a_rate_limited_ntfy_server_costs_no_update_or_push(
     assert "Not pushed" not in backend.output
 
 
-def test_what_waits_at_the_end_is_sent_before_it(
+def test_queued_pushes_are_sent_before_the_service_stops(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     line = Line(ntfy.port)

@@ -77,9 +77,7 @@ def calls_about(sandbox: Sandbox, host: str) -> List[str]:
     ]
 
 
-def test_what_one_replica_has_done_the_other_one_knows(
-    replicas: Tuple[Replica, Replica], sandbox: Sandbox
-) -> None:
+def test_replicas_share_their_state(replicas: Tuple[Replica, Replica], sandbox: Sandbox) -> None:
     one, other = replicas
     host = HOSTS[0]
     assert one.update(host, "198.51.100.1") == (200, "good 198.51.100.1\n")

@@ -120,7 +120,7 @@ def test_a_worker_that_dies_while_shm_is_full_is_replaced(replica: Replica) -> N
         pytest.param(private(options=",ro"), id="read-only"),
     ],
 )
-def test_the_service_starts_where_shm_holds_nothing(replica: Replica, prefix: List[str]) -> None:
+def test_the_service_starts_with_an_unusable_shm(replica: Replica, prefix: List[str]) -> None:
     replica.start(prefix)
     expect_service(replica)
 

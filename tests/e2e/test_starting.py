@@ -57,21 +57,21 @@ SET_UPS: Dict[str, SetUp] = {
         ("PRE_SHARED_KEY_FILE", "/nowhere/keys"), {"PRE_SHARED_KEY_FILE": "/nowhere/keys"}
     ),
     "a newer store": SetUp(("STATE_URL", "newer", "999"), prepare=leave_a_newer_store),
-    "a store that is none": SetUp(("STATE_URL",), prepare=leave_no_store),
+    "an invalid store": SetUp(("STATE_URL",), prepare=leave_no_store),
     "a store in no folder": SetUp(("STATE_URL",), {"STATE_URL": "sqlite:////nowhere/state.db"}),
     "an unknown kind of store": SetUp(
         ("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}
     ),
-    "a host name that is none": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
+    "an invalid host name": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
     "half an operator": SetUp(
         ("BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"), {"BASIC_AUTH_PASSWORD": SECRET}
     ),
-    "an API address that is none": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
+    "an invalid API address": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
     "proxies that are none": SetUp(("TRUSTED_PROXIES",), {"TRUSTED_PROXIES": "proxy.lan"}),
     "an address of another machine": SetUp(
         ("LISTEN_ADDRESS", "240.0.0.1"), {"LISTEN_ADDRESS": "240.0.0.1"}
     ),
-    "an address that is none": SetUp(("LISTEN_ADDRESS", "@home"), {"LISTEN_ADDRESS": "@home"}),
+    "an invalid address": SetUp(("LISTEN_ADDRESS", "@home"), {"LISTEN_ADDRESS": "@home"}),
     "a log file below a file": SetUp(
         ("LOG_FILE", "not-a-folder"),
         {"LOG_FILE": "not-a-folder/backend.log"},
@@ -86,7 +86,9 @@ def test_one_line_names_the_setting_to_change(
 ) -> None:
     set_up.prepare(folder)
     if (folder / "pre-shared-key").is_file():
-        os.utime(folder / "pre-shared-key", (0, 0))  # nobody edits it
+        os.utime(
+            folder / "pre-shared-key", (0, 0)
+        )  # an old time skips the wait for the end of an edit
     variables = {"HETZNER_TOKEN": TOKEN, "REGISTERED_FQDNS": "home.example.com"}
     output = refused_start(**{**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables})
     lines = [line for line in output.splitlines() if "INFO New keys in" not in line]

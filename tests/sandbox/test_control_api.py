@@ -45,7 +45,7 @@ def test_calls_are_listed_in_order_without_control_calls(sandbox: Sandbox, calle
     assert sandbox.calls() == []
 
 
-def test_the_oldest_of_too_many_calls_are_forgotten(
+def test_the_list_of_calls_is_limited(
     sandbox: Sandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sandbox.journal.MOST_CALLS", 2)
@@ -55,7 +55,7 @@ def test_the_oldest_of_too_many_calls_are_forgotten(
     assert [call.status for call in sandbox.calls()] == [200, 200]
 
 
-def test_a_reset_makes_everything_as_it_was(sandbox: Sandbox, caller: Caller) -> None:
+def test_a_reset_restores_the_initial_state(sandbox: Sandbox, caller: Caller) -> None:
     caller.change("POST", RRSETS, NEW)
     caller.change("DELETE", "/zones/example.com")
     sandbox.fail(500, count=None)
@@ -107,7 +107,7 @@ def test_failures_without_a_count_last_until_the_reset(sandbox: Sandbox, caller:
     assert caller.get("/zones")
 
 
-def test_failures_can_be_taken_back_and_nothing_else_is(sandbox: Sandbox, caller: Caller) -> None:
+def test_removing_failures_changes_nothing_else(sandbox: Sandbox, caller: Caller) -> None:
     caller.change("POST", RRSETS, NEW)
     send_order(sandbox, "fail", {"status": 502, "count": None})
     assert caller.request("GET", "/zones").status_code == 502
@@ -243,7 +243,7 @@ def test_an_older_delay_applies_after_a_counted_newer_one(sandbox: Sandbox, call
     held.expect_no_answer()
 
 
-def test_removing_a_delay_releases_the_calls_that_wait(sandbox: Sandbox, caller: Caller) -> None:
+def test_removing_a_delay_releases_the_held_calls(sandbox: Sandbox, caller: Caller) -> None:
     send_order(sandbox, "fail", {"status": 503, "method": "DELETE"})
     send_order(sandbox, "delay", {"seconds": 60})
     held = HeldCall(sandbox, "POST", RRSETS, NEW)
@@ -254,7 +254,7 @@ def test_removing_a_delay_releases_the_calls_that_wait(sandbox: Sandbox, caller:
     assert caller.is_refused("DELETE", f"{RRSETS}/home/A") == (503, "unavailable")
 
 
-def test_a_stopped_sandbox_drops_calls_that_wait(sandbox: Sandbox) -> None:
+def test_a_stopped_sandbox_drops_held_calls(sandbox: Sandbox) -> None:
     sandbox.delay(60)
     held = HeldCall(sandbox, "POST", RRSETS, NEW)
     sandbox.stop()
@@ -314,7 +314,7 @@ def test_the_next_actions_end_as_ordered(sandbox: Sandbox, caller: Caller, clock
         ("actions", {"outcome": "error", "count": -1}, "at least 1"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_explained(
+def test_an_invalid_order_is_refused_with_an_explanation(
     sandbox: Sandbox, caller: Caller, name: str, body: object, message: str
 ) -> None:
     answer = control(sandbox, "POST", name, body)

@@ -125,7 +125,7 @@ def test_the_ttl_is_the_rrsets_or_else_the_zones(sandbox: Sandbox) -> None:
     assert {rr.ttl for rr in ask(sandbox, "example.com", "NS").rr} == {3600}
 
 
-def test_a_name_comes_back_as_it_was_spelt(sandbox: Sandbox) -> None:
+def test_an_answer_repeats_the_spelling_of_the_name(sandbox: Sandbox) -> None:
     assert str(ask(sandbox, "hOmE.example.com").rr[0].rname) == "hOmE.example.com."
     assert str(ask(sandbox, "x.dyn.example.com").rr[0].rname) == "x.dyn.example.com."
 
@@ -215,7 +215,7 @@ def test_transfers_and_other_classes_are_refused(sandbox: Sandbox) -> None:
         assert summary(answer) == ("REFUSED", [])
 
 
-def test_no_guide_claims_to_be_verified(sandbox: Sandbox) -> None:
+def test_answers_are_not_marked_as_verified(sandbox: Sandbox) -> None:
     question = DNSRecord.question("home.example.com")
     question.header.ad = 1
     packed = answer_bytes(sandbox.zones.published(), question.pack(), udp=True)

@@ -111,7 +111,7 @@ def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -
         {"hour_seconds": float("inf")},
     ],
 )
-def test_a_sandbox_that_makes_no_sense_is_refused(options: Dict[str, Any], clock: Clock) -> None:
+def test_an_invalid_sandbox_is_refused(options: Dict[str, Any], clock: Clock) -> None:
     with pytest.raises(ValueError, match=r"token|zone|action_seconds|limits|hour_seconds"):
         Sandbox(**options, clock=clock)
 
@@ -176,7 +176,7 @@ def test_an_import_error_inside_the_package_is_raised() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_ends_at_a_signal_without_a_word(programs: List[Program], number: int) -> None:
+def test_the_program_ends_silently_after_a_signal(programs: List[Program], number: int) -> None:
     program = start(programs, "--http-port", "0", "--dns-port", "0")
     http = lines_until_ready(program)[0].split()[1]
     with requests.Session() as session:
@@ -222,7 +222,7 @@ def test_a_taken_port_is_reported_with_a_hint(
         (["--hour-seconds", "0"], "hour_seconds must be above 0"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_explained(
+def test_an_invalid_option_is_refused_with_an_explanation(
     programs: List[Program], arguments: List[str], message: str
 ) -> None:
     program = start(programs, *arguments)

@@ -153,7 +153,7 @@ def test_values_of_every_type_are_stored(kind: str, value: str, stored: str) -> 
         ("TXT", '"one" 60 IN A'),
     ],
 )
-def test_values_that_mean_nothing_are_refused(kind: str, value: str) -> None:
+def test_invalid_values_are_refused(kind: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         canonical(kind, value)
 

@@ -69,9 +69,9 @@ def test_all_files_pass_all_hooks(clone: Path) -> None:
 
 def test_once_installed_a_commit_with_a_problem_is_refused(clone: Path) -> None:
     assert offline(clone, "pre-commit", "install").returncode == 0
-    (clone / "backend" / "flaw.py").write_text("import os,sys\n")
-    offline(clone, "git", "add", "backend/flaw.py")
-    ran = offline(clone, "git", "commit", "-m", "A flaw", SKIP="pytest,mypy")
+    (clone / "backend" / "problem.py").write_text("import os,sys\n")
+    offline(clone, "git", "add", "backend/problem.py")
+    ran = offline(clone, "git", "commit", "-m", "A problem", SKIP="pytest,mypy")
     assert ran.returncode == 1
     assert hooks(ran.stderr, "Failed") == ["style", "format"]
-    assert "backend/flaw.py" in ran.stderr
+    assert "backend/problem.py" in ran.stderr
