@@ -42,12 +42,12 @@ class Changing:
             number += 1
             address = f"10.0.{number // 200}.{number % 200 + 1}"
             started = time.perf_counter()
-            assert self._backend.updates(_BUSY[number % len(_BUSY)], address)["ip"] == address
+            assert self._backend.update(_BUSY[number % len(_BUSY)], address)["ip"] == address
             self.seconds.append(time.perf_counter() - started)
 
 
 def measure(backend: Backend, updates: int) -> Tuple[List[float], List[float]]:
-    backend.updates(_QUIET, "198.51.100.1")
+    backend.update(_QUIET, "198.51.100.1")
     changing = Changing(backend)
     seconds = []
     router = new_session()
@@ -76,7 +76,7 @@ def cases(ntfy: NtfyServer) -> Iterator[Tuple[str, Dict[str, str]]]:
     yield "5 s delay", {**on, **ntfy.settings(), "NTFY_URL": line.url}
     line.close()
     ntfy.stop()
-    ntfy.limits_to(5)
+    ntfy.set_limit(5)
     ntfy.start()
     yield "429", {**on, **ntfy.settings()}
 

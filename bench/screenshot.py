@@ -30,10 +30,10 @@ def fill(backend: Backend, hetzner: Hetzner) -> None:
     """Send updates from hosts; make Hetzner refuse one host, and one host silent."""
     for host, addresses in ADDRESSES.items():
         for address in addresses:
-            backend.updates(host, address)
+            backend.update(host, address)
     message = {"code": "protected", "message": "RRSet is change protected", "details": None}
     body = json.dumps({"error": message})
-    hetzner.door("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
+    hetzner.control("POST", "fail", status=403, body=body, path="*rrsets*", method="POST", count=1)
     answer = backend.session.post(
         f"{backend.url}/update", json={"fqdn": REFUSED, "ip": "203.0.113.40"}, auth=OPERATOR
     )
@@ -47,14 +47,14 @@ def fill(backend: Backend, hetzner: Hetzner) -> None:
 
 
 def until_watched(backend: Backend) -> None:
-    while len(backend.finds("SELECT name FROM leases WHERE name IN ('watcher', 'reconciler')")) < 2:
+    while len(backend.query("SELECT name FROM leases WHERE name IN ('watcher', 'reconciler')")) < 2:
         time.sleep(0.2)
 
 
 def until_seen(backend: Backend, number: int) -> None:
-    while backend.finds("SELECT count(*) FROM hosts WHERE seen_at IS NOT NULL") != [(number,)]:
+    while backend.query("SELECT count(*) FROM hosts WHERE seen_at IS NOT NULL") != [(number,)]:
         time.sleep(0.2)
-    while backend.finds("SELECT count(*) FROM records WHERE state = 'publishing'") != [(0,)]:
+    while backend.query("SELECT count(*) FROM records WHERE state = 'publishing'") != [(0,)]:
         time.sleep(0.2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from client import update_dns
 from tests.client.fake_backend import FakeBackend
 
-KEY = "a-key-nobody-must-see-9KxQ"
+KEY = "a-key-that-must-stay-secret-9KxQ"
 
 
 ClientFor = Callable[..., update_dns.Client]
@@ -20,7 +20,7 @@ Lines = Callable[[], List[str]]
 
 
 class Clock:
-    """Time that passes only when somebody sleeps; after `naps` of them the loop is over."""
+    """A clock that advances only during sleeps; after `naps` of them the loop ends."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,11 +34,11 @@ class Clock:
         self.slept.append(seconds)
         self.now += seconds
         if len(self.slept) >= self.naps:
-            raise Over
+            raise LoopEnded
 
 
-class Over(Exception):
-    """The loop has slept as often as the test wanted."""
+class LoopEnded(Exception):
+    """Ends the loop after the given number of sleeps."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +55,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Lines:
-    """What was logged since the last call."""
+    """Return the lines logged since the last call."""
     caplog.set_level(logging.INFO, logger="update_dns")
 
     def take() -> List[str]:
-        said = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+        logged = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
         caplog.clear()
-        assert KEY not in "\n".join(said)
-        return said
+        assert KEY not in "\n".join(logged)
+        return logged
 
     return take
 
@@ -74,7 +74,7 @@ def backend() -> Iterator[FakeBackend]:
 
 @pytest.fixture
 def dual(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBackend]:
-    """Listens on IPv4 and IPv6, under a name that has an address of both."""
+    """Return a backend on IPv4 and IPv6, with a name that has both addresses."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -87,7 +87,7 @@ def dual(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBackend]:
 
 @pytest.fixture
 def trickle() -> Iterator[str]:
-    """The URL of a backend whose answer comes byte by byte and never ends."""
+    """Return the URL of a backend whose answer arrives byte by byte without an end."""
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
@@ -115,7 +115,7 @@ def _serve(host: str) -> Iterator[FakeBackend]:
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Let backend.test have these addresses, in this order."""
+    """Resolve backend.test to these addresses, in this order."""
     real = socket.getaddrinfo
 
     def look_up(host: str, port: Any, family: int = 0, *rest: Any, **options: Any) -> List[Any]:  # noqa: ANN401
@@ -132,7 +132,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 
 @pytest.fixture
 def client_for(clock: Clock) -> ClientFor:
-    """A client set up by variables, with time that stands still and jitter at its longest."""
+    """Return a client with a fake clock and the longest jitter."""
 
     def build(url: str, **variables: str) -> update_dns.Client:
         given = {"FQDN": "host.example.com", "PRE_SHARED_KEY": KEY, **variables}

@@ -13,8 +13,8 @@ from typing import Dict, List, Optional, Union
 
 
 @dataclass
-class Asked:
-    """A request as it came in."""
+class Request:
+    """A received request."""
 
     path: str
     body: Dict[str, str]
@@ -25,7 +25,7 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What to answer; a dict becomes JSON, a string a web page."""
+    """An answer: a dict is sent as JSON, a string as HTML."""
 
     status: int = 200
     body: Union[Dict[str, object], str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ def bad(status: int, code: str, error: str = "This is why.", **headers: str) -> 
     return Reply(status, {"error": error, "code": code}, named)
 
 
-class _Door(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, FakeBackend)
@@ -53,7 +53,7 @@ class _Door(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length))
         peer = self.client_address[0].replace("::ffff:", "")
         key = self.headers.get("X-Pre-Shared-Key")
-        server.asked.append(Asked(self.path, body, key, dict(self.headers), peer))
+        server.requests.append(Request(self.path, body, key, dict(self.headers), peer))
         server.was_asked.set()
         reply = server.next_reply(peer)
         if reply is None:
@@ -74,7 +74,7 @@ class _Door(BaseHTTPRequestHandler):
 
 
 class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens on one loopback address, or on both of them with the same port."""
+    """A backend on one loopback address, or on both with the same port."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -82,12 +82,12 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.asked: List[Asked] = []
+        self.requests: List[Request] = []
         self.replies: List[Optional[Reply]] = []
         self.by_peer: Dict[str, Reply] = {}
         self.was_asked = threading.Event()
         self.gate = threading.Event()
-        super().__init__((host, 0), _Door)
+        super().__init__((host, 0), _Handler)
         self.port: int = self.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -99,16 +99,16 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def use_tls(self, certificate: str, key: str) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        # The handshake is the business of the connection's own thread.
+        # The handshake takes place in the connection's own thread.
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
         )
 
     def handle_error(self, *_: object) -> None:
-        pass  # a client that hangs up is what some tests are about
+        pass  # some tests close the connection early
 
-    def answers(self, *replies: Optional[Reply]) -> None:
-        """The next answers; the last one stays. None: keeps the caller waiting."""
+    def set_answers(self, *replies: Optional[Reply]) -> None:
+        """Set the next answers; the last one is repeated. None blocks the caller."""
         self.replies = list(replies)
 
     def next_reply(self, peer: str) -> Optional[Reply]:

@@ -1,4 +1,4 @@
-"""What a line at home does to a client, and what the client makes of it."""
+"""The client on an unreliable connection: outages, slow answers and clock changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from client.update_dns import Client, loop
 
-from .conftest import ClientFor, Clock, Lines, Over
+from .conftest import ClientFor, Clock, Lines, LoopEnded
 from .fake_backend import FakeBackend, Reply, bad, good
 
 A = "198.51.100.1"
@@ -19,23 +19,23 @@ HOUR, DAY = 3600, 86400
 
 
 def run_until(client: Client, clock: Clock, end: float) -> None:
-    """Let the loop run on until a time of the test's clock."""
+    """Run the loop until a time of the fake clock."""
 
     def sleep(seconds: float) -> None:
         clock.slept.append(seconds)
         clock.now += seconds
         if clock.now >= end:
-            raise Over
+            raise LoopEnded
 
-    with pytest.raises(Over):
+    with pytest.raises(LoopEnded):
         loop(client, sleep)
 
 
 def pause_after(
     reply: Optional[Reply], backend: FakeBackend, client: Client, clock: Clock
 ) -> float:
-    """Seconds until it asks again, jitter at its longest."""
-    backend.answers(reply)
+    """Return the seconds until the next request, with the longest jitter."""
+    backend.set_answers(reply)
     assert not client.round()
     return client.records[0].due - clock.now
 
@@ -47,7 +47,7 @@ def test_a_long_outage_is_logged_hourly_and_its_end_soon(
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     client = client_for(backend.url)
     client.round()
     gone = clock.now
@@ -95,12 +95,12 @@ def test_the_retry_pause_depends_on_the_kind_of_error(
 def test_a_refused_key_is_retried_until_it_is_corrected(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, lines: Lines
 ) -> None:
-    backend.answers(bad(401, "unauthorized"))
+    backend.set_answers(bad(401, "unauthorized"))
     client = client_for(backend.url)
     run_until(client, clock, clock.now + DAY)
-    assert 90 <= len(backend.asked) <= 110  # a quarter of an hour between two
+    assert 90 <= len(backend.requests) <= 110  # a quarter of an hour between two attempts
     assert all("compare PRE_SHARED_KEY with this host's line" in line for line in lines())
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     run_until(client, clock, clock.now + 1000)
     assert "works again" in lines()[-1]
 
@@ -119,7 +119,7 @@ def test_one_version_that_hangs_does_not_stop_the_other(
     dual: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.2)
-    dual.answers(None)
+    dual.set_answers(None)
     dual.by_peer = {"::1": good("2001:db8::1")}
     client = client_for(dual.url, RECORD_TYPES="A,AAAA")
     assert not client.round()
@@ -134,7 +134,7 @@ def test_each_family_has_its_own_pauses(
 ) -> None:
     dual.by_peer = {"127.0.0.1": bad(401, "unauthorized"), "::1": good("2001:db8::1")}
     run_until(client_for(dual.url, RECORD_TYPES="A,AAAA"), clock, clock.now + 299)
-    peers = [asked.peer for asked in dual.asked]
+    peers = [request.peer for request in dual.requests]
     assert (peers.count("127.0.0.1"), peers.count("::1")) == (1, 5)
 
 
@@ -149,7 +149,7 @@ def test_an_answer_that_trickles_is_cut_off(
 def test_an_endless_answer_is_read_up_to_a_limit(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
-    backend.answers(Reply(200, "x" * 200_000))
+    backend.set_answers(Reply(200, "x" * 200_000))
     assert not client_for(backend.url).round()
     assert "instead of a JSON object" in lines()[0]
 
@@ -157,22 +157,22 @@ def test_an_endless_answer_is_read_up_to_a_limit(
 def test_an_hourly_client_gives_a_sign_of_life_each_minute(
     backend: FakeBackend, client_for: ClientFor, clock: Clock
 ) -> None:
-    """The heartbeat is wall clock: when that jumps, it must soon be right again."""
-    backend.answers(good(A))
+    """The heartbeat is a wall-clock time, so it must recover soon after a clock change."""
+    backend.set_answers(good(A))
     run_until(client_for(backend.url, INTERVAL="3600"), clock, clock.now + HOUR)
     assert max(clock.slept) == 60
-    assert len(backend.asked) == 1
+    assert len(backend.requests) == 1
 
 
-def test_a_clock_that_is_put_right_delays_no_update(
+def test_a_corrected_clock_does_not_delay_updates(
     backend: FakeBackend, client_for: ClientFor, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     client = client_for(backend.url)
-    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # from 1970 to 2033, and back
+    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # 1970 to 2033 and back
     for wall in walls:
         monkeypatch.setattr("time.time", lambda wall=wall: wall)
         assert client.round()
         assert client.records[0].due - clock.now == 60
         clock.now += 60
-    assert len(backend.asked) == len(walls)
+    assert len(backend.requests) == len(walls)

@@ -23,7 +23,7 @@ def test_an_hourly_client_is_back_sooner_than_in_an_hour() -> None:
     assert pauses(3600, UpdateFailed("x"))[0] == 30
 
 
-def test_errors_that_need_a_person_are_retried_slowly() -> None:
+def test_errors_that_need_the_user_are_retried_slowly() -> None:
     assert pauses(60, UpdateFailed("x", slow=True))[:3] == [300, 600, 900]
 
 
@@ -65,7 +65,7 @@ def test_retry_after_counts_up_to_an_hour(value: str, seconds: float) -> None:
     ("seconds", "words"),
     [(0.4, "0 s"), (45, "45 s"), (59.6, "1 min"), (185, "3 min"), (11520, "3 h 12 min")],
 )
-def test_durations_are_written_in_words(seconds: float, words: str) -> None:
+def test_durations_are_formatted_with_units(seconds: float, words: str) -> None:
     assert spell(seconds) == words
 
 

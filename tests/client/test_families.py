@@ -13,7 +13,7 @@ from .fake_backend import FakeBackend, bad, good
 def either_order(
     request: pytest.FixtureRequest, dual: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> FakeBackend:
-    """The name's addresses in the one order and in the other."""
+    """Resolve the name to its addresses in both orders."""
     resolve(monkeypatch, *request.param)
     return dual
 
@@ -33,12 +33,12 @@ def test_each_type_is_detected_over_its_own_ip_version(
     types: str,
     calls: List[Tuple[str, str]],
 ) -> None:
-    either_order.answers(good("198.51.100.7"))
+    either_order.set_answers(good("198.51.100.7"))
     client = client_for(either_order.url, RECORD_TYPES=types)
     assert client.round()
     clock.now += 60
     assert client.round()
-    assert [(asked.body["type"], asked.peer) for asked in either_order.asked] == calls * 2
+    assert [(request.body["type"], request.peer) for request in either_order.requests] == calls * 2
 
 
 def test_one_version_failing_does_not_stop_the_other(
@@ -55,13 +55,13 @@ def test_with_a_given_address_any_connection_will_do(
     dual: FakeBackend, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve(monkeypatch, "::1")
-    dual.answers(good("198.51.100.7"))
+    dual.set_answers(good("198.51.100.7"))
     assert client_for(dual.url, IP="198.51.100.7").round()
-    assert [asked.peer for asked in dual.asked] == ["::1"]
+    assert [request.peer for request in dual.requests] == ["::1"]
 
 
 @pytest.mark.parametrize(
-    ("addresses", "said"),
+    ("addresses", "logged"),
     [
         (["::1"], "backend.test has no IPv4 address, so it can't see yours; set RECORD_TYPES to"),
         ([], "backend.test can't be resolved"),
@@ -72,11 +72,11 @@ def test_a_name_without_the_address_is_reported(
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
     addresses: List[str],
-    said: str,
+    logged: str,
 ) -> None:
     resolve(monkeypatch, *addresses)
     assert not client_for("http://backend.test:1").round()
-    assert said in lines()[0]
+    assert logged in lines()[0]
 
 
 def test_an_ipv6_literal_cannot_show_an_ipv4_address(client_for: ClientFor, lines: Lines) -> None:
@@ -84,10 +84,10 @@ def test_an_ipv6_literal_cannot_show_an_ipv4_address(client_for: ClientFor, line
     assert "::1 has no IPv4 address, so it can't see yours; set RECORD_TYPES to AAAA" in lines()[0]
 
 
-def test_the_other_version_is_no_excuse(
+def test_the_reported_reason_is_the_refusal(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused over IPv4, the IPv6 address that comes after it must not become the reason."""
+    """The reported reason is the refusal over IPv4, not the unsuitable IPv6 address after it."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

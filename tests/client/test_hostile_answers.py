@@ -1,4 +1,4 @@
-"""The client ends every hostile answer in time, with one line that names the reason."""
+"""The client stops reading every hostile answer in time and logs one line with the reason."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def limits(connect: float, read: float) -> Iterator[pytest.MonkeyPatch]:
 
 
 def outcome(url: str, **variables: str) -> str:
-    """What a client says in the end."""
+    """Return the last line that a client logs."""
     given = {"FQDN": "host.example.com", "PRE_SHARED_KEY": KEY, **variables}
     settings, _ = update_dns.read(given, [url])
     try:
@@ -71,15 +71,15 @@ def outcome(url: str, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def outcomes() -> Dict[str, str]:
-    """What the client says of each answer: of those without an end all together."""
+    """Return the client's line for each answer; endless answers are received in parallel."""
     with Servers() as servers:
         at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
         with limits(10, 1):
             late = [one.name for one in ANSWERS if one.outcome == LATE]
-            said = together({name: partial(outcome, at[name]) for name in late})
+            logged = together({name: partial(outcome, at[name]) for name in late})
         with limits(10, 50):
-            said.update({name: outcome(url) for name, url in at.items() if name not in said})
-    return said
+            logged.update({name: outcome(url) for name, url in at.items() if name not in logged})
+    return logged
 
 
 def test_there_are_many_hostile_answers() -> None:
@@ -97,9 +97,9 @@ def test_an_answer_cut_at_any_byte_is_a_failure() -> None:
     beginnings = (GOOD[:length] for length in range(len(GOOD) + 1))
     with Servers() as servers, limits(10, 50):
         url = f"http://127.0.0.1:{servers.start(lambda _: [next(beginnings)])}"
-        said = [outcome(url) for _ in range(len(GOOD) + 1)]
-    assert said.pop() == "success"
-    assert [one for one in said if one == "success" or "a bug" in one] == []
+        logged = [outcome(url) for _ in range(len(GOOD) + 1)]
+    assert logged.pop() == "success"
+    assert [one for one in logged if one == "success" or "a bug" in one] == []
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_tls_handshake_that_trickles_is_given_up(tls_outcomes: Dict[str, str])
 
 @pytest.fixture(scope="module")
 def proxy_outcomes() -> Dict[str, str]:
-    """Of a proxy that answers CONNECT by the name it is to connect to."""
+    """Return the client's lines for a proxy that answers CONNECT by the requested name."""
 
     def answer(request: bytes) -> Iterator[bytes]:
         number = re.search(rb"case-(\d+)", request)
@@ -142,28 +142,28 @@ def proxy_outcomes() -> Dict[str, str]:
 
     urls = {one.name: f"https://case-{number}.test" for number, one in enumerate(CONNECT_ANSWERS)}
     with Servers() as servers, limits(1, 50) as patch, warnings.catch_warnings():
-        # Before Python 3.12, http.client leaves what answered CONNECT to the garbage collector.
+        # Before Python 3.12, http.client doesn't close the response to CONNECT.
         warnings.simplefilter("ignore", ResourceWarning)
         patch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{servers.start(answer)}")
-        said = together({name: partial(outcome, url) for name, url in urls.items()})
+        logged = together({name: partial(outcome, url) for name, url in urls.items()})
         gc.collect()
-    return said
+    return logged
 
 
 @pytest.mark.parametrize("one", CONNECT_ANSWERS, ids=lambda one: one.name)
 def test_a_proxys_answer_to_connect_ends_in_one_line(
     proxy_outcomes: Dict[str, str], one: Hostile
 ) -> None:
-    said = proxy_outcomes[one.name]
-    assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", said)
-    assert one.outcome != LATE or "timed out" in said
+    logged = proxy_outcomes[one.name]
+    assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", logged)
+    assert one.outcome != LATE or "timed out" in logged
 
 
 @pytest.mark.parametrize("ip", ["", "198.51.100.7"])
 def test_many_silent_addresses_take_no_longer_than_two(
     client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch, ip: str
 ) -> None:
-    """Linux drops what a full queue has no room for, so a connection neither stands nor fails."""
+    """Linux drops connections to a full queue, so they neither succeed nor fail."""
     monkeypatch.setattr(update_dns, "CONNECT_SECONDS", 0.2)
     resolve(monkeypatch, *["127.0.0.1"] * 300)
     tried: List[str] = []

@@ -8,7 +8,7 @@ import pytest
 
 from client.update_dns import Client, is_healthy, loop
 
-from .conftest import ClientFor, Clock, Lines, Over
+from .conftest import ClientFor, Clock, Lines, LoopEnded
 from .fake_backend import FakeBackend, Reply, bad, good
 
 Run = Callable[[Client, int], List[float]]
@@ -18,12 +18,12 @@ A, B = "198.51.100.1", "198.51.100.2"
 
 @pytest.fixture
 def run(clock: Clock) -> Run:
-    """Let the loop sleep so many times."""
+    """Return a function that runs the loop for a number of sleeps."""
 
     def run(client: Client, naps: int) -> List[float]:
         clock.slept.clear()
         clock.naps = naps
-        with pytest.raises(Over):
+        with pytest.raises(LoopEnded):
             loop(client, clock.sleep)
         return clock.slept
 
@@ -33,16 +33,18 @@ def run(clock: Clock) -> Run:
 def test_unchanged_polls_are_logged_once(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     assert run(client_for(backend.url), 5) == [60] * 5
-    assert len(backend.asked) == 5
+    assert len(backend.requests) == 5
     assert lines() == [f"INFO host.example.com A: {A} (unchanged)"]
 
 
 def test_changes_are_logged_old_and_new(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
-    backend.answers(good(A, "created"), good(A), good(B, "updated"), good(B), good(B, "updated"))
+    backend.set_answers(
+        good(A, "created"), good(A), good(B, "updated"), good(B), good(B, "updated")
+    )
     run(client_for(backend.url), 5)
     assert lines() == [
         f"INFO host.example.com A: {A} (created)",
@@ -55,7 +57,7 @@ def test_a_failure_and_its_end_are_reported_once_each(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
     down = bad(503, "unavailable")
-    backend.answers(good(A), down, down, down, good(A), good(A))
+    backend.set_answers(good(A), down, down, down, good(A), good(A))
     run(client_for(backend.url), 9)
     assert lines() == [
         f"INFO host.example.com A: {A} (unchanged)",
@@ -68,7 +70,7 @@ def test_each_new_cause_is_reported_once(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
     one, other = bad(503, "unavailable"), Reply(502, "<html>")
-    backend.answers(one, other, one, other)
+    backend.set_answers(one, other, one, other)
     run(client_for(backend.url), 20)
     first, second = lines()
     assert "503" in first
@@ -79,57 +81,59 @@ def test_a_login_page_is_reported_once_despite_changing_redirects(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
     page = "https://login.example.net/?session="
-    backend.answers(*(Reply(302, "", {"Location": f"{page}{n}"}) for n in range(4)))
+    backend.set_answers(*(Reply(302, "", {"Location": f"{page}{n}"}) for n in range(4)))
     run(client_for(backend.url), 5)
     (line,) = lines()
     assert f"to {page}0," in line
-    assert len(backend.asked) > 1
+    assert len(backend.requests) > 1
 
 
 def test_a_long_failure_is_recalled_every_hour(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines
 ) -> None:
-    backend.answers(bad(401, "unauthorized"))
+    backend.set_answers(bad(401, "unauthorized"))
     client = client_for(backend.url)
     run(client, 180)
-    said = lines()
-    assert len(said) == 3
-    assert "still failing, for 1 h " in said[1]
-    assert "still failing, for 2 h " in said[2]
-    assert "compare PRE_SHARED_KEY" in said[2]
+    logged = lines()
+    assert len(logged) == 3
+    assert "still failing, for 1 h " in logged[1]
+    assert "still failing, for 2 h " in logged[2]
+    assert "compare PRE_SHARED_KEY" in logged[2]
 
 
-def test_pauses_grow_while_the_heart_beats_on(
+def test_the_heartbeat_continues_during_growing_pauses(
     backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
 ) -> None:
-    backend.answers(bad(503, "unavailable"))
+    backend.set_answers(bad(503, "unavailable"))
     client = client_for(backend.url)
     run(client, 5)
     assert clock.slept == [30, 60, 60, 60, 60]
-    assert len(backend.asked) == 4
+    assert len(backend.requests) == 4
 
 
 def test_retry_after_is_honoured(
     backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
 ) -> None:
-    backend.answers(bad(429, "too_many_failures", Retry_After="200"), good(A))
+    backend.set_answers(bad(429, "too_many_failures", Retry_After="200"), good(A))
     run(client_for(backend.url), 5)
     assert clock.slept == [60, 60, 60, 20, 60]
-    assert len(backend.asked) == 2
+    assert len(backend.requests) == 2
 
 
-def test_a_failing_host_waits_alone(backend: FakeBackend, client_for: ClientFor, run: Run) -> None:
-    backend.answers(bad(401, "unauthorized"), good(A))
+def test_a_failing_host_does_not_delay_others(
+    backend: FakeBackend, client_for: ClientFor, run: Run
+) -> None:
+    backend.set_answers(bad(401, "unauthorized"), good(A))
     run(client_for(backend.url, FQDN="a.example.com,b.example.com"), 4)
-    asked = [asked.body["fqdn"][0] for asked in backend.asked]
-    assert asked == ["a", "b", "b", "b", "b"]
+    request = [request.body["fqdn"][0] for request in backend.requests]
+    assert request == ["a", "b", "b", "b", "b"]
 
 
 def test_a_backend_that_comes_back_ends_the_growing_pauses(
     backend: FakeBackend, client_for: ClientFor, run: Run, clock: Clock
 ) -> None:
     down = bad(503, "unavailable")
-    backend.answers(down, down, good(A), down)
+    backend.set_answers(down, down, good(A), down)
     run(client_for(backend.url), 4)
     assert clock.slept == [30, 60, 60, 30]
 
@@ -138,7 +142,7 @@ def test_every_round_leaves_a_heartbeat(
     backend: FakeBackend, client_for: ClientFor, run: Run, tmp_path: Path
 ) -> None:
     heart = tmp_path / "heartbeat"
-    backend.answers(good(A), bad(503, "unavailable"))
+    backend.set_answers(good(A), bad(503, "unavailable"))
     client = client_for(backend.url, HEARTBEAT_FILE=str(heart))
     for _ in range(5):
         run(client, 1)
@@ -146,12 +150,12 @@ def test_every_round_leaves_a_heartbeat(
         heart.unlink()
 
 
-def test_an_unwritable_heartbeat_is_reported_once_and_stops_nothing(
+def test_an_unwritable_heartbeat_is_only_reported_once(
     backend: FakeBackend, client_for: ClientFor, run: Run, lines: Lines, tmp_path: Path
 ) -> None:
-    backend.answers(good(A))
+    backend.set_answers(good(A))
     run(client_for(backend.url, HEARTBEAT_FILE=str(tmp_path / "none" / "heartbeat")), 3)
-    assert len(backend.asked) == 3
+    assert len(backend.requests) == 3
     complaint = (
         "WARNING HEARTBEAT_FILE can't be written (No such file or directory): name another file"
     )

@@ -1,4 +1,4 @@
-"""The program as a person or a container starts it."""
+"""The program as a user or a container starts it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the program away from the repository, with nothing but these variables."""
+    """Start the program outside the repository with only these variables."""
     running: List[subprocess.Popen[str]] = []
 
     def start(*args: str, **variables: str) -> subprocess.Popen[str]:
@@ -51,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def once(start: Start) -> Once:
-    """Run to the end: exit status, stdout and stderr."""
+    """Run the program; return exit status, stdout and stderr."""
 
     def once(*args: str, **variables: str) -> Tuple[int, str, str]:
         process = start(*args, **{"INTERVAL": "0", **variables})
@@ -63,14 +63,14 @@ def once(start: Start) -> Once:
 
 
 def test_once_and_all_well_exits_0(backend: FakeBackend, once: Once) -> None:
-    backend.answers(good("198.51.100.7", "created"))
+    backend.set_answers(good("198.51.100.7", "created"))
     status, out, err = once(backend.url, "host.example.com", PRE_SHARED_KEY=KEY)
     assert (status, err) == (0, "")
     assert re.fullmatch(STAMP + r"INFO host\.example\.com A: 198\.51\.100\.7 \(created\)\n", out)
 
 
 def test_once_with_a_failure_exits_1(backend: FakeBackend, once: Once) -> None:
-    backend.answers(good("198.51.100.7"), bad(404, "zone_not_found"))
+    backend.set_answers(good("198.51.100.7"), bad(404, "zone_not_found"))
     both = {"BACKEND_URL": backend.url, "FQDN": "a.example.com,b.example.net"}
     status, out, err = once(**both, PRE_SHARED_KEY=KEY)
     assert (status, err) == (1, "")
@@ -78,7 +78,7 @@ def test_once_with_a_failure_exits_1(backend: FakeBackend, once: Once) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "logged"),
     [
         ([], "update_dns.py: BACKEND_URL is not set: set it to the URL of the backend\n"),
         (["u", "f", "i", KEY], "update_dns.py: unknown arguments: only <backend_url> <fqdn> [ip]"),
@@ -86,27 +86,25 @@ def test_once_with_a_failure_exits_1(backend: FakeBackend, once: Once) -> None:
         (["https://d.example.com", "host.example.com"], "update_dns.py: PRE_SHARED_KEY is not set"),
     ],
 )
-def test_unusable_settings_exit_2_with_one_line(once: Once, args: List[str], said: str) -> None:
+def test_unusable_settings_exit_2_with_one_line(once: Once, args: List[str], logged: str) -> None:
     status, out, err = once(*args)
     assert (status, out) == (2, "")
-    assert err.startswith(said)
+    assert err.startswith(logged)
     assert err.count("\n") == 1
 
 
-def test_a_key_file_keeps_the_key_out_of_sight(
-    backend: FakeBackend, once: Once, tmp_path: Path
-) -> None:
+def test_a_key_in_a_file_is_not_visible(backend: FakeBackend, once: Once, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# keys\nhost.example.com {KEY}\n")
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     status, _, _ = once(backend.url, "host.example.com", PRE_SHARED_KEY_FILE="keys")
     assert status == 0
-    assert backend.asked[0].key == KEY
+    assert backend.requests[0].key == KEY
 
 
 def test_output_that_cannot_show_a_letter_still_gets_the_line(
     backend: FakeBackend, once: Once
 ) -> None:
-    backend.answers(bad(503, "unavailable", "Zu früh."))
+    backend.set_answers(bad(503, "unavailable", "Zu früh."))
     variables = {"PRE_SHARED_KEY": KEY, "PYTHONIOENCODING": "ascii"}
     status, out, err = once(backend.url, "host.example.com", **variables)
     assert (status, err) == (1, "")
@@ -114,7 +112,7 @@ def test_output_that_cannot_show_a_letter_still_gets_the_line(
 
 
 def test_sigterm_ends_the_sleeping_loop_with_0(backend: FakeBackend, start: Start) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     process = start(backend.url, "host.example.com", PRE_SHARED_KEY=KEY, INTERVAL="3600")
     assert process.stdout is not None
     beginning = [process.stdout.readline() for _ in range(2)]
@@ -136,7 +134,7 @@ def test_sigterm_ends_the_sleeping_loop_with_0(backend: FakeBackend, start: Star
 def test_a_signal_ends_it_within_a_request(
     backend: FakeBackend, start: Start, number: signal.Signals, interval: str, status: int
 ) -> None:
-    backend.answers(None)
+    backend.set_answers(None)
     process = start(backend.url, "host.example.com", PRE_SHARED_KEY=KEY, INTERVAL=interval)
     assert backend.was_asked.wait(30)
     process.send_signal(number)
@@ -147,7 +145,7 @@ def test_a_signal_ends_it_within_a_request(
 
 
 def test_healthy_reports_by_its_exit_status(backend: FakeBackend, once: Once) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     assert once("--healthy", HEARTBEAT_FILE="heart")[0] == 1
     once(backend.url, "host.example.com", PRE_SHARED_KEY=KEY, HEARTBEAT_FILE="heart")
     assert once("--healthy", HEARTBEAT_FILE="heart", INTERVAL="60")[0] == 0
@@ -162,17 +160,17 @@ def test_version_and_help(once: Once) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "logged"),
     [
         (redirect(302, b"http://["), "redirects (302) to 'http://[', which is not a URL"),
         (sized(b"[]", b"a header without a colon\r\n"), "instead of a JSON object"),
     ],
     ids=["redirect to no URL", "header without a colon"],
 )
-def test_an_odd_answer_is_reported_in_one_line(once: Once, answer: bytes, said: str) -> None:
+def test_an_odd_answer_is_reported_in_one_line(once: Once, answer: bytes, logged: str) -> None:
     with Servers() as servers:
         port = servers.start(lambda _: [answer])
         status, out, err = once(f"http://127.0.0.1:{port}", "host.example.com", PRE_SHARED_KEY=KEY)
     assert (status, err) == (1, "")
     (line,) = out.splitlines()
-    assert said in line
+    assert logged in line

@@ -29,7 +29,7 @@ def keys(**variables: str) -> Dict[str, str]:
     return {record.host: record.key for record in settings(**variables).records}
 
 
-def test_the_least_is_a_url_a_name_and_a_key() -> None:
+def test_a_url_a_name_and_a_key_are_sufficient() -> None:
     found, warned = read(LEAST, [])
     assert found.endpoint == "https://dyndns.example.com/update"
     assert [str(record) for record in found.records] == ["host.example.com A"]
@@ -149,7 +149,7 @@ def test_an_interval_in_range_is_taken(text: str, interval: int) -> None:
         ({"RECORD_TYPES": "A,AAAA", "IP": "2001:db8::1"}, "RECORD_TYPES is A,AAAA, but"),
     ],
 )
-def test_what_is_risky_or_ignored_is_warned_about_once(
+def test_risky_or_ignored_settings_cause_one_warning(
     variables: Dict[str, str], warned: str
 ) -> None:
     (only,) = notes(**variables)
@@ -157,7 +157,7 @@ def test_what_is_risky_or_ignored_is_warned_about_once(
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_http_is_fine_on_loopback(host: str) -> None:
+def test_http_is_allowed_on_loopback(host: str) -> None:
     assert notes(BACKEND_URL=f"http://{host}:8080") == []
 
 

@@ -22,7 +22,7 @@ PURPOSE = "basicConstraints=critical,CA:FALSE\nsubjectAltName=IP:127.0.0.1\n"
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority in ca.pem, and server.pem of it for 127.0.0.1."""
+    """Create an authority in ca.pem and its certificate for 127.0.0.1 in server.pem."""
     folder = tmp_path_factory.mktemp("pki")
     (folder / "purpose").write_text(PURPOSE)
     made_by_ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "purpose"]
@@ -38,7 +38,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def url(backend: FakeBackend, pki: Path) -> str:
     backend.use_tls(str(pki / "server.pem"), str(pki / "server.key"))
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     return backend.url.replace("http:", "https:")
 
 
@@ -50,7 +50,7 @@ def test_an_untrusted_certificate_is_reported_and_gets_no_key(
     url: str, backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(url).round()
-    assert backend.asked == []
+    assert backend.requests == []
     (line,) = lines()
     assert "certificate" in line
     assert certifi.where() in line
@@ -96,7 +96,7 @@ def test_a_backend_without_tls_is_reported(
     assert "no TLS with 127.0.0.1: " in lines()[0]
 
 
-def test_without_verification_no_bundle_is_blamed(
+def test_without_verification_bundles_are_not_mentioned(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
     assert not client_for(backend.url.replace("http:", "https:"), VERIFY_SSL="0").round()
@@ -105,7 +105,7 @@ def test_without_verification_no_bundle_is_blamed(
 
 @pytest.fixture
 def url_of_another_time(backend: FakeBackend, pki: Path, tmp_path: Path) -> Callable[..., str]:
-    """The backend with a certificate that is good from one date to the other."""
+    """Return a backend whose certificate is valid between two dates."""
 
     def build(begin: str, end: str) -> str:
         (tmp_path / "index").touch()
@@ -142,7 +142,7 @@ def test_an_expired_certificate_is_reported_once_with_the_local_time(  # noqa: P
     begin: str,
     end: str,
 ) -> None:
-    """A small computer without a battery begins in 1970, or wherever it was switched off."""
+    """The clock of a computer without a battery may be wrong at the start."""
     client = client_for(url_of_another_time(begin, end), CA_BUNDLE=str(pki / "ca.pem"))
     times = (datetime(1970, 1, 1, 0, minute, tzinfo=timezone.utc) for minute in (0, 2))
     clock_here = SimpleNamespace(now=lambda _: next(times))

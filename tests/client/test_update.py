@@ -12,46 +12,46 @@ from .fake_backend import FakeBackend, Reply, bad, good
 def test_a_request_names_the_host_and_sends_its_key(
     backend: FakeBackend, client_for: ClientFor
 ) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     assert client_for(backend.url).round()
-    (asked,) = backend.asked
-    assert asked.path == "/update"
-    assert asked.body == {"fqdn": "host.example.com", "type": "A"}
-    assert asked.key == KEY
-    assert asked.headers["Content-Type"] == "application/json"
-    assert asked.headers["User-Agent"].startswith("hetzner-dyndns-client/")
+    (request,) = backend.requests
+    assert request.path == "/update"
+    assert request.body == {"fqdn": "host.example.com", "type": "A"}
+    assert request.key == KEY
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["User-Agent"].startswith("hetzner-dyndns-client/")
 
 
 def test_a_given_address_is_sent_with_its_type(backend: FakeBackend, client_for: ClientFor) -> None:
-    backend.answers(good("2001:db8::1"))
+    backend.set_answers(good("2001:db8::1"))
     assert client_for(backend.url, IP="2001:db8:0::1").round()
-    assert backend.asked[0].body == {"fqdn": "host.example.com", "ip": "2001:db8::1"}
+    assert backend.requests[0].body == {"fqdn": "host.example.com", "ip": "2001:db8::1"}
 
 
 def test_each_of_several_hosts_is_updated_with_its_own_key(
     backend: FakeBackend, client_for: ClientFor
 ) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     two = client_for(backend.url, FQDN="a.example.com,b.example.com", PRE_SHARED_KEY="k1,k2")
     assert two.round()
-    seen = [(asked.body["fqdn"], asked.key) for asked in backend.asked]
+    seen = [(request.body["fqdn"], request.key) for request in backend.requests]
     assert seen == [("a.example.com", "k1"), ("b.example.com", "k2")]
 
 
 def test_every_call_opens_a_new_connection(backend: FakeBackend, client_for: ClientFor) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     client_for(backend.url).round()
-    assert backend.asked[0].headers["Connection"] == "close"
+    assert backend.requests[0].headers["Connection"] == "close"
 
 
 def test_one_refused_host_does_not_stop_the_others(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
-    backend.answers(bad(401, "unauthorized"), good("198.51.100.7"))
+    backend.set_answers(bad(401, "unauthorized"), good("198.51.100.7"))
     assert not client_for(backend.url, FQDN="a.example.com,b.example.com").round()
-    said = lines()
-    assert len(backend.asked) == len(said) == 2
-    assert said[1] == "INFO b.example.com A: 198.51.100.7 (unchanged)"
+    logged = lines()
+    assert len(backend.requests) == len(logged) == 2
+    assert logged[1] == "INFO b.example.com A: 198.51.100.7 (unchanged)"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_one_refused_host_does_not_stop_the_others(
 def test_a_failure_is_one_line_with_cause_and_hint(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, reply: Reply, parts: List[str]
 ) -> None:
-    backend.answers(reply)
+    backend.set_answers(reply)
     assert not client_for(backend.url, INTERVAL="0").round()
     (line,) = lines()
     assert line.startswith("WARNING host.example.com A: ")
@@ -97,10 +97,10 @@ def test_a_redirect_is_reported_and_not_followed(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, status: int
 ) -> None:
     place = f"{backend.url}/new/update"
-    backend.answers(Reply(status, "", {"Location": place}), good("198.51.100.7"))
+    backend.set_answers(Reply(status, "", {"Location": place}), good("198.51.100.7"))
     assert not client_for(backend.url).round()
     (line,) = lines()
-    assert len(backend.asked) == 1
+    assert len(backend.requests) == 1
     assert f"redirects ({status}) to {place}, which is not followed" in line
     assert f"set BACKEND_URL to {backend.url}/new;" in line
 
@@ -108,7 +108,7 @@ def test_a_redirect_is_reported_and_not_followed(
 def test_a_relative_redirect_is_reported_as_a_full_url(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
-    backend.answers(Reply(308, "", {"Location": "/dns/update"}))
+    backend.set_answers(Reply(308, "", {"Location": "/dns/update"}))
     client_for(backend.url).round()
     assert f"to {backend.url}/dns/update," in lines()[0]
 
@@ -125,7 +125,7 @@ def test_a_backend_that_never_answers_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.update_dns.READ_SECONDS", 0.05)
-    backend.answers(None)
+    backend.set_answers(None)
     assert not client_for(backend.url).round()
     assert "127.0.0.1 accepted the request, but didn't answer within" in lines()[0]
 
@@ -133,7 +133,7 @@ def test_a_backend_that_never_answers_is_reported(
 def test_a_closed_connection_is_reported(
     backend: FakeBackend, client_for: ClientFor, lines: Lines
 ) -> None:
-    backend.answers(None)
+    backend.set_answers(None)
     backend.gate.set()
     assert not client_for(backend.url).round()
     assert "Remote end closed connection without response" in lines()[0]
@@ -146,9 +146,9 @@ def test_a_login_in_netrc_is_not_sent(
     netrc.write_text("machine 127.0.0.1 login someone password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     assert client_for(backend.url).round()
-    assert "Authorization" not in backend.asked[0].headers
+    assert "Authorization" not in backend.requests[0].headers
 
 
 def test_an_unreachable_proxy_is_reported(
@@ -163,7 +163,7 @@ def test_an_unreachable_proxy_is_reported(
 def test_an_unexpected_error_is_logged_and_survived(
     backend: FakeBackend, client_for: ClientFor, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend.answers(good("198.51.100.7"))
+    backend.set_answers(good("198.51.100.7"))
     client = client_for(backend.url)
     with monkeypatch.context() as patch:
         patch.setattr("client.update_dns.judge", lambda *_: 1 / 0)

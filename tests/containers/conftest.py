@@ -1,4 +1,4 @@
-"""The images, built once from folders that hold secrets, as an operator's folders do."""
+"""The images, built once from folders that contain secrets, as an operator's folders do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def images(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Images:
-    """Both images, from their Dockerfiles."""
+    """Build both images from their Dockerfiles."""
     folder = tmp_path_factory.mktemp("build")
     images = Images(BACKEND, CLIENT)
     for name in images._fields:

@@ -1,4 +1,4 @@
-"""Everything as an operator has it: two hosts' compose files, a proxy, and Hetzner far away."""
+"""A complete deployment: the compose files of two hosts, a proxy, and the sandbox."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BACKEND, CLIENT, HETZNER = (
     "hetzner-dyndns-hetzner",
 )
 FAR, NEAR = "hetzner-dyndns-far", "hetzner-dyndns-near"
-# Two networks: Hetzner's, and the internet between the client's host and the proxy.
+# Two networks: the sandbox's, and the one between the client's host and the proxy.
 SUBNET, GATEWAY, CLIENT_IP = "198.51.100.0/24", "198.51.100.1", "198.51.100.77"
 
 FOR_BACKEND = """\
@@ -71,7 +71,7 @@ http {{
 
 
 class Deployment:
-    """The README's steps, one after the other; what differs is in `test.yml` beside each file."""
+    """The steps of the README; `test.yml` beside each compose file has the differences."""
 
     def __init__(self, engine: Engine, images: Images, folder: Path) -> None:
         self.engine = engine
@@ -85,7 +85,7 @@ class Deployment:
         self.session = requests.Session()
         self.session.trust_env = False
 
-    # -- up and down
+    # -- start and stop
 
     def start(self) -> None:
         self.engine.run("network", "create", FAR)
@@ -93,7 +93,7 @@ class Deployment:
         self._start_hetzner()
         self._start_backend()
         self._start_client()
-        self._start_proxy()  # at the client's gateway, which is there only now
+        self._start_proxy()  # listens at the client's gateway, which exists from here on
 
     def stop(self) -> None:
         self.session.close()
@@ -108,7 +108,7 @@ class Deployment:
             self.engine.attempt("network", "rm", network)
 
     def _start_hetzner(self) -> None:
-        """The sandbox, by the Python and the Flask of the backend's image."""
+        """Start the sandbox with the Python and Flask of the backend's image."""
         mounts = {ROOT / "sandbox": "sandbox", Path(dnslib.__file__).parent: "dnslib"}
         volumes = [f"--volume={path}:/app/{name}:ro" for path, name in mounts.items()]
         self.engine.run(
@@ -118,7 +118,7 @@ class Deployment:
             *("--host", "0.0.0.0", "--http-port", "8090", "--dns-port", "5354"),
             *("--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"),
         )
-        self._until_said(HETZNER, "sandbox ready")
+        self._until_logged(HETZNER, "sandbox ready")
 
     def _start_backend(self) -> None:
         shutil.copytree(
@@ -126,7 +126,7 @@ class Deployment:
         )
         secrets = (self._server / ".secrets.example").read_text(encoding="utf-8")
         secrets = secrets.replace("HETZNER_TOKEN=", f"HETZNER_TOKEN={TOKEN}")
-        secrets += "\nLISTEN_ADDRESS=127.0.0.1\nLISTEN_PORT=8080\n"  # for a start by hand
+        secrets += "\nLISTEN_ADDRESS=127.0.0.1\nLISTEN_PORT=8080\n"  # for a manual start
         secrets += f"BASIC_AUTH_USERNAME={OPERATOR[0]}\nBASIC_AUTH_PASSWORD={OPERATOR[1]}\n"
         (self._server / ".secrets").write_text(secrets, encoding="utf-8")
         self.key_file.touch(mode=0o600)
@@ -160,7 +160,7 @@ class Deployment:
         (self._home / "test.yml").write_text(beside, encoding="utf-8")
         self.engine.compose(self._home, "up", "--detach", "--no-build", "--pull", "never")
 
-    # -- what can be seen
+    # -- state
 
     @property
     def key_file(self) -> Path:
@@ -180,8 +180,8 @@ class Deployment:
 
     def dig(self, name: str = HOST, kind: str = "A") -> str:
         server = self.engine.address(HETZNER, FAR)
-        asked = ["dig", "+short", "+time=2", f"@{server}", "-p", "5354", name, kind]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        command = ["dig", "+short", "+time=2", f"@{server}", "-p", "5354", name, kind]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     def until_dns(self, address: str) -> None:
         until(
@@ -190,14 +190,14 @@ class Deployment:
             lambda: f"{self.dig()}\n{self.engine.logs(BACKEND)}\n{self.engine.logs(CLIENT)}",
         )
 
-    def writes(self) -> List[Any]:
-        """The calls that Hetzner was asked to change something by."""
+    def changes(self) -> List[Any]:
+        """Return the calls that change records at Hetzner."""
         url = f"http://127.0.0.1:{self._hetzner_port}/_sandbox/calls"
         calls = self.session.get(url, timeout=10).json()
         return [call for call in calls if call["method"] != "GET"]
 
     def kill(self, name: str) -> None:
-        """kill -9 of its first process, and wait until the engine has started it again."""
+        """Kill the first process of a container, and wait until the engine restarts it."""
         before = self.engine.pid(name)
         os.kill(before, signal.SIGKILL)
         until(
@@ -206,5 +206,5 @@ class Deployment:
             lambda: self.engine.logs(name),
         )
 
-    def _until_said(self, name: str, words: str) -> None:
+    def _until_logged(self, name: str, words: str) -> None:
         until(lambda: words in self.engine.logs(name), words, lambda: self.engine.logs(name))

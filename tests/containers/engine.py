@@ -1,4 +1,4 @@
-"""A container engine, podman or Docker, and a real Compose on top of it."""
+"""A container engine (podman or Docker) with Compose."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = "docker.io/library/python:3.13-slim"
 _SECONDS = 300.0
 _POLL_SECONDS = 0.1
-# What a build needs of this machine, to reach its package index.
+# The variables that a build needs to reach its package index.
 _PIP_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
 
 
-def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
-    """Wait until a condition holds, for a bounded time; `told` adds to what a failure says."""
+def until(condition: Callable[[], object], what: str, details: Callable[[], str] = str) -> None:
+    """Wait until a condition holds, with a timeout; `details` adds to the failure message."""
     end = time.monotonic() + 90
     while not condition():
         if time.monotonic() > end:
-            pytest.fail(f"waited in vain: {what}\n{told()}")
+            pytest.fail(f"timed out waiting for {what}\n{details()}")
         time.sleep(_POLL_SECONDS)
 
 
 class Engine:
-    """podman with settings of its own (make-base-image.sh); Docker with CONTAINER_ENGINE=docker."""
+    """podman with its own settings (make-base-image.sh), or Docker with CONTAINER_ENGINE=docker."""
 
     def __init__(self, folder: Path) -> None:
         self.name = os.environ.get("CONTAINER_ENGINE", "podman")
@@ -46,7 +46,7 @@ class Engine:
 
     @staticmethod
     def problem() -> str:
-        """Why there is no engine to be used here; empty when there is one."""
+        """Return why no engine can be used, or "" if one can."""
         if os.environ.get("CONTAINER_ENGINE", "podman") == "docker":
             return "" if shutil.which("docker") else "needs docker"
         if missing := [name for name in ("podman", "runc") if not shutil.which(name)]:
@@ -56,7 +56,7 @@ class Engine:
         return ""
 
     def start(self) -> None:
-        """Open the door that Compose goes through; Docker has one, but no base image yet."""
+        """Start the API service for Compose; for Docker, load the base image."""
         if self.name == "docker":
             self.run("pull", "--quiet", BASE)
         else:
@@ -72,7 +72,7 @@ class Engine:
             self._service.wait(30)
 
     def run(self, *words: str) -> str:
-        """One command of the engine; what it says on standard output."""
+        """Run a command of the engine; return its standard output."""
         return self.attempt(*words, check=True).stdout.strip()
 
     def attempt(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -81,7 +81,7 @@ class Engine:
     def build(self, folder: Path, tag: str) -> None:
         options = []
         if self.name == "podman":
-            # Without a runtime, and with nothing but the base that is there.
+            # Build without a runtime and with the local base image.
             options = ["--isolation", "chroot", "--network", "host", "--pull=never"]
             options += ["--format", "docker"]
             for path in _PIP_FILES:
@@ -89,7 +89,7 @@ class Engine:
         self.run("build", *options, "--tag", tag, str(folder))
 
     def compose(self, folder: Path, *words: str) -> str:
-        """Compose, as the README has it, and with what a test has put beside it."""
+        """Run Compose as the README does, with the override files of a test."""
         program = Path(sys.executable).parent / "docker-compose"
         command = ["docker", "compose"] if self.name == "docker" else [str(program)]
         files = ["-f", f"{folder.name}/docker-compose.yml", "-f", f"{folder.name}/test.yml"]
@@ -100,7 +100,7 @@ class Engine:
         return found
 
     def pid(self, name: str) -> int:
-        """The process id of the container's first process, as this machine sees it; 0: none."""
+        """Return the host's process id of the container's first process; 0 if it isn't running."""
         return int(self.inspect(name)["State"]["Pid"])
 
     def logs(self, name: str) -> str:
@@ -108,7 +108,7 @@ class Engine:
         return ended.stdout + ended.stderr
 
     def is_healthy(self, name: str) -> bool:
-        """Run the HEALTHCHECK of its image now, and not when its time has come."""
+        """Run the HEALTHCHECK of the container now."""
         config = self.inspect(self.inspect(name)["Image"])["Config"]
         check = config.get("Healthcheck") or self.inspect(name)["Config"]["Healthcheck"]
         kind, *command = check["Test"]
@@ -143,12 +143,12 @@ def _cache() -> Path:
 
 
 def in_git(folder: str) -> List[str]:
-    """The files of a folder that belong to the project, and those that are about to."""
+    """Return the tracked and the new files of a folder."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
     ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=True)
     return sorted(line for line in ended.stdout.splitlines() if (ROOT / folder / line).exists())
 
 
 def read_lines(text: str) -> Dict[str, str]:
-    """`name value` lines, such as those of a key file."""
+    """Parse `name value` lines, such as those of a key file."""
     return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)

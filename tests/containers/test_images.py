@@ -1,4 +1,4 @@
-"""What is in the images, and what isn't."""
+"""The content of the images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.containers.conftest import SECRET, Images
 from tests.containers.engine import BASE, Engine, in_git
 
-# What is in the folder for those who build and start the image, and not for those who run it.
+# Files for the build and start of the image, which must not be in it.
 FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
 FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt", "hetzner-dyndns.service"}
 
@@ -40,7 +40,7 @@ def test_the_container_user_owns_only_the_data(engine: Engine, image: str) -> No
     assert owned.split() == (["/data"] if "backend" in image else [])
 
 
-def test_no_build_tools_are_left(engine: Engine, image: str) -> None:
+def test_the_images_contain_no_build_tools(engine: Engine, image: str) -> None:
     tools = "for tool in gcc cc make git curl uv; do command -v $tool; done; :"
     assert sh(engine, image, tools) == ""
     assert sh(engine, image, "find /app -name '*.dist-info' -path '*/pip-*'") == ""
@@ -71,11 +71,11 @@ def test_the_postgresql_driver_works(engine: Engine, images: Images) -> None:
 
 def test_image_labels_name_the_program_and_its_source(engine: Engine, image: str) -> None:
     labels = engine.inspect(image)["Config"]["Labels"]
-    said = {name.rpartition(".")[2]: value for name, value in labels.items()}
-    assert said["licenses"] == "MIT"
-    assert said["source"] == "https://github.com/nmbit/hetzner-dyndns"
-    assert said["title"] in ("hetzner-dyndns backend", "hetzner-dyndns client")
-    assert said["version"]
+    labels = {name.rpartition(".")[2]: value for name, value in labels.items()}
+    assert labels["licenses"] == "MIT"
+    assert labels["source"] == "https://github.com/nmbit/hetzner-dyndns"
+    assert labels["title"] in ("hetzner-dyndns backend", "hetzner-dyndns client")
+    assert labels["version"]
 
 
 def test_the_image_size_is_printed(
@@ -86,6 +86,6 @@ def test_the_image_size_is_printed(
         name: int(engine.inspect(tag)["Size"]) - base for name, tag in images._asdict().items()
     }
     with capsys.disabled():
-        told = ", ".join(f"{name} +{size / 1e6:.0f} MB" for name, size in sizes.items())
-        print(f"\non top of python:3.13-slim ({base / 1e6:.0f} MB): {told}")
+        text = ", ".join(f"{name} +{size / 1e6:.0f} MB" for name, size in sizes.items())
+        print(f"\non top of python:3.13-slim ({base / 1e6:.0f} MB): {text}")
     assert sizes["client"] < sizes["backend"]

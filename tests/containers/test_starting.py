@@ -1,4 +1,4 @@
-"""A container that can't start logs the reason and the fix in one line."""
+"""A container that can't start logs the reason and a hint in one line."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_one_line_names_the_problem_and_the_hint(
         volumes += ["--volume", f"{key_file}:/pre-shared-key"]
     ended = engine.attempt("run", "--rm", *HARDENED, *SETTINGS, *volumes, images.backend)
     assert ended.returncode == 1
-    said = [line for line in ended.stderr.splitlines() if line.startswith("hetzner-dyndns can't")]
-    assert len(said) == 1, ended.stderr
-    assert problem.hint in said[0]
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("hetzner-dyndns can't")]
+    assert len(lines) == 1, ended.stderr
+    assert problem.hint in lines[0]
     assert "Traceback" not in ended.stderr + ended.stdout
 
 

@@ -1,6 +1,6 @@
-"""Judges requests and answers by the OpenAPI document that Hetzner publishes.
+"""Checks requests and answers against the OpenAPI document that Hetzner publishes.
 
-`HETZNER_OPENAPI` names the document; without it, it is looked for beside the repository.
+`HETZNER_OPENAPI` names the document; the default is a file beside the repository.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _is_date_time(value: object) -> bool:
 
 
 class Mismatch(AssertionError):
-    """What was sent or answered is not what Hetzner documents."""
+    """A request or an answer differs from Hetzner's document."""
 
 
 class Operation(NamedTuple):
@@ -51,15 +51,15 @@ def document() -> Dict[str, Any]:
 
 
 def operations() -> List[Tuple[str, str]]:
-    """Every documented method and path template."""
+    """Return every documented method and path template."""
     paths = document()["paths"]
     return [(method.upper(), template) for template in paths for method in paths[template]]
 
 
 def find_operation(method: str, path: str) -> Operation:
-    """The operation of a call; `path` is with or without `/v1`."""
+    """Return the operation of a call; `path` may start with `/v1`."""
     path = re.sub(r"^/v1(?=/)", "", path)
-    # /zones/actions is also a /zones/{id_or_name}: the template with fewer variables is meant.
+    # /zones/actions also matches /zones/{id_or_name}: prefer the template with fewer variables.
     for template in sorted(document()["paths"], key=lambda template: template.count("{")):
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(template))
         match = re.fullmatch(pattern, path)
@@ -115,7 +115,7 @@ def _check_query(operation: Operation, parameters: List[Dict[str, Any]], query: 
             _validate(_query_value(sent[name], parameter["schema"]), parameter["schema"], name)
         elif parameter.get("required"):
             raise Mismatch(f"{where} lacks its query parameter {name}")
-    # The document says this in words only.
+    # The document has this rule only as text.
     most = 100 if operation.template.endswith("/rrsets") else 50
     if not 1 <= int(sent.get("per_page", ["1"])[0]) <= most:
         raise Mismatch(f"{where} gives at most {most} a page")
@@ -142,12 +142,12 @@ def _json_schema(carrier: Dict[str, Any]) -> Dict[str, Any]:
 def _validate(value: object, schema: Dict[str, Any], what: str) -> None:
     validator = Draft202012Validator(schema, format_checker=_formats)
     for fault in validator.iter_errors(value):
-        told = _deepest(fault)
-        raise Mismatch(f"{what} is not as documented: {told.json_path}: {told.message}")
+        error = _deepest(fault)
+        raise Mismatch(f"{what} is not as documented: {error.json_path}: {error.message}")
 
 
 def _deepest(fault: ValidationError) -> ValidationError:
-    """The fault itself, where the document only says that none of its alternatives fits."""
+    """Return the error of the closest alternative of an `anyOf` or `oneOf`."""
     while fault.context:
         fault = max(fault.context, key=lambda inner: len(inner.absolute_path))
     return fault

@@ -1,4 +1,4 @@
-"""Every request our adapter makes is one that Hetzner's own document allows."""
+"""Hetzner's OpenAPI document allows every request of the adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`FakeCloudApi`, on which unit tests rely, answers as the sandbox does through `CloudApi`."""
+"""`FakeCloudApi` of the unit tests answers as the sandbox does through `CloudApi`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEW = {"name": "home", "type": "A", "ttl": 3600, "records": [RECORD]}
 
 
 class Side:
-    """One of the two that are compared."""
+    """One of the two compared APIs."""
 
     def __init__(self, api: Any, publish: Callable[..., None]) -> None:  # noqa: ANN401
         self.api = api
@@ -90,7 +90,7 @@ def fake() -> Side:
 
 
 def is_part(part: Any, whole: Any) -> bool:  # noqa: ANN401
-    """Whether everything in an answer of the fake is in the sandbox's, but for generated ids."""
+    """Check whether an answer of the sandbox includes the fake's answer, except generated ids."""
     if isinstance(part, dict) and isinstance(whole, dict):
         return all(
             name in whole and (name == "id" or is_part(value, whole[name]))
@@ -221,14 +221,14 @@ def put(
     *,
     rewrite: bool = False,
 ) -> Tuple[Change, int]:
-    """Write a record; return what that did, and the number of actions."""
+    """Write a record; return the change and the number of actions."""
     desired = DesiredRecord(RecordType.A if address is None else address.type, address)
     written = side.hetzner.put(owner, desired, rrset, Deadline(20), rewrite=rewrite)
     return written.change, len(written.actions)
 
 
 def adapter_results(side: Side) -> List[Any]:
-    """Everything that the adapter makes of the answers, in one life of a host."""
+    """Return all results of the adapter for a host, from its creation to its removal."""
     hetzner, deadline = side.hetzner, Deadline(20)
     owner = Owner(Zone("example.com", "primary"), "home")
     side.publish("alias.example.com", "CNAME", "www.example.net.", ttl=60)
@@ -239,7 +239,7 @@ def adapter_results(side: Side) -> List[Any]:
         rrset = hetzner.read(owner, deadline).get(address.type)
         found.append(put(side, owner, address, rrset))
         found.append(hetzner.read(owner, deadline))
-    found.append(put(side, owner, FIRST, None))  # a create that meets a record
+    found.append(put(side, owner, FIRST, None))  # a create that finds an existing record
     found.append(hetzner.read_zone(owner.zone, deadline))
     found.append(put(side, owner, None, rrset))
     found.append(put(side, owner, None, rrset))
@@ -275,7 +275,7 @@ def test_both_report_running_and_ended_actions_alike(status: str, fake: Side) ->
 
 
 def states(side: Side, number: int) -> List[ActionState]:
-    """Return the state of an action, and leave out those that the API doesn't know."""
+    """Return the states of actions, without those that the API doesn't have."""
     return list(side.hetzner.actions([number, *range(1, ACTIONS_A_CALL)], Deadline(20)).values())
 
 

@@ -1,4 +1,4 @@
-"""Hetzner's official client works with the sandbox as it does with Hetzner."""
+"""Hetzner's official client works with the sandbox."""
 
 from __future__ import annotations
 

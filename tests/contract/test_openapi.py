@@ -1,4 +1,4 @@
-"""Every call a client may make, and its answer, is as Hetzner's OpenAPI document has it."""
+"""All calls of the sandbox and their answers conform to Hetzner's OpenAPI document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Tuple[int, Dict[str, Any]]
 
 
 class Judged:
-    """Calls the API as the document has it; what was called is in `seen`."""
+    """Checks all calls and answers against the document; `seen` has the operations called."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -34,15 +34,15 @@ class Judged:
         self.seen = set()
 
     def calls(self, method: str, path: str, body: Optional[object] = None) -> Dict[str, Any]:
-        """A call that is documented and succeeds."""
+        """Make a documented call that must succeed."""
         parts = urlsplit(path)
         check_request(method, parts.path, parts.query, body)
-        status, answer = self.gets(method, path, body)
+        status, answer = self.check(method, path, body)
         assert 200 <= status < 300, answer
         return answer
 
-    def gets(self, method: str, path: str, body: Optional[object] = None) -> Answer:
-        """A call that may be wrong; its answer is documented all the same."""
+    def check(self, method: str, path: str, body: Optional[object] = None) -> Answer:
+        """Make a call that may be invalid; its answer must still be documented."""
         response = self.session.request(method, self.sandbox.http_url + path, json=body)
         answer = response.json()
         where = urlsplit(path).path
@@ -134,24 +134,24 @@ def test_every_documented_operation_is_answered_as_documented(judged: Judged) ->
 def test_every_refusal_has_the_documented_shape(
     judged: Judged, method: str, path: str, body: object, refusal: Tuple[int, str]
 ) -> None:
-    status, answer = judged.gets(method, path, body)
+    status, answer = judged.check(method, path, body)
     assert (status, answer["error"]["code"]) == refusal
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 410, 412, 423, 429, 500, 502, 503, 504])
 def test_ordered_failures_have_the_documented_shape(judged: Judged, status: int) -> None:
     judged.sandbox.fail(status)
-    assert judged.gets("GET", "/zones")[0] == status
+    assert judged.check("GET", "/zones")[0] == status
 
 
 @pytest.mark.parametrize("token", ["x" * 64, READER])
 def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str) -> None:
     judged.session.headers["Authorization"] = f"Bearer {token}"
-    assert judged.gets("DELETE", "/zones/example.com")[0] == 401
+    assert judged.check("DELETE", "/zones/example.com")[0] == 401
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"ttl": 59}, "ttl"),
         ({"ttl": "60"}, "ttl"),
@@ -160,17 +160,17 @@ def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str
         ({"records": [{"comment": "no value"}]}, "value"),
     ],
 )
-def test_the_judge_refuses_an_undocumented_rrset(
-    judged: Judged, change: Dict[str, object], told: str
+def test_the_checker_refuses_an_undocumented_rrset(
+    judged: Judged, change: Dict[str, object], message: str
 ) -> None:
     good = judged.calls("GET", "/zones/example.com/rrsets/@/NS")["rrset"]
     path = "/zones/example.com/rrsets/@/NS"
     check_response("GET", path, 200, {"rrset": good})
-    with pytest.raises(Mismatch, match=told):
+    with pytest.raises(Mismatch, match=message):
         check_response("GET", path, 200, {"rrset": {**good, **change}})
 
 
-def test_the_judge_refuses_an_incomplete_answer(
+def test_the_checker_refuses_an_incomplete_answer(
     judged: Judged,
 ) -> None:
     zone = judged.calls("GET", "/zones/example.com")["zone"]
@@ -207,7 +207,7 @@ def test_the_judge_refuses_an_incomplete_answer(
         ("PUT", "/zones/example.com/rrsets/h/A", "", {"records": [{"value": "192.0.2.1"}]}),
     ],
 )
-def test_the_judge_refuses_an_undocumented_request(
+def test_the_checker_refuses_an_undocumented_request(
     method: str, path: str, query: str, body: object
 ) -> None:
     with pytest.raises(Mismatch):

@@ -1,4 +1,4 @@
-"""`python -m backend` with a worker that is ill: the one whose process id is in a file."""
+"""`python -m backend` with an unhealthy worker, whose process id is in a file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from backend import cli
 from backend.server.loops import Loop
 
-WHO = "ill"
+ID_FILE = "unhealthy-worker"
 
 _problem = Loop.problem
 
 
 def problem(self: Loop, patience: float) -> str:
-    who = Path(WHO)
-    is_ill = who.exists() and who.read_text(encoding="utf-8") == str(os.getpid())
-    return "reconciler hangs" if is_ill else _problem(self, patience)
+    file = Path(ID_FILE)
+    is_unhealthy = file.exists() and file.read_text(encoding="utf-8") == str(os.getpid())
+    return "reconciler hangs" if is_unhealthy else _problem(self, patience)
 
 
 if __name__ == "__main__":

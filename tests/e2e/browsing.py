@@ -1,4 +1,4 @@
-"""Chromium, logged in as the operator. Errors and warnings of the browser fail the test."""
+"""Chromium with the operator's login. Errors and warnings of the browser fail the test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.processes import OPERATOR, ROOT, Backend
 
-# Kept after the tests, for people to view.
+# The screenshots are kept for review.
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
 AXE = ROOT / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -20,22 +20,22 @@ _ALLOWED = ["clipboard-read", "clipboard-write"]
 
 
 def need(part: str) -> None:
-    """Skip because a part is missing, or fail where all parts are required."""
+    """Skip the test, or fail if REQUIRE_REAL_PARTS=1 is set."""
     if os.environ.get("REQUIRE_REAL_PARTS") == "1":
         pytest.fail(f"needs {part}, and REQUIRE_REAL_PARTS=1 is set")
     pytest.skip(f"needs {part}")
 
 
 class Browser:
-    """One Chromium with any number of windows."""
+    """A Chromium with any number of windows."""
 
     def __init__(self, chromium: Any, url: str) -> None:  # noqa: ANN401
         self._chromium = chromium
         self._url = url
         self._contexts: List[Any] = []
-        self.complaints: List[str] = []
+        self.errors: List[str] = []
 
-    def opens(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
+    def open(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
         """Open a page in a new window, logged in."""
         width, height = SIZES[size]
         context = self._chromium.new_context(
@@ -49,9 +49,9 @@ class Browser:
         context.grant_permissions(_ALLOWED, origin=self._url)
         self._contexts.append(context)
         page = context.new_page()
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        page.on("console", self._record)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", lambda dialog: self.errors.append(f"dialog {dialog.message}"))
         page.goto(path)
         return page
 
@@ -59,12 +59,12 @@ class Browser:
         """Close all windows; fail if the browser has reported an error."""
         while self._contexts:
             self._contexts.pop().close()
-        assert self.complaints == []
+        assert self.errors == []
 
-    def _hear(self, message: Any) -> None:  # noqa: ANN401
+    def _record(self, message: Any) -> None:  # noqa: ANN401
         # Chromium reports every 4xx and 5xx of a page as an error.
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
 
 def browsers(backend: Backend) -> Iterator[Browser]:

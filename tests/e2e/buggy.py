@@ -1,4 +1,4 @@
-"""`python -m backend` with a bug: updates of one host fail with every secret in the message."""
+"""`python -m backend` with a bug: updates of one host raise an error that contains every secret."""
 
 from __future__ import annotations
 

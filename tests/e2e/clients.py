@@ -1,4 +1,4 @@
-"""The programs people update their hosts with, set up as `python -m backend setup` prints it."""
+"""Update clients, configured as `python -m backend setup` prints."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from backend.model import Hostname
 from backend.setup_guides import snippet
 from tests.e2e.processes import ROOT, Backend, Hetzner, run, until
 
-# How a program is told which authorities to trust, if not by an option.
+# Variables that name the trusted authorities, for programs without an option.
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CA_BUNDLE")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of somebody with a host and its key, on which programs are run."""
+    """A machine that runs the clients of one host with its key."""
 
     folder: Path
     backend: Backend
@@ -27,7 +27,7 @@ class Machine:
     authority: str  # a file; empty without TLS
     host: str
     key: str
-    asks: Tuple[str, ...] = ()  # names sent instead of the host's own
+    sent_names: Tuple[str, ...] = ()  # names to send instead of the host's name
 
     @property
     def server(self) -> str:
@@ -39,42 +39,42 @@ class Machine:
 
     @property
     def names(self) -> str:
-        return ",".join(self.asks or (self.host,))
+        return ",".join(self.sent_names or (self.host,))
 
-    def knows(self, **other: object) -> Machine:
+    def with_changes(self, **other: object) -> Machine:
         return replace(self, **other)  # type: ignore[arg-type]
 
-    def runs(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return run(command, self.folder, **self.trust)
 
     @property
     def trust(self) -> Mapping[str, str]:
         return dict.fromkeys(_TRUST, self.authority) if self.authority else {}
 
-    def writes(self, name: str, text: str) -> str:
+    def write(self, name: str, text: str) -> str:
         path = self.folder / name
         path.write_text(text)
         path.chmod(0o600)
         return str(path)
 
-    def is_told(self, device: str) -> str:
-        """What the set-up command tells this machine's owner to paste."""
+    def snippet(self, device: str) -> str:
+        """Return the snippet that the setup command prints for this host."""
         return snippet(device, Hostname.parse(self.host), self.key, self.url).text
 
-    def digs(self, kind: str = "A") -> List[str]:
+    def dig(self, kind: str = "A") -> List[str]:
         port = str(self.hetzner.dns_port)
-        answer = self.runs("dig", "+short", "@127.0.0.1", "-p", port, self.host, kind)
+        answer = self.run("dig", "+short", "@127.0.0.1", "-p", port, self.host, kind)
         assert answer.returncode == 0, answer.stderr
         return sorted(answer.stdout.split())
 
-    def expects(self, *addresses: str, kind: str = "A") -> None:
+    def expect(self, *addresses: str, kind: str = "A") -> None:
         """Wait until dig shows these addresses."""
         what = f"dig to show {addresses}"
-        until(lambda: self.digs(kind) == list(addresses), what, lambda: self.backend.output)
+        until(lambda: self.dig(kind) == list(addresses), what, lambda: self.backend.output)
 
 
 def ddclient_conf(machine: Machine, address: str, more: str = "") -> str:
-    text = machine.is_told("ddclient")
+    text = machine.snippet("ddclient")
     for old, new in {
         "daemon=300": more,
         f"use=web, web={machine.url}/ip": f"use=cmd, cmd='echo {address}'",
@@ -84,18 +84,18 @@ def ddclient_conf(machine: Machine, address: str, more: str = "") -> str:
         text = text.replace(old, new)
     if machine.authority:
         text = f"ssl_ca_file={machine.authority}\n{text}"
-    return machine.writes("ddclient.conf", f"{text}\n")
+    return machine.write("ddclient.conf", f"{text}\n")
 
 
 def ddclient(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
     configuration = ddclient_conf(machine, address)
     cache, pid = str(machine.folder / "cache"), str(machine.folder / "pid")
     command = ["ddclient", "-file", configuration, "-cache", cache, "-pid", pid]
-    return machine.runs(*command, "-daemon=0", "-noquiet", "-verbose", "-force")
+    return machine.run(*command, "-daemon=0", "-noquiet", "-verbose", "-force")
 
 
 def inadyn_conf(machine: Machine, address: str, text: str = "") -> str:
-    text = text or machine.is_told("inadyn")
+    text = text or machine.snippet("inadyn")
     lines = [line for line in text.splitlines() if "checkip-" not in line or "command" in line]
     lines.insert(-1 - lines[::-1].index("}"), f'    checkip-command = "/bin/echo {address}"')
     text = "\n".join(lines).replace("period = 300", "period = 300\nallow-ipv6 = true")
@@ -104,11 +104,11 @@ def inadyn_conf(machine: Machine, address: str, text: str = "") -> str:
     )
     if machine.authority:
         text = f'ca-trust-file = "{machine.authority}"\n{text}'
-    return machine.writes("inadyn.conf", f"{text}\n")
+    return machine.write("inadyn.conf", f"{text}\n")
 
 
 def _listed(machine: Machine) -> str:
-    return f"{{ {', '.join(machine.asks)} }}" if machine.asks else machine.host
+    return f"{{ {', '.join(machine.sent_names)} }}" if machine.sent_names else machine.host
 
 
 def inadyn_command(machine: Machine, configuration: str, *options: str) -> List[str]:
@@ -120,12 +120,12 @@ def inadyn_command(machine: Machine, configuration: str, *options: str) -> List[
 
 
 def inadyn(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    return machine.runs(*inadyn_command(machine, inadyn_conf(machine, address), "--once"))
+    return machine.run(*inadyn_command(machine, inadyn_conf(machine, address), "--once"))
 
 
 def unifi(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """What a UniFi gateway makes of its form: the server field is cut at the first slash."""
-    field = next(line for line in machine.is_told("unifi").splitlines() if "Server" in line)
+    """Send the request of a UniFi gateway, which cuts the server field at the first slash."""
+    field = next(line for line in machine.snippet("unifi").splitlines() if "Server" in line)
     server, _, path = field.split()[1].partition("/")
     text = (
         f"period = 300\ncustom 1 {{\n    hostname = {_listed(machine)}\n"
@@ -134,7 +134,7 @@ def unifi(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
         f"    ssl = {'true' if machine.is_secure else 'false'}\n}}"
     )
     configuration = inadyn_conf(machine, address, text)
-    return machine.runs(*inadyn_command(machine, configuration, "--once"))
+    return machine.run(*inadyn_command(machine, configuration, "--once"))
 
 
 def url_of(machine: Machine, address: str) -> str:
@@ -142,32 +142,32 @@ def url_of(machine: Machine, address: str) -> str:
 
 
 def wget(machine: Machine, address: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Ask as GNU wget does: without the login at first, with it after the challenge."""
+    """Send the request with GNU wget, which adds the login only after a challenge."""
     login = ("--user", machine.host, "--password", machine.key)
     if machine.authority:
         options = (*options, f"--ca-certificate={machine.authority}")
-    return machine.runs("wget", "-O", "-", *login, *options, url_of(machine, address))
+    return machine.run("wget", "-O", "-", *login, *options, url_of(machine, address))
 
 
 def busybox(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """Ask as small routers do, and OpenWrt without GNU wget."""
+    """Send the request with BusyBox wget, as small routers do."""
     url = url_of(machine, address).replace("://", f"://{machine.host}:{machine.key}@")
-    if machine.is_secure:  # it checks names, but no addresses
+    if machine.is_secure:  # BusyBox verifies names, but not addresses
         url = url.replace("@127.0.0.1", "@localhost")
-    return machine.runs("busybox", "wget", "-O", "-", url)
+    return machine.run("busybox", "wget", "-O", "-", url)
 
 
 def curl(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    line = machine.is_told("curl").splitlines()[0]
+    line = machine.snippet("curl").splitlines()[0]
     query = f"hostname={machine.host}"
     trust = f" --cacert {machine.authority}" if machine.authority else ""
     line = line.replace(query, f"hostname={machine.names}&myip={address}") + trust
-    return machine.runs("sh", "-c", line)
+    return machine.run("sh", "-c", line)
 
 
 def openwrt(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
-    """What ddns-scripts make of the section: the URL filled in, and asked by curl."""
-    options = [line.split("'") for line in machine.is_told("openwrt").splitlines() if "'" in line]
+    """Send the request of ddns-scripts: the URL with its values, requested by curl."""
+    options = [line.split("'") for line in machine.snippet("openwrt").splitlines() if "'" in line]
     section = {words[0].split()[-1]: words[1] for words in reversed(options)}
     url = section["update_url"]
     for name, value in {
@@ -178,7 +178,7 @@ def openwrt(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
     }.items():
         url = url.replace(name, value)
     trust = ["--cacert", machine.authority] if machine.authority else []
-    return machine.runs("curl", "-RsS", "-f", "-o", "answer", *trust, url)
+    return machine.run("curl", "-RsS", "-f", "-o", "answer", *trust, url)
 
 
 def dyndnsc(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
@@ -188,15 +188,15 @@ def dyndnsc(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
         f"updater-userid = {machine.host}\nupdater-password = {machine.key}\n"
         f"detector = command\ndetector-command = echo {address}\n"
     )
-    configuration = machine.writes("dyndnsc.ini", text)
-    return machine.runs("dyndnsc", "--log-json", "--debug", "--config", configuration)
+    configuration = machine.write("dyndnsc.ini", text)
+    return machine.run("dyndnsc", "--log-json", "--debug", "--config", configuration)
 
 
 def client(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
     program = str(ROOT / "client" / "update_dns.py")
     key = ("env", f"PRE_SHARED_KEY={machine.key}", "INTERVAL=0")
     command = (sys.executable, program, machine.url, machine.names, address)
-    return machine.runs(*key, *command)
+    return machine.run(*key, *command)
 
 
 Client = Callable[[Machine, str], "subprocess.CompletedProcess[str]"]
@@ -211,5 +211,5 @@ CLIENTS: Dict[str, Client] = {
     "dyndnsc": dyndnsc,
     "client": client,
 }
-# Those that aren't called as the client is.
+# Clients whose method has another name.
 PROGRAMS = {"unifi": "inadyn", "openwrt": "curl", "client": "dig"}

@@ -1,4 +1,4 @@
-"""Backends as real processes over one store, to be killed and started again."""
+"""Backends as real processes with a common store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _END_SECONDS = 20.0
 
 
 def until(condition: Callable[[], object], what: Callable[[], str], seconds: float) -> None:
-    """Wait until a condition holds; fail with a sentence made then when it doesn't in time."""
+    """Wait until a condition holds; fail with the message of `what` after the timeout."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what()
@@ -30,7 +30,7 @@ def until(condition: Callable[[], object], what: Callable[[], str], seconds: flo
 
 
 class Replica:
-    """One `python -m backend`, with its worker processes."""
+    """A `python -m backend` with its worker processes."""
 
     def __init__(
         self, folder: Path, sandbox: Sandbox, hosts: Sequence[str], **variables: str
@@ -57,7 +57,7 @@ class Replica:
         self._process: Optional[subprocess.Popen[bytes]] = None
 
     def start(self, prefix: Sequence[str] = ()) -> None:
-        """Start it, perhaps by way of another program, and wait until it answers."""
+        """Start the service, optionally through another program, and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "backend"],
@@ -69,7 +69,7 @@ class Replica:
         self.wait_until_well()
 
     def wait_until_well(self) -> None:
-        until(self.is_well, lambda: f"the backend isn't well:\n{self.said()}", _START_SECONDS)
+        until(self.is_well, lambda: f"the backend isn't well:\n{self.output()}", _START_SECONDS)
 
     def is_well(self) -> bool:
         try:
@@ -78,8 +78,8 @@ class Replica:
             return False
         return answer.status_code == 200
 
-    def updates(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
-        """Send an update; status 0 when no answer came."""
+    def update(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
+        """Send an update and return the status; 0 without an answer."""
         query = {"hostname": host, "myip": address}
         url = f"http://127.0.0.1:{self.port}/nic/update"
         try:
@@ -90,7 +90,7 @@ class Replica:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "it wasn't started"
+        assert self._process is not None, "the service was not started"
         return self._process
 
     @property
@@ -98,38 +98,38 @@ class Replica:
         return self._process is not None and self._process.poll() is None
 
     def all_workers(self) -> List[int]:
-        """The process ids of the workers, once all of them run."""
+        """Wait until all workers run; return their process ids."""
         number = int(self._environ.get("WEB_CONCURRENCY", "2"))
-        until(lambda: len(self.workers()) == number, self.said, _START_SECONDS)
+        until(lambda: len(self.workers()) == number, self.output, _START_SECONDS)
         return self.workers()
 
     def workers(self) -> List[int]:
-        """The process ids of the workers that run now."""
+        """Return the process ids of the running workers."""
         return children(self.process.pid)
 
     def kill_workers(self) -> None:
-        """Kill every worker at once; the first process starts new ones."""
+        """Kill all workers; the master process starts new ones."""
         _kill(self.workers())
 
     def kill(self) -> None:
-        """Kill everything, the first process before its workers."""
+        """Kill the master process and then its workers."""
         _kill([self.process.pid, *descendants(self.process.pid)])
         self.process.wait(_END_SECONDS)
 
     def stop(self) -> int:
-        """Stop it as an operator does, and return the exit code."""
+        """Stop the service with SIGTERM; return the exit code."""
         self.session.close()
         if self._process is None:
             return 0
         self._process.terminate()
         return self._process.wait(_END_SECONDS)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
 
 def children(pid: int) -> List[int]:
-    """The process ids of a process's children; none when it is gone."""
+    """Return the process ids of a process's children."""
     try:
         known = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     except OSError:
@@ -138,7 +138,7 @@ def children(pid: int) -> List[int]:
 
 
 def descendants(pid: int) -> List[int]:
-    """The process ids of a process's children, of their children, and so on."""
+    """Return the process ids of all descendants of a process."""
     return [one for child in children(pid) for one in (child, *descendants(child))]
 
 

@@ -30,17 +30,17 @@ def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def refused_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """Start the service in this process with a set-up that can't work; return its output."""
+    """Start the service in this process with an invalid set-up; return its output."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gunicorn.resource, "setrlimit", lambda *_: None)  # it would last
+    monkeypatch.setattr(gunicorn.resource, "setrlimit", lambda *_: None)  # would outlast the test
     umask = os.umask(0o077)
 
     def start(**environ: str) -> str:
         with pytest.raises(SystemExit) as ended:
             cli.run([], environ)
         assert ended.value.code == 1
-        said = capfd.readouterr()
-        return said.out + said.err
+        output = capfd.readouterr()
+        return output.out + output.err
 
     yield start
     os.umask(umask)
@@ -48,11 +48,11 @@ def refused_start(
 
 @pytest.fixture
 def host() -> str:
-    """A registered host that no other test of the module uses."""
+    """Return a registered host that no other test of the module uses."""
     return next(_names)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a client of one test is at home."""
+    """Return the home directory of a test's client."""
     return tmp_path

@@ -1,4 +1,4 @@
-"""Stands in for an ntfy server: records pushes, and fails on request."""
+"""A fake ntfy server that records pushes and fails on request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import List
 
 
 class FakeNtfy:
-    """On a port of its own. `status` is what the next pushes are answered; 0 drops them."""
+    """A fake ntfy server. `status` is the status of the next answers; 0 drops the connection."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -22,7 +22,7 @@ class FakeNtfy:
                 ntfy.pushes.append(self.path.encode() + b" " + body)
                 ntfy.logins.append(self.headers.get("Authorization", ""))
                 if ntfy.status:
-                    # A server that echoes the login wherever it can.
+                    # The answer echoes the login.
                     self.send_response(ntfy.status, ntfy.logins[-1])
                     self.send_header("Location", f"/?{ntfy.logins[-1]}")
                     self.send_header("Content-Length", "0")

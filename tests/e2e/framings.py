@@ -1,4 +1,4 @@
-"""Requests whose end two parsers may see in different places, as bytes for raw sockets.
+"""Requests whose end two parsers may find in different places, as bytes for raw sockets.
 
 A framing is what one hostile caller sends over one connection. Bodies hold nested requests. If a
 server answers a complete one, another caller gets the answer. An incomplete one takes in the next
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-FORGED = "203.0.113.66"  # no honest caller sends it
+FORGED = "203.0.113.66"  # a word that no regular request contains
 LIMIT = 16384  # the largest body that the service reads
 
 _TARGETS = {
@@ -25,7 +25,7 @@ _TARGETS = {
 }
 _MAIN_TARGETS = ("POST /update", "POST /healthz")
 
-# The next caller's request line would become a part of its last header.
+# The request line of the next caller would become part of the last header.
 INCOMPLETE = f"GET /nic/update?myip={FORGED} HTTP/1.1\r\nX-Pad: ppp".encode()
 COMPLETE = f"GET /nic/update?myip={FORGED} HTTP/1.1\r\nHost: evil\r\n\r\n".encode()
 _SIZE = len(COMPLETE)
@@ -34,38 +34,38 @@ CHUNKS = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Framing(NamedTuple):
-    """What one caller sends, and how many answers it may get at most."""
+    """The bytes that one caller sends, and the maximum number of answers."""
 
     name: str
     wire: bytes
     requests: int = 1
-    answered: int = 0  # answers that must come; gunicorn 23 answers no pipelined request
+    answered: int = 0  # minimum of answers; gunicorn 23 answers no pipelined request
 
     @property
     def is_head(self) -> bool:
-        """Whether its answer has a head alone."""
+        """Whether the answer has no body."""
         return self.wire.startswith(b"HEAD ")
 
     @property
     def is_http_0_9(self) -> bool:
-        """Whether its answer may have no head at all."""
+        """Whether the answer may have no head."""
         return b"HTTP/" not in self.wire.split(b"\n", 1)[0]
 
 
 def head(target: bytes, *lines: bytes, version: bytes = b"HTTP/1.1") -> bytes:
-    """Return a head with a Host and these header lines."""
+    """Return a head with a Host and the given header lines."""
     return b"\r\n".join([target + b" " + version, b"Host: dyndns", *lines, b"", b""])
 
 
 def _padded(text: bytes, size: int, *, end: bool = False) -> bytes:
-    """Return a body of a size that begins or ends with a text."""
+    """Return a body of the given size that begins or ends with a text."""
     text = text[:size]
     filler = b"p" * (size - len(text))
     return filler + text if end else text + filler
 
 
 def _swallowing(size: int, line: str) -> bytes:
-    """Return a request with a chunk of some size, and the beginning of another at the end."""
+    """Return a request with a chunk of this size that ends with the start of another request."""
     beginning = CHUNKS + line.encode() + b"\r\n"
     at_the_end = _padded(INCOMPLETE, 1024)
     return _padded(beginning, size - len(at_the_end)) + at_the_end
@@ -153,7 +153,7 @@ def _odd_lengths() -> Iterator[Framing]:
 def _on_main_targets(
     what: str, lines: List[bytes], body: bytes, requests: int = 2, *, answered: int = 0
 ) -> Iterator[Framing]:
-    """Frame a body for an endpoint that reads it and for one that doesn't.
+    """Frame a body for an endpoint that reads bodies and for one that doesn't.
 
     A server that sees no body may answer the nested request as a second one of the same caller.
     """
@@ -166,7 +166,7 @@ _CHUNKED = b"Transfer-Encoding: chunked"
 
 
 def chunk(data: bytes, size: Optional[str] = None, extension: bytes = b"") -> bytes:
-    """Return a chunk, perhaps with a size that isn't its own."""
+    """Return a chunk, optionally with a wrong size."""
     declared = f"{len(data):x}" if size is None else size
     return declared.encode() + extension + b"\r\n" + data + b"\r\n"
 

@@ -1,4 +1,4 @@
-"""Hostile callers, and honest ones that share a proxy's connections to the backend with them."""
+"""Hostile and regular callers that share a proxy's connections to the backend."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Deque, Dict, Iterable, List, Optional, Tuple
 from tests.e2e.framings import FORGED, Framing
 from tests.e2e.processes import Backend, Hetzner
 
-_PATIENCE = 20.0
-_LINGERING = 4  # hostile connections that stay open while others come
+_TIMEOUT = 20.0
+_LINGERING = 4  # hostile connections that stay open at the same time
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9]) [ -~]*\r\n")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[^\r\n\0]*\r\n")
 _NO_BODY = (b"204", b"304")
 
 
 class Malformed(Exception):
-    """What came is no answer."""
+    """The received bytes are not a valid answer."""
 
 
 def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> List[int]:
-    """Return the statuses of the final answers that have arrived whole.
+    """Return the statuses of the complete final answers.
 
     Raises:
-        Malformed: something in it is no part of an answer.
+        Malformed: the bytes are not a valid answer.
 
     """
     found: List[int] = []
@@ -46,7 +46,7 @@ def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> Lis
             data = rest
             continue
         size = 0
-        # HAProxy's own answers have a body even where HEAD was asked.
+        # HAProxy's own answers have a body even to a HEAD request.
         bodiless = without_bodies and not rest.startswith(b"<html>")
         if not bodiless and status[1] not in _NO_BODY:
             whole = _size(fields, rest, ended=ended)
@@ -69,7 +69,7 @@ def _fields(lines: bytes) -> Dict[bytes, bytes]:
 
 
 def _size(fields: Dict[bytes, bytes], rest: bytes, *, ended: bool) -> Optional[int]:
-    """Return how long the body is, `None` when some of it is missing."""
+    """Return the length of the body, or `None` if it is incomplete."""
     if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
         end = re.match(rb"(?:[0-9a-fA-F]+\r\n(?s:.*?)\r\n)*?0+\r\n\r\n", rest)
         return end.end() if end else None
@@ -80,17 +80,17 @@ def _size(fields: Dict[bytes, bytes], rest: bytes, *, ended: bool) -> Optional[i
 
 
 class Hostile:
-    """One connection over which a framing is sent; it is closed once the server has closed it."""
+    """A connection that sends a framing, and is closed after the server has closed it."""
 
     def __init__(self, port: int, framing: Framing) -> None:
         self.framing = framing
         self._received = b""
         self._ended = False
         self._note = threading.Condition()
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        with contextlib.suppress(OSError):  # it may be turned away before its end
+        with contextlib.suppress(OSError):  # the server may refuse the request before its end
             self._socket.sendall(framing.wire)
 
     def _read(self) -> None:
@@ -104,7 +104,7 @@ class Hostile:
                 self._received += part
                 self._ended = not part
                 self._note.notify_all()
-        # gunicorn 27 does nothing else for two seconds until its peer has closed, too.
+        # gunicorn 27 blocks for up to two seconds until its peer has closed the connection.
         self._socket.close()
 
     def _answers(self) -> List[int]:
@@ -112,7 +112,7 @@ class Hostile:
         return answers_in(self._received, ended=self._ended, without_bodies=without_bodies)
 
     def wait(self) -> None:
-        """Wait for the answers that must come, or for the end."""
+        """Wait for the minimum number of answers or the end of the connection."""
 
         def is_done() -> bool:
             try:
@@ -121,10 +121,10 @@ class Hostile:
                 return True
 
         with self._note:
-            self._note.wait_for(is_done, _PATIENCE)
+            self._note.wait_for(is_done, _TIMEOUT)
 
     def close(self) -> str:
-        """End it; return what was wrong with its answers, if anything."""
+        """Close the connection; return a problem with its answers, or an empty string."""
         ended = self._ended
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -142,43 +142,43 @@ class Hostile:
 
 
 class Neighbour:
-    """An honest caller with a login of its own, whose connection to the proxy is kept."""
+    """A regular caller with its own login and a persistent connection to the proxy."""
 
     def __init__(self, backend: Backend, port: int, host: str, address: str) -> None:
         self.host, self.address = host, address
         self._key = backend.key_of(host)
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
 
-    def speaks_dyndns2(self) -> str:
-        """Ask as a router does; return what was wrong with the answer, if anything."""
+    def update_by_dyndns2(self) -> str:
+        """Send an update as a router does; return a problem with the answer, if any."""
         login = base64.b64encode(f"{self.host}:{self._key}".encode()).decode()
         path = f"/nic/update?hostname={self.host}&myip={self.address}"
-        status, body = self._ask("GET", path, None, {"Authorization": f"Basic {login}"})
+        status, body = self._request("GET", path, None, {"Authorization": f"Basic {login}"})
         expected = (f"good {self.address}", f"nochg {self.address}")
         return "" if status == 200 and body.strip() in expected else f"{status} {body!r}"
 
-    def speaks_json(self) -> str:
-        """Ask as the client does; return what was wrong with the answer, if anything."""
+    def update_by_json(self) -> str:
+        """Send an update as the client does; return a problem with the answer, if any."""
         order = json.dumps({"fqdn": self.host, "ip": self.address})
-        status, body = self._ask("POST", "/update", order, {"X-Pre-Shared-Key": self._key})
+        status, body = self._request("POST", "/update", order, {"X-Pre-Shared-Key": self._key})
         try:
-            said = json.loads(body)
+            answer = json.loads(body)
         except ValueError:
-            said = {}
-        fits = status == 200 and (said.get("fqdn"), said.get("ip")) == (self.host, self.address)
+            answer = {}
+        fits = status == 200 and (answer.get("fqdn"), answer.get("ip")) == (self.host, self.address)
         return "" if fits else f"{status} {body!r}"
 
-    def _ask(
+    def _request(
         self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
     ) -> Tuple[int, str]:
         try:
-            return self._ask_once(method, path, body, headers)
+            return self._request_once(method, path, body, headers)
         except (ConnectionError, http.client.HTTPException):
-            # The proxy may close a kept connection at any time, but not a new one.
+            # The proxy may close a persistent connection at any time, but not a new one.
             self._connection.close()
-            return self._ask_once(method, path, body, headers)
+            return self._request_once(method, path, body, headers)
 
-    def _ask_once(
+    def _request_once(
         self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
     ) -> Tuple[int, str]:
         self._connection.request(method, path, body, headers)
@@ -190,7 +190,7 @@ class Neighbour:
 
 
 class Neighbourhood:
-    """Two honest callers, and hostile ones that come over the same proxy."""
+    """Two regular callers, and hostile ones that use the same proxy."""
 
     def __init__(
         self, backend: Backend, hetzner: Hetzner, port: int, hosts: Tuple[str, str], number: int
@@ -201,18 +201,18 @@ class Neighbourhood:
         self._neighbours = [Neighbour(backend, port, *one) for one in zip(hosts, addresses)]
 
     def problems(self) -> List[str]:
-        """Let the honest ones ask; return what was wrong with their answers and addresses."""
+        """Send updates of the regular callers; return problems with their answers and addresses."""
         first, second = self._neighbours
-        told = [first.speaks_dyndns2(), second.speaks_json(), second.speaks_dyndns2()]
-        problems = [f"a neighbour was told {one}" for one in told if one]
+        answers = [first.update_by_dyndns2(), second.update_by_json(), second.update_by_dyndns2()]
+        problems = [f"a neighbour got {one}" for one in answers if one]
         for neighbour in self._neighbours:
-            found = self._hetzner.resolves(neighbour.host)
-            if found not in ([], [neighbour.address]):  # at first it isn't published yet
+            found = self._hetzner.resolve(neighbour.host)
+            if found not in ([], [neighbour.address]):  # the first record may not be published yet
                 problems.append(f"{neighbour.host} is published as {found}")
         return problems
 
-    def endure(self, framings: Iterable[Framing]) -> List[str]:
-        """Let hostile callers come one by one, some of whom stay; return all flaws."""
+    def attack(self, framings: Iterable[Framing]) -> List[str]:
+        """Start hostile callers one after the other, some of which stay; return all problems."""
         problems: List[str] = []
         lingering: Deque[Hostile] = collections.deque()
 
@@ -241,5 +241,5 @@ class Neighbourhood:
 
 
 def forged_writes(hetzner: Hetzner) -> List[object]:
-    """Return what was written at Hetzner with an address that nobody may send."""
-    return [call for call in hetzner.door("GET", "calls") if FORGED in json.dumps(call)]
+    """Return the writes at Hetzner that contain a forged address."""
+    return [call for call in hetzner.control("GET", "calls") if FORGED in json.dumps(call)]

@@ -1,4 +1,4 @@
-"""Machines with addresses of their own: network namespaces on one switch, and nothing beyond it."""
+"""Machines with their own addresses: network namespaces on an isolated switch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 from tests.e2e.processes import Program, environment
 
-# Ranges for documentation that this machine doesn't use.
+# Documentation ranges, which this machine doesn't use.
 V4, V6 = "198.51.100.{}/24", "2001:db8:5::{}/64"
 _SECONDS = 60
 
@@ -20,7 +20,7 @@ def ip(*arguments: str) -> None:
 
 
 def can_be_made() -> bool:
-    """Whether this user may make namespaces here."""
+    """Check whether this user may create network namespaces."""
     if os.geteuid() != 0:
         return False
     name = f"probe-{os.getpid()}"
@@ -33,7 +33,7 @@ def can_be_made() -> bool:
 
 
 class Switch:
-    """What the machines are plugged into."""
+    """The switch that connects the machines."""
 
     def __init__(self) -> None:
         self.name = f"switch-{os.getpid()}"
@@ -42,10 +42,10 @@ class Switch:
         ip("-n", self.name, "link", "add", "bridge", "type", "bridge")
         ip("-n", self.name, "link", "set", "bridge", "up")
 
-    def plug(self, name: str, number: Optional[int] = None) -> Plugged:
+    def connect(self, name: str, number: Optional[int] = None) -> Plugged:
         self.machines.append(Plugged(self, name))
         if number is not None:
-            self.machines[-1].takes(number)
+            self.machines[-1].set_addresses(number)
         return self.machines[-1]
 
     def remove(self) -> None:
@@ -66,15 +66,15 @@ class Plugged:
         ip("-n", switch.name, "link", "set", port, "master", "bridge", "up")
         ip("-n", self.namespace, "link", "set", "lan", "up")
 
-    def takes(self, number: int) -> Tuple[str, str]:
-        """Give it these addresses, and take away those it had; return both."""
+    def set_addresses(self, number: int) -> Tuple[str, str]:
+        """Replace the addresses of the machine; return the old and the new ones."""
         ip("-n", self.namespace, "address", "flush", "dev", "lan", "scope", "global")
         for address in (V4.format(number), V6.format(number)):
-            # `nodad`: the kernel needn't look whether somebody else has it.
+            # `nodad`: skip the duplicate address detection.
             ip("-n", self.namespace, "address", "add", address, "dev", "lan", "nodad")
         return V4.format(number).split("/")[0], V6.format(number).split("/")[0]
 
-    def runs(self, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["ip", "netns", "exec", self.namespace, *command],
             cwd=folder,
@@ -87,7 +87,7 @@ class Plugged:
 
 
 class Inside(Program):
-    """A program that runs on a machine of the switch."""
+    """A program on a machine of the switch."""
 
     def __init__(
         self, machine: Plugged, name: str, arguments: Sequence[str], folder: Path, **variables: str

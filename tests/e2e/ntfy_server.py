@@ -1,4 +1,4 @@
-"""A real ntfy server with users, access control and a token, and a line to it that can be slow."""
+"""A real ntfy server with users, access control and a token, and a slow connection to it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.ports import free_port
 TOPIC = "dyndns"
 WRITER = ("dyndns", "the-writers-pässword")
 OWNER = ("owner", "the-owners-password")
-_ASKED = 5
+_ATTEMPTS = 5
 
 
 class NtfyServer(Program):
-    """The server. `dyndns` may only write to the topic, `owner` only read it, nobody else either.
+    """An ntfy server. `dyndns` may only write to the topic, `owner` may only read it.
 
-    `most` is how many requests it takes at once before it answers 429; then one more a second.
+    The server answers 429 after `most` requests, and accepts one more each second.
     """
 
     def __init__(self, folder: Path, most: int = 0) -> None:
@@ -34,10 +34,10 @@ class NtfyServer(Program):
         self._config = folder / "server.yml"
         self._command = [str(shutil.which("ntfy")), "serve", "--config", str(self._config)]
         self._session = new_session()
-        self.limits_to(most)
+        self.set_limit(most)
         self.token = ""
 
-    def limits_to(self, most: int) -> None:
+    def set_limit(self, most: int) -> None:
         limit = 'visitor-request-limit-exempt-hosts: "127.0.0.1"'
         if most:
             limit = f'visitor-request-limit-burst: {most}\nvisitor-request-limit-replenish: "1s"'
@@ -56,9 +56,9 @@ class NtfyServer(Program):
             self._manage("user", "add", name, NTFY_PASSWORD=password)
         self._manage("access", WRITER[0], TOPIC, "write-only")
         self._manage("access", OWNER[0], TOPIC, "read-only")
-        said = self._manage("token", "add", WRITER[0])
-        found = re.search(r"tk_\w+", said)
-        assert found is not None, said
+        output = self._manage("token", "add", WRITER[0])
+        found = re.search(r"tk_\w+", output)
+        assert found is not None, output
         return found.group()
 
     def _manage(self, *words: str, **variables: str) -> str:
@@ -74,7 +74,7 @@ class NtfyServer(Program):
             self.token = self._add_users()
 
     def stop(self) -> None:
-        """Stop it, if it runs."""
+        """Stop the server if it runs."""
         if self.is_running:
             assert self._process is not None
             self._process.send_signal(signal.SIGTERM)
@@ -85,17 +85,17 @@ class NtfyServer(Program):
         self._session.close()
 
     def settings(self, **login: str) -> Dict[str, str]:
-        """What a backend has to be told to push there; by token when nothing else is said."""
+        """Return the backend's settings for this server; with the token by default."""
         return {"NTFY_URL": self.url, "NTFY_TOPIC": TOPIC, **(login or {"NTFY_TOKEN": self.token})}
 
     def messages(self, about: str = "") -> List[Dict[str, Any]]:
-        """What has arrived, of that which has some words in its title."""
+        """Return the messages whose title contains a text."""
         found = [json.loads(line) for line in self._poll().splitlines()]
         return [one for one in found if about in one.get("title", "")]
 
     def _poll(self) -> str:
-        """Ask for everything. ntfy 2.11 answers 403 now and then while others publish."""
-        for _ in range(_ASKED):
+        """Return all messages. ntfy 2.11 sometimes answers 403 during other requests."""
+        for _ in range(_ATTEMPTS):
             answer = self._session.get(
                 f"{self.url}/{TOPIC}/json", params={"poll": "1"}, auth=OWNER, timeout=20
             )
@@ -108,7 +108,7 @@ class NtfyServer(Program):
         return [one["title"] for one in self.messages(about)]
 
     def expect(self, title: str) -> Dict[str, Any]:
-        """Wait for a message, and return it; there must be one of this title."""
+        """Wait for the only message with this title, and return it."""
         until(lambda: self.messages(title), f"a push: {title}", lambda: str(self.titles()))
         (message,) = self.messages(title)
         return message
@@ -121,9 +121,9 @@ class NtfyServer(Program):
 
 
 class Line:
-    """A TCP proxy that holds everything back until it is told to let it through.
+    """A TCP proxy that delays all data until it is opened.
 
-    From then on it still keeps what callers send for so many seconds.
+    After that it delays what callers send by the given number of seconds.
     """
 
     def __init__(self, port: int, seconds: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary folder, thrown away at the end."""
+"""A PostgreSQL server for the tests with a cluster in a temporary folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 
 class PostgreSQL:
-    """A server on a loopback port, run by the user postgres: root may not run one."""
+    """A server on a loopback port. It runs as the user postgres because root isn't allowed to."""
 
     def __init__(self) -> None:
         self._bin = max(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -34,7 +34,7 @@ class PostgreSQL:
         self._server: List[subprocess.Popen[bytes]] = []
 
     def create(self) -> None:
-        """Make the cluster."""
+        """Create the cluster."""
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
         passwords = self._folder / "passwords"
@@ -62,32 +62,32 @@ class PostgreSQL:
         until(self._answers, lambda: self._log.read_text(encoding="utf-8"), _START_SECONDS)
 
     def crash(self) -> None:
-        """Stop it as `pg_ctl stop -m immediate` does: no goodbye to anybody."""
+        """Stop the server with `pg_ctl stop -m immediate`, which drops all connections."""
         for server in self._server:
             server.send_signal(signal.SIGQUIT)
             server.wait(30)
         self._server = []
 
     def hang(self) -> None:
-        """Let every process of it stop where it is; connections stay open and get no answer."""
+        """Suspend all server processes; connections stay open without answers."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def destroy(self) -> None:
-        self.go_on()
+        self.resume()
         self.crash()
         shutil.rmtree(self._folder)
 
     def new_database(self) -> str:
-        """Make an empty database; return the URL for STATE_URL."""
+        """Create an empty database; return its URL for STATE_URL."""
         name = f"dyndns{next(_numbers)}"
         self.ask(f"CREATE DATABASE {name}", database="postgres")
         return f"postgresql+psycopg://{_USER}:{_PASSWORD}@127.0.0.1:{self.port}/{name}"
 
     def ask(self, query: str, *, database: str) -> List[Tuple[Any, ...]]:
-        """Ask the server something; statements that have no answer give none."""
+        """Execute a statement; return its rows, if any."""
         import psycopg  # noqa: PLC0415  # a test that needs it is skipped without it
 
         place = f"host=127.0.0.1 port={self.port} user={_USER} password={_PASSWORD}"

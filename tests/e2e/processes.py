@@ -1,4 +1,4 @@
-"""Real processes in a folder of their own: started, waited for, and always stopped."""
+"""Real processes, each in its own folder, that are always stopped after a test."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _PACKET_SECONDS = 5.0
 Started = TypeVar("Started", bound="Program")
 
 
-def until(condition: Callable[[], object], what: str, told: Callable[[], str] = str) -> None:
-    """Wait until a condition holds, for a bounded time; `told` adds to what a failure says."""
+def until(condition: Callable[[], object], what: str, details: Callable[[], str] = str) -> None:
+    """Wait until a condition holds, with a timeout; `details` adds to the failure message."""
     end = time.monotonic() + _SECONDS
     while not condition():
         if time.monotonic() > end:
-            pytest.fail(f"waited in vain: {what}\n{told()}")
+            pytest.fail(f"timed out waiting for {what}\n{details()}")
         time.sleep(_POLL_SECONDS)
 
 
 def environment(folder: Path, **variables: str) -> Dict[str, str]:
-    """Nothing of the test's own environment but where programs are: no proxy, no certificates."""
+    """Return an environment with PATH only: no proxy, no certificates."""
     return {
         "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
         "HOME": str(folder),
@@ -51,7 +51,7 @@ def environment(folder: Path, **variables: str) -> Dict[str, str]:
 
 
 def run(command: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
+    """Run a program and return its result."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -65,7 +65,7 @@ def run(command: Sequence[str], folder: Path, **variables: str) -> subprocess.Co
 
 
 class Program:
-    """A process that runs until it is told to stop, its output in a file."""
+    """A process that runs until it is stopped, with its output in a file."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, **variables: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Program:
     def __enter__(self: Started) -> Started:  # noqa: PYI019  # Python 3.8 lacks Self
         try:
             self.start()
-        except BaseException:  # pytest's failures, too
+        except BaseException:  # includes pytest's failures
             if self.is_running:
                 self.kill()
             raise
@@ -117,40 +117,40 @@ class Program:
             )
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for something this process is to bring about; fail at once when it has ended."""
+        """Wait until a condition holds; fail at once if the process has ended."""
 
         def holds() -> object:
             if not self.is_running:
-                pytest.fail(f"{self.name} has ended by itself\n{self.output}")
+                pytest.fail(f"{self.name} ended unexpectedly\n{self.output}")
             return condition()
 
         until(holds, f"{self.name}: {what}", lambda: self.output)
 
     def kill(self) -> None:
-        """Kill the process and all its children without a warning."""
+        """Kill the process and all its children with SIGKILL."""
         assert self._process is not None
         os.killpg(self.pid, signal.SIGKILL)
         self._process.wait(_SECONDS)
 
     def stop(self) -> None:
-        """Tell it to stop; fail when it doesn't, or when it didn't run till now, or complains."""
+        """Stop the process; fail if it had ended, doesn't stop, or returns an error."""
         if self._process is None:
             return
         if not self.is_running:
-            pytest.fail(f"{self.name} had ended before it was told to\n{self.output}")
+            pytest.fail(f"{self.name} had ended before it was stopped\n{self.output}")
         self._process.terminate()
         try:
             code = self._process.wait(15)
         except subprocess.TimeoutExpired:
             self.kill()
-            pytest.fail(f"{self.name} didn't stop when it was told to\n{self.output}")
+            pytest.fail(f"{self.name} didn't stop after SIGTERM\n{self.output}")
         self._process = None
         if code != 0 or "Traceback" in self.output:
             pytest.fail(f"{self.name} ended with exit code {code}\n{self.output}")
 
 
 class Hetzner(Program):
-    """The stand-in for Hetzner, its records asked for by real DNS."""
+    """The sandbox, with records served by real DNS."""
 
     def __init__(self, folder: Path) -> None:
         arguments = ["-m", "sandbox", "--http-port", "0", "--dns-port", "0"]
@@ -163,38 +163,38 @@ class Hetzner(Program):
     def start(self) -> None:
         super().start()
         self.wait_until(lambda: "sandbox ready" in self.output, "to be ready")
-        said = dict(line.split(" ", 1) for line in self.output.splitlines() if " " in line)
-        self.api_url = said["http"]
-        self.dns_port = int(said["dns"].rpartition(":")[2])
+        found = dict(line.split(" ", 1) for line in self.output.splitlines() if " " in line)
+        self.api_url = found["http"]
+        self.dns_port = int(found["dns"].rpartition(":")[2])
 
     def stop(self) -> None:
         self._session.close()
         super().stop()
 
-    def resolves(self, host: str, kind: str = "A") -> List[str]:
-        """The addresses that DNS has for a name."""
+    def resolve(self, host: str, kind: str = "A") -> List[str]:
+        """Return the addresses that DNS has for a name."""
         question = dnslib.DNSRecord.question(host, kind)
         packet = question.send("127.0.0.1", self.dns_port, timeout=_PACKET_SECONDS)
         return sorted(str(answer.rdata) for answer in dnslib.DNSRecord.parse(packet).rr)
 
     def expect(self, host: str, *addresses: str, kind: str = "A") -> None:
-        """Wait until DNS has these addresses, and no other."""
+        """Wait until DNS has exactly these addresses."""
         what = f"{host} {kind} to be {addresses}"
-        self.wait_until(lambda: self.resolves(host, kind) == sorted(addresses), what)
+        self.wait_until(lambda: self.resolve(host, kind) == sorted(addresses), what)
 
-    def door(self, method: str, name: str, /, **order: object) -> Any:  # noqa: ANN401
-        """Use one of the doors for tests."""
+    def control(self, method: str, name: str, /, **order: object) -> Any:  # noqa: ANN401
+        """Call the control API of the sandbox."""
         url = self.api_url.replace("/v1", f"/_sandbox/{name}")
         answer = self._session.request(method, url, json=order, timeout=10)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def calls_about(self, host: str) -> List[Mapping[str, Any]]:
-        """What was asked about a host since the start; following actions is none of it."""
+        """Return the calls about a host since the start, without polls of actions."""
         label = host.split(".", 1)[0]
         return [
             call
-            for call in self.door("GET", "calls")
+            for call in self.control("GET", "calls")
             if f"name={label}&" in call["query"]
             or f"/{label}/" in call["path"]
             or (isinstance(call["body"], dict) and call["body"].get("name") == label)
@@ -202,7 +202,7 @@ class Hetzner(Program):
 
 
 class Backend(Program):
-    """`python -m backend` with the settings of an operator who has two workers."""
+    """`python -m backend` with two workers."""
 
     def __init__(
         self, folder: Path, hetzner: Hetzner, module: str = "backend", **variables: str
@@ -217,7 +217,7 @@ class Backend(Program):
             "BASIC_AUTH_PASSWORD": OPERATOR[1],
             "LISTEN_ADDRESS": "127.0.0.1",
             "LISTEN_PORT": str(self.port),
-            # All callers of these tests are on this machine.
+            # All callers of these tests use the loopback interface.
             "ALLOW_PRIVATE_ADDRESSES": "1",
             "AUTH_FAILURE_LIMIT": "1000",
             **variables,
@@ -234,12 +234,12 @@ class Backend(Program):
         super().stop()
 
     def key_of(self, host: str) -> str:
-        """The key that it has made for a host at its first start."""
+        """Return the key that the service generated for a host."""
         lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
         return dict(line.split() for line in lines)[host]
 
-    def updates(self, host: str, ip: str) -> Mapping[str, Any]:
-        """Set an address; what the JSON face says of it."""
+    def update(self, host: str, ip: str) -> Mapping[str, Any]:
+        """Send an update; return the JSON answer."""
         answer = self.session.post(
             f"{self.url}/update",
             json={"fqdn": host, "ip": ip},
@@ -247,16 +247,16 @@ class Backend(Program):
             timeout=20,
         )
         assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.output}"
-        said: Mapping[str, Any] = answer.json()
-        return said
+        found: Mapping[str, Any] = answer.json()
+        return found
 
-    def finds(self, query: str) -> List[Tuple[Any, ...]]:
-        """What is in its store."""
+    def query(self, query: str) -> List[Tuple[Any, ...]]:
+        """Return the rows of a query on the store."""
         with closing(sqlite3.connect(str(self.folder / "hetzner-dyndns.db"))) as connection:
             return list(connection.execute(query))
 
     def workers(self) -> List[int]:
-        """The process ids of its workers."""
+        """Return the process ids of the workers."""
         return sorted(
             int(status.parent.name)
             for status in Path("/proc").glob("[0-9]*/stat")
@@ -264,7 +264,7 @@ class Backend(Program):
         )
 
     def _is_well(self) -> bool:
-        # Another test's backend may have had the port until a moment ago.
+        # Another test's backend may have used the port before.
         if not self.workers():
             return False
         try:
@@ -281,7 +281,7 @@ def new_session() -> requests.Session:
 
 def _parent(status: Path) -> int:
     try:
-        # The name in parentheses may hold anything: https://man7.org/linux/man-pages/man5/proc.5.html
+        # The name in parentheses may contain any text: https://man7.org/linux/man-pages/man5/proc.5.html
         return int(status.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     except OSError:
-        return 0  # it has just ended
+        return 0  # the process has ended

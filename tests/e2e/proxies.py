@@ -1,4 +1,4 @@
-"""Real proxies in front of a backend: as documented, as lax as possible, or with TLS."""
+"""Real proxies in front of a backend: as documented, as permissive as possible, or with TLS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.ports import free_port
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "caddy" / "Caddyfile"
 
-# Lets through whatever it can, and keeps its connections to the backend.
+# Passes on as much as possible, and keeps its connections to the backend.
 LAX_NGINX = """
 upstream backend {{ server {backend}; keepalive 16; }}
 ignore_invalid_headers off;
@@ -89,7 +89,7 @@ backend one
 class Proxy(Program):
     """A proxy on a port of this machine."""
 
-    authority = ""  # the certificate file that clients of a proxy with TLS must trust
+    authority = ""  # the certificate file that clients must trust
 
     def __init__(
         self, name: str, arguments: Sequence[str], folder: Path, port: int, **names: str
@@ -125,7 +125,7 @@ def nginx(folder: Path, inside: str, port: int) -> Proxy:
 
 
 def tls_nginx(folder: Path, backend: str, addresses: Sequence[str] = (), port: int = 0) -> Proxy:
-    """Return an nginx with a certificate of its own authority; by default on this machine."""
+    """Return an nginx with TLS and its own certificate authority."""
     folder.mkdir(parents=True, exist_ok=True)
     addresses, port = addresses or ["127.0.0.1"], port or free_port()
     authority = trustme.CA()
@@ -143,7 +143,7 @@ def tls_nginx(folder: Path, backend: str, addresses: Sequence[str] = (), port: i
 
 
 def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
-    """Return a documented `server` block without TLS, with addresses and a folder of a test."""
+    """Return a documented `server` block without TLS, with the addresses and folder of a test."""
     text = re.sub(r"(?m)^ *(listen \[::\]|ssl_certificate).*\n", "", block)
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
     text = text.replace("http://127.0.0.1:8080", f"http://{backend}")
@@ -151,21 +151,21 @@ def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
 
 
 def documented_nginx(folder: Path, backend: str) -> Proxy:
-    """Return an nginx as README.md sets it up."""
+    """Return an nginx as README.md configures it."""
     (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
     port = free_port()
     return nginx(folder, as_documented(block, port, backend, folder), port)
 
 
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
-    """Return an nginx that reads bodies whole before it asks the backend, or doesn't."""
+    """Return a permissive nginx, with or without buffered request bodies."""
     port = free_port()
     switch = "on" if buffering else "off"
     return nginx(folder, LAX_NGINX.format(backend=backend, port=port, buffering=switch), port)
 
 
 def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
-    """Return a HAProxy that uses its connections to the backend for all callers."""
+    """Return a HAProxy that shares its connections to the backend between all callers."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
@@ -174,25 +174,25 @@ def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
 
 
 def caddy_program() -> str:
-    """Return the Caddy of the environment that the tests run in, else the system's."""
+    """Return the path of Caddy: in the tests' environment, or else in the system."""
     own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return shutil.which("caddy", path=own) or "caddy"
 
 
 def caddyfile() -> str:
-    """Return the documented Caddyfile in the words of the Caddy that is installed."""
+    """Return the documented Caddyfile, adapted to the installed version of Caddy."""
     text = EXAMPLE.read_text(encoding="utf-8")
     version = subprocess.run(
         [caddy_program(), "version"], capture_output=True, text=True, check=True
     )
     numbers = tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
-    if numbers < (2, 6, 4):  # Debian 12: `request_buffers` has another name there
+    if numbers < (2, 6, 4):  # Caddy of Debian 12 has another name for `request_buffers`
         text = re.sub(r"request_buffers (\S+)", r"buffer_requests\n\t\tmax_buffer_size \1", text)
     return text
 
 
 def caddy(folder: Path, backend: str) -> Proxy:
-    """Return a Caddy with the documented file, without a certificate for want of a name."""
+    """Return a Caddy with the documented file, but without TLS."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
@@ -203,7 +203,7 @@ def caddy(folder: Path, backend: str) -> Proxy:
 
 
 def connections_to(port: int) -> Set[str]:
-    """Return the open connections of this machine to one of its own ports, by their sources.
+    """Return the sources of the open connections to a local port.
 
     https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
     """

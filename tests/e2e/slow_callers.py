@@ -1,4 +1,4 @@
-"""Callers that keep connections open and never come to an end, for as long as they are let."""
+"""Callers that keep connections open without completing their requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class Manner(NamedTuple):
-    """What a caller begins with, and what it sends from then on, a bit at a time."""
+    """The first bytes that a caller sends, and the bytes it repeats slowly after that."""
 
     beginning: bytes
     more: bytes = b""
@@ -28,7 +28,7 @@ SLOW_HEAD = Manner(b"GET /nic/update HTTP/1.1\r\nHost: dyndns\r\nX-Slow: ", b"x"
 SLOW_BODY = Manner(head(b"POST /update", _LARGE), b"{")
 SLOW_UNREAD_BODY = Manner(head(b"POST /healthz", _LARGE), b"{")
 SLOW_CHUNKS = Manner(head(b"POST /update", b"Transfer-Encoding: chunked"), b"1\r\n{\r\n")
-# All that a proxy may be told to read before it asks the backend, and more that comes slowly.
+# The most that a proxy may buffer, followed by slow data.
 SLOW_END = Manner(head(b"POST /update", b"Content-Length: 17000") + b"{" * 16384, b"{")
 SLOW_LAST_CHUNK = Manner(
     head(b"POST /update", b"Transfer-Encoding: chunked") + b"4000\r\n" + b"{" * 16384 + b"\r\n",
@@ -49,7 +49,7 @@ MANNERS = (
 
 
 class SlowCallers:
-    """So many connections at any time: whoever is turned away comes again."""
+    """A constant number of connections: refused callers connect again."""
 
     def __init__(
         self, port: int, number: int, manners: Sequence[Manner] = MANNERS, sources: int = 1
@@ -60,7 +60,7 @@ class SlowCallers:
         self._open: List[socket.socket] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.turned_away = 0
+        self.refused = 0
 
     def start(self) -> None:
         for place in range(len(self._manners)):
@@ -80,7 +80,7 @@ class SlowCallers:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.bind((self._sources[place], 0))
         connection.settimeout(20)
-        with contextlib.suppress(OSError):  # it comes again in the next round
+        with contextlib.suppress(OSError):  # the next round connects again
             connection.connect(("127.0.0.1", self._port))
         connection.setblocking(False)
         with contextlib.suppress(OSError):
@@ -91,13 +91,13 @@ class SlowCallers:
         while not self._stopping.wait(_PAUSE_SECONDS):
             for place, manner in enumerate(self._manners):
                 connection = self._open[place]
-                if not _goes_on(connection, manner):
+                if not _continue(connection, manner):
                     connection.close()
-                    self.turned_away += 1
+                    self.refused += 1
                     self._open[place] = self._connect(place)
 
 
-def _goes_on(connection: socket.socket, manner: Manner) -> bool:
+def _continue(connection: socket.socket, manner: Manner) -> bool:
     steps: List[Tuple[bool, Callable[[], object]]] = [
         (bool(manner.more), lambda: connection.send(manner.more)),
         (manner.reads, lambda: _read(connection)),

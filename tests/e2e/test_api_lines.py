@@ -1,4 +1,4 @@
-"""The commands of docs/api.md work and get the documented answers."""
+"""The commands of docs/api.md return the documented answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DOCUMENTED = "home.example.com"
 pytestmark = pytest.mark.real("curl")
 
 
-def said_by(command: str, backend: Backend, host: str, folder: Path) -> str:
-    """Type a command of the document; return the answer."""
+def run_command(command: str, backend: Backend, host: str, folder: Path) -> str:
+    """Run a command of the document; return the answer."""
     for old, new in {
         "https://your-backend.example.com": backend.url,
         "<key>": backend.key_of(host),
@@ -32,7 +32,7 @@ def said_by(command: str, backend: Backend, host: str, folder: Path) -> str:
 
 def test_the_document_can_be_fetched(backend: Backend, host: str, folder: Path) -> None:
     command = re.findall(r"```sh\n(curl .*openapi.json)\n```", TEXT)[0]
-    assert json.loads(said_by(command, backend, host, folder))["openapi"] == "3.1.0"
+    assert json.loads(run_command(command, backend, host, folder))["openapi"] == "3.1.0"
 
 
 def test_an_address_is_set_and_removed(
@@ -40,12 +40,12 @@ def test_an_address_is_set_and_removed(
 ) -> None:
     pairs = re.findall(r"```sh\n(curl -X .*?)\n```\n\n```json\n(.*?)\n```", TEXT, re.DOTALL)
     (post, updated), (delete, deleted) = pairs
-    backend.updates(host, "198.51.100.1")
-    backend.updates(host, "2001:db8::1")
-    answer = json.loads(said_by(post, backend, host, folder))
+    backend.update(host, "198.51.100.1")
+    backend.update(host, "2001:db8::1")
+    answer = json.loads(run_command(post, backend, host, folder))
     assert answer == {**json.loads(updated), "fqdn": host}
     hetzner.expect(host, answer["ip"])
-    assert json.loads(said_by(delete, backend, host, folder)) == {
+    assert json.loads(run_command(delete, backend, host, folder)) == {
         **json.loads(deleted),
         "fqdn": host,
     }

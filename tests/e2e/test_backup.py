@@ -26,13 +26,13 @@ BEFORE, AFTER = "198.51.100.1", "198.51.100.2"
 
 
 def block(words: str) -> str:
-    """The only commands that hold some words."""
+    """Return the only block of commands that contains a text."""
     (found,) = (one for one in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) if words in one)
     return str(found)
 
 
 def typed(command: str, folder: Path) -> None:
-    """Type commands in the folder of the store."""
+    """Run commands in the folder of the store."""
     command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
     ended = subprocess.run(
         ["sh", "-e", "-c", command],
@@ -47,7 +47,7 @@ def typed(command: str, folder: Path) -> None:
 
 
 class Updates:
-    """Somebody whose address changes without a pause."""
+    """A host that continuously sends new addresses."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -58,7 +58,7 @@ class Updates:
 
     def _go(self) -> None:
         while not self._over.is_set():
-            self._backend.updates(BUSY, f"203.0.113.{self.number % 250 + 1}")
+            self._backend.update(BUSY, f"203.0.113.{self.number % 250 + 1}")
             self.number += 1
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ def test_a_copy_of_a_running_services_store_can_be_restored(
     home: Backend, hetzner: Hetzner, way: str
 ) -> None:
     copy = home.folder / "copy.db"
-    home.updates(HOST, BEFORE)
+    home.update(HOST, BEFORE)
     busy = Updates(home)
     try:
         until(lambda: busy.number > 3, "some updates")
@@ -106,26 +106,26 @@ def test_a_copy_of_a_running_services_store_can_be_restored(
         busy.end()
     assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
     assert published(copy) == BEFORE
-    home.updates(HOST, AFTER)
+    home.update(HOST, AFTER)
     hetzner.expect(HOST, AFTER)
     home.stop()
     assert published(home.folder / "hetzner-dyndns.db") == AFTER
     typed(block("hetzner-dyndns.db-wal"), home.folder)
     home.start()
     assert published(home.folder / "hetzner-dyndns.db") == BEFORE
-    assert home.updates(HOST, AFTER)["status"] in {"updated", "unchanged"}
+    assert home.update(HOST, AFTER)["status"] in {"updated", "unchanged"}
     hetzner.expect(HOST, AFTER)
-    assert home.updates(BUSY, "203.0.113.251")["status"] == "updated"
+    assert home.update(BUSY, "203.0.113.251")["status"] == "updated"
 
 
 def test_a_service_without_its_store_continues_from_hetzners_records(
     home: Backend, hetzner: Hetzner
 ) -> None:
-    home.updates(HOST, BEFORE)
+    home.update(HOST, BEFORE)
     home.stop()
     typed("rm hetzner-dyndns.db*", home.folder)
     home.start()
-    assert home.updates(HOST, BEFORE)["status"] == "unchanged"
+    assert home.update(HOST, BEFORE)["status"] == "unchanged"
     hetzner.expect(HOST, BEFORE)
 
 
@@ -142,14 +142,14 @@ def test_a_postgresql_store_is_copied_and_brought_back(
         replica = Replica(tmp_path, sandbox, [HOST], STATE_URL=url)
         replica.start()
         try:
-            assert replica.updates(HOST, BEFORE) == (200, f"good {BEFORE}\n")
+            assert replica.update(HOST, BEFORE) == (200, f"good {BEFORE}\n")
             typed(filled_in(block("pg_dump"), plain), tmp_path)
-            assert replica.updates(HOST, AFTER) == (200, f"good {AFTER}\n")
+            assert replica.update(HOST, AFTER) == (200, f"good {AFTER}\n")
             replica.stop()
             typed(filled_in(block("pg_restore"), plain), tmp_path)
             assert postgresql.ask(query, database=database) == [(BEFORE,)]
             replica.start()
-            assert replica.updates(HOST, AFTER)[0] == 200
+            assert replica.update(HOST, AFTER)[0] == 200
             assert postgresql.ask(query, database=database) == [(AFTER,)]
         finally:
             replica.stop()

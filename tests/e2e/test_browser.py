@@ -23,7 +23,7 @@ def chromium(backend: Backend) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
-    chromium.complaints.clear()
+    chromium.errors.clear()
     yield chromium
     chromium.close()
 
@@ -41,7 +41,7 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
     wait_for_leader(backend)
     body = json.dumps({"error": {"code": "protected", "message": message, "details": None}})
     path = "/zones/example.com/rrsets*"
-    hetzner.door("POST", "fail", status=403, body=body, path=path, method="POST", count=1)
+    hetzner.control("POST", "fail", status=403, body=body, path=path, method="POST", count=1)
     answer = backend.session.post(
         f"{backend.url}/update",
         json={"fqdn": host, "ip": "198.51.100.7"},
@@ -52,16 +52,16 @@ def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protec
 
 
 def wait_for_leader(backend: Backend) -> None:
-    """Wait until a process retries updates: it begins with all that were refused before.
+    """Wait until a process is elected to retry updates, which starts with refused updates.
 
-    The same process finds out that an address is published.
+    The same process polls actions.
     """
-    backend.updates("host59.example.com", "198.51.100.59")
+    backend.update("host59.example.com", "198.51.100.59")
     states = "SELECT state FROM records WHERE host = 'host59.example.com'"
-    until(lambda: backend.finds(states) == [("published",)], "an address to be published")
+    until(lambda: backend.query(states) == [("published",)], "an address to be published")
 
 
-def asks(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
+def request_url(folder: Any, url: str, login: str = "") -> str:  # noqa: ANN401
     """Request a URL with curl, as a router does."""
     ran = run(["curl", "-sS", *(["-u", login] if login else []), url], folder)
     assert ran.returncode == 0, ran.stderr
@@ -72,7 +72,7 @@ def test_a_refused_host_is_ok_after_a_retry(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host)
-    page = browser.opens("/")
+    page = browser.open("/")
     first = page.locator("table.hosts tbody").first
     assert first.get_attribute("id") == f"host-{host}"
     text = first.inner_text()
@@ -87,7 +87,7 @@ def test_a_refused_host_is_ok_after_a_retry(
 
 
 def test_a_refresh_keeps_focus_and_scroll_position(browser: Browser, backend: Backend) -> None:
-    page = browser.opens("/?q=host1")
+    page = browser.open("/?q=host1")
     watched, other = "host19.example.com", "host11.example.com"
     link = page.locator(f'[id="link-{watched}"]')
     link.focus()
@@ -95,7 +95,7 @@ def test_a_refresh_keeps_focus_and_scroll_position(browser: Browser, backend: Ba
     before = page.evaluate("document.activeElement.id"), page.evaluate("scrollY")
     assert before == (f"link-{watched}", 137)
     page.evaluate("document.activeElement.mark = document.body.mark = 'the same element'")
-    backend.updates(other, "198.51.100.11")
+    backend.update(other, "198.51.100.11")
     wait_for(row(page, other), "198.51.100.11")
     assert (page.evaluate("document.activeElement.id"), page.evaluate("scrollY")) == before
     assert page.evaluate("document.body.mark") == "the same element"
@@ -103,13 +103,13 @@ def test_a_refresh_keeps_focus_and_scroll_position(browser: Browser, backend: Ba
 
 
 def test_pages_with_a_key_or_an_error_do_not_refresh(browser: Browser, host: str) -> None:
-    shown = browser.opens(f"/hosts/{host}")
+    shown = browser.open(f"/hosts/{host}")
     shown.get_by_role("button", name="Show key").click()
     shown.locator("#key").wait_for()
     for page, is_asked_for in (
-        (browser.opens(f"/hosts/{host}"), True),
+        (browser.open(f"/hosts/{host}"), True),
         (shown, False),
-        (browser.opens("/hosts/none.test"), False),
+        (browser.open("/hosts/none.test"), False),
     ):
         asked: List[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url))
@@ -119,7 +119,7 @@ def test_pages_with_a_key_or_an_error_do_not_refresh(browser: Browser, host: str
 
 
 def test_a_refresh_keeps_typed_text_and_open_details(browser: Browser, backend: Backend) -> None:
-    page = browser.opens("/")
+    page = browser.open("/")
     page.get_by_label("Search").fill("half a na")
     page.locator("#zones-summary").click()
     before = page.locator("#fresh").inner_text()
@@ -136,7 +136,7 @@ def test_a_copied_fritzbox_snippet_works(
     host: str,
     folder: Any,  # noqa: ANN401
 ) -> None:
-    page = browser.opens(f"/hosts/{host}")
+    page = browser.open(f"/hosts/{host}")
     key = backend.key_of(host)
     assert key not in page.content()
     page.get_by_role("button", name="Show key").click()
@@ -146,7 +146,7 @@ def test_a_copied_fritzbox_snippet_works(
     until(lambda: "Copied" in page.locator("#copied").inner_text(), "the text to be copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert key in copied
-    assert asks(folder, filled_in(copied), login(copied)).startswith("good ")
+    assert request_url(folder, filled_in(copied), login(copied)).startswith("good ")
     hetzner.expect(host, "198.51.100.80")
     page.reload()
     page.goto(f"/hosts/{host}")
@@ -177,7 +177,7 @@ def login(snippet: str) -> str:
 
 
 def test_another_device_is_chosen_without_leaving_the_page(browser: Browser, host: str) -> None:
-    page = browser.opens(f"/hosts/{host}")
+    page = browser.open(f"/hosts/{host}")
     page.get_by_label("Device", exact=True).select_option("curl")
     assert page.locator("[data-snippet=curl] pre").is_visible()
     assert not page.locator("[data-snippet=fritzbox] pre").is_visible()
@@ -190,7 +190,7 @@ def test_a_rotated_key_replaces_the_old_one(
     folder: Any,  # noqa: ANN401
 ) -> None:
     old = backend.key_of(host)
-    page = browser.opens(f"/hosts/{host}")
+    page = browser.open(f"/hosts/{host}")
     page.get_by_text("Replace the key").click()
     page.get_by_role("button", name="Generate a new key").click()
     new = page.locator("#key").inner_text()
@@ -199,13 +199,13 @@ def test_a_rotated_key_replaces_the_old_one(
     for key, answer in ((old, "badauth"), (new, "good 198.51.100.81"), (old, "badauth")):
         login = f"{host}:{key}@{place}"
         url = f"http://{login}/nic/update?hostname={host}&myip=198.51.100.81"
-        assert asks(folder, url).strip() in (answer, answer.replace("good", "nochg"))
+        assert request_url(folder, url).strip() in (answer, answer.replace("good", "nochg"))
     page.goto(f"/hosts/{host}")
     assert new not in page.content()
 
 
 def test_a_host_is_muted_and_unmuted(browser: Browser, host: str) -> None:
-    page = browser.opens(f"/hosts/{host}")
+    page = browser.open(f"/hosts/{host}")
     page.get_by_text("Mute notifications").click()
     page.get_by_label("Until").fill("2090-01-02")
     page.get_by_role("button", name="Mute", exact=True).click()
@@ -218,7 +218,7 @@ def test_everything_works_without_javascript(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host)
-    page = browser.opens("/", java_script_enabled=False)
+    page = browser.open("/", java_script_enabled=False)
     page.get_by_label("Search").fill(host)
     page.get_by_role("button", name="Search").click()
     assert page.locator("table.hosts tbody").count() == 1
@@ -240,7 +240,7 @@ def test_foreign_text_is_escaped(
     browser: Browser, backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
     refuse(backend, hetzner, host, f"{SCRIPT}\"'\n</table>")
-    page = browser.opens(f"/?q={host}")
+    page = browser.open(f"/?q={host}")
     assert SCRIPT in row(page, host).inner_text()
     page.goto(f"/hosts/{host}")
     assert SCRIPT in page.locator("table.entries").inner_text()
@@ -249,8 +249,8 @@ def test_foreign_text_is_escaped(
     assert page.get_by_label("Search").input_value() == SCRIPT
 
 
-def test_the_keyboard_is_enough(browser: Browser, host: str) -> None:
-    page = browser.opens(f"/?q={host}")
+def test_all_actions_work_with_the_keyboard(browser: Browser, host: str) -> None:
+    page = browser.open(f"/?q={host}")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     page.keyboard.press("Enter")
@@ -263,7 +263,7 @@ def test_the_keyboard_is_enough(browser: Browser, host: str) -> None:
 
 
 def test_only_the_login_opens_the_pages(browser: Browser, backend: Backend) -> None:
-    page = browser.opens("/")
+    page = browser.open("/")
     assert page.get_by_role("heading", name="Hosts", exact=True).is_visible()
     answer = backend.session.get(f"{backend.url}/", timeout=20)
     assert answer.status_code == 401
@@ -274,10 +274,10 @@ def gallery(backend: Backend, hetzner: Hetzner) -> Tuple[str, ...]:
     """Pages of hosts in many states."""
     refused = "host50.example.com"
     for number in range(51, 55):
-        backend.updates(f"host{number}.example.com", f"198.51.100.{number}")
-        backend.updates(f"host{number}.example.com", f"2001:db8::{number}")
+        backend.update(f"host{number}.example.com", f"198.51.100.{number}")
+        backend.update(f"host{number}.example.com", f"2001:db8::{number}")
     for last in (1, 2, 3):
-        backend.updates(refused, f"198.51.100.{last}")
+        backend.update(refused, f"198.51.100.{last}")
     refuse(backend, hetzner, refused)
     return (
         "/",
@@ -295,7 +295,7 @@ def test_no_page_is_wider_than_the_screen(
 ) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(gallery):
-        page = browser.opens(path, size, scheme)
+        page = browser.open(path, size, scheme)
         name = re.sub(r"\W+", "-", path).strip("-") or "hosts"
         width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
         page.screenshot(
@@ -313,10 +313,10 @@ def test_axe_finds_no_serious_violation(
     browser: Browser, gallery: Tuple[str, ...], size: str, scheme: str
 ) -> None:
     for path in gallery:
-        page = browser.opens(path, size, scheme)
+        page = browser.open(path, size, scheme)
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert violations(page) == [], path
-    page = browser.opens(gallery[1], size, scheme)
+    page = browser.open(gallery[1], size, scheme)
     page.get_by_role("button", name="Show key").click()
     page.locator("#key").wait_for()
     assert violations(page) == []

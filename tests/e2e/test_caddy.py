@@ -1,4 +1,4 @@
-"""The example with Caddy: who really calls gets through, and what callers claim doesn't."""
+"""The example with Caddy passes on the real address of callers, not addresses they claim."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def caddy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.parametrize("header", ["X-Real-Ip", "X-Forwarded-For", "Forwarded"])
-def test_the_backend_sees_who_really_calls(
+def test_the_backend_gets_the_address_of_the_caller(
     backend: Backend, caddy: proxies.Proxy, header: str
 ) -> None:
     forged = {header: "203.0.113.9"}
@@ -32,7 +32,7 @@ def test_a_body_that_is_too_large_is_refused(
     backend: Backend, caddy: proxies.Proxy, size: int
 ) -> None:
     answer = backend.session.post(f"{caddy.url}/update", data=b"p" * size, timeout=20)
-    assert answer.status_code in (413, 502)  # Debian 12's Caddy says 502
+    assert answer.status_code in (413, 502)  # Caddy of Debian 12 answers 502
 
 
 def test_caddy_logs_no_key_without_a_backend(

@@ -1,4 +1,4 @@
-"""No secret of the settings appears in any output, whatever fails."""
+"""No secret of the settings appears in any output, whichever part fails."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.e2e.fake_ntfy import FakeNtfy
 from tests.e2e.processes import ROOT, Program, run, until
 from tests.ports import free_port
 
-# A word that is nowhere else: not in names of folders, not in a message of ours.
+# A word that appears nowhere else: not in a folder name, not in a message.
 MARK = "zeisig"
 HOME, NAS, LAB, SILENT = (f"{name}.example.com" for name in ("home", "nas", "lab", "silent"))
-# One for each fault: of the troubles of one host, only the first is told.
+# One host per fault, because only the first error of a host is reported.
 UNLUCKY = [f"unlucky{number}.example.com" for number in range(15)]
-ORG = "host.example.org"  # its zone is of the token that may only read
+ORG = "host.example.org"  # the token of its zone is read-only
 HOSTS = (HOME, NAS, LAB, SILENT, ORG, buggy.HOST, *UNLUCKY)
-# Everything that can be looked at; a page that is added belongs here.
+# All pages; add new pages here.
 PAGES = ("/", "/metrics", "/healthz", "/ip", "/openapi.json", f"/hosts/{HOME}", "/nothing")
 
 
@@ -48,13 +48,13 @@ def key_of(host: str) -> str:
 
 
 def forms() -> List[bytes]:
-    """The mark as it may be written: plain, in Base64 wherever it begins, in hex."""
+    """Return the encodings of the mark: plain, Base64 at each offset, hex."""
     shifted = [base64.b64encode(b"x" * shift + MARK.encode())[shift + 1 : -4] for shift in range(3)]
     return [MARK.encode(), *shifted, MARK.encode().hex().encode()]
 
 
-def finds(text: bytes) -> List[bytes]:
-    """Every line in which the mark is."""
+def lines_with_mark(text: bytes) -> List[bytes]:
+    """Return every line that contains the mark."""
     return [
         line
         for line in text.splitlines()
@@ -63,14 +63,14 @@ def finds(text: bytes) -> List[bytes]:
 
 
 class Caller:
-    """Sends requests, and keeps every byte of the answers."""
+    """A caller that keeps every byte of the answers."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.answers: List[bytes] = []
         self.statuses: List[Tuple[int, str]] = []
 
-    def sends(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
+    def send(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
         with requests.Session() as session:
             session.trust_env = False
             url = f"http://127.0.0.1:{self._port}{path}"
@@ -79,15 +79,17 @@ class Caller:
         self.answers.append(f"{path}\n{headers}".replace(path, "").encode() + answer.content)
         word = answer.text.strip().partition(" ")[0]
         with contextlib.suppress(ValueError):
-            said = json.loads(answer.text)
-            word = said.get("code", said.get("status", "")) if isinstance(said, dict) else word
+            output = json.loads(answer.text)
+            word = (
+                output.get("code", output.get("status", "")) if isinstance(output, dict) else word
+            )
         self.statuses.append((answer.status_code, word))
 
-    def updates(self, host: str, ip: str, key: Optional[str] = None) -> None:
+    def update(self, host: str, ip: str, key: Optional[str] = None) -> None:
         headers = {"X-Pre-Shared-Key": key or key_of(host)}
-        self.sends("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
+        self.send("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
 
-    def sends_raw(self, request: bytes) -> None:
+    def send_raw(self, request: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self._port), timeout=20) as connection:
             connection.sendall(request)
             self.answers.append(connection.recv(65536))
@@ -124,12 +126,12 @@ class Backend(Program):
         keys = "".join(f"{host} {key_of(host)}\n" for host in HOSTS)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.key_file.write_text(f"{keys}# a comment\n", encoding="utf-8")
-        os.utime(self.key_file, (0, 0))  # nobody edits it
+        os.utime(self.key_file, (0, 0))  # an old time skips the wait for the end of an edit
         super().start()
         self.wait_until(self.answers, "to answer")
 
     def answers(self) -> bool:
-        # The master listens before it handles signals, and before it has workers.
+        # The master process listens before it handles signals and before it has workers.
         if "starts on port" not in self.output:
             return False
         try:
@@ -138,12 +140,12 @@ class Backend(Program):
             return False
 
     def processes(self) -> List[Path]:
-        """Its processes, as the operating system shows them."""
+        """Return the processes of the service, as the operating system shows them."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
         return [Path(f"/proc/{pid}") for pid in (str(self.pid), *children.split())]
 
     def titles(self) -> bytes:
-        """What `ps` shows of each process."""
+        """Return the command line of each process, as `ps` shows it."""
         named = [process / name for process in self.processes() for name in ("cmdline", "status")]
         return b"\n".join(path.read_bytes().replace(b"\0", b" ") for path in named)
 
@@ -151,7 +153,7 @@ class Backend(Program):
         return b"\n".join(path.read_bytes() for path in sorted((self.folder / "logs").iterdir()))
 
     def store(self) -> bytes:
-        """Every byte of the store: tables, indices, what was deleted and not yet overwritten."""
+        """Return all bytes of the store, including deleted rows that were not overwritten."""
         return b"\n".join(path.read_bytes() for path in self.folder.glob("hetzner-dyndns.db*"))
 
 
@@ -177,45 +179,45 @@ FAULTS: List[Dict[str, Any]] = [
 ]
 
 
-def what_hosts_do(caller: Caller) -> None:
-    """Succeed, by every way to log in."""
-    caller.updates(HOME, "198.51.100.1")
-    caller.updates(HOME, "198.51.100.1")
-    caller.updates(HOME, "2001:db8::1")
+def send_valid_requests(caller: Caller) -> None:
+    """Send successful updates with every kind of login."""
+    caller.update(HOME, "198.51.100.1")
+    caller.update(HOME, "198.51.100.1")
+    caller.update(HOME, "2001:db8::1")
     login = {"auth": ("home", key_of(HOME))}
-    caller.sends("GET", f"/nic/update?hostname={HOME}&myip=198.51.100.2", **login)
+    caller.send("GET", f"/nic/update?hostname={HOME}&myip=198.51.100.2", **login)
     in_query = f"/nic/update?hostname={HOME}&user=home&pass={key_of(HOME)}&myip=198.51.100.3"
-    caller.sends("GET", in_query)
-    caller.sends("POST", "/nic/update", data={"hostname": HOME, "user": "home"}, **login)
-    caller.sends("DELETE", "/update", json={"fqdn": HOME, "type": "AAAA"}, **login)
-    caller.sends("POST", "/update", data={"fqdn": NAS, "ip": "198.51.100.4"}, auth=OPERATOR)
-    caller.sends("POST", "/update", json={"fqdn": "x.example.com"}, auth=OPERATOR)
-    caller.updates(SILENT, "198.51.100.5")
-    caller.updates(ORG, "198.51.100.6")
-    caller.updates(buggy.HOST, "198.51.100.7")
+    caller.send("GET", in_query)
+    caller.send("POST", "/nic/update", data={"hostname": HOME, "user": "home"}, **login)
+    caller.send("DELETE", "/update", json={"fqdn": HOME, "type": "AAAA"}, **login)
+    caller.send("POST", "/update", data={"fqdn": NAS, "ip": "198.51.100.4"}, auth=OPERATOR)
+    caller.send("POST", "/update", json={"fqdn": "x.example.com"}, auth=OPERATOR)
+    caller.update(SILENT, "198.51.100.5")
+    caller.update(ORG, "198.51.100.6")
+    caller.update(buggy.HOST, "198.51.100.7")
     bug = {"auth": ("bug", key_of(buggy.HOST))}
-    caller.sends("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
+    caller.send("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
 
 
-def what_people_get_wrong(caller: Caller) -> None:
-    """Send a secret to where it doesn't belong, or a wrong one."""
+def send_invalid_requests(caller: Caller) -> None:
+    """Send secrets in the wrong place, and wrong secrets."""
     wrong = marked("wrong-key")
     for field in ("fqdn", "ip", "type", "url"):
         fields = {"fqdn": HOME, field: wrong}
         for how in ({"json": fields}, {"data": fields}, {"json": {**fields, field: [wrong]}}):
             headers = {"X-Pre-Shared-Key": key_of(HOME)}
-            caller.sends("POST", "/update", headers=headers, **how)
+            caller.send("POST", "/update", headers=headers, **how)
     for query in (f"hostname={wrong}", f"hostname={HOME}&myip={wrong}", wrong):
-        caller.sends("GET", f"/nic/update?{query}", auth=("home", key_of(HOME)))
-        caller.sends("GET", f"/nic/update?{query}&user={wrong}&pass={wrong}")
+        caller.send("GET", f"/nic/update?{query}", auth=("home", key_of(HOME)))
+        caller.send("GET", f"/nic/update?{query}&user={wrong}&pass={wrong}")
     for number in range(8):
-        caller.updates(LAB, "198.51.100.1", wrong)
-        caller.sends("GET", f"/nic/update?hostname={LAB}&myip=1.2.3.{number}", auth=("lab", wrong))
-        caller.sends("GET", "/nic/update", auth=(wrong, wrong))
+        caller.update(LAB, "198.51.100.1", wrong)
+        caller.send("GET", f"/nic/update?hostname={LAB}&myip=1.2.3.{number}", auth=("lab", wrong))
+        caller.send("GET", "/nic/update", auth=(wrong, wrong))
     for header in (f"Basic {wrong}", f"Bearer {wrong}", wrong):
-        caller.sends("GET", "/nic/update", headers={"Authorization": header})
+        caller.send("GET", "/nic/update", headers={"Authorization": header})
     for body in (wrong, f'"{wrong}"', f'{{"fqdn": "{wrong}', wrong * 3000):
-        caller.sends("POST", "/update", data=body, auth=("home", key_of(HOME)))
+        caller.send("POST", "/update", data=body, auth=("home", key_of(HOME)))
     for lines in (
         f"GET /nic/update?pass={wrong} HTP/1.1",
         f"{wrong} / HTTP/1.1",
@@ -223,63 +225,63 @@ def what_people_get_wrong(caller: Caller) -> None:
         f"GET /ip HTTP/1.1\r\nHost: x\r\nContent-Length: {wrong}",
         f"POST /update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{wrong}",
     ):
-        caller.sends_raw(f"{lines}\r\n\r\n".encode())
+        caller.send_raw(f"{lines}\r\n\r\n".encode())
 
 
-def what_hetzner_does(caller: Caller, sandbox: Sandbox) -> None:
+def fail_hetzner(caller: Caller, sandbox: Sandbox) -> None:
     """Fail in every way."""
     for host, fault in zip(UNLUCKY, FAULTS):
         sandbox.fail(**fault)
-        caller.updates(host, "203.0.113.1")
+        caller.update(host, "203.0.113.1")
     sandbox.actions_end("error", count=1)
-    caller.updates(HOME, "203.0.113.200")
+    caller.update(HOME, "203.0.113.200")
 
 
-def what_ntfy_does(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
+def fail_ntfy(caller: Caller, ntfy: FakeNtfy, backend: Backend) -> None:
     """Fail in every way."""
-    for number, (status, told) in enumerate(
+    for number, (status, text) in enumerate(
         [(401, "ntfy refuses pushes"), (302, "Not pushed"), (500, ""), (0, "")]
     ):
         ntfy.status = status
         before = len(ntfy.pushes)
-        caller.updates(HOME, f"192.0.2.{number}")
-        # Told to give up, it goes on to the next push; in the end, one waits for its next try.
+        caller.update(HOME, f"192.0.2.{number}")
+        # After a final refusal the next push is sent; at the end, one push waits for its retry.
         backend.wait_until(
-            lambda: told in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
+            lambda: text in backend.output and (status < 500 or len(ntfy.pushes) > before),  # noqa: B023
             f"ntfy's {status} to be met",
         )
 
 
-def what_the_disk_does(caller: Caller, backend: Backend) -> None:
-    """Fail for the store, and for the key file."""
+def fail_disk(caller: Caller, backend: Backend) -> None:
+    """Make the store and the key file fail."""
     lock = sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"), isolation_level=None)
     with contextlib.closing(lock):
         lock.execute("BEGIN IMMEDIATE")
-        caller.updates(HOME, "192.0.2.99")
+        caller.update(HOME, "192.0.2.99")
     backend.key_file.write_text(f"{marked('not-a-key')}\n", encoding="utf-8")
 
-    def complains() -> bool:
-        caller.updates(NAS, "192.0.2.98")
+    def is_reported() -> bool:
+        caller.update(NAS, "192.0.2.98")
         return "line 1 isn't" in backend.output
 
-    backend.wait_until(complains, "the key file to count as broken")
+    backend.wait_until(is_reported, "the key file to count as broken")
     backend.key_file.unlink()
     backend.key_file.mkdir()
-    caller.updates(NAS, "192.0.2.97")
+    caller.update(NAS, "192.0.2.97")
 
 
-def what_an_operator_looks_at(caller: Caller) -> None:
+def open_all_pages(caller: Caller) -> None:
     for page in PAGES:
-        caller.sends("GET", page)
-        caller.sends("GET", page, auth=OPERATOR)
-        caller.sends("GET", page, auth=("operator", marked("wrong-password")))
+        caller.send("GET", page)
+        caller.send("GET", page, auth=OPERATOR)
+        caller.send("GET", page, auth=("operator", marked("wrong-password")))
 
 
 @pytest.fixture(scope="module", params=["token", "password"])
-def told(
+def outputs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dict[str, bytes]]:
-    """Everything that is told to anybody, by where it is told."""
+    """Return all output, by its channel."""
     folder = tmp_path_factory.mktemp("service")
     ntfy = FakeNtfy()
     zones = [f"example.com={TOKENS[0]}", f"example.org={TOKENS[1]}"]
@@ -287,7 +289,7 @@ def told(
         backend = Backend(folder, **settings(request.param, sandbox, ntfy, folder))
         backend.start()
         try:
-            yield everything_told(backend, sandbox, ntfy, request.param)
+            yield collect_outputs(backend, sandbox, ntfy, request.param)
         finally:
             if backend.is_running:
                 backend.kill()
@@ -295,7 +297,7 @@ def told(
 
 
 def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict[str, str]:
-    user = f"somebody:{marked('password-in-a-url')}@"
+    user = f"user:{marked('password-in-a-url')}@"
     token_file = folder / "token-file"
     token_file.write_text(",".join([*TOKENS, UNKNOWN_TOKEN]), encoding="utf-8")
     return {
@@ -311,23 +313,23 @@ def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict
     }
 
 
-def everything_told(
+def collect_outputs(
     backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy, login: str
 ) -> Dict[str, bytes]:
     caller = Caller(backend.port)
-    what_hosts_do(caller)
-    what_people_get_wrong(caller)
-    what_hetzner_does(caller, sandbox)
+    send_valid_requests(caller)
+    send_invalid_requests(caller)
+    fail_hetzner(caller, sandbox)
     backend.wait_until(lambda: "could not publish the record" in backend.output, "an action's end")
     backend.wait_until(lambda: any(b"is lost" in push for push in ntfy.pushes), "a lost host")
     backend.wait_until(
-        lambda: any(b"Failed logins" in push for push in ntfy.pushes), "failed logins to be told"
+        lambda: any(b"Failed logins" in push for push in ntfy.pushes), "a push about failed logins"
     )
-    what_an_operator_looks_at(caller)
+    open_all_pages(caller)
     titles = backend.titles()
-    what_ntfy_does(caller, ntfy, backend)
+    fail_ntfy(caller, ntfy, backend)
     store = backend.store()
-    what_the_disk_does(caller, backend)
+    fail_disk(caller, backend)
     os.kill(int(backend.processes()[1].name), signal.SIGSEGV)
     backend.wait_until(lambda: "Fatal Python error" in backend.output, "a report of the crash")
     os.kill(backend.pid, signal.SIGTERM)
@@ -352,12 +354,12 @@ CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "st
 
 
 @pytest.mark.parametrize("channel", [*CHANNELS, "process titles"])
-def test_no_channel_contains_a_secret(told: Dict[str, bytes], channel: str) -> None:
-    assert len(told[channel]) > 100
-    assert finds(told[channel]) == []
+def test_no_channel_contains_a_secret(outputs: Dict[str, bytes], channel: str) -> None:
+    assert len(outputs[channel]) > 100
+    assert lines_with_mark(outputs[channel]) == []
 
 
-# What only a scenario that has really happened can have left behind.
+# Evidence that each scenario has happened.
 TRACES = (
     ("output", "host.example.org A can't be published. Hetzner refuses the call (token_readonly"),
     ("output", "a token of 32 characters is for Hetzner"),
@@ -398,14 +400,16 @@ def test_every_fault_has_its_host() -> None:
     assert len(FAULTS) == len(UNLUCKY)
 
 
-def test_all_of_it_has_happened(told: Dict[str, bytes]) -> None:
-    missing = [(channel, words) for channel, words in TRACES if words.encode() not in told[channel]]
-    assert missing == [], told["output"].decode("utf-8", "replace")[-20000:]
+def test_all_scenarios_have_happened(outputs: Dict[str, bytes]) -> None:
+    missing = [
+        (channel, words) for channel, words in TRACES if words.encode() not in outputs[channel]
+    ]
+    assert missing == [], outputs["output"].decode("utf-8", "replace")[-20000:]
 
 
 @pytest.mark.parametrize("form", forms())
-def test_a_mark_would_be_found(form: bytes) -> None:
-    assert finds(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
+def test_the_search_finds_every_encoding_of_a_mark(form: bytes) -> None:
+    assert lines_with_mark(b"a\nb" + form + b"c\n") == [b"b" + form + b"c"]
 
 
 PASSWORD = marked("password")
@@ -414,7 +418,7 @@ UNUSABLE: Dict[str, Dict[str, str]] = {
     "a token with a blank": {"HETZNER_TOKEN": f"{TOKENS[0]} {TOKENS[1]}"},
     "a token that is no ASCII": {"HETZNER_TOKEN": f"{TOKENS[0]}é"},
     "a file that is a directory": {"HETZNER_TOKEN": "", "HETZNER_TOKEN_FILE": "/"},
-    "a URL of nothing": {"HETZNER_API_URL": f"ftp://me:{PASSWORD}@example.com"},
+    "a URL with another scheme": {"HETZNER_API_URL": f"ftp://me:{PASSWORD}@example.com"},
     "a URL with a bad port": {"HETZNER_API_URL": f"https://me:{PASSWORD}@example.com:x"},
     "a URL without a host": {"NTFY_URL": f"https://me:{PASSWORD}@", "NTFY_TOPIC": "t"},
     "a password alone": {"BASIC_AUTH_PASSWORD": PASSWORD},
@@ -422,12 +426,12 @@ UNUSABLE: Dict[str, Dict[str, str]] = {
     "a URL for another database": {"STATE_URL": f"mysql://me:{PASSWORD}@127.0.0.1/db"},
     "a URL without sense": {"STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:port/db"},
     "a URL that is a path": {"STATE_URL": f"me:{PASSWORD}@127.0.0.1"},
-    "a driver nobody has": {"STATE_URL": f"postgresql+nothing://me:{PASSWORD}@127.0.0.1/db"},
-    "a database that is away": {
+    "an unknown driver": {"STATE_URL": f"postgresql+nothing://me:{PASSWORD}@127.0.0.1/db"},
+    "an unreachable database": {
         "STATE_URL": f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db?connect_timeout=1"
     },
     "a folder that isn't there": {"STATE_URL": f"sqlite:////nowhere/x.db?timeout={PASSWORD}"},
-    "a port that is taken by nobody": {"LISTEN_ADDRESS": "nowhere.invalid"},
+    "an unusable listen address": {"LISTEN_ADDRESS": "nowhere.invalid"},
 }
 KEY_FILES = {
     "half a line": f"{marked('key')}\n".encode(),
@@ -442,9 +446,9 @@ KEY_FILES = {
 def test_a_start_that_fails_logs_no_secret(
     refused_start: Callable[..., str], what: str, debug: str
 ) -> None:
-    said = refused_start(**{**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]})
-    assert "hetzner-dyndns can't start." in said
-    assert finds(said.encode()) == []
+    output = refused_start(**{**GOOD, "DEBUG_LOGGING": debug, **UNUSABLE[what]})
+    assert "hetzner-dyndns can't start." in output
+    assert lines_with_mark(output.encode()) == []
 
 
 @pytest.mark.parametrize("what", KEY_FILES)
@@ -453,10 +457,10 @@ def test_a_start_with_a_bad_key_file_logs_no_key(
 ) -> None:
     key_file = tmp_path / "pre-shared-key"
     key_file.write_bytes(KEY_FILES[what])
-    os.utime(key_file, (0, 0))  # nobody edits it
-    said = refused_start(**GOOD)
-    assert "PRE_SHARED_KEY_FILE" in said
-    assert finds(said.encode()) == []
+    os.utime(key_file, (0, 0))  # an old time skips the wait for the end of an edit
+    output = refused_start(**GOOD)
+    assert "PRE_SHARED_KEY_FILE" in output
+    assert lines_with_mark(output.encode()) == []
 
 
 def test_the_password_of_a_proxy_is_not_logged(tmp_path: Path) -> None:
@@ -466,11 +470,11 @@ def test_the_password_of_a_proxy_is_not_logged(tmp_path: Path) -> None:
     backend.start()
     try:
         caller = Caller(backend.port)
-        caller.updates(HOME, "198.51.100.1")
+        caller.update(HOME, "198.51.100.1")
         assert caller.statuses == [(503, "unavailable")]
         assert "the proxy doesn't answer" in backend.output
-        told = backend.output.encode() + caller.answers[0] + backend.store() + backend.logs()
-        assert finds(told) == []
+        shown = backend.output.encode() + caller.answers[0] + backend.store() + backend.logs()
+        assert lines_with_mark(shown) == []
     finally:
         backend.stop()
 
@@ -489,11 +493,11 @@ def test_a_crash_leaves_no_core_with_every_secret_in_it(tmp_path: Path) -> None:
 
 
 CLIENTS: Dict[str, List[str]] = {
-    "nobody there": ["http://127.0.0.1:1"],
+    "no server": ["http://127.0.0.1:1"],
     "no such name": ["http://nowhere.invalid"],
     "no TLS": ["https://127.0.0.1:{port}"],
     "a login in the URL": [f"http://me:{PASSWORD}@127.0.0.1:{{port}}"],
-    "a URL that is none": [f"me:{PASSWORD}@127.0.0.1"],
+    "an invalid URL": [f"me:{PASSWORD}@127.0.0.1"],
     "a wrong key": ["http://127.0.0.1:{port}"],
 }
 
@@ -515,10 +519,10 @@ def test_the_client_prints_no_key_on_failure(quiet: Backend, tmp_path: Path, wha
     ended = run([*command, HOME], tmp_path, PRE_SHARED_KEY=key, INTERVAL="0")
     assert ended.returncode != 0
     assert len(ended.stdout + ended.stderr) > 10
-    assert finds((ended.stdout + ended.stderr).encode()) == []
+    assert lines_with_mark((ended.stdout + ended.stderr).encode()) == []
 
 
-def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path: Path) -> None:
+def test_the_client_prints_no_key_during_an_outage(quiet: Backend, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{key_of(HOME)}\n", encoding="utf-8")
     command = [sys.executable, str(ROOT / "client" / "update_dns.py")]
@@ -526,4 +530,4 @@ def test_the_client_prints_no_key_while_hetzner_is_away(quiet: Backend, tmp_path
     variables = {"PRE_SHARED_KEY_FILE": str(keys), "INTERVAL": "0", "BACKEND_URL": url}
     ended = run(command, tmp_path, FQDN=HOME, IP="198.51.100.1", **variables)
     assert "503" in ended.stdout + ended.stderr or "Hetzner" in ended.stdout + ended.stderr
-    assert finds((ended.stdout + ended.stderr).encode()) == []
+    assert lines_with_mark((ended.stdout + ended.stderr).encode()) == []

@@ -1,6 +1,6 @@
-"""Common update clients over HTTP and through nginx with TLS: success, refusal and outage.
+"""Update clients over HTTP and through nginx with TLS: success, refusal and outage.
 
-Each is set up as `python -m backend setup` prints it.
+Each client is configured as `python -m backend setup` prints.
 """
 
 from __future__ import annotations
@@ -20,46 +20,51 @@ WRONG = "a-wrong-key-of-some-length"
 UNKNOWN = "unknown.example.com"
 
 
-class Told(NamedTuple):
-    """How a program ends and what it says then."""
+class Expected(NamedTuple):
+    """The expected exit code and output of a program."""
 
     code: int
     words: str = ""
 
 
-# Success; a wrong key (401); an unknown host (404); Hetzner away (503). What ddclient before 3.11
-# makes of 404 and 503 is seen in its cache alone, and dyndnsc always exits with 0.
-ENDS: Dict[str, Sequence[Told]] = {
+# Success; a wrong key (401); an unknown host (404); an outage (503). ddclient before 3.11
+# shows 404 and 503 only in its cache, and dyndnsc always exits with 0.
+ENDS: Dict[str, Sequence[Expected]] = {
     "ddclient": [
-        Told(0, "good: IP address set to"),
-        Told(1, "authorization failed"),
-        *(Told(0, "nohost"), Told(0, "911")),
+        Expected(0, "good: IP address set to"),
+        Expected(1, "authorization failed"),
+        *(Expected(0, "nohost"), Expected(0, "911")),
     ],
     "inadyn": [
-        Told(0, "Successful alias table update"),
-        Told(50, "Authentication failure"),
-        Told(48, "DDNS server response not OK"),
+        Expected(0, "Successful alias table update"),
+        Expected(50, "Authentication failure"),
+        Expected(48, "DDNS server response not OK"),
     ],
     "wget": [
-        Told(0, "200 OK"),
-        Told(6, "Authentication Failed"),
-        *(Told(8, "ERROR 404"), Told(8, "ERROR 503")),
+        Expected(0, "200 OK"),
+        Expected(6, "Authentication Failed"),
+        *(Expected(8, "ERROR 404"), Expected(8, "ERROR 503")),
     ],
     "busybox": [
-        Told(0, "written to stdout"),
-        *(Told(1, " 401 "), Told(1, " 404 "), Told(1, " 503 ")),
+        Expected(0, "written to stdout"),
+        *(Expected(1, " 401 "), Expected(1, " 404 "), Expected(1, " 503 ")),
     ],
-    "curl": [Told(0, "good "), Told(22, "401"), Told(22, "404"), Told(22, "503")],
-    "openwrt": [Told(0), Told(22, "401"), Told(22, "404"), Told(22, "503")],
+    "curl": [Expected(0, "good "), Expected(22, "401"), Expected(22, "404"), Expected(22, "503")],
+    "openwrt": [Expected(0), Expected(22, "401"), Expected(22, "404"), Expected(22, "503")],
     "dyndnsc": [
-        Told(0, "status 200, good "),
+        Expected(0, "status 200, good "),
         *(
-            Told(0, "status 401, badauth"),
-            Told(0, "status 404, nohost"),
-            Told(0, "status 503, 911"),
+            Expected(0, "status 401, badauth"),
+            Expected(0, "status 404, nohost"),
+            Expected(0, "status 503, 911"),
         ),
     ],
-    "client": [Told(0, "(updated)"), Told(1, "401"), Told(1, "401"), Told(1, "503")],
+    "client": [
+        Expected(0, "(updated)"),
+        Expected(1, "401"),
+        Expected(1, "401"),
+        Expected(1, "503"),
+    ],
 }
 ENDS["unifi"] = ENDS["inadyn"]
 
@@ -76,7 +81,7 @@ def each(*names: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """It asks Hetzner each time, which starts over after each trouble."""
+    """Return a backend that doesn't cache; the sandbox is reset after each failure."""
     with Backend(tmp_path_factory.mktemp("backend"), hetzner, REQUEST_CACHE_TTL="0") as backend:
         yield backend
 
@@ -91,31 +96,31 @@ def nginx(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def machine(
     request: pytest.FixtureRequest, backend: Backend, hetzner: Hetzner, host: str, folder: Path
 ) -> Machine:
-    """Its host has an address already, so that there is something to change."""
+    """Return a machine whose host has an address that an update will change."""
     url, authority = backend.url, ""
     if request.param == "https":
         proxy: proxies.Proxy = request.getfixturevalue("nginx")
         url, authority = proxy.url, proxy.authority
     machine = Machine(folder, backend, hetzner, url, authority, host, backend.key_of(host))
-    backend.updates(host, FIRST)
+    backend.update(host, FIRST)
     hetzner.expect(host, FIRST)
     return machine
 
 
 @pytest.fixture
-def trouble(hetzner: Hetzner) -> Iterator[Callable[[], None]]:
-    """Lets Hetzner fail till the end of the test."""
-    yield lambda: hetzner.door("POST", "fail", status=503, count=None)
-    hetzner.door("POST", "reset")
+def outage(hetzner: Hetzner) -> Iterator[Callable[[], None]]:
+    """Make all calls to Hetzner fail until the end of the test."""
+    yield lambda: hetzner.control("POST", "fail", status=503, count=None)
+    hetzner.control("POST", "reset")
 
 
-def expect(ended: subprocess.CompletedProcess[str], told: Told) -> None:
-    said = ended.stdout + ended.stderr
-    assert (ended.returncode, told.words in said) == (told.code, True), said
+def expect(ended: subprocess.CompletedProcess[str], expected: Expected) -> None:
+    output = ended.stdout + ended.stderr
+    assert (ended.returncode, expected.words in output) == (expected.code, True), output
 
 
-def writes(machine: Machine) -> List[str]:
-    """What was changed at Hetzner about the machine's host."""
+def changes_of(machine: Machine) -> List[str]:
+    """Return the writes at Hetzner about the machine's host."""
     calls = machine.hetzner.calls_about(machine.host)
     return [call["path"] for call in calls if call["method"] != "GET"]
 
@@ -123,67 +128,67 @@ def writes(machine: Machine) -> List[str]:
 @each(*CLIENTS)
 def test_a_client_changes_the_address_that_dig_shows(name: str, machine: Machine) -> None:
     expect(CLIENTS[name](machine, SECOND), ENDS[name][0])
-    machine.expects(SECOND)
+    machine.expect(SECOND)
 
 
 @each(*CLIENTS)
 def test_a_client_with_a_wrong_key_fails_and_changes_nothing(name: str, machine: Machine) -> None:
-    before = writes(machine)
-    expect(CLIENTS[name](machine.knows(key=WRONG), THIRD), ENDS[name][1])
-    assert machine.digs() == [FIRST]
-    assert writes(machine) == before
+    before = changes_of(machine)
+    expect(CLIENTS[name](machine.with_changes(key=WRONG), THIRD), ENDS[name][1])
+    assert machine.dig() == [FIRST]
+    assert changes_of(machine) == before
 
 
 @each(*CLIENTS)
 def test_a_client_of_an_unknown_host_fails_and_changes_nothing(name: str, machine: Machine) -> None:
-    before = writes(machine)
-    expect(CLIENTS[name](machine.knows(asks=(UNKNOWN,)), THIRD), ENDS[name][2])
-    assert machine.digs() == [FIRST]
-    assert writes(machine) == before
+    before = changes_of(machine)
+    expect(CLIENTS[name](machine.with_changes(sent_names=(UNKNOWN,)), THIRD), ENDS[name][2])
+    assert machine.dig() == [FIRST]
+    assert changes_of(machine) == before
 
 
-# Inadyn doesn't end: a test below looks at it.
+# Inadyn doesn't end; a test below covers it.
 @each(*(name for name in CLIENTS if name not in ("inadyn", "unifi")))
-def test_a_client_reports_a_failure_while_hetzner_is_away(
-    name: str, machine: Machine, trouble: Callable[[], None]
+def test_a_client_reports_a_failure_during_an_outage(
+    name: str, machine: Machine, outage: Callable[[], None]
 ) -> None:
-    trouble()
+    outage()
     expect(CLIENTS[name](machine, THIRD), ENDS[name][3])
-    assert machine.digs() == [FIRST]
+    assert machine.dig() == [FIRST]
 
 
 @each("ddclient", "inadyn", "wget", "busybox", "curl", "openwrt")
 def test_a_client_sets_an_ipv6_address(name: str, machine: Machine) -> None:
     expect(CLIENTS[name](machine, V6), ENDS[name][0])
-    machine.expects(V6, kind="AAAA")
-    assert machine.digs() == [FIRST]
+    machine.expect(V6, kind="AAAA")
+    assert machine.dig() == [FIRST]
 
 
 @each("wget", "busybox", "curl", "openwrt")
 def test_a_client_sets_both_families_at_once(name: str, machine: Machine) -> None:
     expect(CLIENTS[name](machine, f"{SECOND},{V6}"), ENDS[name][0])
-    machine.expects(SECOND)
-    machine.expects(V6, kind="AAAA")
+    machine.expect(SECOND)
+    machine.expect(V6, kind="AAAA")
 
 
 @pytest.fixture
-def two(machine: Machine) -> Machine:
-    """The machine's key is also that of another host."""
+def shared_key(machine: Machine) -> Machine:
+    """Return the names of two hosts that share the machine's key."""
     other = HOSTS[-1]
     path = machine.backend.folder / "pre-shared-key"
     lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{other} ")]
     path.write_text("\n".join([*lines, f"{other} {machine.key}", ""]))
-    return machine.knows(asks=(machine.host, other))
+    return machine.with_changes(sent_names=(machine.host, other))
 
 
 @each("ddclient", "inadyn", "wget", "busybox", "curl", "openwrt", "client")
 def test_a_client_updates_several_hosts_with_one_key(
-    name: str, two: Machine, hetzner: Hetzner
+    name: str, shared_key: Machine, hetzner: Hetzner
 ) -> None:
-    address = f"198.51.100.{100 + list(CLIENTS).index(name) * 2 + two.is_secure}"
-    ended = CLIENTS[name](two, address)
+    address = f"198.51.100.{100 + list(CLIENTS).index(name) * 2 + shared_key.is_secure}"
+    ended = CLIENTS[name](shared_key, address)
     expect(ended, ENDS[name][0])
-    for host in two.asks:
+    for host in shared_key.sent_names:
         hetzner.expect(host, address)
 
 
@@ -191,34 +196,34 @@ def test_a_client_updates_several_hosts_with_one_key(
 def test_ddclient_takes_one_of_two_hosts_for_failed(
     machine: Machine,
 ) -> None:
-    ended = clients.ddclient(machine.knows(asks=(machine.host, UNKNOWN)), SECOND)
+    ended = clients.ddclient(machine.with_changes(sent_names=(machine.host, UNKNOWN)), SECOND)
     assert ended.returncode == 1
-    said = ended.stdout + ended.stderr
-    assert f"updating {machine.host}: good" in said
-    assert f"updating {UNKNOWN}: nohost" in said
-    machine.expects(SECOND)
+    output = ended.stdout + ended.stderr
+    assert f"updating {machine.host}: good" in output
+    assert f"updating {UNKNOWN}: nohost" in output
+    machine.expect(SECOND)
 
 
 @pytest.mark.real("ddclient", "dig", "nginx")
 def test_ddclient_tries_again_by_itself(machine: Machine, hetzner: Hetzner) -> None:
-    """As cron runs it; its five minutes of patience after a failure are shortened."""
+    """Run as cron does, with a shortened pause after a failure."""
     configuration = clients.ddclient_conf(machine, THIRD, "min-error-interval=1\nmin-interval=1")
     cache = machine.folder / "cache"
     command = ("ddclient", "-file", configuration, "-cache", str(cache), "-daemon=0", "-noquiet")
 
     def is_through() -> bool:
-        return f"good: IP address set to {THIRD}" in machine.runs(*command, "-verbose").stdout or (
+        return f"good: IP address set to {THIRD}" in machine.run(*command, "-verbose").stdout or (
             "nochg" in cache.read_text() or "status=good" in cache.read_text()
         )
 
-    hetzner.door("POST", "fail", status=503, count=None)
+    hetzner.control("POST", "fail", status=503, count=None)
     try:
-        machine.runs(*command)
+        machine.run(*command)
         assert "status=good" not in cache.read_text()
     finally:
-        hetzner.door("POST", "reset")
+        hetzner.control("POST", "reset")
     until(is_through, "ddclient to try again", cache.read_text)
-    machine.expects(THIRD)
+    machine.expect(THIRD)
 
 
 class Inadyn(Program):
@@ -239,24 +244,24 @@ class Inadyn(Program):
 
 @pytest.mark.real("inadyn", "dig", "nginx")
 def test_inadyn_waits_and_tries_again_by_itself(machine: Machine, hetzner: Hetzner) -> None:
-    hetzner.door("POST", "fail", status=503, count=None)
+    hetzner.control("POST", "fail", status=503, count=None)
     inadyn = Inadyn(machine, THIRD)
     try:
         inadyn.start()
-        inadyn.wait_until(lambda: "Temporary error" in inadyn.output, "to say so")
-        inadyn.wait_until(lambda: "600 sec" in inadyn.output, "to say when it tries again")
-        assert machine.digs() == [FIRST]
+        inadyn.wait_until(lambda: "Temporary error" in inadyn.output, "a temporary error")
+        inadyn.wait_until(lambda: "600 sec" in inadyn.output, "the time of the next attempt")
+        assert machine.dig() == [FIRST]
     finally:
-        hetzner.door("POST", "reset")
-    inadyn.wait_until(lambda: machine.digs() == [THIRD], "its wish to be fulfilled")
+        hetzner.control("POST", "reset")
+    inadyn.wait_until(lambda: machine.dig() == [THIRD], "the update to be published")
     inadyn.stop()
 
 
 @pytest.mark.real("wget", "dig", "nginx")
 def test_wget_tries_again_by_itself(machine: Machine, hetzner: Hetzner) -> None:
-    hetzner.door("POST", "fail", status=503, count=3)
+    hetzner.control("POST", "fail", status=503, count=3)
     options = ("--retry-on-http-error=503", "--tries=9", "--waitretry=1")
     ended = clients.wget(machine, THIRD, *options)
     assert ended.returncode == 0, ended.stderr
     assert "Retrying." in ended.stderr
-    machine.expects(THIRD)
+    machine.expect(THIRD)

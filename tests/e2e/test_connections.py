@@ -1,4 +1,4 @@
-"""Many connections straight to the service: it may have to wait for them, but it outlives them."""
+"""The service survives many direct connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILES = 256
 
 
 class Narrow(Backend):
-    """A backend whose processes may open few files."""
+    """A backend whose processes may open only a few files."""
 
     def command(self, arguments: Sequence[str]) -> List[str]:
         limit = f'ulimit -n {_FILES} && exec "$0" "$@"'
@@ -29,7 +29,7 @@ def narrow(hetzner: Hetzner, folder: Path) -> Iterator[Narrow]:
 
 
 def both_workers(backend: Backend) -> List[int]:
-    """Wait for the second one: the first may answer before it is there."""
+    """Wait until both workers run; the first one may answer earlier."""
     backend.wait_until(lambda: len(backend.workers()) == 2, "to have two workers")
     return backend.workers()
 
@@ -53,19 +53,19 @@ def test_more_connections_than_files_end_no_worker(
     callers = SlowCallers(narrow.port, 4 * _FILES, [HALF_OPEN])
     callers.start()
     try:
-        most = _FILES // 2  # what is left is for the store, Hetzner and the log
+        most = _FILES // 2  # the other files are for the store, Hetzner and the log
         narrow.wait_until(
             lambda: all(sockets_of(pid) >= most for pid in workers), "to hold all it can"
         )
     finally:
         callers.stop()
-    assert narrow.updates(host, "198.51.100.1")["status"] == "created"
+    assert narrow.update(host, "198.51.100.1")["status"] == "created"
     hetzner.expect(host, "198.51.100.1")
     assert_unhurt(narrow, workers)
 
 
 def test_slow_callers_end_no_worker(backend: Backend, hetzner: Hetzner, host: str) -> None:
-    """They do hold all its threads: see docs/security.md."""
+    """Slow callers do occupy all threads: see docs/security.md."""
     workers = both_workers(backend)
     callers = SlowCallers(backend.port, 1000, MANNERS)
     callers.start()
@@ -73,6 +73,6 @@ def test_slow_callers_end_no_worker(backend: Backend, hetzner: Hetzner, host: st
         backend.wait_until(lambda: sum(map(sockets_of, workers)) >= 500, "to have taken many")
     finally:
         callers.stop()
-    assert backend.updates(host, "198.51.100.2")["status"] == "created"
+    assert backend.update(host, "198.51.100.2")["status"] == "created"
     hetzner.expect(host, "198.51.100.2")
     assert_unhurt(backend, workers)

@@ -1,4 +1,4 @@
-"""Many slow callers before a documented proxy: others are answered all the while."""
+"""A documented proxy answers other callers while many callers are slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.test_connections import assert_unhurt, both_workers
 
 SECONDS = float(os.environ.get("SLOW_CALLERS_SECONDS", "10"))
 NUMBER = 1000
-SOURCES = 100  # fewer connections each than a documented nginx allows an address
+SOURCES = 100  # fewer connections each than the documented nginx allows per address
 
 PROXIES: Dict[str, Callable[[Path, str], proxies.Proxy]] = {
     "nginx": proxies.documented_nginx,
@@ -52,6 +52,6 @@ def test_others_are_answered_while_a_thousand_are_slow(
     finally:
         callers.stop()
     assert not problems, "\n".join(problems)
-    # 40 to 100 in ten seconds; one or two where slow callers occupy the backend's threads.
+    # 40 to 100 in ten seconds; one or two if slow callers occupied the backend's threads.
     assert rounds >= SECONDS / 2
     assert_unhurt(backend, workers)

@@ -21,9 +21,9 @@ __all__ = ["postgresql"]
 KILLS = int(os.environ.get("KILLS", "5"))
 SEED = int(os.environ.get("SEED", "20261124"))
 HOSTS_A_KILL = 3
-# Where the store is PostgreSQL, its own recovery has been shown by others: fewer will do.
+# PostgreSQL's recovery is tested by its authors, so fewer kills are enough.
 PART_ON_POSTGRESQL = 10
-# One in so many kills takes the first process, too, and everything is started anew.
+# One in this many kills includes the master process, and the service is restarted.
 _WHOLE_CRASHES = 8
 _CONVERGE_SECONDS = 180.0
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real()
 
 
 class Stream:
-    """A host that sends one new address after the other, and notes how it was answered."""
+    """A host that sends new addresses continuously, and records the answers."""
 
     def __init__(self, replica: Replica, host: str, number: int) -> None:
         self._replica = replica
@@ -53,9 +53,9 @@ class Stream:
                 return
             address = f"10.{self._number >> 8}.{self._number & 255}.{step + 1}"
             self.acceptable.append(address)
-            status, _ = self._replica.updates(self._host, address)
+            status, _ = self._replica.update(self._host, address)
             if status == 200:
-                # Whatever was sent before is superseded by this.
+                # This update supersedes the earlier ones.
                 self.acceptable = [address]
                 self.was_accepted = True
 
@@ -69,7 +69,7 @@ def sandbox() -> Iterator[Sandbox]:
 def crash(
     replica: Replica, hosts: List[str], kills: int, expect_intact: Callable[[], None]
 ) -> Dict[str, List[str]]:
-    """Kill all workers again and again amid updates; return what each host may end up with."""
+    """Kill all workers repeatedly during updates; return the permitted addresses of each host."""
     chance = random.Random(SEED)  # noqa: S311
     acceptable = {}
     for kill in range(kills):
@@ -83,7 +83,7 @@ def crash(
             stream.stop()
         expect_intact()
         for name, stream in zip(names, streams):
-            # A host that was never answered with success has no promise, but may have a record.
+            # A host without a successful answer may have any or no record.
             acceptable[name] = stream.acceptable + ([] if stream.was_accepted else [""])
         if is_whole:
             replica.start()
@@ -92,7 +92,7 @@ def crash(
 
 
 def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> None:
-    def astray() -> Dict[str, object]:
+    def wrong_records() -> Dict[str, object]:
         found = in_dns(sandbox, list(acceptable))
         return {
             host: (found[host], acceptable[host])
@@ -100,7 +100,11 @@ def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> No
             if ",".join(found[host]) not in acceptable[host]
         }
 
-    until(lambda: not astray(), lambda: f"seed {SEED}, astray: {astray()}", _CONVERGE_SECONDS)
+    until(
+        lambda: not wrong_records(),
+        lambda: f"seed {SEED}, wrong records: {wrong_records()}",
+        _CONVERGE_SECONDS,
+    )
 
 
 def crash_and_converge(
@@ -113,7 +117,7 @@ def crash_and_converge(
         expect_intact()
     finally:
         replica.stop()
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
 
 
 def names(kills: int) -> List[str]:
@@ -154,12 +158,12 @@ def test_an_unchanged_address_needs_no_hetzner_after_everything_was_killed(
 ) -> None:
     replica = Replica(tmp_path, sandbox, ["host.example.com"])
     replica.start()
-    assert replica.updates("host.example.com", "198.51.100.1") == (200, "good 198.51.100.1\n")
+    assert replica.update("host.example.com", "198.51.100.1") == (200, "good 198.51.100.1\n")
     replica.kill()
     sandbox.forget_calls()
     replica.start()
     try:
-        assert replica.updates("host.example.com", "198.51.100.1") == (200, "nochg 198.51.100.1\n")
+        assert replica.update("host.example.com", "198.51.100.1") == (200, "nochg 198.51.100.1\n")
         writes = [call.line for call in sandbox.calls() if not call.path.startswith("/actions")]
         assert writes in ([], ["GET /zones?page=1&per_page=50"])  # to follow the action
     finally:

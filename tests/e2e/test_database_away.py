@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, or hangs: callers are answered in time, and all is well once it is back."""
+"""Callers are answered in time while PostgreSQL is down or hangs, and the service recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["postgresql"]
 
 HOSTS = [f"host{number}.example.com" for number in range(40)]
 UNAVAILABLE = (503, "911\n")
-# inadyn's patience; eight seconds is what the service itself allows.
+# inadyn's timeout; the service allows itself eight seconds.
 PATIENCE = 10.0
 _BACK_SECONDS = 60.0
 
@@ -43,29 +43,29 @@ def replica(sandbox: Sandbox, postgresql: PostgreSQL, tmp_path: Path) -> Iterato
     finally:
         code = replica.stop()
     assert code == 0
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
 
 
 def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
-    """Let every host send a new address at once, with a router's patience."""
+    """Send a new address from every host at the same time, with a router's timeout."""
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         sent = [
-            pool.submit(replica.updates, host, f"198.51.{number}.{last}", PATIENCE)
+            pool.submit(replica.update, host, f"198.51.{number}.{last}", PATIENCE)
             for number, host in enumerate(HOSTS)
         ]
         return [update.result() for update in sent]
 
 
 def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
-    """Expect that a host that goes on asking gets its address, with no restart of anything."""
+    """Expect that a retried update succeeds without a restart."""
     until(
-        lambda: replica.updates(host, address)[0] == 200,
-        lambda: f"{host} isn't served again:\n{replica.said()}",
+        lambda: replica.update(host, address)[0] == 200,
+        lambda: f"{host} isn't served again:\n{replica.output()}",
         _BACK_SECONDS,
     )
     until(
         lambda: in_dns(sandbox, [host])[host] == [address],
-        lambda: f"{host} isn't at {address}:\n{replica.said()}",
+        lambda: f"{host} isn't at {address}:\n{replica.output()}",
         _BACK_SECONDS,
     )
 
@@ -73,50 +73,50 @@ def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> 
 def test_a_database_outage_is_reported_and_ends(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
     workers = replica.all_workers()
     postgresql.crash()
     try:
         sandbox.forget_calls()
         assert send_from_all(replica, 1) == [UNAVAILABLE] * len(HOSTS)
-        assert replica.updates(HOSTS[0], "198.51.100.1") == UNAVAILABLE
+        assert replica.update(HOSTS[0], "198.51.100.1") == UNAVAILABLE
         assert not replica.is_well()
-        assert sandbox.calls() == [], "a wish has to be stored before Hetzner is asked"
-        assert "The store can't be used" in replica.said()
+        assert sandbox.calls() == [], "an update must be stored before a call to Hetzner"
+        assert "The store can't be used" in replica.output()
     finally:
         postgresql.start()
     expect_back(replica, sandbox, HOSTS[0], "198.51.100.2")
     replica.wait_until_well()
-    assert "The store can be used again" in replica.said()
-    assert replica.workers() == workers, "nothing has crashed"
+    assert "The store can be used again" in replica.output()
+    assert replica.workers() == workers, "no traceback must be logged"
     send_from_all(replica, 2)
     desired = {host: [f"198.51.{number}.2"] for number, host in enumerate(HOSTS)}
-    until(lambda: in_dns(sandbox, HOSTS) == desired, replica.said, _BACK_SECONDS)
+    until(lambda: in_dns(sandbox, HOSTS) == desired, replica.output, _BACK_SECONDS)
 
 
-def test_a_database_that_hangs_keeps_no_caller_waiting(
+def test_a_hanging_database_does_not_block_callers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[0], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
     workers = replica.all_workers()
     postgresql.hang()
     try:
         for last in range(1, 4):
             assert send_from_all(replica, last) == [UNAVAILABLE] * len(HOSTS)
     finally:
-        postgresql.go_on()
+        postgresql.resume()
     expect_back(replica, sandbox, HOSTS[0], "198.51.100.4")
     assert replica.workers() == workers
 
 
-def test_a_database_that_hangs_during_a_publish_delays_no_caller(
+def test_a_database_hanging_during_a_publish_does_not_delay_answers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
-    assert replica.updates(HOSTS[1], "198.51.100.1")[0] == 200
+    assert replica.update(HOSTS[1], "198.51.100.1")[0] == 200
     sandbox.forget_calls()
     sandbox.delay(2, method="POST")
     with ThreadPoolExecutor(1) as pool:
-        update = pool.submit(replica.updates, HOSTS[1], "198.51.100.2", PATIENCE)
+        update = pool.submit(replica.update, HOSTS[1], "198.51.100.2", PATIENCE)
         until(
             lambda: any(call.method == "POST" for call in sandbox.calls()),
             lambda: "nothing is written",
@@ -124,9 +124,9 @@ def test_a_database_that_hangs_during_a_publish_delays_no_caller(
         )
         postgresql.hang()
         try:
-            assert update.result() == UNAVAILABLE, "what Hetzner answered can't be remembered"
+            assert update.result() == UNAVAILABLE, "the answer of Hetzner could not be stored"
         finally:
-            postgresql.go_on()
+            postgresql.resume()
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
 
 
@@ -146,17 +146,17 @@ def test_the_writable_database_server_is_used(
         store.close()
 
 
-def test_updates_of_before_are_fulfilled_after_the_database_was_away(
+def test_pending_updates_are_published_after_a_database_outage(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert replica.updates(HOSTS[2], "198.51.100.3") == UNAVAILABLE
+    assert replica.update(HOSTS[2], "198.51.100.3") == UNAVAILABLE
     postgresql.crash()
     sandbox.reset()
     threading.Event().wait(1)
     postgresql.start()
     until(
         lambda: in_dns(sandbox, [HOSTS[2]])[HOSTS[2]] == ["198.51.100.3"],
-        lambda: f"not published:\n{replica.said()}",
+        lambda: f"not published:\n{replica.output()}",
         _BACK_SECONDS,
     )

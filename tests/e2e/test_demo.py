@@ -1,4 +1,4 @@
-"""The demonstration: the printed commands work, and it leaves no process or file behind."""
+"""The demo's printed commands work, and it leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -34,59 +34,59 @@ def ports() -> List[str]:
     return [word for option in options for word in (option, str(free_port()))]
 
 
-def hang_up_by_default() -> None:
-    """Whoever started the tests may have had SIGHUP ignored, which is passed on."""
+def default_sighup() -> None:
+    """Restore the default action for SIGHUP, which the parent process may ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Demo:
-    """A demonstration started as a person's shell would, its output in a file as by `> said`."""
+    """A demo started as from a shell, with its output in a file."""
 
     def __init__(self, folder: Path, *options: str, terminal: int = -1, stdout: int = -1) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
-        self._said = folder / "said"
+        self._output = folder / "output"
         environ = {**environment(folder), "TMPDIR": str(self.temporary)}
         del environ["PYTHONUNBUFFERED"]
         own = terminal >= 0
-        with self._said.open("w") as said:
+        with self._output.open("w") as output:
             self.process = subprocess.Popen(
                 [*(["setsid", "--ctty"] if own else []), sys.executable, "-m", "demo", *options],
                 cwd=ROOT,
                 env=environ,
                 stdin=terminal if own else subprocess.DEVNULL,
-                stdout=terminal if own else stdout if stdout >= 0 else said,
-                stderr=terminal if own else said,
+                stdout=terminal if own else stdout if stdout >= 0 else output,
+                stderr=terminal if own else output,
                 start_new_session=not own,
-                preexec_fn=hang_up_by_default,  # noqa: PLW1509
+                preexec_fn=default_sighup,  # noqa: PLW1509
             )
 
     @property
-    def said(self) -> str:
-        return self._said.read_text(encoding="utf-8")
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
 
-    def invites(self) -> None:
-        """Wait until it has said all, which it has to do while it runs."""
+    def wait_for_invitation(self) -> None:
+        """Wait until the demo has printed its whole invitation."""
 
-        def has_invited() -> bool:
-            assert self.process.poll() is None, self.said
-            return LAST_LINE in self.said
+        def is_complete() -> bool:
+            assert self.process.poll() is None, self.output
+            return LAST_LINE in self.output
 
-        until(has_invited, "the invitation", lambda: self.said)
+        until(is_complete, "the invitation", lambda: self.output)
 
-    def left(self, members: Dict[int, str]) -> List[str]:
+    def leftovers(self, members: Dict[int, str]) -> List[str]:
         alive = [command for pid, command in members.items() if is_alive(pid)]
         return alive + [str(path) for path in self.temporary.iterdir()]
 
-    def leaves_nothing(self, members: Dict[int, str]) -> None:
-        def told() -> str:
-            return "\n".join(self.left(members))
+    def wait_until_clean(self, members: Dict[int, str]) -> None:
+        def text() -> str:
+            return "\n".join(self.leftovers(members))
 
-        until(lambda: not self.left(members), "nothing to be left", told)
+        until(lambda: not self.leftovers(members), "no leftovers", text)
 
 
 def family(pid: int) -> Dict[int, str]:
-    """A process and all that it has started, with their commands."""
+    """Return a process and its descendants, with their commands."""
     found = {}
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -96,14 +96,14 @@ def family(pid: int) -> Dict[int, str]:
     members = [pid]
     for member in members:
         members += [child for child, parent in parents.items() if parent == member]
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has ended
             command = Path(f"/proc/{member}/cmdline").read_bytes()
             found[member] = command.replace(b"\0", b" ").decode()
     return found
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs: one that has ended may still wait for somebody to ask how."""
+    """Check whether a process runs; a zombie doesn't."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
@@ -119,16 +119,16 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     demo.process.wait(60)
 
 
-def paragraphs(said: str) -> List[str]:
-    """What is printed between the word to the person and the last line, by empty lines."""
-    told = said.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
-    return [part.strip("\n") for part in told.split("\n\n") if part.strip()]
+def paragraphs(output: str) -> List[str]:
+    """Return the printed paragraphs between the introduction and the last line."""
+    text = output.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
+    return [part.strip("\n") for part in text.split("\n\n") if part.strip()]
 
 
 @pytest.mark.real("curl", "dig", "ddclient")
 def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> None:
-    demo.invites()
-    parts = paragraphs(demo.said)
+    demo.wait_for_invitation()
+    parts = paragraphs(demo.output)
     commands = [part for part in parts if not part.endswith(":")]
     assert len(parts) == 2 * len(commands), parts
 
@@ -159,16 +159,16 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
 
 
 def test_the_printed_dashboard_url_works(demo: Demo) -> None:
-    demo.invites()
-    found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.said)
+    demo.wait_for_invitation()
+    found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.output)
     assert found is not None
     page = requests.get(found[1], auth=(found[2], found[3]), timeout=20)
     assert (page.status_code, LAPTOP in page.text) == (200, True)
 
 
 def test_the_invitation_mentions_the_dns_delay() -> None:
-    told = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
-    assert "for half a second after an update you may still see the old one" in told
+    text = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
+    assert "for half a second after an update you may still see the old one" in text
 
 
 def test_polls_of_actions_are_not_counted_as_calls() -> None:
@@ -192,8 +192,8 @@ def test_polls_of_actions_are_not_counted_as_calls() -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_however_it_ends_nothing_is_left(demo: Demo, ending: signal.Signals) -> None:
-    demo.invites()
+def test_no_process_or_file_remains_after_the_demo_ends(demo: Demo, ending: signal.Signals) -> None:
+    demo.wait_for_invitation()
     members = family(demo.process.pid)
     commands = " ".join(members.values())
     assert all(name in commands for name in ("-m sandbox", "-m backend", "update_dns.py"))
@@ -201,19 +201,19 @@ def test_however_it_ends_nothing_is_left(demo: Demo, ending: signal.Signals) -> 
     demo.process.send_signal(ending)
     killed = ending == signal.SIGKILL
     assert demo.process.wait(60) == (-ending if killed else 0)
-    assert ("Ended; nothing is left behind." in demo.said) != killed
-    assert killed or demo.left(members) == []
-    demo.leaves_nothing(members)
-    assert "Traceback" not in demo.said
+    assert ("Ended; nothing is left behind." in demo.output) != killed
+    assert killed or demo.leftovers(members) == []
+    demo.wait_until_clean(members)
+    assert "Traceback" not in demo.output
 
 
 def test_a_second_ctrl_c_does_not_disturb_the_cleaning_up(demo: Demo) -> None:
-    demo.invites()
+    demo.wait_for_invitation()
     members = family(demo.process.pid)
     while demo.process.poll() is None:
         demo.process.send_signal(signal.SIGINT)
     assert demo.process.returncode == 0
-    assert demo.left(members) == []
+    assert demo.leftovers(members) == []
 
 
 @pytest.mark.real("setsid")
@@ -221,13 +221,13 @@ def test_a_terminal_that_is_closed_takes_everything_along(tmp_path: Path) -> Non
     ours, its = pty.openpty()
     demo = Demo(tmp_path, *ports(), terminal=its)
     os.close(its)
-    said = b""
-    while LAST_LINE.encode() not in said:
-        said += os.read(ours, 10000)
+    output = b""
+    while LAST_LINE.encode() not in output:
+        output += os.read(ours, 10000)
     members = family(demo.process.pid)
     os.close(ours)
     assert demo.process.wait(60) == 0
-    demo.leaves_nothing(members)
+    demo.wait_until_clean(members)
 
 
 def test_a_reader_that_has_gone_ends_it_with_one_line(tmp_path: Path) -> None:
@@ -238,16 +238,16 @@ def test_a_reader_that_has_gone_ends_it_with_one_line(tmp_path: Path) -> None:
     members = family(demo.process.pid)
     os.close(ours)
     assert demo.process.wait(60) == 1
-    assert demo.said == "The demonstration failed: [Errno 32] Broken pipe\n"
-    demo.leaves_nothing(members)
+    assert demo.output == "The demonstration failed: [Errno 32] Broken pipe\n"
+    demo.wait_until_clean(members)
 
 
 def complaint(folder: Path, *options: str) -> str:
     demo = Demo(folder, *options)
     assert demo.process.wait(60) == 1
-    assert demo.said.count("\n") == 1, demo.said
-    assert demo.left({}) == []
-    return demo.said
+    assert demo.output.count("\n") == 1, demo.output
+    assert demo.leftovers({}) == []
+    return demo.output
 
 
 @pytest.mark.parametrize("text", ["99999", "65536", "0", "-1", "", "http", "8080.5", "9" * 5000])
@@ -261,8 +261,8 @@ def test_an_invalid_port_is_reported_in_one_line(name: str, text: str) -> None:
 
 def test_two_equal_ports_are_reported_in_one_line(tmp_path: Path) -> None:
     port = str(free_port())
-    said = complaint(tmp_path, "--http-port", port, "--dns-port", port)
-    assert said.startswith(f"HTTP_PORT and DNS_PORT are both {port}: choose different ones")
+    output = complaint(tmp_path, "--http-port", port, "--dns-port", port)
+    assert output.startswith(f"HTTP_PORT and DNS_PORT are both {port}: choose different ones")
 
 
 @pytest.mark.parametrize(
@@ -274,14 +274,14 @@ def test_a_taken_port_is_reported_in_one_line(name: str, over: str) -> None:
         texts = [str(port if one == name else free_port()) for one in NAMES]
         with pytest.raises(DemoFailed) as failed:
             checked(texts)
-    said = str(failed.value)
-    assert said.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
-    assert f"`make demo {name}=" in said
+    output = str(failed.value)
+    assert output.startswith(f"Port {port} can't be used over {over} (Address already in use): ")
+    assert f"`make demo {name}=" in output
 
 
 @contextlib.contextmanager
 def bound_port(over: str) -> Iterator[int]:
-    """Bind a port over TCP or UDP that is free over the other one."""
+    """Bind a port over TCP or UDP that is free over the other protocol."""
     port = free_port()
     with socket.socket(type={"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}[over]) as taken:
         taken.bind(("127.0.0.1", port))

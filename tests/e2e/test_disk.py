@@ -32,7 +32,7 @@ def run(*command: str) -> None:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount something small; skip where that isn't allowed."""
+    """Mount a small file system; skip the test if that isn't allowed."""
     mounted: List[Path] = []
 
     def mount(*what: str) -> Path:
@@ -57,7 +57,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 class Disk:
-    """A service whose store, and nothing else of it, is on a disk of its own."""
+    """A service whose store is on its own disk."""
 
     def __init__(self, place: Path, folder: Path, sandbox: Sandbox) -> None:
         self.place = place
@@ -68,7 +68,7 @@ class Disk:
         self._last = 0
 
     def fill(self) -> None:
-        """Leave no byte of room, if it can be written at all."""
+        """Fill the disk completely, if it is writable."""
         with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as filler:
             for block in (_BLOCK, b"\0"):
                 try:
@@ -86,37 +86,37 @@ class Disk:
         return f"198.51.{self._last >> 8}.{self._last & 255}"
 
     def expect_refusals(self, *words: str) -> None:
-        """Expect that changes are answered 503, and that a line says why.
+        """Expect that changes are answered with 503, and that a log line has the reason.
 
-        One or the other may be accepted all the same: files have room in what they have, and
-        SQLite gives back some of it when it clears up.
+        Some may still be accepted: files have unused space, and SQLite frees
+        more of it during a checkpoint.
         """
         refused = 0
         end = time.monotonic() + _SECONDS
         while refused < MANY:
-            assert time.monotonic() < end, f"changes are accepted:\n{self.replica.said()}"
+            assert time.monotonic() < end, f"changes are accepted:\n{self.replica.output()}"
             self.fill()
-            answer = self.replica.updates(HOST, self.new_address())
+            answer = self.replica.update(HOST, self.new_address())
             assert answer == UNAVAILABLE or answer[0] == 200, answer
             refused += answer == UNAVAILABLE
-        lines = [line for line in self.replica.said().splitlines() if "can't be used" in line]
+        lines = [line for line in self.replica.output().splitlines() if "can't be used" in line]
         assert any(word in line for line in lines for word in words), lines
-        assert len(lines) < MANY, "a line an update would fill the next disk"
+        assert len(lines) < MANY, "a log line per update would fill the next disk"
 
     def expect_recovery(self) -> None:
-        """Expect that nobody has to do anything now."""
+        """Expect that the service recovers by itself."""
         address = self.new_address()
         until(
-            lambda: self.replica.updates(HOST, address)[0] == 200,
-            lambda: f"changes aren't accepted again:\n{self.replica.said()}",
+            lambda: self.replica.update(HOST, address)[0] == 200,
+            lambda: f"changes aren't accepted again:\n{self.replica.output()}",
             _SECONDS,
         )
         until(
             lambda: in_dns(self._sandbox, [HOST])[HOST] == [address],
-            lambda: f"not published:\n{self.replica.said()}",
+            lambda: f"not published:\n{self.replica.output()}",
             _SECONDS,
         )
-        assert "The store can be used again" in self.replica.said()
+        assert "The store can be used again" in self.replica.output()
 
 
 def serving(disk: Disk) -> Iterator[Disk]:
@@ -126,7 +126,7 @@ def serving(disk: Disk) -> Iterator[Disk]:
     finally:
         code = disk.replica.stop()
     assert code == 0
-    assert "Traceback" not in disk.replica.said()
+    assert "Traceback" not in disk.replica.output()
 
 
 @pytest.fixture
@@ -144,25 +144,25 @@ def failing(mount: Mount, tmp_path: Path, sandbox: Sandbox) -> Iterator[Disk]:
 
 
 def test_a_full_disk_is_reported_until_there_is_room(small: Disk) -> None:
-    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    assert small.replica.update(OTHER, "198.51.100.200")[0] == 200
     workers = small.replica.all_workers()
     small.fill()
     small.expect_refusals("database or disk is full")
-    assert small.replica.updates(OTHER, "198.51.100.200") == (200, "nochg 198.51.100.200\n")
+    assert small.replica.update(OTHER, "198.51.100.200") == (200, "nochg 198.51.100.200\n")
     small.make_room()
     small.expect_recovery()
-    assert small.replica.workers() == workers, "nothing has crashed"
+    assert small.replica.workers() == workers, "no traceback must be logged"
 
 
 def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sandbox) -> None:
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert small.replica.updates(OTHER, "198.51.100.201") == UNAVAILABLE
+    assert small.replica.update(OTHER, "198.51.100.201") == UNAVAILABLE
     small.fill()
     sandbox.reset()
     small.make_room()
     until(
         lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.201"],
-        lambda: f"not published:\n{small.replica.said()}",
+        lambda: f"not published:\n{small.replica.output()}",
         _SECONDS,
     )
 
@@ -170,8 +170,8 @@ def test_a_update_from_before_the_disk_was_full_is_kept(small: Disk, sandbox: Sa
 def test_a_read_only_disk_is_reported_until_it_is_writable(
     small: Disk,
 ) -> None:
-    assert small.replica.updates(OTHER, "198.51.100.200")[0] == 200
-    # The kernel refuses to remount while somebody writes there: let the workers start on it.
+    assert small.replica.update(OTHER, "198.51.100.200")[0] == 200
+    # The kernel refuses to remount while a process writes: wait for the workers to start.
     first = small.replica.process.pid
     os.kill(first, signal.SIGSTOP)
     small.replica.kill_workers()
@@ -185,7 +185,7 @@ def test_a_read_only_disk_is_reported_until_it_is_writable(
 
 
 def remount(place: Path, *options: str) -> None:
-    """Remount, as soon as the kernel has cleared up after those that were killed."""
+    """Remount the disk once the kernel has closed the files of the killed processes."""
 
     def is_done() -> bool:
         command: Sequence[str] = ("mount", "-o", ",".join(("remount", *options)), str(place))
@@ -196,9 +196,9 @@ def remount(place: Path, *options: str) -> None:
 
 @pytest.mark.real("mkfs.ext4")
 def test_a_disk_failure_under_a_running_service_is_reported(failing: Disk) -> None:
-    assert failing.replica.updates(OTHER, "198.51.100.200")[0] == 200
+    assert failing.replica.update(OTHER, "198.51.100.200")[0] == 200
     workers = failing.replica.all_workers()
-    # What the kernel does by itself when it can't write to the disk any more.
+    # The kernel does the same after a write error.
     remount(failing.place, "abort")
     failing.expect_refusals("readonly database", "disk I/O error", "unable to open database file")
-    assert failing.replica.workers() == workers, "nothing has crashed"
+    assert failing.replica.workers() == workers, "no traceback must be logged"

@@ -1,4 +1,4 @@
-"""The lines that people paste, taken from the documentation and carried out."""
+"""The documented lines for users work as written."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from tests.e2e.processes import Backend, Hetzner, run
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLIENTS = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-# As the user wrote it down, before there was a README.
+# The user's own line from before the README.
 WRITTEN_DOWN = (
     "schtasks /Create /SC MINUTE /MO 1 /TN DynDNSUpdate ^\n"
     "/TR \"powershell -Command \\\"Invoke-WebRequest -Uri 'https://backend.example.com/update' "
     "-Method Post -Headers @{ 'X-Pre-Shared-Key'='<token>' } "
     "-Body @{ fqdn='host.example.com' }\\\"\""
 )
-# What Windows PowerShell 5.1 says it is.
+# The user agent of Windows PowerShell 5.1.
 AGENT = "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.19041.1"
 LONGEST_TASK = 261  # schtasks /?
 CRON_PATH = "/usr/bin:/bin"
 
 
 def blocks(text: str, words: str) -> List[str]:
-    """The code blocks that hold some words."""
+    """Return the code blocks that contain a text."""
     found = re.findall(r"^```\w*\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
     return [block for block in found if words in block]
 
 
 def filled_in(line: str, backend: Backend, host: str) -> str:
-    """A line as its reader fills it in."""
+    """Return a line with its placeholders filled in."""
     line = re.sub(r"https://(your-)?backend\.example\.com", backend.url, line)
     line = re.sub("<key>|<token>", backend.key_of(host), line)
     return line.replace("host.example.com", host)
@@ -50,7 +50,7 @@ def cron_lines() -> List[str]:
 
 
 def seen_by_cron(line: str) -> str:
-    """The command of a crontab's line; a % would end it, and be the program's input."""
+    """Return the command of a crontab line; an unescaped % would end the command."""
     minute, *rest, command = line.split(None, 5)
     assert (minute, rest) == ("*/5", ["*"] * 4)
     assert "%" not in command
@@ -139,7 +139,7 @@ def windows_lines() -> Dict[str, str]:
 
 
 def task_of(block: str) -> str:
-    """The command that Task Scheduler keeps: cmd's line break and escapes resolved."""
+    """Return the command that Task Scheduler stores, without cmd's line break and escapes."""
     line = block.replace(" ^\n", " ")
     task = re.search(r'/TR "((?:[^"\\]|\\.)*)"$', line)
     assert task is not None, line
@@ -147,7 +147,7 @@ def task_of(block: str) -> str:
 
 
 def powershell(command: str) -> Tuple[str, Dict[str, str], Dict[str, str]]:
-    """URL, headers and form of an Invoke-WebRequest or Invoke-RestMethod."""
+    """Return the URL, headers and form of an Invoke-WebRequest or Invoke-RestMethod."""
     inner = re.fullmatch(r'powershell -Command "(.*)"', command)
     words = inner[1] if inner else command
     form = r"Invoke-\w+ (?:-UseBasicParsing )?-Uri '([^']+)' -Method Post "
@@ -158,7 +158,7 @@ def powershell(command: str) -> Tuple[str, Dict[str, str], Dict[str, str]]:
 
 
 def as_windows_does(port: int, url: str, headers: Dict[str, str], form: Dict[str, str]) -> str:
-    """A hashtable becomes a form, and .NET asks by `Expect` before it sends a body."""
+    """Send the request as Windows does: a hashtable as a form, and a body after `Expect`."""
     body = urllib.parse.urlencode(form).encode()
     lines = {
         "User-Agent": AGENT,
@@ -198,14 +198,14 @@ def test_the_windows_line_sets_the_address(
 
 @pytest.mark.parametrize("which", ["written down", "README", "clients"])
 def test_a_windows_line_is_short_enough_for_the_task_scheduler(which: str) -> None:
-    key, host = "k" * 43, "host.example.com"  # a key as the backend makes it
+    key, host = "k" * 43, "host.example.com"  # a key as the backend generates it
     task = task_of(re.sub("<key>|<token>", key, windows_lines()[which]))
     assert host in task
     assert len(task) <= LONGEST_TASK
 
 
 def test_the_form_is_the_one_requests_would_send(backend: Backend, host: str) -> None:
-    """So that the test above can't be passed by a mistake it makes itself."""
+    """Check the helper that the test above uses."""
     answer = requests.post(
         f"{backend.url}/update",
         data={"fqdn": host, "ip": "198.51.100.8"},

@@ -26,7 +26,7 @@ def nginx_blocks() -> List[Block]:
 
 
 def texts() -> List[str]:
-    """Return the documented files, and the README's with the lines of docs/security.md."""
+    """Return the documented files, and the README's file with the lines of docs/security.md."""
     found: Dict[str, List[str]] = {block.document: [] for block in nginx_blocks()}
     for block in nginx_blocks():
         found[block.document].append(block.text)
@@ -40,7 +40,7 @@ each_block = pytest.mark.parametrize("block", nginx_blocks(), ids=lambda block: 
 
 @pytest.mark.real("nginx")
 @pytest.mark.parametrize("text", texts(), ids=lambda text: text.splitlines()[0][:30])
-def test_nginx_understands_what_is_to_be_written(text: str, folder: Path) -> None:
+def test_nginx_accepts_the_documented_configuration(text: str, folder: Path) -> None:
     pair = trustme.CA().issue_cert("your-backend.example.com")
     pair.private_key_pem.write_to_path(str(folder / "privkey.pem"))
     pair.cert_chain_pems[0].write_to_path(str(folder / "fullchain.pem"))
@@ -59,7 +59,7 @@ def test_each_nginx_that_passes_requests_on_limits_them(block: Block) -> None:
 
 
 @pytest.mark.real("caddy")
-def test_caddy_understands_the_example(folder: Path) -> None:
+def test_caddy_accepts_the_example(folder: Path) -> None:
     config = folder / "Caddyfile"
     config.write_text(proxies.caddyfile(), encoding="utf-8")
     names = {"DOMAIN": "dyndns.example.com", "BACKEND": "127.0.0.1:8080"}

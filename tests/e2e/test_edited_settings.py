@@ -1,4 +1,4 @@
-"""Operators edit the key file and the list of hosts of a running service."""
+"""The key file and the list of hosts change under a running service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def asks(replica: Replica, key: str, host: str = HOST) -> int:
+def status_of(replica: Replica, key: str, host: str = HOST) -> int:
     url = f"http://127.0.0.1:{replica.port}/nic/update"
     query = {"hostname": host, "myip": "198.51.100.1"}
     return int(replica.session.get(url, params=query, auth=(host, key), timeout=20).status_code)
@@ -54,23 +54,26 @@ def test_keys_stay_valid_while_an_editor_rewrites_the_file(
         is_over.set()
 
     try:
-        assert asks(replica, OLD) == 200
+        assert status_of(replica, OLD) == 200
         editor = threading.Thread(target=edits)
         editor.start()
         while not is_over.is_set():
-            statuses += [("old", asks(replica, OLD)), ("other", asks(replica, OLD, OTHER))]
+            statuses += [
+                ("old", status_of(replica, OLD)),
+                ("other", status_of(replica, OLD, OTHER)),
+            ]
         editor.join()
-        statuses.append(("new", asks(replica, NEW)))
+        statuses.append(("new", status_of(replica, NEW)))
         assert {status for _, status in statuses} == {200}, statuses
-        until(lambda: asks(replica, OLD) == 401, replica.said, _SECONDS)
-        assert {asks(replica, NEW) for _ in range(20)} == {200}
-        assert replica.said().count("Failed login") == 1, "the old key, when it had ended"
+        until(lambda: status_of(replica, OLD) == 401, replica.output, _SECONDS)
+        assert {status_of(replica, NEW) for _ in range(20)} == {200}
+        assert replica.output().count("Failed login") == 1, "the old key must be refused"
     finally:
         assert replica.stop() == 0
 
 
 class Fleet:
-    """Services that are started, one after the other or at a time, with lists of hosts."""
+    """Services with different lists of hosts, started together or one after the other."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, **variables: str) -> None:
         self._folder, self._sandbox, self._variables = folder, sandbox, variables
@@ -98,40 +101,40 @@ def fleet(tmp_path: Path, sandbox: Sandbox) -> Iterator[Fleet]:
     fleet.stop_all()
 
 
-def waits(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
-    """Have an address wanted that Hetzner doesn't take."""
+def store_refused_update(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
+    """Send an update that Hetzner refuses."""
     sandbox.fail(503, count=None, path="/zones/*/rrsets*")
-    assert replica.updates(host, address)[0] == 503
+    assert replica.update(host, address)[0] == 503
 
 
 def test_a_host_registered_again_is_published_after_its_next_update(
     fleet: Fleet, sandbox: Sandbox
 ) -> None:
     with_host = fleet.start(HOST, OTHER)
-    waits(with_host, sandbox, HOST, "198.51.100.1")
-    waits(with_host, sandbox, OTHER, "198.51.100.2")
+    store_refused_update(with_host, sandbox, HOST, "198.51.100.1")
+    store_refused_update(with_host, sandbox, OTHER, "198.51.100.2")
     fleet.stop(with_host)
     fleet.stop(fleet.start(OTHER))
     sandbox.reset()
     again = fleet.start(HOST, OTHER)
-    until(lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.2"], again.said, _SECONDS)
+    until(lambda: in_dns(sandbox, [OTHER])[OTHER] == ["198.51.100.2"], again.output, _SECONDS)
     assert in_dns(sandbox, [HOST])[HOST] == []
-    assert f"{HOST} is registered again" in again.said()
-    assert again.updates(HOST, "198.51.100.3")[0] == 200
-    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.3"], again.said, _SECONDS)
+    assert f"{HOST} is registered again" in again.output()
+    assert again.update(HOST, "198.51.100.3")[0] == 200
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.3"], again.output, _SECONDS)
 
 
 @pytest.mark.real(*PARTS)
-def test_a_host_that_one_replica_keeps_loses_nothing(
+def test_a_host_that_one_replica_serves_keeps_its_data(
     tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     fleet = Fleet(tmp_path, sandbox, STATE_URL=postgresql.new_database())
     try:
         new = fleet.start(HOST, OTHER)
-        waits(new, sandbox, HOST, "198.51.100.1")
+        store_refused_update(new, sandbox, HOST, "198.51.100.1")
         old = fleet.start(OTHER)
         fleet.stop(old)
         sandbox.reset()
-        until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], new.said, _SECONDS)
+        until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], new.output, _SECONDS)
     finally:
         fleet.stop_all()

@@ -1,4 +1,4 @@
-"""Every failure of Hetzner gets its documented answer, and no update is lost."""
+"""Every failure of Hetzner has its documented answer, and no update is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real()
 
 
 class Case(NamedTuple):
-    """A fault, and what the update that runs into it costs in all, until the record is right."""
+    """A fault, and all calls of an update until the record is correct."""
 
     name: str
     fault: Dict[str, Any]
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 READ = {"method": "GET", "path": "/zones/*/rrsets"}
 WRITE = {"method": "POST", "path": "/zones/*/rrsets*"}
-# Following the action at the end is no part of it: other records share that call.
+# Polls of the action are not included, because other records share them.
 FAILED_READ = ("GET", "GET", "POST")
 FAILED_WRITE = ("GET", "POST", "GET", "POST")
 LOST_ANSWER = ("GET", "POST", "GET")
@@ -77,13 +77,13 @@ def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
     replica.start()
     yield replica
     exit_code = replica.stop()
-    assert "Traceback" not in replica.said()
+    assert "Traceback" not in replica.output()
     assert exit_code == 0
 
 
 @pytest.fixture
 def replica(running: Replica) -> Iterator[Replica]:
-    # The zones stay as they are: a record that is gone would be put back amid the next test.
+    # The zones are not reset: the service would restore the records during the next test.
     running.sandbox.gate.faults.clear()
     running.sandbox.forget_calls()
     yield running
@@ -96,7 +96,7 @@ def expect_in_dns(replica: Replica, host: str, address: str) -> None:
 
     until(
         lambda: found() == [address],
-        lambda: f"{host} is at {found()}, not {address}:\n{replica.said()}",
+        lambda: f"{host} is at {found()}, not {address}:\n{replica.output()}",
         _CONVERGE_SECONDS,
     )
 
@@ -113,13 +113,13 @@ def calls_about(sandbox: Sandbox, host: str) -> List[Call]:
 
 
 def expect_calls(sandbox: Sandbox, host: str, *methods: str) -> None:
-    """Expect these calls about a host, and no other one once the record has come to rest."""
+    """Expect exactly these calls about a host until its record is published."""
     made = calls_about(sandbox, host)
     assert [call.method for call in made] == list(methods), [call.line for call in made]
 
 
 def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
-    """What the history says of a host, and the reasons, the oldest first."""
+    """Return the history of a host with the reasons, oldest first."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
         entries = store.history.find(Hostname.parse(host))
@@ -129,7 +129,7 @@ def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
 
 
 def expect_published(replica: Replica, host: str) -> None:
-    """Wait until the record is at rest: its action is over, and nothing is left to do."""
+    """Wait until the record is published and its action has ended."""
 
     def state() -> str:
         store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
@@ -145,7 +145,7 @@ def expect_published(replica: Replica, host: str) -> None:
 def test_a_fault_is_reported_and_the_update_published_later(replica: Replica, case: Case) -> None:
     host = f"{case.name}.example.com"
     replica.sandbox.fail(**case.fault)
-    assert replica.updates(host, "198.51.100.7") == (503, "911\n")
+    assert replica.update(host, "198.51.100.7") == (503, "911\n")
     expect_in_dns(replica, host, "198.51.100.7")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, *case.calls)
@@ -166,15 +166,13 @@ def test_the_json_protocol_sends_retry_after(replica: Replica, fault: Dict[str, 
     expect_in_dns(replica, host, "198.51.100.1")
 
 
-def test_hetzner_refusing_connections_costs_nothing_and_the_last_update_wins(
-    replica: Replica, sandbox: Sandbox
-) -> None:
+def test_the_last_update_wins_after_refused_connections(replica: Replica, sandbox: Sandbox) -> None:
     host = "extra3.example.com"
     http_port, dns_port = sandbox.http_port, sandbox.dns_port
     sandbox.stop()
     try:
         for last in range(1, 4):
-            assert replica.updates(host, f"198.51.100.{last}") == (503, "911\n")
+            assert replica.update(host, f"198.51.100.{last}") == (503, "911\n")
     finally:
         sandbox.start(http_port=http_port, dns_port=dns_port)
     expect_in_dns(replica, host, "198.51.100.3")
@@ -186,7 +184,7 @@ def test_hetzner_refusing_connections_costs_nothing_and_the_last_update_wins(
 def test_a_hanging_hetzner_is_answered_within_ten_seconds(replica: Replica) -> None:
     host = "extra4.example.com"
     replica.sandbox.delay(seconds=30, count=1, **READ)
-    assert replica.updates(host, "198.51.100.2", seconds=10) == (503, "911\n")
+    assert replica.update(host, "198.51.100.2", seconds=10) == (503, "911\n")
     expect_in_dns(replica, host, "198.51.100.2")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, "GET", "GET", "POST")
@@ -195,7 +193,7 @@ def test_a_hanging_hetzner_is_answered_within_ten_seconds(replica: Replica) -> N
 def test_a_slow_hetzner_is_waited_for(replica: Replica) -> None:
     host = "extra5.example.com"
     replica.sandbox.delay(seconds=1)
-    assert replica.updates(host, "198.51.100.3") == (200, "good 198.51.100.3\n")
+    assert replica.update(host, "198.51.100.3") == (200, "good 198.51.100.3\n")
     expect_in_dns(replica, host, "198.51.100.3")
     expect_calls(replica.sandbox, host, "GET", "POST")
     assert [event for event, _ in history(replica, host)] == ["created"]
@@ -204,11 +202,11 @@ def test_a_slow_hetzner_is_waited_for(replica: Replica) -> None:
 def test_a_failed_action_is_repeated_until_dns_is_right(replica: Replica) -> None:
     host = "extra6.example.com"
     replica.sandbox.actions_end("error", count=2)
-    assert replica.updates(host, "198.51.100.4") == (200, "good 198.51.100.4\n")
+    assert replica.update(host, "198.51.100.4") == (200, "good 198.51.100.4\n")
     expect_in_dns(replica, host, "198.51.100.4")
     expect_published(replica, host)
     expect_calls(replica.sandbox, host, "GET", "POST", "GET", "POST", "GET", "POST")
-    assert "Hetzner could not publish the record" in replica.said()
+    assert "Hetzner could not publish the record" in replica.output()
     created, failed = history(replica, host)
     assert created[0] == "created"
     assert failed == ("postponed", failed[1])
@@ -218,8 +216,8 @@ def test_a_failed_action_is_repeated_until_dns_is_right(replica: Replica) -> Non
 def test_an_endless_action_is_given_up_and_repeated(replica: Replica) -> None:
     host = "extra7.example.com"
     replica.sandbox.actions_end("never")
-    assert replica.updates(host, "198.51.100.5") == (200, "good 198.51.100.5\n")
-    assert replica.updates(host, "198.51.100.5") == (200, "nochg 198.51.100.5\n")
+    assert replica.update(host, "198.51.100.5") == (200, "good 198.51.100.5\n")
+    assert replica.update(host, "198.51.100.5") == (200, "nochg 198.51.100.5\n")
     let_time_pass(replica, host)
     expect_in_dns(replica, host, "198.51.100.5")
     expect_published(replica, host)
@@ -228,7 +226,7 @@ def test_an_endless_action_is_given_up_and_repeated(replica: Replica) -> None:
 
 
 def let_time_pass(replica: Replica, host: str) -> None:
-    """Let an action look as if it had been accepted an hour ago."""
+    """Change the start of an action to an hour ago."""
     path = str(replica.log.parent / "hetzner-dyndns.db")
     with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as store:
         past = "UPDATE records SET accepted_at = accepted_at - 3600 WHERE host = ?"
@@ -236,12 +234,12 @@ def let_time_pass(replica: Replica, host: str) -> None:
 
 
 def test_unchanged_addresses_are_answered_while_hetzner_hangs(replica: Replica) -> None:
-    assert replica.updates("extra8.example.com", "198.51.100.5")[0] == 200
+    assert replica.update("extra8.example.com", "198.51.100.5")[0] == 200
     replica.sandbox.delay(seconds=30, **READ)
-    assert replica.updates("extra8.example.com", "198.51.100.5") == (200, "nochg 198.51.100.5\n")
+    assert replica.update("extra8.example.com", "198.51.100.5") == (200, "nochg 198.51.100.5\n")
 
 
-def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
+def test_many_faults_at_once_lose_no_update(replica: Replica) -> None:
     for case in CASES:
         replica.sandbox.fail(**case.fault)
     replica.sandbox.delay(seconds=1, count=5)
@@ -249,9 +247,9 @@ def test_many_faults_at_once_lose_nothing(replica: Replica) -> None:
     replica.sandbox.actions_end("error", count=3)
     desired = {f"extra{number}.example.com": f"198.51.100.{number}" for number in range(10, 24)}
     for host, address in desired.items():
-        assert replica.updates(host, address)[0] in (200, 503)
+        assert replica.update(host, address)[0] in (200, 503)
     for host, address in desired.items():
         expect_in_dns(replica, host, address)
-    # An action that failed left the API right and the DNS wrong; nothing stays so.
+    # A failed action leaves DNS outdated although the API is correct; it must be repeated.
     for host in desired:
         expect_published(replica, host)

@@ -1,4 +1,4 @@
-"""Metrics and health of several workers agree, and survive the death of a worker."""
+"""Metrics and health of several workers agree, and survive the loss of a worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def page(backend: Backend) -> str:
-    """The figures as any worker tells them: each time by a connection of its own."""
+    """Return the metrics page of any worker, over a new connection."""
     answer = requests.get(f"{backend.url}/metrics", auth=OPERATOR, timeout=20)
     assert answer.status_code == 200
     return answer.text
@@ -43,7 +43,7 @@ def figures(backend: Backend) -> Dict[str, float]:
 
 
 def poll(backend: Backend, host: str, times: int) -> None:
-    """Send an unchanged address again and again, each time by a connection of its own."""
+    """Send an unchanged address repeatedly, each time over a new connection."""
     for _ in range(times):
         answer = requests.post(
             f"{backend.url}/update",
@@ -66,7 +66,7 @@ def kill_one(backend: Backend) -> None:
 
 
 def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host: str) -> None:
-    backend.updates(host, "198.51.100.1")
+    backend.update(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     poll(backend, host, 40)
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 40}
@@ -76,8 +76,8 @@ def test_workers_share_their_counters_and_survive_a_kill(backend: Backend, host:
     assert {figures(backend)[CACHED] for _ in range(10)} == {start + 60}
 
 
-def test_however_many_workers_die_no_count_is_lost(backend: Backend, host: str) -> None:
-    backend.updates(host, "198.51.100.1")
+def test_counters_survive_the_loss_of_all_workers(backend: Backend, host: str) -> None:
+    backend.update(host, "198.51.100.1")
     start = figures(backend)[CACHED]
     for _ in range(3 * WORKERS):
         poll(backend, host, 2)
@@ -96,8 +96,8 @@ def test_an_unhealthy_worker_makes_the_service_unhealthy(hetzner: Hetzner, tmp_p
     try:
         until(lambda: len(backend.workers()) == WORKERS, "all workers", lambda: backend.output)
         ill = backend.workers()[0]
-        (tmp_path / ailing.WHO).write_text(str(ill), encoding="utf-8")
-        until(lambda: health() == {(503, "reconciler hangs\n")}, "the flaw to be told")
+        (tmp_path / ailing.ID_FILE).write_text(str(ill), encoding="utf-8")
+        until(lambda: health() == {(503, "reconciler hangs\n")}, "the problem to be reported")
         os.kill(ill, signal.SIGKILL)
         until(lambda: health() == {(200, "ok\n")}, "all to be well again")
     finally:

@@ -1,4 +1,4 @@
-"""Any bytes from a caller: one answer for each request, and other callers get their own."""
+"""Any bytes of a caller get one answer per request, and other callers get their own answers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def direct(backend: Backend, hetzner: Hetzner) -> Iterator[Neighbourhood]:
     assert forged_writes(hetzner) == []
 
 
-def test_there_are_hundreds_of_framings() -> None:
+def test_the_number_of_framings_is_large() -> None:
     names = [framing.name for kind in KINDS.values() for framing in kind]
     assert len(set(names)) == len(names) >= 250
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) -> None:
-    problems = direct.endure(KINDS[kind])
+    problems = direct.attack(KINDS[kind])
     assert not problems, "\n".join(problems)
 
 
 def test_a_caller_that_disconnects_within_a_body_leaves_no_traceback(
     direct: Neighbourhood, backend: Backend
 ) -> None:
-    at_once = struct.pack("ii", 1, 0)  # a reset, not an end
+    at_once = struct.pack("ii", 1, 0)  # a reset instead of a regular close
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)

@@ -1,4 +1,4 @@
-"""Any bytes through a proxy with kept connections: other callers get their own answers."""
+"""Callers of a proxy get their own answers, whatever bytes another caller sends."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def test_the_proxy_keeps_its_connections_to_the_backend(
 def test_each_neighbour_of_a_hostile_caller_gets_its_own_answer(
     neighbourhood: Neighbourhood, kind: str
 ) -> None:
-    problems = neighbourhood.endure(KINDS[kind])
+    problems = neighbourhood.attack(KINDS[kind])
     assert not problems, "\n".join(problems)

@@ -1,4 +1,4 @@
-"""Guesses at the operator's password are slow, and delay no other caller."""
+"""Guesses of the operator's password are slow and don't delay other callers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 class Guessers:
-    """Connections of one source that try a list of passwords, the right one at its end."""
+    """Connections of one source that try a list of passwords; the last one is correct."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -59,7 +59,7 @@ class Guessers:
         return not any(thread.is_alive() for thread in self._threads)
 
     def seconds(self) -> float:
-        """Return for how long they have been guessing."""
+        """Return the duration of the guesses in seconds."""
         return time.monotonic() - self._start
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class Guessers:
 
 
 def compared(session: requests.Session, backend: Backend) -> int:
-    """How many wrong logins were compared with the operator's; every one of them is counted."""
+    """Return the number of wrong logins that were compared with the operator's login."""
     answer = session.get(f"{backend.url}/metrics", auth=("operator", PASSWORD), timeout=60)
     assert answer.status_code == 200, answer.text
     lines = [line for line in answer.text.splitlines() if line.startswith("dyndns_failed")]
@@ -84,9 +84,9 @@ def test_many_guesses_are_hardly_compared_and_delay_no_caller(
         guessers = Guessers(backend)
         try:
             until(lambda: guessers.answers[429] > LIMIT, "the limit to be passed")
-            for number in range(10):  # a host's key, and the browser that has logged in before
+            for number in range(10):  # a host's key, and the browser with a session
                 ip = f"198.51.100.{number}"
-                assert backend.updates(HOST, ip)["ip"] == ip
+                assert backend.update(HOST, ip)["ip"] == ip
                 answer = session.get(
                     f"{backend.url}/nic/update",
                     params={"hostname": HOST, "myip": ip},
@@ -101,11 +101,11 @@ def test_many_guesses_are_hardly_compared_and_delay_no_caller(
         assert sum(guessers.answers.values()) == GUESSES + 1
         assert guessers.answers[200] == 0
         hetzner.expect(HOST, "198.51.100.9")
-        # One from each connection while the limit is passed, then one a second in each worker.
+        # One from each connection until the limit applies, then one a second in each worker.
         most = LIMIT + CONNECTIONS + WORKERS * (1 + guessers.seconds())
         assert LIMIT <= compared(session, backend) <= most
     for path in ("/", f"/nic/update?hostname={HOST}&myip=198.51.100.9"):
-        with new_session() as session:  # a browser that isn't known
+        with new_session() as session:  # a browser without a session
             wrong = session.get(backend.url + path, auth=("operator", "hunter"), timeout=60)
             assert wrong.status_code == 429
             right = session.get(backend.url + path, auth=("operator", PASSWORD), timeout=60)

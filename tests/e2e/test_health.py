@@ -37,7 +37,7 @@ def running(folder: Path, sandbox: Sandbox, url: str) -> Iterator[Replica]:
 
 
 def expect_ill(replica: Replica) -> str:
-    until(lambda: not replica.is_well(), replica.said, _SECONDS)
+    until(lambda: not replica.is_well(), replica.output, _SECONDS)
     url = f"http://127.0.0.1:{replica.port}/healthz"
     return str(replica.session.get(url, timeout=5).text)
 
@@ -49,23 +49,23 @@ class TestSQLite:
 
     @pytest.mark.parametrize("table", ["records", "leases"])
     def test_a_table_that_is_gone(self, replica: Replica, tmp_path: Path, table: str) -> None:
-        assert replica.updates(HOST, "198.51.100.1")[0] == 200
+        assert replica.update(HOST, "198.51.100.1")[0] == 200
         with closing(sqlite3.connect(str(tmp_path / "store.db"))) as store:
             store.execute(f"ALTER TABLE {table} RENAME TO away")
             assert "the store can't be read" in expect_ill(replica)
-            assert replica.updates(HOST, "198.51.100.2")[0] == 503
+            assert replica.update(HOST, "198.51.100.2")[0] == 503
             store.execute(f"ALTER TABLE away RENAME TO {table}")
         replica.wait_until_well()
-        until(lambda: replica.updates(HOST, "198.51.100.3")[0] == 200, replica.said, _SECONDS)
+        until(lambda: replica.update(HOST, "198.51.100.3")[0] == 200, replica.output, _SECONDS)
 
     def test_a_lock_for_a_moment_is_no_problem(self, replica: Replica, tmp_path: Path) -> None:
         store = sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)
         with closing(store):
             store.execute("BEGIN IMMEDIATE")
-            until(lambda: "database is locked" in replica.said(), replica.said, _SECONDS)
+            until(lambda: "database is locked" in replica.output(), replica.output, _SECONDS)
             assert replica.is_well()
             store.execute("ROLLBACK")
-        until(lambda: "can be used again" in replica.said(), replica.said, _SECONDS)
+        until(lambda: "can be used again" in replica.output(), replica.output, _SECONDS)
         assert replica.is_well()
 
 
@@ -88,16 +88,16 @@ class TestPostgreSQL:
 
     @pytest.mark.parametrize("table", ["records", "leases"])
     def test_a_table_that_is_gone(self, replica: Replica, store: Any, table: str) -> None:  # noqa: ANN401
-        assert replica.updates(HOST, "198.51.100.1")[0] == 200
+        assert replica.update(HOST, "198.51.100.1")[0] == 200
         store.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
         store.commit()
         assert "the store can't be read" in expect_ill(replica)
-        assert replica.updates(HOST, "198.51.100.2")[0] == 503
+        assert replica.update(HOST, "198.51.100.2")[0] == 503
         store.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
         store.commit()
         replica.wait_until_well()
-        until(lambda: replica.updates(HOST, "198.51.100.3")[0] == 200, replica.said, _SECONDS)
-        assert "Traceback" not in replica.said()
+        until(lambda: replica.update(HOST, "198.51.100.3")[0] == 200, replica.output, _SECONDS)
+        assert "Traceback" not in replica.output()
 
     def test_a_database_that_may_only_be_read(self, replica: Replica, store: Any) -> None:  # noqa: ANN401
         name = store.engine.url.database
@@ -119,8 +119,8 @@ class TestPostgreSQL:
 
     def test_a_lock_for_a_moment_is_no_problem(self, replica: Replica, store: Any) -> None:  # noqa: ANN401
         store.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
-        until(lambda: "statement timeout" in replica.said(), replica.said, _SECONDS)
+        until(lambda: "statement timeout" in replica.output(), replica.output, _SECONDS)
         assert replica.is_well()
         store.rollback()
-        until(lambda: "can be used again" in replica.said(), replica.said, _SECONDS)
+        until(lambda: "can be used again" in replica.output(), replica.output, _SECONDS)
         assert replica.is_well()

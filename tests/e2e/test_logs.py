@@ -1,4 +1,4 @@
-"""What the log of a running service holds, where it goes, and what must never be in it."""
+"""The content and destination of the log, and the secrets it must not contain."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOG_FILE = "a folder/that is/not there/backend.log"
 
 @pytest.fixture(scope="module")
 def logged(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend that logs all it can, to a file in a folder that isn't there yet.
+    """Return a backend with debug logging to a file in a folder that doesn't exist yet.
 
-    Its secrets come from files, and its URLs hold logins; nothing listens at its NTFY_URL.
+    Its secrets come from files, its URLs contain logins, and NTFY_URL is unreachable.
     """
     folder = tmp_path_factory.mktemp("logged")
     secrets = {
@@ -63,7 +63,7 @@ def test_the_log_holds_no_key_and_no_query(logged: Backend, host: str) -> None:
         get(f"{url}/{key}?pass={key}", timeout=20).status_code,
         logged.session.post(f"{logged.url}/update", json={"fqdn": 5, "key": key}).status_code,
     ]
-    logged.updates(host, "198.51.100.2")
+    logged.update(host, "198.51.100.2")
     assert statuses == [200, 401, 200, 401, 200, 404, 400]
     logged.wait_until(lambda: "No push gets through" in file_of(logged), "to miss ntfy")
     for text in (logged.output, file_of(logged)):
@@ -79,7 +79,7 @@ def test_the_log_holds_no_key_and_no_query(logged: Backend, host: str) -> None:
 def test_both_workers_write_the_log_file(logged: Backend, hetzner: Hetzner, host: str) -> None:
     addresses = [f"198.51.100.{number}" for number in range(1, 41)]
     for ip in addresses:
-        logged.updates(host, ip)
+        logged.update(host, ip)
     workers = logged.workers()
     assert len(workers) == 2
     for worker in workers:
@@ -87,7 +87,7 @@ def test_both_workers_write_the_log_file(logged: Backend, hetzner: Hetzner, host
         assert str((logged.folder / LOG_FILE).resolve()) in opened
     text = file_of(logged)
     assert re.findall(rf"INFO {host} A: \S+ -> (\S+) ", text) == addresses
-    # Neither worker has written into a line of the other's.
+    # The lines of the workers are not mixed.
     assert [line for line in text.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT", line)] == []
     hetzner.expect(host, addresses[-1])
 
@@ -115,8 +115,8 @@ def test_the_file_rotates_under_two_workers_without_losing_a_line(
 def test_without_debug_logging_an_unchanged_update_is_not_logged(
     backend: Backend, host: str
 ) -> None:
-    backend.updates(host, "198.51.100.1")
-    backend.updates(host, "198.51.100.1")
+    backend.update(host, "198.51.100.1")
+    backend.update(host, "198.51.100.1")
     assert f"{host} A: none -> 198.51.100.1" in backend.output
     assert "no change" not in backend.output
 
@@ -125,8 +125,8 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
     backend = Backend(folder, hetzner, REGISTERED_FQDNS=host)
     backend.start()
     for ip in ("198.51.100.1", "198.51.100.1", "198.51.100.2", "198.51.100.2"):
-        backend.updates(host, ip)
-    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=2)
+        backend.update(host, ip)
+    hetzner.control("POST", "fail", status=423, code="protected", method="POST", count=2)
     for _ in range(2):
         query = {"hostname": host, "myip": "198.51.100.3"}
         key = backend.key_of(host)
@@ -134,8 +134,8 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
         assert backend.session.get(url, params=query, auth=(host, key)).text == "dnserr\n"
         assert backend.session.get(url, params=query, auth=(host, "wrong")).text == "badauth\n"
     for _ in range(3):
-        backend.updates(host, "198.51.100.3")
-    # Perhaps at once, perhaps when Hetzner's action has come to its end.
+        backend.update(host, "198.51.100.3")
+    # Reported at once, or after the action has ended.
     backend.wait_until(lambda: "published after all" in backend.output, "to tell the end")
     backend.stop()
     story = [line.split(" ", 1)[1] for line in backend.output.splitlines()]
@@ -151,16 +151,16 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
         f"INFO {host} A is published after all, ",
         "INFO hetzner-dyndns has stopped.",
     ]
-    # Each worker may have met the wrong key for the first time.
-    told = [line for number, line in enumerate(story) if line not in story[:number]]
-    assert len(told) == len(expected), story
-    assert [line for line, start in zip(told, expected) if not line.startswith(start)] == []
+    # Each worker may log its first wrong key.
+    unique = [line for number, line in enumerate(story) if line not in story[:number]]
+    assert len(unique) == len(expected), story
+    assert [line for line, start in zip(unique, expected) if not line.startswith(start)] == []
 
 
 def test_with_debug_logging_requests_and_hetzners_answers_are_logged(
     logged: Backend, host: str
 ) -> None:
-    logged.updates(host, "198.51.100.1")
+    logged.update(host, "198.51.100.1")
     for line in (
         "DEBUG 127.0.0.1 POST /update -> 200",
         "DEBUG GET /zones/example.com/rrsets: 200",
@@ -170,6 +170,6 @@ def test_with_debug_logging_requests_and_hetzners_answers_are_logged(
 
 
 def test_with_debug_logging_an_unchanged_update_is_logged(logged: Backend, host: str) -> None:
-    logged.updates(host, "198.51.100.1")
-    logged.updates(host, "198.51.100.1")
+    logged.update(host, "198.51.100.1")
+    logged.update(host, "198.51.100.1")
     assert f"{host} A: no change (cache)" in logged.output

@@ -1,4 +1,4 @@
-"""Whose address is it, among machines that have addresses of their own: directly and by nginx."""
+"""The caller's address is used, directly and through nginx, between separate machines."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def switch() -> Iterator[Switch]:
 
 
 class Site:
-    """A backend on a machine of its own, Hetzner on its loopback, and nginx on another."""
+    """A backend with the sandbox on one machine, and nginx on another."""
 
     def __init__(self, switch: Switch, folder: Path) -> None:
         self.folder = folder
-        self.machine = switch.plug("backend", BACKEND)
-        proxy = switch.plug("proxy", PROXY)
+        self.machine = switch.connect("backend", BACKEND)
+        proxy = switch.connect("proxy", PROXY)
         for part in ("hetzner", "backend", "nginx"):
             (folder / part).mkdir()
         (folder / "backend" / "pre-shared-key").write_text(f"{HOST} {KEY}\n")
@@ -78,15 +78,17 @@ class Site:
 
     def _answers(self, url: str) -> bool:
         command = ("curl", "-sf", "--cacert", self.authority, url)
-        return self.machine.runs(*command, folder=self.folder).returncode == 0
+        return self.machine.run(*command, folder=self.folder).returncode == 0
 
-    def digs(self, kind: str) -> List[str]:
+    def dig(self, kind: str) -> List[str]:
         command = ("dig", "+short", "@127.0.0.1", "-p", str(DNS), HOST, kind)
-        return sorted(self.machine.runs(*command, folder=self.folder).stdout.split())
+        return sorted(self.machine.run(*command, folder=self.folder).stdout.split())
 
-    def expects(self, kind: str, address: str) -> None:
-        told = self._parts[1]
-        until(lambda: self.digs(kind) == [address], f"{kind} to be {address}", lambda: told.output)
+    def expect(self, kind: str, address: str) -> None:
+        backend = self._parts[1]
+        until(
+            lambda: self.dig(kind) == [address], f"{kind} to be {address}", lambda: backend.output
+        )
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +103,10 @@ def site(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def client(switch: Switch) -> Plugged:
-    return switch.plug("client", 10)
+    return switch.connect("client", 10)
 
 
-# Where a client asks: by which way, and over which family.
+# The way of a request and its address family.
 WAYS: Dict[str, str] = {
     "directly, IPv4": f"http://198.51.100.1:{HTTP}",
     "directly, IPv6": f"http://[2001:db8:5::1]:{HTTP}",
@@ -114,9 +116,9 @@ WAYS: Dict[str, str] = {
 each_way = pytest.mark.parametrize("url", WAYS.values(), ids=WAYS.keys())
 
 
-def asks(client: Plugged, site: Site, url: str, *options: str) -> str:
+def request(client: Plugged, site: Site, url: str, *options: str) -> str:
     command = ("curl", "-sS", "--cacert", site.authority, *options, url)
-    return client.runs(*command, folder=site.folder).stdout
+    return client.run(*command, folder=site.folder).stdout
 
 
 @each_way
@@ -126,19 +128,19 @@ def test_without_an_address_the_record_follows_the_caller(
     update = f"{url}/nic/update?hostname={HOST}"
     is_v6 = "[" in url
     for number in (10, 11, 12):
-        own = client.takes(number)[is_v6]
-        assert asks(client, site, f"{url}/ip") == f"{own}\n"
-        told = asks(client, site, update, "-u", f"{HOST}:{KEY}")
-        assert told in (f"good {own}\n", f"nochg {own}\n")
-        site.expects("AAAA" if is_v6 else "A", own)
+        own = client.set_addresses(number)[is_v6]
+        assert request(client, site, f"{url}/ip") == f"{own}\n"
+        answer = request(client, site, update, "-u", f"{HOST}:{KEY}")
+        assert answer in (f"good {own}\n", f"nochg {own}\n")
+        site.expect("AAAA" if is_v6 else "A", own)
 
 
 @each_way
 def test_no_header_of_a_caller_chooses_its_address(client: Plugged, site: Site, url: str) -> None:
-    own = client.takes(20)["[" in url]
+    own = client.set_addresses(20)["[" in url]
     for header in ("X-Real-Ip", "X-Forwarded-For", "Forwarded", "X-Client-Ip", "CF-Connecting-IP"):
         for forged in ("198.51.100.99", "2001:db8:5::99", "127.0.0.1", "198.51.100.2"):
-            assert asks(client, site, f"{url}/ip", "-H", f"{header}: {forged}") == f"{own}\n"
+            assert request(client, site, f"{url}/ip", "-H", f"{header}: {forged}") == f"{own}\n"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_ddclient_follows_the_address_that_the_backend_reports(
     configuration.chmod(0o600)
     cache = str(site.folder / f"cache-{'https' in url}")
     for number in (30, 31):
-        own, _ = client.takes(number)
+        own, _ = client.set_addresses(number)
         command = (
             "ddclient",
             "-daemon=0",
@@ -164,6 +166,6 @@ def test_ddclient_follows_the_address_that_the_backend_reports(
             "-cache",
             cache,
         )
-        ended = client.runs(*command, folder=site.folder)
+        ended = client.run(*command, folder=site.folder)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        site.expects("A", own)
+        site.expect("A", own)

@@ -1,4 +1,4 @@
-"""What arrives at a real ntfy server, what doesn't, and that no update ever waits for it."""
+"""A real ntfy server receives the expected pushes, and no update waits for it."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def ntfy(folder: Path) -> Iterator[NtfyServer]:
 def backends(hetzner: Hetzner, folder: Path) -> Iterator[Backends]:
     backends = Backends(hetzner, folder)
     yield backends
-    hetzner.door("POST", "reset")
+    hetzner.control("POST", "reset")
     backends.stop()
 
 
 class Backends:
-    """Backends over one store and one key file, as replicas on one machine."""
+    """Backends with one store and one key file, as replicas on one machine."""
 
     def __init__(self, hetzner: Hetzner, folder: Path) -> None:
         self._hetzner = hetzner
         self._folder = folder
         self._running: List[Backend] = []
-        self.ask: Callable[[str], List[Tuple[Any, ...]]] = self._finds
+        self.ask: Callable[[str], List[Tuple[Any, ...]]] = self._query
 
     def start(self, **variables: str) -> Backend:
         backend = Backend(
@@ -59,13 +59,13 @@ class Backends:
         return backend
 
     def stop(self) -> None:
-        """Stop them as an operator does, which sends what waits to be pushed."""
+        """Stop the backends with SIGTERM, which sends the queued pushes."""
         for backend in self._running:
             if backend.is_running:
                 backend.stop()
 
-    def looks_again(self) -> None:
-        """Wait until the hosts were looked at twice: the first look may be under way."""
+    def wait_for_checks(self) -> None:
+        """Wait for two checks of all hosts, because the first one may have begun earlier."""
         for _ in range(2):
             before = self._watched_until()
             until(
@@ -78,15 +78,15 @@ class Backends:
         rows = self.ask("select value from meta where key = 'watched_until'")
         return float(rows[0][0]) if rows else 0.0
 
-    def _finds(self, query: str) -> List[Tuple[Any, ...]]:
-        return self._running[0].finds(query)
+    def _query(self, query: str) -> List[Tuple[Any, ...]]:
+        return self._running[0].query(query)
 
 
 def activities(backend: Backend) -> List[Tuple[object, ...]]:
-    return backend.finds("select host from hosts where seen_at is not null")
+    return backend.query("select host from hosts where seen_at is not null")
 
 
-def fails_login(backend: Backend, host: str, times: int) -> List[int]:
+def fail_login(backend: Backend, host: str, times: int) -> List[int]:
     return [
         backend.session.get(
             f"{backend.url}/nic/update", params={"hostname": host}, auth=(host, "wrong"), timeout=20
@@ -96,7 +96,7 @@ def fails_login(backend: Backend, host: str, times: int) -> List[int]:
 
 
 def refused(backend: Backend, host: str, ip: str) -> int:
-    """Try an update that can't be done; return the status of the answer."""
+    """Send an update that Hetzner refuses; return the status."""
     return backend.session.post(
         f"{backend.url}/update",
         json={"fqdn": host, "ip": ip},
@@ -105,8 +105,8 @@ def refused(backend: Backend, host: str, ip: str) -> int:
     ).status_code
 
 
-def told(message: Dict[str, object]) -> Tuple[object, ...]:
-    """Title, priority and tags; ntfy leaves the usual priority out."""
+def summary(message: Dict[str, object]) -> Tuple[object, ...]:
+    """Return title, priority and tags; ntfy omits the default priority."""
     return message["title"], message.get("priority", 3), message.get("tags")
 
 
@@ -118,31 +118,31 @@ def test_pushes_for_changes_failures_and_failed_logins_arrive(
     settings = {"NOTIFY_ON_CHANGE": "1", "AUTH_FAILURE_LIMIT": "3", "WEB_CONCURRENCY": "1"}
     backend = backends.start(**settings, **ntfy.settings(**login))
 
-    backend.updates(NAS, "198.51.100.1")
+    backend.update(NAS, "198.51.100.1")
     change = ntfy.expect(f"{NAS} has a new address")
-    assert told(change) == (f"{NAS} has a new address", 3, ["arrows_counterclockwise"])
+    assert summary(change) == (f"{NAS} has a new address", 3, ["arrows_counterclockwise"])
     assert change["message"].startswith(f"{NAS} A: none -> 198.51.100.1 (requested by ")
 
-    hetzner.door("POST", "fail", status=503, path="/zones/*/rrsets", method="GET", count=1)
+    hetzner.control("POST", "fail", status=503, path="/zones/*/rrsets", method="GET", count=1)
     assert refused(backend, ROUTER, "198.51.100.2") == 503
-    away = ntfy.expect(f"{ROUTER} can't be updated now")
-    assert told(away) == (f"{ROUTER} can't be updated now", 3, ["hourglass"])
-    assert "will be tried again. " in away["message"]
+    outage = ntfy.expect(f"{ROUTER} can't be updated now")
+    assert summary(outage) == (f"{ROUTER} can't be updated now", 3, ["hourglass"])
+    assert "will be tried again. " in outage["message"]
     cleared = ntfy.expect(f"{ROUTER} is up to date again")
-    assert told(cleared) == (f"{ROUTER} is up to date again", 3, ["white_check_mark"])
+    assert summary(cleared) == (f"{ROUTER} is up to date again", 3, ["white_check_mark"])
     assert f"{ROUTER} A is published after all" in cleared["message"]
 
-    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=1)
+    hetzner.control("POST", "fail", status=423, code="protected", method="POST", count=1)
     assert refused(backend, CAM, "198.51.100.3") == 502
-    trouble = ntfy.expect(f"{CAM} can't be updated")
-    assert told(trouble) == (f"{CAM} can't be updated", 3, ["no_entry"])
-    assert "lift the change protection" in trouble["message"]
-    assert backend.updates(CAM, "198.51.100.3")["status"] == "created"
+    refusal = ntfy.expect(f"{CAM} can't be updated")
+    assert summary(refusal) == (f"{CAM} can't be updated", 3, ["no_entry"])
+    assert "lift the change protection" in refusal["message"]
+    assert backend.update(CAM, "198.51.100.3")["status"] == "created"
     ntfy.expect(f"{CAM} is up to date again")
 
-    assert fails_login(backend, NAS, 6) == [401] * 3 + [429] * 3
+    assert fail_login(backend, NAS, 6) == [401] * 3 + [429] * 3
     logins = ntfy.expect(f"Failed logins for {NAS}")
-    assert told(logins) == (f"Failed logins for {NAS}", 3, ["lock"])
+    assert summary(logins) == (f"Failed logins for {NAS}", 3, ["lock"])
     assert "the right one still passes" in logins["message"]
     backends.stop()
     assert len(ntfy.messages()) == 8, ntfy.titles()
@@ -159,25 +159,25 @@ def test_a_silent_host_is_reported_once_over_two_restarts(
         **ntfy.settings(),
     }
     backend = backends.start(**settings)
-    backend.updates(NAS, "198.51.100.1")
+    backend.update(NAS, "198.51.100.1")
     backend.wait_until(lambda: activities(backend), "to have written when it was heard of")
     lost = ntfy.expect(f"{NAS} is lost")
-    assert told(lost) == (f"{NAS} is lost", 4, ["rotating_light"])
+    assert summary(lost) == (f"{NAS} is lost", 4, ["rotating_light"])
     assert f"{NAS} is lost: no update for " in lost["message"]
     assert "(last seen 20" in lost["message"]
     for is_killed in (True, False):
-        backends.looks_again()
+        backends.wait_for_checks()
         if is_killed:
             backend.kill()
         else:
             backend.stop()
         backend = backends.start(**settings)
-    backends.looks_again()
+    backends.wait_for_checks()
     assert ntfy.titles() == [f"{NAS} is lost"]
-    # It must be heard of at a look, of which there is one a second.
-    until(lambda: backend.updates(NAS, "198.51.100.1") and ntfy.messages("is back"), "its return")
+    # The host must be active at a check; there is one per second.
+    until(lambda: backend.update(NAS, "198.51.100.1") and ntfy.messages("is back"), "its return")
     (back,) = ntfy.messages("is back")
-    assert told(back) == (f"{NAS} is back", 3, ["white_check_mark"])
+    assert summary(back) == (f"{NAS} is back", 3, ["white_check_mark"])
     assert back["message"].startswith(f"{NAS} is back again after ")
     backend.stop()
     assert ntfy.titles()[:2] == [f"{NAS} is lost", f"{NAS} is back"]
@@ -218,20 +218,20 @@ def test_two_replicas_report_each_event_once(
         **ntfy.settings(),
     }
     replicas = [backends.start(**settings), backends.start(**settings)]
-    hetzner.door("POST", "fail", status=423, code="protected", method="POST", count=12)
+    hetzner.control("POST", "fail", status=423, code="protected", method="POST", count=12)
     for number in range(12):
         assert refused(replicas[number % 2], ROUTER, f"198.51.100.{number}") == 502
-    hetzner.door("POST", "reset")
-    assert replicas[0].updates(ROUTER, "198.51.100.99")["status"] == "created"
+    hetzner.control("POST", "reset")
+    assert replicas[0].update(ROUTER, "198.51.100.99")["status"] == "created"
     for replica in replicas:
-        fails_login(replica, ROUTER, 20)
+        fail_login(replica, ROUTER, 20)
     ntfy.expect(f"{NAS} is lost")
     ntfy.expect(f"{ROUTER} is lost")
-    backends.looks_again()
+    backends.wait_for_checks()
     for replica in replicas:
         until(
             lambda replica=replica: (
-                replica.updates(NAS, "198.51.100.1") and ntfy.messages(f"{NAS} is back")
+                replica.update(NAS, "198.51.100.1") and ntfy.messages(f"{NAS} is back")
             ),
             "its return",
         )
@@ -269,11 +269,11 @@ def test_a_flood_of_failed_logins_is_one_push(ntfy: NtfyServer, backends: Backen
     assert ntfy.titles() == [f"Failed logins for {NAS}"]
 
 
-def updates_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
-    """Update every host a few times; each one has to be answered with success and be in DNS."""
+def update_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
+    """Update every host several times; each update must succeed and be published in DNS."""
     for number in range(1, rounds + 1):
         for host in (NAS, ROUTER, CAM, BOX):
-            assert backend.updates(host, f"198.51.100.{number}")["ip"] == f"198.51.100.{number}"
+            assert backend.update(host, f"198.51.100.{number}")["ip"] == f"198.51.100.{number}"
     for host in (NAS, ROUTER, CAM, BOX):
         hetzner.expect(host, f"198.51.100.{rounds}")
     return rounds * 4
@@ -296,7 +296,7 @@ def test_a_wrong_ntfy_setting_is_reported_once(
     url = ntfy.url + wrong.get("NTFY_PATH", "")
     settings = {"NTFY_URL": url, "NTFY_TOPIC": TOPIC, **wrong}
     backend = backends.start(NOTIFY_ON_CHANGE="1", **settings)
-    updates_all(backend, hetzner, 5)
+    update_all(backend, hetzner, 5)
     until(lambda: "ntfy refuses" in backend.output, "a word of it", lambda: backend.output)
     backends.stop()
     lines = [line for line in backend.output.splitlines() if "ntfy" in line]
@@ -312,7 +312,7 @@ def test_a_late_ntfy_server_costs_no_update_or_push(
 ) -> None:
     ntfy.stop()
     backend = backends.start(NOTIFY_ON_CHANGE="1", **ntfy.settings())
-    count = updates_all(backend, hetzner, 3)
+    count = update_all(backend, hetzner, 3)
     until(lambda: "No push gets through" in backend.output, "a word of it", lambda: backend.output)
     ntfy.start()
     until(lambda: len(ntfy.messages()) == count, "all pushes to arrive", lambda: str(ntfy.titles()))
@@ -322,15 +322,15 @@ def test_a_late_ntfy_server_costs_no_update_or_push(
     assert backend.output.count("ntfy accepts pushes again") == 1
 
 
-def test_a_server_that_hangs_costs_no_update_and_no_push(
+def test_a_hanging_ntfy_server_costs_no_update_or_push(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     line = Line(ntfy.port)
     settings = {**ntfy.settings(), "NTFY_URL": line.url, "NOTIFY_ON_CHANGE": "1"}
     backend = backends.start(**settings)
-    count = updates_all(backend, hetzner, 5)
+    count = update_all(backend, hetzner, 5)
     until(lambda: line.connections, "a push to be under way", lambda: backend.output)
-    assert ntfy.messages() == [], "all updates were done while not one push was through"
+    assert ntfy.messages() == [], "all updates must succeed before the first push"
     line.open()
     until(lambda: len(set(texts(ntfy))) == count, "all pushes to arrive", lambda: str(texts(ntfy)))
     backends.stop()
@@ -345,10 +345,10 @@ def test_a_rate_limited_ntfy_server_costs_no_update_or_push(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     ntfy.stop()
-    ntfy.limits_to(5)
+    ntfy.set_limit(5)
     ntfy.start()
     backend = backends.start(NOTIFY_ON_CHANGE="1", WEB_CONCURRENCY="1", **ntfy.settings())
-    count = updates_all(backend, hetzner, 3)
+    count = update_all(backend, hetzner, 3)
     until(lambda: "answers 429" in backend.output, "the limit", lambda: backend.output)
     until(
         lambda: "ntfy accepts pushes again" in backend.output,
@@ -357,19 +357,19 @@ def test_a_rate_limited_ntfy_server_costs_no_update_or_push(
     )
     backends.stop()
     ntfy.stop()
-    ntfy.limits_to(0)
+    ntfy.set_limit(0)
     ntfy.start()
     assert len(ntfy.messages()) == count
     assert "Not pushed" not in backend.output
 
 
-def test_what_waits_at_the_end_is_sent_before_it(
+def test_queued_pushes_are_sent_before_the_service_stops(
     ntfy: NtfyServer, backends: Backends, hetzner: Hetzner
 ) -> None:
     line = Line(ntfy.port)
     settings = {**ntfy.settings(), "NTFY_URL": line.url, "NOTIFY_ON_CHANGE": "1"}
     backend = backends.start(**settings)
-    count = updates_all(backend, hetzner, 2)
+    count = update_all(backend, hetzner, 2)
     until(lambda: line.connections, "a push to be under way", lambda: backend.output)
     line.open()
     backends.stop()

@@ -1,4 +1,4 @@
-"""ntfy is away: several worker processes log this once, and once that it is over."""
+"""Several workers log an outage of ntfy once, and its end once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_two_workers_log_an_outage_and_its_end_once(
         names = iter(HOSTS)
 
         def both_workers_failed() -> bool:
-            """Cause a push; a worker retries its first push before it tries another one."""
+            """Cause a push; a worker retries its first push before it sends another."""
             name = next(names)
             requests.post(
                 f"{backend.url}/update",

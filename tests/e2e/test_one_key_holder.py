@@ -1,4 +1,4 @@
-"""The holder of one host's key can't keep other hosts from being served."""
+"""Requests with one host's key can't block other hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLAPPING, TWIN, *OTHERS = HOSTS
 CONNECTIONS = 40
 
 
-def asks(session: requests.Session, backend: Backend, host: str, ip: str) -> str:
+def send_update(session: requests.Session, backend: Backend, host: str, ip: str) -> str:
     answer = session.get(
         f"{backend.url}/nic/update",
         params={"hostname": host, "myip": ip},
@@ -27,7 +27,7 @@ def asks(session: requests.Session, backend: Backend, host: str, ip: str) -> str
 
 
 class Flappers:
-    """Connections that ask for another address of one host each time."""
+    """Connections that send a new address of one host each time."""
 
     def __init__(self, backend: Backend, host: str) -> None:
         self._backend = backend
@@ -44,7 +44,7 @@ class Flappers:
             while not self._stopping.is_set():
                 number = next(self._numbers)
                 ip = f"198.18.{number // 250 % 250}.{number % 250}"
-                self.answers.append(asks(session, self._backend, self._host, ip))
+                self.answers.append(send_update(session, self._backend, self._host, ip))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -54,9 +54,9 @@ class Flappers:
 
 @pytest.fixture
 def slow(hetzner: Hetzner) -> Iterator[None]:
-    hetzner.door("POST", "delay", seconds=0.5)
+    hetzner.control("POST", "delay", seconds=0.5)
     yield
-    hetzner.door("DELETE", "delay")
+    hetzner.control("DELETE", "delay")
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def flappers(backend: Backend, slow: None) -> Iterator[Flappers]:
 
 
 def all_others(backend: Backend, ip: str) -> List[str]:
-    """Let each of the other hosts ask once, six at a time."""
+    """Send one update from each of the other hosts, six at a time."""
     with ThreadPoolExecutor(6) as pool, new_session() as session:
-        return list(pool.map(lambda host: asks(session, backend, host, ip), OTHERS))
+        return list(pool.map(lambda host: send_update(session, backend, host, ip), OTHERS))
 
 
 def test_forty_connections_for_one_host_block_no_other_host(
@@ -86,11 +86,11 @@ def test_forty_connections_for_one_host_block_no_other_host(
     known = unchanged.count("nochg 198.51.100.7")
     assert good >= len(OTHERS) - 4
     assert known >= good
-    # The last address that the flapping host asked for is published in the end.
-    hetzner.door("DELETE", "delay")
+    # The last address of the flapping host is published in the end.
+    hetzner.control("DELETE", "delay")
     desired = f"SELECT desired FROM records WHERE host = '{FLAPPING}'"  # noqa: S608
     until(
-        lambda: hetzner.resolves(FLAPPING) == [ip for (ip,) in backend.finds(desired)],
+        lambda: hetzner.resolve(FLAPPING) == [ip for (ip,) in backend.query(desired)],
         "the last address to be published",
     )
 
@@ -104,6 +104,6 @@ def test_two_requests_for_both_families_at_once_are_good(
         both = [f"{ip}{number}" for ip in addresses]
         with ThreadPoolExecutor(2) as pool, new_session() as one, new_session() as other:
             answers = pool.map(
-                lambda session, ip: asks(session, backend, TWIN, ip), (one, other), both
+                lambda session, ip: send_update(session, backend, TWIN, ip), (one, other), both
             )
             assert list(answers) == [f"good {ip}" for ip in both]

@@ -1,4 +1,4 @@
-"""A page of another origin attacks through the Chromium in which the operator is logged in."""
+"""A page of another origin can't attack through the operator's logged-in browser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FETCH = '<script>fetch("{}", {{mode: "no-cors", credentials: "include", {}}})</s
 SUBMIT = "<script>document.forms[0].submit()</script>"
 CLICK = "<script>document.links[0].click()</script>"
 
-# TARGET stands for where the service is.
+# TARGET is replaced by the URL of the service.
 ATTACKS: Mapping[str, str] = {
     "link": f'<a href="TARGET/nic/update?{SET}">x</a>{CLICK}',
     "link without referrer": f'<a rel="noreferrer" href="TARGET/v3/update?{OFFLINE}">x</a>{CLICK}',
@@ -46,7 +46,7 @@ ATTACKS: Mapping[str, str] = {
 
 
 class _Site(BaseHTTPRequestHandler):
-    """Another web site: it serves the attack that its query names."""
+    """A web site of another origin that serves the attack named by its query."""
 
     target = ""
 
@@ -71,14 +71,14 @@ class _Site(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One that logs each answer."""
+    """Return a backend that logs each answer."""
     with Backend(tmp_path_factory.mktemp("backend"), hetzner, DEBUG_LOGGING="1") as backend:
         yield backend
 
 
 @pytest.fixture(scope="module")
 def site(backend: Backend) -> Iterator[int]:
-    """The port of another web site."""
+    """Return the port of a web site of another origin."""
     handler = type("_SiteOfTest", (_Site,), {"target": backend.url})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -90,17 +90,17 @@ def site(backend: Backend) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def page(backend: Backend) -> Iterator[Any]:
-    """A page in a Chromium that keeps the operator's login and sends it along."""
+    """Return a page in a Chromium that has the operator's login and sends it."""
     for browser in browsers(backend):
-        page = browser.opens("/").context.new_page()
+        page = browser.open("/").context.new_page()
         answer = page.goto(f"{backend.url}/nic/update?hostname={HOST}&myip={FIRST}")
-        assert answer.status == 200, "typed into the address bar, it is the operator's own wish"
+        assert answer.status == 200, "a URL typed into the address bar must be allowed"
         yield page
         browser.close()
 
 
 def refusals(backend: Backend) -> int:
-    """How many updates the service has answered 403."""
+    """Return how many requests the service has answered with 403."""
     return len(re.findall(r" /\S*update\S* -> 403$", backend.output, re.MULTILINE))
 
 
@@ -114,10 +114,10 @@ def test_an_attack_from_another_origin_changes_nothing(  # noqa: PLR0913, PLR091
     name: str,
     attack: str,
 ) -> None:
-    hetzner.door("DELETE", "calls")
+    hetzner.control("DELETE", "calls")
     before = refusals(backend)
-    with contextlib.suppress(Exception):  # some attacks lead away before the page is there
+    with contextlib.suppress(Exception):  # some attacks navigate away before the page has loaded
         page.goto(f"http://{name}:{site}/?attack={attack}", wait_until="commit")
     backend.wait_until(lambda: refusals(backend) > before, f"to refuse: {attack}")
     assert hetzner.calls_about(HOST) == []
-    assert backend.updates(HOST, FIRST)["status"] == "unchanged"
+    assert backend.update(HOST, FIRST)["status"] == "unchanged"

@@ -36,7 +36,7 @@ def replica(tmp_path: Path, sandbox: Sandbox) -> Iterator[Replica]:
 
 
 def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
-    """What the history says of repairs: what happened, from what to what, and why."""
+    """Return the repairs in the history: event, old and new address, and reason."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
         entries = store.history.find(Hostname.parse(HOST))
@@ -60,14 +60,14 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
 def test_an_unchanged_update_reverts_a_manual_edit(
     replica: Replica, sandbox: Sandbox, by_hand: List[str], entry: Tuple[str, str, str, str]
 ) -> None:
-    assert replica.updates(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")
-    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.said, _SECONDS)
+    assert replica.update(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.output, _SECONDS)
     sandbox.publish(HOST, "A", *by_hand)
-    # Up to the end of REQUEST_CACHE_TTL it is answered from memory.
+    # Until REQUEST_CACHE_TTL ends, the service answers from its cache.
     until(
-        lambda: replica.updates(HOST, "198.51.100.1")[0] == 200 and repairs(replica),
-        lambda: f"nobody noticed:\n{replica.said()}",
+        lambda: replica.update(HOST, "198.51.100.1")[0] == 200 and repairs(replica),
+        lambda: f"not reverted:\n{replica.output()}",
         _SECONDS,
     )
-    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.said, _SECONDS)
+    until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.output, _SECONDS)
     assert repairs(replica) == [entry]

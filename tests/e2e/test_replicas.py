@@ -1,4 +1,4 @@
-"""Two replicas on one PostgreSQL serve the same hosts as one would."""
+"""Two replicas with one PostgreSQL store serve the same hosts as one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def replicas(
     finally:
         codes = (one.stop(), other.stop())
     assert codes == (0, 0)
-    assert "Traceback" not in one.said() + other.said()
+    assert "Traceback" not in one.output() + other.output()
 
 
 def expect_in_dns(sandbox: Sandbox, host: str, address: str) -> None:
@@ -77,23 +77,21 @@ def calls_about(sandbox: Sandbox, host: str) -> List[str]:
     ]
 
 
-def test_what_one_replica_has_done_the_other_one_knows(
-    replicas: Tuple[Replica, Replica], sandbox: Sandbox
-) -> None:
+def test_replicas_share_their_state(replicas: Tuple[Replica, Replica], sandbox: Sandbox) -> None:
     one, other = replicas
     host = HOSTS[0]
-    assert one.updates(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
+    assert one.update(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
     expect_in_dns(sandbox, host, "198.51.100.1")
     sandbox.forget_calls()
-    assert other.updates(host, "198.51.100.1") == (200, "nochg 198.51.100.1\n")
+    assert other.update(host, "198.51.100.1") == (200, "nochg 198.51.100.1\n")
     assert calls_about(sandbox, host) == []
-    assert other.updates(host, "198.51.100.2") == (200, "good 198.51.100.2\n")
-    assert one.updates(host, "198.51.100.2") == (200, "nochg 198.51.100.2\n")
+    assert other.update(host, "198.51.100.2") == (200, "good 198.51.100.2\n")
+    assert one.update(host, "198.51.100.2") == (200, "nochg 198.51.100.2\n")
     expect_in_dns(sandbox, host, "198.51.100.2")
 
 
 class Sent(NamedTuple):
-    """An update, how it was answered, and from when to when that took."""
+    """An update, its answer, and its start and end time."""
 
     address: str
     status: int
@@ -102,13 +100,13 @@ class Sent(NamedTuple):
 
 
 def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Sent]:
-    """Send one address after the other, in turns by way of each replica."""
+    """Send addresses one after the other, alternating between the replicas."""
     through = itertools.cycle(replicas if client % 2 else replicas[::-1])
     sent = []
     for number in range(UPDATES_A_CLIENT):
         address = f"10.{client}.{number}.1"
         started = time.monotonic()
-        status, _ = next(through).updates(host, address)
+        status, _ = next(through).update(host, address)
         sent.append(Sent(address, status, started, time.monotonic()))
     return sent
 
@@ -130,8 +128,8 @@ def test_the_last_accepted_of_twenty_clients_updates_counts(
     assert {update.status for update in sent} <= {200, 503}
     accepted = [update for update in sent if update.status == 200]
     assert accepted
-    # What the clients see settles the end only where no two updates overlapped: nobody is accepted
-    # after the one that holds.
+    # The clients can determine the last update only without an overlap: no update may be accepted
+    # after the published one.
     query = "SELECT desired FROM records WHERE host = 'host2.example.com'"
     ((desired,),) = postgresql.ask(query, database=database.rpartition("/")[2])
     expect_in_dns(sandbox, host, desired)
@@ -152,18 +150,18 @@ def test_only_one_process_of_all_follows_an_action(
 ) -> None:
     sandbox.forget_calls()
     for number, host in enumerate(HOSTS[2:10]):
-        assert replicas[number % 2].updates(host, "198.51.100.3")[0] == 200
+        assert replicas[number % 2].update(host, "198.51.100.3")[0] == 200
     until(
         lambda: len(polled(sandbox)) >= 8,
         lambda: f"asked for {polled(sandbox)}",
         _CONVERGE_SECONDS,
     )
     asked = polled(sandbox)
-    assert len(asked) == len(set(asked)), "two processes asked for the same action"
+    assert len(asked) == len(set(asked)), "two processes polled the same action"
 
 
 def polled(sandbox: Sandbox) -> List[str]:
-    """The actions asked about, each as often as it was asked about."""
+    """Return the polled actions, each as often as it was polled."""
     return [
         part
         for call in sandbox.calls()
@@ -181,11 +179,11 @@ def test_no_transaction_is_open_during_calls_to_hetzner(
     host = HOSTS[11]
     sandbox.delay(30, method="GET", path="/zones/*/rrsets")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(replicas[0].updates, host, "198.51.100.4")
+        waiting = pool.submit(replicas[0].update, host, "198.51.100.4")
         until(lambda: calls_about(sandbox, host), lambda: "Hetzner isn't asked", 30)
         query = "SELECT state, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         found = []
-        for _ in range(20):  # others may be between two statements just now
+        for _ in range(20):  # other transactions may be between two statements
             found = postgresql.ask(query, database=database.rpartition("/")[2])
             if not found:
                 break

@@ -1,4 +1,4 @@
-"""The commands of docs/sandbox.md, "Try your own set-up", work on other ports."""
+"""The commands of docs/sandbox.md, section "Try your own set-up", work on other ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real("curl", "dig")
 
 
 def blocks(folder: Path) -> List[str]:
-    """The commands, with free ports and the Python at hand, the installation left out."""
+    """Return the commands with free ports and this Python, without the installation."""
     ports = {port: str(free_port()) for port in ("8080", "8090", "5354")}
     found = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
     found[0] = found[0].splitlines()[-1]
@@ -36,30 +36,30 @@ def blocks(folder: Path) -> List[str]:
 
 
 class Terminal:
-    """A shell that runs commands until it is closed."""
+    """An interactive shell for commands."""
 
     def __init__(self, folder: Path, name: str, commands: str) -> None:
-        self._said = folder / f"{name}.log"
-        with self._said.open("w") as said:
+        self._output = folder / f"{name}.log"
+        with self._output.open("w") as output:
             self._shell = subprocess.Popen(
                 ["sh", "-c", commands],
                 env=environment(folder),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
-    def says(self, words: str) -> None:
-        def has_said() -> bool:
-            assert self._shell.poll() is None, self.said
-            return words in self.said
+    def wait_for(self, words: str) -> None:
+        def is_printed() -> bool:
+            assert self._shell.poll() is None, self.output
+            return words in self.output
 
-        until(has_said, words, lambda: self.said)
+        until(is_printed, words, lambda: self.output)
 
     @property
-    def said(self) -> str:
-        return self._said.read_text(encoding="utf-8")
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
 
     def close(self) -> None:
         os.killpg(self._shell.pid, signal.SIGTERM)
@@ -71,9 +71,9 @@ def test_the_documented_sandbox_commands_work(tmp_path: Path) -> None:
     terminals: Dict[str, Terminal] = {}
     try:
         terminals["sandbox"] = Terminal(tmp_path, "sandbox", sandbox)
-        terminals["sandbox"].says("sandbox ready")
+        terminals["sandbox"].wait_for("sandbox ready")
         terminals["backend"] = Terminal(tmp_path, "backend", backend)
-        terminals["backend"].says(" starts on port ")
+        terminals["backend"].wait_for(" starts on port ")
         typed = subprocess.run(
             ["sh", "-c", update],
             env=environment(tmp_path),

@@ -1,4 +1,4 @@
-"""What a caller gets on the wire, and that workers are processes that agree."""
+"""The exact bytes of answers, and two workers that agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def raw(port: int, request: bytes, address: str = "127.0.0.1") -> Tuple[str, Lis
     """Send bytes; return the status line, the header lines and the body."""
     received = b""
     with socket.create_connection((address, port), timeout=20) as connection:
-        # Whatever hasn't been read when the answer comes may break the connection.
+        # The server may reset the connection if it hasn't read the whole request.
         with contextlib.suppress(OSError):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
@@ -38,10 +38,10 @@ def login(backend: Backend, host: str) -> str:
 
 
 def expect_one_line(answer: Tuple[str, List[str], bytes], status: str, line: bytes) -> None:
-    """The whole form of an answer of dyndns2."""
-    said, headers, body = answer
+    """Check the complete form of a dyndns2 answer."""
+    status_line, headers, body = answer
     named = dict(header.split(": ", 1) for header in headers)
-    assert (said.split(" ", 1)[1], body) == (status, line)
+    assert (status_line.split(" ", 1)[1], body) == (status, line)
     assert named["Content-Type"] == "text/plain; charset=utf-8"
     assert named["Content-Length"] == str(len(line))
     assert named["Cache-Control"] == "no-store"
@@ -111,7 +111,7 @@ def test_a_body_in_chunks_is_read(backend: Backend, hetzner: Hetzner, host: str)
 
 def test_a_long_body_in_chunks_is_too_large(backend: Backend, host: str) -> None:
     body = json.dumps({"fqdn": host, "ip": "198.51.100.5"}).encode()
-    # Not so long that the server would close while there is much left to read: older gunicorns
+    # Short enough that the server doesn't close with much left to read: older versions of gunicorn
     # then break the connection before the answer is read.
     chunks = b"%x\r\n%s\r\n" % (len(body), body) + (b"1000\r\n" + b" " * 0x1000 + b"\r\n") * 4
     status, _, body = raw(backend.port, chunked(backend, host, chunks + b"0\r\n\r\n"))
@@ -129,28 +129,28 @@ def chunked(backend: Backend, host: str, chunks: bytes) -> bytes:
 
 def test_two_updates_may_share_a_connection(backend: Backend, host: str) -> None:
     worker = Worker(backend)
-    assert worker.updates(host, "198.51.100.1") == "created"
-    assert worker.updates(host, "198.51.100.2") == "updated"
+    assert worker.update(host, "198.51.100.1") == "created"
+    assert worker.update(host, "198.51.100.2") == "updated"
     worker.close()
 
 
 class Worker:
-    """A connection that is kept, and so one worker process that answers."""
+    """A persistent connection, and so a single worker process."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._connection = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=20)
         self.close = self._connection.close
-        self._asks("GET", "/ip", {}, b"")
+        self._request("GET", "/ip", {}, b"")
         self.pid = self._owner(self._connection.sock.getsockname()[1])
 
-    def updates(self, host: str, ip: str) -> str:
+    def update(self, host: str, ip: str) -> str:
         headers = {"X-Pre-Shared-Key": self._backend.key_of(host)}
         body = json.dumps({"fqdn": host, "ip": ip}).encode()
-        status: str = json.loads(self._asks("POST", "/update", headers, body))["status"]
+        status: str = json.loads(self._request("POST", "/update", headers, body))["status"]
         return status
 
-    def _asks(self, method: str, path: str, headers: Dict[str, str], body: bytes) -> bytes:
+    def _request(self, method: str, path: str, headers: Dict[str, str], body: bytes) -> bytes:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
@@ -158,7 +158,7 @@ class Worker:
         return text
 
     def _owner(self, port: int) -> Optional[int]:
-        """Which worker holds the other end of a connection from a port of ours."""
+        """Return the worker that holds the other end of a connection from a local port."""
         inode = _inode_of(self._backend.port, port)
         for pid in self._backend.workers():
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -169,7 +169,7 @@ class Worker:
 
 
 def _inode_of(local: int, remote: int) -> str:
-    """The socket of a connection, from https://docs.kernel.org/networking/proc_net_tcp.html ."""
+    """Return the socket of a connection (https://docs.kernel.org/networking/proc_net_tcp.html)."""
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         words = line.split()
         ends = [int(address.rpartition(":")[2], 16) for address in words[1:3]]
@@ -180,7 +180,7 @@ def _inode_of(local: int, remote: int) -> str:
 
 @pytest.fixture
 def two_workers(backend: Backend) -> Iterator[List[Worker]]:
-    """A connection to each of the two workers."""
+    """Return a connection to each of the two workers."""
     opened: List[Worker] = []
 
     def pids() -> Set[Optional[int]]:
@@ -206,12 +206,12 @@ def test_a_change_and_its_reversal_reach_hetzner_from_two_workers(
     backend: Backend, hetzner: Hetzner, two_workers: List[Worker], host: str
 ) -> None:
     one, two = two_workers
-    assert one.updates(host, "198.51.100.1") == "created"
+    assert one.update(host, "198.51.100.1") == "created"
     for _ in range(25):
-        assert two.updates(host, "198.51.100.2") == "updated"
-        assert two.updates(host, "198.51.100.2") == "unchanged"
-        assert one.updates(host, "198.51.100.1") == "updated"
-        assert one.updates(host, "198.51.100.1") == "unchanged"
+        assert two.update(host, "198.51.100.2") == "updated"
+        assert two.update(host, "198.51.100.2") == "unchanged"
+        assert one.update(host, "198.51.100.1") == "updated"
+        assert one.update(host, "198.51.100.1") == "unchanged"
     hetzner.expect(host, "198.51.100.1")
     writes = [call for call in hetzner.calls_about(host) if call["method"] == "POST"]
     assert len(writes) == 51
@@ -228,7 +228,7 @@ def test_by_default_both_ip_versions_are_listened_on(
         assert raw(backend.port, request)[2] == b"127.0.0.1\n"
         if has_ipv6_loopback():
             assert raw(backend.port, request, "::1")[2] == b"::1\n"
-        assert backend.updates(host, "198.51.100.1")["status"] == "created"
+        assert backend.update(host, "198.51.100.1")["status"] == "created"
     finally:
         backend.stop()
 

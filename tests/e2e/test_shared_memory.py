@@ -1,4 +1,4 @@
-"""The service starts and serves for any content of /dev/shm, which every user can write."""
+"""The service works with any content of /dev/shm, which every user can write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.cluster import Replica
 
 HOST = "host.example.com"
 UPDATES = 30
-# Mounts something over /dev/shm that only this process and its children see, then runs the rest.
+# Mounts a private /dev/shm and then runs the given program.
 _PRIVATE = '{ mount -t tmpfs -o size=1m%s tmpfs /dev/shm && %s; } && exec "$@"'
 _BIND = 'mount --bind "$0" /dev/shm && exec "$@"'
 _BLOCK = b"\0" * 4096
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real("mount", "unshare")
 
 
 def private(options: str = "", then: str = "true") -> List[str]:
-    """The words before a program that give it a small /dev/shm of its own."""
+    """Return the command prefix that gives a program its own small /dev/shm."""
     return ["unshare", "-m", "sh", "-c", _PRIVATE % (options, then), "sh"]
 
 
@@ -48,17 +48,17 @@ def replica(tmp_path: Path, sandbox: Sandbox) -> Iterator[Replica]:
     replica = Replica(tmp_path, sandbox, [HOST])
     yield replica
     code = replica.stop()
-    assert code == 0, replica.said()
-    assert "Traceback" not in replica.said()
+    assert code == 0, replica.output()
+    assert "Traceback" not in replica.output()
 
 
 def shm(replica: Replica) -> Path:
-    """Its /dev/shm, seen from here."""
+    """Return the path of the service's private /dev/shm."""
     return Path(f"/proc/{replica.process.pid}/root/dev/shm")
 
 
 def fill(folder: Path) -> None:
-    """Leave no byte of room."""
+    """Fill /dev/shm completely."""
     with (folder / "filler").open("ab", buffering=0) as filler:
         for block in (_BLOCK, b"\0"):
             try:
@@ -71,7 +71,7 @@ def fill(folder: Path) -> None:
 
 
 def counted(replica: Replica) -> Dict[str, float]:
-    """How many updates the workers have counted, by outcome."""
+    """Return the number of updates by outcome, from the metrics."""
     answer = replica.session.get(f"http://127.0.0.1:{replica.port}/metrics", timeout=20)
     assert answer.status_code == 200, answer.text
     return {
@@ -83,13 +83,13 @@ def counted(replica: Replica) -> Dict[str, float]:
 
 
 def expect_service(replica: Replica) -> None:
-    """Expect that changed and unchanged addresses are answered and counted, and no worker ends."""
+    """Expect that all updates are answered and counted, and that no worker ends."""
     workers = replica.all_workers()
     for number in range(UPDATES):
         address = f"198.51.100.{number // 2 + 1}"
-        assert replica.updates(HOST, address)[0] == 200, replica.said()
+        assert replica.update(HOST, address)[0] == 200, replica.output()
     assert replica.is_well()
-    assert replica.workers() == workers, replica.said()
+    assert replica.workers() == workers, replica.output()
     outcomes = counted(replica)
     assert outcomes["created"] == 1
     assert outcomes["replaced"] == UPDATES / 2 - 1
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_while_shm_is_full_is_replaced(replica: Replica) -> N
         pytest.param(private(options=",ro"), id="read-only"),
     ],
 )
-def test_the_service_starts_where_shm_holds_nothing(replica: Replica, prefix: List[str]) -> None:
+def test_the_service_starts_with_an_unusable_shm(replica: Replica, prefix: List[str]) -> None:
     replica.start(prefix)
     expect_service(replica)
 
@@ -139,7 +139,7 @@ def test_a_worker_is_replaced_with_a_full_shm(replica: Replica) -> None:
 
 
 def plant(folder: Path, foreign: Path) -> None:
-    """Put there what another user might, under the names that earlier versions used."""
+    """Create files as another user, with the names that earlier versions used."""
 
     def owned(name: str) -> Path:
         place = folder / f"hetzner-dyndns-{name}"

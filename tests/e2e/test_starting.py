@@ -1,4 +1,4 @@
-"""A wrong set-up stops the start with exit code 1 and one line that names the setting."""
+"""An invalid set-up stops the start with exit code 1 and one line that names the setting."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.e2e.processes import TOKEN, Backend, Hetzner, run
 
 
 class SetUp(NamedTuple):
-    """Something wrong: in the variables, or in what `prepare` leaves in the folder."""
+    """An invalid set-up: variables, and a folder changed by `prepare`."""
 
-    named: Tuple[str, ...]  # what the line has to name
+    named: Tuple[str, ...]  # the text that the line must contain
     variables: Dict[str, str] = {}  # noqa: RUF012
     prepare: Callable[[Path], object] = lambda _: None
 
@@ -57,19 +57,21 @@ SET_UPS: Dict[str, SetUp] = {
         ("PRE_SHARED_KEY_FILE", "/nowhere/keys"), {"PRE_SHARED_KEY_FILE": "/nowhere/keys"}
     ),
     "a newer store": SetUp(("STATE_URL", "newer", "999"), prepare=leave_a_newer_store),
-    "a store that is none": SetUp(("STATE_URL",), prepare=leave_no_store),
+    "an invalid store": SetUp(("STATE_URL",), prepare=leave_no_store),
     "a store in no folder": SetUp(("STATE_URL",), {"STATE_URL": "sqlite:////nowhere/state.db"}),
-    "a store nobody knows": SetUp(("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}),
-    "a host name that is none": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
+    "an unknown kind of store": SetUp(
+        ("STATE_URL",), {"STATE_URL": f"oracle://user:{SECRET}@host/x"}
+    ),
+    "an invalid host name": SetUp(("REGISTERED_FQDNS",), {"REGISTERED_FQDNS": "home"}),
     "half an operator": SetUp(
         ("BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"), {"BASIC_AUTH_PASSWORD": SECRET}
     ),
-    "an API address that is none": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
+    "an invalid API address": SetUp(("HETZNER_API_URL",), {"HETZNER_API_URL": "hetzner"}),
     "proxies that are none": SetUp(("TRUSTED_PROXIES",), {"TRUSTED_PROXIES": "proxy.lan"}),
     "an address of another machine": SetUp(
         ("LISTEN_ADDRESS", "240.0.0.1"), {"LISTEN_ADDRESS": "240.0.0.1"}
     ),
-    "an address that is none": SetUp(("LISTEN_ADDRESS", "@home"), {"LISTEN_ADDRESS": "@home"}),
+    "an invalid address": SetUp(("LISTEN_ADDRESS", "@home"), {"LISTEN_ADDRESS": "@home"}),
     "a log file below a file": SetUp(
         ("LOG_FILE", "not-a-folder"),
         {"LOG_FILE": "not-a-folder/backend.log"},
@@ -84,13 +86,15 @@ def test_one_line_names_the_setting_to_change(
 ) -> None:
     set_up.prepare(folder)
     if (folder / "pre-shared-key").is_file():
-        os.utime(folder / "pre-shared-key", (0, 0))  # nobody edits it
+        os.utime(
+            folder / "pre-shared-key", (0, 0)
+        )  # an old time skips the wait for the end of an edit
     variables = {"HETZNER_TOKEN": TOKEN, "REGISTERED_FQDNS": "home.example.com"}
-    said = refused_start(**{**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables})
-    lines = [line for line in said.splitlines() if "INFO New keys in" not in line]
-    assert len(lines) == 1, said
-    assert [word for word in set_up.named if word not in said] == []
-    assert SECRET not in said
+    output = refused_start(**{**variables, "LISTEN_ADDRESS": "127.0.0.1", **set_up.variables})
+    lines = [line for line in output.splitlines() if "INFO New keys in" not in line]
+    assert len(lines) == 1, output
+    assert [word for word in set_up.named if word not in output] == []
+    assert SECRET not in output
 
 
 def test_a_taken_port_is_reported_in_one_line(folder: Path) -> None:
@@ -137,7 +141,7 @@ def test_other_users_cannot_read_the_created_files(hetzner: Hetzner, folder: Pat
     backend = Backend(
         folder, hetzner, LOG_FILE="logs/backend.log", LOG_MAX_BYTES="500", DEBUG_LOGGING="1"
     )
-    theirs = backend.folder / "backend.log"  # where the test keeps its output
+    theirs = backend.folder / "backend.log"  # the folder with the test's output
     backend.start()
     backend.wait_until((folder / "logs" / "backend.log.1").exists, "to rotate its log")
     backend.stop()

@@ -1,4 +1,4 @@
-"""Another replica takes over when the one that retries and watches is killed."""
+"""Another replica takes over the leases of a killed replica."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 __all__ = ["postgresql"]
 
 HOST = "host.example.com"
-# As the operator is promised.
+# The documented limit.
 TAKEOVER_SECONDS = 60.0
 ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -33,7 +33,7 @@ def may_unshare() -> bool:
 
 
 class Pair:
-    """Two replicas; the first one to start has both leases."""
+    """Two replicas; the first one has both leases."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, server: PostgreSQL) -> None:
         self._server = server
@@ -54,7 +54,7 @@ class Pair:
         )
 
     def owners(self) -> Dict[str, str]:
-        """Who holds the leases of what only one process does at a time."""
+        """Return the owners of the leases."""
         query = "SELECT name, owner FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 
@@ -94,13 +94,13 @@ def test_another_replica_finishes_the_work_of_a_killed_leader(
         pytest.skip("needs the right to unshare PID namespaces")
     before = pair.start(prefix)
     sandbox.fail(503, count=None, path="/zones/*/rrsets")
-    assert pair.first.updates(HOST, "198.51.100.1") == (503, "911\n")
+    assert pair.first.update(HOST, "198.51.100.1") == (503, "911\n")
     pair.first.kill()
     sandbox.reset()
     pair.expect_takeover(before)
     until(
         lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"],
-        lambda: f"not published:\n{pair.second.said()}",
+        lambda: f"not published:\n{pair.second.output()}",
         TAKEOVER_SECONDS,
     )
 

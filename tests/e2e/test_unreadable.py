@@ -1,4 +1,4 @@
-"""What is more than a request, or none, is refused and quoted nowhere."""
+"""Oversized and unreadable requests are refused and not quoted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = b"POST /update HTTP/1.1\r\nHost: backend\r\n"
 
 
 def answer_to(backend: Backend, request: bytes) -> bytes:
-    """Everything that comes back."""
+    """Return all bytes of the answer."""
     received = b""
     with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as connection:
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def test_unreadable_requests_make_few_log_lines(backend: Backend) -> None:
     assert all(
         "A request from 127.0.0.1 can't be read (InvalidRequestLine)." in one for one in lines
     )
-    assert len(lines) <= 10, "five at once for each of two workers"
+    assert len(lines) <= 10, "at most five at once for each of two workers"
     assert "can't be read (" in backend.output
 
 

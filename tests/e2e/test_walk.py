@@ -1,4 +1,4 @@
-"""The commands of README.md, "Set it up", work as written, in an empty folder."""
+"""The commands of README.md, section "Set it up", work as written in an empty folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTS_ALL = ".venv/bin/python -m backend keys list"
 
 
 def step(heading: str) -> List[str]:
-    """The blocks of one step."""
+    """Return the code blocks of one step."""
     section = README.partition(f"### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     of_readme = [one for one in blocks() if one.document == "README.md"]
     return [one.text for one in of_readme if is_in(one, section)]
@@ -31,7 +31,7 @@ def is_in(block: Block, section: str) -> bool:
 
 
 class Person:
-    """Types what the README says; the proxy with TLS is left out, and what it would add isn't."""
+    """Runs the commands of the README; without the TLS proxy, but with the headers it would add."""
 
     def __init__(self, folder: Path, hetzner: Hetzner) -> None:
         self.folder = folder
@@ -41,11 +41,11 @@ class Person:
             shutil.copytree(
                 ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
             )
-        # As the proxy says whose request it is.
+        # The header that the proxy would add.
         (folder / ".curlrc").write_text(f'header = "X-Real-Ip: {SEEN}"\n', encoding="utf-8")
 
     def command(self, text: str) -> List[str]:
-        """What a shell is given; installing is left out, for here everything is installed."""
+        """Return a command for the shell, without the installation."""
         lines = [
             line for line in text.splitlines() if not re.search("git clone|-m (venv|pip)", line)
         ]
@@ -59,7 +59,7 @@ class Person:
             lines = [line.replace(old, new) for line in lines]
         return ["sh", "-e", "-c", "\n".join(lines)]
 
-    def types(self, text: str, **variables: str) -> str:
+    def run(self, text: str, **variables: str) -> str:
         environ = environment(self.folder, PYTHONPATH=str(self.folder), **variables)
         ended = subprocess.run(
             self.command(text),
@@ -74,8 +74,8 @@ class Person:
         assert ended.returncode == 0, (text, ended.stdout, ended.stderr)
         return ended.stdout
 
-    def fills_in(self, settings: str) -> None:
-        """Write into backend/.secrets what stands there, with the sandbox in Hetzner's place."""
+    def write_secrets(self, settings: str) -> None:
+        """Write backend/.secrets as the README shows, but with the sandbox's URL."""
         own = {"HETZNER_TOKEN": TOKEN, "LISTEN_PORT": str(self.port)}
         own["HETZNER_API_URL"] = self._hetzner.api_url
         pairs = dict(line.split("=", 1) for line in settings.splitlines())
@@ -96,7 +96,7 @@ def filled_in(text: str, settings: Dict[str, str]) -> str:
 
 
 class Terminal(Program):
-    """A shell in which something runs until it is stopped."""
+    """A shell with a program that runs until it is stopped."""
 
     def command(self, arguments: List[str]) -> List[str]:  # type: ignore[override]
         return arguments
@@ -110,11 +110,11 @@ def person(hetzner: Hetzner, tmp_path: Path) -> Iterator[Person]:
 @pytest.mark.real("curl", "dig")
 def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None:
     get, settings, start = step("2. The backend")
-    person.types(get)
+    person.run(get)
     assert (person.folder / "backend" / ".secrets").stat().st_mode & 0o777 == 0o600
-    person.fills_in(settings)
+    person.write_secrets(settings)
     load, check, serve = start.splitlines()
-    assert "fail" not in person.types(f"{load}\n{check}")
+    assert "fail" not in person.run(f"{load}\n{check}")
     shell = person.command(f"{load}\n{serve.replace('.venv', 'exec .venv')}")
     backend = Terminal("backend", shell, person.folder, PYTHONPATH=str(person.folder))
     backend.start()
@@ -122,16 +122,16 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         backend.wait_until(lambda: " starts on port " in backend.output, "to start")
         assert person.key
         set_up, client = step("4. A host")
-        assert person.key in person.types(f"{load}\n{set_up}")
+        assert person.key in person.run(f"{load}\n{set_up}")
         (of_all,) = (one.text for one in blocks() if one.text.startswith(LISTS_ALL))
-        assert person.key in person.types(f"{load}\n{of_all}")
-        person.types(client, INTERVAL="0", IP="198.51.100.3")
+        assert person.key in person.run(f"{load}\n{of_all}")
+        person.run(client, INTERVAL="0", IP="198.51.100.3")
         hetzner.expect(HOST, "198.51.100.3")
         ip, update, dig = step("5. See that it works")[0].splitlines()
-        assert person.types(ip).strip() == SEEN
-        assert f"good {SEEN}" in person.types(update)
+        assert person.run(ip).strip() == SEEN
+        assert f"good {SEEN}" in person.run(update)
         hetzner.expect(HOST, SEEN)
-        assert person.types(dig).strip() == SEEN
-        assert "ok" in person.types(f"{load}\n{check}").lower()
+        assert person.run(dig).strip() == SEEN
+        assert "ok" in person.run(f"{load}\n{check}").lower()
     finally:
         backend.stop()

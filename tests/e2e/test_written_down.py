@@ -1,4 +1,4 @@
-"""The lines people have written down already: with nothing but names put in."""
+"""Lines that users already have work unchanged, with only names filled in."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.real("curl", "dig")
 
 @pytest.fixture
 def machine(backend: Backend, hetzner: Hetzner, host: str, folder: Path) -> Machine:
-    """Its host has an address already, so that there is something to change."""
+    """Return a machine whose host has an address that an update will change."""
     machine = Machine(folder, backend, hetzner, backend.url, "", host, backend.key_of(host))
-    backend.updates(host, FIRST)
+    backend.update(host, FIRST)
     hetzner.expect(host, FIRST)
     return machine
 
 
 def line_of(machine: Machine, line: str, key: str) -> str:
-    """Such a line, as this machine's owner would fill it in."""
+    """Return such a line with this machine's names filled in."""
     label = machine.host.split(".", 1)[0]
     for old, new in {
         "://host:secret@": f"://{label}:{key}@",
@@ -52,30 +52,30 @@ def line_of(machine: Machine, line: str, key: str) -> str:
 
 def test_the_cron_line_sets_the_address_it_comes_from(machine: Machine) -> None:
     for source in ("127.0.0.2", "127.0.0.3"):
-        machine.writes(".curlrc", f'interface = "{source}"\n')
-        ended = machine.runs("sh", "-c", line_of(machine, CRON, machine.key))
+        machine.write(".curlrc", f'interface = "{source}"\n')
+        ended = machine.run("sh", "-c", line_of(machine, CRON, machine.key))
         assert (ended.returncode, ended.stderr) == (0, "")
-        machine.expects(source)
+        machine.expect(source)
 
 
 def test_a_cron_line_with_a_wrong_key_changes_nothing(machine: Machine) -> None:
-    ended = machine.runs("sh", "-c", line_of(machine, CRON, WRONG))
-    assert ended.returncode == 22  # of curl -f: the server answered with an error
-    assert machine.digs() == [FIRST]
+    ended = machine.run("sh", "-c", line_of(machine, CRON, WRONG))
+    assert ended.returncode == 22  # of curl -f for an error answer
+    assert machine.dig() == [FIRST]
 
 
 def test_the_cron_line_prints_only_failures(machine: Machine) -> None:
-    line = machine.is_told("cron").splitlines()[0].replace("*/5 * * * * ", "")
-    machine.writes(".curlrc", 'interface = "127.0.0.6"\n')
-    ended = machine.runs("sh", "-c", line)
+    line = machine.snippet("cron").splitlines()[0].replace("*/5 * * * * ", "")
+    machine.write(".curlrc", 'interface = "127.0.0.6"\n')
+    ended = machine.run("sh", "-c", line)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-    machine.expects("127.0.0.6")
-    assert machine.runs("sh", "-c", line.replace(machine.key, WRONG)).returncode == 22
+    machine.expect("127.0.0.6")
+    assert machine.run("sh", "-c", line.replace(machine.key, WRONG)).returncode == 22
 
 
 def powershell(machine: Machine, key: str, source: str) -> str:
     """Send what `Invoke-WebRequest -Method Post -Body @{ fqdn='…' }` sends; return the status."""
-    ended = machine.runs(
+    ended = machine.run(
         *("curl", "-s", "-S", "-o", "body", "-w", "%{http_code}", "--interface", source),
         *("-X", "POST", "-H", "Content-Type: application/x-www-form-urlencoded"),
         *("-A", "Mozilla/5.0 (Windows NT; Windows NT 10.0; de-DE) WindowsPowerShell/5.1.19041"),
@@ -88,9 +88,9 @@ def powershell(machine: Machine, key: str, source: str) -> str:
 
 def test_the_powershell_line_sets_the_address_it_comes_from(machine: Machine) -> None:
     assert powershell(machine, machine.key, "127.0.0.4") == "200"
-    machine.expects("127.0.0.4")
+    machine.expect("127.0.0.4")
     assert powershell(machine, WRONG, "127.0.0.5") == "401"
-    assert machine.digs() == ["127.0.0.4"]
+    assert machine.dig() == ["127.0.0.4"]
 
 
 @pytest.mark.parametrize(
@@ -101,26 +101,26 @@ def test_the_powershell_line_sets_the_address_it_comes_from(machine: Machine) ->
 def test_the_router_urls_work_as_they_stand(machine: Machine, line: str, address: str) -> None:
     command = ["curl", "-sf", "--interface", "127.0.0.5"]
     url = line_of(machine, line, machine.key).replace("%IP%", SECOND)
-    ended = machine.runs(*command, url)
+    ended = machine.run(*command, url)
     assert (ended.returncode, ended.stdout) == (0, f"good {address}\n")
-    machine.expects(address)
-    assert machine.runs(*command, line_of(machine, line, WRONG)).returncode == 22
-    assert machine.digs() == [address]
+    machine.expect(address)
+    assert machine.run(*command, line_of(machine, line, WRONG)).returncode == 22
+    assert machine.dig() == [address]
 
 
 @pytest.mark.parametrize("device", ["speedport", "vodafone", "any"])
 def test_the_urls_that_setup_prints_work_as_they_stand(machine: Machine, device: str) -> None:
-    words = machine.is_told(device).split()
+    words = machine.snippet(device).split()
     urls = [word for word in words if word.startswith("http") and "hostname=" in word]
     assert urls
     for url in urls:
-        ended = machine.runs("curl", "-sf", url.replace("%IP%", SECOND))
+        ended = machine.run("curl", "-sf", url.replace("%IP%", SECOND))
         assert (ended.returncode, ended.stdout.split()[0] in ("good", "nochg")) == (0, True)
 
 
 def test_the_operator_may_use_curl_for_every_host(machine: Machine) -> None:
     url = f"{machine.backend.url}/nic/update?hostname={machine.host}&myip={SECOND},2001:db8::5"
-    ended = machine.runs("curl", "-sf", "-u", ":".join(OPERATOR), url)
+    ended = machine.run("curl", "-sf", "-u", ":".join(OPERATOR), url)
     assert (ended.returncode, ended.stdout) == (0, f"good {SECOND},2001:db8::5\n")
-    machine.expects(SECOND)
-    machine.expects("2001:db8::5", kind="AAAA")
+    machine.expect(SECOND)
+    machine.expect("2001:db8::5", kind="AAAA")

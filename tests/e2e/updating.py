@@ -1,4 +1,4 @@
-"""An update that goes on while its test does something else."""
+"""An update in the background of a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.e2e.processes import Backend
 
 
 class Updating:
-    """One update on a thread of its own."""
+    """An update on its own thread."""
 
     def __init__(self, backend: Backend, host: str, ip: str) -> None:
         self._url = f"{backend.url}/update"
@@ -22,9 +22,9 @@ class Updating:
         self._thread.start()
 
     def answer(self) -> Optional[Tuple[int, str]]:
-        """Status and word of the answer; None when the connection ended without one."""
+        """Return the status and code of the answer; None if the connection ended without one."""
         self._thread.join(30)
-        assert self._answers, "no answer, and no end"
+        assert self._answers, "the update did not end"
         return self._answers[0]
 
     def _run(self) -> None:

@@ -14,7 +14,7 @@ Serve = Callable[..., Service]
 
 
 class Console:
-    """The operator at Hetzner's own console: changes there that this service knows nothing of."""
+    """Hetzner's console: changes records without the service."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -23,7 +23,7 @@ class Console:
         self.close = self._session.close
 
     def changes(self, method: str, path: str, body: object = None, token: str = FIRST) -> None:
-        """Change something there; none of it counts as a call."""
+        """Change records; these calls are not counted."""
         headers = {"Authorization": f"Bearer {token}"}
         url = self._sandbox.http_url + path
         response = self._session.request(method, url, json=body, headers=headers, timeout=10)
@@ -31,7 +31,7 @@ class Console:
         self._sandbox.forget_calls()
 
     def shows(self, name: str, kind: str = "A") -> Dict[str, Any]:
-        """What the console shows of a record."""
+        """Return a record as the console shows it."""
         zone, owner = self._sandbox.zones.holder(name)
         rrset = zone.rrsets[owner, kind]
         values = {record.value: record.comment for record in rrset.records}
@@ -65,7 +65,7 @@ def console(sandbox: Sandbox) -> Iterator[Console]:
 
 @pytest.fixture
 def serve(sandbox: Sandbox, tmp_path: Path) -> Iterator[Serve]:
-    """Starts services; those of one test share a folder, and so are workers on one store."""
+    """Start services; the services of one test share a folder and so their store."""
     services: List[Service] = []
 
     def start(**variables: str) -> Service:
@@ -96,7 +96,7 @@ def router(service: Service) -> Router:
 def quiet_service(
     running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """One for a whole table of requests that must leave no trace."""
+    """Return a service for all requests of a module that must have no effect."""
     running_sandbox.reset()
     service = Service(running_sandbox, tmp_path_factory.mktemp("quiet"))
     yield service
@@ -105,7 +105,7 @@ def quiet_service(
 
 @pytest.fixture
 def untouched(quiet_service: Service) -> Iterator[Service]:
-    """Fails when a request causes a call to Hetzner or leaves anything in the store."""
+    """Fail if a request causes a call to Hetzner or changes the store."""
     quiet_service.sandbox.forget_calls()
     yield quiet_service
     assert quiet_service.calls() == []

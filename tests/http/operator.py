@@ -1,4 +1,4 @@
-"""The operator at the pages: logs in, reads, fills in forms as a browser does."""
+"""The operator's browser: logs in, reads pages and submits forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACE = "https://dyndns.example.com"
 
 
 class Operator:
-    """Somebody with the operator's login."""
+    """A browser with the operator's login."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -41,13 +41,13 @@ class Operator:
             )
 
     def sees(self, path: str = "/") -> str:
-        """The page at a path."""
+        """Return the page at a path."""
         answer = self.asks("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.text
 
     def form(self, page: str, action: str) -> Dict[str, str]:
-        """What a form of a page sends when nothing is filled in."""
+        """Return the values of a form as the page contains them."""
         found = re.search(
             rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>', page, re.DOTALL
         )
@@ -56,14 +56,14 @@ class Operator:
         return {name: html.unescape(value) for name, value in fields}
 
     def presses(self, host: str, deed: str, **filled_in: str) -> TestResponse:
-        """Press a button on a host's page."""
+        """Submit a form on a host's page."""
         action = f"/hosts/{host}/{deed}"
         form = self.form(self.sees(f"/hosts/{host}"), action)
         return self.asks("POST", action, {**form, **filled_in}, headers={"Origin": PLACE})
 
 
 def words(page: str) -> str:
-    """What a reader sees of a page."""
+    """Return the visible text of a page."""
     body = page.split("<main", 1)[1]
     text = re.sub(r"<(svg|script)\b.*?</\1>", " ", body, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())

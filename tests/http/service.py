@@ -1,4 +1,4 @@
-"""The service in this process, and the people and machines that talk to it."""
+"""The service in this process, and its callers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOME, NAS = "home.example.com", "nas.example.com"
 APEX, WILDCARD, DEEP = "example.com", "*.home.example.com", "a.b.c.example.com"
 UNICODE, EMOJI = "xn--gre-6ka8i.example.com", "xn--wp8h.example.com"
 HOSTS = (HOME, NAS, APEX, WILDCARD, DEEP, UNICODE, EMOJI)
-# Registered as well, but each in a zone of its own kind.
+# Registered hosts in special zones.
 LAB, OTHER, READ_ONLY, NOWHERE = (
     "home.lab.example.com",
     "home.example.net",
@@ -29,7 +29,7 @@ LAB, OTHER, READ_ONLY, NOWHERE = (
     "home.example.invalid",
 )
 OPERATOR = ("operator", "the-operators-password")
-# A caller that reaches the service without a proxy in between.
+# A caller that connects to the service without a proxy.
 PEER = "198.51.100.77"
 
 LIST = "GET /zones?page=1&per_page=50"
@@ -37,12 +37,12 @@ CREATE = "POST /zones/example.com/rrsets"
 
 
 def reading(name: str, zone: str = "example.com") -> str:
-    """The call that reads both families at a name."""
+    """Return the call that reads both record types of a name."""
     return f"GET /zones/{zone}/rrsets?name={name}&type=A&type=AAAA&type=CNAME"
 
 
 def setting(name: str, kind: str = "A", zone: str = "example.com") -> str:
-    """The call that replaces the records of a name."""
+    """Return the call that replaces the records of a name."""
     return f"POST /zones/{zone}/rrsets/{name}/{kind}/actions/set_records"
 
 
@@ -51,22 +51,22 @@ def key_of(host: str) -> str:
 
 
 def basic(user: str, password: str) -> str:
-    """The value of an Authorization header."""
+    """Return the value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def said(response: TestResponse) -> Tuple[int, bytes]:
-    """Status and body of a dyndns2 answer."""
+    """Return status and body of a dyndns2 answer."""
     return response.status_code, response.data
 
 
 def told(response: TestResponse) -> Tuple[int, Any]:
-    """Status and object of a JSON answer."""
+    """Return status and object of a JSON answer."""
     return response.status_code, response.get_json()
 
 
 def refused(response: TestResponse) -> Tuple[int, str]:
-    """Status and code of a JSON error."""
+    """Return status and code of a JSON error."""
     body = response.get_json()
     assert sorted(body) == ["code", "error"]
     assert len(body["error"]) > 10
@@ -74,14 +74,14 @@ def refused(response: TestResponse) -> Tuple[int, str]:
 
 
 def record(status: str, ip: str, host: str = HOME) -> Dict[str, str]:
-    """What the JSON face says of a success."""
+    """Return the JSON answer of a successful update."""
     return {"status": status, "fqdn": host, "type": "AAAA" if ":" in ip else "A", "ip": ip}
 
 
 class Service:
-    """Built as a worker process builds it, but with no thread started: only requests call Hetzner.
+    """Built as in a worker process, but without threads: only requests call Hetzner.
 
-    Two with the same folder are two workers on one store.
+    Two services with the same folder share a store, as two workers do.
     """
 
     def __init__(self, sandbox: Sandbox, folder: Path, **variables: str) -> None:
@@ -98,7 +98,7 @@ class Service:
             "STATE_URL": f"sqlite:///{self.database}",
             "BASIC_AUTH_USERNAME": OPERATOR[0],
             "BASIC_AUTH_PASSWORD": OPERATOR[1],
-            # Enough for a whole table of failures; what happens beyond has tests of its own.
+            # Enough for all failures of a module; other tests cover the limits.
             "AUTH_FAILURE_LIMIT": "1000",
             **variables,
         }
@@ -114,16 +114,16 @@ class Service:
         self.app = self._services.app
 
     def stop(self) -> None:
-        """End as a worker does, which writes what is only in memory."""
+        """Stop as a worker does, which writes buffered data to the store."""
         if not self._stopped:
             self._stopped = True
-            # Nothing was started that has to be stopped.
+            # No thread was started.
             dataclasses.replace(self._services, loops=(), outbox=None).stop()
 
     def asks(self, method: str, path: str, peer: str = PEER, **options: object) -> TestResponse:
-        """Send a request as it stands; its answer must have the form of every answer."""
+        """Send a request; check the form of the answer and return it."""
         environ = {"REMOTE_ADDR": peer, **options.pop("environ_overrides", {})}
-        if path.startswith("//"):  # of which Werkzeug's client would take the first part for a host
+        if path.startswith("//"):  # Werkzeug's client would parse the first part as a host
             environ["PATH_INFO"] = path
         options["environ_overrides"] = environ
         with self.app.test_client() as client:
@@ -138,13 +138,13 @@ class Service:
         return Router(self, name)
 
     def calls(self) -> List[str]:
-        """What Hetzner was asked since the last time."""
+        """Return the calls to Hetzner since the last `calls()`."""
         calls = [call.line for call in self.sandbox.calls()]
         self.sandbox.forget_calls()
         return calls
 
     def rows(self, table: str) -> List[Dict[str, Any]]:
-        """Everything a table of the store holds."""
+        """Return all rows of a table of the store."""
         connection = sqlite3.connect(str(self.database))
         try:
             connection.row_factory = sqlite3.Row
@@ -153,7 +153,7 @@ class Service:
             connection.close()
 
     def states(self) -> Dict[Tuple[str, str], Tuple[Optional[str], str]]:
-        """Wish and state of each record."""
+        """Return the desired address and state of each record."""
         rows = self.rows("records")
         return {(row["host"], row["type"]): (row["desired"], row["state"]) for row in rows}
 
@@ -166,7 +166,7 @@ class Service:
 
 
 class Host:
-    """A machine that speaks the JSON face, with its own key."""
+    """A machine that uses the JSON protocol with its own key."""
 
     def __init__(self, service: Service, name: str) -> None:
         self._service = service
@@ -187,7 +187,7 @@ class Host:
 
 
 class Router:
-    """A device that speaks dyndns2; its user is the first label, as people have set it up."""
+    """A device that uses the dyndns2 protocol; its user name is the first label of the host."""
 
     def __init__(self, service: Service, name: str) -> None:
         self._service = service
@@ -203,7 +203,7 @@ class Router:
 
 
 def check_form(response: TestResponse) -> None:
-    """What holds for every answer: a length, never a page, never chunked, never cached."""
+    """Check that an answer has a length, isn't HTML, isn't chunked, and isn't cached."""
     headers = response.headers
     assert headers["Cache-Control"] == "no-store"
     assert "Transfer-Encoding" not in headers

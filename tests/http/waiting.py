@@ -1,4 +1,4 @@
-"""Waiting for what happens on another thread, never longer than a bounded time."""
+"""Waiting for other threads, with a timeout."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _POLL_SECONDS = 0.02
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait until a condition holds; fail when that takes far too long."""
+    """Wait until a condition holds; fail after a timeout."""
     end = time.monotonic() + _SECONDS
     while not condition():
-        assert time.monotonic() < end, f"waited in vain: {what}"
+        assert time.monotonic() < end, f"timed out: {what}"
         time.sleep(_POLL_SECONDS)
 
 
 def until_asked(sandbox: Sandbox, line: str) -> None:
-    """Wait until a call has reached Hetzner, be it answered or not."""
+    """Wait until a call has reached Hetzner, answered or not."""
     until(lambda: line in [call.line for call in sandbox.calls()], f"a call {line}")
 
 
 class Background(Generic[T]):
-    """Work on a thread of its own; `result` waits for it."""
+    """A task on its own thread; `result` waits for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._results: List[T] = []
@@ -36,7 +36,7 @@ class Background(Generic[T]):
 
     def result(self) -> T:
         self._thread.join(_SECONDS)
-        assert self._results, "the work didn't come to an end"
+        assert self._results, "the task did not end"
         return self._results[0]
 
     def has_ended_within(self, seconds: float) -> bool:

@@ -9,7 +9,7 @@ from sandbox import Sandbox
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -22,33 +22,33 @@ class Clock:
 
 
 class Caller:
-    """Someone with a token and one open connection."""
+    """A caller with a token and one open connection."""
 
     def __init__(self, sandbox: Sandbox, token: Optional[str] = None) -> None:
         self.base = sandbox.http_url
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token or sandbox.token}"
 
-    def asks(
+    def request(
         self, method: str, path: str, body: object = None, timeout: float = 10
     ) -> requests.Response:
         return self.session.request(
             method, self.base + path, json=body, timeout=timeout, allow_redirects=False
         )
 
-    def gets(self, path: str) -> Dict[str, Any]:
-        """The body of an answer that is no refusal."""
-        response = self.asks("GET", path)
+    def get(self, path: str) -> Dict[str, Any]:
+        """Send a call that must succeed; return the body of the answer."""
+        response = self.request("GET", path)
         assert response.status_code == 200, response.text
         return response.json()
 
-    def writes(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
-        response = self.asks(method, path, body)
+    def change(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
+        response = self.request(method, path, body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
     def is_refused(self, method: str, path: str, body: object = None) -> Tuple[int, str]:
-        response = self.asks(method, path, body)
+        response = self.request(method, path, body)
         return response.status_code, response.json()["error"]["code"]
 
 

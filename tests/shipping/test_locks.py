@@ -1,4 +1,4 @@
-"""The images' locks hold what the requirements ask for, with hashes, and name no index."""
+"""The locks of the images satisfy the requirements, with hashes and without an index."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOCKS = {
 each_lock = pytest.mark.parametrize("lock", LOCKS)
 
 
-def asked(file: str) -> Iterator[Requirement]:
-    """What a requirements file asks for, and the files that it names."""
+def requirements_of(file: str) -> Iterator[Requirement]:
+    """Return the requirements of a file and of the files that it includes."""
     for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if text.startswith("-r"):
-            yield from asked(f"{file.rpartition('/')[0]}/{text[2:].strip()}")
+            yield from requirements_of(f"{file.rpartition('/')[0]}/{text[2:].strip()}")
         elif text:
             yield Requirement(text)
 
@@ -31,14 +31,14 @@ def locked(file: str) -> Dict[str, str]:
     found = re.findall(
         r"^([a-z0-9-]+)==(\S+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert len(found) == len(dict(found)), "one version each, on every platform"
+    assert len(found) == len(dict(found)), "each package must have one version for every platform"
     return dict(found)
 
 
 @each_lock
 def test_a_lock_satisfies_its_requirements(lock: str) -> None:
     versions = locked(lock)
-    for requirement in asked(LOCKS[lock]):
+    for requirement in requirements_of(LOCKS[lock]):
         name = re.sub("[-_.]+", "-", requirement.name).lower()
         assert name in versions, f"{name} is missing: make lock"
         assert requirement.specifier.contains(versions[name]), f"{name}: make lock"

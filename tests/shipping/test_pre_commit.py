@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as it is, in a repository of its own."""
+    """Copy the project into a new repository."""
     folder = tmp_path_factory.mktemp("clone") / "project"
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -34,7 +34,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def offline(clone: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where there is no network but loopback, the environment activated."""
+    """Run a command with the environment activated and no network but loopback."""
     environ = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(clone.parent),
@@ -55,12 +55,12 @@ def offline(clone: Path, *command: str, **variables: str) -> subprocess.Complete
     )
 
 
-def hooks(said: str, result: str) -> List[str]:
-    return [line.partition(".")[0] for line in said.splitlines() if line.endswith(result)]
+def hooks(output: str, result: str) -> List[str]:
+    return [line.partition(".")[0] for line in output.splitlines() if line.endswith(result)]
 
 
 def test_all_files_pass_all_hooks(clone: Path) -> None:
-    """But for the tests, which don't run themselves."""
+    """Run all hooks except the tests."""
     ran = offline(clone, "pre-commit", "run", "--all-files", SKIP="pytest")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert hooks(ran.stdout, "Passed") == ["style", "format", "types"]
@@ -69,9 +69,9 @@ def test_all_files_pass_all_hooks(clone: Path) -> None:
 
 def test_once_installed_a_commit_with_a_problem_is_refused(clone: Path) -> None:
     assert offline(clone, "pre-commit", "install").returncode == 0
-    (clone / "backend" / "flaw.py").write_text("import os,sys\n")
-    offline(clone, "git", "add", "backend/flaw.py")
-    ran = offline(clone, "git", "commit", "-m", "A flaw", SKIP="pytest,mypy")
+    (clone / "backend" / "problem.py").write_text("import os,sys\n")
+    offline(clone, "git", "add", "backend/problem.py")
+    ran = offline(clone, "git", "commit", "-m", "A problem", SKIP="pytest,mypy")
     assert ran.returncode == 1
     assert hooks(ran.stderr, "Failed") == ["style", "format"]
-    assert "backend/flaw.py" in ran.stderr
+    assert "backend/problem.py" in ran.stderr

@@ -1,4 +1,4 @@
-"""The tags that a release's images get: the step of the workflow, run as GitHub runs it."""
+"""The tags of a release's images: the workflow step, run as GitHub runs it."""
 
 from __future__ import annotations
 

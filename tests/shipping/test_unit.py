@@ -1,4 +1,4 @@
-"""systemd understands our units, and finds them well locked up."""
+"""systemd accepts the units and rates them as well sandboxed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.real("systemd-analyze")
 
 
 @UNITS
-def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path, tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
     text = unit.read_text(encoding="utf-8")
     copy.write_text(text.replace("/opt/hetzner-dyndns/.venv/bin/python", sys.executable))
     assert run("systemd-analyze", "verify", "--man=no", str(copy)) == ""
 
 
-def test_systemd_would_find_something_wrong(tmp_path: Path) -> None:
+def test_systemd_refuses_an_invalid_unit(tmp_path: Path) -> None:
     worse = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8").replace("ProtectSystem=strict", "ProtectSystem=strikt")
     worse.write_text(text, encoding="utf-8")
@@ -36,15 +36,15 @@ def test_systemd_would_find_something_wrong(tmp_path: Path) -> None:
 
 
 @UNITS
-def test_the_unit_is_locked_up_well(unit: Path) -> None:
-    """0 is best and 10 is worst; a service that is on the network can't have much less."""
-    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
-    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-    assert exposure is not None, said
+def test_the_unit_is_sandboxed(unit: Path) -> None:
+    """0 is best and 10 is worst; a network service can't have a much lower rating."""
+    output = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(unit))
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", output)
+    assert exposure is not None, output
     assert float(exposure[1]) <= 1.5
 
 
-def test_what_the_unit_starts_is_the_program_in_isolation(tmp_path: Path) -> None:
+def test_the_unit_starts_the_program_in_isolated_mode(tmp_path: Path) -> None:
     text = UNIT.read_text(encoding="utf-8")
     command = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
     assert command is not None
@@ -65,7 +65,7 @@ def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) ->
 
 
 def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
-    """With the settings of the example, as far as they are left alone."""
+    """Use the settings of the example."""
     unit, settings = (path.read_text(encoding="utf-8") for path in (BACKEND, SECRETS))
     assert "install -m 600 backend/.secrets /etc/hetzner-dyndns" in unit
     environ = {

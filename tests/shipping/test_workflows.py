@@ -1,4 +1,4 @@
-"""The workflows match the README, and have only the rights they need."""
+"""The workflows match the README and have only the permissions they need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_action_is_pinned_by_commit_and_version(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", WORKFLOWS)
-def test_a_workflow_may_read_and_no_more(file: str) -> None:
+def test_a_workflow_has_only_read_permissions(file: str) -> None:
     assert load(file)["permissions"] == {"contents": "read"}
     assert all("permissions" not in job for job in load(file)["jobs"].values())
     checkouts = [step for step in steps(file) if "actions/checkout" in step.get("uses", "")]
@@ -64,8 +64,8 @@ def test_ci_tests_lowest_versions_on_old_and_current_python() -> None:
     assert test["env"] == {"VERSIONS": "${{ matrix.versions }}"}
 
 
-def test_publishing_happens_at_a_published_release_alone() -> None:
-    assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML reads `on` as true
+def test_images_are_published_only_for_a_release() -> None:
+    assert load(PUBLISH)[True] == {"release": {"types": ["published"]}}  # YAML parses `on` as true
 
 
 def test_publishing_uses_only_the_four_documented_secrets() -> None:

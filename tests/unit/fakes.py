@@ -1,4 +1,4 @@
-"""What unit tests pass in where production has time, Hetzner and the operator."""
+"""Replacements for the clock, Hetzner's API and the event sink in unit tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUTER = Requester("198.51.100.1", "dyndns2")
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that only a test advances."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -27,7 +27,7 @@ class Clock:
 
 
 class RecordingSink:
-    """Hears what the operator would be told."""
+    """An event sink that records its events."""
 
     def __init__(self) -> None:
         self.events: List[Event] = []
@@ -49,7 +49,7 @@ class Call(NamedTuple):
 
 
 class ScriptedApi:
-    """Stands in for `CloudApi`: gives one prepared answer after the other."""
+    """Replaces `CloudApi`: returns or raises the given answers in order."""
 
     is_low = False
     is_short = False
@@ -68,7 +68,7 @@ class ScriptedApi:
     ) -> Mapping[str, Any]:
         deadline.remaining()
         self.calls.append(Call(method, path, tuple(query), body))
-        assert self._answers, f"nobody expects {self.calls[-1]}"
+        assert self._answers, f"unexpected call: {self.calls[-1]}"
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -79,7 +79,7 @@ class ScriptedApi:
 
 
 class FakeCloudApi:
-    """Stands in for `CloudApi`: keeps zones and RRSets, and can fail as Hetzner does.
+    """Replaces `CloudApi`: stores zones and RRSets, and can fail as Hetzner does.
 
     `tests/contract/test_fake.py` compares its answers with the sandbox's.
     """
@@ -92,7 +92,7 @@ class FakeCloudApi:
         self.zones = dict.fromkeys(zones, "primary")  # their modes
         self.rrsets: Dict[Tuple[str, str, str], Dict[str, Any]] = {}
         self.calls: List[str] = []
-        # By method, or by method and path: instead of doing anything, and after it was done.
+        # By method, or by method and path: raised before the change, and after it.
         self.failures: Dict[str, DyndnsError] = {}
         self.lost_answers: Dict[str, DyndnsError] = {}
         self.pages = 1  # the least number of pages of a list; pages beyond the last item are empty
@@ -102,7 +102,7 @@ class FakeCloudApi:
     def publish(
         self, name: str, kind: str, *values: str, ttl: Optional[int] = 21600, comment: str = ""
     ) -> None:
-        """Let a record be there already, as if the operator had made it."""
+        """Add a record as if the operator had created it at Hetzner."""
         zone = next(zone for zone in self.zones if name == zone or name.endswith(f".{zone}"))
         records = [{"value": value, "comment": comment} for value in values]
         relative = name[: -len(zone) - 1] or "@"
@@ -118,7 +118,7 @@ class FakeCloudApi:
         self._actions[number].update(status=status, error=error)
 
     def take_calls(self) -> List[str]:
-        """Return the calls since this was asked last."""
+        """Return the calls since the last `take_calls()`."""
         calls, self.calls = self.calls, []
         return calls
 

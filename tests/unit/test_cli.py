@@ -24,8 +24,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(["--help"], {})
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert [name for name in cli.COMMANDS if f"  {name} " not in told] == []
+    output = capsys.readouterr().out
+    assert [name for name in cli.COMMANDS if f"  {name} " not in output] == []
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,12 +34,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"hetzner-dyndns {__version__}\n"
 
 
-def test_what_is_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(["chekc", "--json"], {})
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert "there is no command `chekc`: choose from setup, check, hosts, keys, history," in told
+    output = capsys.readouterr().err
+    assert "there is no command `chekc`: choose from setup, check, hosts, keys, history," in output
 
 
 def test_a_wrong_set_up_ends_the_command_with_one_line(
@@ -63,11 +63,11 @@ def test_a_wrong_set_up_names_the_documents_section(
         keys = {"PRE_SHARED_KEY_FILE": str(tmp_path / "keys")}
         with pytest.raises(SystemExit):
             cli.run([], {**environ, **keys, variable: value})
-        told = capsys.readouterr().err.splitlines()[-1]
-        assert told.endswith(f'"{section}".)')
+        output = capsys.readouterr().err.splitlines()[-1]
+        assert output.endswith(f'"{section}".)')
 
 
-def test_a_reader_that_has_seen_enough_is_no_crash(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_causes_no_traceback(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("home.example.com the-key-of-home-example-com\n", encoding="utf-8")
     environ = {"REGISTERED_FQDNS": "home.example.com", "PRE_SHARED_KEY_FILE": str(keys)}

@@ -23,7 +23,7 @@ from .fakes import host
 
 _LONGEST = ".".join(["a" * 63] * 3 + ["b" * 57, "com"])  # 253 characters
 
-# Characters that names are made of, or nearly.
+# Characters of valid names and some invalid ones.
 _NAMELIKE = st.text(
     alphabet=string.ascii_letters + string.digits + "-.*_ \n\t。üßſİ☕ⅷ\u00ad\u200d\u0661\ud800"
 )
@@ -96,7 +96,7 @@ def test_a_host_name_has_one_spelling(given_text: str, canonical: str) -> None:
         "\u00ad.example.com",
     ],
 )
-def test_what_is_no_full_host_name_is_refused(text: str) -> None:
+def test_an_invalid_host_name_is_refused(text: str) -> None:
     with pytest.raises(BadHostname) as caught:
         Hostname.parse(text)
     assert not isinstance(caught.value, MissingHostname)
@@ -111,7 +111,7 @@ def test_an_empty_host_name_is_a_missing_one(text: str) -> None:
 def test_a_far_too_long_name_is_refused_before_the_mapping(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Punycode takes seconds for the 5000 letters that fit into a body, and nobody has logged in.
+    # Punycode would take seconds for the 5000 letters that a body may have before the login.
     mapped = []
     monkeypatch.setattr(idna, "uts46_remap", lambda text, **_: mapped.append(len(text)) or text)
     with pytest.raises(BadHostname):
@@ -195,7 +195,7 @@ def test_an_address_has_one_spelling_and_a_record_type(
         "\ud800",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(BadAddress, match="Not an"):
         Address.parse(text)
 
@@ -302,15 +302,13 @@ def test_any_other_record_type_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"), [(RecordType.A, "2001:db8::1"), (RecordType.AAAA, "198.51.100.7")]
 )
-def test_a_update_whose_address_contradicts_its_type_cannot_be_built(
-    kind: RecordType, text: str
-) -> None:
+def test_a_desired_record_must_match_the_type_of_its_address(kind: RecordType, text: str) -> None:
     with pytest.raises(AddressMismatch, match=kind.value):
         DesiredRecord(kind, Address.parse(text))
 
 
 @pytest.mark.parametrize("kind", RecordType)
-def test_a_update_may_be_for_no_record_at_all(kind: RecordType) -> None:
+def test_an_update_may_have_no_records(kind: RecordType) -> None:
     assert DesiredRecord(kind, None).address is None
 
 

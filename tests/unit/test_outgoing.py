@@ -20,5 +20,5 @@ def test_retry_after_stays_within_its_bounds(header: str, seconds: Optional[floa
     assert retry_after(CaseInsensitiveDict({"Retry-After": header}), 1.0, 300.0) == seconds
 
 
-def test_an_answer_may_have_no_retry_after() -> None:
+def test_an_answer_may_omit_retry_after() -> None:
     assert retry_after({}, 1.0, 300.0) is None

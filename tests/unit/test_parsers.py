@@ -1,6 +1,6 @@
-"""Each parser reads or refuses any input, and never crashes: a bounded search.
+"""Each parser accepts or refuses any input without a crash: a bounded search.
 
-`make fuzz` searches on, with the same functions.
+`make fuzz` searches longer with the same functions.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ WORDS = (
     *(b"Content-Disposition: form-data; name=x\r\n\r\n", b"0\r\n\r\n", b"ffff\r\n", b"\r\n"),
 )
 BYTES = st.one_of(st.binary(), st.lists(st.sampled_from(WORDS)).map(b"".join))
-# Objects with the names that Hetzner's answers have, and anything in them.
+# Objects with the field names of Hetzner's answers and arbitrary values.
 SCALARS = (
     st.none()
     | st.booleans()
@@ -133,14 +133,14 @@ named = {"ids": lambda target: target.__name__}
 @pytest.mark.parametrize("target", targets.TEXTS, **named)
 @given(text=TEXTS)
 @bounded
-def test_a_text_is_understood_or_refused(target: Callable[[str], None], text: str) -> None:
+def test_any_text_is_parsed_or_refused(target: Callable[[str], None], text: str) -> None:
     target(text)
 
 
 @pytest.mark.parametrize("target", targets.BYTES, **named)
 @given(data=BYTES)
 @bounded
-def test_bytes_are_understood_or_refused(target: Callable[[bytes], None], data: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(target: Callable[[bytes], None], data: bytes) -> None:
     target(data)
 
 
@@ -150,5 +150,5 @@ def test_bytes_are_understood_or_refused(target: Callable[[bytes], None], data: 
 @example({"actions": [{"id": 1, "status": "error", "error": {"message": "\ud800"}}]})
 @example({"rrsets": [{"name": "home", "type": "A", "ttl": 1, "records": [{"value": "\ud800"}]}]})
 @bounded
-def test_an_answer_of_hetzners_is_understood_or_refused(answer: dict) -> None:
+def test_any_answer_of_hetzner_is_parsed_or_refused(answer: dict) -> None:
     targets.hetzner_object(answer)

@@ -11,8 +11,8 @@ from backend.model import Prefix
 @pytest.mark.parametrize(
     ("text", "network"),
     [
-        ("2001:db8:1:2::/64", "2001:db8:1:2::/64"),  # a Fritz!Box that sends its LAN
-        ("2001:db8:1::/56", "2001:db8:1::/56"),  # and one that tells what it was given
+        ("2001:db8:1:2::/64", "2001:db8:1:2::/64"),  # a Fritz!Box that sends the prefix of its LAN
+        ("2001:db8:1::/56", "2001:db8:1::/56"),  # a Fritz!Box that sends the prefix delegated to it
         ("2001:db8:1:ff00::/60", "2001:db8:1:ff00::/60"),
         ("2001:db8:1:fffc::/62", "2001:db8:1:fffc::/62"),
         ("2001:db8:1::/48", "2001:db8:1::/48"),
@@ -22,7 +22,7 @@ from backend.model import Prefix
         ("2001:db8:1:2:3:4:5:6/64", "2001:db8:1:2::/64"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2:3:4:5:6/128", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::/56", "2001:db8:1:2::/64"),  # what it names is a LAN, whatever it says
+        ("2001:db8:1:2::/56", "2001:db8:1:2::/64"),  # a subnet within the /56
         ("fd00:1:2:3::/64", "fd00:1:2:3::/64"),
     ],
 )
@@ -39,7 +39,7 @@ def test_a_prefix_is_read_as_routers_write_it(text: str, network: str) -> None:
         *("fe80::/64", "fe80::1%eth0/64", "2001:db8::%1/64", "ff02::/64", "2001:db8:1:2::/٦٤"),
     ],
 )
-def test_what_no_host_is_in_is_no_prefix(text: str) -> None:
+def test_an_invalid_prefix_is_refused(text: str) -> None:
     with pytest.raises(BadAddress):
         Prefix.parse(text)
 
@@ -51,7 +51,7 @@ def test_what_no_host_is_in_is_no_prefix(text: str) -> None:
         ("2001:db8:1:2::/64", "::5", "2001:db8:1:2::5"),
         ("2001:db8:1:2::/64", "2001:db8:7:7::5", "2001:db8:1:2::5"),
         ("2001:db8:1:2::/64", "::3:0:0:0:5", "2001:db8:1:2::5"),
-        # A shorter one leaves the number of the LAN to the host part.
+        # With a shorter prefix, the host part includes the subnet number.
         ("2001:db8:1:200::/56", "::5", "2001:db8:1:200::5"),
         ("2001:db8:1:200::/56", "::3:0:0:0:5", "2001:db8:1:203::5"),
         ("2001:db8:1:200::/56", "2001:db8:7:703::5", "2001:db8:1:203::5"),
@@ -59,5 +59,5 @@ def test_what_no_host_is_in_is_no_prefix(text: str) -> None:
         ("2001:db8:1:fc::/62", "2001:db8:7:703::5", "2001:db8:1:ff::5"),
     ],
 )
-def test_a_host_keeps_its_part_in_another_network(prefix: str, part: str, address: str) -> None:
+def test_a_host_part_is_kept_in_another_network(prefix: str, part: str, address: str) -> None:
     assert Prefix.parse(prefix).address_of(ipaddress.IPv6Address(part)) == address

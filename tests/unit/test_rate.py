@@ -17,7 +17,7 @@ def test_a_bucket_refills_with_time_up_to_its_capacity() -> None:
     assert [bucket.take(now) for now in (101, 102, 103, 104)] == [False, True, False, True]
 
 
-def test_a_clock_that_is_set_back_refills_nothing() -> None:
+def test_setting_the_clock_back_does_not_refill_a_bucket() -> None:
     bucket = TokenBucket(1, 1, 100)
     assert bucket.take(100)
     assert not bucket.take(50)
@@ -33,7 +33,7 @@ def test_the_wait_ends_when_the_tokens_are_there() -> None:
     assert bucket.level(100 + bucket.wait(100, tokens=7)) == 7
 
 
-def test_a_refused_take_keeps_a_fraction_and_a_forced_one_does_not() -> None:
+def test_only_a_refused_take_keeps_the_fraction() -> None:
     bucket = TokenBucket(4, 1, 100, level=0.75)
     assert not bucket.take(100)
     assert bucket.level(100) == 0.75
@@ -41,7 +41,7 @@ def test_a_refused_take_keeps_a_fraction_and_a_forced_one_does_not() -> None:
     assert bucket.level(100) == 0
 
 
-def test_a_line_tells_how_many_were_left_out_before_it(clock: Clock) -> None:
+def test_a_log_line_counts_the_suppressed_lines_before_it(clock: Clock) -> None:
     limit = LineLimit(2, 0.1, clock)
     assert [limit.take() for _ in range(5)] == [0, 0, None, None, None]
     clock.advance(10)

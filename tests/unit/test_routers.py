@@ -14,24 +14,24 @@ HOST = host("host.example.com")
 URL = "https://your-backend.example.com"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "routers.md"
 # `python -m backend setup HOST --for …`, as docs/routers.md lists them.
-PROMISED = (
+DOCUMENTED = (
     *("fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "openwrt", "mikrotik"),
     *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "client"),
 )
 
 
-def test_every_promised_device_is_known() -> None:
-    assert set(PROMISED) | {"any"} == set(DEVICES)
+def test_every_documented_device_has_a_snippet() -> None:
+    assert set(DOCUMENTED) | {"any"} == set(DEVICES)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_snippet_holds_host_key_and_url_and_no_hole(device: str) -> None:
-    told = snippet(device, HOST, "s3cret-Key_1", URL)
-    assert (told.device, told.name) == (device, DEVICES[device])
+def test_a_snippet_has_host_key_and_url_without_placeholders(device: str) -> None:
+    guide = snippet(device, HOST, "s3cret-Key_1", URL)
+    assert (guide.device, guide.name) == (device, DEVICES[device])
     for part in ("host.example.com", "s3cret-Key_1", "your-backend.example.com"):
-        assert part in told.text
-    assert "$" not in told.text
-    assert told.text == told.text.strip("\n")
+        assert part in guide.text
+    assert "$" not in guide.text
+    assert guide.text == guide.text.strip("\n")
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -52,14 +52,14 @@ def test_a_key_with_special_characters_is_quoted_in_urls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "harmless"), [("aZ09-_", True), ("a&b", False), ("ä", False), ("", False)]
+    ("key", "is_safe"), [("aZ09-_", True), ("a&b", False), ("ä", False), ("", False)]
 )
-def test_keys_that_break_firmware_are_recognised(key: str, *, harmless: bool) -> None:
-    assert is_harmless(key) is harmless
+def test_keys_that_break_firmware_are_recognised(key: str, *, is_safe: bool) -> None:
+    assert is_harmless(key) is is_safe
 
 
 @pytest.mark.parametrize(
-    ("url", "is_one"),
+    ("url", "is_valid"),
     [
         (URL, True),
         ("http://198.51.100.1:8080/dyndns", True),
@@ -82,12 +82,12 @@ def test_keys_that_break_firmware_are_recognised(key: str, *, harmless: bool) ->
         ("", False),
     ],
 )
-def test_an_address_of_the_service_can_be_pasted_anywhere(url: str, *, is_one: bool) -> None:
-    assert is_address(url) is is_one
+def test_the_service_url_is_normalised_or_refused(url: str, *, is_valid: bool) -> None:
+    assert is_address(url) is is_valid
 
 
 def sections() -> Dict[str, str]:
-    """The text in the box of each section of docs/routers.md that is a device's."""
+    """Return the snippet of each device section of docs/routers.md."""
     found = re.findall(
         r"^### ([^\n]+) \(`(\w+)`\)\n\n```\n(.*?)\n```$",
         DOCUMENT.read_text(),

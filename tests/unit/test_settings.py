@@ -196,7 +196,7 @@ def test_the_bounds_of_every_number_are_tested() -> None:
         *(("0", False), ("False", False), ("no", False), ("off", False)),
     ],
 )
-def test_a_switch_accepts_common_words(name: str, text: str, *, expected: bool) -> None:
+def test_a_switch_accepts_common_spellings(name: str, text: str, *, expected: bool) -> None:
     (variable,) = (one for one in VARIABLES if one.name == name)
     assert value(settings(**{name: text}), variable) is expected
 

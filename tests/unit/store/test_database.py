@@ -33,7 +33,7 @@ USES: dict[str, Callable[[Store], object]] = {
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    """A database that waits for other writers for a moment only."""
+    """Return a database that waits one millisecond for other writers."""
     database = Database(connect(url, pool_size=1))
     with database.read() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout = 1")
@@ -41,7 +41,7 @@ def database(url: str) -> Iterator[Database]:
     database.close()
 
 
-def test_writers_of_one_process_wait_for_each_other_however_short_the_database_waits(
+def test_writers_of_one_process_queue_even_without_busy_timeout(
     url: str,
 ) -> None:
     database = Database(connect(url, pool_size=2))
@@ -68,7 +68,7 @@ def test_writers_of_one_process_wait_for_each_other_however_short_the_database_w
     database.close()
 
 
-def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not_for_readers(
+def test_a_locked_database_blocks_writers_but_not_readers(
     database: Database, tmp_path: Path
 ) -> None:
     records = Records(database, Leases(database))
@@ -82,7 +82,7 @@ def test_a_database_that_another_writer_keeps_locked_is_away_for_writers_and_not
     assert len(records.of(host())) == 1
 
 
-def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
+def test_a_successful_read_does_not_end_a_write_failure(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -99,7 +99,7 @@ def test_that_reading_works_is_not_told_as_the_end_of_trouble_with_writing(
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
+def test_a_write_transaction_locks_the_database_before_its_first_read(
     database: Database, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(str(tmp_path / "store.db"), timeout=0)) as other:
@@ -111,12 +111,12 @@ def test_a_writer_keeps_others_from_writing_before_it_reads_what_it_decides_on(
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-@pytest.mark.parametrize("problem", ["gone", "a directory", "no database", "never prepared"])
-def test_a_database_that_cannot_be_used_is_away_however_it_is_used(
+@pytest.mark.parametrize("problem", ["missing", "a directory", "no database", "not prepared"])
+def test_every_operation_reports_an_unusable_database_as_unavailable(
     tmp_path: Path, use: Callable[[Store], object], problem: str
 ) -> None:
     file = tmp_path / "some" / "store.db"
-    if problem != "gone":
+    if problem != "missing":
         file.parent.mkdir()
     if problem == "a directory":
         file.mkdir()
@@ -130,24 +130,24 @@ def test_a_database_that_cannot_be_used_is_away_however_it_is_used(
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_a_file_that_is_taken_away_under_an_open_store_is_missed_at_once(
+def test_moving_the_file_of_an_open_store_makes_it_unavailable(
     store: Store, tmp_path: Path, use: Callable[[Store], object]
 ) -> None:
     use(store)
-    away = tmp_path / "away"
-    away.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     for file in tmp_path.glob("store.db*"):
-        file.rename(away / file.name)
+        file.rename(elsewhere / file.name)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             use(store)
     assert list(tmp_path.glob("store.db*")) == []
-    for file in away.iterdir():
+    for file in elsewhere.iterdir():
         file.rename(tmp_path / file.name)
     use(store)
 
 
-def test_a_file_that_goes_away_while_it_is_opened_is_missed(
+def test_a_file_replaced_during_opening_makes_the_store_unavailable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.stat
@@ -160,9 +160,7 @@ def test_a_file_that_goes_away_while_it_is_opened_is_missed(
         store.ping()
 
 
-def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_restored_backup_is_used_without_a_restart(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(str(tmp_path / "store.db"))) as copied, closing(
         sqlite3.connect(str(tmp_path / "backup.db"))
     ) as backup:
@@ -177,7 +175,7 @@ def test_a_backup_that_is_put_in_place_of_the_file_counts_from_then_on(
     assert len(store.records.of(host())) == 1
 
 
-def test_a_database_that_is_back_can_be_used_again(tmp_path: Path) -> None:
+def test_a_store_recovers_when_its_database_is_available_again(tmp_path: Path) -> None:
     folder = tmp_path / "some"
     store = Store(f"sqlite:///{folder / 'store.db'}")
     with pytest.raises(StoreUnavailable):
@@ -189,7 +187,7 @@ def test_a_database_that_is_back_can_be_used_again(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
+def test_a_failure_and_its_end_are_each_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -202,57 +200,57 @@ def test_a_failure_is_logged_once_with_its_cause_and_once_when_it_is_over(
     for _ in range(3):
         store.ping()
     store.close()
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in told] == ["ERROR", "INFO"]
-    assert "unable to open database file" in told[0][1]
-    assert "again" in told[1][1]
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in logged] == ["ERROR", "INFO"]
+    assert "unable to open database file" in logged[0][1]
+    assert "again" in logged[1][1]
 
 
-def probes(store: Store) -> None:
+def probe(store: Store) -> None:
     store.probe(mark=True)
 
 
 @pytest.mark.parametrize("table", ["records", "hosts", "leases", "reports", "history"])
-def test_a_table_that_is_gone_is_found_by_a_probe(store: Store, tmp_path: Path, table: str) -> None:
-    probes(store)
+def test_a_probe_finds_a_missing_table(store: Store, tmp_path: Path, table: str) -> None:
+    probe(store)
     with closing(sqlite3.connect(str(tmp_path / "store.db"))) as other:
-        other.execute(f"ALTER TABLE {table} RENAME TO away")
+        other.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
         with pytest.raises(StoreUnavailable):
-            probes(store)
+            probe(store)
         if table == "records":
             with pytest.raises(StoreUnavailable):
                 store.ping()
-        other.execute(f"ALTER TABLE away RENAME TO {table}")
-    probes(store)
+        other.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
+    probe(store)
     store.ping()
 
 
-def test_a_store_that_may_only_be_read_is_found_by_a_probe(store: Store) -> None:
+def test_a_probe_finds_a_read_only_store(store: Store) -> None:
     with store.records._database.read() as connection:  # noqa: SLF001
         connection.exec_driver_sql("PRAGMA query_only = 1")
     store.ping()
     with pytest.raises(StoreUnavailable) as caught:
-        probes(store)
+        probe(store)
     assert not isinstance(caught.value, StoreBusy)
 
 
-def test_a_disk_that_is_full_is_found_by_a_probe(store: Store, tmp_path: Path) -> None:
-    probes(store)
+def test_a_probe_finds_a_full_disk(store: Store, tmp_path: Path) -> None:
+    probe(store)
     wal = tmp_path / "store.db-wal"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, limits[1]))
     try:
         with pytest.raises(StoreUnavailable):
-            probes(store)
+            probe(store)
         store.ping()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    probes(store)
+    probe(store)
 
 
-def test_a_damaged_file_is_found_by_a_probe(url: str, tmp_path: Path) -> None:
+def test_a_probe_finds_a_damaged_file(url: str, tmp_path: Path) -> None:
     before = Store(url)
     for number in range(300):
         desired = update("198.51.100.1", name=f"host{number}.example.com")
@@ -265,17 +263,17 @@ def test_a_damaged_file_is_found_by_a_probe(url: str, tmp_path: Path) -> None:
         try:
             (page,) = other.execute(query).fetchone()
         except sqlite3.OperationalError:
-            pytest.skip("this SQLite can't tell where a table lies")
+            pytest.skip("this SQLite has no dbstat table")
     whole = file.read_bytes()
     place = (page - 1) * size
     file.write_bytes(whole[:place] + b"\xff" * size + whole[place + size :])
     store = Store(url)
     with pytest.raises(StoreUnavailable):
-        probes(store)
+        probe(store)
     store.close()
 
 
-def test_a_lock_is_told_from_damage(store: Store, tmp_path: Path) -> None:
+def test_a_probe_reports_a_locked_store_as_busy(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy):
@@ -285,22 +283,22 @@ def test_a_lock_is_told_from_damage(store: Store, tmp_path: Path) -> None:
     store.probe()
 
 
-def test_what_the_store_is_asked_is_in_no_error_and_no_log_line(
+def test_errors_and_log_lines_contain_no_sql(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoreUnavailable) as caught, database.read() as connection:
-        connection.execute(sa.text("SELECT 'the-secret' FROM nowhere"))
+        connection.execute(sa.text("SELECT 'the-secret' FROM missing"))
     assert "the-secret" not in str(caught.value) + caplog.text
     assert caught.value.__suppress_context__
 
 
-def test_a_bug_of_ours_is_not_taken_for_a_failure_of_the_database(database: Database) -> None:
-    twice = [{"host": "x"}, {"host": "x"}]
+def test_a_programming_error_is_not_reported_as_an_unavailable_store(database: Database) -> None:
+    rows = [{"host": "x"}, {"host": "x"}]
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
-        connection.execute(hosts.insert(), twice)
+        connection.execute(hosts.insert(), rows)
 
 
-def test_a_transaction_that_fails_leaves_nothing_behind(database: Database) -> None:
+def test_a_failed_transaction_is_rolled_back(database: Database) -> None:
     rows = [{"host": "x"}, {"host": "y"}, {"host": "x"}]
     insert = hosts.insert()
 

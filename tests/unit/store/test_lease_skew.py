@@ -1,4 +1,4 @@
-"""A lease may last as long as it was taken for, and as long as clocks may differ."""
+"""A lease is valid for its duration plus the permitted clock skew."""
 
 from __future__ import annotations
 

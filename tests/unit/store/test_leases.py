@@ -17,21 +17,19 @@ def test_one_of_two_owners_gets_a_lease(store: Store, other_store: Store) -> Non
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
 
 
-def test_each_lease_is_a_thing_of_its_own(store: Store) -> None:
+def test_leases_with_different_names_are_independent(store: Store) -> None:
     assert store.leases.acquire("host a", "one", NOW, SECONDS)
     assert store.leases.acquire("host b", "two", NOW, SECONDS)
 
 
-def test_a_lease_that_has_run_out_is_anybodys(store: Store, other_store: Store) -> None:
+def test_any_owner_can_acquire_an_expired_lease(store: Store, other_store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     assert not other_store.leases.acquire("host", "two", NOW + SECONDS - 1, SECONDS)
     assert other_store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
     assert not store.leases.acquire("host", "one", NOW + SECONDS + 2, SECONDS)
 
 
-def test_a_lease_from_the_future_is_anybodys_for_the_clock_was_set_back(
-    store: Store, other_store: Store
-) -> None:
+def test_any_owner_can_acquire_a_lease_far_in_the_future(store: Store, other_store: Store) -> None:
     future = NOW + 86400
     for name in ("acquired", "led"):
         store.leases.acquire(name, "elsewhere 1 one", future, SECONDS)
@@ -40,40 +38,40 @@ def test_a_lease_from_the_future_is_anybodys_for_the_clock_was_set_back(
     assert not store.leases.acquire("acquired", "one", NOW, SECONDS)
 
 
-def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_its_own(store: Store) -> None:
+def test_a_lease_stays_valid_when_clocks_differ_slightly(store: Store) -> None:
     store.leases.acquire("host", "one", NOW + 50, SECONDS)
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
     assert not LeaderElection(store.leases, "host", SECONDS).keep(NOW)
 
 
-def test_a_lease_taken_again_by_its_owner_lasts_longer(store: Store) -> None:
+def test_acquiring_a_lease_again_extends_it(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     assert store.leases.acquire("host", "one", NOW + 20, SECONDS)
     assert not store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
     assert store.leases.acquire("host", "two", NOW + 20 + SECONDS + 1, SECONDS)
 
 
-def test_a_lease_given_back_is_anybodys(store: Store, other_store: Store) -> None:
+def test_any_owner_can_acquire_a_released_lease(store: Store, other_store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.release("host", "one")
     assert other_store.leases.acquire("host", "two", NOW, SECONDS)
 
 
-def test_nobody_but_the_owner_can_give_a_lease_back(store: Store) -> None:
+def test_only_the_owner_can_release_a_lease(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.release("host", "two")
-    store.leases.release("nothing", "one")
+    store.leases.release("missing", "one")
     assert not store.leases.acquire("host", "two", NOW, SECONDS)
 
 
-def test_an_owner_whose_lease_ran_out_does_not_give_back_the_next_ones(store: Store) -> None:
+def test_a_former_owner_cannot_release_the_lease_of_its_successor(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
     store.leases.release("host", "one")
     assert not store.leases.acquire("host", "three", NOW + SECONDS + 2, SECONDS)
 
 
-def test_a_lease_is_kept_over_a_restart(store: Store, url: str) -> None:
+def test_a_lease_survives_a_restart(store: Store, url: str) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.close()
     reopened = Store(url)
@@ -81,7 +79,7 @@ def test_a_lease_is_kept_over_a_restart(store: Store, url: str) -> None:
     reopened.close()
 
 
-def test_the_leases_of_some_owners_are_prolonged_at_once(store: Store) -> None:
+def test_the_leases_of_several_owners_are_renewed_together(store: Store) -> None:
     for owner in ("one", "two", "three"):
         store.leases.acquire(f"of {owner}", owner, NOW, SECONDS)
     store.leases.renew(["one", "two"], NOW + 20, SECONDS)
@@ -90,7 +88,7 @@ def test_the_leases_of_some_owners_are_prolonged_at_once(store: Store) -> None:
     assert taken == [False, False, True]
 
 
-def test_a_lease_that_was_lost_is_not_won_back_by_prolonging_it(store: Store) -> None:
+def test_renewing_does_not_regain_a_lost_lease(store: Store) -> None:
     store.leases.acquire("host", "one", NOW, SECONDS)
     store.leases.acquire("host", "two", NOW + SECONDS + 1, SECONDS)
     store.leases.renew(["one"], NOW + SECONDS + 2, SECONDS)
@@ -143,14 +141,14 @@ class TestALeader:
         assert not two.keep(NOW)
 
 
-def test_only_the_first_to_ask_is_the_first_until_the_time_is_over(
-    store: Store, other_store: Store
-) -> None:
-    asked = [one.leases.once("logins", "told", NOW, SECONDS) for one in (store, other_store, store)]
-    assert asked == [True, False, False]
-    assert other_store.leases.once("logins", "told of another", NOW, SECONDS)
-    assert other_store.leases.once("logins", "told", NOW + SECONDS + 1, SECONDS)
-    assert not store.leases.once("logins", "told", NOW + SECONDS + 2, SECONDS)
+def test_once_succeeds_for_one_process_per_period(store: Store, other_store: Store) -> None:
+    results = [
+        one.leases.once("logins", "first", NOW, SECONDS) for one in (store, other_store, store)
+    ]
+    assert results == [True, False, False]
+    assert other_store.leases.once("logins", "second", NOW, SECONDS)
+    assert other_store.leases.once("logins", "first", NOW + SECONDS + 1, SECONDS)
+    assert not store.leases.once("logins", "first", NOW + SECONDS + 2, SECONDS)
 
 
 @pytest.fixture
@@ -160,9 +158,7 @@ def dead_owner() -> str:
     return ran.stdout.strip()
 
 
-def test_an_owner_that_was_killed_on_this_machine_loses_its_lease_at_once(
-    store: Store, dead_owner: str
-) -> None:
+def test_the_lease_of_a_killed_local_process_is_free(store: Store, dead_owner: str) -> None:
     assert store.leases.acquire("watch", dead_owner, NOW, SECONDS)
     assert store.leases.acquire("watch", "two", NOW, SECONDS)
     assert not store.leases.acquire("watch", "three", NOW, SECONDS)

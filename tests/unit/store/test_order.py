@@ -1,4 +1,4 @@
-"""Rows are written in one order by all: two processes would wait for each other's rows else."""
+"""All processes write rows in the same order; otherwise two writers could deadlock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOTH = ("2001:db8::1", "198.51.100.1")
 
 @pytest.fixture
 def written() -> Iterator[List[List[str]]]:
-    """Hosts and types of the rows that are handed to the database one by one."""
+    """Return the hosts and types of the rows written, in order."""
     rows: List[List[str]] = []
 
     def note(*sent: Any) -> None:  # noqa: ANN401
@@ -40,8 +40,8 @@ def confirm(store: Store) -> None:
 
 
 WRITERS: Dict[str, Callable[[Store], object]] = {
-    "hosts that are registered": lambda store: store.hosts.register(MIXED, 1),
-    "hosts that were heard": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
+    "registered hosts": lambda store: store.hosts.register(MIXED, 1),
+    "activity": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
     "silences": lambda store: store.hosts.count(
         [HostActivity(name, 1, 1, 1, None) for name in MIXED]
     ),
@@ -51,14 +51,14 @@ WRITERS: Dict[str, Callable[[Store], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRITERS)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_rows_are_written_in_the_order_of_their_keys(
-    store: Store, written: List[List[str]], what: str
+    store: Store, written: List[List[str]], writer: str
 ) -> None:
     for name in NAMES:
         store.records.set_desired(update(*BOTH, name=name), 1, 1)
     written.clear()
-    WRITERS[what](store)
+    WRITERS[writer](store)
     rows = [row for row in written if row]
     assert len(rows) > 1
     assert rows == sorted(rows)

@@ -1,4 +1,4 @@
-"""How long a server that hangs is waited for; that it is PostgreSQL is shown elsewhere."""
+"""The time limit for an unresponsive PostgreSQL server, tested with a fake connection."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from backend.store.database import connect
 
 
 class NoAnswer(Exception):
-    """What psycopg would raise."""
+    """Replaces `psycopg.OperationalError`."""
 
 
 class Connection:
-    """Stands in for psycopg's: looks whether the server has said something, so many times."""
+    """Replaces psycopg's connection: polls the server once for each of the given results."""
 
-    def __init__(self, *said: int) -> None:
+    def __init__(self, *ready_states: int) -> None:
         self.is_closed = False
-        self._said = said
+        self._ready_states = ready_states
 
     def wait(self, exchange: Generator[Any, Any, Any]) -> object:
-        desired = [next(exchange)]
-        for ready in self._said:
+        states = [next(exchange)]
+        for ready in self._ready_states:
             try:
-                desired.append(exchange.send(ready))
+                states.append(exchange.send(ready))
             except StopIteration as done:
-                return (done.value, desired)
-        pytest.fail("it waits for ever")
+                return (done.value, states)
+        pytest.fail("the exchange did not end")
 
     def close(self) -> None:
         self.is_closed = True
 
 
 def exchange(answers: int) -> Generator[str, int, str]:
-    """A conversation that is over when the server has said something so many times."""
-    heard = 0
-    while heard < answers:
-        heard += bool((yield f"wants {heard}"))
+    """An exchange that ends after this number of answers."""
+    received = 0
+    while received < answers:
+        received += bool((yield f"waits {received}"))
     return "done"
 
 
@@ -65,33 +65,33 @@ def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: fl
     return connection
 
 
-def test_a_server_that_answers_is_talked_to_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_answers_in_time_stays_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = limited(Connection(0, 1, 0, 0, 1), monkeypatch, 60)
     done = connection.wait(exchange(2))
-    assert done == ("done", ["wants 0", "wants 0", "wants 1", "wants 1", "wants 1"])
+    assert done == ("done", ["waits 0", "waits 0", "waits 1", "waits 1", "waits 1"])
     assert not connection.is_closed
 
 
-def test_a_server_that_says_nothing_is_given_up_and_never_asked_again(
+def test_the_connection_to_an_unresponsive_server_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection = limited(Connection(1, 0, 0), monkeypatch, 0)
     with pytest.raises(NoAnswer):
         connection.wait(exchange(3))
-    assert connection.is_closed, "a late answer would be taken for one to another question"
+    assert connection.is_closed, "a late answer would be read as the answer to another query"
 
 
-def test_an_exchange_that_needs_no_answer_is_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Impatient(Connection):
+def test_an_exchange_without_an_answer_ends_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoWait(Connection):
         def wait(self, exchange: Generator[Any, Any, Any]) -> object:
             with pytest.raises(StopIteration) as done:
                 next(exchange)
             return done.value.value
 
-    assert limited(Impatient(), monkeypatch, 60).wait(exchange(0)) == "done"
+    assert limited(NoWait(), monkeypatch, 60).wait(exchange(0)) == "done"
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg2", "postgresql+asyncpg"])
-def test_no_other_driver_is_used(driver: str) -> None:
+def test_other_postgresql_drivers_are_refused(driver: str) -> None:
     with pytest.raises(StoreUnusable, match=r"postgresql\+psycopg://"):
         connect(f"{driver}://user:password@db/name", 1)

@@ -20,7 +20,7 @@ NOW, GRACE = 1_800_000_000.0, 10.0
 
 
 def set_desired(store: Store, address: str, now: float = NOW) -> Record:
-    """Let the host want an address, and return what is known of it then."""
+    """Store an update of the host and return its record."""
     store.records.set_desired(update(address), now, GRACE)
     return of(store, Address.parse(address).type)
 
@@ -40,11 +40,11 @@ def events(store: Store) -> list:
     return [entry.event for entry in reversed(store.history.find(HOST))]
 
 
-def test_nothing_is_known_of_a_host_that_never_sent(store: Store) -> None:
+def test_a_host_without_an_update_has_no_records(store: Store) -> None:
     assert store.records.of(HOST) == {}
 
 
-def test_a_new_update_is_pending_and_left_to_its_request_for_a_while(store: Store) -> None:
+def test_a_new_update_is_pending_with_a_delayed_retry(store: Store) -> None:
     assert set_desired(store, FIRST) == Record(
         host=HOST,
         desired=DesiredRecord(A, Address.parse(FIRST)),
@@ -67,24 +67,24 @@ def test_a_new_update_is_pending_and_left_to_its_request_for_a_while(store: Stor
     assert not of(store).is_accepted
 
 
-def test_both_families_are_sent_and_kept_each_by_itself(store: Store) -> None:
+def test_both_record_types_of_an_update_are_stored_separately(store: Store) -> None:
     store.records.set_desired(update(FIRST, "2001:db8::1"), NOW, GRACE)
-    known = store.records.of(HOST)
-    assert {kind: str(record.desired.address) for kind, record in known.items()} == {
+    records = store.records.of(HOST)
+    assert {kind: str(record.desired.address) for kind, record in records.items()} == {
         A: FIRST,
         AAAA: "2001:db8::1",
     }
-    store.records.note(Accepted(known[A]), NOW)
+    store.records.note(Accepted(records[A]), NOW)
     assert of(store, A).is_accepted
     assert not of(store, AAAA).is_accepted
 
 
-def test_an_update_that_updates_nothing_yet_leaves_nothing(store: Store) -> None:
+def test_an_empty_update_stores_no_record(store: Store) -> None:
     store.records.set_desired(update(), NOW, GRACE)
     assert store.records.of(HOST) == {}
 
 
-def test_each_host_has_records_of_its_own(store: Store) -> None:
+def test_each_host_has_its_own_records(store: Store) -> None:
     store.records.set_desired(update(FIRST, name="other.example.com"), NOW, GRACE)
     assert store.records.of(HOST) == {}
 
@@ -97,7 +97,7 @@ def test_an_accepted_update_without_an_action_is_published(store: Store) -> None
     assert (record.action, record.accepted_at) == (None, None)
 
 
-def test_an_accepted_update_with_an_action_is_publishing_and_followed_after_a_while(
+def test_an_accepted_update_with_an_action_is_polled_later(
     store: Store,
 ) -> None:
     record = accepted(store, action=ACTION)
@@ -109,9 +109,7 @@ def test_an_accepted_update_with_an_action_is_publishing_and_followed_after_a_wh
 
 
 @pytest.mark.parametrize("back", [2 * 3600, 86400])
-def test_what_waits_does_not_wait_for_as_long_as_the_clock_was_set_back(
-    store: Store, back: float
-) -> None:
+def test_setting_the_clock_back_makes_retries_and_polls_due(store: Store, back: float) -> None:
     pending = set_desired(store, FIRST)
     assert store.records.due_retries(NOW - back, 9) == [pending]
     publishing = accepted(store, action=ACTION)
@@ -124,14 +122,14 @@ def test_a_finished_action_makes_the_record_published(store: Store) -> None:
     assert (record.state, record.action, record.error) == (State.PUBLISHED, None, "")
 
 
-def test_an_older_action_that_finishes_does_not_end_the_newer_one(store: Store) -> None:
+def test_an_older_finished_action_does_not_end_the_newer_action(store: Store) -> None:
     older = accepted(store, action=ACTION)
     store.records.note(Accepted(older, ACTION + 1), NOW)
     store.records.finish(older)
     assert (of(store).state, of(store).action) == (State.PUBLISHING, ACTION + 1)
 
 
-def test_an_action_of_an_older_update_that_finishes_leaves_the_newer_one_pending(
+def test_a_finished_older_action_leaves_the_newer_update_pending(
     store: Store,
 ) -> None:
     older = accepted(store, action=ACTION)
@@ -142,16 +140,16 @@ def test_an_action_of_an_older_update_that_finishes_leaves_the_newer_one_pending
 
 def test_a_postponed_update_stays_pending_with_its_error(store: Store) -> None:
     store.records.note(
-        Failed(set_desired(store, FIRST), State.PENDING, HetznerBusy("away"), NOW + 5), NOW
+        Failed(set_desired(store, FIRST), State.PENDING, HetznerBusy("busy"), NOW + 5), NOW
     )
     record = of(store)
-    assert (record.state, record.error) == (State.PENDING, "away")
+    assert (record.state, record.error) == (State.PENDING, "busy")
     assert (record.attempts, record.retry_at) == (1, NOW + 5)
-    store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), NOW + 10), NOW)
+    store.records.note(Failed(record, State.PENDING, HetznerBusy("busy"), NOW + 10), NOW)
     assert of(store).attempts == 2
 
 
-def test_a_refused_update_waits_for_the_operator(store: Store) -> None:
+def test_a_refused_update_keeps_its_error_and_is_not_accepted(store: Store) -> None:
     store.records.note(
         Failed(set_desired(store, FIRST), State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW
     )
@@ -161,10 +159,10 @@ def test_a_refused_update_waits_for_the_operator(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", ["pending", "postponed", "refused", "published", "publishing"])
-def test_the_same_update_again_changes_nothing(store: Store, state: str) -> None:
+def test_repeating_an_update_does_not_change_its_record(store: Store, state: str) -> None:
     record = set_desired(store, FIRST)
     if state == "postponed":
-        store.records.note(Failed(record, State.PENDING, HetznerBusy("away"), NOW + 5), NOW)
+        store.records.note(Failed(record, State.PENDING, HetznerBusy("busy"), NOW + 5), NOW)
     elif state == "refused":
         store.records.note(Failed(record, State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW)
     elif state != "pending":
@@ -173,7 +171,7 @@ def test_the_same_update_again_changes_nothing(store: Store, state: str) -> None
     assert set_desired(store, FIRST, NOW + 60) == before
 
 
-def test_a_newer_update_replaces_what_became_of_the_older_one_but_not_what_hetzner_has(
+def test_a_newer_update_resets_progress_but_keeps_the_published_address(
     store: Store,
 ) -> None:
     store.records.note(
@@ -188,12 +186,12 @@ def test_a_newer_update_replaces_what_became_of_the_older_one_but_not_what_hetzn
         requester,
         NOW + 60,
     )
-    assert (record.attempts, record.action) == (0, ACTION), "what failed stays in doubt"
+    assert (record.attempts, record.action) == (0, ACTION), "the failed action is kept"
     assert record.retry_at == NOW + 60 + GRACE
     assert record.published == Address.parse(FIRST)
 
 
-def test_an_error_that_was_told_stays_until_it_is_cleared(store: Store) -> None:
+def test_a_reported_error_stays_until_it_is_cleared(store: Store) -> None:
     store.records.note(
         Failed(set_desired(store, FIRST), State.REFUSED, HetznerBusy("protected"), NOW + 3600), NOW
     )
@@ -201,7 +199,7 @@ def test_an_error_that_was_told_stays_until_it_is_cleared(store: Store) -> None:
     assert accepted(store, SECOND).error == ""
 
 
-def test_a_removal_is_a_update_of_its_own(store: Store) -> None:
+def test_a_removal_is_stored_as_an_update(store: Store) -> None:
     accepted(store)
     store.records.set_desired(removal(A), NOW, GRACE)
     record = of(store)
@@ -215,52 +213,48 @@ def test_a_removal_is_a_update_of_its_own(store: Store) -> None:
 
 
 class TestALateAnswer:
-    def test_to_an_older_update_leaves_the_newer_one_pending(self, store: Store) -> None:
+    def test_for_an_older_update_leaves_the_newer_one_pending(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         set_desired(store, SECOND)
         store.records.note(Accepted(older, ACTION), NOW)
         record = of(store)
         assert (record.state, record.action) == (State.PENDING, None)
         assert record.desired.address == Address.parse(SECOND)
-        assert record.published == Address.parse(FIRST), "Hetzner has it, after all"
+        assert record.published == Address.parse(FIRST), "Hetzner has published the older address"
 
     @pytest.mark.parametrize("action", [None, ACTION])
-    def test_to_an_older_update_does_not_pass_for_the_newer_one_that_was_accepted_before(
+    def test_for_an_older_update_revokes_acceptance_of_the_newer_one(
         self, store: Store, action: Optional[int]
     ) -> None:
-        # Hetzner took the newer one first and the older one last: it holds what nobody wants.
+        # Hetzner processed the newer update first, so it now holds the older address.
         older = set_desired(store, FIRST)
         newer = set_desired(store, SECOND)
         store.records.note(Accepted(newer, action), NOW)
         store.records.note(Accepted(older, ACTION + 1), NOW + 1)
         record = of(store)
         assert record.published == Address.parse(FIRST)
-        assert not record.is_accepted, "it would be answered from memory as unchanged"
+        assert not record.is_accepted, "an accepted record would be answered from the cache"
 
     @pytest.mark.parametrize("action", [None, ACTION])
-    def test_to_an_older_update_does_not_clear_what_keeps_the_newer_one_back(
+    def test_for_an_older_update_keeps_the_error_of_the_newer(
         self, store: Store, action: Optional[int]
     ) -> None:
         older = set_desired(store, FIRST)
         store.records.note(
-            Failed(set_desired(store, SECOND), State.PENDING, HetznerBusy("away"), NOW + 5), NOW
+            Failed(set_desired(store, SECOND), State.PENDING, HetznerBusy("busy"), NOW + 5), NOW
         )
         store.records.note(Accepted(older, action), NOW + 1)
         record = of(store)
-        assert (record.state, record.error, record.attempts) == (State.PENDING, "away", 1)
+        assert (record.state, record.error, record.attempts) == (State.PENDING, "busy", 1)
 
-    def test_to_an_older_update_leaves_the_newer_one_in_doubt_whose_action_failed(
-        self, store: Store
-    ) -> None:
+    def test_for_an_older_update_leaves_a_failed_newer_one_doubtful(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
         store.records.note(Failed(newer, State.PENDING, HetznerBusy("failed"), NOW + 5), NOW)
         store.records.note(Accepted(older, ACTION + 1), NOW + 1)
         assert of(store).is_doubtful
 
-    def test_of_an_action_does_not_end_a_record_that_an_older_answer_made_pending(
-        self, store: Store
-    ) -> None:
+    def test_about_an_action_does_not_finish_a_pending_record(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
         store.records.note(Accepted(older, ACTION + 1), NOW + 1)
@@ -268,7 +262,7 @@ class TestALateAnswer:
         assert of(store).state is State.PENDING
 
     @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
-    def test_that_is_a_failure_of_an_older_update_does_not_touch_the_newer_one(
+    def test_about_an_older_failure_does_not_change_the_newer_update(
         self, store: Store, state: State
     ) -> None:
         older = set_desired(store, FIRST)
@@ -276,7 +270,7 @@ class TestALateAnswer:
         store.records.note(Failed(older, state, HetznerBusy("late"), NOW + 5), NOW)
         assert of(store) == newer
 
-    def test_that_puts_off_an_older_update_does_not_touch_the_newer_one(self, store: Store) -> None:
+    def test_that_delays_an_older_update_leaves_the_newer_one_unchanged(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
         store.records.poll_later(older, NOW + 60)
@@ -294,7 +288,7 @@ class TestTwoProcesses:
         other_store.records.note(Accepted(record), NOW)
         assert of(store).is_accepted
 
-    def test_do_not_take_a_host_that_came_back_to_its_old_address_for_an_unchanged_one(
+    def test_republish_an_address_that_was_replaced_in_between(
         self, store: Store, other_store: Store
     ) -> None:
         accepted(store, FIRST)
@@ -302,7 +296,7 @@ class TestTwoProcesses:
         again = set_desired(store, FIRST)
         assert (again.state, again.generation) == (State.PENDING, 3)
         other_store.records.note(Accepted(between, ACTION), NOW)
-        assert of(store).state is State.PENDING, "Hetzner holds the address in between"
+        assert of(store).state is State.PENDING, "Hetzner holds the second address"
         assert of(store).published == Address.parse(SECOND)
 
     def test_count_every_update_once(self, store: Store, other_store: Store) -> None:
@@ -311,7 +305,7 @@ class TestTwoProcesses:
         assert of(store).generation == 10
 
 
-def test_a_stored_update_is_there_after_a_restart(store: Store, url: str) -> None:
+def test_a_stored_update_survives_a_restart(store: Store, url: str) -> None:
     record = set_desired(store, FIRST)
     store.close()
     reopened = Store(url)
@@ -319,13 +313,13 @@ def test_a_stored_update_is_there_after_a_restart(store: Store, url: str) -> Non
     reopened.close()
 
 
-def test_a_check_that_is_put_off_changes_nothing_else(store: Store) -> None:
+def test_delaying_a_check_changes_only_its_time(store: Store) -> None:
     before = accepted(store)
     store.records.note(Delayed(before, verify_after=NOW + 60), 0)
     assert of(store) == replace(before, verify_after=NOW + 60)
 
 
-def test_a_look_that_is_put_off_changes_nothing_else(store: Store) -> None:
+def test_delaying_a_poll_changes_only_its_time(store: Store) -> None:
     before = accepted(store, action=ACTION)
     store.records.poll_later(before, NOW + 60)
     assert of(store) == before
@@ -333,11 +327,13 @@ def test_a_look_that_is_put_off_changes_nothing_else(store: Store) -> None:
     assert store.records.due_polls(NOW + 60, 9) == [before]
 
 
-def test_only_a_change_counts_as_one(store: Store) -> None:
+def test_only_a_real_change_sets_the_time_of_change(store: Store) -> None:
     record = set_desired(store, FIRST)
     store.records.note(Accepted(record), NOW + 1)
     assert of(store).changed_at is None
-    store.records.note(Accepted(record, ACTION, ChangeNote("replaced", None, "asked by")), NOW + 2)
+    store.records.note(
+        Accepted(record, ACTION, ChangeNote("replaced", None, "requested by")), NOW + 2
+    )
     assert of(store).changed_at == NOW + 2
 
 
@@ -352,32 +348,28 @@ class TestDue:
     def names(self, store: Store, seconds: float, limit: int = 10) -> list:
         return [one.host.first_label for one in store.records.due_retries(NOW + seconds, limit)]
 
-    def test_records_are_returned_when_their_time_has_come_the_longest_overdue_first(
-        self, store: Store
-    ) -> None:
+    def test_due_records_are_returned_longest_overdue_first(self, store: Store) -> None:
         assert self.names(store, 9) == []
         assert self.names(store, 10) == ["host2"]
         assert self.names(store, 30) == ["host2", "host3", "host1"]
 
-    def test_no_more_are_returned_than_asked_for(self, store: Store) -> None:
+    def test_the_number_of_due_records_is_limited(self, store: Store) -> None:
         assert self.names(store, 30, 2) == ["host2", "host3"]
 
-    def test_a_refused_update_is_tried_again_and_an_accepted_one_looked_at(
-        self, store: Store
-    ) -> None:
+    def test_refused_updates_are_retried_and_accepted_ones_polled(self, store: Store) -> None:
         record = store.records.of(Hostname("host1.example.com"))[A]
         store.records.note(Failed(record, State.REFUSED, HetznerBusy("no zone"), NOW + 5), NOW)
         assert self.names(store, 5) == ["host1"]
-        looked_at = store.records.due_polls(NOW + 99, 10)
-        assert [one.host.first_label for one in looked_at] == ["host"]
+        polled = store.records.due_polls(NOW + 99, 10)
+        assert [one.host.first_label for one in polled] == ["host"]
 
-    def test_those_in_a_state_can_be_hurried(self, store: Store) -> None:
+    def test_all_updates_in_a_state_can_be_retried_now(self, store: Store) -> None:
         store.records.retry_now(State.PENDING, NOW)
         assert len(self.names(store, 0)) == 3
 
 
-class TestTheHistory:
-    def test_tells_an_accepted_change_with_who_and_why(self, store: Store) -> None:
+class TestHistory:
+    def test_has_the_requester_and_reason_of_an_accepted_change(self, store: Store) -> None:
         note = ChangeNote("replaced", "198.51.100.9", "requested by 198.51.100.1")
         store.records.note(Accepted(set_desired(store, FIRST), ACTION, note), NOW + 1)
         (entry,) = store.history.find(HOST)
@@ -386,14 +378,14 @@ class TestTheHistory:
         assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
         assert entry.why == "requested by 198.51.100.1"
 
-    def test_does_not_tell_what_is_no_news(self, store: Store) -> None:
+    def test_omits_updates_without_a_change(self, store: Store) -> None:
         accepted(store, action=ACTION)
         assert store.history.find(HOST) == []
 
     @pytest.mark.parametrize(
         ("state", "event"), [(State.PENDING, "postponed"), (State.REFUSED, "refused")]
     )
-    def test_tells_a_failure_once_a_cause_and_not_once_an_attempt(
+    def test_has_one_failure_per_cause_instead_of_per_attempt(
         self, store: Store, state: State, event: str
     ) -> None:
         set_desired(store, FIRST)
@@ -402,7 +394,7 @@ class TestTheHistory:
         assert [entry.why for entry in store.history.find(HOST)] == ["busy", "away"]
         assert events(store) == [event, event]
 
-    def test_and_the_record_change_together_or_not_at_all(self, store: Store, url: str) -> None:
+    def test_and_the_record_change_in_one_transaction(self, store: Store, url: str) -> None:
         record = set_desired(store, FIRST)
         engine = sa.create_engine(url)
         with engine.begin() as connection:
@@ -412,15 +404,15 @@ class TestTheHistory:
             store.records.note(Accepted(record, ACTION, ChangeNote("created", None, "why")), NOW)
         assert of(store) == record
 
-    def test_is_told_newest_first_and_no_longer_than_asked_for(self, store: Store) -> None:
+    def test_is_returned_newest_first_up_to_the_limit(self, store: Store) -> None:
         for number in range(5):
             note = ChangeNote(f"event{number}", None, "")
-            # At one and the same time, as it may happen.
+            # All entries have the same time.
             store.records.note(Accepted(set_desired(store, FIRST), None, note), NOW)
         assert [entry.event for entry in store.history.find(HOST, limit=2)] == ["event4", "event3"]
         assert store.history.find(host("other.example.com")) == []
 
-    def test_loses_what_is_older_than_asked_for(self, store: Store) -> None:
+    def test_is_pruned_of_older_entries(self, store: Store) -> None:
         for at in (1, 2, 3):
             store.records.note(
                 Accepted(set_desired(store, FIRST), None, ChangeNote(f"at{at}", None, "")), at
@@ -429,7 +421,7 @@ class TestTheHistory:
         assert events(store) == ["at2", "at3"]
         assert store.history.prune(before=2, limit=10) == 0
 
-    def test_loses_no_more_at_once_than_asked_for(self, store: Store) -> None:
+    def test_is_pruned_up_to_the_limit(self, store: Store) -> None:
         for at in range(5):
             store.records.note(
                 Accepted(set_desired(store, FIRST), None, ChangeNote(f"at{at}", None, "")), at
@@ -438,7 +430,7 @@ class TestTheHistory:
         assert events(store) == ["at4"]
 
 
-def test_a_update_of_a_host_that_was_taken_off_the_list_is_left_alone(store: Store) -> None:
+def test_updates_of_unregistered_hosts_are_not_retried(store: Store) -> None:
     store.hosts.register([HOST], NOW)
     set_desired(store, FIRST)
     later = NOW + GRACE

@@ -1,4 +1,4 @@
-"""What the operator is told of failures: once a cause and host, and once when it is cleared."""
+"""Each failure of a host is reported once per cause, and once when it is cleared."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
 
 HOST, OTHER = host(), host("other.example.com")
 V4, OTHER_V4, V6 = "198.51.100.1", "198.51.100.2", "2001:db8::1"
-AWAY, BUSY = HetznerUnreachable("Hetzner is away."), HetznerBusy("Hetzner is busy.")
+AWAY, BUSY = HetznerUnreachable("Hetzner is unreachable."), HetznerBusy("Hetzner is busy.")
 PROTECTED, QUOTA = ChangeRefused("It is protected."), ChangeRefused("The quota is used up.")
 
 
 class Worker:
-    """What one worker process has of all this."""
+    """The components of one worker process."""
 
     def __init__(
         self, store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
@@ -37,8 +37,8 @@ class Worker:
             store, self.publisher, zones, [hetzner], sink, history_days=90, clock=clock
         )
 
-    def tries(self, *addresses: str, name: str = "host.example.com") -> List[Tuple[str, bool]]:
-        """Update a host; return what was told, and whether it was news of the host."""
+    def update(self, *addresses: str, name: str = "host.example.com") -> List[Tuple[str, bool]]:
+        """Update a host; return each reported error and whether it notifies the operator."""
         before = len(self.sink.events)
         desired = update(*addresses, name=name)
         self.store.records.set_desired(desired, self.clock(), 10)
@@ -49,16 +49,16 @@ class Worker:
             if record.state is State.PUBLISHING:
                 self.store.records.finish(record)
         self.clock.advance(4000)
-        return [one for one in map(said, self.sink.events[before:]) if one[0]]
+        return [one for one in map(reported_error, self.sink.events[before:]) if one[0]]
 
-    def fails(self, error: DyndnsError, *addresses: str, **name: str) -> List[Tuple[str, bool]]:
+    def fail(self, error: DyndnsError, *addresses: str, **name: str) -> List[Tuple[str, bool]]:
         self.cloud.failures = {"GET": error}
-        told = self.tries(*addresses, **name)
+        reported = self.update(*addresses, **name)
         self.cloud.failures = {}
-        return told
+        return reported
 
 
-def said(event: Event) -> Tuple[str, bool]:
+def reported_error(event: Event) -> Tuple[str, bool]:
     if isinstance(event, (Postponed, Refused)):
         return event.error, event.is_news
     if isinstance(event, Cleared):
@@ -69,7 +69,7 @@ def said(event: Event) -> Tuple[str, bool]:
 CLEARED = [("cleared", True)]
 
 
-def note(error: Exception) -> List[Tuple[str, bool]]:
+def reported_once(error: Exception) -> List[Tuple[str, bool]]:
     return [(str(error), True)]
 
 
@@ -86,96 +86,96 @@ def other_worker(
 
 
 @pytest.mark.parametrize("error", [AWAY, PROTECTED, ZoneNotFound("no zone")])
-def test_a_cause_is_told_once_and_once_when_it_is_cleared(
-    worker: Worker, error: DyndnsError
-) -> None:
+def test_a_cause_and_its_end_are_each_reported_once(worker: Worker, error: DyndnsError) -> None:
     for address in (V4, OTHER_V4):
-        assert worker.fails(error, address) == note(error)
-        assert [worker.fails(error, address) for _ in range(5)] == [[]] * 5
-        assert worker.tries(address) == CLEARED
-        assert worker.tries(address) == []
+        assert worker.fail(error, address) == reported_once(error)
+        assert [worker.fail(error, address) for _ in range(5)] == [[]] * 5
+        assert worker.update(address) == CLEARED
+        assert worker.update(address) == []
 
 
-def test_a_new_address_does_not_make_an_old_cause_news(worker: Worker) -> None:
-    assert worker.fails(PROTECTED, V4) == note(PROTECTED)
-    assert worker.fails(PROTECTED, OTHER_V4) == []
-    assert worker.tries(OTHER_V4) == CLEARED
+def test_a_new_address_does_not_report_the_same_cause_again(worker: Worker) -> None:
+    assert worker.fail(PROTECTED, V4) == reported_once(PROTECTED)
+    assert worker.fail(PROTECTED, OTHER_V4) == []
+    assert worker.update(OTHER_V4) == CLEARED
 
 
-def test_causes_that_take_locks_are_told_once_each(worker: Worker) -> None:
-    told = [worker.fails(error, V4) for _ in range(10) for error in (AWAY, BUSY, PROTECTED)]
-    assert [one for one in told if one] == [note(AWAY), note(BUSY), note(PROTECTED)]
-    assert worker.tries(V4) == CLEARED
+def test_alternating_causes_are_each_reported_once(worker: Worker) -> None:
+    reported = [worker.fail(error, V4) for _ in range(10) for error in (AWAY, BUSY, PROTECTED)]
+    assert [one for one in reported if one] == [
+        reported_once(AWAY),
+        reported_once(BUSY),
+        reported_once(PROTECTED),
+    ]
+    assert worker.update(V4) == CLEARED
 
 
-def test_a_cause_that_is_worded_anew_at_every_attempt_becomes_no_flood(worker: Worker) -> None:
-    told = [worker.fails(ChangeRefused(f"Request {number}"), V4) for number in range(50)]
-    assert [bool(one) for one in told] == [True] * 5 + [False] * 45
-    assert worker.tries(V4) == CLEARED
+def test_different_messages_of_one_host_are_limited(worker: Worker) -> None:
+    reported = [worker.fail(ChangeRefused(f"Request {number}"), V4) for number in range(50)]
+    assert [bool(one) for one in reported] == [True] * 5 + [False] * 45
+    assert worker.update(V4) == CLEARED
 
 
-def test_both_records_of_a_host_are_one_failure_and_one_end(worker: Worker) -> None:
-    assert worker.fails(AWAY, V4, V6) == [(str(AWAY), True), (str(AWAY), False)]
-    assert worker.fails(AWAY, V4, V6) == []
-    assert worker.tries(V4, V6) == [("cleared", False), ("cleared", True)]
+def test_both_records_of_a_host_are_reported_as_one_failure(worker: Worker) -> None:
+    assert worker.fail(AWAY, V4, V6) == [(str(AWAY), True), (str(AWAY), False)]
+    assert worker.fail(AWAY, V4, V6) == []
+    assert worker.update(V4, V6) == [("cleared", False), ("cleared", True)]
 
 
-def test_a_host_is_well_when_both_its_records_are(worker: Worker) -> None:
-    worker.fails(AWAY, V4, V6)
-    assert worker.tries(V6) == [("cleared", False)]
-    assert worker.fails(QUOTA, V4) == note(QUOTA)
-    assert worker.tries(V4) == CLEARED
+def test_a_failure_ends_when_both_records_have_recovered(worker: Worker) -> None:
+    worker.fail(AWAY, V4, V6)
+    assert worker.update(V6) == [("cleared", False)]
+    assert worker.fail(QUOTA, V4) == reported_once(QUOTA)
+    assert worker.update(V4) == CLEARED
 
 
-def test_each_host_has_its_own_failures(worker: Worker) -> None:
-    assert worker.fails(AWAY, V4) == note(AWAY)
-    assert worker.fails(AWAY, V4, name=OTHER.text) == note(AWAY)
-    assert worker.tries(V4) == CLEARED
-    assert worker.tries(V4, name=OTHER.text) == CLEARED
+def test_failures_are_reported_per_host(worker: Worker) -> None:
+    assert worker.fail(AWAY, V4) == reported_once(AWAY)
+    assert worker.fail(AWAY, V4, name=OTHER.text) == reported_once(AWAY)
+    assert worker.update(V4) == CLEARED
+    assert worker.update(V4, name=OTHER.text) == CLEARED
 
 
-def test_what_one_process_told_no_other_tells_again(worker: Worker, other_worker: Worker) -> None:
-    assert worker.fails(AWAY, V4) == note(AWAY)
-    assert other_worker.fails(AWAY, V4) == []
-    assert other_worker.tries(V4) == CLEARED
-    assert worker.tries(V4) == []
-    assert other_worker.fails(AWAY, OTHER_V4) == note(AWAY)
-
-
-def test_a_restart_forgets_nothing_and_tells_nothing_again(
-    worker: Worker, store: Store, url: str
+def test_a_second_process_does_not_report_the_same_failure(
+    worker: Worker, other_worker: Worker
 ) -> None:
-    assert worker.fails(PROTECTED, V4) == note(PROTECTED)
+    assert worker.fail(AWAY, V4) == reported_once(AWAY)
+    assert other_worker.fail(AWAY, V4) == []
+    assert other_worker.update(V4) == CLEARED
+    assert worker.update(V4) == []
+    assert other_worker.fail(AWAY, OTHER_V4) == reported_once(AWAY)
+
+
+def test_a_restart_does_not_repeat_a_report(worker: Worker, store: Store, url: str) -> None:
+    assert worker.fail(PROTECTED, V4) == reported_once(PROTECTED)
     store.close()
     reopened = Store(url)
     again = Worker(reopened, worker.cloud, worker.clock, worker.sink)
     again.cloud.failures = {"GET": PROTECTED}
     before = len(worker.sink.events)
     worker.cloud.take_calls()
-    again.reconciler.tick()  # which tries what was refused at every start
+    again.reconciler.tick()  # retries refused updates after every start
     assert worker.cloud.take_calls() == ["GET /zones"]
     assert worker.sink.events[before:] == []
     again.cloud.failures = {}
     again.clock.advance(4000)
-    assert again.tries(V4) == CLEARED
+    assert again.update(V4) == CLEARED
     again.reconciler.stop()
     reopened.close()
 
 
-def test_a_check_of_a_good_record_that_is_refused_is_told_once_and_so_is_its_end(
+def test_a_refused_check_and_its_end_are_each_reported_once(
     worker: Worker,
 ) -> None:
-    assert worker.tries(V4) == []
+    assert worker.update(V4) == []
     worker.store.records.finish(worker.store.records.of(HOST)[RecordType.A])
     for _ in range(2):
-        assert worker.fails(PROTECTED, V4) == note(PROTECTED)
-        assert worker.fails(PROTECTED, V4) == []
-        assert worker.tries(V4) == CLEARED
+        assert worker.fail(PROTECTED, V4) == reported_once(PROTECTED)
+        assert worker.fail(PROTECTED, V4) == []
+        assert worker.update(V4) == CLEARED
 
 
-def test_a_update_that_was_overtaken_while_it_failed_is_not_told_of(
-    worker: Worker, clock: Clock
-) -> None:
+def test_the_failure_of_a_superseded_update_is_not_reported(worker: Worker, clock: Clock) -> None:
     worker.store.records.set_desired(update(V4), clock(), 10)
     record = worker.store.records.of(HOST)[RecordType.A]
     worker.store.records.set_desired(update(OTHER_V4), clock(), 10)
@@ -183,4 +183,4 @@ def test_a_update_that_was_overtaken_while_it_failed_is_not_told_of(
         Failed(record, State.REFUSED, HetznerBusy("no"), clock()), clock()
     )
     assert notice.name == "NONE"
-    assert worker.fails(PROTECTED, OTHER_V4) == note(PROTECTED)
+    assert worker.fail(PROTECTED, OTHER_V4) == reported_once(PROTECTED)

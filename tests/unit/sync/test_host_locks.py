@@ -14,11 +14,11 @@ from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
 
 HOST = host()
-A_MOMENT = 0.01
+SHORT = 0.01
 
 
-class Hetzners(FakeCloudApi):
-    """Does something while a record is being written."""
+class CallbackCloud(FakeCloudApi):
+    """A fake API that calls `meanwhile` before it writes a record."""
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         super().__init__("example.com")
@@ -32,10 +32,10 @@ class Hetzners(FakeCloudApi):
 
 @pytest.fixture
 def publish(store: Store, clock: Clock, sink: RecordingSink) -> Callable[..., Publisher]:
-    """Publish an address, and do something while Hetzner is asked."""
+    """Return a function that publishes an address and calls `meanwhile` during the write."""
 
     def run(meanwhile: Callable[[Publisher], None]) -> Publisher:
-        cloud = Hetzners(lambda: meanwhile(publisher))
+        cloud = CallbackCloud(lambda: meanwhile(publisher))
         zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
         publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
         publisher.publish(HOST, [RecordType.A], Deadline(5), update("198.51.100.1"))
@@ -45,23 +45,23 @@ def publish(store: Store, clock: Clock, sink: RecordingSink) -> Callable[..., Pu
 
 
 def is_free(store: Store, clock: Clock, name: str = "host.example.com") -> bool:
-    """Whether another process could lock a host; unlock it again."""
-    known = store.records.begin(host(name), "elsewhere 1 x", clock())
-    if known is not None:
+    """Check whether another process can lock a host, without keeping the lock."""
+    records = store.records.begin(host(name), "elsewhere 1 x", clock())
+    if records is not None:
         store.records.commit(host(name), "elsewhere 1 x", [], clock())
-    return known is not None
+    return records is not None
 
 
-def test_a_host_is_locked_while_hetzner_is_asked(
+def test_a_host_is_locked_during_calls_to_hetzner(
     publish: Callable[..., Publisher], other_store: Store, clock: Clock
 ) -> None:
     seen = []
 
-    def look(_: Publisher) -> None:
+    def check(_: Publisher) -> None:
         seen.append(is_free(other_store, clock))
         seen.append(is_free(other_store, clock, "other.example.com"))
 
-    publish(look)
+    publish(check)
     assert seen == [False, True]
     assert is_free(other_store, clock)
 
@@ -84,13 +84,13 @@ def test_a_lock_lasts_while_hetzner_is_slow(
 ) -> None:
     seen = []
 
-    def be_slow(publisher: Publisher) -> None:
+    def advance(publisher: Publisher) -> None:
         for _ in range(10):
             clock.advance(5)
             publisher.keep_locks()
             seen.append(is_free(other_store, clock))
 
-    publish(be_slow)
+    publish(advance)
     assert seen == [False] * 10
 
 
@@ -123,7 +123,7 @@ def test_a_released_lock_is_not_renewed(
 
 def test_waiting_for_a_locked_host_names_the_host() -> None:
     with pytest.raises(HostBusy, match=r"host\.example\.com"):
-        wait_for_host(HOST, lambda: None, Deadline(A_MOMENT))
+        wait_for_host(HOST, lambda: None, Deadline(SHORT))
 
 
 def test_an_update_is_stored_although_the_host_is_locked(
@@ -134,7 +134,7 @@ def test_an_update_is_stored_although_the_host_is_locked(
     assert str(store.records.of(HOST)[RecordType.A].desired.address) == "198.51.100.1"
 
 
-def test_a_store_that_fails_at_the_end_lets_the_lock_expire(
+def test_a_lock_expires_if_the_store_cannot_release_it(
     publish: Callable[..., Publisher],
     store: Store,
     other_store: Store,
@@ -142,7 +142,7 @@ def test_a_store_that_fails_at_the_end_lets_the_lock_expire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     monkeypatch.setattr(store.records, "commit", fail)
     with pytest.raises(StoreUnavailable):

@@ -11,13 +11,13 @@ from backend.sync.updater import HostParts
 from tests.unit.fakes import ROUTER, RecordingSink, host
 
 
-def test_an_aaaa_that_is_no_address_has_no_host_part_and_is_read_once(sink: RecordingSink) -> None:
-    strange = {RecordType.AAAA: RRSet(("no address",), ("",), None)}
+def test_an_invalid_aaaa_record_has_no_host_part(sink: RecordingSink) -> None:
+    invalid = {RecordType.AAAA: RRSet(("no address",), ("",), None)}
     reads = []
 
     def read(name: Hostname, _deadline: Deadline) -> Mapping[RecordType, RRSet]:
         reads.append(name)
-        return strange
+        return invalid
 
     parts = HostParts(read, sink)
     update = Update(host(), (), ROUTER, Prefix.parse("2001:db8:1:2::/64"))

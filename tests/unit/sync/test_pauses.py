@@ -16,7 +16,7 @@ def shares(clock: Clock) -> Shares:
 
 
 def wait(shares: Shares, name: Hostname = ONE, *, is_short: bool = True) -> float:
-    """For how many seconds a host has to wait that tries now; 0: it needn't."""
+    """Return how many seconds a host must wait before its next attempt."""
     try:
         shares.take(name, is_short=is_short)
     except ShareUsedUp as error:
@@ -25,7 +25,7 @@ def wait(shares: Shares, name: Hostname = ONE, *, is_short: bool = True) -> floa
 
 
 class TestAShare:
-    def test_is_a_few_tries_at_once_and_then_one_in_two_minutes(
+    def test_allows_four_attempts_then_one_every_two_minutes(
         self, shares: Shares, clock: Clock
     ) -> None:
         waits = [wait(shares) for _ in range(5)]
@@ -36,16 +36,16 @@ class TestAShare:
         assert wait(shares) == 0
         assert wait(shares) == 120
 
-    def test_is_a_host_s_own(self, shares: Shares) -> None:
+    def test_is_separate_for_each_host(self, shares: Shares) -> None:
         for _ in range(5):
             wait(shares)
         assert wait(shares, TWO) == 0
 
-    def test_is_used_up_but_not_enforced_while_there_is_plenty(self, shares: Shares) -> None:
+    def test_is_counted_but_not_enforced_with_enough_quota(self, shares: Shares) -> None:
         assert [wait(shares, is_short=False) for _ in range(9)] == [0] * 9
         assert wait(shares) == 120
 
-    def test_of_a_quiet_host_is_whole_again(self, shares: Shares, clock: Clock) -> None:
+    def test_is_restored_after_a_quiet_period(self, shares: Shares, clock: Clock) -> None:
         for _ in range(5):
             wait(shares)
         clock.advance(480)
@@ -59,11 +59,11 @@ class TestThePause:
     def test_grows_with_the_attempts_up_to_a_minute(self, attempts: int, longest: float) -> None:
         pauses = {pause_after(attempts) for _ in range(200)}
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
-        assert len(pauses) > 100, "not all hosts come at once"
+        assert len(pauses) > 100, "pauses are random, so hosts don't retry at the same time"
 
-    def test_is_never_shorter_than_hetzner_asks_for(self) -> None:
+    def test_is_not_shorter_than_the_retry_after_of_hetzner(self) -> None:
         assert pause_after(0, HetznerBusy("busy", retry_after=3000)) == 3000
         assert pause_after(10, HetznerBusy("busy", retry_after=1)) >= 30
 
-    def test_is_not_what_is_only_said_to_callers(self) -> None:
-        assert pause_after(0, HetznerUnreachable("away", retry_after=3000)) <= 5
+    def test_ignores_the_retry_after_meant_for_callers(self) -> None:
+        assert pause_after(0, HetznerUnreachable("unreachable", retry_after=3000)) <= 5

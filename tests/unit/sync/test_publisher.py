@@ -35,8 +35,8 @@ CHANGE_TTL = f"POST {RRSETS}/host/A/actions/change_ttl"
 DELETE = f"DELETE {RRSETS}/host/A"
 
 
-class Desk:
-    """A publisher with everything around it, as one process has it."""
+class PublisherEnv:
+    """A publisher and the components it needs, as one process has them."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -58,24 +58,24 @@ class Desk:
     def publish(self, *kinds: RecordType) -> Dict[RecordType, RecordOutcome]:
         return self.publisher.publish(HOST, kinds or (A,), Deadline(5))
 
-    def fulfil(self, *addresses: str) -> Union[Dict[RecordType, RecordOutcome], DyndnsError]:
+    def update(self, *addresses: str) -> Union[Dict[RecordType, RecordOutcome], DyndnsError]:
         """Store an update, publish it, and return the outcomes or the error."""
-        asked = update(*addresses)
-        kinds = [one.type for one in asked.desired]
+        desired = update(*addresses)
+        kinds = [one.type for one in desired.desired]
         try:
-            return self.publisher.publish(HOST, kinds, Deadline(5), asked)
+            return self.publisher.publish(HOST, kinds, Deadline(5), desired)
         except DyndnsError as error:
             return error
 
     def change(self, *addresses: str) -> Change:
-        outcomes = self.fulfil(*addresses)
+        outcomes = self.update(*addresses)
         assert isinstance(outcomes, dict), outcomes
         (result,) = outcomes.values()
         assert str(result.desired.address) == addresses[0]
         return result.change
 
     def error(self, *addresses: str) -> DyndnsError:
-        error = self.fulfil(*addresses)
+        error = self.update(*addresses)
         assert isinstance(error, DyndnsError), error
         return error
 
@@ -85,353 +85,376 @@ class Desk:
     def is_up_to_date(self) -> bool:
         return self.publisher.is_up_to_date(self.record())
 
-    def told(self) -> List[str]:
+    def history(self) -> List[str]:
         return [entry.event for entry in reversed(self.store.history.find(HOST))]
 
 
 @pytest.fixture
-def desk(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Desk:
-    return Desk(store, cloud, clock, sink)
+def env(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> PublisherEnv:
+    return PublisherEnv(store, cloud, clock, sink)
 
 
 def test_a_first_update_lists_the_zones_reads_and_creates(
-    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
-    assert desk.change(FIRST) is Change.CREATED
+    assert env.change(FIRST) is Change.CREATED
     assert cloud.take_calls() == [LIST, READ, CREATE]
     assert cloud.values("host", "A") == [FIRST]
-    assert desk.record().state is State.PUBLISHING
-    assert desk.told() == ["created"]
+    assert env.record().state is State.PUBLISHING
+    assert env.history() == ["created"]
     assert sink.events == [Published(HOST, A, "none", FIRST, "requested by 198.51.100.1")]
 
 
 @pytest.mark.parametrize("address", [FIRST, SECOND])
-def test_a_record_that_was_not_confirmed_for_long_is_read_before_it_is_written(
-    desk: Desk, cloud: FakeCloudApi, clock: Clock, address: str
+def test_a_record_with_an_expired_check_is_read_before_writing(
+    env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, address: str
 ) -> None:
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     clock.advance(2 * CACHE_TTL)
     cloud.take_calls()
-    desk.change(address)
+    env.change(address)
     assert cloud.take_calls() == [READ, SET][: 1 + (address == SECOND)]
 
 
-def test_a_record_is_read_before_it_is_written_by_a_process_that_has_just_begun(
-    desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+def test_a_new_process_reads_a_record_before_writing(
+    env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     clock.advance(1)
-    restarted = Desk(desk.store, cloud, clock, sink, chosen_ttl=60)
+    restarted = PublisherEnv(env.store, cloud, clock, sink, chosen_ttl=60)
     cloud.take_calls()
-    restarted.fulfil(SECOND)
+    restarted.update(SECOND)
     assert cloud.take_calls() == [LIST, READ, SET, CHANGE_TTL]
 
 
-def test_a_record_is_read_before_it_is_written_after_a_failure(
-    desk: Desk, cloud: FakeCloudApi
+def test_a_record_is_read_before_writing_after_a_failure(
+    env: PublisherEnv, cloud: FakeCloudApi
 ) -> None:
-    desk.fulfil(FIRST)
-    cloud.failures["POST"] = HetznerUnreachable("away")
-    desk.error(SECOND)
+    env.update(FIRST)
+    cloud.failures["POST"] = HetznerUnreachable("unreachable")
+    env.error(SECOND)
     cloud.failures.clear()
     cloud.take_calls()
-    desk.publish()
+    env.publish()
     assert cloud.take_calls() == [READ, SET]
 
 
-def test_a_comment_is_kept_without_reading_it_again(desk: Desk, cloud: FakeCloudApi) -> None:
+def test_a_comment_is_kept_without_another_read(env: PublisherEnv, cloud: FakeCloudApi) -> None:
     cloud.publish(NAME, "A", "198.51.100.9")
     (record,) = cloud.rrsets["example.com", "host", "A"]["records"]
-    record["comment"] = "the cellar"
-    desk.fulfil(FIRST)
+    record["comment"] = "basement"
+    env.update(FIRST)
     cloud.take_calls()
-    desk.fulfil(SECOND)
+    env.update(SECOND)
     assert cloud.take_calls() == [SET]
     assert cloud.rrsets["example.com", "host", "A"]["records"] == [
-        {"value": SECOND, "comment": "the cellar"}
+        {"value": SECOND, "comment": "basement"}
     ]
 
 
-def test_an_unchanged_update_costs_no_call(desk: Desk, cloud: FakeCloudApi) -> None:
-    desk.fulfil(FIRST)
+def test_an_unchanged_update_makes_no_call(env: PublisherEnv, cloud: FakeCloudApi) -> None:
+    env.update(FIRST)
     cloud.take_calls()
-    assert desk.change(FIRST) is Change.CACHED
+    assert env.change(FIRST) is Change.CACHED
     assert cloud.take_calls() == []
-    assert desk.told() == ["created"]
+    assert env.history() == ["created"]
 
 
-def test_a_usual_change_costs_one_call(
-    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+def test_an_ordinary_change_makes_one_call(
+    env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     cloud.take_calls()
-    assert desk.change(SECOND) is Change.REPLACED
+    assert env.change(SECOND) is Change.REPLACED
     assert cloud.take_calls() == [SET]
     assert cloud.values("host", "A") == [SECOND]
     assert sink.events[-1] == Published(HOST, A, FIRST, SECOND, "requested by 198.51.100.1")
-    (entry, _) = desk.store.history.find(HOST)
+    (entry, _) = env.store.history.find(HOST)
     assert (entry.event, entry.old, entry.new) == ("replaced", FIRST, SECOND)
 
 
-def test_both_families_are_read_by_one_call(desk: Desk, cloud: FakeCloudApi) -> None:
-    results = desk.fulfil(FIRST, "2001:db8::1")
+def test_both_record_types_are_read_with_one_call(env: PublisherEnv, cloud: FakeCloudApi) -> None:
+    results = env.update(FIRST, "2001:db8::1")
     assert isinstance(results, dict)
     assert [one.change for one in results.values()] == [Change.CREATED, Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE, CREATE]
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
 
 
-def test_the_other_family_is_not_touched(desk: Desk, cloud: FakeCloudApi) -> None:
+def test_an_update_does_not_change_the_other_record_type(
+    env: PublisherEnv, cloud: FakeCloudApi
+) -> None:
     cloud.publish(NAME, "AAAA", "2001:db8::1")
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
-    assert set(desk.store.records.of(HOST)) == {A}
+    assert set(env.store.records.of(HOST)) == {A}
 
 
-def test_a_record_nobody_sent_for_is_left_alone(desk: Desk, cloud: FakeCloudApi) -> None:
-    assert desk.publish(A) == {}
+def test_a_record_without_an_update_is_not_published(
+    env: PublisherEnv, cloud: FakeCloudApi
+) -> None:
+    assert env.publish(A) == {}
     assert cloud.calls == []
 
 
 @pytest.mark.parametrize("name", ["example.com", "*.example.com", "a.b.c.example.com"])
-def test_apex_wildcard_and_deep_names_are_published_where_they_belong(
-    desk: Desk, cloud: FakeCloudApi, name: str
+def test_apex_wildcard_and_deep_names_are_published_in_their_zone(
+    env: PublisherEnv, cloud: FakeCloudApi, name: str
 ) -> None:
-    desk.set_desired(update(FIRST, name=name))
-    desk.publisher.publish(host(name), (A,), Deadline(5))
+    env.set_desired(update(FIRST, name=name))
+    env.publisher.publish(host(name), (A,), Deadline(5))
     relative = name[: -len("example.com")].rstrip(".") or "@"
     assert cloud.values(relative, "A") == [FIRST]
 
 
-def test_a_record_that_is_right_already_is_not_written(
-    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+def test_a_correct_record_is_not_written(
+    env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     cloud.publish(NAME, "A", FIRST)
-    assert desk.change(FIRST) is Change.UNCHANGED
+    assert env.change(FIRST) is Change.UNCHANGED
     assert cloud.take_calls() == [LIST, READ]
-    assert desk.record().state is State.PUBLISHED
+    assert env.record().state is State.PUBLISHED
     (event,) = sink.events
-    assert getattr(event, "old", "none") in ("none", FIRST), "no Python words in a log line"
+    assert getattr(event, "old", "none") in ("none", FIRST), "a log line must not show `None`"
 
 
-def test_an_old_record_is_replaced_and_keeps_its_comment_and_its_ttl(
-    desk: Desk, cloud: FakeCloudApi
+def test_a_replaced_record_keeps_its_comment_and_ttl(
+    env: PublisherEnv, cloud: FakeCloudApi
 ) -> None:
     cloud.publish(NAME, "A", "198.51.100.8", "198.51.100.9", ttl=60, comment="router")
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     rrset = cloud.rrsets["example.com", "host", "A"]
     assert rrset == {"ttl": 60, "records": [{"value": FIRST, "comment": "router"}]}
-    (entry,) = desk.store.history.find(HOST)
+    (entry,) = env.store.history.find(HOST)
     assert entry.old == "198.51.100.8, 198.51.100.9"
 
 
-def test_a_ttl_the_operator_chose_is_put_right_once(
+def test_a_configured_ttl_is_applied_once(
     store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(store, cloud, clock, sink, chosen_ttl=300)
+    env = PublisherEnv(store, cloud, clock, sink, chosen_ttl=300)
     cloud.publish(NAME, "A", FIRST, ttl=60)
-    assert desk.change(FIRST) is Change.UNCHANGED
+    assert env.change(FIRST) is Change.UNCHANGED
     assert cloud.take_calls() == [LIST, READ, CHANGE_TTL]
-    assert desk.record().action is not None, "it takes Hetzner a while"
+    assert env.record().action is not None, "the change of the TTL is an action to poll"
     clock.advance(CACHE_TTL + 60)
-    desk.fulfil(FIRST)
+    env.update(FIRST)
     assert cloud.take_calls() == [READ]
 
 
-class TestMemory:
-    def test_is_good_for_its_time_and_one_read_decides_after_it(
-        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+class TestCache:
+    def test_is_valid_for_its_ttl_and_then_checked_once(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         clock.advance(CACHE_TTL - 1)
-        assert desk.is_up_to_date()
+        assert env.is_up_to_date()
         clock.advance(1)
-        assert not desk.is_up_to_date()
+        assert not env.is_up_to_date()
         cloud.take_calls()
-        assert desk.change(FIRST) is Change.UNCHANGED
+        assert env.change(FIRST) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
-        assert desk.is_up_to_date()
+        assert env.is_up_to_date()
         assert sink.events[-1] == Confirmed(HOST, A)
-        assert desk.told() == ["created"]
+        assert env.history() == ["created"]
 
-    def test_is_good_for_no_time_when_the_operator_says_so(
+    def test_can_be_disabled(
         self, store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        desk = Desk(store, cloud, clock, sink, cache_ttl=0)
-        desk.fulfil(FIRST)
-        desk.store.records.finish(desk.record())
+        env = PublisherEnv(store, cloud, clock, sink, cache_ttl=0)
+        env.update(FIRST)
+        env.store.records.finish(env.record())
         cloud.take_calls()
-        assert desk.change(FIRST) is Change.UNCHANGED
+        assert env.change(FIRST) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
 
     @pytest.mark.parametrize("is_finished", [True, False])
-    def test_is_not_good_for_ever_when_the_clock_is_set_back(
-        self, desk: Desk, clock: Clock, *, is_finished: bool
+    def test_expires_when_the_clock_is_set_back(
+        self, env: PublisherEnv, clock: Clock, *, is_finished: bool
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         if is_finished:
-            desk.store.records.finish(desk.record())
+            env.store.records.finish(env.record())
         clock.advance(-86400)
-        assert not desk.is_up_to_date()
+        assert not env.is_up_to_date()
 
     @pytest.mark.parametrize("state", ["pending", "postponed", "refused"])
-    def test_says_nothing_of_a_update_that_is_not_accepted(
-        self, desk: Desk, cloud: FakeCloudApi, state: str
+    def test_excludes_updates_that_are_not_accepted(
+        self, env: PublisherEnv, cloud: FakeCloudApi, state: str
     ) -> None:
         error = {"postponed": HetznerBusy("busy"), "refused": ChangeRefused("no")}.get(state)
         if error is None:
-            desk.set_desired(update(FIRST))
+            env.set_desired(update(FIRST))
         else:
             cloud.failures["GET"] = error
-            desk.fulfil(FIRST)
-        assert not desk.is_up_to_date()
+            env.update(FIRST)
+        assert not env.is_up_to_date()
 
-    def test_that_another_process_has_written_counts(
-        self, desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    def test_is_shared_between_processes(
+        self,
+        env: PublisherEnv,
+        other_store: Store,
+        cloud: FakeCloudApi,
+        clock: Clock,
+        sink: RecordingSink,
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         cloud.take_calls()
-        assert Desk(other_store, cloud, clock, sink).change(FIRST) is Change.CACHED
+        assert PublisherEnv(other_store, cloud, clock, sink).change(FIRST) is Change.CACHED
         assert cloud.take_calls() == []
 
-    def test_does_not_take_a_host_that_is_back_at_its_old_address_for_unchanged(
-        self, desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    def test_excludes_an_address_replaced_in_between(
+        self,
+        env: PublisherEnv,
+        other_store: Store,
+        cloud: FakeCloudApi,
+        clock: Clock,
+        sink: RecordingSink,
     ) -> None:
-        other = Desk(other_store, cloud, clock, sink)
-        assert desk.change(FIRST) is Change.CREATED
+        other = PublisherEnv(other_store, cloud, clock, sink)
+        assert env.change(FIRST) is Change.CREATED
         assert other.change(SECOND) is Change.REPLACED
-        assert desk.change(FIRST) is Change.REPLACED
+        assert env.change(FIRST) is Change.REPLACED
         assert cloud.values("host", "A") == [FIRST]
 
-    def test_gives_way_to_what_somebody_did_at_hetzner_meanwhile(
-        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    def test_is_corrected_after_a_change_at_hetzner(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         cloud.publish(NAME, "A", "198.51.100.66")
         clock.advance(CACHE_TTL + 60)
-        assert desk.change(FIRST) is Change.REPLACED
+        assert env.change(FIRST) is Change.REPLACED
         assert cloud.values("host", "A") == [FIRST]
         why = "restored: it was changed at Hetzner"
         assert sink.events[-1] == Published(HOST, A, "198.51.100.66", FIRST, why)
 
-    def test_gives_way_to_a_deletion_at_hetzner(
-        self, desk: Desk, cloud: FakeCloudApi, clock: Clock
+    def test_is_corrected_after_a_deletion_at_hetzner(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         cloud.rrsets.clear()
         clock.advance(CACHE_TTL + 60)
-        assert desk.change(FIRST) is Change.CREATED
+        assert env.change(FIRST) is Change.CREATED
 
 
 class TestARemoval:
-    def test_deletes_what_is_there(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    def test_deletes_an_existing_record(
+        self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         cloud.take_calls()
-        desk.set_desired(removal(A))
-        assert desk.publish(A)[A].change is Change.DELETED
+        env.set_desired(removal(A))
+        assert env.publish(A)[A].change is Change.DELETED
         assert cloud.take_calls() == [READ, DELETE]
         assert cloud.rrsets == {}
-        assert desk.record().published is None
+        assert env.record().published is None
         assert sink.events[-1] == Published(HOST, A, FIRST, "none", "requested by 198.51.100.1")
 
-    def test_of_what_is_not_there_costs_one_read_and_then_nothing(
-        self, desk: Desk, cloud: FakeCloudApi
+    def test_of_a_missing_record_makes_one_read(
+        self, env: PublisherEnv, cloud: FakeCloudApi
     ) -> None:
-        desk.set_desired(removal(A))
-        assert desk.publish(A)[A].change is Change.UNCHANGED
+        env.set_desired(removal(A))
+        assert env.publish(A)[A].change is Change.UNCHANGED
         assert cloud.take_calls() == [LIST, READ]
-        assert desk.publish(A)[A].change is Change.CACHED
+        assert env.publish(A)[A].change is Change.CACHED
         assert cloud.take_calls() == []
 
-    def test_leaves_the_other_family_alone(self, desk: Desk, cloud: FakeCloudApi) -> None:
-        desk.fulfil(FIRST, "2001:db8::1")
-        desk.set_desired(removal(A))
-        desk.publish(A)
+    def test_keeps_the_other_record_type(self, env: PublisherEnv, cloud: FakeCloudApi) -> None:
+        env.update(FIRST, "2001:db8::1")
+        env.set_desired(removal(A))
+        env.publish(A)
         assert cloud.values("host", "AAAA") == ["2001:db8::1"]
 
 
-AWAY = HetznerUnreachable("Hetzner is away.")
+UNREACHABLE = HetznerUnreachable("Hetzner is unreachable.")
 BUSY = HetznerBusy("Hetzner is busy.", retry_after=120)
 
 
-class TestHetznerBeingAway:
+class TestAnOutage:
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    @pytest.mark.parametrize("error", [AWAY, BUSY])
+    @pytest.mark.parametrize("error", [UNREACHABLE, BUSY])
     def test_postpones_the_update(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink, method: str, error: DyndnsError
+        self,
+        env: PublisherEnv,
+        cloud: FakeCloudApi,
+        sink: RecordingSink,
+        method: str,
+        error: DyndnsError,
     ) -> None:
         cloud.failures[method] = error
-        assert desk.error(FIRST) is error
-        record = desk.record()
+        assert env.error(FIRST) is error
+        record = env.record()
         assert (record.state, record.attempts) == (State.PENDING, 1)
         assert record.error == str(error)
-        assert record.retry_at > desk.clock()
-        assert desk.told() == ["postponed"]
+        assert record.retry_at > env.clock()
+        assert env.history() == ["postponed"]
         assert sink.events == [Postponed(HOST, A, str(error))]
 
-    def test_is_told_once_a_cause_and_its_end_is_told(
-        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    def test_is_reported_once_per_cause_and_when_it_is_cleared(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        for error in (AWAY, AWAY, BUSY, BUSY):
+        for error in (UNREACHABLE, UNREACHABLE, BUSY, BUSY):
             cloud.failures["GET"] = error
-            desk.fulfil(FIRST)
+            env.update(FIRST)
             clock.advance(100)
-        assert [event.error for event in sink.heard(Postponed)] == [str(AWAY), str(BUSY)]
+        assert [event.error for event in sink.heard(Postponed)] == [str(UNREACHABLE), str(BUSY)]
         cloud.failures.clear()
-        assert desk.change(FIRST) is Change.CREATED
+        assert env.change(FIRST) is Change.CREATED
         assert sink.heard(Cleared) == [Cleared(HOST, A, 400)]
         assert sink.heard(Published)[0].why == "requested by 198.51.100.1, done at attempt 5"
-        assert desk.record().error == ""
+        assert env.record().error == ""
 
-    def test_is_not_told_anew_for_every_new_address(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    def test_is_not_reported_again_for_a_new_address(
+        self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
-        cloud.failures["GET"] = AWAY
-        desk.fulfil(FIRST)
-        desk.fulfil(SECOND)
+        cloud.failures["GET"] = UNREACHABLE
+        env.update(FIRST)
+        env.update(SECOND)
         assert len(sink.events) == 1
 
-    def test_costs_an_accepted_record_nothing_but_its_check(
-        self, desk: Desk, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+    def test_only_delays_the_check_of_an_accepted_record(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
-        desk.fulfil(FIRST)
+        env.update(FIRST)
         clock.advance(CACHE_TTL + 60)
-        cloud.failures["GET"] = AWAY
+        cloud.failures["GET"] = UNREACHABLE
         cloud.take_calls()
         for _ in range(3):
-            assert desk.change(FIRST) is Change.CACHED
-        assert cloud.take_calls() == [READ], "whoever comes next doesn't wait for Hetzner again"
-        assert desk.record().is_accepted
+            assert env.change(FIRST) is Change.CACHED
+        assert cloud.take_calls() == [READ], "only the first update checks the record"
+        assert env.record().is_accepted
         assert sink.heard(Postponed, Refused) == []
         clock.advance(600)
         cloud.failures.clear()
-        assert desk.change(FIRST) is Change.UNCHANGED
+        assert env.change(FIRST) is Change.UNCHANGED
 
-    def test_for_one_family_does_not_keep_the_other_one_back(
-        self, desk: Desk, cloud: FakeCloudApi
+    def test_for_one_record_type_does_not_delay_the_other(
+        self, env: PublisherEnv, cloud: FakeCloudApi
     ) -> None:
         cloud.publish(NAME, "AAAA", "2001:db8::9")
-        cloud.failures[CREATE] = AWAY  # A has to be created, AAAA to be set
-        assert desk.error(FIRST, "2001:db8::1") is AWAY
+        cloud.failures[CREATE] = UNREACHABLE  # A has to be created, AAAA to be set
+        assert env.error(FIRST, "2001:db8::1") is UNREACHABLE
         assert cloud.values("host", "AAAA") == ["2001:db8::1"]
-        assert desk.record(AAAA).is_accepted
+        assert env.record(AAAA).is_accepted
 
-    def test_after_a_write_is_put_right_by_the_next_try(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    def test_after_a_write_is_resolved_by_the_next_attempt(
+        self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
-        desk.fulfil(FIRST)
-        desk.store.records.finish(desk.record())
-        cloud.lost_answers["POST"] = AWAY
-        assert desk.error(SECOND) is AWAY
-        assert cloud.values("host", "A") == [SECOND], "Hetzner has done it all the same"
+        env.update(FIRST)
+        env.store.records.finish(env.record())
+        cloud.lost_answers["POST"] = UNREACHABLE
+        assert env.error(SECOND) is UNREACHABLE
+        assert cloud.values("host", "A") == [SECOND], (
+            "the change was made although its answer was lost"
+        )
         cloud.lost_answers.clear()
         cloud.take_calls()
-        assert desk.change(SECOND) is Change.UNCHANGED
+        assert env.change(SECOND) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
-        assert sink.heard(Published)[-1].old == FIRST, "the change is news, whoever did it when"
-        assert (desk.store.history.find(HOST)[0].old, desk.store.history.find(HOST)[0].new) == (
+        assert sink.heard(Published)[-1].old == FIRST, (
+            "the change must be reported with the old address"
+        )
+        assert (env.store.history.find(HOST)[0].old, env.store.history.find(HOST)[0].new) == (
             FIRST,
             SECOND,
         )
@@ -444,51 +467,60 @@ REFUSALS = [
 ]
 
 
-class TestHetznersRefusal:
+class TestARefusal:
     @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_is_kept_for_the_operator(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink, method: str, error: DyndnsError
+    def test_is_stored_and_reported(
+        self,
+        env: PublisherEnv,
+        cloud: FakeCloudApi,
+        sink: RecordingSink,
+        method: str,
+        error: DyndnsError,
     ) -> None:
         cloud.failures[method] = error
-        assert desk.error(FIRST) is error
-        record = desk.record()
+        assert env.error(FIRST) is error
+        record = env.record()
         assert (record.state, record.error) == (State.REFUSED, str(error))
-        assert record.retry_at > desk.clock()
-        assert desk.told() == ["refused"]
+        assert record.retry_at > env.clock()
+        assert env.history() == ["refused"]
         assert sink.events == [Refused(HOST, A, str(error))]
 
-    def test_is_told_once_and_its_end_is_told(
-        self, desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+    def test_and_its_end_are_each_reported_once(
+        self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
         cloud.failures["POST"] = REFUSALS[0]
         for _ in range(3):
-            assert desk.error(FIRST) is REFUSALS[0]
+            assert env.error(FIRST) is REFUSALS[0]
         assert len(sink.events) == 1
-        assert desk.told() == ["refused"]
+        assert env.history() == ["refused"]
         cloud.failures.clear()
-        assert desk.change(FIRST) is Change.CREATED
+        assert env.change(FIRST) is Change.CREATED
         assert len(sink.heard(Cleared)) == 1
 
-    def test_of_a_secondary_zone_costs_no_call_to_it(self, desk: Desk, cloud: FakeCloudApi) -> None:
+    def test_of_a_secondary_zone_makes_no_call_to_the_zone(
+        self, env: PublisherEnv, cloud: FakeCloudApi
+    ) -> None:
         cloud.zones["example.com"] = "secondary"
-        assert "primary server" in str(desk.error(FIRST))
+        assert "primary server" in str(env.error(FIRST))
         assert cloud.take_calls() == [LIST]
 
-    def test_for_lack_of_a_zone_names_the_host(self, desk: Desk, cloud: FakeCloudApi) -> None:
+    def test_without_a_zone_names_the_host(self, env: PublisherEnv, cloud: FakeCloudApi) -> None:
         cloud.zones.clear()
-        error = desk.error(FIRST)
+        error = env.error(FIRST)
         assert isinstance(error, ZoneNotFound)
         assert NAME in str(error)
-        assert desk.record().state is State.REFUSED
+        assert env.record().state is State.REFUSED
 
-    def test_of_an_alias_is_told_for_both_families(self, desk: Desk, cloud: FakeCloudApi) -> None:
+    def test_of_an_alias_applies_to_both_record_types(
+        self, env: PublisherEnv, cloud: FakeCloudApi
+    ) -> None:
         cloud.publish(NAME, "CNAME", "elsewhere.example.")
-        assert isinstance(desk.error(FIRST, "2001:db8::1"), CnameInTheWay)
-        assert [desk.record(kind).state for kind in (A, AAAA)] == [State.REFUSED] * 2
+        assert isinstance(env.error(FIRST, "2001:db8::1"), CnameInTheWay)
+        assert [env.record(kind).state for kind in (A, AAAA)] == [State.REFUSED] * 2
 
 
-def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
+def test_a_zone_recreated_in_another_project_is_found(
     store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     old, new = FakeCloudApi("example.com"), FakeCloudApi("example.net")
@@ -507,120 +539,118 @@ def test_a_zone_that_was_made_anew_in_another_project_is_found_again(
     assert new.take_calls() == [LIST, READ, CREATE]
 
 
-def test_a_zone_that_is_gone_for_good_is_told_as_a_missing_zone(
-    desk: Desk, cloud: FakeCloudApi
-) -> None:
-    desk.fulfil(FIRST)
+def test_a_deleted_zone_is_reported_as_missing(env: PublisherEnv, cloud: FakeCloudApi) -> None:
+    env.update(FIRST)
     del cloud.zones["example.com"]
     cloud.take_calls()
-    assert isinstance(desk.error(SECOND), ZoneNotFound)
+    assert isinstance(env.error(SECOND), ZoneNotFound)
     assert cloud.take_calls() == [SET, CREATE, LIST]
 
 
-def test_an_update_waits_for_its_turn_and_then_gives_up(
-    desk: Desk, other_store: Store, cloud: FakeCloudApi, clock: Clock
+def test_waiting_for_the_host_lock_ends_with_the_deadline(
+    env: PublisherEnv, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
-    desk.set_desired(update(FIRST))
+    env.set_desired(update(FIRST))
     assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
     with pytest.raises(HostBusy):
-        desk.publisher.publish(HOST, (A,), Deadline(0.01))
+        env.publisher.publish(HOST, (A,), Deadline(0.01))
     assert cloud.calls == []
-    assert desk.record().attempts == 0
+    assert env.record().attempts == 0
 
 
-def test_an_address_whose_publishing_failed_is_written_anew_though_hetzner_shows_it(
-    desk: Desk, cloud: FakeCloudApi
+def test_an_address_with_a_failed_action_is_written_again(
+    env: PublisherEnv, cloud: FakeCloudApi
 ) -> None:
-    desk.fulfil(FIRST)
-    desk.store.records.note(
-        Failed(desk.record(), State.PENDING, HetznerBusy("Its action failed."), desk.clock()),
-        desk.clock(),
+    env.update(FIRST)
+    env.store.records.note(
+        Failed(env.record(), State.PENDING, HetznerBusy("Its action failed."), env.clock()),
+        env.clock(),
     )
     cloud.take_calls()
-    desk.publish(A)
+    env.publish(A)
     assert cloud.take_calls() == [READ, SET]
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
-def test_that_publishing_failed_is_not_forgotten_over_other_updates_and_failures(
-    desk: Desk, cloud: FakeCloudApi, state: State
+def test_a_failed_action_leaves_the_address_doubtful_across_updates(
+    env: PublisherEnv, cloud: FakeCloudApi, state: State
 ) -> None:
-    desk.fulfil(FIRST)
-    desk.store.records.note(
-        Failed(desk.record(), State.PENDING, HetznerBusy("Its action failed."), desk.clock()),
-        desk.clock(),
+    env.update(FIRST)
+    env.store.records.note(
+        Failed(env.record(), State.PENDING, HetznerBusy("Its action failed."), env.clock()),
+        env.clock(),
     )
-    desk.set_desired(update(SECOND))
-    failed = Failed(desk.record(), state, HetznerBusy("Meanwhile."), desk.clock())
-    desk.store.records.note(failed, desk.clock())
-    desk.set_desired(update(FIRST))
+    env.set_desired(update(SECOND))
+    failed = Failed(env.record(), state, HetznerBusy("Meanwhile."), env.clock())
+    env.store.records.note(failed, env.clock())
+    env.set_desired(update(FIRST))
     cloud.take_calls()
-    desk.publish(A)
-    assert cloud.take_calls() == [READ, SET], "the API shows the first one, the DNS may not"
-    assert not desk.record().is_doubtful
+    env.publish(A)
+    assert cloud.take_calls() == [READ, SET], "the DNS may not serve the address that the API shows"
+    assert not env.record().is_doubtful
 
 
-def test_an_address_that_is_wanted_again_while_its_action_goes_unwatched_is_written_anew(
-    desk: Desk, cloud: FakeCloudApi
+def test_an_address_updated_back_before_its_action_ends_is_rewritten(
+    env: PublisherEnv, cloud: FakeCloudApi
 ) -> None:
-    desk.fulfil(FIRST)
-    desk.set_desired(update(SECOND))
-    desk.set_desired(update(FIRST))
+    env.update(FIRST)
+    env.set_desired(update(SECOND))
+    env.set_desired(update(FIRST))
     cloud.take_calls()
-    desk.publish(A)
+    env.publish(A)
     assert cloud.take_calls() == [READ, SET]
 
 
-def test_an_action_is_followed_although_the_address_is_confirmed_meanwhile(
+def test_confirming_an_address_does_not_end_its_polling(
     store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(store, cloud, clock, sink, cache_ttl=0)
-    desk.fulfil(FIRST)
-    before = desk.record()
+    env = PublisherEnv(store, cloud, clock, sink, cache_ttl=0)
+    env.update(FIRST)
+    before = env.record()
     clock.advance(1)
-    assert desk.change(FIRST) is Change.UNCHANGED
-    after = desk.record()
+    assert env.change(FIRST) is Change.UNCHANGED
+    after = env.record()
     assert (after.state, after.action) == (State.PUBLISHING, before.action)
     assert after.accepted_at == before.accepted_at
     assert store.records.due_polls(clock() + 3, 9) == [after]
     assert after.checked_at == clock.now
 
 
-def test_without_a_store_hetzner_is_not_asked(
+def test_an_unavailable_store_causes_no_call(
     cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
-    desk = Desk(Store("sqlite:////nowhere/at/all.db"), cloud, clock, sink)
+    env = PublisherEnv(Store("sqlite:////missing/store.db"), cloud, clock, sink)
     with pytest.raises(StoreUnavailable):
-        desk.publish(A)
+        env.publish(A)
     assert cloud.calls == []
 
 
-def test_a_host_that_tries_all_the_time_waits_while_the_quota_is_short(
-    desk: Desk, cloud: FakeCloudApi, sink: RecordingSink
+def test_a_busy_host_is_limited_while_the_quota_is_short(
+    env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
 ) -> None:
     cloud.is_short = True
-    results = [desk.fulfil(f"198.51.100.{number}") for number in range(1, 9)]
+    results = [env.update(f"198.51.100.{number}") for number in range(1, 9)]
     assert [type(result) for result in results] == [dict] * 4 + [ShareUsedUp] * 4
     assert cloud.values("host", "A") == ["198.51.100.4"]
-    assert desk.record().state is State.PENDING
-    assert len(sink.heard(Postponed)) == 1, "told once, however often it asks"
+    assert env.record().state is State.PENDING
+    assert len(sink.heard(Postponed)) == 1, "the limit must be reported once"
     assert HOST.text in str(results[-1])
 
 
-def test_what_keeps_a_update_from_being_fulfilled_stays_known_while_its_host_waits_for_its_turn(
-    desk: Desk, cloud: FakeCloudApi, store: Store, clock: Clock
+def test_a_rate_limited_host_keeps_the_error_of_its_update(
+    env: PublisherEnv, cloud: FakeCloudApi, store: Store, clock: Clock
 ) -> None:
     cloud.failures["POST"] = ChangeRefused("It is protected.")
     cloud.is_short = True
     for _ in range(4):
-        desk.fulfil(FIRST)
-    assert isinstance(desk.error(FIRST), ShareUsedUp)
-    record = desk.record()
+        env.update(FIRST)
+    assert isinstance(env.error(FIRST), ShareUsedUp)
+    record = env.record()
     assert (record.state, record.error) == (State.REFUSED, "It is protected.")
     assert store.records.due_retries(clock() + 60, 9) == []
     assert store.records.due_retries(clock() + 121, 9) == [record]
 
 
-def test_nobody_waits_while_there_is_quota_enough(desk: Desk) -> None:
-    results = [desk.fulfil(f"198.51.100.{number}") for number in range(1, 9)]
+def test_hosts_are_not_limited_while_the_quota_is_sufficient(env: PublisherEnv) -> None:
+    results = [env.update(f"198.51.100.{number}") for number in range(1, 9)]
     assert [type(result) for result in results] == [dict] * 8

@@ -29,18 +29,18 @@ RRSETS = "/zones/example.com/rrsets"
 LIST, READ, CREATE, POLL = "GET /zones", f"GET {RRSETS}", f"POST {RRSETS}", "GET /actions"
 SET = f"POST {RRSETS}/host/A/actions/set_records"
 DAY = 86400.0
-AWAY, BUSY = HetznerUnreachable("Hetzner is away."), HetznerBusy("Hetzner is busy.")
+UNREACHABLE, BUSY = HetznerUnreachable("Hetzner is unreachable."), HetznerBusy("Hetzner is busy.")
 PROTECTED = ChangeRefused("It is protected.")
 
 
 class Cloud(FakeCloudApi):
-    """Knows actions, too: each runs until a test lets it end."""
+    """A fake API whose actions run until a test ends them."""
 
     def __init__(self, *zones: str) -> None:
         super().__init__(*zones)
         self.ended: Dict[int, Tuple[str, str]] = {}
-        self.forgotten = False
-        self.asked: List[List[int]] = []
+        self.has_no_actions = False
+        self.polled: List[List[int]] = []
 
     def end(self, action: Optional[int], status: str = "success", error: str = "") -> None:
         assert action is not None
@@ -56,8 +56,8 @@ class Cloud(FakeCloudApi):
         if parts != ["actions"]:
             return super()._answer(method, parts, query, body)
         ids = [int(value) for _, value in query]
-        self.asked.append(ids)
-        return {"actions": [] if self.forgotten else [self._state(number) for number in ids]}
+        self.polled.append(ids)
+        return {"actions": [] if self.has_no_actions else [self._state(number) for number in ids]}
 
     def _state(self, number: int) -> Dict[str, Any]:
         status, message = self.ended.get(number, ("running", ""))
@@ -65,8 +65,8 @@ class Cloud(FakeCloudApi):
         return {"id": number, "status": status, "error": error}
 
 
-class Office:
-    """One process: a publisher, and a reconciler that ticks when a test says so."""
+class ReconcilerEnv:
+    """The components of one process: a publisher and a reconciler that only tests tick."""
 
     def __init__(
         self,
@@ -88,20 +88,20 @@ class Office:
         self.store.records.set_desired(update(address, name=name), self.clock(), grace)
 
     def publish(self, address: str, name: str = "host.example.com") -> None:
-        """Let a request store an update and publish it, as far as possible."""
-        asked = update(address, name=name)
+        """Store an update and publish it as a request does, ignoring errors."""
+        polled = update(address, name=name)
         with contextlib.suppress(DyndnsError):
-            self.publisher.publish(host(name), (A,), Deadline(5), asked)
+            self.publisher.publish(host(name), (A,), Deadline(5), polled)
 
     def tick(self, seconds: float = 1.0) -> List[str]:
-        """Let time pass and the reconciler do what is due; return its calls."""
+        """Advance the clock and tick the reconciler; return its calls."""
         self.clock.advance(seconds)
         self.cloud.take_calls()
         self.reconciler.tick()
         return self.cloud.take_calls()
 
     def ticks(self, seconds: int, step: int = 1) -> List[Tuple[float, str]]:
-        """Tick every second, or in longer steps; return the calls, each with when it was made."""
+        """Tick every `step` seconds; return each call with its time."""
         start = self.clock()
         return [
             (self.clock() - start, call) for _ in range(seconds // step) for call in self.tick(step)
@@ -110,11 +110,11 @@ class Office:
     def record(self, name: Optional[Hostname] = None) -> Record:
         return self.store.records.of(name or HOST)[A]
 
-    def told(self) -> List[Tuple[str, str]]:
+    def history(self) -> List[Tuple[str, str]]:
         return [(entry.event, entry.why) for entry in reversed(self.store.history.find(HOST))]
 
-    def fails(self, error: Optional[DyndnsError], *methods: str) -> None:
-        """Let calls of these methods fail from now on, or all calls."""
+    def fail_calls(self, error: Optional[DyndnsError], *methods: str) -> None:
+        """Make calls of these methods fail, or all calls."""
         self.cloud.failures.clear()
         for method in methods or ("GET", "POST", "DELETE"):
             if error is not None:
@@ -127,19 +127,19 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def office(store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink) -> Iterator[Office]:
-    office = Office(store, cloud, clock, sink)
-    office.tick()
-    yield office
-    office.reconciler.stop()
+def env(store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink) -> Iterator[ReconcilerEnv]:
+    env = ReconcilerEnv(store, cloud, clock, sink)
+    env.tick()
+    yield env
+    env.reconciler.stop()
 
 
 @pytest.fixture
-def other_office(
+def other_env(
     other_store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink
-) -> Iterator[Office]:
+) -> Iterator[ReconcilerEnv]:
     """Another process."""
-    other = Office(other_store, cloud, clock, sink)
+    other = ReconcilerEnv(other_store, cloud, clock, sink)
     yield other
     other.reconciler.stop()
 
@@ -148,404 +148,406 @@ def times(calls: Iterable[Tuple[float, str]], *kinds: str) -> List[float]:
     return [at for at, made in calls if made in kinds]
 
 
-class TestAUpdate:
-    def test_is_left_to_the_request_that_brought_it_and_then_published(
-        self, office: Office, cloud: Cloud, sink: RecordingSink
+class TestAnUpdate:
+    def test_is_published_after_the_grace_period_of_its_request(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink
     ) -> None:
-        office.set_desired(FIRST, grace=10)
-        assert office.tick(9) == []
-        assert office.tick(1) == [LIST, READ, CREATE]
+        env.set_desired(FIRST, grace=10)
+        assert env.tick(9) == []
+        assert env.tick(1) == [LIST, READ, CREATE]
         assert cloud.values("host", "A") == [FIRST]
         assert sink.events == [Published(HOST, A, "none", FIRST, "requested by 198.51.100.1")]
 
-    def test_that_is_published_costs_nothing_more(self, office: Office) -> None:
-        office.publish(FIRST)
-        office.store.records.finish(office.record())
-        assert office.ticks(100) == []
+    def test_makes_no_call_once_published(self, env: ReconcilerEnv) -> None:
+        env.publish(FIRST)
+        env.store.records.finish(env.record())
+        assert env.ticks(100) == []
 
-    def test_is_retried_in_growing_pauses_up_to_a_minute_while_hetzner_is_away(
-        self, office: Office, sink: RecordingSink
+    def test_is_retried_with_growing_pauses_while_hetzner_is_unreachable(
+        self, env: ReconcilerEnv, sink: RecordingSink
     ) -> None:
-        office.publish(FIRST, "other.example.com")  # the zones are known
-        office.fails(AWAY)
-        office.set_desired(SECOND)
-        tries = times(office.ticks(600), READ, SET)
+        env.publish(FIRST, "other.example.com")  # loads the list of zones
+        env.fail_calls(UNREACHABLE)
+        env.set_desired(SECOND)
+        tries = times(env.ticks(600), READ, SET)
         pauses = [after - before for before, after in zip(tries, tries[1:])]
-        # Each is half of what it may be at least.
+        # Each pause is at least half of the longest one.
         for pause, longest in zip(pauses, (5, 10, 20, 40, 60, 60, 60, 60)):
             assert longest / 2 <= pause <= longest + 6, pauses
-        assert len(sink.heard(Postponed)) == 1, "once a cause, not once an attempt"
-        assert office.record().attempts == len(tries)
+        assert len(sink.heard(Postponed)) == 1, "one report per cause, not per attempt"
+        assert env.record().attempts == len(tries)
 
-    def test_is_published_soon_after_hetzner_is_back(
-        self, office: Office, cloud: Cloud, sink: RecordingSink
+    def test_is_published_soon_after_an_outage(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink
     ) -> None:
-        office.fails(AWAY)
-        office.set_desired(FIRST)
-        office.ticks(300)
-        office.fails(None)
-        office.ticks(66)
+        env.fail_calls(UNREACHABLE)
+        env.set_desired(FIRST)
+        env.ticks(300)
+        env.fail_calls(None)
+        env.ticks(66)
         assert cloud.values("host", "A") == [FIRST]
         assert len(sink.heard(Cleared)) == 1
 
-    def test_waits_as_long_as_hetzner_asks_for(self, office: Office) -> None:
-        office.fails(HetznerBusy("Hetzner is busy.", retry_after=500))
-        office.set_desired(FIRST)
-        assert office.tick() == [LIST]
-        assert office.ticks(499) == []
-        assert office.tick() == [LIST]
+    def test_is_not_retried_before_the_retry_after_of_hetzner(self, env: ReconcilerEnv) -> None:
+        env.fail_calls(HetznerBusy("Hetzner is busy.", retry_after=500))
+        env.set_desired(FIRST)
+        assert env.tick() == [LIST]
+        assert env.ticks(499) == []
+        assert env.tick() == [LIST]
 
-    def test_that_a_newer_one_supersedes_is_dropped(self, office: Office, cloud: Cloud) -> None:
-        office.fails(AWAY)
-        office.set_desired(FIRST)
-        office.ticks(20)
-        office.set_desired(SECOND)
-        office.fails(None)
-        calls = office.ticks(60)
+    def test_that_a_newer_one_supersedes_is_dropped(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.fail_calls(UNREACHABLE)
+        env.set_desired(FIRST)
+        env.ticks(20)
+        env.set_desired(SECOND)
+        env.fail_calls(None)
+        calls = env.ticks(60)
         assert [call for _, call in calls if call.startswith("POST")] == [CREATE]
         assert cloud.values("host", "A") == [SECOND]
 
-    def test_to_remove_a_record_is_retried_as_well(self, office: Office, cloud: Cloud) -> None:
-        office.publish(FIRST)
-        office.store.records.set_desired(removal(A), office.clock(), 0)
-        office.ticks(2)
+    def test_to_remove_a_record_is_retried(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.publish(FIRST)
+        env.store.records.set_desired(removal(A), env.clock(), 0)
+        env.ticks(2)
         assert cloud.rrsets == {}
 
 
-def test_hosts_are_worked_on_a_few_at_a_time_and_none_is_forgotten(
-    office: Office, cloud: Cloud
-) -> None:
+def test_all_hosts_are_published_a_few_at_a_time(env: ReconcilerEnv, cloud: Cloud) -> None:
     names = [f"host{number}.example.com" for number in range(30)]
     for name in names:
-        office.set_desired(FIRST, name)
-    most = max(office.tick().count(CREATE) for _ in range(15))
+        env.set_desired(FIRST, name)
+    most = max(env.tick().count(CREATE) for _ in range(15))
     assert most == 4
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
-def test_while_hetzner_is_away_one_host_is_tried_for_all_and_all_are_tried_once_it_is_back(
-    office: Office, cloud: Cloud
-) -> None:
+def test_an_outage_is_probed_with_few_hosts_until_it_ends(env: ReconcilerEnv, cloud: Cloud) -> None:
     names = [f"host{number}.example.com" for number in range(30)]
-    office.publish(FIRST, "first.example.com")
-    office.fails(AWAY)
+    env.publish(FIRST, "first.example.com")
+    env.fail_calls(UNREACHABLE)
     for name in names:
-        office.set_desired(FIRST, name)
-    tries = times(office.ticks(120), READ)
-    assert len(tries) <= 4 + 120 / 5, "30 hosts cost what a few do"
-    office.fails(None)
-    office.ticks(6 + 30 // 4 + 1)
+        env.set_desired(FIRST, name)
+    tries = times(env.ticks(120), READ)
+    assert len(tries) <= 4 + 120 / 5, "30 hosts must make no more calls than a few"
+    env.fail_calls(None)
+    env.ticks(6 + 30 // 4 + 1)
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
-def test_a_clock_that_is_set_back_stops_nothing(office: Office, cloud: Cloud) -> None:
-    office.fails(AWAY)
-    office.set_desired(FIRST)
-    office.tick()
-    office.fails(None)
-    office.tick(-DAY)
+def test_setting_the_clock_back_does_not_stop_retries_or_polls(
+    env: ReconcilerEnv, cloud: Cloud
+) -> None:
+    env.fail_calls(UNREACHABLE)
+    env.set_desired(FIRST)
+    env.tick()
+    env.fail_calls(None)
+    env.tick(-DAY)
     assert cloud.values("host", "A") == [FIRST]
-    cloud.end(office.record().action)
-    office.tick(-DAY)
-    assert office.record().state is State.PUBLISHED
+    cloud.end(env.record().action)
+    env.tick(-DAY)
+    assert env.record().state is State.PUBLISHED
 
 
 class TestARefusedUpdate:
     @pytest.fixture(autouse=True)
-    def _refused(self, office: Office) -> None:
-        office.publish(FIRST)
-        office.store.records.finish(office.record())
-        office.fails(PROTECTED, "POST")
-        office.publish(SECOND)
-        assert office.record().state is State.REFUSED
+    def _refused(self, env: ReconcilerEnv) -> None:
+        env.publish(FIRST)
+        env.store.records.finish(env.record())
+        env.fail_calls(PROTECTED, "POST")
+        env.publish(SECOND)
+        assert env.record().state is State.REFUSED
 
-    def test_is_retried_hourly(self, office: Office) -> None:
-        tries = times(office.ticks(3 * 3600 + 60, 10), SET)
+    def test_is_retried_hourly(self, env: ReconcilerEnv) -> None:
+        tries = times(env.ticks(3 * 3600 + 60, 10), SET)
         assert len(tries) == 3
         assert all(3600 <= after - before <= 3610 for before, after in zip(tries, tries[1:]))
 
-    def test_is_retried_when_a_zone_has_come_or_gone(self, office: Office, cloud: Cloud) -> None:
-        assert office.ticks(10) == []
-        cloud.zones["example.net"] = "primary"
-        office.zones.invalidate()
-        office.zones.find(HOST, Deadline(5))
-        assert SET in [call for _, call in office.ticks(2)]
-
-    def test_is_retried_by_a_new_leader_who_may_have_new_tokens(
-        self, office: Office, other_office: Office
+    def test_is_retried_when_the_list_of_zones_changes(
+        self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
-        assert other_office.tick() == []
-        office.reconciler.stop()
-        assert other_office.tick() == [LIST, READ, SET]
-        assert other_office.ticks(10) == []
+        assert env.ticks(10) == []
+        cloud.zones["example.net"] = "primary"
+        env.zones.invalidate()
+        env.zones.find(HOST, Deadline(5))
+        assert SET in [call for _, call in env.ticks(2)]
 
-    def test_is_retried_by_a_new_leader_whose_store_fails_at_that_moment(
-        self, office: Office, other_office: Office, monkeypatch: pytest.MonkeyPatch
+    def test_is_retried_by_a_new_leader(self, env: ReconcilerEnv, other_env: ReconcilerEnv) -> None:
+        assert other_env.tick() == []
+        env.reconciler.stop()
+        assert other_env.tick() == [LIST, READ, SET]
+        assert other_env.ticks(10) == []
+
+    def test_is_retried_by_a_new_leader_after_a_store_error(
+        self, env: ReconcilerEnv, other_env: ReconcilerEnv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(_state: State, _now: float) -> None:
             raise StoreUnavailable("The store is busy.")
 
-        office.reconciler.stop()
+        env.reconciler.stop()
         with monkeypatch.context() as patch:
-            patch.setattr(other_office.store.records, "retry_now", fail)
+            patch.setattr(other_env.store.records, "retry_now", fail)
             with pytest.raises(StoreUnavailable):
-                other_office.tick()
-        assert other_office.tick() == [LIST, READ, SET]
-        assert other_office.ticks(10) == []
+                other_env.tick()
+        assert other_env.tick() == [LIST, READ, SET]
+        assert other_env.ticks(10) == []
 
-    def test_is_retried_at_a_new_request(self, office: Office, cloud: Cloud) -> None:
-        office.fails(None)
-        office.publish(SECOND)
+    def test_is_retried_on_a_new_request(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.fail_calls(None)
+        env.publish(SECOND)
         assert cloud.values("host", "A") == [SECOND]
 
-    def test_is_told_once_and_so_is_its_end(self, office: Office, sink: RecordingSink) -> None:
-        office.ticks(2 * 3600, 30)
-        office.fails(None)
-        office.ticks(3660, 30)
-        assert [event for event, _ in office.told()] == ["created", "refused", "replaced"]
+    def test_and_its_end_are_each_reported_once(
+        self, env: ReconcilerEnv, sink: RecordingSink
+    ) -> None:
+        env.ticks(2 * 3600, 30)
+        env.fail_calls(None)
+        env.ticks(3660, 30)
+        assert [event for event, _ in env.history()] == ["created", "refused", "replaced"]
         assert len(sink.heard(Cleared)) == 1
 
 
 class TestAnAction:
-    def test_is_asked_about_when_it_may_be_over_and_never_again(
-        self, office: Office, cloud: Cloud
-    ) -> None:
-        office.publish(FIRST)
-        assert office.tick(3) == []
-        cloud.end(office.record().action)
-        assert office.tick(1) == [POLL]
-        assert office.record().state is State.PUBLISHED
-        assert office.ticks(600) == []
+    def test_is_polled_until_it_has_ended(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.publish(FIRST)
+        assert env.tick(3) == []
+        cloud.end(env.record().action)
+        assert env.tick(1) == [POLL]
+        assert env.record().state is State.PUBLISHED
+        assert env.ticks(600) == []
 
-    def test_that_takes_long_is_asked_about_ever_less_often(
-        self, office: Office, cloud: Cloud
-    ) -> None:
-        office.publish(FIRST)
-        polls = times(office.ticks(100), POLL)
+    def test_is_polled_with_growing_pauses(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.publish(FIRST)
+        polls = times(env.ticks(100), POLL)
         assert polls == [4, 8, 16, 32, 64]
-        cloud.end(office.record().action)
-        office.ticks(60)
-        assert office.record().state is State.PUBLISHED
+        cloud.end(env.record().action)
+        env.ticks(60)
+        assert env.record().state is State.PUBLISHED
 
-    def test_shares_a_call_with_up_to_24_others(self, office: Office, cloud: Cloud) -> None:
+    def test_is_polled_together_with_up_to_24_others(
+        self, env: ReconcilerEnv, cloud: Cloud
+    ) -> None:
         names = [f"host{number}.example.com" for number in range(30)]
         for name in names:
-            office.publish(FIRST, name)
-            cloud.end(office.record(host(name)).action)
-        assert office.tick(4) == [POLL, POLL]
-        assert sorted(len(ids) for ids in cloud.asked) == [5, 25]
-        assert all(office.record(host(name)).state is State.PUBLISHED for name in names)
+            env.publish(FIRST, name)
+            cloud.end(env.record(host(name)).action)
+        assert env.tick(4) == [POLL, POLL]
+        assert sorted(len(ids) for ids in cloud.polled) == [5, 25]
+        assert all(env.record(host(name)).state is State.PUBLISHED for name in names)
 
-    def test_that_ends_in_error_makes_the_update_pending_with_the_cause_and_is_written_again(
-        self, office: Office, cloud: Cloud, sink: RecordingSink
+    def test_that_fails_makes_the_update_pending_until_rewritten(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink
     ) -> None:
-        office.publish(FIRST)
-        cloud.end(office.record().action, "error", "Zone is broken")
-        assert office.tick(4) == [POLL]
-        record = office.record()
+        env.publish(FIRST)
+        cloud.end(env.record().action, "error", "Zone is broken")
+        assert env.tick(4) == [POLL]
+        record = env.record()
         assert (record.state, record.attempts) == (State.PENDING, 1)
         cause = "Hetzner could not publish the record: Zone is broken."
         assert record.error == cause
         assert sink.heard(Postponed) == [Postponed(HOST, A, cause)]
-        calls = office.ticks(5)
-        assert [call for _, call in calls] == [READ, SET], "the API shows it, the DNS doesn't"
-        cloud.end(office.record().action)
-        office.ticks(5)
-        assert office.record().state is State.PUBLISHED
+        calls = env.ticks(5)
+        assert [call for _, call in calls] == [READ, SET], (
+            "the address must be written again although the API shows it"
+        )
+        cloud.end(env.record().action)
+        env.ticks(5)
+        assert env.record().state is State.PUBLISHED
         assert len(sink.heard(Cleared)) == 1
-        assert office.told() == [("created", "requested by 198.51.100.1"), ("postponed", cause)]
+        assert env.history() == [("created", "requested by 198.51.100.1"), ("postponed", cause)]
 
-    def test_that_never_ends_is_given_up_after_two_minutes_and_written_again(
-        self, office: Office, cloud: Cloud
+    def test_that_takes_two_minutes_is_abandoned_and_rewritten(
+        self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
-        office.publish(FIRST)
-        calls = office.ticks(130)
+        env.publish(FIRST)
+        calls = env.ticks(130)
         assert [call for _, call in calls] == [POLL] * 6 + [READ, SET]
-        assert "doesn't confirm that it has published the record" in office.record().error
-        cloud.end(office.record().action)
-        office.ticks(10)
-        assert office.record().state is State.PUBLISHED
+        assert "doesn't confirm that it has published the record" in env.record().error
+        cloud.end(env.record().action)
+        env.ticks(10)
+        assert env.record().state is State.PUBLISHED
 
-    def test_that_hetzner_knows_nothing_of_is_written_again(
-        self, office: Office, cloud: Cloud
+    def test_that_is_unknown_to_hetzner_is_rewritten(
+        self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
-        office.publish(FIRST)
-        cloud.forgotten = True
-        assert [call for _, call in office.ticks(10)] == [POLL, READ, SET]
+        env.publish(FIRST)
+        cloud.has_no_actions = True
+        assert [call for _, call in env.ticks(10)] == [POLL, READ, SET]
 
-    @pytest.mark.parametrize("error", [AWAY, BUSY, PROTECTED])
-    def test_is_waited_for_when_hetzner_cannot_tell(
-        self, office: Office, cloud: Cloud, error: DyndnsError
+    @pytest.mark.parametrize("error", [UNREACHABLE, BUSY, PROTECTED])
+    def test_is_polled_again_after_a_failed_poll(
+        self, env: ReconcilerEnv, cloud: Cloud, error: DyndnsError
     ) -> None:
-        office.publish(FIRST)
-        office.fails(error)
-        polls = times(office.ticks(60), POLL)
+        env.publish(FIRST)
+        env.fail_calls(error)
+        polls = times(env.ticks(60), POLL)
         assert polls == [4, 8, 16, 32]
-        assert office.record().state is State.PUBLISHING
-        assert office.record().error == ""
-        office.fails(None)
-        cloud.end(office.record().action)
-        office.ticks(60)
-        assert office.record().state is State.PUBLISHED
+        assert env.record().state is State.PUBLISHING
+        assert env.record().error == ""
+        env.fail_calls(None)
+        cloud.end(env.record().action)
+        env.ticks(60)
+        assert env.record().state is State.PUBLISHED
 
-    @pytest.mark.parametrize("reason", ["the zone is gone", "the token is bad"])
-    def test_that_only_the_operator_can_have_asked_about_is_given_up_and_told(
-        self, office: Office, cloud: Cloud, sink: RecordingSink, reason: str
+    @pytest.mark.parametrize("reason", ["missing zone", "revoked token"])
+    def test_that_cannot_be_polled_is_abandoned_and_reported(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink, reason: str
     ) -> None:
-        office.publish(FIRST)
-        if reason == "the zone is gone":
+        env.publish(FIRST)
+        if reason == "missing zone":
             cloud.zones.clear()
-            office.zones.invalidate()
+            env.zones.invalidate()
         else:
-            office.fails(TokenRejected("The token was revoked."))
-        office.ticks(100)
-        assert office.record().state is State.PUBLISHING
-        office.ticks(100)
-        assert office.record().state is State.REFUSED
+            env.fail_calls(TokenRejected("The token was revoked."))
+        env.ticks(100)
+        assert env.record().state is State.PUBLISHING
+        env.ticks(100)
+        assert env.record().state is State.REFUSED
         assert len(sink.heard(Refused)) == 1
 
     def test_of_an_older_update_does_not_end_a_newer_one(
-        self, office: Office, cloud: Cloud
+        self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
-        office.publish(FIRST)
-        cloud.end(office.record().action)
-        office.publish(SECOND)
-        office.tick(4)
-        assert office.record().state is State.PUBLISHING
+        env.publish(FIRST)
+        cloud.end(env.record().action)
+        env.publish(SECOND)
+        env.tick(4)
+        assert env.record().state is State.PUBLISHING
 
 
-class TestTheReserveOfTheQuota:
-    def test_is_left_to_requests_somebody_waits_for(self, office: Office, cloud: Cloud) -> None:
-        office.publish(FIRST)
-        office.set_desired(SECOND, "other.example.com")
+class TestTheQuotaReserve:
+    def test_is_kept_for_requests(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.publish(FIRST)
+        env.set_desired(SECOND, "other.example.com")
         cloud.is_low = True
-        assert office.ticks(600) == []
-        office.publish(SECOND)
-        assert cloud.values("host", "A") == [SECOND], "requests go first"
+        assert env.ticks(600) == []
+        env.publish(SECOND)
+        assert cloud.values("host", "A") == [SECOND], "requests may use the reserve"
         cloud.is_low = False
-        assert CREATE in office.tick()
-        assert POLL in [call for _, call in office.ticks(60)]
+        assert CREATE in env.tick()
+        assert POLL in [call for _, call in env.ticks(60)]
 
-    def test_of_one_project_keeps_no_other_from_its_work(
+    def test_of_one_project_does_not_delay_other_projects(
         self, store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink
     ) -> None:
         other = Cloud("example.net")
-        office = Office(store, cloud, clock, sink, others=[other])
-        office.publish(FIRST)
-        cloud.end(office.record().action)
+        env = ReconcilerEnv(store, cloud, clock, sink, others=[other])
+        env.publish(FIRST)
+        cloud.end(env.record().action)
         for number in range(9):
-            office.publish(FIRST, f"host{number}.example.net")
-            office.set_desired(SECOND, f"host{number}.example.net")
-        office.set_desired(SECOND, "other.example.com")
+            env.publish(FIRST, f"host{number}.example.net")
+            env.set_desired(SECOND, f"host{number}.example.net")
+        env.set_desired(SECOND, "other.example.com")
         other.take_calls()
         other.is_low = True
-        calls = [call for _, call in office.ticks(10)]
+        calls = [call for _, call in env.ticks(10)]
         assert other.take_calls() == []
         assert {POLL, CREATE} <= set(calls)
-        assert office.record().state is State.PUBLISHED
+        assert env.record().state is State.PUBLISHED
         assert cloud.values("other", "A") == [SECOND]
 
-    def test_that_a_host_has_had_its_share_of_it_does_not_mean_that_hetzner_is_away(
-        self, office: Office, cloud: Cloud
-    ) -> None:
+    def test_is_not_mistaken_for_an_outage(self, env: ReconcilerEnv, cloud: Cloud) -> None:
         cloud.is_short = True
         for number in range(5):
-            office.publish(f"198.51.100.{number + 1}")
-        assert office.record().state is State.PENDING
-        assert office.tick(200) == []  # it is tried, in vain
+            env.publish(f"198.51.100.{number + 1}")
+        assert env.record().state is State.PENDING
+        assert env.tick(200) == []  # the attempt is limited
         for number in range(4):
-            office.set_desired(FIRST, f"host{number}.example.com")
-        assert office.tick().count(CREATE) == 4
+            env.set_desired(FIRST, f"host{number}.example.com")
+        assert env.tick().count(CREATE) == 4
 
-    def test_does_not_keep_the_history_from_being_swept(self, office: Office, cloud: Cloud) -> None:
-        office.store.records.note(
-            Accepted(_desired(office), None, ChangeNote("old", None, "")), office.clock()
+    def test_does_not_delay_pruning_the_history(self, env: ReconcilerEnv, cloud: Cloud) -> None:
+        env.store.records.note(
+            Accepted(_desired(env), None, ChangeNote("old", None, "")), env.clock()
         )
         cloud.is_low = True
-        office.tick(91 * DAY)
-        assert office.told() == []
+        env.tick(91 * DAY)
+        assert env.history() == []
 
 
-class TestOneProcessOfAll:
-    def test_works_until_it_stops(self, office: Office, other_office: Office) -> None:
-        office.set_desired(FIRST)
-        assert other_office.tick() == []
-        office.reconciler.stop()
-        assert other_office.tick() == [LIST, READ, CREATE]
-        office.set_desired(SECOND)
-        assert office.tick() == []
+class TestTheLeader:
+    def test_works_until_it_stops(self, env: ReconcilerEnv, other_env: ReconcilerEnv) -> None:
+        env.set_desired(FIRST)
+        assert other_env.tick() == []
+        env.reconciler.stop()
+        assert other_env.tick() == [LIST, READ, CREATE]
+        env.set_desired(SECOND)
+        assert env.tick() == []
 
-    def test_is_replaced_when_it_is_not_heard_of_any_more(
-        self, office: Office, other_office: Office
+    def test_is_replaced_when_it_stops_renewing_its_lease(
+        self, env: ReconcilerEnv, other_env: ReconcilerEnv
     ) -> None:
-        office.tick()
-        office.set_desired(FIRST)
+        env.tick()
+        env.set_desired(FIRST)
         waited = 0
-        while not other_office.tick():
+        while not other_env.tick():
             waited += 1
         assert 20 <= waited <= 41
 
-    def test_stops_working_when_another_one_has_taken_over_meanwhile(
-        self, office: Office, other_store: Store
+    def test_stops_when_another_process_has_taken_over(
+        self, env: ReconcilerEnv, other_store: Store
     ) -> None:
-        class Slow(Cloud):
-            """Takes so long to answer about actions that the lease runs out."""
+        class SlowCloud(Cloud):
+            """Answers polls so slowly that the lease expires."""
 
             def _state(self, number: int) -> Dict[str, Any]:
-                office.clock.advance(60)
-                assert other_store.leases.acquire("reconciler", "other", office.clock(), 40)
+                env.clock.advance(60)
+                assert other_store.leases.acquire("reconciler", "other", env.clock(), 40)
                 return super()._state(number)
 
-        slow = Slow("example.com")
-        office = Office(office.store, slow, office.clock, office.sink)
-        office.tick(100)
-        office.publish(FIRST)
-        office.set_desired(SECOND, "other.example.com")
-        assert office.tick(4) == [POLL]
+        slow = SlowCloud("example.com")
+        env = ReconcilerEnv(env.store, slow, env.clock, env.sink)
+        env.tick(100)
+        env.publish(FIRST)
+        env.set_desired(SECOND, "other.example.com")
+        assert env.tick(4) == [POLL]
 
 
-class TestTheHistory:
-    def test_is_pruned_hourly_of_what_is_older_than_it_is_kept(self, office: Office) -> None:
-        record = _desired(office)
+class TestHistory:
+    def test_is_pruned_hourly_of_old_entries(self, env: ReconcilerEnv) -> None:
+        record = _desired(env)
         for age in (91.0, 89.0):
-            at = office.clock() - age * DAY
-            office.store.records.note(
+            at = env.clock() - age * DAY
+            env.store.records.note(
                 Accepted(record, None, ChangeNote(f"{age:.0f} days", None, "")), at
             )
-        office.tick(3599)
-        assert len(office.told()) == 2
-        office.tick(1)
-        assert [event for event, _ in office.told()] == ["89 days"]
+        env.tick(3599)
+        assert len(env.history()) == 2
+        env.tick(1)
+        assert [event for event, _ in env.history()] == ["89 days"]
 
-    def test_tells_that_an_edit_by_hand_was_put_back(self, office: Office, cloud: Cloud) -> None:
-        office.publish(FIRST)
-        office.store.records.finish(office.record())
+    def test_records_that_a_manual_change_was_reverted(
+        self, env: ReconcilerEnv, cloud: Cloud
+    ) -> None:
+        env.publish(FIRST)
+        env.store.records.finish(env.record())
         cloud.publish("host.example.com", "A", "198.51.100.66")
-        office.clock.advance(301)
-        office.publish(FIRST)
-        (entry, _) = office.store.history.find(HOST)
+        env.clock.advance(301)
+        env.publish(FIRST)
+        (entry, _) = env.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("replaced", "198.51.100.66", FIRST)
         assert entry.why == "restored: it was changed at Hetzner"
         assert (entry.source, entry.protocol) == ("198.51.100.1", "dyndns2")
 
-    def test_tells_that_a_deletion_by_hand_was_put_back(self, office: Office, cloud: Cloud) -> None:
-        office.publish(FIRST)
-        office.store.records.finish(office.record())
+    def test_records_that_a_manual_deletion_was_reverted(
+        self, env: ReconcilerEnv, cloud: Cloud
+    ) -> None:
+        env.publish(FIRST)
+        env.store.records.finish(env.record())
         cloud.rrsets.clear()
-        office.clock.advance(301)
-        office.publish(FIRST)
-        (entry, _) = office.store.history.find(HOST)
+        env.clock.advance(301)
+        env.publish(FIRST)
+        (entry, _) = env.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("created", None, FIRST)
         assert entry.why == "restored: it was changed at Hetzner"
 
-    def test_tells_a_removal(self, office: Office) -> None:
-        office.publish(FIRST)
-        office.store.records.set_desired(removal(A), office.clock(), 0)
-        office.tick()
-        (entry, _) = office.store.history.find(HOST)
+    def test_records_a_removal(self, env: ReconcilerEnv) -> None:
+        env.publish(FIRST)
+        env.store.records.set_desired(removal(A), env.clock(), 0)
+        env.tick()
+        (entry, _) = env.store.history.find(HOST)
         assert (entry.event, entry.old, entry.new) == ("deleted", FIRST, None)
 
 
-def _desired(office: Office) -> Record:
-    office.set_desired(FIRST, grace=10**9)
-    return office.record()
+def _desired(env: ReconcilerEnv) -> Record:
+    env.set_desired(FIRST, grace=10**9)
+    return env.record()

@@ -15,7 +15,7 @@ HOST, OTHER = host(), host("other.example.com")
 
 
 class Waiting:
-    """A request on a thread of its own that waits for the slot of a host."""
+    """A request on its own thread that waits for the slot of a host."""
 
     def __init__(self, slots: HostSlots, seconds: float = 30, name: str = HOST.text) -> None:
         self._slots = slots
@@ -38,7 +38,7 @@ class Waiting:
         return self.errors
 
 
-def test_a_host_has_one_slot_and_one_request_of_it_waits() -> None:
+def test_a_host_has_one_slot_and_one_waiting_request() -> None:
     slots = HostSlots(4)
     slots.acquire(HOST, Deadline(5))
     second = Waiting(slots)
@@ -51,7 +51,7 @@ def test_a_host_has_one_slot_and_one_request_of_it_waits() -> None:
     slots.acquire(HOST, Deadline(5))
 
 
-def test_nobody_waits_for_other_hosts() -> None:
+def test_a_request_does_not_wait_for_other_hosts() -> None:
     slots = HostSlots(1)
     slots.acquire(HOST, Deadline(5))
     with pytest.raises(HetznerBusy, match="queue"):
@@ -60,7 +60,7 @@ def test_nobody_waits_for_other_hosts() -> None:
     slots.acquire(OTHER, Deadline(5))
 
 
-def test_a_wait_ends_with_the_deadline_and_leaves_no_trace() -> None:
+def test_a_wait_ends_with_the_deadline_without_occupying_a_slot() -> None:
     slots = HostSlots(2)
     slots.acquire(HOST, Deadline(5))
     assert len(Waiting(slots, 0.01).join()) == 1
@@ -70,7 +70,7 @@ def test_a_wait_ends_with_the_deadline_and_leaves_no_trace() -> None:
         slots.release(HOST)
 
 
-def test_few_requests_wait_however_many_hosts_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_waiting_requests_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_WAITING", 2)
     names = [f"host{number}.example.com" for number in range(3)]
     slots = HostSlots(4)

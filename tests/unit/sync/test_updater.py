@@ -37,14 +37,14 @@ from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, 
 HOST = host()
 A, AAAA = RecordType.A, RecordType.AAAA
 FIRST, SECOND = "198.51.100.1", "198.51.100.2"
-PATIENCE = 10.0
+TIMEOUT = 10.0
 RRSETS = "/zones/example.com/rrsets"
 LIST, READ, CREATE = "GET /zones", f"GET {RRSETS}", f"POST {RRSETS}"
 SET = f"POST {RRSETS}/host/A/actions/set_records"
 
 
 class ActivityBuffer:
-    """Stands in for the memory of who was heard of when."""
+    """Replaces `ActivityBuffer`: records the activity it is given."""
 
     def __init__(self) -> None:
         self.noted: List[object] = []
@@ -54,13 +54,13 @@ class ActivityBuffer:
 
 
 class SlowPublisher:
-    """Stands in for a publisher that hangs until it is let go."""
+    """Replaces a publisher: blocks until `released` is set."""
 
-    def __init__(self, store: Store, ending: Callable[[], Dict[RecordType, RecordOutcome]]) -> None:
+    def __init__(self, store: Store, errors: Callable[[], Dict[RecordType, RecordOutcome]]) -> None:
         self._store = store
-        self.let_go = threading.Event()
-        self.begun = threading.Semaphore(0)
-        self._ending = ending
+        self.released = threading.Event()
+        self.started = threading.Semaphore(0)
+        self._finish = errors
 
     def is_up_to_date(self, _record: Optional[Record]) -> bool:
         return False
@@ -69,9 +69,9 @@ class SlowPublisher:
         self, _host: Hostname, _kinds: object, _deadline: Deadline, desired: Update
     ) -> Dict[RecordType, RecordOutcome]:
         self._store.records.set_desired(desired, 0, 10)
-        self.begun.release()
-        self.let_go.wait(PATIENCE)
-        return self._ending()
+        self.started.release()
+        self.released.wait(TIMEOUT)
+        return self._finish()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def changes(updater: Updater, desired: Update) -> List[Change]:
     return [one.change for one in outcome.records]
 
 
-def test_first_update_these_calls_second_none(updater: Updater, cloud: FakeCloudApi) -> None:
+def test_only_changes_make_calls(updater: Updater, cloud: FakeCloudApi) -> None:
     assert changes(updater, update(FIRST)) == [Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE]
     assert changes(updater, update(FIRST)) == [Change.CACHED]
@@ -116,7 +116,9 @@ def test_first_update_these_calls_second_none(updater: Updater, cloud: FakeCloud
     assert cloud.take_calls() == [SET]
 
 
-def test_what_happened_is_told(updater: Updater, sink: RecordingSink, clock: Clock) -> None:
+def test_each_kind_of_outcome_is_reported(
+    updater: Updater, sink: RecordingSink, clock: Clock
+) -> None:
     updater.apply(update(FIRST))
     updater.apply(update(FIRST))
     clock.advance(400)
@@ -124,14 +126,14 @@ def test_what_happened_is_told(updater: Updater, sink: RecordingSink, clock: Clo
     assert [type(event) for event in sink.events] == [Published, AnsweredFromCache, Confirmed]
 
 
-def test_both_families_are_answered_in_the_order_asked_for(updater: Updater) -> None:
+def test_outcomes_are_in_the_order_of_the_update(updater: Updater) -> None:
     both = update(FIRST, "2001:db8::1")
     assert changes(updater, both) == [Change.CREATED, Change.CREATED]
     assert changes(updater, both) == [Change.CACHED, Change.CACHED]
     assert changes(updater, update(SECOND, "2001:db8::1")) == [Change.REPLACED, Change.CACHED]
 
 
-def test_a_removal_is_remembered_like_an_address(updater: Updater, cloud: FakeCloudApi) -> None:
+def test_a_removal_is_cached_like_an_address(updater: Updater, cloud: FakeCloudApi) -> None:
     updater.apply(update(FIRST))
     assert changes(updater, removal(A, AAAA)) == [Change.DELETED, Change.UNCHANGED]
     cloud.take_calls()
@@ -139,7 +141,7 @@ def test_a_removal_is_remembered_like_an_address(updater: Updater, cloud: FakeCl
     assert cloud.take_calls() == []
 
 
-def test_every_update_is_a_activity_however_it_ends(
+def test_every_update_counts_as_activity_even_if_it_fails(
     updater: Updater, activities: ActivityBuffer, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     start = clock()
@@ -147,7 +149,7 @@ def test_every_update_is_a_activity_however_it_ends(
     clock.advance(60)
     updater.apply(update(FIRST))
     clock.advance(60)
-    cloud.failures["POST"] = HetznerUnreachable("away")
+    cloud.failures["POST"] = HetznerUnreachable("unreachable")
     with pytest.raises(HetznerUnreachable):
         updater.apply(update(SECOND))
     assert activities.noted == [(HOST, start), (HOST, start + 60), (HOST, start + 120)]
@@ -156,12 +158,12 @@ def test_every_update_is_a_activity_however_it_ends(
 @pytest.mark.parametrize(
     ("error", "state"),
     [
-        (HetznerUnreachable("away"), State.PENDING),
+        (HetznerUnreachable("unreachable"), State.PENDING),
         (HetznerBusy("busy"), State.PENDING),
         (ChangeRefused("protected"), State.REFUSED),
     ],
 )
-def test_a_failure_reaches_the_caller_and_the_update_is_kept(
+def test_a_failure_is_raised_and_the_update_is_kept(
     updater: Updater, cloud: FakeCloudApi, store: Store, error: DyndnsError, state: State
 ) -> None:
     cloud.failures["POST"] = error
@@ -174,11 +176,9 @@ def test_a_failure_reaches_the_caller_and_the_update_is_kept(
     assert changes(updater, update(FIRST)) == [Change.CREATED]
 
 
-def test_a_failure_of_one_family_is_the_answer_though_the_other_one_is_published(
-    updater: Updater, cloud: FakeCloudApi
-) -> None:
+def test_a_failure_of_one_record_type_is_raised(updater: Updater, cloud: FakeCloudApi) -> None:
     cloud.publish("host.example.com", "AAAA", "2001:db8::9")
-    cloud.failures[CREATE] = HetznerUnreachable("away")
+    cloud.failures[CREATE] = HetznerUnreachable("unreachable")
     with pytest.raises(HetznerUnreachable):
         updater.apply(update(FIRST, "2001:db8::1"))
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
@@ -187,10 +187,10 @@ def test_a_failure_of_one_family_is_the_answer_though_the_other_one_is_published
     assert both == [Change.CREATED, Change.CACHED]
 
 
-def test_without_a_store_nothing_is_asked_of_hetzner(
+def test_an_unavailable_store_causes_no_call(
     cloud: FakeCloudApi, clock: Clock, sink: RecordingSink, activities: ActivityBuffer
 ) -> None:
-    store = Store("sqlite:////nowhere/at/all.db")
+    store = Store("sqlite:////missing/store.db")
     zones = Zones([Hetzner(cloud, 60)], 86400, clock)
     publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
     updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
@@ -200,17 +200,17 @@ def test_without_a_store_nothing_is_asked_of_hetzner(
     assert cloud.calls == []
 
 
-def test_the_update_is_stored_before_hetzner_is_asked(
+def test_an_update_is_stored_before_the_first_call_to_hetzner(
     updater: Updater, cloud: FakeCloudApi, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: List[Optional[Address]] = []
     call = cloud.call
 
-    def looks(*arguments: object, **options: object) -> object:
+    def look(*arguments: object, **options: object) -> object:
         seen.append(store.records.of(HOST)[A].desired.address)
         return call(*arguments, **options)
 
-    monkeypatch.setattr(cloud, "call", looks)
+    monkeypatch.setattr(cloud, "call", look)
     updater.apply(update(FIRST))
     assert {str(address) for address in seen} == {FIRST}
 
@@ -218,9 +218,9 @@ def test_the_update_is_stored_before_hetzner_is_asked(
 @pytest.mark.parametrize(
     "results",
     [{A: RecordOutcome(DesiredRecord(A, Address.parse(SECOND)), Change.REPLACED)}, {}],
-    ids=["wants another address", "was forgotten"],
+    ids=["another address", "dropped"],
 )
-def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
+def test_an_update_replaced_while_it_is_published_is_superseded(
     store: Store,
     activities: ActivityBuffer,
     sink: RecordingSink,
@@ -228,42 +228,42 @@ def test_an_update_whose_host_meanwhile_wants_something_else_is_superseded(
     results: Dict[RecordType, RecordOutcome],
 ) -> None:
     publisher = SlowPublisher(store, lambda: results)
-    publisher.let_go.set()
+    publisher.released.set()
     updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
     with pytest.raises(Superseded, match=r"host\.example\.com"):
         updater.apply(update(FIRST))
     updater.stop()
 
 
-class TestAPublisherThatHangs:
-    """The caller isn't kept waiting; eight seconds are shortened to a moment here."""
+class TestAHangingPublisher:
+    """The time limit of an answer is shortened for these tests."""
 
     @pytest.fixture(autouse=True)
-    def _moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _short_time_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
 
     @pytest.fixture
-    def ending(self) -> List[Exception]:
-        """What the publisher ends with when it is let go."""
+    def errors(self) -> List[Exception]:
+        """Errors for the publisher to raise; empty for success."""
         return []
 
     @pytest.fixture
-    def publisher(self, store: Store, ending: List[Exception]) -> Iterator[SlowPublisher]:
+    def publisher(self, store: Store, errors: List[Exception]) -> Iterator[SlowPublisher]:
         def end() -> Dict[RecordType, RecordOutcome]:
-            if ending:
-                raise ending[0]
+            if errors:
+                raise errors[0]
             return {A: RecordOutcome(DesiredRecord(A, Address.parse(FIRST)), Change.CREATED)}
 
         publisher = SlowPublisher(store, end)
         yield publisher
-        publisher.let_go.set()
+        publisher.released.set()
 
-    def test_is_not_waited_for(self, updater: Updater, store: Store) -> None:
+    def test_does_not_delay_the_answer(self, updater: Updater, store: Store) -> None:
         with pytest.raises(HetznerUnreachable, match="too long"):
             updater.apply(update(FIRST))
         assert store.records.of(HOST)[A].state is State.PENDING
 
-    def test_keeps_its_slot_and_those_without_one_are_told_to_come_again(
+    def test_keeps_its_slot_so_further_updates_are_refused(
         self, updater: Updater, publisher: SlowPublisher, store: Store
     ) -> None:
         for number in range(2):
@@ -273,48 +273,48 @@ class TestAPublisherThatHangs:
         with pytest.raises(HetznerBusy, match="queue"):
             updater.apply(third)
         assert store.records.of(third.host)[A].state is State.PENDING, "the update is stored"
-        publisher.let_go.set()
-        assert self.comes_again(updater, third) == Change.CREATED
+        publisher.released.set()
+        assert self.retry(updater, third) == Change.CREATED
 
-    def comes_again(self, updater: Updater, desired: Update) -> Change:
-        """Ask until there is a slot."""
+    def retry(self, updater: Updater, desired: Update) -> Change:
+        """Repeat the update until a slot is free."""
         for _ in range(1000):
             try:
                 return updater.apply(desired).records[0].change
             except HetznerBusy:
                 threading.Event().wait(0.001)
-        raise AssertionError("the slots never became free")
+        raise AssertionError("no slot became free")
 
     @pytest.mark.parametrize(
         ("error", "is_logged"), [(ValueError("a bug"), True), (HostBusy("busy"), False)]
     )
-    def test_and_then_crashes_is_logged_with_its_traceback(  # noqa: PLR0913
+    def test_and_then_raises_is_logged_with_its_traceback(  # noqa: PLR0913
         self,
         updater: Updater,
         publisher: SlowPublisher,
-        ending: List[Exception],
+        errors: List[Exception],
         caplog: pytest.LogCaptureFixture,
         error: Exception,
         *,
         is_logged: bool,
     ) -> None:
-        ending.append(error)
+        errors.append(error)
         with pytest.raises(HetznerUnreachable):
             updater.apply(update(FIRST))
-        publisher.let_go.set()
-        self.ends(updater)
+        publisher.released.set()
+        self.stop(updater)
         crashes = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert [record.exc_info[1] for record in crashes] == ([error] if is_logged else [])
 
-    def ends(self, updater: Updater) -> None:
-        """Wait for the threads of the updater."""
+    def stop(self, updater: Updater) -> None:
+        """Stop the updater and wait for its threads."""
         updater.stop()
         for thread in threading.enumerate():
             if thread.name.startswith("publish"):
-                thread.join(PATIENCE)
+                thread.join(TIMEOUT)
 
 
-def test_a_crash_while_the_caller_waits_reaches_the_protocol(
+def test_an_unexpected_exception_is_raised_to_the_caller(
     store: Store, activities: ActivityBuffer, sink: RecordingSink, clock: Clock
 ) -> None:
     class Crashing:
@@ -325,7 +325,7 @@ def test_a_crash_while_the_caller_waits_reaches_the_protocol(
             raise ZeroDivisionError
 
     updater = Updater(store, Crashing(), activities, sink, slots=1, clock=clock)
-    for _ in range(3):  # and no slot is lost by it
+    for _ in range(3):  # a crash must release its slot
         with pytest.raises(ZeroDivisionError):
             updater.apply(update(FIRST))
     updater.stop()

@@ -21,8 +21,8 @@ READ_ZONE, READ = "GET /zones/example.com/rrsets", "GET /zones/example.com/rrset
 CREATE = "POST /zones/example.com/rrsets"
 
 
-class Round:
-    """Some published hosts, and the verifier that looks after them."""
+class VerifierEnv:
+    """Some published hosts and their verifier."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Round:
         store.hosts.register([host(name) for name in NAMES], clock())
         for number, name in enumerate(NAMES):
             self.publish(name, f"198.51.100.{number}")
-        self.are_heard()
+        self.mark_seen()
         cloud.take_calls()
 
     def publish(self, name: str, address: str) -> None:
@@ -55,128 +55,128 @@ class Round:
         self.publisher.publish(host(name), [A], Deadline(5))
         self.store.records.finish(self.record(name))
 
-    def are_heard(self) -> None:
+    def mark_seen(self) -> None:
         now = self.clock.now + 1
         self.store.hosts.see({host(name): now for name in NAMES}, now)
 
     def record(self, name: str = NAMES[0]) -> Record:
         return self.store.records.of(host(name))[A]
 
-    def after(self, seconds: float) -> List[str]:
+    def tick_after(self, seconds: float) -> List[str]:
         self.clock.advance(seconds)
         self.verifier.tick()
         return self.cloud.take_calls()
 
 
 @pytest.fixture
-def round_(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> Round:
-    return Round(store, cloud, clock, sink)
+def env(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink) -> VerifierEnv:
+    return VerifierEnv(store, cloud, clock, sink)
 
 
-def test_a_zone_is_read_once_for_all_its_hosts_when_their_time_is_over(round_: Round) -> None:
-    assert round_.after(CACHE_TTL - 1) == []
-    assert round_.after(1) == [READ_ZONE]
-    assert {round_.record(name).checked_at for name in NAMES} == {round_.clock()}
+def test_a_zone_is_read_once_for_all_due_hosts(env: VerifierEnv) -> None:
+    assert env.tick_after(CACHE_TTL - 1) == []
+    assert env.tick_after(1) == [READ_ZONE]
+    assert {env.record(name).checked_at for name in NAMES} == {env.clock()}
 
 
-def test_a_host_that_is_not_heard_of_any_more_costs_no_call(round_: Round) -> None:
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
-    assert round_.after(CACHE_TTL) == []
-    round_.are_heard()
-    assert round_.after(0) == [READ_ZONE]
+def test_a_host_without_activity_is_not_checked(env: VerifierEnv) -> None:
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert env.tick_after(CACHE_TTL) == []
+    env.mark_seen()
+    assert env.tick_after(0) == [READ_ZONE]
 
 
-def test_hosts_that_changed_at_different_times_share_one_read(round_: Round) -> None:
-    round_.clock.advance(CACHE_TTL / 2)
-    round_.publish(NAMES[3], "198.51.100.33")
-    round_.are_heard()
-    round_.cloud.take_calls()
-    assert round_.after(CACHE_TTL / 2) == [READ_ZONE]
-    round_.are_heard()
-    assert round_.after(CACHE_TTL / 2) == []
-    assert round_.after(CACHE_TTL / 2) == [READ_ZONE]
+def test_hosts_that_changed_at_different_times_share_one_read(env: VerifierEnv) -> None:
+    env.clock.advance(CACHE_TTL / 2)
+    env.publish(NAMES[3], "198.51.100.33")
+    env.mark_seen()
+    env.cloud.take_calls()
+    assert env.tick_after(CACHE_TTL / 2) == [READ_ZONE]
+    env.mark_seen()
+    assert env.tick_after(CACHE_TTL / 2) == []
+    assert env.tick_after(CACHE_TTL / 2) == [READ_ZONE]
 
 
-def test_a_host_that_is_silent_is_confirmed_with_the_others_but_not_put_right(
-    round_: Round, cloud: FakeCloudApi, clock: Clock
+def test_a_silent_host_is_confirmed_but_not_corrected(
+    env: VerifierEnv, cloud: FakeCloudApi, clock: Clock
 ) -> None:
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
     cloud.publish(NAMES[5], "A", "198.51.100.66")
     now = clock() + 1
-    round_.store.hosts.see({host(NAMES[0]): now}, now)
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
-    assert {round_.record(name).checked_at for name in NAMES[:5]} == {clock()}
+    env.store.hosts.see({host(NAMES[0]): now}, now)
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert {env.record(name).checked_at for name in NAMES[:5]} == {clock()}
     assert cloud.values("host5", "A") == ["198.51.100.66"]
-    round_.are_heard()
-    round_.after(0)
+    env.mark_seen()
+    env.tick_after(0)
     assert cloud.values("host5", "A") == ["198.51.100.5"]
 
 
 def test_a_pause_holds_for_all_processes(
-    round_: Round, other_store: Store, cloud: FakeCloudApi, clock: Clock
+    env: VerifierEnv, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     projects = [Hetzner(cloud, 60)]
     zones = Zones(projects, 86400, clock)
-    other = Verifier(
-        other_store, round_.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock
-    )
-    cloud.failures["GET"] = HetznerUnreachable("away")
-    round_.after(CACHE_TTL)
+    other = Verifier(other_store, env.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock)
+    cloud.failures["GET"] = HetznerUnreachable("unreachable")
+    env.tick_after(CACHE_TTL)
     for _ in range(11):
-        assert round_.after(5) == []
+        assert env.tick_after(5) == []
         other.tick()
     assert cloud.take_calls() == []
 
 
-def test_a_zone_that_is_gone_costs_the_others_nothing(round_: Round, cloud: FakeCloudApi) -> None:
-    lost = "nas.example.net"
-    round_.store.hosts.register([host(name) for name in (*NAMES, lost)], round_.clock())
+def test_a_deleted_zone_does_not_affect_other_zones(env: VerifierEnv, cloud: FakeCloudApi) -> None:
+    other_host = "nas.example.net"
+    env.store.hosts.register([host(name) for name in (*NAMES, other_host)], env.clock())
     cloud.zones["example.net"] = "primary"
-    round_.clock.advance(60)  # a name without a zone lists the zones again only then
-    round_.publish(lost, "198.51.100.9")
+    env.clock.advance(60)  # unknown names list the zones at most once a minute
+    env.publish(other_host, "198.51.100.9")
     del cloud.zones["example.net"]
-    round_.store.hosts.see({host(lost): round_.clock() + 1}, round_.clock() + 1)
-    round_.after(CACHE_TTL)
-    round_.after(60)
-    assert round_.record(lost).state is State.REFUSED
-    round_.are_heard()
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
-    assert {round_.record(name).checked_at for name in NAMES} == {round_.clock()}
+    env.store.hosts.see({host(other_host): env.clock() + 1}, env.clock() + 1)
+    env.tick_after(CACHE_TTL)
+    env.tick_after(60)
+    assert env.record(other_host).state is State.REFUSED
+    env.mark_seen()
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert {env.record(name).checked_at for name in NAMES} == {env.clock()}
 
 
-def test_an_unchanged_host_is_answered_from_memory_however_old_it_is(round_: Round) -> None:
-    round_.clock.advance(10 * CACHE_TTL)
-    assert round_.publisher.is_up_to_date(round_.record())
+def test_an_unchanged_host_is_answered_from_the_cache(env: VerifierEnv) -> None:
+    env.clock.advance(10 * CACHE_TTL)
+    assert env.publisher.is_up_to_date(env.record())
 
 
-def test_what_was_changed_by_hand_is_put_back(round_: Round, cloud: FakeCloudApi) -> None:
+def test_a_manual_change_is_reverted(env: VerifierEnv, cloud: FakeCloudApi) -> None:
     cloud.publish(NAMES[2], "A", "198.51.100.66")
-    calls = round_.after(CACHE_TTL)
+    calls = env.tick_after(CACHE_TTL)
     assert calls[:2] == [READ_ZONE, READ]
     assert calls[2].endswith("host2/A/actions/set_records")
     assert cloud.values("host2", "A") == ["198.51.100.2"]
-    newest = round_.store.history.find(host(NAMES[2]))[0]
+    newest = env.store.history.find(host(NAMES[2]))[0]
     assert (newest.old, newest.new) == ("198.51.100.66", "198.51.100.2")
     assert "restored" in newest.why
 
 
-def test_what_was_deleted_by_hand_is_put_back(round_: Round, cloud: FakeCloudApi) -> None:
+def test_a_manual_deletion_is_reverted(env: VerifierEnv, cloud: FakeCloudApi) -> None:
     del cloud.rrsets["example.com", "host1", "A"]
-    round_.after(CACHE_TTL)
+    env.tick_after(CACHE_TTL)
     assert cloud.values("host1", "A") == ["198.51.100.1"]
 
 
-def test_what_was_made_again_by_hand_is_deleted_again(round_: Round, cloud: FakeCloudApi) -> None:
-    round_.store.records.set_desired(removal(A, name=NAMES[1]), round_.clock(), 10)
-    round_.publisher.publish(host(NAMES[1]), [A], Deadline(5))
-    round_.store.records.finish(round_.record(NAMES[1]))
+def test_a_record_recreated_after_its_removal_is_deleted(
+    env: VerifierEnv, cloud: FakeCloudApi
+) -> None:
+    env.store.records.set_desired(removal(A, name=NAMES[1]), env.clock(), 10)
+    env.publisher.publish(host(NAMES[1]), [A], Deadline(5))
+    env.store.records.finish(env.record(NAMES[1]))
     cloud.publish(NAMES[1], "A", "198.51.100.66")
-    round_.after(CACHE_TTL)
+    env.tick_after(CACHE_TTL)
     assert ("example.com", "host1", "A") not in cloud.rrsets
 
 
-def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
-    round_: Round, cloud: FakeCloudApi, store: Store, clock: Clock
+def test_a_manual_record_is_kept_after_its_update_was_dropped(
+    env: VerifierEnv, cloud: FakeCloudApi, store: Store, clock: Clock
 ) -> None:
     name = "nas.example.com"
     cloud.publish(name, "A", "198.51.100.66")
@@ -184,84 +184,80 @@ def test_what_was_made_by_hand_outlives_an_error_that_was_forgotten(
     cloud.failures["POST"] = TokenRejected("The token may only read.")
     store.records.set_desired(update("198.51.100.9", name=name), clock(), 10)
     with pytest.raises(TokenRejected):
-        round_.publisher.publish(host(name), [A], Deadline(5))
+        env.publisher.publish(host(name), [A], Deadline(5))
     cloud.failures.clear()
     store.records.drop_update(host(name), Requester("198.51.100.1", "page"), clock())
     store.hosts.see({host(name): clock() + 1}, clock() + 1)
-    round_.after(CACHE_TTL)
+    env.tick_after(CACHE_TTL)
     assert cloud.values("nas", "A") == ["198.51.100.66"]
 
 
-def test_a_comment_somebody_wrote_since_is_known_for_the_next_change(
-    round_: Round, cloud: FakeCloudApi
-) -> None:
-    cloud.rrsets["example.com", "host3", "A"]["records"][0]["comment"] = "the cellar"
-    round_.after(CACHE_TTL)
-    assert round_.record(NAMES[3]).comment == "the cellar"
+def test_a_check_stores_the_comment_of_the_record(env: VerifierEnv, cloud: FakeCloudApi) -> None:
+    cloud.rrsets["example.com", "host3", "A"]["records"][0]["comment"] = "basement"
+    env.tick_after(CACHE_TTL)
+    assert env.record(NAMES[3]).comment == "basement"
 
 
-def test_while_hetzner_is_away_it_waits_a_minute(round_: Round, cloud: FakeCloudApi) -> None:
-    cloud.failures["GET"] = HetznerUnreachable("away")
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
-    assert round_.after(30) == []
+def test_checks_pause_for_a_minute_after_a_failure(env: VerifierEnv, cloud: FakeCloudApi) -> None:
+    cloud.failures["GET"] = HetznerUnreachable("unreachable")
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert env.tick_after(30) == []
     cloud.failures.clear()
-    assert round_.after(30) == [READ_ZONE]
+    assert env.tick_after(30) == [READ_ZONE]
 
 
-def test_it_does_not_wait_for_as_long_as_the_clock_was_set_back(
-    round_: Round, cloud: FakeCloudApi
+def test_setting_the_clock_back_ends_the_pause(env: VerifierEnv, cloud: FakeCloudApi) -> None:
+    env.clock.advance(3600)
+    cloud.failures["GET"] = HetznerUnreachable("unreachable")
+    env.mark_seen()
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert env.tick_after(CACHE_TTL - 3600) == [READ_ZONE]
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(60, []), (61, [READ_ZONE])])
+def test_records_confirmed_in_the_future_are_checked(
+    env: VerifierEnv, seconds: float, calls: List[str]
 ) -> None:
-    round_.clock.advance(3600)
-    cloud.failures["GET"] = HetznerUnreachable("away")
-    round_.are_heard()
-    assert round_.after(CACHE_TTL) == [READ_ZONE]
-    assert round_.after(CACHE_TTL - 3600) == [READ_ZONE]
+    assert env.tick_after(-seconds) == calls
+    checked_at = env.clock() if calls else env.clock() + seconds
+    assert {env.record(name).checked_at for name in NAMES} == {checked_at}
+    assert env.tick_after(0) == []
 
 
-@pytest.mark.parametrize(("back", "calls"), [(60, []), (61, [READ_ZONE])])
-def test_what_was_confirmed_before_the_clock_was_set_back_is_checked_at_once(
-    round_: Round, back: float, calls: List[str]
-) -> None:
-    assert round_.after(-back) == calls
-    checked_at = round_.clock() if calls else round_.clock() + back
-    assert {round_.record(name).checked_at for name in NAMES} == {checked_at}
-    assert round_.after(0) == []
-
-
-@pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("away")])
+@pytest.mark.parametrize("error", [TokenRejected("revoked"), HetznerUnreachable("unreachable")])
 @pytest.mark.parametrize("call", ["GET /zones", "GET /zones/example.net/rrsets"])
-def test_one_project_that_fails_keeps_no_other_zone_from_being_checked(
+def test_a_failing_project_does_not_stop_checks_of_others(
     store: Store, cloud: FakeCloudApi, clock: Clock, call: str, error: DyndnsError
 ) -> None:
     other = FakeCloudApi("example.net")
-    round_ = Round(store, cloud, clock, RecordingSink(), other)
-    lost = "nas.example.net"
-    store.hosts.register([host(name) for name in (lost, *NAMES)], clock())
-    round_.publish(lost, "198.51.100.9")
-    store.records.doubt(round_.record(lost))  # so that it comes first
+    env = VerifierEnv(store, cloud, clock, RecordingSink(), other)
+    other_host = "nas.example.net"
+    store.hosts.register([host(name) for name in (other_host, *NAMES)], clock())
+    env.publish(other_host, "198.51.100.9")
+    store.records.doubt(env.record(other_host))  # makes this record the first one due
     other.failures[call] = error
-    round_.zones.invalidate()
+    env.zones.invalidate()
     for _ in range(3):
         now = clock() + 1
-        store.hosts.see({host(name): now for name in (lost, *NAMES)}, now)
-        assert round_.after(CACHE_TTL).count(READ_ZONE) == 1
-        assert {round_.record(name).checked_at for name in NAMES} == {clock()}
+        store.hosts.see({host(name): now for name in (other_host, *NAMES)}, now)
+        assert env.tick_after(CACHE_TTL).count(READ_ZONE) == 1
+        assert {env.record(name).checked_at for name in NAMES} == {clock()}
 
 
-def test_what_is_left_of_the_quota_is_left_to_changes(
+def test_the_reserve_of_the_quota_is_not_used_for_checks(
     store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
 ) -> None:
     other = FakeCloudApi("example.net")
-    round_ = Round(store, cloud, clock, sink, other)
+    env = VerifierEnv(store, cloud, clock, sink, other)
     other.is_low = True
-    assert round_.after(CACHE_TTL) == [READ_ZONE], "each project has a quota of its own"
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE], "each project has its own quota"
     cloud.is_low = True
-    round_.are_heard()
-    assert round_.after(CACHE_TTL) == []
+    env.mark_seen()
+    assert env.tick_after(CACHE_TTL) == []
 
 
 class Draining(FakeCloudApi):
-    """Has only the reserve left after some calls."""
+    """A fake API that has only the reserve left after some calls."""
 
     calls_left = 10**6
 
@@ -271,81 +267,81 @@ class Draining(FakeCloudApi):
         return super()._answer(*asked)
 
 
-def test_putting_right_ends_where_the_reserve_of_the_quota_begins(
+def test_corrections_stop_at_the_reserve_of_the_quota(
     store: Store, clock: Clock, sink: RecordingSink
 ) -> None:
     draining = Draining("example.com")
-    round_ = Round(store, draining, clock, sink)
+    env = VerifierEnv(store, draining, clock, sink)
     draining.rrsets.clear()
     draining.calls_left = 5
-    assert round_.after(CACHE_TTL) == [READ_ZONE, *[READ, CREATE] * 2]
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE, *[READ, CREATE] * 2]
     draining.calls_left, draining.is_low = 100, False
-    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 4]
+    assert env.tick_after(5) == [READ_ZONE, *[READ, CREATE] * 4]
 
 
-def test_a_tick_ends_after_a_while_and_the_next_one_goes_on(
-    round_: Round, cloud: FakeCloudApi, monkeypatch: pytest.MonkeyPatch
+def test_a_tick_has_a_time_limit(
+    env: VerifierEnv, cloud: FakeCloudApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.rrsets.clear()
     monkeypatch.setattr(verifier, "_LONGEST_TICK", 0)
-    assert round_.after(CACHE_TTL) == []
+    assert env.tick_after(CACHE_TTL) == []
     monkeypatch.undo()
-    assert round_.after(5) == [READ_ZONE, *[READ, CREATE] * 6]
+    assert env.tick_after(5) == [READ_ZONE, *[READ, CREATE] * 6]
 
 
-def test_while_no_zone_is_known_the_list_is_asked_for_once(
-    round_: Round, cloud: FakeCloudApi
+def test_a_failed_list_of_zones_is_not_requested_again(
+    env: VerifierEnv, cloud: FakeCloudApi
 ) -> None:
-    cloud.failures["GET"] = HetznerUnreachable("away")
-    round_.zones.invalidate()
-    assert round_.after(CACHE_TTL) == ["GET /zones"]
-    assert {round_.record(name).checked_at > 0 for name in NAMES} == {True}
-    assert round_.after(30) == []
+    cloud.failures["GET"] = HetznerUnreachable("unreachable")
+    env.zones.invalidate()
+    assert env.tick_after(CACHE_TTL) == ["GET /zones"]
+    assert {env.record(name).checked_at > 0 for name in NAMES} == {True}
+    assert env.tick_after(30) == []
 
 
-def test_a_update_that_comes_in_meanwhile_is_not_taken_for_checked(round_: Round) -> None:
-    before = round_.record()
-    round_.store.records.set_desired(update("198.51.100.99", name=NAMES[0]), round_.clock(), 10)
-    round_.store.records.confirm([(before, "")], round_.clock())
-    assert round_.record().state is State.PENDING
-    assert not round_.publisher.is_up_to_date(round_.record())
+def test_a_check_does_not_confirm_a_newer_update(env: VerifierEnv) -> None:
+    before = env.record()
+    env.store.records.set_desired(update("198.51.100.99", name=NAMES[0]), env.clock(), 10)
+    env.store.records.confirm([(before, "")], env.clock())
+    assert env.record().state is State.PENDING
+    assert not env.publisher.is_up_to_date(env.record())
 
 
 def test_only_one_of_two_processes_reads_zones(
-    round_: Round, other_store: Store, cloud: FakeCloudApi, clock: Clock
+    env: VerifierEnv, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
-    round_.after(0)
+    env.tick_after(0)
     projects = [Hetzner(cloud, 60)]
     other = Verifier(
         other_store,
-        round_.publisher,
+        env.publisher,
         Zones(projects, 86400, clock),
         projects,
         cache_ttl=CACHE_TTL,
         clock=clock,
     )
     clock.advance(10)
-    round_.verifier.tick()
+    env.verifier.tick()
     other.tick()
-    round_.clock.advance(CACHE_TTL)
-    round_.verifier.tick()
+    env.clock.advance(CACHE_TTL)
+    env.verifier.tick()
     other.tick()
     assert cloud.take_calls() == [READ_ZONE]
 
 
-def test_a_few_hosts_in_a_large_zone_are_read_one_by_one(
-    round_: Round, cloud: FakeCloudApi, clock: Clock
+def test_a_few_hosts_of_a_large_zone_are_read_individually(
+    env: VerifierEnv, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     cloud.pages = 4
-    assert round_.after(CACHE_TTL) == [READ_ZONE] * 4
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE] * 4
     now = clock() + 1
-    round_.store.hosts.see({host(name): now for name in NAMES[:2]}, now)
-    assert round_.after(CACHE_TTL) == [READ, READ]
-    assert round_.record(NAMES[1]).checked_at == clock()
+    env.store.hosts.see({host(name): now for name in NAMES[:2]}, now)
+    assert env.tick_after(CACHE_TTL) == [READ, READ]
+    assert env.record(NAMES[1]).checked_at == clock()
 
 
-def test_hosts_that_were_taken_off_the_list_are_not_checked(round_: Round) -> None:
-    round_.store.hosts.register([host(NAMES[0])], round_.clock())
-    round_.after(CACHE_TTL)
-    checked = [name for name in NAMES if round_.record(name).checked_at == round_.clock()]
+def test_unregistered_hosts_are_not_checked(env: VerifierEnv) -> None:
+    env.store.hosts.register([host(NAMES[0])], env.clock())
+    env.tick_after(CACHE_TTL)
+    checked = [name for name in NAMES if env.record(name).checked_at == env.clock()]
     assert checked == NAMES[:1]

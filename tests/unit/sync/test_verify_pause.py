@@ -1,4 +1,4 @@
-"""How long a failed check of a published record excuses the next check."""
+"""The pause between a failed check of a published record and the next check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def publisher(store: Store, cloud: FakeCloudApi, clock: Clock, sink: RecordingSi
     store.records.set_desired(update("198.51.100.1"), clock(), 10)
     publisher.publish(host(), [RecordType.A], Deadline(5))
     clock.advance(CACHE_TTL + 1)
-    cloud.failures["GET"] = HetznerUnreachable("away")
+    cloud.failures["GET"] = HetznerUnreachable("unreachable")
     publisher.publish(host(), [RecordType.A], Deadline(5))
     return publisher
 
