@@ -49,8 +49,13 @@ def key_of(host: str) -> str:
 
 def forms() -> List[bytes]:
     """Return the encodings of the mark: plain, Base64 at each offset, hex."""
-    shifted = [base64.b64encode(b"x" * shift + MARK.encode())[shift + 1 : -4] for shift in range(3)]
-    return [MARK.encode(), *shifted, MARK.encode().hex().encode()]
+    mark = MARK.encode()
+    found = [mark, mark.hex().encode()]
+    for shift in range(3):
+        # Only whole characters of the mark: a shorter part could occur in a random text.
+        first, end = -(-8 * shift // 6), 8 * (shift + len(mark)) // 6
+        found.append(base64.b64encode(b"x" * shift + mark)[first:end])
+    return found
 
 
 def lines_with_mark(text: bytes) -> List[bytes]:
