@@ -127,7 +127,7 @@ def test_pushes_for_changes_failures_and_failed_logins_arrive(
     assert refused(backend, ROUTER, "198.51.100.2") == 503
     outage = ntfy.expect(f"{ROUTER} can't be updated now")
     assert summary(outage) == (f"{ROUTER} can't be updated now", 3, ["hourglass"])
-    assert "will be tried again. " in outage["message"]
+    assert "will be retried. " in outage["message"]
     cleared = ntfy.expect(f"{ROUTER} is up to date again")
     assert summary(cleared) == (f"{ROUTER} is up to date again", 3, ["white_check_mark"])
     assert f"{ROUTER} A is published after all" in cleared["message"]
@@ -143,7 +143,7 @@ def test_pushes_for_changes_failures_and_failed_logins_arrive(
     assert fail_login(backend, NAS, 6) == [401] * 3 + [429] * 3
     logins = ntfy.expect(f"Failed logins for {NAS}")
     assert summary(logins) == (f"Failed logins for {NAS}", 3, ["lock"])
-    assert "the right one still passes" in logins["message"]
+    assert "the right key still works" in logins["message"]
     backends.stop()
     assert len(ntfy.messages()) == 8, ntfy.titles()
     assert "ntfy" not in backend.output
