@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
 from tests.e2e.cluster import Replica
+from tests.e2e.processes import until
 
 HOST = "host.example.com"
 UPDATES = 30
@@ -105,9 +106,10 @@ def test_a_full_shm_under_a_running_service_ends_no_worker(replica: Replica) -> 
 
 def test_a_worker_that_dies_while_shm_is_full_is_replaced(replica: Replica) -> None:
     replica.start(private())
-    replica.all_workers()
+    killed = replica.all_workers()
     fill(shm(replica))
     replica.kill_workers()
+    until(lambda: not set(killed) & set(replica.workers()), "the killed workers to end")
     replica.wait_until_well()
     expect_service(replica)
 
