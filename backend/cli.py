@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from typing import Any, Mapping, Sequence, Type
+from typing import Any, Mapping, Sequence
 
 from backend import __version__
 from backend.errors import (
@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
 # By error: the section of the documents that helps.
-SECTIONS: Mapping[Type[DyndnsError], str] = {
+SECTIONS: Mapping[type[DyndnsError], str] = {
     KeyFileUnusable: 'README.md, "The key file can\'t be used"',
     SettingUnusable: 'README.md, "Settings"',
     HostNotAllowed: 'README.md, "Settings"',

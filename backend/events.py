@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass
-from typing import ClassVar, Optional, Protocol, Tuple
+from typing import ClassVar, Protocol
 
 from backend.model import Hostname, RecordType
 
@@ -27,7 +27,7 @@ class Event:
     push: ClassVar[PushPolicy] = PushPolicy.NEVER
     title: ClassVar[str] = ""
     priority: ClassVar[int] = 3
-    tags: ClassVar[Tuple[str, ...]] = ()
+    tags: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class FellSilent(Event):
     tags = ("rotating_light",)
 
     host: Hostname
-    seen_at: Optional[float]  # None: never
+    seen_at: float | None  # None: never
     after: float  # seconds
 
 
@@ -183,7 +183,7 @@ class LoginFailed(Event):
     )
 
     source: str
-    host: Optional[Hostname]  # None: no registered one was named
+    host: Hostname | None  # None: no registered one was named
     unsaid: int = 0  # earlier ones that were left out because there were too many
 
 

@@ -14,7 +14,7 @@ import mmap
 import threading
 import time
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Iterable, Iterator, Mapping, Sequence, Tuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -29,7 +29,7 @@ _NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 PROTOCOLS = ("json", "dyndns2")
 METHODS = ("GET", "POST", "PUT", "DELETE")  # of calls to Hetzner
 # The outcome of an update or call that failed. A class that isn't listed has its parent's.
-FAILURES: Mapping[Type[errors.DyndnsError], str] = {
+FAILURES: Mapping[type[errors.DyndnsError], str] = {
     errors.DyndnsError: "internal",
     errors.CallerError: "bad_request",
     errors.Unauthorized: "unauthorized",
@@ -77,7 +77,7 @@ class Slots:
         """The figures of this process, as writable doubles."""
         return self._slots[self.number].figures
 
-    def totals(self) -> List[float]:
+    def totals(self) -> list[float]:
         """Return the sum of each figure over all slots, including those of ended workers."""
         return [sum(column) for column in zip(*(slot.figures.tolist() for slot in self._slots))]
 
@@ -87,7 +87,7 @@ class Slots:
         slot.note[:] = text.encode()[:_NOTE].ljust(_NOTE, b"\0")
         slot.noted_at[0] = at
 
-    def notes(self) -> Dict[int, Tuple[float, str]]:
+    def notes(self) -> dict[int, tuple[float, str]]:
         """Return the time and text of each running worker's note.
 
         A text that is being written at the same time may be cut off.
@@ -111,7 +111,7 @@ class _Series:
     help_text: str
     labels: Labels
     values: Sequence[Sequence[str]]  # all values of each label
-    buckets: Tuple[float, ...] = ()
+    buckets: tuple[float, ...] = ()
 
     def combinations(self) -> Iterator[Labels]:
         return itertools.product(*self.values)
@@ -155,7 +155,7 @@ _FAILED_LOGINS = _Series("dyndns_failed_logins", "Wrong keys and passwords", (),
 _ALL = (_UPDATES, _SECONDS, _CALLS, _PUSHES, _FAILED_LOGINS)
 
 
-def _places() -> Dict[Tuple[_Series, Labels], slice]:
+def _places() -> dict[tuple[_Series, Labels], slice]:
     places, start = {}, 0
     for series in _ALL:
         for values in series.combinations():
@@ -179,7 +179,7 @@ class Measured:
 class Meters:
     """Counters and durations. Safe to share between threads, and by `slots` between processes."""
 
-    def __init__(self, slots: Optional[Slots] = None) -> None:
+    def __init__(self, slots: Slots | None = None) -> None:
         self._slots = slots or Slots(figures=FIGURES)
         self._figures = self._slots.figures
         self._lock = threading.Lock()
@@ -200,7 +200,7 @@ class Meters:
         self._count(_UPDATES, protocol, outcome)
         self._observe(seconds, _SECONDS, protocol)
 
-    def called(self, method: str, error: Optional[errors.DyndnsError], seconds: float) -> None:
+    def called(self, method: str, error: errors.DyndnsError | None, seconds: float) -> None:
         self._observe(seconds, _CALLS, method, "ok" if error is None else _failure(error))
 
     def turned_away(self, protocol: str, error: errors.DyndnsError) -> None:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple, Union
+from typing import Callable
 
 import idna
 
@@ -189,7 +189,7 @@ def _to_punycode(name: str) -> str:
 class Address:
     """An IPv4 or IPv6 address that a record may contain."""
 
-    ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -231,7 +231,7 @@ class Address:
         return str(self.ip)
 
 
-def _problem(ip: Union[ipaddress.IPv4Address, ipaddress.IPv6Address]) -> str:
+def _problem(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     """Return why no record may contain this address; empty if one may."""
     if ip.is_unspecified:
         return "the unspecified address"
@@ -252,7 +252,7 @@ class DesiredRecord:
     """The desired state of one record: an address, or `None` for no record."""
 
     type: RecordType
-    address: Optional[Address]
+    address: Address | None
 
     def __post_init__(self) -> None:
         if self.address is not None and self.address.type is not self.type:
@@ -275,9 +275,9 @@ class Update:
     """An authorized update: for each family at most one record; the other family isn't changed."""
 
     host: Hostname
-    desired: Tuple[DesiredRecord, ...]
+    desired: tuple[DesiredRecord, ...]
     requester: Requester
-    prefix: Optional[Prefix] = None  # for an AAAA record whose host part isn't known yet
+    prefix: Prefix | None = None  # for an AAAA record whose host part isn't known yet
 
 
 class Change(enum.Enum):
@@ -303,7 +303,7 @@ class Outcome:
     """The outcome of an update that succeeded, record by record."""
 
     host: Hostname
-    records: Tuple[RecordOutcome, ...]
+    records: tuple[RecordOutcome, ...]
 
     @property
     def changed(self) -> bool:
@@ -320,7 +320,7 @@ def digest(text: str) -> bytes:
 class Credentials:
     """The login of a caller; `user` is `None` when a key was sent alone."""
 
-    user: Optional[str]
+    user: str | None
     secret: str
 
     @functools.cached_property
@@ -338,13 +338,13 @@ class UpdateRequest:
 
     protocol: str
     source: str  # the address of the caller, as far as proxies are trusted
-    credentials: Optional[Credentials]
+    credentials: Credentials | None
     name: str = ""
-    addresses: Tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     type: str = ""
     removes: bool = False
     name_follows_login: bool = False  # without a name, the login's own host is meant
-    prefixes: Tuple[str, ...] = ()  # of the network of the host
+    prefixes: tuple[str, ...] = ()  # of the network of the host
     announces_prefix: bool = False  # a parameter for the prefix was sent, perhaps an empty one
 
 

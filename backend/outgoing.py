@@ -19,7 +19,7 @@ import http.client
 import io
 import socket
 import time
-from typing import Any, List, Mapping, Optional
+from typing import Any, Mapping
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -46,7 +46,7 @@ class _BoundedReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> Optional[int]:  # noqa: ANN401
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
         left = None if self._seconds is None else self._end - time.monotonic()
         if left is not None and left <= 0:
             raise socket.timeout("timed out")
@@ -54,7 +54,7 @@ class _BoundedReader(io.RawIOBase):
             raise http.client.HTTPException("the answer is too long")
         self._sock.settimeout(left)
         try:
-            number: Optional[int] = self._raw.readinto(buffer)
+            number: int | None = self._raw.readinto(buffer)
         finally:
             # The next request on this connection is sent with this timeout.
             self._sock.settimeout(self._seconds)
@@ -100,7 +100,7 @@ class _BoundedHTTPConnection(HTTPConnection):
                 self._dns_host, self.timeout = host, seconds
         raise failure
 
-    def _addresses(self) -> List[str]:
+    def _addresses(self) -> list[str]:
         host = self._dns_host.strip("[]")
         try:
             found = socket.getaddrinfo(host, self.port, 0, socket.SOCK_STREAM)
@@ -189,7 +189,7 @@ def read_body(response: requests.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-def retry_after(headers: Mapping[str, str], lowest: float, highest: float) -> Optional[float]:
+def retry_after(headers: Mapping[str, str], lowest: float, highest: float) -> float | None:
     """Return the seconds in Retry-After, within bounds; `None` without a number.
 
     Neither Hetzner nor ntfy sends the other form of the header, a date.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable
 
 
 class TokenBucket:
@@ -14,7 +14,7 @@ class TokenBucket:
     """
 
     def __init__(
-        self, capacity: float, per_second: float, now: float, level: Optional[float] = None
+        self, capacity: float, per_second: float, now: float, level: float | None = None
     ) -> None:
         """Start with `level` tokens, or with a full bucket."""
         self._capacity = capacity
@@ -57,7 +57,7 @@ class LineLimit:
         self._bucket = TokenBucket(capacity, per_second, clock())
         self._left_out = 0
 
-    def take(self) -> Optional[int]:
+    def take(self) -> int | None:
         """Return how many lines were left out since the last one; `None` to leave this one out."""
         with self._lock:
             if not self._bucket.take(self._clock()):

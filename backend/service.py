@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence
+from typing import Callable, Sequence
 
 from flask import Flask
 
@@ -57,7 +57,7 @@ class Service:
 
     app: Flask
     loops: Sequence[Loop]
-    outbox: Optional[Outbox]
+    outbox: Outbox | None
     key_file: KeyFile
     stop_updates: Callable[[], None]
     # These resign from leader elections, and write what is only in memory.
@@ -84,7 +84,7 @@ class Service:
         self.close()
 
 
-def build(settings: Settings, slots: Optional[Slots] = None) -> Service:
+def build(settings: Settings, slots: Slots | None = None) -> Service:
     """Build the service. All workers share `slots`."""
     access, hosts = settings.access, settings.access.hosts
     cache_ttl = settings.records.request_cache_ttl
@@ -197,7 +197,7 @@ def _is_first(
     return without_store
 
 
-def _outbox(ntfy: NtfySettings, store: Store, meters: Meters) -> Optional[Outbox]:
+def _outbox(ntfy: NtfySettings, store: Store, meters: Meters) -> Outbox | None:
     if not ntfy.url:
         return None
     login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}

@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Iterator, Mapping, Union
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
@@ -42,8 +42,8 @@ class Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
-        self.warnings: List[SettingUnusable] = []
-        self.defaulted: Set[str] = set()
+        self.warnings: list[SettingUnusable] = []
+        self.defaulted: set[str] = set()
 
     def text(self, name: str, default: str = "") -> str:
         """Return a variable; an empty value equals an absent one."""
@@ -100,7 +100,7 @@ def _text(variable: Variable, reader: Reader) -> str:
     return variable.text(reader)
 
 
-def _path(variable: Variable, reader: Reader) -> Optional[Path]:
+def _path(variable: Variable, reader: Reader) -> Path | None:
     given = variable.text(reader)
     return Path(given) if given else None
 
@@ -133,12 +133,12 @@ def _switch(variable: Variable, reader: Reader) -> bool:
     return False
 
 
-def _items(listed: str) -> Tuple[str, ...]:
+def _items(listed: str) -> tuple[str, ...]:
     """Split a comma-separated list, without blanks and duplicates."""
     return tuple(dict.fromkeys(item.strip() for item in listed.split(",") if item.strip()))
 
 
-def _hosts(variable: Variable, reader: Reader) -> Tuple[Hostname, ...]:
+def _hosts(variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
     """Read a comma-separated list of host names. A file may have one a line, and comments.
 
     Linux limits a variable to 128 KiB, some five thousand names.
@@ -160,7 +160,7 @@ def _host(variable: Variable, name: str) -> Hostname:
         raise SettingUnusable(f"{variable.name}: {name!r}: {error}") from None
 
 
-def _interface_ids(variable: Variable, reader: Reader) -> Dict[Hostname, ipaddress.IPv6Address]:
+def _interface_ids(variable: Variable, reader: Reader) -> dict[Hostname, ipaddress.IPv6Address]:
     """Read a comma-separated list of ``host=::host:part``."""
     found = {}
     for item in _items(variable.text(reader)):
@@ -180,7 +180,7 @@ def _interface_ids(variable: Variable, reader: Reader) -> Dict[Hostname, ipaddre
     return found
 
 
-def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
+def networks(variable: Variable, reader: Reader) -> tuple[Network, ...]:
     """Read a comma-separated list of networks and addresses."""
     try:
         items = _items(variable.text(reader))
@@ -190,7 +190,7 @@ def networks(variable: Variable, reader: Reader) -> Tuple[Network, ...]:
         raise SettingUnusable(f"{variable.name}: {error}", hint=hint) from None
 
 
-def _tokens(variable: Variable, reader: Reader) -> Tuple[str, ...]:
+def _tokens(variable: Variable, reader: Reader) -> tuple[str, ...]:
     """Read the API tokens, one for each project."""
     found = _items(variable.text(reader))
     if not found:
@@ -232,7 +232,7 @@ def _setting(name: str, read: _Read, default: object = "", **options: Any) -> An
 class HetznerSettings:
     """The settings for calls to Hetzner."""
 
-    tokens: Tuple[str, ...] = _setting("HETZNER_TOKEN", _tokens, is_secret=True)
+    tokens: tuple[str, ...] = _setting("HETZNER_TOKEN", _tokens, is_secret=True)
     api_url: str = _setting("HETZNER_API_URL", _url, "https://api.hetzner.cloud/v1")
     zone_cache_ttl: int = _setting("ZONE_CACHE_TTL", _number, 86400, low=1, high=_YEAR)
 
@@ -244,18 +244,18 @@ class RecordSettings:
     # 60…2147483647: https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
     ttl: int = _setting("RECORD_TTL", _number, 21600, low=60)
     request_cache_ttl: int = _setting("REQUEST_CACHE_TTL", _number, 300, high=_YEAR)
-    chosen_ttl: Optional[int] = None  # for existing records, too: RECORD_TTL, if it is set
+    chosen_ttl: int | None = None  # for existing records, too: RECORD_TTL, if it is set
 
 
 @dataclass(frozen=True)
 class AccessSettings:
     """Who may update which host."""
 
-    hosts: Tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
+    hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
     key_file: Path = _setting("PRE_SHARED_KEY_FILE", _path, "pre-shared-key")  # noqa: RUF009
     operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
     operator_password: str = _setting("BASIC_AUTH_PASSWORD", _text, is_secret=True)
-    trusted_proxies: Tuple[Network, ...] = _setting("TRUSTED_PROXIES", networks, _PRIVATE_RANGES)
+    trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", networks, _PRIVATE_RANGES)
     allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", _switch, 0)
     interface_ids: Mapping[Hostname, ipaddress.IPv6Address] = _setting(
         "IPV6_INTERFACE_IDS", _interface_ids
@@ -297,7 +297,7 @@ class LogSettings:
     """The settings of the log."""
 
     debug: bool = _setting("DEBUG_LOGGING", _switch, 0)
-    file: Optional[Path] = _setting("LOG_FILE", _path)  # noqa: RUF009
+    file: Path | None = _setting("LOG_FILE", _path)  # noqa: RUF009
     max_bytes: int = _setting("LOG_MAX_BYTES", _number, 1048576)
     backup_count: int = _setting("LOG_BACKUP_COUNT", _number, 3, high=1000)
 
@@ -344,7 +344,7 @@ VARIABLES = tuple(
 )
 
 
-def read(environ: Mapping[str, str]) -> Tuple[Settings, List[SettingUnusable]]:
+def read(environ: Mapping[str, str]) -> tuple[Settings, list[SettingUnusable]]:
     """Read the settings from environment variables; return them with the warnings.
 
     Raises:
@@ -375,7 +375,7 @@ def read_access(environ: Mapping[str, str]) -> AccessSettings:
     return AccessSettings(**_read("access", Reader(environ)))
 
 
-def _read(section: str, reader: Reader) -> Dict[str, Any]:
+def _read(section: str, reader: Reader) -> dict[str, Any]:
     homes = [(one, *one.home.split(".")) for one in VARIABLES]
     return {name: one.read(one, reader) for one, home, name in homes if home == section}
 

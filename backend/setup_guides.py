@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from string import Template
-from typing import List, Mapping, NamedTuple
+from typing import Mapping, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from backend.model import Hostname
@@ -36,7 +36,7 @@ class Snippet(NamedTuple):
     text: str
 
 
-def snippets(host: Hostname, key: str, url: str) -> List[Snippet]:
+def snippets(host: Hostname, key: str, url: str) -> list[Snippet]:
     """Return the settings for every device, in the order of `DEVICES`."""
     return [snippet(device, host, key, url) for device in DEVICES]
 

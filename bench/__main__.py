@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Callable, List, Mapping
+from typing import Callable, Mapping
 
 from bench import cost, growth, reconnect, slow_hetzner, unchanged
 from bench.parts import require_wrk
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE")
     options = parser.parse_args()
     require_wrk()
-    done: List[Figure] = []
+    done: list[Figure] = []
     for name in options.only:
         with tempfile.TemporaryDirectory(prefix="dyndns-bench-") as folder:
             done.append(FIGURES[name](Path(folder), Scale(options.short)))

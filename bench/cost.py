@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Iterable, Mapping, Sequence
 
 from bench.parts import Backend, Fleet, Hetzner, Request, nic_update, running, wrk
 from bench.report import Figure, Scale
@@ -75,9 +75,9 @@ def _large(folder: Path, figure: Figure, scale: Scale) -> None:
     ]
 
 
-def _hourly(calls: Sequence[Mapping[str, Any]]) -> Tuple[float, int]:
+def _hourly(calls: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
     """Return the calls an hour that read zones, and the number of other calls."""
-    by_zone: Dict[str, List[Mapping[str, Any]]] = defaultdict(list)
+    by_zone: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     others = 0
     for call in calls:
         if call["path"].endswith("/rrsets"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import List
 
 from bench.parts import (
     Backend,
@@ -76,7 +75,7 @@ def _background(backend: Backend, seconds: float) -> float:
 
 
 def _page(backend: Backend, path: str) -> float:
-    took: List[float] = []
+    took: list[float] = []
     for _ in range(5):
         started = time.monotonic()
         answer = backend.session.get(backend.url + path, auth=OPERATOR, timeout=60)

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Iterator
 
 from tests.e2e.ntfy_server import TOPIC, WRITER, Line, NtfyServer
 from tests.e2e.processes import HOSTS, Backend, Hetzner, free_port, new_session
@@ -28,7 +28,7 @@ class Changing:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._stopping = threading.Event()
-        self.seconds: List[float] = []
+        self.seconds: list[float] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -46,7 +46,7 @@ class Changing:
             self.seconds.append(time.perf_counter() - started)
 
 
-def measure(backend: Backend, updates: int) -> Tuple[List[float], List[float]]:
+def measure(backend: Backend, updates: int) -> tuple[list[float], list[float]]:
     backend.update(_QUIET, "198.51.100.1")
     changing = Changing(backend)
     seconds = []
@@ -63,7 +63,7 @@ def measure(backend: Backend, updates: int) -> Tuple[List[float], List[float]]:
     return seconds, changing.seconds
 
 
-def cases(ntfy: NtfyServer) -> Iterator[Tuple[str, Dict[str, str]]]:
+def cases(ntfy: NtfyServer) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the name of each case and its settings."""
     on = {"NOTIFY_ON_CHANGE": "1"}
     yield "no ntfy", {}
@@ -81,7 +81,7 @@ def cases(ntfy: NtfyServer) -> Iterator[Tuple[str, Dict[str, str]]]:
     yield "429", {**on, **ntfy.settings()}
 
 
-def shown(seconds: List[float]) -> str:
+def shown(seconds: list[float]) -> str:
     p50, p99 = statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
     return f"{p50 * 1e3:8.1f} {p99 * 1e3:8.1f}"
 

@@ -14,14 +14,10 @@ import time
 from pathlib import Path
 from typing import (
     Any,
-    Dict,
     Iterator,
-    List,
     Mapping,
     NamedTuple,
-    Optional,
     Sequence,
-    Tuple,
     TypeVar,
 )
 
@@ -63,7 +59,7 @@ class Hetzner(Program):
         folder: Path,
         fleet: Fleet,
         *,
-        limits: Tuple[int, int] = PLENTY,
+        limits: tuple[int, int] = PLENTY,
         hour: float = 3600.0,
         action: float = 2.0,
     ) -> None:
@@ -108,9 +104,9 @@ class Hetzner(Program):
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def calls(self) -> List[Mapping[str, Any]]:
+    def calls(self) -> list[Mapping[str, Any]]:
         """Return the calls since the start or the last `forget_calls`."""
-        found: List[Mapping[str, Any]] = self.control("GET", "calls")
+        found: list[Mapping[str, Any]] = self.control("GET", "calls")
         return found
 
     def forget_calls(self) -> None:
@@ -122,11 +118,11 @@ class Hetzner(Program):
             while self.session.get(self.api_url + path, timeout=60).status_code != 429:
                 continue
 
-    def addresses(self) -> Dict[str, str]:
+    def addresses(self) -> dict[str, str]:
         """Return the first address of every name in the API."""
         found = {}
         for zone in self._fleet.zones:
-            page: Optional[int] = 1
+            page: int | None = 1
             while page is not None:
                 answer = self.session.get(
                     f"{self.api_url}/zones/{zone}/rrsets",
@@ -397,7 +393,7 @@ def used(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def children(pid: int) -> List[int]:
+def children(pid: int) -> list[int]:
     known = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in known.split()]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Any, Dict
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -24,7 +24,7 @@ def nic_update() -> str:
 
 
 @app.post("/update")
-def update() -> Dict[str, str]:
+def update() -> dict[str, str]:
     return {"status": "unchanged", "fqdn": "host.example.com", "type": "A", "ip": "198.51.100.1"}
 
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Counter as Counts, List, Mapping, Tuple
+from typing import Any, Counter as Counts, Mapping
 
 import requests
 
@@ -37,7 +37,7 @@ class Reconnect:
         self._backend = backend
         self._local = threading.local()
         self.answers: Counts[str] = Counter()
-        self.live: List[Tuple[float, int]] = []
+        self.live: list[tuple[float, int]] = []
         self._hosts = hosts
         self._start = time.monotonic()
 
@@ -145,7 +145,7 @@ def _wait(backend: Backend) -> None:
         time.sleep(1)
 
 
-def _last_write(calls: List[Mapping[str, Any]], hosts: int) -> float:
+def _last_write(calls: list[Mapping[str, Any]], hosts: int) -> float:
     """Return when the last write for one of these hosts was answered."""
     names = {f"host{index}" for index in range(hosts)}
     ends = [

@@ -8,7 +8,7 @@ import platform
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Sequence
+from typing import Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Figure:
     name: str
     title: str
     heads: Sequence[str]
-    rows: List[List[object]] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
+    rows: list[list[object]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, *cells: object) -> None:
         self.rows.append([round(one, 3) if isinstance(one, float) else one for one in cells])
@@ -57,7 +57,7 @@ def _shown(cell: object) -> str:
 
 
 def save(path: Path, figures: Iterable[Figure]) -> None:
-    machine: Dict[str, object] = {
+    machine: dict[str, object] = {
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),

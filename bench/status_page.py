@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import requests
 
@@ -28,7 +27,7 @@ ENTRIES = 2000
 TIMES = 30
 
 
-def fill(url: str, hosts: List[Hostname]) -> None:
+def fill(url: str, hosts: list[Hostname]) -> None:
     """Fill the store as after some months of service."""
     prepare_store(url)
     store = Store(url)
@@ -59,7 +58,7 @@ def fill(url: str, hosts: List[Hostname]) -> None:
     store.close()
 
 
-def serve(folder: Path, url: str, hosts: List[Hostname]) -> Tuple[int, str]:
+def serve(folder: Path, url: str, hosts: list[Hostname]) -> tuple[int, str]:
     """Start the backend in a folder; return its process id and URL."""
     port = free_port()
     environ = {
@@ -102,7 +101,7 @@ def measure(session: requests.Session, url: str, pid: int) -> str:
 def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     hosts = [Hostname(f"host{index:04}.example.com") for index in range(number)]
-    pages: Dict[str, str] = {
+    pages: dict[str, str] = {
         "all hosts": "/",
         "the last page": f"/?page={number // 50}",
         "a search": "/?q=host05",
@@ -129,7 +128,7 @@ def is_well(session: requests.Session, base: str) -> bool:
         return False
 
 
-def report(base: str, pages: Dict[str, str], number: int, pid: int) -> None:
+def report(base: str, pages: dict[str, str], number: int, pid: int) -> None:
     """Wait for the backend, then measure every page."""
     with requests.Session() as session:
         session.trust_env = False

@@ -20,7 +20,7 @@ import tempfile
 import time
 from bisect import bisect_left, bisect_right
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Sequence
 
 from sandbox import Sandbox
 from tests.e2e.processes import Program, free_port, until
@@ -33,12 +33,12 @@ class Kind(NamedTuple):
     """A kind of request: dyndns2 with a login, or JSON with a key."""
 
     name: str
-    user: Optional[str]
+    user: str | None
     host: str
     secret: str = "not the key of any host at all"  # noqa: S105
 
 
-def kinds() -> List[Kind]:
+def kinds() -> list[Kind]:
     """Return all kinds; `{}` is another number in each request, so that no cache has the name."""
     return [
         Kind("json: wrong key", None, "host{}.example.com"),
@@ -92,7 +92,7 @@ class Line:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.close = self._connection.close
 
-    def ask(self, kind: Kind, number: int) -> Tuple[float, Tuple[int, bytes]]:
+    def ask(self, kind: Kind, number: int) -> tuple[float, tuple[int, bytes]]:
         """Return the duration of an answer in microseconds, and the answer."""
         # Each request has another source: a single source would soon exceed its limit.
         source = f"2001:db8:{random.getrandbits(16):x}:{random.getrandbits(16):x}::1"
@@ -112,13 +112,13 @@ class Line:
         return (time.perf_counter_ns() - begun) / 1000, (answer.status, text)
 
 
-def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, set]]:
+def measure(port: int, number: int) -> tuple[dict[str, list[float]], dict[str, set]]:
     """Send `number` requests of each kind in random order; return times and answers."""
     line = Line(port)
     for host in range(len(HOSTS)):  # the updates with correct keys must be unchanged ones
         line.ask(kinds()[-1], host)
-    times: Dict[str, List[float]] = {kind.name: [] for kind in kinds()}
-    answers: Dict[str, set] = {kind.name: set() for kind in kinds()}
+    times: dict[str, list[float]] = {kind.name: [] for kind in kinds()}
+    answers: dict[str, set] = {kind.name: set() for kind in kinds()}
     order = [kind for kind in kinds() for _ in range(number)]
     random.shuffle(order)
     for kind in order:
@@ -129,7 +129,7 @@ def measure(port: int, number: int) -> Tuple[Dict[str, List[float]], Dict[str, s
     return times, answers
 
 
-def slower(one: Sequence[float], other: Sequence[float]) -> Tuple[float, float]:
+def slower(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Return how often `other` is slower (Mann-Whitney), and the standard errors from one half."""
     ranked = sorted(one)
     wins = sum(bisect_left(ranked, t) + bisect_right(ranked, t) for t in other) / 2
@@ -138,7 +138,7 @@ def slower(one: Sequence[float], other: Sequence[float]) -> Tuple[float, float]:
     return share, (share - 0.5) / error
 
 
-def report(regime: str, times: Dict[str, List[float]], answers: Dict[str, set]) -> List[dict]:
+def report(regime: str, times: dict[str, list[float]], answers: dict[str, set]) -> list[dict]:
     """Print a table of all pairs, and return it."""
     print(f"\n{regime}: {len(next(iter(times.values())))} answers of each kind")
     print(f"{'':28} {'':32} {'median µs':>17} {'slower':>7} {'errors':>7}  same answer")
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=4000, help="answers of each kind")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
-    rows: List[dict] = []
+    rows: list[dict] = []
     with tempfile.TemporaryDirectory() as folder, Sandbox(["example.com"]) as sandbox:
         for regime, limit in (("below the limit", 10**9), ("over the limit", 1)):
             backend = Backend(Path(folder) / str(limit), sandbox, limit)

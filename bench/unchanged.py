@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Iterator, Sequence
 
 from bench.parts import (
     Backend,
@@ -54,10 +54,10 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
 
 
 def _in_turn(
-    programs: Dict[str, Served], requests: Sequence[Request], scale: Scale, *, fresh: bool
-) -> Dict[str, List[Load]]:
+    programs: dict[str, Served], requests: Sequence[Request], scale: Scale, *, fresh: bool
+) -> dict[str, list[Load]]:
     """Measure the programs alternately, since the load of the machine changes."""
-    found: Dict[str, List[Load]] = {name: [] for name in programs}
+    found: dict[str, list[Load]] = {name: [] for name in programs}
     for number in range(scale.number(7, 3) + 1):
         for name, program in programs.items():
             load = wrk([program], requests, seconds=scale(5, 2), fresh=fresh)
@@ -66,7 +66,7 @@ def _in_turn(
     return found
 
 
-def _add_rows(figure: Figure, what: str, loads: Dict[str, List[Load]], baseline: str) -> None:
+def _add_rows(figure: Figure, what: str, loads: dict[str, list[Load]], baseline: str) -> None:
     for name, some in loads.items():
         pairs = list(zip(some, loads[baseline]))
         figure.add(
@@ -106,7 +106,7 @@ def on_postgresql(folder: Path, scale: Scale) -> Figure:
             )
             for number in range(2)
         ]
-        found: Dict[str, List[Load]] = {"SQLite": [], "one replica": [], "both at once": []}
+        found: dict[str, list[Load]] = {"SQLite": [], "one replica": [], "both at once": []}
         for number in range(scale.number(7, 3) + 1):
             for name, programs in zip(found, ([sqlite], replicas[:1], replicas)):
                 load = wrk(programs, requests, seconds=scale(5, 2))

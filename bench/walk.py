@@ -16,7 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, Callable, Counter, Iterator, List, Optional
+from typing import Any, Callable, Counter, Iterator
 
 import requests
 
@@ -39,7 +39,7 @@ class Walk:
         if code.co_filename.startswith(OURS) and code.co_name[0] != "<":  # no comprehensions
             self.calls[code] += 1
         elif code.co_name == "request" and code.co_filename.endswith("requests/sessions.py"):
-            stacks: List[Optional[FrameType]] = [frame]
+            stacks: list[FrameType | None] = [frame]
             if threading.get_ident() != self._caller:
                 stacks.append(sys._current_frames().get(self._caller))  # noqa: SLF001
             self.frames = max(self.frames, sum(map(_ours, stacks)))
@@ -56,7 +56,7 @@ class Walk:
             yield f"{number:4}  {place:40} {code.co_name}"
 
 
-def _ours(frame: Optional[FrameType]) -> int:
+def _ours(frame: FrameType | None) -> int:
     number = 0
     while frame is not None:
         code = frame.f_code
@@ -68,7 +68,7 @@ def _ours(frame: Optional[FrameType]) -> int:
 class _Profile:
     """Profiles all calls in threads that start after `install`."""
 
-    walk: Optional[Walk] = None
+    walk: Walk | None = None
 
     @classmethod
     def install(cls) -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Collection, Set
+from typing import IO, Collection
 
 ROOT = Path(__file__).resolve().parent.parent
 _END_SECONDS = 10
@@ -79,9 +79,9 @@ def _is_alive(group: int) -> bool:
     return True
 
 
-def _read(pipe: IO[str]) -> Set[int]:
+def _read(pipe: IO[str]) -> set[int]:
     """Read the pipe to its end; return the programs that still run."""
-    running: Set[int] = set()
+    running: set[int] = set()
     for line in pipe:
         (running.add if line[0] == "+" else running.discard)(int(line[1:]))
     return running

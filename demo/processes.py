@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import IO, Iterator, List, Mapping, Optional, Sequence
+from typing import IO, Iterator, Mapping, Sequence
 
 from demo.keeper import ROOT, Keeper
 
@@ -26,7 +26,7 @@ class Program:
 
     def __init__(self, name: str, command: Sequence[str], keeper: Keeper, **variables: str) -> None:
         self.name = name
-        self.lines: List[str] = []
+        self.lines: list[str] = []
         self._changed = threading.Condition()
         self._keeper = keeper
         self._process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Program:
         self._keeper.remove(self._process.pid)
         self._sink.join(_END_SECONDS)
 
-    def _listen(self, output: Optional[IO[str]]) -> None:
+    def _listen(self, output: IO[str] | None) -> None:
         for line in output or ():
             # The terminal or the reader of the pipe may have gone; the program must not block.
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Delay signals that stop the demo until a started program has been noted."""
-    came: List[int] = []
+    came: list[int] = []
     before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ENDINGS}
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import List
 
 import dnslib
 import requests
@@ -28,7 +27,7 @@ class Stage:
         self.ports = ports
         self.url = f"http://127.0.0.1:{ports.http}"
         self._keeper = keeper
-        self.programs: List[Program] = []
+        self.programs: list[Program] = []
         self.web = requests.Session()
         self.web.trust_env = False  # a proxy of the user can't reach this machine's loopback
 

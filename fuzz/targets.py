@@ -12,7 +12,7 @@ import io
 import ipaddress
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, request
@@ -204,7 +204,7 @@ def hetzner_object(answer: Mapping[str, Any]) -> None:
     rrset = RRSet(("198.51.100.1",), "", 60)
     desired = DesiredRecord(RecordType.A, Address.parse("198.51.100.2"))
     deadline = Deadline(60)
-    calls: Dict[str, Callable[[], Any]] = {
+    calls: dict[str, Callable[[], Any]] = {
         "zones": lambda: dns.zones(deadline),
         "read": lambda: dns.read(OWNER, deadline),
         "create": lambda: dns.put(OWNER, desired, None, deadline),
@@ -232,7 +232,7 @@ class _Scripted:
         return self._answer
 
 
-def _environ() -> Dict[str, Any]:
+def _environ() -> dict[str, Any]:
     return {
         "REMOTE_ADDR": "198.51.100.1",
         "SERVER_NAME": "backend",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Iterator
 
 import pytest
 import schemathesis
@@ -21,7 +21,7 @@ CHECKS = [
     openapi.response_headers_conformance,
     openapi.response_schema_conformance,
 ]
-STATUSES: Counter[Tuple[str, int]] = Counter()
+STATUSES: Counter[tuple[str, int]] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def requests_(service: Service) -> Dict[str, Any]:
+def requests_(service: Service) -> dict[str, Any]:
     """Return the strategies for requests; without feedback, so that runs can be repeated."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", service.app)
     update = document["/update"]
@@ -45,7 +45,7 @@ def requests_(service: Service) -> Dict[str, Any]:
     }
 
 
-def logins(name: str) -> Dict[str, Dict[str, str]]:
+def logins(name: str) -> dict[str, dict[str, str]]:
     return {
         "no login": {},
         "wrong key": {"X-Pre-Shared-Key": "wrong"},
@@ -60,7 +60,7 @@ def logins(name: str) -> Dict[str, Dict[str, str]]:
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_match_the_openapi_document(
-    requests_: Dict[str, Any],
+    requests_: dict[str, Any],
     method: str,
     data: st.DataObject,
 ) -> None:

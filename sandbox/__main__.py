@@ -7,7 +7,6 @@ import signal
 import sys
 from pathlib import Path
 from queue import SimpleQueue
-from typing import List, Optional
 
 from backend import __version__
 
@@ -23,7 +22,7 @@ except ModuleNotFoundError as error:
     )
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; return 1 if a port can't be used, exit 2 for bad options."""
     # Not an Event: a signal that arrives while `wait` holds the event's lock would block in `set`.
     # https://docs.python.org/3/library/queue.html, SimpleQueue.put

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 OUTCOMES = ("success", "error", "never")
 
@@ -15,7 +14,7 @@ class Action:
     id: int
     command: str
     zone_id: int
-    project: Optional[str]
+    project: str | None
     started: float
     seconds: float
     outcome: str = "success"
@@ -31,6 +30,6 @@ class Action:
             return 100
         return 0 if now < self.started + self.seconds / 2 else 50
 
-    def finished(self, now: float) -> Optional[float]:
+    def finished(self, now: float) -> float | None:
         """Return when it ended, or None while it is running."""
         return None if self.status(now) == "running" else self.started + self.seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Callable, List, Mapping, Tuple
+from typing import Callable, Mapping
 
 from flask import g, request
 
@@ -47,7 +47,7 @@ def get_zone_action(zones: Zones, z: str, action_id: int) -> Reply:
     return {"action": action_json(zones, action)}, 200
 
 
-def _list(zones: Zones, actions: List[Action]) -> Reply:
+def _list(zones: Zones, actions: list[Action]) -> Reply:
     now, statuses = zones.clock(), request.args.getlist("status")
     fields: Mapping[str, Callable[[Action], object]] = {
         "id": lambda action: action.id,
@@ -60,7 +60,7 @@ def _list(zones: Zones, actions: List[Action]) -> Reply:
     return page_reply("actions", ordered(found, fields), functools.partial(action_json, zones))
 
 
-def _ids() -> List[int]:
+def _ids() -> list[int]:
     """Return the ids in the query; none means all actions."""
     ids = request.args.getlist("id")
     if not all(re.fullmatch(r"[0-9]{1,18}", text) for text in ids):
@@ -68,7 +68,7 @@ def _ids() -> List[int]:
     return [int(text) for text in ids]
 
 
-ROUTES: Tuple[Route, ...] = (
+ROUTES: tuple[Route, ...] = (
     ("GET", "/actions", some_actions),
     ("GET", "/actions/<int:action_id>", get_action),
     ("GET", "/zones/actions", list_actions),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Callable, Dict, Mapping, Tuple
+from typing import Any, Callable, Mapping, Tuple
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -64,7 +64,7 @@ def _answering(act: Callable[[], object]) -> Callable[[], Response]:
     return answer
 
 
-def _order(route: str, *required: str) -> Dict[str, Any]:
+def _order(route: str, *required: str) -> dict[str, Any]:
     """Return the JSON object of the request; raise ValueError if it doesn't fit the route."""
     fields = ORDERS[route]
     known = f"send a JSON object with {', '.join(sorted(fields))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Sequence
 
 from sandbox.action import OUTCOMES
 from sandbox.faults import Delay, Fault, Faults
@@ -42,9 +42,9 @@ class Controls:
         *,
         read_only_tokens: Sequence[str] = (),
         action_seconds: float = 0.5,
-        limits: Tuple[int, int] = (3600, 7200),
+        limits: tuple[int, int] = (3600, 7200),
         hour_seconds: float = 3600,
-        clock: Optional[Callable[[], float]] = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if not action_seconds >= 0:
             raise ValueError("action_seconds can't be negative")
@@ -72,7 +72,7 @@ class Controls:
         for zone in self._first_zones:
             self.zones.add(zone)
 
-    def calls(self) -> List[Call]:
+    def calls(self) -> list[Call]:
         """Return the calls to the API so far, in order of arrival."""
         return self.gate.journal.calls()
 
@@ -82,16 +82,16 @@ class Controls:
 
     def fail(  # noqa: PLR0913
         self,
-        status: Optional[int] = None,
-        code: Optional[str] = None,
-        count: Optional[int] = 1,
+        status: int | None = None,
+        code: str | None = None,
+        count: int | None = 1,
         *,
-        path: Optional[str] = None,
-        method: Optional[str] = None,
+        path: str | None = None,
+        method: str | None = None,
         html: bool = False,
-        location: Optional[str] = None,
-        body: Optional[str] = None,
-        headers: Optional[Dict[str, str]] = None,
+        location: str | None = None,
+        body: str | None = None,
+        headers: dict[str, str] | None = None,
         after: bool = False,
         drop: bool = False,
     ) -> None:
@@ -116,9 +116,9 @@ class Controls:
         self,
         seconds: float,
         *,
-        path: Optional[str] = None,
-        method: Optional[str] = None,
-        count: Optional[int] = None,
+        path: str | None = None,
+        method: str | None = None,
+        count: int | None = None,
     ) -> None:
         """Make matching calls wait before they are executed; the newest matching delay applies."""
         self.gate.faults.delay(Delay(seconds, path, method, count))
@@ -139,7 +139,7 @@ class Controls:
             raise ValueError("count must be at least 1")
         self.zones.foresee(outcome, count)
 
-    def publish(self, name: str, kind: str, *values: str, ttl: Optional[int] = None) -> None:
+    def publish(self, name: str, kind: str, *values: str, ttl: int | None = None) -> None:
         """Set published records without a call or an action; without values, remove them."""
         zone, owner = self.zones.holder(name)
         rrset = RRSet(owner, kind, tuple(Record(canonical(kind, v)) for v in values), ttl)
@@ -148,7 +148,7 @@ class Controls:
         else:
             self.zones.publish(zone.name, lambda zone: zone.delete(rrset.key))
 
-    def records(self, name: str, kind: str) -> List[str]:
+    def records(self, name: str, kind: str) -> list[str]:
         """Return the values that the API shows for a full name, sorted; DNS may be behind."""
         zone, owner = self.zones.holder(name)
         rrset = zone.rrsets.get((owner, kind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Mapping, NamedTuple
 
 import dnslib
 
@@ -22,13 +22,13 @@ class Found(NamedTuple):
     """The RRSets of an answer, each with its owner and zone, and the response code."""
 
     rcode: str
-    answers: List[Tuple[str, Zone, RRSet]]
-    zone: Optional[Zone] = None
+    answers: list[tuple[str, Zone, RRSet]]
+    zone: Zone | None = None
 
 
 def look_up(published: Published, name: str, kind: str) -> Found:
     """Return the records of a name (lower case, no final dot), following CNAMEs in our zones."""
-    found: List[Tuple[str, Zone, RRSet]] = []
+    found: list[tuple[str, Zone, RRSet]] = []
     for _ in range(_LONGEST_CHAIN):
         zone = _zone_of(published, name)
         if zone is None:
@@ -89,13 +89,13 @@ def answer_bytes(published: Published, packet: bytes, *, udp: bool) -> bytes:
     return packed
 
 
-def strings(published: Published, name: str, kind: str) -> List[str]:
+def strings(published: Published, name: str, kind: str) -> list[str]:
     """Return the values in the answer as text, sorted: for A and AAAA the addresses."""
     found = look_up(published, name.lower().rstrip("."), kind)
     return sorted(value for _, _, rrset in found.answers for value in rrset.values)
 
 
-def _zone_of(published: Published, name: str) -> Optional[Zone]:
+def _zone_of(published: Published, name: str) -> Zone | None:
     labels = name.split(".")
     for cut in range(len(labels)):
         zone = published.get(".".join(labels[cut:]))
@@ -114,7 +114,7 @@ def _absolute(target: str, zone: Zone) -> str:
     return (target if target.endswith(".") else f"{target}.{zone.name}").lower().rstrip(".")
 
 
-def _owner(zone: Zone, name: str) -> Optional[str]:
+def _owner(zone: Zone, name: str) -> str | None:
     """Return the owner of the records for a name: itself or the nearest wildcard (RFC 4592)."""
     if _exists(zone, name):
         return name
@@ -134,7 +134,7 @@ def _kind(question: Any) -> str:  # noqa: ANN401
     return str(dnslib.QTYPE.get(question.qtype, question.qtype))
 
 
-def _resource_records(owner: str, zone: Zone, rrset: RRSet) -> List[Any]:
+def _resource_records(owner: str, zone: Zone, rrset: RRSet) -> list[Any]:
     ttl = zone.ttl if rrset.ttl is None else rrset.ttl
     return [
         record(rrset.type, value, owner=owner, origin=zone.name, ttl=ttl) for value in rrset.values

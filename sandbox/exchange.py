@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Callable, List, Mapping, Sequence, Tuple, TypeVar
+from typing import Callable, Mapping, Sequence, Tuple, TypeVar
 
 from flask import g, request
 
@@ -36,7 +36,7 @@ def selects() -> listing.Selects:
     return listing.selector(request.args.get("label_selector", ""))
 
 
-def ordered(items: Sequence[T], fields: Mapping[str, Callable[[T], object]]) -> List[T]:
+def ordered(items: Sequence[T], fields: Mapping[str, Callable[[T], object]]) -> list[T]:
     """Return the items sorted as in the query, by one or several of these fields."""
     return listing.ordered(items, request.args.getlist("sort"), fields)
 

@@ -7,7 +7,7 @@ import functools
 import json
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Callable, Dict, List, Mapping, Optional, TypeVar
+from typing import Callable, Mapping, TypeVar
 
 from sandbox.refusal import CODES, ApiError
 
@@ -22,14 +22,14 @@ class Fault:
     number of calls.
     """
 
-    status: Optional[int] = None
-    code: Optional[str] = None
-    count: Optional[int] = 1
-    path: Optional[str] = None
-    method: Optional[str] = None
+    status: int | None = None
+    code: str | None = None
+    count: int | None = 1
+    path: str | None = None
+    method: str | None = None
     html: bool = False
-    location: Optional[str] = None
-    body: Optional[str] = None
+    location: str | None = None
+    body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     after: bool = False
     drop: bool = False
@@ -64,7 +64,7 @@ class Fault:
             return _PAGE
         return json.dumps(self._error().body()) + "\n"
 
-    def answer_headers(self) -> Dict[str, str]:
+    def answer_headers(self) -> dict[str, str]:
         """Return the headers of the answer."""
         html = self.body is None and (self.html or self.location is not None)
         kind = "text/html; charset=utf-8" if html else "application/json"
@@ -88,9 +88,9 @@ class Delay:
     """One ordered delay, in seconds, before a call is executed."""
 
     seconds: float
-    path: Optional[str] = None
-    method: Optional[str] = None
-    count: Optional[int] = None
+    path: str | None = None
+    method: str | None = None
+    count: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for invalid fields."""
@@ -130,13 +130,13 @@ class Faults:
         """Remove all faults and delays, and drop waiting calls."""
         self.clear_faults()
         with self._lock:
-            self._delays: List[Delay] = []
+            self._delays: list[Delay] = []
         self.let_go()
 
     def clear_faults(self) -> None:
         """Remove all faults."""
         with self._lock:
-            self._faults: List[Fault] = []
+            self._faults: list[Fault] = []
 
     def clear_delays(self) -> None:
         """Remove all delays, and execute waiting calls."""
@@ -160,7 +160,7 @@ class Faults:
         with self._lock:
             self._delays.insert(0, delay)
 
-    def take_fault(self, method: str, path: str) -> Optional[Fault]:
+    def take_fault(self, method: str, path: str) -> Fault | None:
         """Return the fault for this call, if any."""
         with self._lock:
             return _take(self._faults, method, path)
@@ -172,7 +172,7 @@ class Faults:
             return functools.partial(self._wait.hold, delay.seconds if delay else 0)
 
 
-def _take(orders: List[Order], method: str, path: str) -> Optional[Order]:
+def _take(orders: list[Order], method: str, path: str) -> Order | None:
     """Return the first matching order; decrement its count, and remove it at 0."""
     for place, order in enumerate(orders):
         if _matches(order.method, order.path, method, path):
@@ -182,16 +182,16 @@ def _take(orders: List[Order], method: str, path: str) -> Optional[Order]:
     return None
 
 
-def _matches(order_method: Optional[str], pattern: Optional[str], method: str, path: str) -> bool:
+def _matches(order_method: str | None, pattern: str | None, method: str, path: str) -> bool:
     if order_method is not None and order_method.upper() != method:
         return False
     return pattern is None or fnmatch.fnmatchcase(path, pattern)
 
 
-def _left(count: Optional[int]) -> Optional[int]:
+def _left(count: int | None) -> int | None:
     return None if count is None else count - 1
 
 
-def _check_count(count: Optional[int]) -> None:
+def _check_count(count: int | None) -> None:
     if count is not None and count < 1:
         raise ValueError("count must be at least 1, or null for every call")

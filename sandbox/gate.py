@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import NoReturn, Optional, Sequence
+from typing import NoReturn, Sequence
 
 from flask import Flask, Response, g, request
 
@@ -35,7 +35,7 @@ class Tokens:
             if len(token) != TOKEN_LENGTH or not token.isalnum():
                 raise ValueError(f"a token has {TOKEN_LENGTH} letters and digits, not {len(token)}")
 
-    def index(self, authorization: str) -> Optional[int]:
+    def index(self, authorization: str) -> int | None:
         """Return the index of the token in this header, or None if it isn't valid."""
         scheme, _, token = authorization.partition(" ")
         known = scheme.lower() == "bearer" and token in self.every
@@ -64,7 +64,7 @@ class Gate:
         app.before_request(self.enter)
         app.after_request(self.leave)
 
-    def enter(self) -> Optional[Response]:
+    def enter(self) -> Response | None:
         """Admit a call by returning None, or return the answer."""
         g.number = g.fault = g.allowance = None
         if not request.path.startswith(_API):

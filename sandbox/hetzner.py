@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Optional
 from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, g, request
@@ -16,7 +15,7 @@ from sandbox.refusal import ApiError
 from sandbox.zonedata import Zones
 
 
-def create_app(zones: Zones, gate: Gate, control_api: Optional[Blueprint] = None) -> Flask:
+def create_app(zones: Zones, gate: Gate, control_api: Blueprint | None = None) -> Flask:
     """Return the app for these zones, with the control API if given."""
     app = Flask(__name__, static_folder=None)
     # A path with a double slash is unknown; a redirect would hide the caller's mistake.

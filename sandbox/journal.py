@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Callable, List, Optional
+from typing import Callable
 
 # Older calls are dropped, since a load test may make millions.
 MOST_CALLS = 100_000
@@ -24,10 +24,10 @@ class Call:
     path: str
     query: str
     body: object
-    token_index: Optional[int]
+    token_index: int | None
     started: float
-    ended: Optional[float] = None
-    status: Optional[int] = None
+    ended: float | None = None
+    status: int | None = None
 
     @property
     def line(self) -> str:
@@ -44,7 +44,7 @@ class Journal:
         self._calls: OrderedDict[int, Call] = OrderedDict()
         self._next = 0
 
-    def begin(self, method: str, path: str, query: str, body: object, token: Optional[int]) -> int:
+    def begin(self, method: str, path: str, query: str, body: object, token: int | None) -> int:
         """Record a new call; return its number for `end`."""
         with self._lock:
             self._next += 1
@@ -53,7 +53,7 @@ class Journal:
                 self._calls.popitem(last=False)
             return self._next
 
-    def end(self, number: int, status: Optional[int]) -> None:
+    def end(self, number: int, status: int | None) -> None:
         """Record the answer to a call, unless the call was dropped."""
         with self._lock:
             if number in self._calls:
@@ -61,7 +61,7 @@ class Journal:
                     self._calls[number], status=status, ended=self._clock()
                 )
 
-    def calls(self) -> List[Call]:
+    def calls(self) -> list[Call]:
         """Return the calls since the last `clear`, up to the latest 100,000."""
         with self._lock:
             return list(self._calls.values())

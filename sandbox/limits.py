@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, NamedTuple
 
 # From recorded answers: writes of records and polls of their actions have the larger limit.
 _ACTIONS = re.compile(r"(POST /v1/zones/.+/actions/.+|GET /v1/(zones/)?actions(/.+)?)")
@@ -19,7 +19,7 @@ class Allowance(NamedTuple):
     remaining: int
     reset: int
 
-    def headers(self) -> Dict[str, str]:
+    def headers(self) -> dict[str, str]:
         """Return the headers, in lower case as at Hetzner."""
         return {
             "ratelimit-limit": str(self.limit),
@@ -55,7 +55,7 @@ class Limits:
     def clear(self) -> None:
         """Fill all buckets."""
         with self._lock:
-            self._buckets: Dict[Tuple[str, bool], Tuple[float, float]] = {}
+            self._buckets: dict[tuple[str, bool], tuple[float, float]] = {}
 
     def take(self, token: str, method: str, path: str) -> Allowance:
         """Take one call from the bucket for this path, and return what is left."""

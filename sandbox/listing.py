@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Mapping, Sequence, TypeVar
 
 from sandbox.refusal import invalid
 
@@ -43,7 +43,7 @@ def _term(text: str) -> Selects:
 
 def ordered(
     items: Sequence[T], sorts: Sequence[str], fields: Mapping[str, Callable[[T], Any]]
-) -> List[T]:
+) -> list[T]:
     """Sort by each `field`, `field:asc` or `field:desc`; the first one has the highest priority."""
     result = list(items)
     for sort in reversed(sorts):
@@ -56,7 +56,7 @@ def ordered(
 
 def page(
     items: Sequence[T], query: Mapping[str, str], most: int = 50
-) -> Tuple[Sequence[T], Dict[str, Optional[int]]]:
+) -> tuple[Sequence[T], dict[str, int | None]]:
     """Return one page and its `meta.pagination`; a larger `per_page` is reduced to `most`."""
     number = _positive("page", query.get("page", "1"))
     size = min(_positive("per_page", query.get("per_page", str(_PER_PAGE))), most)

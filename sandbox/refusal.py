@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Mapping, Sequence
 
 CODES = {
     400: "json_error",
@@ -31,15 +31,15 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        code: Optional[str] = None,
-        details: Optional[Mapping[str, object]] = None,
+        code: str | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code or CODES.get(status, "server_error")
         self.details = details
 
-    def body(self) -> Dict[str, object]:
+    def body(self) -> dict[str, object]:
         """Return the JSON object of the answer."""
         error = {"code": self.code, "message": str(self), "details": self.details}
         return {"error": error}
@@ -51,7 +51,7 @@ def not_found(what: str) -> ApiError:
 
 
 def invalid(
-    faults: Mapping[str, Sequence[str]], message: str = "", *, code: Optional[str] = None
+    faults: Mapping[str, Sequence[str]], message: str = "", *, code: str | None = None
 ) -> ApiError:
     """Return an input error; `faults` maps field paths, as in `records[0].value`, to messages."""
     named = ", ".join(f"'{name}': {'; '.join(texts)}" for name, texts in faults.items())

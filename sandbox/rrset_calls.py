@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Callable, Mapping, Tuple
+from typing import Callable, Mapping
 
 from flask import g, request
 
@@ -139,7 +139,7 @@ def _known(kind: str) -> str:
     return kind
 
 
-def _records(zones: Zones, z: str, kind: str, comment: object = "") -> Tuple[Record, ...]:
+def _records(zones: Zones, z: str, kind: str, comment: object = "") -> tuple[Record, ...]:
     _primary(zones, z)
     body = body_input("records")
     records = body.records(_known(kind), comment)
@@ -148,7 +148,7 @@ def _records(zones: Zones, z: str, kind: str, comment: object = "") -> Tuple[Rec
 
 
 _RRSET = "/zones/<z>/rrsets/<name>/<kind>"
-ROUTES: Tuple[Route, ...] = (
+ROUTES: tuple[Route, ...] = (
     ("GET", "/zones/<z>/rrsets", list_rrsets),
     ("POST", "/zones/<z>/rrsets", create_rrset),
     ("GET", _RRSET, get_rrset),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from types import TracebackType
-from typing import TYPE_CHECKING, List, Optional, Type
+from typing import TYPE_CHECKING
 
 from sandbox import dns
 from sandbox.control_api import control_api
@@ -60,9 +60,9 @@ class Sandbox(Controls):
 
     def __exit__(
         self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -72,7 +72,7 @@ class Sandbox(Controls):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.http_port}/v1"
 
-    def answer(self, name: str, kind: str) -> List[str]:
+    def answer(self, name: str, kind: str) -> list[str]:
         """Return the current values in DNS for a full name, sorted."""
         return dns.strings(self.zones.published(), name, kind)
 

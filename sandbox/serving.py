@@ -6,7 +6,7 @@ import contextlib
 import io
 import socket
 import threading
-from typing import Any, Dict, List
+from typing import Any
 
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -57,7 +57,7 @@ class _Connection(WSGIRequestHandler):
     def log_request(self, *_: object) -> None:
         """Log nothing: the journal has the calls."""
 
-    def _body(self, environ: Dict[str, Any]) -> bytes:
+    def _body(self, environ: dict[str, Any]) -> bytes:
         if environ.get("wsgi.input_terminated"):
             chunks: bytes = environ["wsgi.input"].read()
             return chunks
@@ -78,7 +78,7 @@ class HttpServer:
             request_handler=_Connection,
             fd=listening.fileno(),
         )
-        self._connections: List[socket.socket] = []
+        self._connections: list[socket.socket] = []
         self._server.connections = self._connections  # type: ignore[attr-defined]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=[_POLL_SECONDS], daemon=True

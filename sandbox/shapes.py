@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timezone
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, Sequence
 
 from sandbox.action import Action
 from sandbox.zone import NAMESERVERS, Record, RRSet, Zone
@@ -67,13 +67,13 @@ def action_shape(action: Action, now: float) -> Shape:
     }
 
 
-def moment(seconds: Optional[float]) -> Optional[str]:
+def moment(seconds: float | None) -> str | None:
     """Format a time like Hetzner."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _shuffled(records: Tuple[Record, ...]) -> Sequence[Record]:
+def _shuffled(records: tuple[Record, ...]) -> Sequence[Record]:
     # Shuffling needs a system call, and a page may contain a hundred RRSets with one record each.
     return records if len(records) == 1 else secrets.SystemRandom().sample(records, len(records))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar
+from typing import Dict, Iterator, Mapping, Tuple, TypeVar
 
 T = TypeVar("T")
 Key = Tuple[str, str]
@@ -21,8 +21,8 @@ class Shelves(Mapping[Key, T]):
     Iteration is in order of arrival.
     """
 
-    def __init__(self, shelves: Optional[Tuple[_Shelf[T], ...]] = None, arrived: int = 0) -> None:
-        self._shelves: Tuple[_Shelf[T], ...] = shelves or tuple({} for _ in range(_SHELVES))
+    def __init__(self, shelves: tuple[_Shelf[T], ...] | None = None, arrived: int = 0) -> None:
+        self._shelves: tuple[_Shelf[T], ...] = shelves or tuple({} for _ in range(_SHELVES))
         self._arrived = arrived
 
     def __getitem__(self, key: Key) -> T:
@@ -42,12 +42,12 @@ class Shelves(Mapping[Key, T]):
     __hash__ = None  # type: ignore[assignment]  # as for any mutable mapping
 
     @functools.cached_property
-    def listed(self) -> List[T]:
+    def listed(self) -> list[T]:
         """All items in order of arrival."""
         shelves = itertools.chain.from_iterable(shelf.values() for shelf in self._shelves)
         return [item for _, item in sorted(shelves, key=lambda numbered: numbered[0])]
 
-    def at(self, name: str) -> List[T]:
+    def at(self, name: str) -> list[T]:
         """Return the items with this name."""
         return [item for (other, _), (_, item) in self._shelf(name).items() if other == name]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Mapping
 
 from sandbox.rdata import canonical
 from sandbox.refusal import invalid
@@ -53,7 +53,7 @@ class Input:
     def __init__(self, body: Mapping[str, object], *known: str, path: str = "") -> None:
         self._body = body
         self._path = path
-        self.faults: Dict[str, List[str]] = {}
+        self.faults: dict[str, list[str]] = {}
         for field in body:
             if known and field not in known:
                 self.fault(field, "unknown field")
@@ -86,7 +86,7 @@ class Input:
             return kind()
         return value
 
-    def objects(self, field: str, *known: str, default: object = ...) -> List[Input]:
+    def objects(self, field: str, *known: str, default: object = ...) -> list[Input]:
         """Return the objects of a list; their errors are added to this input."""
         inputs = []
         for place, item in enumerate(self.read(field, list, default)):
@@ -108,16 +108,16 @@ class Input:
             self.fault(field, f"must be between {TTL[0]} and {TTL[-1]}")
         return ttl
 
-    def choice(self, field: str, options: Tuple[str, ...]) -> str:
+    def choice(self, field: str, options: tuple[str, ...]) -> str:
         """Return a field that has one of these values."""
         word: str = self.read(field, str)
         if word not in options and self._path + field not in self.faults:
             self.fault(field, f"must be one of {', '.join(options)}")
         return word
 
-    def labels(self, default: object = ...) -> Dict[str, str]:
+    def labels(self, default: object = ...) -> dict[str, str]:
         """Return the labels."""
-        labels: Dict[str, str] = self.read("labels", dict, default)
+        labels: dict[str, str] = self.read("labels", dict, default)
         for key, value in labels.items():
             if not _KEY.fullmatch(key) or key.startswith("hetzner.cloud/"):
                 self.fault("labels", f"'{key}' is not a valid label key")
@@ -133,7 +133,7 @@ class Input:
                 self.fault("name", message)
         return name
 
-    def records(self, kind: str, comment: object = "") -> Tuple[Record, ...]:
+    def records(self, kind: str, comment: object = "") -> tuple[Record, ...]:
         """Return the records of an RRSet, with values in stored form."""
         parts = self.objects("records", "value", "comment")
         records = tuple(_record(part, kind, comment) for part in parts)
@@ -152,7 +152,7 @@ class Input:
         return RRSet(name, kind, self.records(kind), self.ttl(default=None), self.labels({}))
 
 
-def zone_faults(name: str) -> List[str]:
+def zone_faults(name: str) -> list[str]:
     """Return what is wrong with the name of a new zone."""
     faults = []
     if name != name.lower():
@@ -168,7 +168,7 @@ def zone_faults(name: str) -> List[str]:
     return faults
 
 
-def name_faults(name: str, zone: str) -> List[str]:
+def name_faults(name: str, zone: str) -> list[str]:
     """Return what is wrong with the name of an RRSet, relative to its zone."""
     faults = []
     if name != name.lower():

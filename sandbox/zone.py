@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Mapping, Optional, Tuple
+from typing import Callable, Iterable, Mapping
 
 from sandbox.refusal import ApiError, invalid, not_found, protected, taken
 from sandbox.shelves import Key, Shelves
@@ -29,8 +29,8 @@ class RRSet:
 
     name: str
     type: str
-    records: Tuple[Record, ...]
-    ttl: Optional[int] = None
+    records: tuple[Record, ...]
+    ttl: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
 
@@ -40,7 +40,7 @@ class RRSet:
         return (self.name, self.type)
 
     @property
-    def values(self) -> Tuple[str, ...]:
+    def values(self) -> tuple[str, ...]:
         """The records without their comments."""
         return tuple(record.value for record in self.records)
 
@@ -54,11 +54,11 @@ class Zone:
     ttl: int = 3600
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
-    primary_nameservers: Tuple[Mapping[str, object], ...] = ()
+    primary_nameservers: tuple[Mapping[str, object], ...] = ()
     rrsets: Shelves[RRSet] = field(default_factory=Shelves)
     id: int = 0
     created: float = 0.0
-    project: Optional[str] = None
+    project: str | None = None
 
     @property
     def record_count(self) -> int:
@@ -112,15 +112,15 @@ class Zone:
         """Turn the change protection of an RRSet on or off."""
         return self.put(dataclasses.replace(self.get(key), protected=on))
 
-    def set_ttl(self, key: Key, ttl: Optional[int]) -> Zone:
+    def set_ttl(self, key: Key, ttl: int | None) -> Zone:
         """Change the TTL of an RRSet, in seconds."""
         return self.put(dataclasses.replace(self._changeable(key), ttl=ttl))
 
-    def set_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+    def set_records(self, key: Key, records: tuple[Record, ...]) -> Zone:
         """Replace values and comments of an existing RRSet."""
         return self.put(dataclasses.replace(self._changeable(key), records=records))
 
-    def add_records(self, key: Key, records: Tuple[Record, ...], ttl: Optional[int]) -> Zone:
+    def add_records(self, key: Key, records: tuple[Record, ...], ttl: int | None) -> Zone:
         """Add records; create the RRSet if necessary, never change its TTL."""
         if key not in self.rrsets:
             return self.create(RRSet(key[0], key[1], records, ttl))
@@ -133,14 +133,14 @@ class Zone:
                 raise invalid({f"records[0].records[{place}].value": [message]}, message)
         return self.set_records(key, rrset.records + records)
 
-    def remove_records(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+    def remove_records(self, key: Key, records: tuple[Record, ...]) -> Zone:
         """Remove records by value; remove an empty RRSet."""
         rrset = self._changeable(key)
         gone = _known(rrset, records)
         left = tuple(record for record in rrset.records if record.value not in gone)
         return self.set_records(key, left) if left else self.delete(key)
 
-    def comment(self, key: Key, records: Tuple[Record, ...]) -> Zone:
+    def comment(self, key: Key, records: tuple[Record, ...]) -> Zone:
         """Change the comments of the records with these values."""
         rrset = self._changeable(key)
         _known(rrset, records)
@@ -182,7 +182,7 @@ def fresh(zone: Zone) -> Zone:
     return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.listed).rrsets)
 
 
-def _known(rrset: RRSet, records: Tuple[Record, ...]) -> Tuple[str, ...]:
+def _known(rrset: RRSet, records: tuple[Record, ...]) -> tuple[str, ...]:
     for place, record in enumerate(records):
         if record.value not in rrset.values:
             raise invalid({f"records[{place}].value": [f"no record has '{record.value}'"]})

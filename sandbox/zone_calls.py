@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import ipaddress
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Callable, Mapping
 
 from flask import g, request
 
@@ -135,7 +135,7 @@ def _ordered_zone(body: Input) -> Zone:
     return zone.create(*rrsets)
 
 
-def _nameservers(body: Input, default: object = ...) -> Tuple[Mapping[str, object], ...]:
+def _nameservers(body: Input, default: object = ...) -> tuple[Mapping[str, object], ...]:
     return tuple(_nameserver(part) for part in body.objects("primary_nameservers", default=default))
 
 
@@ -145,14 +145,14 @@ def _nameserver(part: Input) -> Mapping[str, object]:
         ipaddress.ip_address(address)
     except ValueError:
         part.fault("address", "must be an IP address")
-    server: Dict[str, object] = {"address": address, "port": part.read("port", int, 53)}
+    server: dict[str, object] = {"address": address, "port": part.read("port", int, 53)}
     if part.has("tsig_key"):
         server["tsig_key"] = part.read("tsig_key", str)
         server["tsig_algorithm"] = part.choice("tsig_algorithm", _ALGORITHMS)
     return server
 
 
-ROUTES: Tuple[Route, ...] = (
+ROUTES: tuple[Route, ...] = (
     ("GET", "/zones", list_zones),
     ("POST", "/zones", create_zone),
     ("GET", "/zones/<z>", get_zone),

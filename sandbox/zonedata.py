@@ -6,7 +6,7 @@ import dataclasses
 import re
 import threading
 from collections import Counter, OrderedDict, deque
-from typing import Callable, Deque, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Mapping, Sequence
 
 from sandbox.action import Action
 from sandbox.refusal import not_found, protected, taken
@@ -36,16 +36,16 @@ class Zones:
     def clear(self) -> None:
         """Delete all zones and actions; action ids are not reused."""
         with self._lock:
-            self._zones: Dict[int, Zone] = {}
-            self._ids: Dict[str, int] = {}
-            self._published: Dict[str, Zone] = {}
+            self._zones: dict[int, Zone] = {}
+            self._ids: dict[str, int] = {}
+            self._published: dict[str, Zone] = {}
             self._actions: OrderedDict[int, Action] = OrderedDict()
             # Each action with its zone and the snapshot to publish, None for a deleted zone.
             # All actions take the same time, so they end in the order of their start.
-            self._pending: Deque[Tuple[Action, Zone, Optional[Zone]]] = deque()
+            self._pending: deque[tuple[Action, Zone, Zone | None]] = deque()
             self._running: Counter[int] = Counter()
-            self._failed: Set[int] = set()
-            self._outcomes: Deque[str] = deque()
+            self._failed: set[int] = set()
+            self._outcomes: deque[str] = deque()
             self._zone_id = _FIRST_ZONE
 
     def foresee(self, outcome: str, count: int = 1) -> None:
@@ -71,7 +71,7 @@ class Zones:
                 for action, one, snapshot in self._pending
             )
 
-    def visible(self, project: str) -> List[Zone]:
+    def visible(self, project: str) -> list[Zone]:
         """Return the zones that are visible to this project."""
         with self._lock:
             return [zone for zone in self._zones.values() if zone.project in (None, project)]
@@ -87,7 +87,7 @@ class Zones:
             raise not_found("Zone")
         return zone
 
-    def holder(self, hostname: str) -> Tuple[Zone, str]:
+    def holder(self, hostname: str) -> tuple[Zone, str]:
         """Return the zone of any project that contains this name, and the relative name."""
         labels = hostname.split(".")
         with self._lock:
@@ -97,7 +97,7 @@ class Zones:
                     return self._named(name), ".".join(labels[:cut]) or "@"
         raise KeyError(hostname)
 
-    def create(self, zone: Zone) -> Tuple[Zone, Action]:
+    def create(self, zone: Zone) -> tuple[Zone, Action]:
         """Add a new zone; its name must be unique in all projects."""
         with self._lock:
             added = self._enter(zone)
@@ -127,7 +127,7 @@ class Zones:
             del self._zones[zone.id], self._ids[zone.name]
             return self._act("delete_zone", zone, None)
 
-    def actions(self, project: str, ids: Sequence[int] = ()) -> List[Action]:
+    def actions(self, project: str, ids: Sequence[int] = ()) -> list[Action]:
         """Return all actions of the project, or those with these ids, also of deleted zones."""
         with self._lock:
             known = [
@@ -175,7 +175,7 @@ class Zones:
         self._zones[zone.id] = zone.next_serial() if moved else zone
         return self._zones[zone.id]
 
-    def _act(self, command: str, zone: Zone, snapshot: Optional[Zone]) -> Action:
+    def _act(self, command: str, zone: Zone, snapshot: Zone | None) -> Action:
         self._publish_ended()
         outcome = self._outcomes.popleft() if self._outcomes else "success"
         action = Action(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Iterator
 
 from sandbox.rdata import canonical
 from sandbox.refusal import invalid
@@ -24,7 +24,7 @@ def export(zone: Zone) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse(text: str, zone: Zone) -> Tuple[int, List[RRSet]]:
+def parse(text: str, zone: Zone) -> tuple[int, list[RRSet]]:
     """Return the default TTL and all RRSets of a zone file; an error names the line."""
     reading = _Reading(zone)
     for number, words in _logical_lines(text):
@@ -44,15 +44,15 @@ class _Reading:
         self.default = zone.ttl
         self.origin = zone.name
         self.owner = "@"
-        self.rrsets: Dict[Key, RRSet] = {}
+        self.rrsets: dict[Key, RRSet] = {}
 
-    def line(self, number: int, words: List[str]) -> None:
+    def line(self, number: int, words: list[str]) -> None:
         try:
             self._line(words)
         except (ValueError, IndexError) as error:
             raise invalid({"zonefile": [f"line {number}: {error}"]}) from error
 
-    def _line(self, words: List[str]) -> None:
+    def _line(self, words: list[str]) -> None:
         if words[0] == "$ORIGIN":
             self.origin = words[1].rstrip(".")
         elif words[0] == "$TTL":
@@ -60,11 +60,11 @@ class _Reading:
         else:
             self._record(words)
 
-    def _record(self, words: List[str]) -> None:
+    def _record(self, words: list[str]) -> None:
         if words[0]:
             self.owner = self._relative(words[0].lower())
         rest = words[1:]
-        ttl: Optional[int] = None
+        ttl: int | None = None
         while rest[0].upper() == "IN" or rest[0].isdigit():
             word = rest.pop(0)
             ttl = _seconds(word) if word.isdigit() else ttl
@@ -97,9 +97,9 @@ def _seconds(word: str) -> int:
     return int(word)
 
 
-def _logical_lines(text: str) -> Iterator[Tuple[int, List[str]]]:
+def _logical_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the words of each line; a line that begins with a blank has an empty first word."""
-    words: List[str] = []
+    words: list[str] = []
     depth = 0
     for number, line in enumerate(text.splitlines(), start=1):
         found = _words(number, line)
@@ -113,7 +113,7 @@ def _logical_lines(text: str) -> Iterator[Tuple[int, List[str]]]:
             yield number, words
 
 
-def _words(number: int, line: str) -> List[str]:
+def _words(number: int, line: str) -> list[str]:
     lexer = shlex.shlex(line, posix=False, punctuation_chars="()")
     lexer.whitespace_split = True
     lexer.commenters = ";"

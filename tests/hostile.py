@@ -13,7 +13,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, TypeVar
+from typing import Callable, Iterable, Iterator, TypeVar
 
 T = TypeVar("T")
 
@@ -203,10 +203,10 @@ CONNECT_ANSWERS = (
 class Servers:
     """Hostile servers, each on a port of its own."""
 
-    context: Optional[ssl.SSLContext] = None
+    context: ssl.SSLContext | None = None
     _over: threading.Event = field(default_factory=threading.Event)
-    _sockets: List[socket.socket] = field(default_factory=list)
-    _threads: List[threading.Thread] = field(default_factory=list)
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, answer: Answer, *, closes: bool = True) -> int:
         """Give the pieces of its answer to each request; the port."""
@@ -306,7 +306,7 @@ def read_request(connection: socket.socket) -> bytes:
     return read
 
 
-def together(work: Dict[str, Callable[[], T]]) -> Dict[str, T]:
+def together(work: dict[str, Callable[[], T]]) -> dict[str, T]:
     """Do everything at the same time; each must come to an end."""
     with ThreadPoolExecutor(len(work)) as pool:
         futures = {name: pool.submit(one) for name, one in work.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable
 
 from backend.auth.keys import KeyFile
 from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
@@ -96,12 +96,12 @@ class Actions:
         self._report_key(other, f"shares the key of {host}", operator)
         return other in keys
 
-    def key(self, host: Hostname) -> Optional[str]:
+    def key(self, host: Hostname) -> str | None:
         """Return a host's key; `None` when it has none."""
         self._check(host)
         return self._key_file.keys().get(host)
 
-    def mute(self, host: Hostname, until: Optional[float], operator: Requester) -> None:
+    def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
         """Suppress pushes about the loss of a host until then (UTC seconds); `None` ends that."""
         self._check(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"

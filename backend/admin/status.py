@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from typing import (
     Callable,
     Collection,
-    Dict,
     Iterable,
     Iterator,
-    List,
     Mapping,
-    Optional,
     Sequence,
-    Tuple,
 )
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -84,15 +80,15 @@ class HostStatus:
 
     host: Hostname
     condition: Condition
-    since: Optional[float]  # None: nothing is wrong
+    since: float | None  # None: nothing is wrong
     published: Mapping[RecordType, Address]
-    desired: Mapping[RecordType, Optional[Address]]  # only what isn't published yet
-    seen_at: Optional[float]
-    changed_at: Optional[float]
+    desired: Mapping[RecordType, Address | None]  # only what isn't published yet
+    seen_at: float | None
+    changed_at: float | None
     error: str
     hint: str  # empty: the operator has nothing to do
-    retry_at: Optional[float]
-    muted_until: Optional[float]
+    retry_at: float | None
+    muted_until: float | None
 
     @property
     def has_failed(self) -> bool:
@@ -106,9 +102,9 @@ def judge(
     mutes: Mapping[Hostname, float],
     lost_after: float,
     now: float,
-) -> List[HostStatus]:
+) -> list[HostStatus]:
     """Return the status of every registered host, the worst first."""
-    by_host: Dict[Hostname, List[Record]] = {}
+    by_host: dict[Hostname, list[Record]] = {}
     for record in records:
         by_host.setdefault(record.host, []).append(record)
     judged = [
@@ -159,7 +155,7 @@ def _condition(activity: HostActivity, records: Sequence[Record], lost_after: fl
 
 def _since(
     condition: Condition, activity: HostActivity, relevant: Sequence[Record]
-) -> Optional[float]:
+) -> float | None:
     if condition is Condition.SILENT:
         return activity.seen_at
     if condition is Condition.NEVER:
@@ -169,7 +165,7 @@ def _since(
     return min((record.desired_at for record in relevant), default=None)
 
 
-def _explain(condition: Condition, relevant: Sequence[Record]) -> Tuple[str, str]:
+def _explain(condition: Condition, relevant: Sequence[Record]) -> tuple[str, str]:
     """Return the error, and a hint if the operator has to do something about it."""
     if condition is Condition.SILENT:
         hint = "Check that the host, its internet connection and its update client are running."
@@ -212,7 +208,7 @@ class Snapshot:
     quotas: Sequence[SeenQuota]
     leases: Sequence[BackgroundJob]
     waiting: int  # updates that Hetzner hasn't accepted
-    oldest_update_at: Optional[float]
+    oldest_update_at: float | None
 
     @property
     def numbers(self) -> Mapping[Condition, int]:
@@ -258,7 +254,7 @@ class Overview:
             oldest_update_at=min(open_since, default=None),
         )
 
-    def host(self, name: Hostname) -> Tuple[Optional[HostStatus], float]:
+    def host(self, name: Hostname) -> tuple[HostStatus | None, float]:
         """Return the status of one host, and the time; `None` for a host that isn't registered."""
         now = self._clock()
         if name not in self._hosts:
@@ -268,11 +264,11 @@ class Overview:
 
     def _judge(
         self, hosts: Collection[Hostname], records: Iterable[Record], now: float
-    ) -> List[HostStatus]:
+    ) -> list[HostStatus]:
         activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
         return judge(activities, records, self._store.hosts.mutes(), self._lost_after, now)
 
-    def _leases(self, now: float) -> List[BackgroundJob]:
+    def _leases(self, now: float) -> list[BackgroundJob]:
         leases = self._store.leases.find(_WORK)
         owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
         known = {one.name for one in leases}
@@ -283,7 +279,7 @@ class Overview:
         ]
 
 
-def gauges(snapshot: Optional[Snapshot]) -> Iterator[Metric]:
+def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     """Yield every gauge; without a snapshot only those that need no store."""
     yield _gauge("dyndns_build_info", "Version of the service", ("version",), [((__version__,), 1)])
     up = [((), snapshot is not None)]
@@ -334,7 +330,7 @@ def _gauge(
     name: str,
     help_text: str,
     labels: Sequence[str],
-    samples: Sequence[Tuple[Sequence[object], float]],
+    samples: Sequence[tuple[Sequence[object], float]],
 ) -> Metric:
     family = GaugeMetricFamily(name, help_text, labels=labels)
     for values, value in samples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Iterable, Mapping, Sequence
 
 from backend.model import Address, RecordType
 from backend.store.schema import Entry
@@ -55,7 +55,7 @@ class Timeline:
     """The picture."""
 
     lanes: Sequence[Lane]
-    ticks: Sequence[Tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]
     summary: str
 
 
@@ -70,7 +70,7 @@ class _Window:
         share = (at - self.start) / (self.end - self.start)
         return round(100 * min(1.0, max(0.0, share)), 3)
 
-    def bar(self, begin: float, end: float, kind: str, label: str) -> List[Bar]:
+    def bar(self, begin: float, end: float, kind: str, label: str) -> list[Bar]:
         """Return a bar for the part of a period that is in the window, if any."""
         if end <= self.start or begin >= self.end:
             return []
@@ -79,7 +79,7 @@ class _Window:
         title = f"{label}: {since} to {moment(end)}"
         return [Bar(start, round(max(0.2, stop - start), 3), kind, label, title)]
 
-    def marks(self, entries: Iterable[Entry]) -> List[Mark]:
+    def marks(self, entries: Iterable[Entry]) -> list[Mark]:
         """Return a mark for each entry in the window; of those too close together, the last."""
         found = {}
         for one in self.inside(entries):
@@ -88,14 +88,14 @@ class _Window:
             found[one.event, at // _NARROWEST] = Mark(at, one.event, title)
         return list(found.values())
 
-    def inside(self, entries: Iterable[Entry]) -> List[Entry]:
+    def inside(self, entries: Iterable[Entry]) -> list[Entry]:
         return [one for one in entries if self.start <= one.at <= self.end]
 
 
 def draw(
     entries: Sequence[Entry],
     published: Mapping[RecordType, Address],
-    silent_since: Optional[float],
+    silent_since: float | None,
     now: float,
     days: float,
 ) -> Timeline:
@@ -112,14 +112,14 @@ def draw(
 
 
 def _address_lane(
-    kind: RecordType, entries: Sequence[Entry], held: Optional[Address], window: _Window
+    kind: RecordType, entries: Sequence[Entry], held: Address | None, window: _Window
 ) -> Lane:
     changes = [one for one in entries if one.event in CHANGES]
     first = changes[0].old if changes else None if held is None else str(held)
-    periods: List[Tuple[float, Optional[str]]] = [(0.0, first)]
+    periods: list[tuple[float, str | None]] = [(0.0, first)]
     periods += [(one.at, one.new) for one in changes]
     ends = [begin for begin, _ in periods[1:]] + [window.end]
-    bars: List[Bar] = []
+    bars: list[Bar] = []
     for number, ((begin, address), end) in enumerate(zip(periods, ends)):
         for bar in window.bar(begin, end, ("even", "odd")[number % 2], address) if address else []:
             # A bar that can't be seen beside the one before is left out; the table has it.
@@ -128,9 +128,9 @@ def _address_lane(
     return Lane(kind.value, bars, window.marks(one for one in entries if one.event not in CHANGES))
 
 
-def _contact_lane(entries: Sequence[Entry], silent_since: Optional[float], window: _Window) -> Lane:
-    bars: List[Bar] = []
-    lost: Optional[float] = None
+def _contact_lane(entries: Sequence[Entry], silent_since: float | None, window: _Window) -> Lane:
+    bars: list[Bar] = []
+    lost: float | None = None
     for one in entries:
         if one.event == "lost":
             lost = one.at
@@ -142,7 +142,7 @@ def _contact_lane(entries: Sequence[Entry], silent_since: Optional[float], windo
     return Lane("contact", bars, window.marks(one for one in entries if one.event not in CONTACT))
 
 
-def _ticks(window: _Window, days: float) -> List[Tuple[float, str]]:
+def _ticks(window: _Window, days: float) -> list[tuple[float, str]]:
     """Return round times (UTC) and their labels: few enough for a phone."""
     step = next((hours * 3600 for hours in _STEPS if days * 24 / hours <= _TICKS), _DAY * days)
     first = window.start - window.start % step + step

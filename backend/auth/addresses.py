@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from typing import Iterable, List, Optional, Tuple, Union
+from typing import Iterable
 
 from backend.errors import AddressMismatch, BadAddress, PrivateAddress
 from backend.model import (
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def requested_update(
     host: Hostname,
     request: UpdateRequest,
-    interface_id: Optional[ipaddress.IPv6Address] = None,
+    interface_id: ipaddress.IPv6Address | None = None,
     *,
     allow_private: bool = False,
 ) -> Update:
@@ -78,7 +78,7 @@ def requested_update(
 
 def read(
     texts: Iterable[str], prefixes: Iterable[str] = ()
-) -> Tuple[Tuple[Address, ...], Optional[Prefix]]:
+) -> tuple[tuple[Address, ...], Prefix | None]:
     """Return the addresses that can be published, and the first prefix; skip invalid texts.
 
     Each of `prefixes` is read as a prefix, even if it looks like an address.
@@ -87,7 +87,7 @@ def read(
         BadAddress: all texts are invalid.
 
     """
-    found: List[Union[Address, Prefix]] = []
+    found: list[Address | Prefix] = []
     problems = []
     parsers = [(Prefix.parse, text) for text in prefixes] + [(parse, text) for text in texts]
     for parser, text in parsers:
@@ -103,7 +103,7 @@ def read(
     return addresses, next((one for one in found if isinstance(one, Prefix)), None)
 
 
-def parse(text: str) -> Union[Address, Prefix]:
+def parse(text: str) -> Address | Prefix:
     """Read an address, perhaps with a prefix length; an IPv6 address without host part is a prefix.
 
     Raises:

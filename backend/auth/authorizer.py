@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import threading
 import time
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.auth.addresses import requested_update
 from backend.auth.keys import NO_KEYS, KeyFile
@@ -40,7 +40,7 @@ class Rejections:
         self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
         self._lock = threading.Lock()
         # By the host of the key, and the host that the request names.
-        self._reported: Dict[Tuple[Hostname, Hostname], str] = {}
+        self._reported: dict[tuple[Hostname, Hostname], str] = {}
 
     def report(self, host: Hostname, named: Hostname, source: str, problem: str) -> None:
         """Report a problem with an update of the host `named` with the key of `host`."""
@@ -71,11 +71,11 @@ class Authorizer:
         alarm: Alarm,
         rejections: Rejections,
         *,
-        operator: Optional[Credentials] = None,
-        queue: Optional[LoginQueue] = None,
+        operator: Credentials | None = None,
+        queue: LoginQueue | None = None,
         allow_private: bool = False,
-        interface_ids: Optional[Mapping[Hostname, ipaddress.IPv6Address]] = None,
-        meters: Optional[Meters] = None,
+        interface_ids: Mapping[Hostname, ipaddress.IPv6Address] | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self._hosts = frozenset(hosts)
         # Returns the accepted keys. Updates stay authorized while it returns the same object.
@@ -88,7 +88,7 @@ class Authorizer:
         self._allow_private = allow_private
         self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
-        self._by_user: Dict[str, List[Hostname]] = {}
+        self._by_user: dict[str, list[Hostname]] = {}
         self._dummy = sorted(self._hosts)[:1]
         for host in sorted(self._hosts):
             for user in {host.text, host.first_label}:
@@ -126,7 +126,7 @@ class Authorizer:
     def authorize_operator(
         self,
         request: UpdateRequest,
-        named: Optional[Hostname] = None,
+        named: Hostname | None = None,
         *,
         is_known: bool = False,
         problem: str = "Wrong user name or password.",
@@ -213,9 +213,7 @@ class Authorizer:
             self._rejections.clear(right[0], named)
         return named
 
-    def _candidates(
-        self, named: Optional[Hostname], credentials: Credentials
-    ) -> Sequence[Hostname]:
+    def _candidates(self, named: Hostname | None, credentials: Credentials) -> Sequence[Hostname]:
         """Return the registered hosts of the user, or without a user, the named host."""
         if credentials.user is None:
             return [named] if named is not None and named in self._hosts else []

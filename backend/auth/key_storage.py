@@ -10,7 +10,7 @@ import re
 import stat
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Tuple
+from typing import Callable, Mapping
 
 from backend.errors import BadHostname
 from backend.model import Hostname
@@ -40,7 +40,7 @@ class BadText(Exception):
         self.hint = hint
 
 
-def parse(text: str) -> Dict[Hostname, str]:
+def parse(text: str) -> dict[Hostname, str]:
     """Return the keys; raise `BadText` for an invalid line."""
     keys, problems = parse_lines(text)
     if problems:
@@ -48,10 +48,10 @@ def parse(text: str) -> Dict[Hostname, str]:
     return keys
 
 
-def parse_lines(text: str) -> Tuple[Dict[Hostname, str], List[BadText]]:
+def parse_lines(text: str) -> tuple[dict[Hostname, str], list[BadText]]:
     """Return the keys of the valid lines, and the problems of the others."""
-    keys: Dict[Hostname, str] = {}
-    problems: List[BadText] = []
+    keys: dict[Hostname, str] = {}
+    problems: list[BadText] = []
     for number, line in enumerate(text.lstrip(_BOM).splitlines(), 1):
         fields = _COMMENT.sub("", line).split()
         if not fields:
@@ -104,7 +104,7 @@ def read(path: Path) -> str:
     return decode(read_bytes(path))
 
 
-def append(path: Path, keys: Mapping[Hostname, str]) -> List[Hostname]:
+def append(path: Path, keys: Mapping[Hostname, str]) -> list[Hostname]:
     """Append the keys of the hosts that have none in the file; return these hosts.
 
     Raises:
@@ -112,7 +112,7 @@ def append(path: Path, keys: Mapping[Hostname, str]) -> List[Hostname]:
         BadText: the file contains an invalid line.
 
     """
-    new: List[Hostname] = []
+    new: list[Hostname] = []
 
     def change(text: str) -> str:
         known = parse(text)

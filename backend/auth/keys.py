@@ -17,7 +17,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Mapping, Tuple, Union
+from typing import Callable, Iterable, Mapping, Tuple
 
 from backend.auth import key_storage
 from backend.auth.key_storage import GRACE_SECONDS, BadText
@@ -46,9 +46,7 @@ logger = logging.getLogger(__name__)
 _State = Tuple[int, ...]
 
 
-def unusable(
-    path: Path, error: Union[OSError, BadText], missing: str = _START_FIRST
-) -> KeyFileUnusable:
+def unusable(path: Path, error: OSError | BadText, missing: str = _START_FIRST) -> KeyFileUnusable:
     """Return the error that the operator sees; `missing` is the hint if there is no file."""
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise PermissionError
         problem = "it is a directory (Docker makes one when a mounted file is missing)"

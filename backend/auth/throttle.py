@@ -10,15 +10,10 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import (
     Callable,
-    Deque,
-    Dict,
-    List,
     Mapping,
     NamedTuple,
-    Optional,
     Protocol,
     Sequence,
-    Tuple,
 )
 
 from backend.errors import StoreUnavailable, TooManyFailures
@@ -51,7 +46,7 @@ class Counts(Protocol):
 
     def add(
         self, numbers: Mapping[str, int], now: float, window: float
-    ) -> Dict[str, Tuple[int, float]]: ...
+    ) -> dict[str, tuple[int, float]]: ...
 
     def prune(self, before: float, most: int) -> None: ...
 
@@ -92,7 +87,7 @@ class FailedLogins:
         self._sharing = TokenBucket(_SHARED_AT_ONCE, _SHARED_A_SECOND, clock())
         self._prune_at = clock()
 
-    def count(self, keys: Sequence[str]) -> List[Failures]:
+    def count(self, keys: Sequence[str]) -> list[Failures]:
         """Count one failure under each key, and return the state of each."""
         now = self._clock()
         with self._lock:
@@ -175,9 +170,9 @@ class Alarm:
         self._lines = LineLimit(_LINES_AT_ONCE, _LINES_A_SECOND, clock)
         self._pushes = TokenBucket(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock())
         self._left_out = 0
-        self._blocked: Deque[LoginsBlocked] = deque(maxlen=_MOST_BLOCKED)
+        self._blocked: deque[LoginsBlocked] = deque(maxlen=_MOST_BLOCKED)
 
-    def failed(self, source: str, host: Optional[Hostname]) -> None:
+    def failed(self, source: str, host: Hostname | None) -> None:
         """Report the first failure of a source in its window."""
         left_out = self._lines.take()
         if left_out is not None:
@@ -218,7 +213,7 @@ class LoginQueue:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._queues: Dict[str, List[float]] = {}  # when each waiting login of a source may proceed
+        self._queues: dict[str, list[float]] = {}  # when each waiting login of a source may proceed
 
     def wait(self, source: str) -> None:
         """Wait until the next login of a source may be compared.

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from backend import __version__
@@ -32,7 +32,7 @@ _NETWORK_HINT = (
     "Hetzner lists outages at status.hetzner.com."
 )
 # By the result of `Hetzner.may_write`.
-_WRITING: Mapping[Optional[bool], Tuple[str, str, str]] = {
+_WRITING: Mapping[bool | None, tuple[str, str, str]] = {
     True: (OK, "The token may write. `check` changed nothing.", ""),
     False: (
         FAIL,
@@ -183,7 +183,7 @@ def _check_store(url: str) -> Line:
 
 def _check_hetzner(settings: Settings) -> Iterator[Line]:
     """Test every token, then every zone of a host, then every host."""
-    apexes: Dict[str, Location] = {}
+    apexes: dict[str, Location] = {}
     has_failed = False
     tokens = settings.hetzner.tokens
     for number, token in enumerate(tokens, 1):
@@ -203,7 +203,7 @@ def _check_hetzner(settings: Settings) -> Iterator[Line]:
             has_failed = True
             yield Line(FAIL, what, error.seen, error.hint or _NETWORK_HINT)
     owners = {host: longest_match(apexes, host) for host in settings.access.hosts}
-    aliases: Dict[Zone, FrozenSet[str]] = {}
+    aliases: dict[Zone, frozenset[str]] = {}
     for name in sorted({found.owner.zone.name for found in owners.values() if found is not None}):
         _progress(f"zone {name}")
         yield from _check_zone(apexes[name], aliases)
@@ -211,7 +211,7 @@ def _check_hetzner(settings: Settings) -> Iterator[Line]:
         yield _check_host(host, location, aliases, has_failed=has_failed)
 
 
-def _check_zone(apex: Location, aliases: Dict[Zone, FrozenSet[str]]) -> Iterator[Line]:
+def _check_zone(apex: Location, aliases: dict[Zone, frozenset[str]]) -> Iterator[Line]:
     """Test a zone, and add its CNAME records to `aliases` if the service can use the zone."""
     zone = apex.owner.zone
     what = f"zone {zone.name}"
@@ -231,8 +231,8 @@ def _check_zone(apex: Location, aliases: Dict[Zone, FrozenSet[str]]) -> Iterator
 
 def _check_host(
     host: Hostname,
-    location: Optional[Location],
-    aliases: Mapping[Zone, FrozenSet[str]],
+    location: Location | None,
+    aliases: Mapping[Zone, frozenset[str]],
     *,
     has_failed: bool,
 ) -> Line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Mapping, Tuple
+from typing import Mapping
 
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _row(entry: Entry) -> Tuple[str, ...]:
+def _row(entry: Entry) -> tuple[str, ...]:
     at = moment(entry.at, "%Y-%m-%d %H:%M:%S")
     has_changed = entry.old is not None or entry.new is not None
     change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if has_changed else ""

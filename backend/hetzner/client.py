@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
 
 import requests
@@ -60,8 +60,8 @@ class Quotas:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._quotas: Dict[int, Quota] = {}
-        self._bucket_of: Dict[str, int] = {}  # by kind of call, learnt from answers: not documented
+        self._quotas: dict[int, Quota] = {}
+        self._bucket_of: dict[str, int] = {}  # by kind of call, learnt from answers: not documented
 
     def __iter__(self) -> Iterator[Quota]:
         return iter(list(self._quotas.values()))
@@ -103,7 +103,7 @@ class CloudApi:
         token: str,
         url: str,
         agent: str,
-        observe: Callable[[str, Optional[DyndnsError], float], None] = lambda *_: None,
+        observe: Callable[[str, DyndnsError | None, float], None] = lambda *_: None,
     ) -> None:
         """`observe` gets the method, the error and the seconds of each call."""
         self._token = token
@@ -130,8 +130,8 @@ class CloudApi:
         path: str,
         deadline: Deadline,
         query: Query = (),
-        body: Optional[Mapping[str, Any]] = None,
-    ) -> Dict[str, Any]:
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Make one call and return the decoded answer.
 
         Raises:
@@ -195,7 +195,7 @@ def _reason(error: Exception) -> str:
 
 def _root(error: BaseException) -> str:
     """Return the operating system's reason, from the end of a chain of errors."""
-    below: Optional[BaseException] = error
+    below: BaseException | None = error
     while below is not None:
         if isinstance(below, socket.gaierror):
             return "the host name can't be resolved, check DNS"

@@ -9,16 +9,11 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import (
     Any,
-    Dict,
-    FrozenSet,
     Iterable,
     Iterator,
-    List,
     Mapping,
     NamedTuple,
-    Optional,
     Sequence,
-    Tuple,
 )
 from urllib.parse import quote
 
@@ -67,9 +62,9 @@ class Owner:
 class RRSet:
     """The addresses of one family at one name."""
 
-    values: Tuple[str, ...]
+    values: tuple[str, ...]
     comment: str  # of the first record that has one
-    ttl: Optional[int]
+    ttl: int | None
 
     def holds(self, address: Address) -> bool:
         """Return whether the RRSet holds this address alone, in any spelling."""
@@ -115,12 +110,12 @@ class Hetzner:
     gets `chosen_ttl`, or keeps its own if that is `None`.
     """
 
-    def __init__(self, api: CloudApi, ttl: int, chosen_ttl: Optional[int] = None) -> None:
+    def __init__(self, api: CloudApi, ttl: int, chosen_ttl: int | None = None) -> None:
         self.api = api
         self._ttl = ttl
         self.chosen_ttl = chosen_ttl
 
-    def zones(self, deadline: Deadline) -> List[Zone]:
+    def zones(self, deadline: Deadline) -> list[Zone]:
         """List all zones of the project."""
         try:
             pages = list(self._pages("/zones", _ZONES_A_PAGE, deadline))
@@ -132,7 +127,7 @@ class Hetzner:
         with understood():
             return [_read_zone(zone) for page in pages for zone in page["zones"]]
 
-    def read(self, owner: Owner, deadline: Deadline) -> Dict[RecordType, RRSet]:
+    def read(self, owner: Owner, deadline: Deadline) -> dict[RecordType, RRSet]:
         """Read both families at a name in one call.
 
         Raises:
@@ -157,7 +152,7 @@ class Hetzner:
 
     def read_zone(
         self, zone: Zone, deadline: Deadline
-    ) -> Tuple[int, Dict[Tuple[str, RecordType], RRSet]]:
+    ) -> tuple[int, dict[tuple[str, RecordType], RRSet]]:
         """Return the number of calls, and all addresses of a zone by name and family.
 
         Raises:
@@ -173,13 +168,13 @@ class Hetzner:
                 for rrset in page["rrsets"]
             }
 
-    def aliases(self, zone: Zone, deadline: Deadline) -> FrozenSet[str]:
+    def aliases(self, zone: Zone, deadline: Deadline) -> frozenset[str]:
         """List the names in a zone that have a CNAME record, relative to the zone."""
         pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, [("type", "CNAME")]))
         with understood():
             return frozenset(text_of(rrset["name"]) for page in pages for rrset in page["rrsets"])
 
-    def may_write(self, deadline: Deadline) -> Optional[bool]:
+    def may_write(self, deadline: Deadline) -> bool | None:
         """Return whether the token may write; `None` if Hetzner's answer doesn't show it.
 
         The call deletes a record that can't exist, so it changes nothing.
@@ -194,7 +189,7 @@ class Hetzner:
             pass
         return None
 
-    def is_right(self, rrset: Optional[RRSet], address: Address) -> bool:
+    def is_right(self, rrset: RRSet | None, address: Address) -> bool:
         """Return whether an RRSet holds this address alone, with the TTL that it should have."""
         return rrset is not None and rrset.holds(address) and self.chosen_ttl in (None, rrset.ttl)
 
@@ -202,7 +197,7 @@ class Hetzner:
         self,
         owner: Owner,
         desired: DesiredRecord,
-        rrset: Optional[RRSet],
+        rrset: RRSet | None,
         deadline: Deadline,
         *,
         rewrite: bool = False,
@@ -224,7 +219,7 @@ class Hetzner:
                 rrset, rewrite = self._read_again(owner, desired.type, deadline), True
         else:
             change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
-        actions: List[int] = []
+        actions: list[int] = []
         if rewrite or change is not Change.UNCHANGED:
             record = {"value": str(address.ip)}
             if rrset.comment:  # set_records overwrites comments, too
@@ -242,7 +237,7 @@ class Hetzner:
             actions.append(id_of(answer.get("action")))
         return Written(change, actions)
 
-    def actions(self, ids: Iterable[int], deadline: Deadline) -> Dict[int, ActionState]:
+    def actions(self, ids: Iterable[int], deadline: Deadline) -> dict[int, ActionState]:
         """Return the states of up to `ACTIONS_A_CALL` actions, without those that are unknown."""
         query = [("id", str(number)) for number in ids]
         answer = self.api.call("GET", "/actions", deadline, query)
@@ -250,9 +245,9 @@ class Hetzner:
             return {id_of(action): _action_state(action) for action in answer["actions"]}
 
     def _pages(
-        self, path: str, size: str, deadline: Deadline, selection: Sequence[Tuple[str, str]] = ()
-    ) -> Iterator[Dict[str, Any]]:
-        page: Optional[int] = 1
+        self, path: str, size: str, deadline: Deadline, selection: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[dict[str, Any]]:
+        page: int | None = 1
         for _ in range(_MAX_PAGES):
             query = [*selection, ("page", str(page)), ("per_page", size)]
             answer = self.api.call("GET", path, deadline, query)
@@ -274,7 +269,7 @@ class Hetzner:
         answer = self.api.call("POST", owner.zone.path, deadline, body=body)
         return Written(change, [id_of(answer.get("action"))])
 
-    def _delete(self, path: str, rrset: Optional[RRSet], deadline: Deadline) -> Written:
+    def _delete(self, path: str, rrset: RRSet | None, deadline: Deadline) -> Written:
         if rrset is not None:
             try:
                 answer = self.api.call("DELETE", path, deadline)

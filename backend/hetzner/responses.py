@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Dict, Iterator, Mapping, Tuple, Type
+from typing import Any, Iterator, Mapping
 
 from backend.errors import (
     ChangeRefused,
@@ -35,7 +35,7 @@ class AlreadyExists(ChangeRefused):
 
 
 # The API's error codes. Unknown codes count by their status: below 500 refused, otherwise busy.
-_REFUSALS: Mapping[str, Tuple[Type[DyndnsError], str]] = {
+_REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
     "token_readonly": (TokenRejected, "create a token with Read & Write permission"),
     "forbidden": (TokenRejected, "create a Read & Write token in the zone's own project"),
@@ -105,7 +105,7 @@ def id_of(action: object) -> int:
     return number
 
 
-def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> Dict[str, Any]:
+def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> dict[str, Any]:
     """Return the JSON object of an answer. The token is removed where the server echoes it.
 
     Raises:

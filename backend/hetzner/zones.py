@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
+from typing import Callable, Mapping, Sequence
 
 from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
 from backend.hetzner.dns import Hetzner, Owner
@@ -25,7 +25,7 @@ class Location:
     owner: Owner
 
 
-def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Optional[Location]:
+def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Location | None:
     """Return where a host's records are, given the apexes of all zones by name."""
     labels = host.text.split(".")
     for cut in range(len(labels)):
@@ -58,7 +58,7 @@ class Zones:
         self._ttl = ttl
         self._clock = clock
         self._refreshing = threading.Lock()
-        self._listing: Optional[_Listing] = None
+        self._listing: _Listing | None = None
         self._retry_at = clock()
 
     def find(self, host: Hostname, deadline: Deadline) -> Location:
@@ -91,13 +91,13 @@ class Zones:
             )
         return found
 
-    def recall(self, host: Hostname) -> Optional[Location]:
+    def recall(self, host: Hostname) -> Location | None:
         """Return where a host's records are according to the last list, without a call."""
         listing = self._listing
         return None if listing is None else longest_match(listing.apexes, host)
 
     @property
-    def names(self) -> FrozenSet[str]:
+    def names(self) -> frozenset[str]:
         """The zones in the last list."""
         listing = self._listing
         return frozenset(listing.apexes if listing is not None else ())
@@ -126,12 +126,12 @@ class Zones:
         finally:
             self._refreshing.release()
 
-    def _list(self, known: Optional[_Listing], deadline: Deadline) -> _Listing:
+    def _list(self, known: _Listing | None, deadline: Deadline) -> _Listing:
         """List all projects. One that is busy or has a bad token doesn't affect the others."""
         if known is not None:
             deadline = Deadline(min(_REFRESH_SECONDS, deadline.remaining()))
-        apexes: Dict[str, Location] = {}
-        failures: List[DyndnsError] = []
+        apexes: dict[str, Location] = {}
+        failures: list[DyndnsError] = []
         is_whole = True
         for hetzner in self._projects:
             try:

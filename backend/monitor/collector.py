@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Sequence
 
 from backend.errors import OperatorError, TransientError
 from backend.hetzner.dns import Hetzner
@@ -36,7 +36,7 @@ class Collector:
         self._clock = clock
         self._monotonic = monotonic
         # The times of the stored quotas, by project and limit.
-        self._stored: Dict[Tuple[int, int], float] = {}
+        self._stored: dict[tuple[int, int], float] = {}
 
     def tick(self) -> None:
         """Store new quotas; list the zones once an hour."""
@@ -63,7 +63,7 @@ class Collector:
             self._stored.update({(one.project, one.calls): one.at for one in new})
 
     def _list_zones(self, now: float) -> None:
-        listed: List[Tuple[Project, Sequence[SeenZone]]] = []
+        listed: list[tuple[Project, Sequence[SeenZone]]] = []
         for number, project in enumerate(self._projects, 1):
             if project.api.is_low:
                 return  # the rest of the quota is for live requests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
@@ -47,14 +47,14 @@ class Silences:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._quiet: Dict[Hostname, _Quiet] = {}
-        self._looked_at: Optional[float] = None
+        self._quiet: dict[Hostname, _Quiet] = {}
+        self._looked_at: float | None = None
 
     def stop(self) -> None:
         """Stop counting: the time until the next `look` adds to no silence."""
         self._looked_at = None
 
-    def look(self, activities: Iterable[HostActivity]) -> List[HostActivity]:
+    def look(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
         """Return the activities with the silence counted until now."""
         now = self._monotonic()
         if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
@@ -115,7 +115,7 @@ class Watcher:
         """Give up the lease, so that another process takes over at once."""
         self._election.resign()
 
-    def _is_due(self, watched_until: Optional[float], now: float) -> bool:
+    def _is_due(self, watched_until: float | None, now: float) -> bool:
         """Return whether an interval has passed since this process started and since any check.
 
         The first interval gives the hosts time to send an update after a start.
@@ -135,7 +135,7 @@ class Watcher:
             if event is not None:
                 self._sink.report(event)
 
-    def _flip(self, activity: HostActivity, now: float) -> Optional[Event]:
+    def _flip(self, activity: HostActivity, now: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""
         if activity.silent_since is None:
             lost = FellSilent(activity.host, activity.seen_at, activity.silent_for)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Mapping
 from urllib.parse import urlsplit
 
 import requests
@@ -48,7 +48,7 @@ class Push:
     title: str
     message: str
     priority: int = 3
-    tags: Tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class PushRefused(Exception):
@@ -77,7 +77,7 @@ class Ntfy:
         self._url = url
         self._host = urlsplit(url).hostname
         self._topic = topic
-        self._auth: Optional[AuthBase] = Bearer(token) if token else None
+        self._auth: AuthBase | None = Bearer(token) if token else None
         if username and not token:
             # Encoded here, because requests encodes text as latin-1.
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
@@ -134,7 +134,7 @@ def _is_receipt(answer: bytes, body: Mapping[str, Any]) -> bool:
     At the URL of a topic, ntfy accepts any text, and the JSON itself becomes the message.
     """
     try:
-        receipt: Dict[str, Any] = json.loads(answer.decode("utf-8"))
+        receipt: dict[str, Any] = json.loads(answer.decode("utf-8"))
         return bool(receipt["topic"] == body["topic"] and receipt.get("title") == body["title"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False

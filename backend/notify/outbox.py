@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from backend.events import Event, PushPolicy
 from backend.notify.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
@@ -52,16 +52,16 @@ class Outbox:
     ) -> None:
         self._ntfy = ntfy
         self._is_first = is_first
-        self._problems: Dict[str, bool] = {}  # whether this process has logged them
+        self._problems: dict[str, bool] = {}  # whether this process has logged them
         self._pauses = pauses
         self._count = count  # ``sent`` or ``dropped``
         self._clock = clock
         self._numbers = itertools.count()
-        self._waiting: List[_QueuedPush] = []  # sorted
-        self._sending: Optional[_QueuedPush] = None
+        self._waiting: list[_QueuedPush] = []  # sorted
+        self._sending: _QueuedPush | None = None
         self._refusals = 0  # in a row
         self._lost = 0  # since the last summary
-        self._end: Optional[float] = None  # the deadline of a stop
+        self._end: float | None = None  # the deadline of a stop
         self._has_ended = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="ntfy", daemon=True)
@@ -100,7 +100,7 @@ class Outbox:
             self._lose(queued, "the service stops")
         self._sum_up()
 
-    def _add(self, queued: _QueuedPush) -> Optional[_QueuedPush]:
+    def _add(self, queued: _QueuedPush) -> _QueuedPush | None:
         """Queue a push; return the one that is dropped for it."""
         bisect.insort(self._waiting, queued)
         self._changed.notify_all()
@@ -117,7 +117,7 @@ class Outbox:
             if pause and not self._wait(pause):
                 return
 
-    def _take(self) -> Optional[_QueuedPush]:
+    def _take(self) -> _QueuedPush | None:
         """Wait for a push and take it; return `None` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._end is not None)
@@ -265,7 +265,7 @@ class Reporter:
             self._push(Push(event.title.format(**words), message, event.priority, event.tags))
 
 
-def _last_seen(at: Optional[float]) -> str:
+def _last_seen(at: float | None) -> str:
     return "none since its registration" if at is None else f"last seen {moment(at)}"
 
 

@@ -205,7 +205,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 _leave(0)
 
 
-def options(server: ServerSettings, sink: socket.socket) -> Dict[str, Any]:
+def options(server: ServerSettings, sink: socket.socket) -> dict[str, Any]:
     """Return gunicorn's settings; a version may not know all of them."""
     threads = server.threads + FREE_THREADS
     return {

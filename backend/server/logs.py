@@ -10,7 +10,7 @@ import sys
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, TextIO
+from typing import Iterable, Iterator, TextIO
 
 from backend.errors import SettingUnusable
 from backend.settings import LogSettings
@@ -89,7 +89,7 @@ class SharedRotatingFile(RotatingFileHandler):
 
     def _follow(self) -> None:
         """Reopen the file if its name belongs to another file by now."""
-        stream: Optional[TextIO] = self.stream
+        stream: TextIO | None = self.stream
         if stream is None:
             return
         try:
@@ -114,7 +114,7 @@ class _Masking(logging.Formatter):
         # The longest first: a secret may contain another one.
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
-    def formatTime(self, record: logging.LogRecord, datefmt: Optional[str] = None) -> str:  # noqa: N802
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return the time of a line in UTC."""
         return time.strftime(datefmt or _TIME, time.gmtime(record.created))
 

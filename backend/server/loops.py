@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Sequence
 
 from backend.errors import DyndnsError, StoreBusy, StoreUnavailable
 from backend.metrics import Slots
@@ -35,7 +35,7 @@ class Loop:
         self._interval = interval
         self._action = action
         self._clock = clock
-        self._busy_since: Optional[float] = None
+        self._busy_since: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -80,7 +80,7 @@ class Health:
         self,
         ping: Callable[[], None],
         probe: Callable[[], None],
-        slots: Optional[Slots] = None,
+        slots: Slots | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ping = ping
@@ -112,7 +112,7 @@ class Health:
         if self._slots is not None:
             self._slots.note(self._clock(), ", ".join(self._own()))
 
-    def problems(self) -> List[str]:
+    def problems(self) -> list[str]:
         """Return the problems of all workers."""
         found = [*self._own(), *self._others()]
         try:
@@ -123,11 +123,11 @@ class Health:
             found.append("the store can't be read (the log says why)")
         return list(dict.fromkeys(found))
 
-    def _own(self) -> List[str]:
+    def _own(self) -> list[str]:
         found = [self._store_problem, *(problem_of(_PATIENCE) for problem_of in self.watched)]
         return [problem for problem in found if problem]
 
-    def _others(self) -> List[str]:
+    def _others(self) -> list[str]:
         notes = {} if self._slots is None else self._slots.notes()
         found = []
         for number, (at, problems) in notes.items():

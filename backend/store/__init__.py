@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import uuid
 from pathlib import Path
-from typing import Optional, Tuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -91,7 +90,7 @@ def prepare_store(url: str) -> None:
         engine.dispose()
 
 
-def describe_store(url: str) -> Tuple[str, Optional[Path]]:
+def describe_store(url: str) -> tuple[str, Path | None]:
     """Return the kind of database, and its file if it is one; raise `StoreUnusable` if neither."""
     engine = connect(url, pool_size=1)
     is_file = engine.dialect.name == "sqlite"

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Generator, Iterator, Mapping
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -106,7 +106,7 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
     sa.event.listen(engine, "handle_error", _let_go)
 
 
-def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
+def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
     """Set up a connection, and return the identity of its file."""
     # Statements outside of a transaction commit at once; `_begin` opens transactions.
     connection.isolation_level = None
@@ -120,7 +120,7 @@ def _set_up(connection: Any, file: Path) -> Tuple[int, int]:  # noqa: ANN401
     return identity
 
 
-def _identity(file: Path) -> Optional[Tuple[int, int]]:
+def _identity(file: Path) -> tuple[int, int] | None:
     try:
         found = file.stat()
     except OSError:
@@ -277,7 +277,7 @@ class Database:
         self._driver = engine.dialect.loaded_dbapi
         self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
-        self._failing: Optional[_Use] = None
+        self._failing: _Use | None = None
         self._closed_until = 0.0  # monotonic
         self._closed_by = StoreUnavailable
 
@@ -289,7 +289,7 @@ class Database:
         """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
         return (postgresql if self._is_postgresql else sqlite).insert(table)
 
-    def fetch(self, query: PreparedQuery, value: str) -> List[Any]:
+    def fetch(self, query: PreparedQuery, value: str) -> list[Any]:
         """Run a prepared query by the driver alone: SQLAlchemy takes four times as long.
 
         Raises:

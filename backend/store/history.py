@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, List, Optional
+from typing import Collection
 
 import sqlalchemy as sa
 
@@ -19,13 +19,13 @@ class History:
 
     def find(
         self,
-        host: Optional[Hostname] = None,
+        host: Hostname | None = None,
         *,
         since: float = 0.0,
         events: Collection[str] = (),
         limit: int = 100,
         skip: int = 0,
-    ) -> List[Entry]:
+    ) -> list[Entry]:
         """Return the newest entries, newest first: of one host or of all, of some kinds or all."""
         columns = [column for column in history.c if column is not history.c.id]
         query = sa.select(*columns).where(history.c.at >= since)

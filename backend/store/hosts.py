@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -31,9 +31,9 @@ class HostActivity:
 
     host: Hostname
     registered_at: float
-    seen_at: Optional[float]  # None: never
+    seen_at: float | None  # None: never
     silent_for: float  # seconds of silence counted since then
-    silent_since: Optional[float]  # when it was last seen; None: not reported as lost
+    silent_since: float | None  # when it was last seen; None: not reported as lost
     heard: int = 0  # the number of times it was seen
 
 
@@ -46,7 +46,7 @@ class Hosts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, names: Iterable[Hostname], now: float) -> List[Hostname]:
+    def register(self, names: Iterable[Hostname], now: float) -> list[Hostname]:
         """Store which hosts are registered; return those that were removed and are back.
 
         These start without records to publish and without a silence.
@@ -116,7 +116,7 @@ class Hosts:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self, now: float) -> List[HostActivity]:
+    def registered(self, now: float) -> list[HostActivity]:
         """Return the activity of every registered host."""
         query = sa.select(
             hosts.c.host,
@@ -145,13 +145,13 @@ class Hosts:
         """Store that a host is back; false if that is known."""
         return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
 
-    def mutes(self) -> Dict[Hostname, float]:
+    def mutes(self) -> dict[Hostname, float]:
         """Return the muted hosts, and until when."""
         query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
         with self._database.read() as connection:
             return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
 
-    def mute(self, host: Hostname, until: Optional[float], entry: Entry) -> None:
+    def mute(self, host: Hostname, until: float | None, entry: Entry) -> None:
         """Mute a host until then; `None` unmutes it."""
         insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
         statement = insert.on_conflict_do_update(
@@ -172,7 +172,7 @@ class Hosts:
         self,
         activity: HostActivity,
         is_other: sa.ColumnElement[bool],
-        since: Optional[float],
+        since: float | None,
         event: str,
         now: float,
     ) -> bool:
@@ -209,7 +209,7 @@ class Watch:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def watched_until(self) -> Optional[float]:
+    def watched_until(self) -> float | None:
         """Return the time of the last check; `None` before the first one."""
         query = sa.select(meta.c.value).where(meta.c.key == _WATCHED)
         with self._database.read() as connection:
@@ -234,7 +234,7 @@ class FailedLoginCounts:
 
     def add(
         self, numbers: Mapping[str, int], now: float, window: float
-    ) -> Dict[str, Tuple[int, float]]:
+    ) -> dict[str, tuple[int, float]]:
         """Add to some counters; return what each has now, and when its window began (UTC)."""
         # Everywhere in the same order, so that two processes can't deadlock.
         rows = [

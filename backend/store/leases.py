@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -114,7 +114,7 @@ class Leases:
         values["latest"] = now + seconds + SKEW_SECONDS
         return _has_changed_row(connection, self._reporting, values)
 
-    def find(self, names: Iterable[str]) -> List[Lease]:
+    def find(self, names: Iterable[str]) -> list[Lease]:
         """Return the leases of these names, current or not."""
         query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)
         with self._database.read() as connection:
@@ -164,7 +164,7 @@ def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:
     return sa.or_(until < sa.bindparam("now"), until > sa.bindparam("latest"))
 
 
-def wait_for_host(host: Hostname, attempt: Callable[[], Optional[T]], deadline: Deadline) -> T:
+def wait_for_host(host: Hostname, attempt: Callable[[], T | None], deadline: Deadline) -> T:
     """Repeat an attempt to lock a host until it returns something.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Iterable, List, Sequence, Tuple
+from typing import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -83,26 +83,26 @@ class Projects:
         with self._database.read() as connection:
             return float(connection.execute(sa.select(sa.func.max(projects.c.at))).scalar() or 0)
 
-    def all(self) -> List[Project]:
+    def all(self) -> list[Project]:
         """Return the projects."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(projects).order_by(projects.c.project)).all()
         return [Project(*row) for row in rows]
 
-    def zones(self) -> List[SeenZone]:
+    def zones(self) -> list[SeenZone]:
         """Return the zones of all projects."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(zones).order_by(zones.c.name)).all()
         return [SeenZone(*row) for row in rows]
 
-    def quotas(self) -> List[SeenQuota]:
+    def quotas(self) -> list[SeenQuota]:
         """Return the latest quotas of all projects."""
         order = (quotas.c.project, quotas.c.calls)
         with self._database.read() as connection:
             rows = connection.execute(sa.select(quotas).order_by(*order)).all()
         return [SeenQuota(*row) for row in rows]
 
-    def note_zones(self, listed: Sequence[Tuple[Project, Sequence[SeenZone]]]) -> None:
+    def note_zones(self, listed: Sequence[tuple[Project, Sequence[SeenZone]]]) -> None:
         """Store the zones of all projects; keep those of a project whose listing failed."""
         failed = [project.project for project, _ in listed if project.error]
         found = {zone.name: asdict(zone) for _, some in listed for zone in some}

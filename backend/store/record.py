@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
 import sqlalchemy as sa
 
@@ -57,9 +57,9 @@ class Record:
     desired_at: float
     requester: Requester
     state: State
-    published: Optional[Address]
-    action: Optional[int]  # of Hetzner, which publishes it; see `is_doubtful`
-    accepted_at: Optional[float]
+    published: Address | None
+    action: int | None  # of Hetzner, which publishes it; see `is_doubtful`
+    accepted_at: float | None
     checked_at: float
     attempts: int
     retry_at: float
@@ -67,7 +67,7 @@ class Record:
     hint: str
     comment: str  # of the record at Hetzner
     verify_after: float  # a check of the accepted record failed: the next one is not before
-    changed_at: Optional[float]
+    changed_at: float | None
 
     @property
     def type(self) -> RecordType:
@@ -114,5 +114,5 @@ def read_record(row: Mapping[Any, Any]) -> Record:
 
 # The dashboard reads all records again and again, and most are as they were.
 @functools.lru_cache(maxsize=8192)
-def _address(text: Optional[str]) -> Optional[Address]:
+def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text)

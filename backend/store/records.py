@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, NamedTuple, Sequence, Union
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -50,7 +50,7 @@ class ChangeNote(NamedTuple):
     """What the history shows of an accepted change."""
 
     event: str
-    old: Optional[str]
+    old: str | None
     why: str
 
 
@@ -59,8 +59,8 @@ class Accepted:
     """Hetzner has accepted the desired state, or holds it already (then without an action)."""
 
     record: Record
-    action: Optional[int] = None
-    change: Optional[ChangeNote] = None
+    action: int | None = None
+    change: ChangeNote | None = None
     comment: str = ""
 
 
@@ -79,8 +79,8 @@ class Delayed:
     """Hetzner wasn't asked, or didn't answer: only one of the times changes."""
 
     record: Record
-    retry_at: Optional[float] = None
-    verify_after: Optional[float] = None
+    retry_at: float | None = None
+    verify_after: float | None = None
 
 
 Result = Union[Accepted, Failed, Delayed]
@@ -95,7 +95,7 @@ class Records:
         self._of_host = database.prepared(_OF_HOST)
         self._set_desired = _setting_desired(database.insert(records))
 
-    def of(self, host: Hostname) -> Dict[RecordType, Record]:
+    def of(self, host: Hostname) -> dict[RecordType, Record]:
         """Return the records of a host, with one indexed read."""
         rows = self._database.fetch(self._of_host, host.text)
         found = [read_record(dict(zip(_COLUMNS, row))) for row in rows]
@@ -115,9 +115,9 @@ class Records:
         host: Hostname,
         owner: str,
         now: float,
-        update: Optional[Update] = None,
+        update: Update | None = None,
         grace: float = 0,
-    ) -> Optional[Dict[RecordType, Record]]:
+    ) -> dict[RecordType, Record] | None:
         """Store an update if there is one, lock the host, and return its records.
 
         All in one transaction. Returns `None` if another owner has the lock; the update is stored
@@ -133,7 +133,7 @@ class Records:
 
     def commit(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
-    ) -> List[Notice]:
+    ) -> list[Notice]:
         """Store the results for the records of a locked host, and unlock it, in one transaction.
 
         A desired state that is newer than its result stays pending. Returns for each result whether
@@ -162,13 +162,13 @@ class Records:
             later = {**_key(record), "an_action": record.action, "poll_action_at": at}
             connection.execute(_OF_ACTION, later)
 
-    def due_retries(self, now: float, limit: int) -> List[Record]:
+    def due_retries(self, now: float, limit: int) -> list[Record]:
         """Return the records whose next attempt is due, the longest overdue first."""
         has_come = is_past(records.c.retry_at, now)
         is_due = sa.and_(records.c.state.in_(_WAITING), has_come, is_registered(now))
         return self._first(is_due, records.c.retry_at, limit)
 
-    def due_polls(self, now: float, limit: int) -> List[Record]:
+    def due_polls(self, now: float, limit: int) -> list[Record]:
         """Return the accepted records whose action is to be asked about, likewise."""
         has_come = is_past(records.c.poll_action_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
@@ -180,7 +180,7 @@ class Records:
         with self._database.write() as connection:
             connection.execute(records.update().where(waiting).values(retry_at=now))
 
-    def unverified(self, before: float, now: float, limit: int) -> List[Record]:
+    def unverified(self, before: float, now: float, limit: int) -> list[Record]:
         """Return published records not confirmed since a time, of hosts last seen after that.
 
         A record that was confirmed in the future is due, too: the clock was set back since.
@@ -198,7 +198,7 @@ class Records:
         )
         return self._first(is_due, records.c.checked_at, limit)
 
-    def in_zone(self, zone: str, now: float) -> List[Tuple[Record, float]]:
+    def in_zone(self, zone: str, now: float) -> list[tuple[Record, float]]:
         """Return the published records of a zone, each with when its host was last seen."""
         is_inside = sa.or_(
             records.c.host == zone, records.c.host.endswith(f".{zone}", autoescape=True)
@@ -212,7 +212,7 @@ class Records:
             rows = connection.execute(query).mappings().all()
         return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
 
-    def confirm(self, seen: Iterable[Tuple[Record, str]], now: float) -> None:
+    def confirm(self, seen: Iterable[tuple[Record, str]], now: float) -> None:
         """Store that Hetzner holds the desired state of some records, each with this comment."""
         # Everywhere in the same order, so that two processes can't deadlock.
         ordered = sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
@@ -226,7 +226,7 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_OF_GENERATION, {**_key(record), "checked_at": 0.0})
 
-    def all(self) -> List[Record]:
+    def all(self) -> list[Record]:
         return self._read(sa.select(records).order_by(records.c.host, records.c.type))
 
     def retry(self, host: Hostname, now: float) -> int:
@@ -236,7 +236,7 @@ class Records:
             change = records.update().where(waiting).values(retry_at=now)
             return int(connection.execute(change).rowcount)
 
-    def drop_update(self, host: Hostname, operator: Requester, now: float) -> Optional[int]:
+    def drop_update(self, host: Hostname, operator: Requester, now: float) -> int | None:
         """Drop the desired state that Hetzner doesn't accept; return of how many records.
 
         The desired state becomes what was accepted last. If that may never have been published, it
@@ -289,10 +289,10 @@ class Records:
 
     def _first(
         self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
-    ) -> List[Record]:
+    ) -> list[Record]:
         return self._read(sa.select(records).where(condition).order_by(order).limit(limit))
 
-    def _read(self, query: sa.Select[Any]) -> List[Record]:
+    def _read(self, query: sa.Select[Any]) -> list[Record]:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
@@ -335,14 +335,14 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     record, action, change = accepted.record, accepted.action, accepted.change
     address = record.desired.address
     published = None if address is None else str(address.ip)
-    held: Dict[str, Any] = {"published": published, "checked_at": now, "verify_after": 0.0}
+    held: dict[str, Any] = {"published": published, "checked_at": now, "verify_after": 0.0}
     held["comment"] = accepted.comment
     if action is not None:
         held["accepted_at"] = now
     if change is not None:
         held["changed_at"] = now
         _add_entry(connection, record, now, change, published)
-    state: Dict[str, Any] = {}
+    state: dict[str, Any] = {}
     if action is not None:
         # The failure of an action is cleared by the end of the next one.
         state = _DONE if record.action is None else {}
@@ -369,7 +369,7 @@ def _clear_errors(connection: Connection, record: Record) -> Notice:
 
 
 def _add_entry(
-    connection: Connection, record: Record, now: float, change: ChangeNote, new: Optional[str]
+    connection: Connection, record: Record, now: float, change: ChangeNote, new: str | None
 ) -> None:
     """Add to the history in the transaction of the change, so that they can't disagree."""
     entry = {"host": record.host.text, "type": record.desired.type.value, "at": now, "new": new}
@@ -381,13 +381,13 @@ def _lock(host: Hostname) -> str:
     return f"host {host.text}"
 
 
-def _key(record: Record) -> Dict[str, Any]:
+def _key(record: Record) -> dict[str, Any]:
     """Return the parameters by which the statements above find a record."""
     kind = record.desired.type.value
     return {"a_host": record.host.text, "a_type": kind, "a_generation": record.generation}
 
 
-def _dropping(record: Record, now: float) -> Union[sa.Update, sa.Delete]:
+def _dropping(record: Record, now: float) -> sa.Update | sa.Delete:
     this = sa.and_(records.c.host == record.host.text, records.c.type == record.type.value)
     cleared = {"error": "", "hint": "", "attempts": 0}
     if record.is_accepted:

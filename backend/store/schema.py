@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -127,8 +127,8 @@ class Entry:
     event: str
     source: str
     protocol: str
-    old: Optional[str]
-    new: Optional[str]
+    old: str | None
+    new: str | None
     why: str
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Callable, Iterable, Mapping
 
 from backend.errors import (
     DyndnsError,
@@ -55,7 +55,7 @@ _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
 
 
-def pause_after(attempts: int, error: Optional[DyndnsError] = None) -> float:
+def pause_after(attempts: int, error: DyndnsError | None = None) -> float:
     """Return the seconds until the next attempt: growing, bounded and randomly spread."""
     grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
@@ -118,7 +118,7 @@ class Publisher:
         self._clock = clock
         self._shares = Shares()
         self._began = clock()
-        self._locked: Dict[str, float] = {}  # when each lock was taken, by its owner
+        self._locked: dict[str, float] = {}  # when each lock was taken, by its owner
 
     def is_up_to_date(self, record: Record) -> bool:
         """Whether a record is accepted, and was verified within `REQUEST_CACHE_TTL`.
@@ -148,8 +148,8 @@ class Publisher:
         host: Hostname,
         kinds: Iterable[RecordType],
         deadline: Deadline,
-        update: Optional[Update] = None,
-    ) -> Dict[RecordType, RecordOutcome]:
+        update: Update | None = None,
+    ) -> dict[RecordType, RecordOutcome]:
         """Store an update if there is one, and bring records to the desired state of their host.
 
         A newer update may have changed the desired state: compare the outcome. A record without a
@@ -186,7 +186,7 @@ class Publisher:
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
 
-    def _bring(self, attempt: _Attempt, records: List[Record]) -> None:
+    def _bring(self, attempt: _Attempt, records: list[Record]) -> None:
         """Bring records to their desired state, and collect the results in the attempt."""
         due = [record for record in records if not self.is_up_to_date(record)]
         for record in records:
@@ -228,7 +228,7 @@ class Publisher:
 
     def _read(
         self, host: Hostname, deadline: Deadline
-    ) -> Tuple[Location, Mapping[RecordType, RRSet]]:
+    ) -> tuple[Location, Mapping[RecordType, RRSet]]:
         """Find the zone of a host and read both families; list the zones anew if it is gone."""
         location = self._zones.find(host, deadline)
         try:
@@ -239,7 +239,7 @@ class Publisher:
             return location, location.hetzner.read(location.owner, deadline)
 
     def _write(
-        self, attempt: _Attempt, record: Record, location: Location, rrset: Optional[RRSet]
+        self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
     ) -> None:
         """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
         deadline, desired = attempt.deadline, record.desired
@@ -298,7 +298,7 @@ class Publisher:
                 continue
             if isinstance(result, Accepted):
                 change, new = result.change, str(record.desired.address or "none")
-                event: Union[Confirmed, Published] = Confirmed(host, kind)
+                event: Confirmed | Published = Confirmed(host, kind)
                 if change is not None:
                     event = Published(host, kind, change.old or "none", new, change.why)
                 self._reporter.report(event)
@@ -313,9 +313,9 @@ class _Attempt:
 
     host: Hostname
     deadline: Deadline
-    results: List[Result] = field(default_factory=list)
-    outcomes: Dict[RecordType, RecordOutcome] = field(default_factory=dict)
-    errors: List[DyndnsError] = field(default_factory=list)  # the first one, if any
+    results: list[Result] = field(default_factory=list)
+    outcomes: dict[RecordType, RecordOutcome] = field(default_factory=dict)
+    errors: list[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
 def cleared(record: Record, notice: Notice, now: float) -> Cleared:

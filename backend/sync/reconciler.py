@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
 from backend.events import Postponed
@@ -62,7 +62,7 @@ class Reconciler:
         self._has_begun = False
         self._hetzner_is_away = False
         self._probe_at = 0.0
-        self._zones_seen: FrozenSet[str] = frozenset()
+        self._zones_seen: frozenset[str] = frozenset()
         self._swept_at = 0.0
 
     def tick(self) -> None:
@@ -95,7 +95,7 @@ class Reconciler:
         if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
             return
         limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
-        by_host: Dict[Hostname, List[Record]] = defaultdict(list)
+        by_host: dict[Hostname, list[Record]] = defaultdict(list)
         for record in self._due_retries(now, limit):
             by_host[record.host].append(record)
         if by_host:
@@ -113,7 +113,7 @@ class Reconciler:
         location = self._zones.recall(record.host)
         return location is None or not location.hetzner.api.is_low
 
-    def _publish(self, records: Sequence[Record]) -> Optional[DyndnsError]:
+    def _publish(self, records: Sequence[Record]) -> DyndnsError | None:
         kinds = [record.type for record in records]
         try:
             self._publisher.publish(records[0].host, kinds, Deadline(_JOB_SECONDS))
@@ -121,7 +121,7 @@ class Reconciler:
             return error
         return None
 
-    def _learn(self, results: Sequence[Optional[DyndnsError]], now: float) -> None:
+    def _learn(self, results: Sequence[DyndnsError | None], now: float) -> None:
         """Conclude from the results of several hosts whether Hetzner is unavailable."""
         answers = [result for result in results if not isinstance(result, ShareUsedUp)]
         if not answers:  # Hetzner wasn't asked
@@ -155,8 +155,8 @@ class Reconciler:
 
     def _by_project(
         self, records: Sequence[Record], now: float, deadline: Deadline
-    ) -> Mapping[Hetzner, List[Record]]:
-        found: Dict[Hetzner, List[Record]] = defaultdict(list)
+    ) -> Mapping[Hetzner, list[Record]]:
+        found: dict[Hetzner, list[Record]] = defaultdict(list)
         for record in records:
             try:
                 location = self._zones.find(record.host, deadline)
@@ -178,7 +178,7 @@ class Reconciler:
         for record in records:
             self._judge(record, states.get(record.action or 0), now)
 
-    def _judge(self, record: Record, action: Optional[ActionState], now: float) -> None:
+    def _judge(self, record: Record, action: ActionState | None, now: float) -> None:
         if action is not None and action.status == "success":
             self._finish(record, now)
         elif action is not None and action.status == "error":

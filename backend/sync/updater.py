@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
-from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar
+from typing import Any, Callable, Mapping, TypeVar
 
 from backend.errors import (
     BadAddress,
@@ -64,7 +64,7 @@ class HostParts:
         self._read = read
         self._reporter = reporter
         self._clock = clock
-        self._missed: Dict[Hostname, float] = {}  # when Hetzner had no AAAA record
+        self._missed: dict[Hostname, float] = {}  # when Hetzner had no AAAA record
 
     def complete(
         self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
@@ -94,8 +94,8 @@ class HostParts:
         return Update(update.host, desired, update.requester)
 
     def _of(
-        self, host: Hostname, prefix: Prefix, record: Optional[Record], deadline: Deadline
-    ) -> Optional[ipaddress.IPv6Address]:
+        self, host: Hostname, prefix: Prefix, record: Record | None, deadline: Deadline
+    ) -> ipaddress.IPv6Address | None:
         if record is not None:
             address = record.desired.address or record.published
             if address is not None:
@@ -111,7 +111,7 @@ class HostParts:
         return part
 
 
-def _ipv6(text: str) -> Optional[ipaddress.IPv6Address]:
+def _ipv6(text: str) -> ipaddress.IPv6Address | None:
     try:
         return ipaddress.IPv6Address(text)
     except ValueError:
@@ -123,8 +123,8 @@ class HostSlots:
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._busy: Set[Hostname] = set()
-        self._waiting: Set[Hostname] = set()
+        self._busy: set[Hostname] = set()
+        self._waiting: set[Hostname] = set()
         self._changed = threading.Condition()
 
     def acquire(self, host: Hostname, deadline: Deadline) -> None:
@@ -177,7 +177,7 @@ class ActivityBuffer:
         self._hosts = hosts
         self._clock = clock
         self._lock = threading.Lock()
-        self._gathered: Dict[Hostname, float] = {}
+        self._gathered: dict[Hostname, float] = {}
 
     def note(self, host: Hostname, at: float) -> None:
         """Note that a host was seen (UTC seconds)."""
@@ -213,7 +213,7 @@ class Updater:
         reporter: Reporter,
         *,
         slots: int,
-        meters: Optional[Meters] = None,
+        meters: Meters | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -226,7 +226,7 @@ class Updater:
         self._slots = HostSlots(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 
-    def apply(self, update: Update, deadline: Optional[Deadline] = None) -> Outcome:
+    def apply(self, update: Update, deadline: Deadline | None = None) -> Outcome:
         """Apply an update by a deadline, which several updates may share.
 
         Raises:
@@ -307,7 +307,7 @@ class Updater:
         host: Hostname,
         deadline: Deadline,
         work: Callable[[], T],
-        update: Optional[Update] = None,
+        update: Update | None = None,
     ) -> T:
         """Do work in the slot of a host, on another thread: the caller is answered in time.
 

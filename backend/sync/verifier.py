@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterator, Mapping, Sequence, Tuple
 
 from backend.errors import DyndnsError, OperatorError, StoreUnavailable
 from backend.hetzner.dns import Hetzner, RRSet, Zone
@@ -54,7 +54,7 @@ class Verifier:
         self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pause_until = 0.0
         self._end = Deadline(0)  # of the tick
-        self._pages: Dict[Zone, int] = {}  # how many calls reading a zone took last time
+        self._pages: dict[Zone, int] = {}  # how many calls reading a zone took last time
 
     def tick(self) -> None:
         """Check the records of active hosts that weren't checked for `REQUEST_CACHE_TTL`."""
@@ -76,7 +76,7 @@ class Verifier:
         """Let another process take over at once."""
         self._election.resign()
 
-    def _may_go_on(self, place: Optional[_Place]) -> bool:
+    def _may_go_on(self, place: _Place | None) -> bool:
         projects = self._projects if place is None else [place[0]]
         if self._end.has_passed or any(project.api.is_low for project in projects):
             return False  # the reserve of the quota is left to changes
@@ -86,12 +86,12 @@ class Verifier:
         logger.debug("Not all zones could be checked: %s", error)
         self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
 
-    def _by_place(self, stale: Sequence[Record]) -> Mapping[Optional[_Place], List[Record]]:
+    def _by_place(self, stale: Sequence[Record]) -> Mapping[_Place | None, list[Record]]:
         """Group records by zone; `None` for those without a zone.
 
         Records whose project is unavailable are left out.
         """
-        found: Dict[Optional[_Place], List[Record]] = defaultdict(list)
+        found: dict[_Place | None, list[Record]] = defaultdict(list)
         for record in stale:
             try:
                 location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
@@ -104,7 +104,7 @@ class Verifier:
                     break
         return found
 
-    def _check(self, place: Optional[_Place], stale: Sequence[Record]) -> None:
+    def _check(self, place: _Place | None, stale: Sequence[Record]) -> None:
         """Compare all records of a zone as soon as one is stale: one read returns all of them.
 
         Otherwise the zone would be read once for each host that has changed at another time.
@@ -142,14 +142,14 @@ class Verifier:
         return found
 
     def _matched(
-        self, zone: Zone, ours: Sequence[Tuple[Record, float]], found: _Found
-    ) -> Iterator[Tuple[Record, Optional[RRSet]]]:
+        self, zone: Zone, ours: Sequence[tuple[Record, float]], found: _Found
+    ) -> Iterator[tuple[Record, RRSet | None]]:
         for record, _ in ours:
             location = self._zones.recall(record.host)
             if location is not None and location.owner.zone == zone:
                 yield record, found.get((location.owner.name, record.type))
 
-    def _put_right(self, records: Sequence[Record], place: Optional[_Place]) -> None:
+    def _put_right(self, records: Sequence[Record], place: _Place | None) -> None:
         """Read records one by one, and write those that differ."""
         for record in records:
             if not self._may_go_on(place):
@@ -163,12 +163,12 @@ class Verifier:
                 logger.debug("%s couldn't be corrected: %s", record.host, error)
 
 
-def _is_right(hetzner: Hetzner, record: Record, rrset: Optional[RRSet]) -> bool:
+def _is_right(hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
     address = record.desired.address
     if address is None:
         return rrset is None
     return hetzner.is_right(rrset, address)
 
 
-def _comment(rrset: Optional[RRSet]) -> str:
+def _comment(rrset: RRSet | None) -> str:
     return "" if rrset is None else rrset.comment

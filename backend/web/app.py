@@ -15,12 +15,9 @@ from typing import (
     Callable,
     Dict,
     Iterable,
-    List,
     Mapping,
     NamedTuple,
-    Optional,
     Sequence,
-    Tuple,
 )
 
 from flask import Blueprint, Flask, Response, abort, request
@@ -74,9 +71,9 @@ def create_app(  # noqa: PLR0913, PLR0917
     authorizer: Authorizer,
     apply: Apply,
     repeat: Repeat,
-    problems: Callable[[], List[str]],
+    problems: Callable[[], list[str]],
     proxies: Sequence[Network],
-    dashboard: Optional[Blueprint] = None,
+    dashboard: Blueprint | None = None,
 ) -> Flask:
     """Return the application, without any side effect."""
     app = Flask(__name__, static_folder=None)
@@ -125,7 +122,7 @@ def _log(response: Response) -> Response:
     return response
 
 
-def _pages(problems: Callable[[], List[str]], proxies: Sequence[Network]) -> Blueprint:
+def _pages(problems: Callable[[], list[str]], proxies: Sequence[Network]) -> Blueprint:
     pages = Blueprint("pages", __name__)
     document = _OPENAPI.read_bytes()
     uncached = {"Cache-Control": "no-store"}
@@ -165,7 +162,7 @@ def _assets() -> Blueprint:
         return response
 
     @assets.app_context_processor
-    def known() -> Dict[str, Any]:
+    def known() -> dict[str, Any]:
         return {"assets": versions}
 
     return assets
@@ -174,7 +171,7 @@ def _assets() -> Blueprint:
 class _Answer(NamedTuple):
     update: Update
     status: str
-    headers: List[Tuple[str, str]]
+    headers: list[tuple[str, str]]
     body: bytes
 
 
@@ -193,7 +190,7 @@ class FastPath:
         self._authorizer = authorizer
         self._repeat = repeat
         self._lock = threading.Lock()
-        self._keys: Optional[AcceptedKeys] = None
+        self._keys: AcceptedKeys | None = None
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         app.after_request(self._learn)
 
@@ -236,7 +233,7 @@ class FastPath:
         return response
 
 
-def _digest(environ: Environ) -> Optional[bytes]:
+def _digest(environ: Environ) -> bytes | None:
     """Return a digest of an update request; `None` for other requests, and for browsers."""
     if not environ.get("PATH_INFO", "").endswith("/update"):
         return None

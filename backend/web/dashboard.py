@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Sequence
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
@@ -59,7 +59,7 @@ _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _JUST_NOW = 5  # seconds
 _NO_KEY = "YOUR-KEY"
 # The choices for a history: what each is called, and its events; no events stand for all.
-_KINDS: Mapping[str, Tuple[str, Sequence[str]]] = {
+_KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "": ("everything", ()),
     "changes": ("address changes", CHANGES),
     "failures": ("failures", FAILURES),
@@ -75,7 +75,7 @@ _DONE = {
 }
 
 
-def _ago(at: Optional[float], now: float) -> Markup:
+def _ago(at: float | None, now: float) -> Markup:
     if at is None:
         return Markup("never")
     return _time(at, "just now" if now - at < _JUST_NOW else f"{rough(now - at)} ago")
@@ -117,7 +117,7 @@ class Dashboard:
     history_days: int
 
 
-def _matching(snapshot: Snapshot) -> List[HostStatus]:
+def _matching(snapshot: Snapshot) -> list[HostStatus]:
     """Return the hosts that match the state and the search text of the current request."""
     query = request.args.get("q", "").strip().lower()
     state = request.args.get("state", "")
@@ -222,12 +222,12 @@ class _Pages:
             )
         return self._page(host, self._actions.rotate(host, requester), is_new=True)
 
-    def _check(self, name: str) -> Tuple[Hostname, Requester]:
+    def _check(self, name: str) -> tuple[Hostname, Requester]:
         """Check the form, and return the host and the operator of an action."""
         check_form(self._forms, self._proxies)
         return Hostname.parse(name), current_operator()
 
-    def _page(self, host: Hostname, key: Optional[str] = None, *, is_new: bool = False) -> str:
+    def _page(self, host: Hostname, key: str | None = None, *, is_new: bool = False) -> str:
         status, now = self._dashboard.overview.host(host)
         if status is None:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, List, Mapping, NamedTuple, Sequence
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -45,7 +45,7 @@ _MAX_ADDRESSES = 20
 
 # The status and the word of each error; a class that isn't listed has those of its parent. Many
 # clients read only the status, so 2xx means that Hetzner has accepted the update.
-ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
+ANSWERS: Mapping[type[errors.DyndnsError], tuple[int, str]] = {
     errors.DyndnsError: (500, "911"),
     errors.CallerError: (400, "dnserr"),
     errors.RequestTooLarge: (413, "dnserr"),
@@ -76,7 +76,7 @@ class Line(NamedTuple):
 
     status: int
     text: str
-    retry_after: Optional[float] = None
+    retry_after: float | None = None
 
 
 def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
@@ -90,7 +90,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         # Check all logins before any update, so that an answer of 401 means "nothing changed".
         authorized = _authorize_all(requests, authorizer)
         deadline = Deadline(ANSWER_SECONDS)
-        lines: Dict[str, Line] = {}
+        lines: dict[str, Line] = {}
         for name, one in authorized.items():
             if isinstance(one, errors.DyndnsError):
                 lines[name] = _failure(one)
@@ -130,8 +130,8 @@ def http_failure(error: HTTPException) -> Response:
 
 def _authorize_all(
     requests: Mapping[str, UpdateRequest], authorizer: Authorizer
-) -> Dict[str, Union[Update, errors.DyndnsError]]:
-    authorized: Dict[str, Union[Update, errors.DyndnsError]] = {}
+) -> dict[str, Update | errors.DyndnsError]:
+    authorized: dict[str, Update | errors.DyndnsError] = {}
     is_known = False
     for name, update_request in requests.items():
         try:
@@ -149,7 +149,7 @@ def _failure(error: errors.DyndnsError) -> Line:
     return Line(*answer_for(ANSWERS, error), getattr(error, "retry_after", None))
 
 
-def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None) -> Response:
+def _respond(lines: Sequence[Line], headers: Mapping[str, str] | None = None) -> Response:
     """Answer a line for each host. The status is 200 if any host succeeded, else the first."""
     leading = next((line for line in lines if line.status == 200), lines[0])  # noqa: PLR2004
     sent = {"Cache-Control": "no-store", **(headers or {})}
@@ -163,7 +163,7 @@ def _respond(lines: Sequence[Line], headers: Optional[Mapping[str, str]] = None)
 
 def _update_requests(
     request: Request, proxies: Sequence[Network]
-) -> Tuple[List[str], Mapping[str, UpdateRequest]]:
+) -> tuple[list[str], Mapping[str, UpdateRequest]]:
     """Return the host names in order, with duplicates, and the request for each of them."""
     parameters = read_parameters(request)
     # Some cameras send `/nic/update?host.example.com`.
@@ -196,13 +196,13 @@ def _update_requests(
     return keys, update_requests
 
 
-def _listed(parameters: Parameters, *names: str) -> List[str]:
+def _listed(parameters: Parameters, *names: str) -> list[str]:
     """Return all values of some parameters; a value may be a list."""
     values = [value for name in names for value in parameters.get(name, ())]
     return [item for value in values for item in re.split(r"[,\s]+", value) if item]
 
 
-def _credentials(request: Request, parameters: Parameters) -> Optional[Credentials]:
+def _credentials(request: Request, parameters: Parameters) -> Credentials | None:
     """Return the login in the header, or in the query, where some routers send it."""
     sent = credentials(request)
     if sent is not None and sent != UNREADABLE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Mapping, Sequence
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import HTTPException
@@ -25,7 +25,7 @@ from backend.web.request import (
 )
 
 # The status and the code of each error; a class that isn't listed has those of its parent.
-ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
+ANSWERS: Mapping[type[errors.DyndnsError], tuple[int, str]] = {
     errors.DyndnsError: (500, "internal"),
     errors.CallerError: (400, "bad_request"),
     errors.RequestTooLarge: (413, "too_large"),
@@ -71,7 +71,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         authorized = authorizer.authorize(_update_request(request, proxies, removes=removes))
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
         remember_answer(request.environ, authorized, outcome)
-        details: Dict[str, object]
+        details: dict[str, object]
         if removes:
             status = "deleted" if outcome.changed else "unchanged"
             details = {"types": [one.desired.type.value for one in outcome.records]}
@@ -139,7 +139,7 @@ def http_failure(error: HTTPException) -> Response:
 
 
 def _json(
-    status: int, body: Mapping[str, object], headers: Optional[Mapping[str, str]] = None
+    status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
     return Response(
         json.dumps(body, ensure_ascii=False) + "\n",

@@ -12,13 +12,8 @@ from collections import defaultdict
 from typing import (
     Any,
     Callable,
-    Dict,
-    List,
     Mapping,
-    Optional,
     Sequence,
-    Tuple,
-    Type,
     TypeVar,
     Union,
 )
@@ -58,7 +53,7 @@ class BoundedRequest(Request):
 
     max_form_parts = _MAX_PARAMETERS  # older versions of Flask have no setting for this
 
-    def __init__(self, environ: Dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+    def __init__(self, environ: dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(environ, *arguments, **named)
         # Devices send raw bytes of any encoding, which Flask can't decode.
         self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
@@ -70,11 +65,11 @@ def check_number(parameters: int) -> None:
         raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
 
 
-def read_parameters(request: Request) -> Dict[str, List[str]]:
+def read_parameters(request: Request) -> dict[str, list[str]]:
     """Return the parameters of query and form, with names in lower case."""
     # Check the query before Flask parses it. The size of a form is limited.
     check_number(request.query_string.count(b"&"))
-    found: Dict[str, List[str]] = defaultdict(list)
+    found: dict[str, list[str]] = defaultdict(list)
     for source in (request.args, request.form):
         for name, value in source.items(multi=True):
             found[name.lower()].append(value)
@@ -112,7 +107,7 @@ def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
     return peer is not None and any(peer in network for network in trusted)
 
 
-def _ip(text: str) -> Optional[IP]:
+def _ip(text: str) -> IP | None:
     """Read an address as proxies write it, with or without port, zone index and brackets."""
     text = text.strip()
     if text.startswith("["):
@@ -164,7 +159,7 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
     return f"{scheme}://{host}"
 
 
-def answer_for(table: Mapping[Type[DyndnsError], T], error: DyndnsError) -> T:
+def answer_for(table: Mapping[type[DyndnsError], T], error: DyndnsError) -> T:
     """Return the row of a protocol's table for an error's class, or for its nearest parent."""
     return next(table[family] for family in type(error).__mro__ if family in table)
 
@@ -174,7 +169,7 @@ def whole_seconds(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
-def credentials(request: Request) -> Optional[Credentials]:
+def credentials(request: Request) -> Credentials | None:
     """Return the key or the login of a request; `None` without either.
 
     A login that can't be read counts as a wrong one.
@@ -200,7 +195,7 @@ def credentials(request: Request) -> Optional[Credentials]:
     return Credentials(user, secret) if colon and scheme.lower() == "basic" else UNREADABLE
 
 
-def remember_answer(environ: Dict[str, Any], update: Update, outcome: Outcome) -> None:
+def remember_answer(environ: dict[str, Any], update: Update, outcome: Outcome) -> None:
     """Let the fast path keep the answer if this update, the only one of its request, was cached.
 
     The same prefix may lead to another address the next time, so its answer isn't kept.
@@ -253,7 +248,7 @@ def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
     return theirs not in [_host_and_port(one[1], one[2], scheme) for one in ours if one]
 
 
-def _host_and_port(host: str, port: Optional[str], scheme: str) -> Tuple[str, str]:
+def _host_and_port(host: str, port: str | None, scheme: str) -> tuple[str, str]:
     """Return host and port; without a port, the default port of the origin's scheme.
 
     The scheme of the request doesn't count, because a proxy may have changed it.

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from dataclasses import astuple, dataclass
-from typing import Callable, Mapping, Optional, Sequence, Tuple, Type
+from typing import Callable, Mapping, Sequence
 
 from flask import Response, after_this_request, g, render_template, request
 from itsdangerous import BadSignature, TimestampSigner
@@ -31,7 +31,7 @@ _COOKIE_SECONDS = 90 * 24 * 3600
 FORM_SECONDS = 24 * 3600
 
 # Status and headline of each error; a class that isn't listed has those of its parent.
-ANSWERS: Mapping[Type[errors.DyndnsError], Tuple[int, str]] = {
+ANSWERS: Mapping[type[errors.DyndnsError], tuple[int, str]] = {
     errors.DyndnsError: (500, "Something went wrong"),
     errors.CallerError: (400, "The request can't be carried out"),
     errors.Unauthorized: (401, "Log in"),
@@ -74,7 +74,7 @@ class Forms:
     def _key(self) -> bytes:
         return self.signing_key()
 
-    def token(self, *words: Optional[str]) -> str:
+    def token(self, *words: str | None) -> str:
         """Return a token for a purpose, bound to the other words.
 
         Raises:
@@ -83,7 +83,7 @@ class Forms:
         """
         return self._signer(words).sign("1").decode()
 
-    def is_valid(self, token: str, seconds: float, *words: Optional[str]) -> bool:
+    def is_valid(self, token: str, seconds: float, *words: str | None) -> bool:
         """Return whether a token was made for these words, within the last seconds."""
         try:
             _, made_at = self._signer(words).unsign(token, return_timestamp=True)
@@ -92,7 +92,7 @@ class Forms:
         # `unsign(max_age=…)` would refuse a token of a machine whose clock is ahead of ours.
         return time.time() - made_at.timestamp() <= seconds
 
-    def _signer(self, words: Sequence[Optional[str]]) -> TimestampSigner:
+    def _signer(self, words: Sequence[str | None]) -> TimestampSigner:
         salt = json.dumps(words)
         return TimestampSigner(self._key, salt, key_derivation="hmac", digest_method=hashlib.sha256)
 

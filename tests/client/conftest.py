@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.slept: List[float] = []
+        self.slept: list[float] = []
         self.naps = 1
 
     def __call__(self) -> float:
@@ -58,7 +58,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     """Return the lines logged since the last call."""
     caplog.set_level(logging.INFO, logger="update_dns")
 
-    def take() -> List[str]:
+    def take() -> list[str]:
         logged = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
         caplog.clear()
         assert KEY not in "\n".join(logged)
@@ -118,10 +118,10 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     """Resolve backend.test to these addresses, in this order."""
     real = socket.getaddrinfo
 
-    def look_up(host: str, port: Any, family: int = 0, *rest: Any, **options: Any) -> List[Any]:  # noqa: ANN401
+    def look_up(host: str, port: Any, family: int = 0, *rest: Any, **options: Any) -> list[Any]:  # noqa: ANN401
         if host != "backend.test":
             return real(host, port, family, *rest, **options)
-        found: List[Any] = [real(name, port, 0, socket.SOCK_STREAM)[0] for name in addresses]
+        found: list[Any] = [real(name, port, 0, socket.SOCK_STREAM)[0] for name in addresses]
         found = [entry for entry in found if family in (0, entry[0])]
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

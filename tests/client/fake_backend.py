@@ -9,7 +9,6 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Dict, List, Optional, Union
 
 
 @dataclass
@@ -17,9 +16,9 @@ class Request:
     """A received request."""
 
     path: str
-    body: Dict[str, str]
-    key: Optional[str]
-    headers: Dict[str, str]
+    body: dict[str, str]
+    key: str | None
+    headers: dict[str, str]
     peer: str
 
 
@@ -28,8 +27,8 @@ class Reply:
     """An answer: a dict is sent as JSON, a string as HTML."""
 
     status: int = 200
-    body: Union[Dict[str, object], str] = field(default_factory=dict)
-    headers: Dict[str, str] = field(default_factory=dict)
+    body: dict[str, object] | str = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> bytes:
         page = self.body if isinstance(self.body, str) else json.dumps(self.body)
@@ -82,9 +81,9 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.requests: List[Request] = []
-        self.replies: List[Optional[Reply]] = []
-        self.by_peer: Dict[str, Reply] = {}
+        self.requests: list[Request] = []
+        self.replies: list[Reply | None] = []
+        self.by_peer: dict[str, Reply] = {}
         self.was_asked = threading.Event()
         self.gate = threading.Event()
         super().__init__((host, 0), _Handler)
@@ -107,11 +106,11 @@ class FakeBackend(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def handle_error(self, *_: object) -> None:
         pass  # some tests close the connection early
 
-    def set_answers(self, *replies: Optional[Reply]) -> None:
+    def set_answers(self, *replies: Reply | None) -> None:
         """Set the next answers; the last one is repeated. None blocks the caller."""
         self.replies = list(replies)
 
-    def next_reply(self, peer: str) -> Optional[Reply]:
+    def next_reply(self, peer: str) -> Reply | None:
         if peer in self.by_peer:
             return self.by_peer[peer]
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]

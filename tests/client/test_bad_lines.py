@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 import socket
-from typing import List, Optional, Tuple
 
 import pytest
 
@@ -31,9 +30,7 @@ def run_until(client: Client, clock: Clock, end: float) -> None:
         loop(client, sleep)
 
 
-def pause_after(
-    reply: Optional[Reply], backend: FakeBackend, client: Client, clock: Clock
-) -> float:
+def pause_after(reply: Reply | None, backend: FakeBackend, client: Client, clock: Clock) -> float:
     """Return the seconds until the next request, with the longest jitter."""
     backend.set_answers(reply)
     assert not client.round()
@@ -51,10 +48,10 @@ def test_a_long_outage_is_logged_hourly_and_its_end_soon(
     client = client_for(backend.url)
     client.round()
     gone = clock.now
-    attempts: List[float] = []
+    attempts: list[float] = []
     real = socket.socket.connect
 
-    def connect(self: socket.socket, address: Tuple[str, int]) -> None:
+    def connect(self: socket.socket, address: tuple[str, int]) -> None:
         attempts.append(clock.now)
         if clock.now - gone < DAY:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
@@ -169,7 +166,7 @@ def test_a_corrected_clock_does_not_delay_updates(
 ) -> None:
     backend.set_answers(good(A))
     client = client_for(backend.url)
-    walls: List[float] = [0.0, 2e9, 1e9, 1e9]  # 1970 to 2033 and back
+    walls: list[float] = [0.0, 2e9, 1e9, 1e9]  # 1970 to 2033 and back
     for wall in walls:
         monkeypatch.setattr("time.time", lambda wall=wall: wall)
         assert client.round()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import List
 
 import pytest
 
@@ -10,7 +9,7 @@ from client.update_dns import UpdateFailed, clean, next_pause, parse_retry_after
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=timezone.utc)
 
 
-def pauses(interval: int, failure: UpdateFailed) -> List[float]:
+def pauses(interval: int, failure: UpdateFailed) -> list[float]:
     return [next_pause(n, interval, failure, lambda _, longest: longest) for n in range(1, 8)]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-from typing import List, Tuple
 
 import pytest
 
@@ -31,7 +30,7 @@ def test_each_type_is_detected_over_its_own_ip_version(
     client_for: ClientFor,
     clock: Clock,
     types: str,
-    calls: List[Tuple[str, str]],
+    calls: list[tuple[str, str]],
 ) -> None:
     either_order.set_answers(good("198.51.100.7"))
     client = client_for(either_order.url, RECORD_TYPES=types)
@@ -71,7 +70,7 @@ def test_a_name_without_the_address_is_reported(
     client_for: ClientFor,
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
-    addresses: List[str],
+    addresses: list[str],
     logged: str,
 ) -> None:
     resolve(monkeypatch, *addresses)

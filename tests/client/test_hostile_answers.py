@@ -11,7 +11,7 @@ import socket
 import ssl
 import warnings
 from functools import partial
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 import pytest
 import trustme
@@ -70,7 +70,7 @@ def outcome(url: str, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Dict[str, str]:
+def outcomes() -> dict[str, str]:
     """Return the client's line for each answer; endless answers are received in parallel."""
     with Servers() as servers:
         at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
@@ -87,7 +87,7 @@ def test_there_are_many_hostile_answers() -> None:
 
 
 @pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one.name)
-def test_a_hostile_answer_ends_in_one_clear_line(outcomes: Dict[str, str], one: Hostile) -> None:
+def test_a_hostile_answer_ends_in_one_clear_line(outcomes: dict[str, str], one: Hostile) -> None:
     assert re.search(SAID[one.outcome], outcomes[one.name])
     assert "\n" not in outcomes[one.name]
     assert KEY not in outcomes[one.name]
@@ -103,7 +103,7 @@ def test_an_answer_cut_at_any_byte_is_a_failure() -> None:
 
 
 @pytest.fixture(scope="module")
-def tls_outcomes(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
+def tls_outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     authority, bundle = trustme.CA(), tmp_path_factory.mktemp("hostile") / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -121,18 +121,18 @@ def tls_outcomes(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
         )
 
 
-def test_the_time_limit_holds_over_tls(tls_outcomes: Dict[str, str]) -> None:
+def test_the_time_limit_holds_over_tls(tls_outcomes: dict[str, str]) -> None:
     assert tls_outcomes["good"] == "success"
     for name in (*(one.name for one in OVER_TLS), "record"):
         assert re.search(SAID[LATE], tls_outcomes[name]), name
 
 
-def test_a_tls_handshake_that_trickles_is_given_up(tls_outcomes: Dict[str, str]) -> None:
+def test_a_tls_handshake_that_trickles_is_given_up(tls_outcomes: dict[str, str]) -> None:
     assert "no TLS with 127.0.0.1 within 2 s" in tls_outcomes["handshake"]
 
 
 @pytest.fixture(scope="module")
-def proxy_outcomes() -> Dict[str, str]:
+def proxy_outcomes() -> dict[str, str]:
     """Return the client's lines for a proxy that answers CONNECT by the requested name."""
 
     def answer(request: bytes) -> Iterator[bytes]:
@@ -152,7 +152,7 @@ def proxy_outcomes() -> Dict[str, str]:
 
 @pytest.mark.parametrize("one", CONNECT_ANSWERS, ids=lambda one: one.name)
 def test_a_proxys_answer_to_connect_ends_in_one_line(
-    proxy_outcomes: Dict[str, str], one: Hostile
+    proxy_outcomes: dict[str, str], one: Hostile
 ) -> None:
     logged = proxy_outcomes[one.name]
     assert re.search(r"^the proxy for case-\d+.test failed: .+; check HTTP", logged)
@@ -166,7 +166,7 @@ def test_many_silent_addresses_take_no_longer_than_two(
     """Linux drops connections to a full queue, so they neither succeed nor fail."""
     monkeypatch.setattr(update_dns, "CONNECT_SECONDS", 0.2)
     resolve(monkeypatch, *["127.0.0.1"] * 300)
-    tried: List[str] = []
+    tried: list[str] = []
     real = socket.socket.connect
 
     def connect(self: socket.socket, address: object) -> None:

@@ -20,7 +20,7 @@ A, B = "198.51.100.1", "198.51.100.2"
 def run(clock: Clock) -> Run:
     """Return a function that runs the loop for a number of sleeps."""
 
-    def run(client: Client, naps: int) -> List[float]:
+    def run(client: Client, naps: int) -> list[float]:
         clock.slept.clear()
         clock.naps = naps
         with pytest.raises(LoopEnded):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, Tuple
 
 import pytest
 
@@ -28,7 +28,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start the program outside the repository with only these variables."""
-    running: List[subprocess.Popen[str]] = []
+    running: list[subprocess.Popen[str]] = []
 
     def start(*args: str, **variables: str) -> subprocess.Popen[str]:
         keep = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def once(start: Start) -> Once:
     """Run the program; return exit status, stdout and stderr."""
 
-    def once(*args: str, **variables: str) -> Tuple[int, str, str]:
+    def once(*args: str, **variables: str) -> tuple[int, str, str]:
         process = start(*args, **{"INTERVAL": "0", **variables})
         out, err = process.communicate(timeout=30)
         assert KEY not in out + err
@@ -86,7 +86,7 @@ def test_once_with_a_failure_exits_1(backend: FakeBackend, once: Once) -> None:
         (["https://d.example.com", "host.example.com"], "update_dns.py: PRE_SHARED_KEY is not set"),
     ],
 )
-def test_unusable_settings_exit_2_with_one_line(once: Once, args: List[str], logged: str) -> None:
+def test_unusable_settings_exit_2_with_one_line(once: Once, args: list[str], logged: str) -> None:
     status, out, err = once(*args)
     assert (status, out) == (2, "")
     assert err.startswith(logged)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
 
 import certifi
 import pytest
@@ -21,11 +20,11 @@ def settings(*args: str, **variables: str) -> Settings:
     return read({**LEAST, **variables}, args)[0]
 
 
-def notes(**variables: str) -> List[str]:
+def notes(**variables: str) -> list[str]:
     return read({**LEAST, **variables}, [])[1]
 
 
-def keys(**variables: str) -> Dict[str, str]:
+def keys(**variables: str) -> dict[str, str]:
     return {record.host: record.key for record in settings(**variables).records}
 
 
@@ -105,7 +104,7 @@ def test_the_url_may_hold_the_path_already(url: str, endpoint: str) -> None:
     ],
 )
 def test_an_unusable_setting_is_named_without_the_key(
-    variables: Dict[str, str], named: str
+    variables: dict[str, str], named: str
 ) -> None:
     with pytest.raises(SettingUnusable) as refused:
         settings(**variables)
@@ -150,7 +149,7 @@ def test_an_interval_in_range_is_taken(text: str, interval: int) -> None:
     ],
 )
 def test_risky_or_ignored_settings_cause_one_warning(
-    variables: Dict[str, str], warned: str
+    variables: dict[str, str], warned: str
 ) -> None:
     (only,) = notes(**variables)
     assert warned in only
@@ -180,7 +179,7 @@ def test_certificates_are_verified_unless_switched_off() -> None:
     ],
 )
 def test_record_types_follow_the_list_and_the_address(
-    types: str, ip: str, records: List[str]
+    types: str, ip: str, records: list[str]
 ) -> None:
     assert [record.type for record in settings(RECORD_TYPES=types, IP=ip).records] == records
 
@@ -218,7 +217,7 @@ def test_as_many_keys_as_names_or_one(given: str) -> None:
     ],
 )
 def test_a_key_file_contains_keys_or_a_line_per_host(
-    tmp_path: Path, text: str, found: List[str]
+    tmp_path: Path, text: str, found: list[str]
 ) -> None:
     file = tmp_path / "keys"
     file.write_text(text, encoding="utf-8")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -81,7 +80,7 @@ def test_one_refused_host_does_not_stop_the_others(
     ],
 )
 def test_a_failure_is_one_line_with_cause_and_hint(
-    backend: FakeBackend, client_for: ClientFor, lines: Lines, reply: Reply, parts: List[str]
+    backend: FakeBackend, client_for: ClientFor, lines: Lines, reply: Reply, parts: list[str]
 ) -> None:
     backend.set_answers(reply)
     assert not client_for(backend.url, INTERVAL="0").round()

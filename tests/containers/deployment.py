@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 import dnslib
 import requests
@@ -81,7 +81,7 @@ class Deployment:
         self._home = folder / "client"
         self.port, self.proxy_port, self._hetzner_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._proxy: Optional[subprocess.Popen[bytes]] = None
+        self._proxy: subprocess.Popen[bytes] | None = None
         self.session = requests.Session()
         self.session.trust_env = False
 
@@ -190,7 +190,7 @@ class Deployment:
             lambda: f"{self.dig()}\n{self.engine.logs(BACKEND)}\n{self.engine.logs(CLIENT)}",
         )
 
-    def changes(self) -> List[Any]:
+    def changes(self) -> list[Any]:
         """Return the calls that change records at Hetzner."""
         url = f"http://127.0.0.1:{self._hetzner_port}/_sandbox/calls"
         calls = self.session.get(url, timeout=10).json()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import pytest
 
@@ -36,7 +36,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.name = os.environ.get("CONTAINER_ENGINE", "podman")
         self._environ = {**os.environ}
-        self._service: Optional[subprocess.Popen[bytes]] = None
+        self._service: subprocess.Popen[bytes] | None = None
         if self.name == "podman":
             cache = _cache()
             self._socket = folder / "podman.sock"
@@ -120,7 +120,7 @@ class Engine:
         return address
 
     def _do(
-        self, command: Sequence[str], *, check: bool, cwd: Optional[Path] = None
+        self, command: Sequence[str], *, check: bool, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
             command,
@@ -142,13 +142,13 @@ def _cache() -> Path:
     return Path(os.environ.get("CONTAINER_CACHE", above / "hetzner-dyndns" / "containers"))
 
 
-def in_git(folder: str) -> List[str]:
+def in_git(folder: str) -> list[str]:
     """Return the tracked and the new files of a folder."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
     ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=True)
     return sorted(line for line in ended.stdout.splitlines() if (ROOT / folder / line).exists())
 
 
-def read_lines(text: str) -> Dict[str, str]:
+def read_lines(text: str) -> dict[str, str]:
     """Parse `name value` lines, such as those of a key file."""
     return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)

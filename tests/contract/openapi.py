@@ -10,7 +10,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -40,17 +40,17 @@ class Mismatch(AssertionError):
 class Operation(NamedTuple):
     method: str
     template: str
-    spec: Dict[str, Any]
-    path_values: Dict[str, str]
+    spec: dict[str, Any]
+    path_values: dict[str, str]
 
 
 @functools.lru_cache(maxsize=1)
-def document() -> Dict[str, Any]:
-    parsed: Dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+def document() -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     return parsed
 
 
-def operations() -> List[Tuple[str, str]]:
+def operations() -> list[tuple[str, str]]:
     """Return every documented method and path template."""
     paths = document()["paths"]
     return [(method.upper(), template) for template in paths for method in paths[template]]
@@ -96,14 +96,14 @@ def check_response(method: str, path: str, status: int, body: object) -> None:
     _validate(body, _json_schema(documented), f"the {status} answer to {method} {path}")
 
 
-def _check_path(operation: Operation, parameters: List[Dict[str, Any]]) -> None:
+def _check_path(operation: Operation, parameters: list[dict[str, Any]]) -> None:
     for parameter in parameters:
         text = unquote(operation.path_values[parameter["name"]])
         value = _converted(text, parameter["schema"])
         _validate(value, parameter["schema"], f"{parameter['name']} in {operation.template}")
 
 
-def _check_query(operation: Operation, parameters: List[Dict[str, Any]], query: str) -> None:
+def _check_query(operation: Operation, parameters: list[dict[str, Any]], query: str) -> None:
     where = f"{operation.method} {operation.template}"
     known = {parameter["name"]: parameter for parameter in parameters}
     sent = parse_qs(query, keep_blank_values=True)
@@ -121,7 +121,7 @@ def _check_query(operation: Operation, parameters: List[Dict[str, Any]], query: 
         raise Mismatch(f"{where} gives at most {most} a page")
 
 
-def _query_value(texts: List[str], schema: Dict[str, Any]) -> object:
+def _query_value(texts: list[str], schema: dict[str, Any]) -> object:
     if schema.get("type") == "array":
         return [_converted(text, schema["items"]) for text in texts]
     if len(texts) > 1:
@@ -129,17 +129,17 @@ def _query_value(texts: List[str], schema: Dict[str, Any]) -> object:
     return _converted(texts[0], schema)
 
 
-def _converted(text: str, schema: Dict[str, Any]) -> object:
+def _converted(text: str, schema: dict[str, Any]) -> object:
     is_integer = schema.get("type") == "integer" and re.fullmatch(r"-?\d+", text)
     return int(text) if is_integer else text
 
 
-def _json_schema(carrier: Dict[str, Any]) -> Dict[str, Any]:
-    schema: Dict[str, Any] = carrier["content"]["application/json"]["schema"]
+def _json_schema(carrier: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = carrier["content"]["application/json"]["schema"]
     return schema
 
 
-def _validate(value: object, schema: Dict[str, Any], what: str) -> None:
+def _validate(value: object, schema: dict[str, Any], what: str) -> None:
     validator = Draft202012Validator(schema, format_checker=_formats)
     for fault in validator.iter_errors(value):
         error = _deepest(fault)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 from urllib.parse import urlencode
 
 import pytest
@@ -53,7 +53,7 @@ class Side:
         path: str,
         query: Any = (),  # noqa: ANN401
         body: Any = None,  # noqa: ANN401
-    ) -> Union[Dict[str, Any], type]:
+    ) -> dict[str, Any] | type:
         return self.result(lambda: self.api.call(method, path, Deadline(20), query, body))
 
     def result(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -104,7 +104,7 @@ def is_part(part: Any, whole: Any) -> bool:  # noqa: ANN401
 Step = Tuple[str, str, Any, Optional[Dict[str, Any]]]
 BOTH = [("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
 V6_RECORD = {"value": "2001:db8::1", "comment": "the cellar"}
-STEPS: Dict[str, List[Step]] = {
+STEPS: dict[str, list[Step]] = {
     "the first page of zones": [("GET", "/zones", [("page", "1"), ("per_page", "50")], None)],
     "the last page of zones": [("GET", "/zones", [("page", "2"), ("per_page", "50")], None)],
     "a page without a size": [("GET", "/zones", (), None)],
@@ -174,7 +174,7 @@ STEPS: Dict[str, List[Step]] = {
 
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS.keys())
 def test_the_fake_answers_each_call_as_the_sandbox_does(
-    steps: List[Step], real: Side, fake: Side
+    steps: list[Step], real: Side, fake: Side
 ) -> None:
     for step in steps:
         expected, answer = real.answer(*step), fake.answer(*step)
@@ -183,7 +183,7 @@ def test_the_fake_answers_each_call_as_the_sandbox_does(
 
 @openapi.needs_document
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS.keys())
-def test_hetzner_documents_each_of_these_calls(steps: List[Step]) -> None:
+def test_hetzner_documents_each_of_these_calls(steps: list[Step]) -> None:
     for method, path, query, body in steps:
         openapi.check_request(method, path, urlencode(query), body)
 
@@ -216,24 +216,24 @@ def test_both_refuse_a_read_only_token_alike(
 def put(
     side: Side,
     owner: Owner,
-    address: Optional[Address],
-    rrset: Optional[RRSet],
+    address: Address | None,
+    rrset: RRSet | None,
     *,
     rewrite: bool = False,
-) -> Tuple[Change, int]:
+) -> tuple[Change, int]:
     """Write a record; return the change and the number of actions."""
     desired = DesiredRecord(RecordType.A if address is None else address.type, address)
     written = side.hetzner.put(owner, desired, rrset, Deadline(20), rewrite=rewrite)
     return written.change, len(written.actions)
 
 
-def adapter_results(side: Side) -> List[Any]:
+def adapter_results(side: Side) -> list[Any]:
     """Return all results of the adapter for a host, from its creation to its removal."""
     hetzner, deadline = side.hetzner, Deadline(20)
     owner = Owner(Zone("example.com", "primary"), "home")
     side.publish("alias.example.com", "CNAME", "www.example.net.", ttl=60)
     side.publish("old.example.com", "A", "198.51.100.9", ttl=600)
-    found: List[Any] = [hetzner.zones(deadline)]
+    found: list[Any] = [hetzner.zones(deadline)]
     found.append(hetzner.aliases(owner.zone, deadline))
     for address in (FIRST, SECOND, V6):
         rrset = hetzner.read(owner, deadline).get(address.type)
@@ -274,7 +274,7 @@ def test_both_report_running_and_ended_actions_alike(status: str, fake: Side) ->
         assert states(real, numbers[0]) == states(fake, numbers[1])
 
 
-def states(side: Side, number: int) -> List[ActionState]:
+def states(side: Side, number: int) -> list[ActionState]:
     """Return the states of actions, without those that the API doesn't have."""
     return list(side.hetzner.actions([number, *range(1, ACTIONS_A_CALL)], Deadline(20)).values())
 
@@ -311,7 +311,7 @@ def test_rate_limit_headers_set_the_flags_that_the_fake_has(fake: Side) -> None:
     ],
 )
 def test_the_errors_that_tests_put_into_the_fake_are_real(
-    fault: Dict[str, Any], family: Type[DyndnsError], sandbox: Sandbox, real: Side
+    fault: dict[str, Any], family: type[DyndnsError], sandbox: Sandbox, real: Side
 ) -> None:
     sandbox.fail(**fault)
     answer = real.answer("GET", "/zones")

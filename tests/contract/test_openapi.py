@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Tuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -33,7 +33,7 @@ class Judged:
         self.session.headers["Authorization"] = f"Bearer {sandbox.token}"
         self.seen = set()
 
-    def calls(self, method: str, path: str, body: Optional[object] = None) -> Dict[str, Any]:
+    def calls(self, method: str, path: str, body: object | None = None) -> dict[str, Any]:
         """Make a documented call that must succeed."""
         parts = urlsplit(path)
         check_request(method, parts.path, parts.query, body)
@@ -41,7 +41,7 @@ class Judged:
         assert 200 <= status < 300, answer
         return answer
 
-    def check(self, method: str, path: str, body: Optional[object] = None) -> Answer:
+    def check(self, method: str, path: str, body: object | None = None) -> Answer:
         """Make a call that may be invalid; its answer must still be documented."""
         response = self.session.request(method, self.sandbox.http_url + path, json=body)
         answer = response.json()
@@ -132,7 +132,7 @@ def test_every_documented_operation_is_answered_as_documented(judged: Judged) ->
     ],
 )
 def test_every_refusal_has_the_documented_shape(
-    judged: Judged, method: str, path: str, body: object, refusal: Tuple[int, str]
+    judged: Judged, method: str, path: str, body: object, refusal: tuple[int, str]
 ) -> None:
     status, answer = judged.check(method, path, body)
     assert (status, answer["error"]["code"]) == refusal
@@ -161,7 +161,7 @@ def test_insufficient_tokens_get_the_documented_error(judged: Judged, token: str
     ],
 )
 def test_the_checker_refuses_an_undocumented_rrset(
-    judged: Judged, change: Dict[str, object], message: str
+    judged: Judged, change: dict[str, object], message: str
 ) -> None:
     good = judged.calls("GET", "/zones/example.com/rrsets/@/NS")["rrset"]
     path = "/zones/example.com/rrsets/@/NS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Iterator
 
 import pytest
 
@@ -32,8 +32,8 @@ class Browser:
     def __init__(self, chromium: Any, url: str) -> None:  # noqa: ANN401
         self._chromium = chromium
         self._url = url
-        self._contexts: List[Any] = []
-        self.errors: List[str] = []
+        self._contexts: list[Any] = []
+        self.errors: list[str] = []
 
     def open(self, path: str, size: str = "desktop", scheme: str = "light", **options: Any) -> Any:  # noqa: ANN401
         """Open a page in a new window, logged in."""
@@ -81,7 +81,7 @@ def browsers(backend: Backend) -> Iterator[Browser]:
         chromium.close()
 
 
-def violations(page: Any) -> List[str]:  # noqa: ANN401
+def violations(page: Any) -> list[str]:  # noqa: ANN401
     """Return the serious and critical violations that axe finds."""
     if not AXE.exists():
         need("axe-core (npm install --prefix .cache/node axe-core)")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Tuple
+from typing import Callable, Mapping
 
 from backend.model import Hostname
 from backend.setup_guides import snippet
@@ -27,7 +27,7 @@ class Machine:
     authority: str  # a file; empty without TLS
     host: str
     key: str
-    sent_names: Tuple[str, ...] = ()  # names to send instead of the host's name
+    sent_names: tuple[str, ...] = ()  # names to send instead of the host's name
 
     @property
     def server(self) -> str:
@@ -61,7 +61,7 @@ class Machine:
         """Return the snippet that the setup command prints for this host."""
         return snippet(device, Hostname.parse(self.host), self.key, self.url).text
 
-    def dig(self, kind: str = "A") -> List[str]:
+    def dig(self, kind: str = "A") -> list[str]:
         port = str(self.hetzner.dns_port)
         answer = self.run("dig", "+short", "@127.0.0.1", "-p", port, self.host, kind)
         assert answer.returncode == 0, answer.stderr
@@ -111,7 +111,7 @@ def _listed(machine: Machine) -> str:
     return f"{{ {', '.join(machine.sent_names)} }}" if machine.sent_names else machine.host
 
 
-def inadyn_command(machine: Machine, configuration: str, *options: str) -> List[str]:
+def inadyn_command(machine: Machine, configuration: str, *options: str) -> list[str]:
     return [
         *("inadyn", "--foreground", "--force", "--loglevel=debug", *options),
         *("--cache-dir", str(machine.folder), "-P", str(machine.folder / "pid")),
@@ -200,7 +200,7 @@ def client(machine: Machine, address: str) -> subprocess.CompletedProcess[str]:
 
 
 Client = Callable[[Machine, str], "subprocess.CompletedProcess[str]"]
-CLIENTS: Dict[str, Client] = {
+CLIENTS: dict[str, Client] = {
     "ddclient": ddclient,
     "inadyn": inadyn,
     "unifi": unifi,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Sequence
 
 import requests
 
@@ -54,7 +54,7 @@ class Replica:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.auth = OPERATOR
-        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, prefix: Sequence[str] = ()) -> None:
         """Start the service, optionally through another program, and wait until it answers."""
@@ -78,7 +78,7 @@ class Replica:
             return False
         return answer.status_code == 200
 
-    def update(self, host: str, address: str, seconds: float = 20) -> Tuple[int, str]:
+    def update(self, host: str, address: str, seconds: float = 20) -> tuple[int, str]:
         """Send an update and return the status; 0 without an answer."""
         query = {"hostname": host, "myip": address}
         url = f"http://127.0.0.1:{self.port}/nic/update"
@@ -97,13 +97,13 @@ class Replica:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def all_workers(self) -> List[int]:
+    def all_workers(self) -> list[int]:
         """Wait until all workers run; return their process ids."""
         number = int(self._environ.get("WEB_CONCURRENCY", "2"))
         until(lambda: len(self.workers()) == number, self.output, _START_SECONDS)
         return self.workers()
 
-    def workers(self) -> List[int]:
+    def workers(self) -> list[int]:
         """Return the process ids of the running workers."""
         return children(self.process.pid)
 
@@ -128,7 +128,7 @@ class Replica:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
 
-def children(pid: int) -> List[int]:
+def children(pid: int) -> list[int]:
     """Return the process ids of a process's children."""
     try:
         known = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
@@ -137,7 +137,7 @@ def children(pid: int) -> List[int]:
     return [int(child) for child in known.split()]
 
 
-def descendants(pid: int) -> List[int]:
+def descendants(pid: int) -> list[int]:
     """Return the process ids of all descendants of a process."""
     return [one for child in children(pid) for one in (child, *descendants(child))]
 
@@ -150,5 +150,5 @@ def _kill(pids: Sequence[int]) -> None:
             continue
 
 
-def in_dns(sandbox: Sandbox, hosts: Sequence[str]) -> Dict[str, List[str]]:
+def in_dns(sandbox: Sandbox, hosts: Sequence[str]) -> dict[str, list[str]]:
     return {host: sandbox.answer(host, "A") for host in hosts}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import List
 
 
 class FakeNtfy:
@@ -12,8 +11,8 @@ class FakeNtfy:
 
     def __init__(self) -> None:
         self.status = 200
-        self.pushes: List[bytes] = []
-        self.logins: List[str] = []
+        self.pushes: list[bytes] = []
+        self.logins: list[str] = []
         ntfy = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ caller's request, with the login.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple
 
 FORGED = "203.0.113.66"  # a word that no regular request contains
 LIMIT = 16384  # the largest body that the service reads
@@ -151,7 +151,7 @@ def _odd_lengths() -> Iterator[Framing]:
 
 
 def _on_main_targets(
-    what: str, lines: List[bytes], body: bytes, requests: int = 2, *, answered: int = 0
+    what: str, lines: list[bytes], body: bytes, requests: int = 2, *, answered: int = 0
 ) -> Iterator[Framing]:
     """Frame a body for an endpoint that reads bodies and for one that doesn't.
 
@@ -165,7 +165,7 @@ def _on_main_targets(
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 
-def chunk(data: bytes, size: Optional[str] = None, extension: bytes = b"") -> bytes:
+def chunk(data: bytes, size: str | None = None, extension: bytes = b"") -> bytes:
     """Return a chunk, optionally with a wrong size."""
     declared = f"{len(data):x}" if size is None else size
     return declared.encode() + extension + b"\r\n" + data + b"\r\n"
@@ -246,7 +246,7 @@ def _chunked() -> Iterator[Framing]:
 
 def _encodings() -> Iterator[Framing]:
     name = b"Transfer-Encoding: "
-    lines: Dict[str, List[bytes]] = {
+    lines: dict[str, list[bytes]] = {
         "chunked twice": [name + b"chunked, chunked"],
         "chunked in two headers": [_CHUNKED, _CHUNKED],
         "identity": [name + b"identity"],
@@ -330,7 +330,7 @@ def _expectations() -> Iterator[Framing]:
         line = _TARGETS[target]
         body = _padded(COMPLETE, LIMIT + 1, end=True)
         large = f"Content-Length: {LIMIT + 1}".encode()
-        cases: Dict[str, Tuple[bytes, int, int]] = {
+        cases: dict[str, tuple[bytes, int, int]] = {
             "a body at once": (head(line, expect, b"Content-Length: 2") + b"{}", 1, 1),
             "a body that never comes": (head(line, expect, b"Content-Length: 99"), 1, 0),
             "no body": (head(line, expect), 1, 1),
@@ -455,7 +455,7 @@ def _request_lines() -> Iterator[Framing]:
     yield Framing("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, 1)
 
 
-KINDS: Dict[str, List[Framing]] = {
+KINDS: dict[str, list[Framing]] = {
     "lengths": [*_lengths()],
     "huge lengths": [*_huge_lengths()],
     "odd lengths": [*_odd_lengths()],

@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from typing import Deque, Dict, Iterable, List, Optional, Tuple
+from typing import Iterable
 
 from tests.e2e.framings import FORGED, Framing
 from tests.e2e.processes import Backend, Hetzner
@@ -26,14 +26,14 @@ class Malformed(Exception):
     """The received bytes are not a valid answer."""
 
 
-def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> List[int]:
+def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> list[int]:
     """Return the statuses of the complete final answers.
 
     Raises:
         Malformed: the bytes are not a valid answer.
 
     """
-    found: List[int] = []
+    found: list[int] = []
     while data:
         head, end, rest = data.partition(b"\r\n\r\n")
         status = _STATUS.match(head + b"\r\n")
@@ -58,8 +58,8 @@ def answers_in(data: bytes, *, ended: bool, without_bodies: bool = False) -> Lis
     return found
 
 
-def _fields(lines: bytes) -> Dict[bytes, bytes]:
-    fields: Dict[bytes, bytes] = {}
+def _fields(lines: bytes) -> dict[bytes, bytes]:
+    fields: dict[bytes, bytes] = {}
     for line in lines.splitlines(keepends=True):
         if not _FIELD.fullmatch(line):
             raise Malformed(repr(line))
@@ -68,7 +68,7 @@ def _fields(lines: bytes) -> Dict[bytes, bytes]:
     return fields
 
 
-def _size(fields: Dict[bytes, bytes], rest: bytes, *, ended: bool) -> Optional[int]:
+def _size(fields: dict[bytes, bytes], rest: bytes, *, ended: bool) -> int | None:
     """Return the length of the body, or `None` if it is incomplete."""
     if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
         end = re.match(rb"(?:[0-9a-fA-F]+\r\n(?s:.*?)\r\n)*?0+\r\n\r\n", rest)
@@ -107,7 +107,7 @@ class Hostile:
         # gunicorn 27 blocks for up to two seconds until its peer has closed the connection.
         self._socket.close()
 
-    def _answers(self) -> List[int]:
+    def _answers(self) -> list[int]:
         without_bodies = self.framing.is_head
         return answers_in(self._received, ended=self._ended, without_bodies=without_bodies)
 
@@ -169,8 +169,8 @@ class Neighbour:
         return "" if fits else f"{status} {body!r}"
 
     def _request(
-        self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
-    ) -> Tuple[int, str]:
+        self, method: str, path: str, body: str | None, headers: dict[str, str]
+    ) -> tuple[int, str]:
         try:
             return self._request_once(method, path, body, headers)
         except (ConnectionError, http.client.HTTPException):
@@ -179,8 +179,8 @@ class Neighbour:
             return self._request_once(method, path, body, headers)
 
     def _request_once(
-        self, method: str, path: str, body: Optional[str], headers: Dict[str, str]
-    ) -> Tuple[int, str]:
+        self, method: str, path: str, body: str | None, headers: dict[str, str]
+    ) -> tuple[int, str]:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
@@ -193,14 +193,14 @@ class Neighbourhood:
     """Two regular callers, and hostile ones that use the same proxy."""
 
     def __init__(
-        self, backend: Backend, hetzner: Hetzner, port: int, hosts: Tuple[str, str], number: int
+        self, backend: Backend, hetzner: Hetzner, port: int, hosts: tuple[str, str], number: int
     ) -> None:
         self.port = port
         self._hetzner = hetzner
         addresses = (f"198.51.100.{number}", f"198.51.100.{number + 1}")
         self._neighbours = [Neighbour(backend, port, *one) for one in zip(hosts, addresses)]
 
-    def problems(self) -> List[str]:
+    def problems(self) -> list[str]:
         """Send updates of the regular callers; return problems with their answers and addresses."""
         first, second = self._neighbours
         answers = [first.update_by_dyndns2(), second.update_by_json(), second.update_by_dyndns2()]
@@ -211,10 +211,10 @@ class Neighbourhood:
                 problems.append(f"{neighbour.host} is published as {found}")
         return problems
 
-    def attack(self, framings: Iterable[Framing]) -> List[str]:
+    def attack(self, framings: Iterable[Framing]) -> list[str]:
         """Start hostile callers one after the other, some of which stay; return all problems."""
-        problems: List[str] = []
-        lingering: Deque[Hostile] = collections.deque()
+        problems: list[str] = []
+        lingering: collections.deque[Hostile] = collections.deque()
 
         def ends(hostile: Hostile) -> None:
             problem = hostile.close()
@@ -240,6 +240,6 @@ class Neighbourhood:
             neighbour.close()
 
 
-def forged_writes(hetzner: Hetzner) -> List[object]:
+def forged_writes(hetzner: Hetzner) -> list[object]:
     """Return the writes at Hetzner that contain a forged address."""
     return [call for call in hetzner.control("GET", "calls") if FORGED in json.dumps(call)]

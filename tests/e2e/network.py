@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, Sequence
 
 from tests.e2e.processes import Program, environment
 
@@ -37,12 +37,12 @@ class Switch:
 
     def __init__(self) -> None:
         self.name = f"switch-{os.getpid()}"
-        self.machines: List[Plugged] = []
+        self.machines: list[Plugged] = []
         ip("netns", "add", self.name)
         ip("-n", self.name, "link", "add", "bridge", "type", "bridge")
         ip("-n", self.name, "link", "set", "bridge", "up")
 
-    def connect(self, name: str, number: Optional[int] = None) -> Plugged:
+    def connect(self, name: str, number: int | None = None) -> Plugged:
         self.machines.append(Plugged(self, name))
         if number is not None:
             self.machines[-1].set_addresses(number)
@@ -66,7 +66,7 @@ class Plugged:
         ip("-n", switch.name, "link", "set", port, "master", "bridge", "up")
         ip("-n", self.namespace, "link", "set", "lan", "up")
 
-    def set_addresses(self, number: int) -> Tuple[str, str]:
+    def set_addresses(self, number: int) -> tuple[str, str]:
         """Replace the addresses of the machine; return the old and the new ones."""
         ip("-n", self.namespace, "address", "flush", "dev", "lan", "scope", "global")
         for address in (V4.format(number), V6.format(number)):
@@ -95,7 +95,7 @@ class Inside(Program):
         self._machine = machine
         super().__init__(name, arguments, folder, **variables)
 
-    def command(self, arguments: Sequence[str]) -> List[str]:
+    def command(self, arguments: Sequence[str]) -> list[str]:
         own = [sys.executable] if arguments[0] == "-m" else []
         return ["ip", "netns", "exec", self._machine.namespace, *own, *arguments]
 

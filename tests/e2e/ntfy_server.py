@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from tests.e2e.processes import Program, new_session, run, until
 from tests.ports import free_port
@@ -84,11 +84,11 @@ class NtfyServer(Program):
         self.stop()
         self._session.close()
 
-    def settings(self, **login: str) -> Dict[str, str]:
+    def settings(self, **login: str) -> dict[str, str]:
         """Return the backend's settings for this server; with the token by default."""
         return {"NTFY_URL": self.url, "NTFY_TOPIC": TOPIC, **(login or {"NTFY_TOKEN": self.token})}
 
-    def messages(self, about: str = "") -> List[Dict[str, Any]]:
+    def messages(self, about: str = "") -> list[dict[str, Any]]:
         """Return the messages whose title contains a text."""
         found = [json.loads(line) for line in self._poll().splitlines()]
         return [one for one in found if about in one.get("title", "")]
@@ -104,10 +104,10 @@ class NtfyServer(Program):
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def titles(self, about: str = "") -> List[str]:
+    def titles(self, about: str = "") -> list[str]:
         return [one["title"] for one in self.messages(about)]
 
-    def expect(self, title: str) -> Dict[str, Any]:
+    def expect(self, title: str) -> dict[str, Any]:
         """Wait for the only message with this title, and return it."""
         until(lambda: self.messages(title), f"a push: {title}", lambda: str(self.titles()))
         (message,) = self.messages(title)
@@ -132,7 +132,7 @@ class Line:
         self._sink = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._sink.getsockname()[1]}"
         self._is_open = threading.Event()
-        self._ends: List[socket.socket] = []
+        self._ends: list[socket.socket] = []
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, Sequence
 
 import pytest
 
@@ -31,7 +31,7 @@ class PostgreSQL:
         self._folder = Path(tempfile.mkdtemp(prefix="dyndns-pg-"))
         self.port = free_port()
         self._log = self._folder / "log"
-        self._server: List[subprocess.Popen[bytes]] = []
+        self._server: list[subprocess.Popen[bytes]] = []
 
     def create(self) -> None:
         """Create the cluster."""
@@ -86,7 +86,7 @@ class PostgreSQL:
         self.ask(f"CREATE DATABASE {name}", database="postgres")
         return f"postgresql+psycopg://{_USER}:{_PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def ask(self, query: str, *, database: str) -> List[Tuple[Any, ...]]:
+    def ask(self, query: str, *, database: str) -> list[tuple[Any, ...]]:
         """Execute a statement; return its rows, if any."""
         import psycopg  # noqa: PLC0415  # a test that needs it is skipped without it
 

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Mapping, Sequence, TypeVar
 
 import dnslib
 import pytest
@@ -38,7 +38,7 @@ def until(condition: Callable[[], object], what: str, details: Callable[[], str]
         time.sleep(_POLL_SECONDS)
 
 
-def environment(folder: Path, **variables: str) -> Dict[str, str]:
+def environment(folder: Path, **variables: str) -> dict[str, str]:
     """Return an environment with PATH only: no proxy, no certificates."""
     return {
         "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
@@ -74,7 +74,7 @@ class Program:
         self._command = self.command(arguments)
         self._environ = environment(folder, **variables)
         self._log = folder / f"{name}.log"
-        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self: Started) -> Started:  # noqa: PYI019  # Python 3.8 lacks Self
         try:
@@ -88,7 +88,7 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def command(self, arguments: Sequence[str]) -> List[str]:
+    def command(self, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, *arguments]
 
     @property
@@ -171,7 +171,7 @@ class Hetzner(Program):
         self._session.close()
         super().stop()
 
-    def resolve(self, host: str, kind: str = "A") -> List[str]:
+    def resolve(self, host: str, kind: str = "A") -> list[str]:
         """Return the addresses that DNS has for a name."""
         question = dnslib.DNSRecord.question(host, kind)
         packet = question.send("127.0.0.1", self.dns_port, timeout=_PACKET_SECONDS)
@@ -189,7 +189,7 @@ class Hetzner(Program):
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def calls_about(self, host: str) -> List[Mapping[str, Any]]:
+    def calls_about(self, host: str) -> list[Mapping[str, Any]]:
         """Return the calls about a host since the start, without polls of actions."""
         label = host.split(".", 1)[0]
         return [
@@ -250,12 +250,12 @@ class Backend(Program):
         found: Mapping[str, Any] = answer.json()
         return found
 
-    def query(self, query: str) -> List[Tuple[Any, ...]]:
+    def query(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the store."""
         with closing(sqlite3.connect(str(self.folder / "hetzner-dyndns.db"))) as connection:
             return list(connection.execute(query))
 
-    def workers(self) -> List[int]:
+    def workers(self) -> list[int]:
         """Return the process ids of the workers."""
         return sorted(
             int(status.parent.name)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence, Set
+from typing import Sequence
 
 import trustme
 
@@ -99,7 +99,7 @@ class Proxy(Program):
         self.arguments = arguments
         super().__init__(name, arguments, folder, **names)
 
-    def command(self, arguments: Sequence[str]) -> List[str]:
+    def command(self, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
 
     def start(self) -> None:
@@ -197,12 +197,12 @@ def caddy(folder: Path, backend: str) -> Proxy:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
     config.write_text(caddyfile(), encoding="utf-8")
-    names: Dict[str, str] = {"DOMAIN": f"http://:{port}", "BACKEND": backend}
+    names: dict[str, str] = {"DOMAIN": f"http://:{port}", "BACKEND": backend}
     command = [caddy_program(), "run", "--config", str(config), "--adapter", "caddyfile"]
     return Proxy("caddy", command, folder, port, **names)
 
 
-def connections_to(port: int) -> Set[str]:
+def connections_to(port: int) -> set[str]:
     """Return the sources of the open connections to a local port.
 
     https://man7.org/linux/man-pages/man5/proc_pid_net.5.html

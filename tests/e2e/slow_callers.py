@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, NamedTuple, Sequence
 
 from tests.e2e.framings import head
 
@@ -57,7 +57,7 @@ class SlowCallers:
         self._port = port
         self._manners = [manner for manner, _ in zip(itertools.cycle(manners), range(number))]
         self._sources = [f"127.0.1.{1 + place % sources}" for place in range(number)]
-        self._open: List[socket.socket] = []
+        self._open: list[socket.socket] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.refused = 0
@@ -98,7 +98,7 @@ class SlowCallers:
 
 
 def _continue(connection: socket.socket, manner: Manner) -> bool:
-    steps: List[Tuple[bool, Callable[[], object]]] = [
+    steps: list[tuple[bool, Callable[[], object]]] = [
         (bool(manner.more), lambda: connection.send(manner.more)),
         (manner.reads, lambda: _read(connection)),
     ]

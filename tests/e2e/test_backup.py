@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 
@@ -74,7 +74,7 @@ def home(hetzner: Hetzner, tmp_path: Path) -> Iterator[Backend]:
     backend.stop()
 
 
-def rows(file: Path, query: str) -> List[Tuple[object, ...]]:
+def rows(file: Path, query: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(str(file))) as connection:
         return connection.execute(query).fetchall()
 

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator
 
 import pytest
 import requests
@@ -47,7 +47,7 @@ def key_of(host: str) -> str:
     return marked(f"key-of-{host.partition('.')[0]}", 24)
 
 
-def forms() -> List[bytes]:
+def forms() -> list[bytes]:
     """Return the encodings of the mark: plain, Base64 at each offset, hex."""
     mark = MARK.encode()
     found = [mark, mark.hex().encode()]
@@ -58,7 +58,7 @@ def forms() -> List[bytes]:
     return found
 
 
-def lines_with_mark(text: bytes) -> List[bytes]:
+def lines_with_mark(text: bytes) -> list[bytes]:
     """Return every line that contains the mark."""
     return [
         line
@@ -72,8 +72,8 @@ class Caller:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.answers: List[bytes] = []
-        self.statuses: List[Tuple[int, str]] = []
+        self.answers: list[bytes] = []
+        self.statuses: list[tuple[int, str]] = []
 
     def send(self, method: str, path: str, **how: Any) -> None:  # noqa: ANN401
         with requests.Session() as session:
@@ -90,7 +90,7 @@ class Caller:
             )
         self.statuses.append((answer.status_code, word))
 
-    def update(self, host: str, ip: str, key: Optional[str] = None) -> None:
+    def update(self, host: str, ip: str, key: str | None = None) -> None:
         headers = {"X-Pre-Shared-Key": key or key_of(host)}
         self.send("POST", "/update", json={"fqdn": host, "ip": ip}, headers=headers)
 
@@ -144,7 +144,7 @@ class Backend(Program):
         except requests.ConnectionError:
             return False
 
-    def processes(self) -> List[Path]:
+    def processes(self) -> list[Path]:
         """Return the processes of the service, as the operating system shows them."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
         return [Path(f"/proc/{pid}") for pid in (str(self.pid), *children.split())]
@@ -165,7 +165,7 @@ class Backend(Program):
 WRITE = {"method": "POST", "path": "/zones/example.com/rrsets*"}
 READ = {"method": "GET", "path": "/zones/example.com/rrsets"}
 _ECHO = {"error": {"code": "invalid_input", "message": f"Bearer {TOKENS[0]} {UNKNOWN_TOKEN}"}}
-FAULTS: List[Dict[str, Any]] = [
+FAULTS: list[dict[str, Any]] = [
     {**READ, "status": 401, "code": "unauthorized"},
     {**READ, "status": 403, "code": "forbidden"},
     {**WRITE, "status": 422, "code": "protected"},
@@ -285,7 +285,7 @@ def open_all_pages(caller: Caller) -> None:
 @pytest.fixture(scope="module", params=["token", "password"])
 def outputs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Dict[str, bytes]]:
+) -> Iterator[dict[str, bytes]]:
     """Return all output, by its channel."""
     folder = tmp_path_factory.mktemp("service")
     ntfy = FakeNtfy()
@@ -301,7 +301,7 @@ def outputs(
             ntfy.stop()
 
 
-def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict[str, str]:
+def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict[str, str]:
     user = f"user:{marked('password-in-a-url')}@"
     token_file = folder / "token-file"
     token_file.write_text(",".join([*TOKENS, UNKNOWN_TOKEN]), encoding="utf-8")
@@ -320,7 +320,7 @@ def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> Dict
 
 def collect_outputs(
     backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy, login: str
-) -> Dict[str, bytes]:
+) -> dict[str, bytes]:
     caller = Caller(backend.port)
     send_valid_requests(caller)
     send_invalid_requests(caller)
@@ -359,7 +359,7 @@ CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "st
 
 
 @pytest.mark.parametrize("channel", [*CHANNELS, "process titles"])
-def test_no_channel_contains_a_secret(outputs: Dict[str, bytes], channel: str) -> None:
+def test_no_channel_contains_a_secret(outputs: dict[str, bytes], channel: str) -> None:
     assert len(outputs[channel]) > 100
     assert lines_with_mark(outputs[channel]) == []
 
@@ -405,7 +405,7 @@ def test_every_fault_has_its_host() -> None:
     assert len(FAULTS) == len(UNLUCKY)
 
 
-def test_all_scenarios_have_happened(outputs: Dict[str, bytes]) -> None:
+def test_all_scenarios_have_happened(outputs: dict[str, bytes]) -> None:
     missing = [
         (channel, words) for channel, words in TRACES if words.encode() not in outputs[channel]
     ]
@@ -419,7 +419,7 @@ def test_the_search_finds_every_encoding_of_a_mark(form: bytes) -> None:
 
 PASSWORD = marked("password")
 GOOD = {"HETZNER_TOKEN": TOKENS[0], "REGISTERED_FQDNS": HOME, "LISTEN_PORT": "1"}
-UNUSABLE: Dict[str, Dict[str, str]] = {
+UNUSABLE: dict[str, dict[str, str]] = {
     "a token with a blank": {"HETZNER_TOKEN": f"{TOKENS[0]} {TOKENS[1]}"},
     "a token that is no ASCII": {"HETZNER_TOKEN": f"{TOKENS[0]}é"},
     "a file that is a directory": {"HETZNER_TOKEN": "", "HETZNER_TOKEN_FILE": "/"},
@@ -497,7 +497,7 @@ def test_a_crash_leaves_no_core_with_every_secret_in_it(tmp_path: Path) -> None:
         backend.stop()
 
 
-CLIENTS: Dict[str, List[str]] = {
+CLIENTS: dict[str, list[str]] = {
     "no server": ["http://127.0.0.1:1"],
     "no such name": ["http://nowhere.invalid"],
     "no TLS": ["https://127.0.0.1:{port}"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import pytest
 
@@ -29,7 +29,7 @@ class Expected(NamedTuple):
 
 # Success; a wrong key (401); an unknown host (404); an outage (503). ddclient before 3.11
 # shows 404 and 503 only in its cache, and dyndnsc always exits with 0.
-ENDS: Dict[str, Sequence[Expected]] = {
+ENDS: dict[str, Sequence[Expected]] = {
     "ddclient": [
         Expected(0, "good: IP address set to"),
         Expected(1, "authorization failed"),
@@ -119,7 +119,7 @@ def expect(ended: subprocess.CompletedProcess[str], expected: Expected) -> None:
     assert (ended.returncode, expected.words in output) == (expected.code, True), output
 
 
-def changes_of(machine: Machine) -> List[str]:
+def changes_of(machine: Machine) -> list[str]:
     """Return the writes at Hetzner about the machine's host."""
     calls = machine.hetzner.calls_about(machine.host)
     return [call["path"] for call in calls if call["method"] != "GET"]
@@ -238,7 +238,7 @@ class Inadyn(Program):
             **machine.trust,
         )
 
-    def command(self, arguments: Sequence[str]) -> List[str]:
+    def command(self, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
 
 

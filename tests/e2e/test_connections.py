@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Iterator, List, Sequence
+from typing import Iterator, Sequence
 
 import pytest
 
@@ -17,7 +17,7 @@ _FILES = 256
 class Narrow(Backend):
     """A backend whose processes may open only a few files."""
 
-    def command(self, arguments: Sequence[str]) -> List[str]:
+    def command(self, arguments: Sequence[str]) -> list[str]:
         limit = f'ulimit -n {_FILES} && exec "$0" "$@"'
         return ["sh", "-c", limit, sys.executable, *arguments]
 
@@ -28,7 +28,7 @@ def narrow(hetzner: Hetzner, folder: Path) -> Iterator[Narrow]:
         yield narrow
 
 
-def both_workers(backend: Backend) -> List[int]:
+def both_workers(backend: Backend) -> list[int]:
     """Wait until both workers run; the first one may answer earlier."""
     backend.wait_until(lambda: len(backend.workers()) == 2, "to have two workers")
     return backend.workers()
@@ -39,7 +39,7 @@ def sockets_of(pid: int) -> int:
     return sum(str(file.resolve()).rpartition("/")[2].startswith("socket:") for file in files)
 
 
-def assert_unhurt(backend: Backend, workers: List[int]) -> None:
+def assert_unhurt(backend: Backend, workers: list[int]) -> None:
     assert backend.workers() == workers
     assert "Traceback" not in backend.output
     assert "exited" not in backend.output

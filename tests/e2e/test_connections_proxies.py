@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Iterator
 
 import pytest
 
@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("SLOW_CALLERS_SECONDS", "10"))
 NUMBER = 1000
 SOURCES = 100  # fewer connections each than the documented nginx allows per address
 
-PROXIES: Dict[str, Callable[[Path, str], proxies.Proxy]] = {
+PROXIES: dict[str, Callable[[Path, str], proxies.Proxy]] = {
     "nginx": proxies.documented_nginx,
     "caddy": proxies.caddy,
 }
@@ -40,7 +40,7 @@ def test_others_are_answered_while_a_thousand_are_slow(
     workers = both_workers(backend)
     callers = SlowCallers(proxy.port, NUMBER, sources=SOURCES)
     callers.start()
-    problems: List[str] = []
+    problems: list[str] = []
     rounds = 0
     end = time.monotonic() + SECONDS
     try:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Iterator
 
 import pytest
 
@@ -39,7 +39,7 @@ class Stream:
         self._number = number
         self._stopping = threading.Event()
         self.was_accepted = False
-        self.acceptable: List[str] = []
+        self.acceptable: list[str] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -67,8 +67,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def crash(
-    replica: Replica, hosts: List[str], kills: int, expect_intact: Callable[[], None]
-) -> Dict[str, List[str]]:
+    replica: Replica, hosts: list[str], kills: int, expect_intact: Callable[[], None]
+) -> dict[str, list[str]]:
     """Kill all workers repeatedly during updates; return the permitted addresses of each host."""
     chance = random.Random(SEED)  # noqa: S311
     acceptable = {}
@@ -91,8 +91,8 @@ def crash(
     return acceptable
 
 
-def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> None:
-    def wrong_records() -> Dict[str, object]:
+def expect_convergence(sandbox: Sandbox, acceptable: dict[str, list[str]]) -> None:
+    def wrong_records() -> dict[str, object]:
         found = in_dns(sandbox, list(acceptable))
         return {
             host: (found[host], acceptable[host])
@@ -108,7 +108,7 @@ def expect_convergence(sandbox: Sandbox, acceptable: Dict[str, List[str]]) -> No
 
 
 def crash_and_converge(
-    replica: Replica, hosts: List[str], kills: int, expect_intact: Callable[[], None]
+    replica: Replica, hosts: list[str], kills: int, expect_intact: Callable[[], None]
 ) -> None:
     replica.start()
     try:
@@ -120,7 +120,7 @@ def crash_and_converge(
     assert "Traceback" not in replica.output()
 
 
-def names(kills: int) -> List[str]:
+def names(kills: int) -> list[str]:
     return [f"host{number}.example.com" for number in range(kills * HOSTS_A_KILL)]
 
 

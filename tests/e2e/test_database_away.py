@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 
@@ -46,7 +46,7 @@ def replica(sandbox: Sandbox, postgresql: PostgreSQL, tmp_path: Path) -> Iterato
     assert "Traceback" not in replica.output()
 
 
-def send_from_all(replica: Replica, last: int) -> List[Tuple[int, str]]:
+def send_from_all(replica: Replica, last: int) -> list[tuple[int, str]]:
     """Send a new address from every host at the same time, with a router's timeout."""
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         sent = [

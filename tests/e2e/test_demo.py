@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 import pytest
 import requests
@@ -29,7 +29,7 @@ HOST, LAPTOP = "host.example.com", "laptop.example.com"
 LAST_LINE = "Ctrl-C ends everything."
 
 
-def ports() -> List[str]:
+def ports() -> list[str]:
     options = ("--http-port", "--hetzner-port", "--dns-port")
     return [word for option in options for word in (option, str(free_port()))]
 
@@ -74,18 +74,18 @@ class Demo:
 
         until(is_complete, "the invitation", lambda: self.output)
 
-    def leftovers(self, members: Dict[int, str]) -> List[str]:
+    def leftovers(self, members: dict[int, str]) -> list[str]:
         alive = [command for pid, command in members.items() if is_alive(pid)]
         return alive + [str(path) for path in self.temporary.iterdir()]
 
-    def wait_until_clean(self, members: Dict[int, str]) -> None:
+    def wait_until_clean(self, members: dict[int, str]) -> None:
         def text() -> str:
             return "\n".join(self.leftovers(members))
 
         until(lambda: not self.leftovers(members), "no leftovers", text)
 
 
-def family(pid: int) -> Dict[int, str]:
+def family(pid: int) -> dict[int, str]:
     """Return a process and its descendants, with their commands."""
     found = {}
     parents = {}
@@ -119,7 +119,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     demo.process.wait(60)
 
 
-def paragraphs(output: str) -> List[str]:
+def paragraphs(output: str) -> list[str]:
     """Return the printed paragraphs between the introduction and the last line."""
     text = output.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
     return [part.strip("\n") for part in text.split("\n\n") if part.strip()]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
 import pytest
 
 from tests.e2e.processes import Backend, Hetzner
@@ -25,7 +23,7 @@ GOOD = f"good {V4}"
 BOTH = f"good {V4},{V6}"
 FRITZ_BOX = (HOST, BASIC, "User-Agent: Fritz!Box DDNS/1.0.1")
 LONG = "2001:0DB8:0000:0000:0000:0000:0000:0007"
-REQUESTS: Dict[str, Tuple[str, str]] = {
+REQUESTS: dict[str, tuple[str, str]] = {
     "Fritz!Box": (request_of(f"GET {UPDATE}&myipv6=2001:db8::7 HTTP/1.1", *FRITZ_BOX), BOTH),
     "Fritz!Box without IPv6": (
         request_of(f"GET {UPDATE}&myipv6=&ip6lanprefix= HTTP/1.1", *FRITZ_BOX),
@@ -167,7 +165,7 @@ def test_a_request_without_a_login_gets_a_challenge(backend: Backend, host: str)
     expect_one_line(raw(backend.port, again.encode()), "200 OK", f"{GOOD}\n".encode())
 
 
-FAILURES: Dict[str, Tuple[str, str, bytes]] = {
+FAILURES: dict[str, tuple[str, str, bytes]] = {
     "an old Fritz!Box's second URL": (
         request_of("GET /nic/update%20http:/x HTTP/1.1", HOST, BASIC),
         *("404", b"dnserr\n"),

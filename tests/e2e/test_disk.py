@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Iterator, List, Sequence
+from typing import Callable, Iterator, Sequence
 
 import pytest
 
@@ -33,7 +33,7 @@ def run(*command: str) -> None:
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
     """Mount a small file system; skip the test if that isn't allowed."""
-    mounted: List[Path] = []
+    mounted: list[Path] = []
 
     def mount(*what: str) -> Path:
         place = tmp_path / "disk"

@@ -6,7 +6,6 @@ import re
 import socket
 import urllib.parse
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import pytest
 import requests
@@ -29,7 +28,7 @@ LONGEST_TASK = 261  # schtasks /?
 CRON_PATH = "/usr/bin:/bin"
 
 
-def blocks(text: str, words: str) -> List[str]:
+def blocks(text: str, words: str) -> list[str]:
     """Return the code blocks that contain a text."""
     found = re.findall(r"^```\w*\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
     return [block for block in found if words in block]
@@ -42,7 +41,7 @@ def filled_in(line: str, backend: Backend, host: str) -> str:
     return line.replace("host.example.com", host)
 
 
-def cron_lines() -> List[str]:
+def cron_lines() -> list[str]:
     found = blocks(README, "*/5 * * * *") + blocks(CLIENTS, "\n*/5 * * * *")
     found += [block for block in blocks(CLIENTS, "*/5 * * * *") if block.startswith("*/5")]
     assert len(found) >= 2
@@ -125,7 +124,7 @@ def test_the_key_may_be_in_a_file(
     hetzner.expect(host, "127.0.0.1")
 
 
-def windows_lines() -> Dict[str, str]:
+def windows_lines() -> dict[str, str]:
     (readme,) = blocks(README, "schtasks")
     clients = blocks(CLIENTS, "Invoke-WebRequest")
     scripts = [block.splitlines()[-1] for block in blocks(CLIENTS, "Invoke-RestMethod")]
@@ -146,7 +145,7 @@ def task_of(block: str) -> str:
     return task[1].replace('\\"', '"')
 
 
-def powershell(command: str) -> Tuple[str, Dict[str, str], Dict[str, str]]:
+def powershell(command: str) -> tuple[str, dict[str, str], dict[str, str]]:
     """Return the URL, headers and form of an Invoke-WebRequest or Invoke-RestMethod."""
     inner = re.fullmatch(r'powershell -Command "(.*)"', command)
     words = inner[1] if inner else command
@@ -157,7 +156,7 @@ def powershell(command: str) -> Tuple[str, Dict[str, str], Dict[str, str]]:
     return found[1], dict(re.findall(pairs, found[2])), dict(re.findall(pairs, found[3]))
 
 
-def as_windows_does(port: int, url: str, headers: Dict[str, str], form: Dict[str, str]) -> str:
+def as_windows_does(port: int, url: str, headers: dict[str, str], form: dict[str, str]) -> str:
     """Send the request as Windows does: a hashtable as a form, and a body after `Expect`."""
     body = urllib.parse.urlencode(form).encode()
     lines = {

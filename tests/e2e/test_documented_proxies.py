@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, List
 
 import pytest
 import trustme
@@ -21,13 +20,13 @@ LIMITS = (
 )
 
 
-def nginx_blocks() -> List[Block]:
+def nginx_blocks() -> list[Block]:
     return [block for block in blocks() if block.language == "nginx"]
 
 
-def texts() -> List[str]:
+def texts() -> list[str]:
     """Return the documented files, and the README's file with the lines of docs/security.md."""
-    found: Dict[str, List[str]] = {block.document: [] for block in nginx_blocks()}
+    found: dict[str, list[str]] = {block.document: [] for block in nginx_blocks()}
     for block in nginx_blocks():
         found[block.document].append(block.text)
     before, inside = found.pop("docs/security.md")

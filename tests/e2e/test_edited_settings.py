@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_keys_stay_valid_while_an_editor_rewrites_the_file(
     path.write_text(before)
     replica = Replica(tmp_path, sandbox, [HOST, OTHER])
     replica.start()
-    statuses: List[Tuple[str, int]] = []
+    statuses: list[tuple[str, int]] = []
     is_over = threading.Event()
 
     def edits() -> None:
@@ -77,7 +77,7 @@ class Fleet:
 
     def __init__(self, folder: Path, sandbox: Sandbox, **variables: str) -> None:
         self._folder, self._sandbox, self._variables = folder, sandbox, variables
-        self._running: Dict[Replica, None] = {}
+        self._running: dict[Replica, None] = {}
 
     def start(self, *hosts: str) -> Replica:
         replica = Replica(self._folder, self._sandbox, hosts, **self._variables)

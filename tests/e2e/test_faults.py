@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import pytest
 
@@ -23,7 +23,7 @@ class Case(NamedTuple):
     """A fault, and all calls of an update until the record is correct."""
 
     name: str
-    fault: Dict[str, Any]
+    fault: dict[str, Any]
     calls: Sequence[str]
 
 
@@ -60,7 +60,7 @@ CASES = (
 )
 
 
-def hosts() -> List[str]:
+def hosts() -> list[str]:
     named = [f"{case.name}.example.com" for case in CASES]
     return [*named, *(f"extra{number}.example.com" for number in range(24))]
 
@@ -91,7 +91,7 @@ def replica(running: Replica) -> Iterator[Replica]:
 
 
 def expect_in_dns(replica: Replica, host: str, address: str) -> None:
-    def found() -> List[str]:
+    def found() -> list[str]:
         return in_dns(replica.sandbox, [host])[host]
 
     until(
@@ -101,7 +101,7 @@ def expect_in_dns(replica: Replica, host: str, address: str) -> None:
     )
 
 
-def calls_about(sandbox: Sandbox, host: str) -> List[Call]:
+def calls_about(sandbox: Sandbox, host: str) -> list[Call]:
     label = host.split(".", maxsplit=1)[0]
     return [
         call
@@ -118,7 +118,7 @@ def expect_calls(sandbox: Sandbox, host: str, *methods: str) -> None:
     assert [call.method for call in made] == list(methods), [call.line for call in made]
 
 
-def history(replica: Replica, host: str) -> List[Tuple[str, str]]:
+def history(replica: Replica, host: str) -> list[tuple[str, str]]:
     """Return the history of a host with the reasons, oldest first."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
@@ -155,7 +155,7 @@ def test_a_fault_is_reported_and_the_update_published_later(replica: Replica, ca
 
 
 @pytest.mark.parametrize("fault", [{**READ, "status": 503}, {**WRITE, "after": True}])
-def test_the_json_protocol_sends_retry_after(replica: Replica, fault: Dict[str, Any]) -> None:
+def test_the_json_protocol_sends_retry_after(replica: Replica, fault: dict[str, Any]) -> None:
     replica.sandbox.fail(**fault)
     host = "extra1.example.com" if "after" in fault else "extra2.example.com"
     url = f"http://127.0.0.1:{replica.port}/update"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Dict, Iterator, Set, Tuple
+from typing import Iterator
 
 import pytest
 import requests
@@ -33,7 +33,7 @@ def page(backend: Backend) -> str:
     return answer.text
 
 
-def figures(backend: Backend) -> Dict[str, float]:
+def figures(backend: Backend) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(page(backend)):
         for sample in family.samples:
@@ -59,7 +59,7 @@ def kill_one(backend: Backend) -> None:
     os.kill(before[0], signal.SIGKILL)
 
     def is_replaced() -> bool:
-        now: Set[int] = set(backend.workers())
+        now: set[int] = set(backend.workers())
         return before[0] not in now and len(now) == WORKERS
 
     until(is_replaced, "another worker", lambda: backend.output)
@@ -88,7 +88,7 @@ def test_counters_survive_the_loss_of_all_workers(backend: Backend, host: str) -
 def test_an_unhealthy_worker_makes_the_service_unhealthy(hetzner: Hetzner, tmp_path: Path) -> None:
     backend = Backend(tmp_path, hetzner, "tests.e2e.ailing", WEB_CONCURRENCY=str(WORKERS))
 
-    def health() -> Set[Tuple[int, str]]:
+    def health() -> set[tuple[int, str]]:
         answers = [requests.get(f"{backend.url}/healthz", timeout=20) for _ in range(10)]
         return {(answer.status_code, answer.text) for answer in answers}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Dict, Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.e2e.framings import KINDS
 from tests.e2e.neighbours import Neighbourhood, forged_writes
 from tests.e2e.processes import HOSTS, Backend, Hetzner
 
-PROXIES: Dict[str, Callable[[Path, str], proxies.Proxy]] = {
+PROXIES: dict[str, Callable[[Path, str], proxies.Proxy]] = {
     "nginx": lambda folder, backend: proxies.lax_nginx(folder, backend, buffering=True),
     "nginx, unbuffered": lambda folder, backend: proxies.lax_nginx(
         folder, backend, buffering=False

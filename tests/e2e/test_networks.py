@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 import pytest
 
@@ -80,7 +80,7 @@ class Site:
         command = ("curl", "-sf", "--cacert", self.authority, url)
         return self.machine.run(*command, folder=self.folder).returncode == 0
 
-    def dig(self, kind: str) -> List[str]:
+    def dig(self, kind: str) -> list[str]:
         command = ("dig", "+short", "@127.0.0.1", "-p", str(DNS), HOST, kind)
         return sorted(self.machine.run(*command, folder=self.folder).stdout.split())
 
@@ -107,7 +107,7 @@ def client(switch: Switch) -> Plugged:
 
 
 # The way of a request and its address family.
-WAYS: Dict[str, str] = {
+WAYS: dict[str, str] = {
     "directly, IPv4": f"http://198.51.100.1:{HTTP}",
     "directly, IPv6": f"http://[2001:db8:5::1]:{HTTP}",
     "nginx, IPv4": f"https://198.51.100.2:{TLS}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Iterator
 
 import pytest
 import requests
@@ -43,8 +43,8 @@ class Backends:
     def __init__(self, hetzner: Hetzner, folder: Path) -> None:
         self._hetzner = hetzner
         self._folder = folder
-        self._running: List[Backend] = []
-        self.ask: Callable[[str], List[Tuple[Any, ...]]] = self._query
+        self._running: list[Backend] = []
+        self.ask: Callable[[str], list[tuple[Any, ...]]] = self._query
 
     def start(self, **variables: str) -> Backend:
         backend = Backend(
@@ -78,15 +78,15 @@ class Backends:
         rows = self.ask("select value from meta where key = 'watched_until'")
         return float(rows[0][0]) if rows else 0.0
 
-    def _query(self, query: str) -> List[Tuple[Any, ...]]:
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
         return self._running[0].query(query)
 
 
-def activities(backend: Backend) -> List[Tuple[object, ...]]:
+def activities(backend: Backend) -> list[tuple[object, ...]]:
     return backend.query("select host from hosts where seen_at is not null")
 
 
-def fail_login(backend: Backend, host: str, times: int) -> List[int]:
+def fail_login(backend: Backend, host: str, times: int) -> list[int]:
     return [
         backend.session.get(
             f"{backend.url}/nic/update", params={"hostname": host}, auth=(host, "wrong"), timeout=20
@@ -105,7 +105,7 @@ def refused(backend: Backend, host: str, ip: str) -> int:
     ).status_code
 
 
-def summary(message: Dict[str, object]) -> Tuple[object, ...]:
+def summary(message: dict[str, object]) -> tuple[object, ...]:
     """Return title, priority and tags; ntfy omits the default priority."""
     return message["title"], message.get("priority", 3), message.get("tags")
 
@@ -291,7 +291,7 @@ def update_all(backend: Backend, hetzner: Hetzner, rounds: int) -> int:
     ids=["password", "token", "topic", "path", "url-of-the-topic"],
 )
 def test_a_wrong_ntfy_setting_is_reported_once(
-    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, wrong: Dict[str, str], words: str
+    ntfy: NtfyServer, backends: Backends, hetzner: Hetzner, wrong: dict[str, str], words: str
 ) -> None:
     url = ntfy.url + wrong.get("NTFY_PATH", "")
     settings = {"NTFY_URL": url, "NTFY_TOPIC": TOPIC, **wrong}
@@ -337,7 +337,7 @@ def test_a_hanging_ntfy_server_costs_no_update_or_push(
     line.close()
 
 
-def texts(ntfy: NtfyServer) -> List[str]:
+def texts(ntfy: NtfyServer) -> list[str]:
     return [one["message"] for one in ntfy.messages()]
 
 

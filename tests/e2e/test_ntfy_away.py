@@ -6,7 +6,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Iterator
 
 import pytest
 import requests
@@ -20,15 +20,15 @@ class Ntfy(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.is_up = False
-        self.failed: List[str] = []
-        self.accepted: List[str] = []
+        self.failed: list[str] = []
+        self.accepted: list[str] = []
 
 
 class Exchange(BaseHTTPRequestHandler):
     server: Ntfy
 
     def do_POST(self) -> None:
-        push: Dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        push: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         titles = self.server.accepted if self.server.is_up else self.server.failed
         titles.append(push["title"])
         answer = json.dumps({"topic": push["topic"], "title": push["title"]}).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator, List
+from typing import Iterator
 
 import pytest
 import requests
@@ -34,7 +34,7 @@ class Flappers:
         self._host = host
         self._stopping = threading.Event()
         self._numbers = itertools.count()
-        self.answers: List[str] = []
+        self.answers: list[str] = []
         self._threads = [threading.Thread(target=self._run) for _ in range(CONNECTIONS)]
         for thread in self._threads:
             thread.start()
@@ -70,7 +70,7 @@ def flappers(backend: Backend, slow: None) -> Iterator[Flappers]:
         flappers.stop()
 
 
-def all_others(backend: Backend, ip: str) -> List[str]:
+def all_others(backend: Backend, ip: str) -> list[str]:
     """Send one update from each of the other hosts, six at a time."""
     with ThreadPoolExecutor(6) as pool, new_session() as session:
         return list(pool.map(lambda host: send_update(session, backend, host, ip), OTHERS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 
@@ -35,7 +35,7 @@ def replica(tmp_path: Path, sandbox: Sandbox) -> Iterator[Replica]:
     assert code == 0
 
 
-def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
+def repairs(replica: Replica) -> list[tuple[str, str, str, str]]:
     """Return the repairs in the history: event, old and new address, and reason."""
     store = Store(f"sqlite:///{replica.log.parent / 'hetzner-dyndns.db'}")
     try:
@@ -58,7 +58,7 @@ def repairs(replica: Replica) -> List[Tuple[str, str, str, str]]:
     ids=["changed", "removed"],
 )
 def test_an_unchanged_update_reverts_a_manual_edit(
-    replica: Replica, sandbox: Sandbox, by_hand: List[str], entry: Tuple[str, str, str, str]
+    replica: Replica, sandbox: Sandbox, by_hand: list[str], entry: tuple[str, str, str, str]
 ) -> None:
     assert replica.update(HOST, "198.51.100.1") == (200, "good 198.51.100.1\n")
     until(lambda: in_dns(sandbox, [HOST])[HOST] == ["198.51.100.1"], replica.output, _SECONDS)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, NamedTuple
 
 import pytest
 
@@ -44,7 +44,7 @@ def database(postgresql: PostgreSQL) -> str:
 @pytest.fixture(scope="module")
 def replicas(
     running: Sandbox, database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Tuple[Replica, Replica]]:
+) -> Iterator[tuple[Replica, Replica]]:
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "other")]
     one, other = (
         Replica(folder, running, HOSTS, STATE_URL=database, WEB_CONCURRENCY="2")
@@ -68,7 +68,7 @@ def expect_in_dns(sandbox: Sandbox, host: str, address: str) -> None:
     )
 
 
-def calls_about(sandbox: Sandbox, host: str) -> List[str]:
+def calls_about(sandbox: Sandbox, host: str) -> list[str]:
     label = host.split(".", maxsplit=1)[0]
     return [
         call.line
@@ -77,7 +77,7 @@ def calls_about(sandbox: Sandbox, host: str) -> List[str]:
     ]
 
 
-def test_replicas_share_their_state(replicas: Tuple[Replica, Replica], sandbox: Sandbox) -> None:
+def test_replicas_share_their_state(replicas: tuple[Replica, Replica], sandbox: Sandbox) -> None:
     one, other = replicas
     host = HOSTS[0]
     assert one.update(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
@@ -99,7 +99,7 @@ class Sent(NamedTuple):
     ended: float
 
 
-def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Sent]:
+def hammer(replicas: tuple[Replica, Replica], host: str, client: int) -> list[Sent]:
     """Send addresses one after the other, alternating between the replicas."""
     through = itertools.cycle(replicas if client % 2 else replicas[::-1])
     sent = []
@@ -112,7 +112,7 @@ def hammer(replicas: Tuple[Replica, Replica], host: str, client: int) -> List[Se
 
 
 def test_the_last_accepted_of_twenty_clients_updates_counts(
-    replicas: Tuple[Replica, Replica],
+    replicas: tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,
     database: str,
@@ -146,7 +146,7 @@ def test_the_last_accepted_of_twenty_clients_updates_counts(
 
 
 def test_only_one_process_of_all_follows_an_action(
-    replicas: Tuple[Replica, Replica], sandbox: Sandbox
+    replicas: tuple[Replica, Replica], sandbox: Sandbox
 ) -> None:
     sandbox.forget_calls()
     for number, host in enumerate(HOSTS[2:10]):
@@ -160,7 +160,7 @@ def test_only_one_process_of_all_follows_an_action(
     assert len(asked) == len(set(asked)), "two processes polled the same action"
 
 
-def polled(sandbox: Sandbox) -> List[str]:
+def polled(sandbox: Sandbox) -> list[str]:
     """Return the polled actions, each as often as it was polled."""
     return [
         part
@@ -171,7 +171,7 @@ def polled(sandbox: Sandbox) -> List[str]:
 
 
 def test_no_transaction_is_open_during_calls_to_hetzner(
-    replicas: Tuple[Replica, Replica],
+    replicas: tuple[Replica, Replica],
     sandbox: Sandbox,
     postgresql: PostgreSQL,
     database: str,

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 import pytest
 
@@ -21,7 +20,7 @@ SECTION = TEXT.partition("## Try your own")[2].partition("\n## ")[0]
 pytestmark = pytest.mark.real("curl", "dig")
 
 
-def blocks(folder: Path) -> List[str]:
+def blocks(folder: Path) -> list[str]:
     """Return the commands with free ports and this Python, without the installation."""
     ports = {port: str(free_port()) for port in ("8080", "8090", "5354")}
     found = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
@@ -68,7 +67,7 @@ class Terminal:
 
 def test_the_documented_sandbox_commands_work(tmp_path: Path) -> None:
     sandbox, backend, update = blocks(tmp_path)
-    terminals: Dict[str, Terminal] = {}
+    terminals: dict[str, Terminal] = {}
     try:
         terminals["sandbox"] = Terminal(tmp_path, "sandbox", sandbox)
         terminals["sandbox"].wait_for("sandbox ready")

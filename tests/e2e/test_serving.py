@@ -8,14 +8,14 @@ import json
 import socket
 from base64 import b64encode
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Iterator
 
 import pytest
 
 from tests.e2e.processes import Backend, Hetzner, until
 
 
-def raw(port: int, request: bytes, address: str = "127.0.0.1") -> Tuple[str, List[str], bytes]:
+def raw(port: int, request: bytes, address: str = "127.0.0.1") -> tuple[str, list[str], bytes]:
     """Send bytes; return the status line, the header lines and the body."""
     received = b""
     with socket.create_connection((address, port), timeout=20) as connection:
@@ -37,7 +37,7 @@ def login(backend: Backend, host: str) -> str:
     return b64encode(f"{host}:{backend.key_of(host)}".encode()).decode()
 
 
-def expect_one_line(answer: Tuple[str, List[str], bytes], status: str, line: bytes) -> None:
+def expect_one_line(answer: tuple[str, list[str], bytes], status: str, line: bytes) -> None:
     """Check the complete form of a dyndns2 answer."""
     status_line, headers, body = answer
     named = dict(header.split(": ", 1) for header in headers)
@@ -150,14 +150,14 @@ class Worker:
         status: str = json.loads(self._request("POST", "/update", headers, body))["status"]
         return status
 
-    def _request(self, method: str, path: str, headers: Dict[str, str], body: bytes) -> bytes:
+    def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
         assert answer.status == 200, text
         return text
 
-    def _owner(self, port: int) -> Optional[int]:
+    def _owner(self, port: int) -> int | None:
         """Return the worker that holds the other end of a connection from a local port."""
         inode = _inode_of(self._backend.port, port)
         for pid in self._backend.workers():
@@ -179,11 +179,11 @@ def _inode_of(local: int, remote: int) -> str:
 
 
 @pytest.fixture
-def two_workers(backend: Backend) -> Iterator[List[Worker]]:
+def two_workers(backend: Backend) -> Iterator[list[Worker]]:
     """Return a connection to each of the two workers."""
-    opened: List[Worker] = []
+    opened: list[Worker] = []
 
-    def pids() -> Set[Optional[int]]:
+    def pids() -> set[int | None]:
         return {worker.pid for worker in opened}
 
     def have_met_both() -> bool:
@@ -197,13 +197,13 @@ def two_workers(backend: Backend) -> Iterator[List[Worker]]:
 
 
 def test_two_workers_are_two_processes_that_both_answer(
-    backend: Backend, two_workers: List[Worker]
+    backend: Backend, two_workers: list[Worker]
 ) -> None:
     assert sorted(worker.pid or 0 for worker in two_workers) == backend.workers()
 
 
 def test_a_change_and_its_reversal_reach_hetzner_from_two_workers(
-    backend: Backend, hetzner: Hetzner, two_workers: List[Worker], host: str
+    backend: Backend, hetzner: Hetzner, two_workers: list[Worker], host: str
 ) -> None:
     one, two = two_workers
     assert one.update(host, "198.51.100.1") == "created"

@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +26,7 @@ _BLOCK = b"\0" * 4096
 pytestmark = pytest.mark.real("mount", "unshare")
 
 
-def private(options: str = "", then: str = "true") -> List[str]:
+def private(options: str = "", then: str = "true") -> list[str]:
     """Return the command prefix that gives a program its own small /dev/shm."""
     return ["unshare", "-m", "sh", "-c", _PRIVATE % (options, then), "sh"]
 
@@ -71,7 +71,7 @@ def fill(folder: Path) -> None:
     assert free.f_bfree == 0
 
 
-def counted(replica: Replica) -> Dict[str, float]:
+def counted(replica: Replica) -> dict[str, float]:
     """Return the number of updates by outcome, from the metrics."""
     answer = replica.session.get(f"http://127.0.0.1:{replica.port}/metrics", timeout=20)
     assert answer.status_code == 200, answer.text
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_while_shm_is_full_is_replaced(replica: Replica) -> N
         pytest.param(private(options=",ro"), id="read-only"),
     ],
 )
-def test_the_service_starts_with_an_unusable_shm(replica: Replica, prefix: List[str]) -> None:
+def test_the_service_starts_with_an_unusable_shm(replica: Replica, prefix: list[str]) -> None:
     replica.start(prefix)
     expect_service(replica)
 
@@ -170,7 +170,7 @@ def plant(folder: Path, foreign: Path) -> None:
     (folder / "hetzner-dyndns-file").touch()
 
 
-def listing(folder: Path) -> Dict[str, int]:
+def listing(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): stat.S_IFMT(path.lstat().st_mode)
         for path in folder.rglob("*")

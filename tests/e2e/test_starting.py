@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, NamedTuple
 
 import pytest
 
@@ -18,8 +18,8 @@ from tests.e2e.processes import TOKEN, Backend, Hetzner, run
 class SetUp(NamedTuple):
     """An invalid set-up: variables, and a folder changed by `prepare`."""
 
-    named: Tuple[str, ...]  # the text that the line must contain
-    variables: Dict[str, str] = {}  # noqa: RUF012
+    named: tuple[str, ...]  # the text that the line must contain
+    variables: dict[str, str] = {}  # noqa: RUF012
     prepare: Callable[[Path], object] = lambda _: None
 
 
@@ -36,7 +36,7 @@ def leave_no_store(folder: Path) -> None:
 
 
 SECRET = "never-show-this-0123456789"
-SET_UPS: Dict[str, SetUp] = {
+SET_UPS: dict[str, SetUp] = {
     "no token": SetUp(("HETZNER_TOKEN", "console.hetzner.com"), {"HETZNER_TOKEN": ""}),
     "a token with a blank in it": SetUp(
         ("HETZNER_TOKEN",), {"HETZNER_TOKEN": f"{SECRET} {SECRET}"}

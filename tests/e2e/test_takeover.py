@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 
@@ -53,18 +53,18 @@ class Pair:
             for name in ("first", "second")
         )
 
-    def owners(self) -> Dict[str, str]:
+    def owners(self) -> dict[str, str]:
         """Return the owners of the leases."""
         query = "SELECT name, owner FROM leases WHERE name IN ('reconciler', 'watcher')"
         return dict(self._server.ask(query, database=self._database))
 
-    def start(self, prefix: Tuple[str, ...]) -> Dict[str, str]:
+    def start(self, prefix: tuple[str, ...]) -> dict[str, str]:
         self.first.start(prefix)
         until(lambda: len(self.owners()) == 2, lambda: f"{self.owners()}", 30)
         self.second.start()
         return self.owners()
 
-    def expect_takeover(self, before: Dict[str, str]) -> None:
+    def expect_takeover(self, before: dict[str, str]) -> None:
         def is_over() -> bool:
             after = self.owners()
             return len(after) == 2 and not set(after.values()) & set(before.values())
@@ -88,7 +88,7 @@ def pair(tmp_path: Path, sandbox: Sandbox, postgresql: PostgreSQL) -> Iterator[P
 
 @pytest.mark.parametrize("prefix", [(), ELSEWHERE], ids=["same-machine", "another-machine"])
 def test_another_replica_finishes_the_work_of_a_killed_leader(
-    pair: Pair, sandbox: Sandbox, prefix: Tuple[str, ...]
+    pair: Pair, sandbox: Sandbox, prefix: tuple[str, ...]
 ) -> None:
     if prefix and not may_unshare():
         pytest.skip("needs the right to unshare PID namespaces")
@@ -115,7 +115,7 @@ def test_any_replica_takes_over_from_a_killed_worker(pair: Pair) -> None:
     before = pair.start(())
     pair.first.kill_workers()
 
-    def alive() -> List[int]:
+    def alive() -> list[int]:
         return descendants(pair.first.process.pid) + pair.second.workers()
 
     until(

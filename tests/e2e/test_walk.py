@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 import pytest
 
@@ -19,7 +19,7 @@ HOST, SEEN = "host.example.com", "203.0.113.7"
 LISTS_ALL = ".venv/bin/python -m backend keys list"
 
 
-def step(heading: str) -> List[str]:
+def step(heading: str) -> list[str]:
     """Return the code blocks of one step."""
     section = README.partition(f"### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     of_readme = [one for one in blocks() if one.document == "README.md"]
@@ -44,7 +44,7 @@ class Person:
         # The header that the proxy would add.
         (folder / ".curlrc").write_text(f'header = "X-Real-Ip: {SEEN}"\n', encoding="utf-8")
 
-    def command(self, text: str) -> List[str]:
+    def command(self, text: str) -> list[str]:
         """Return a command for the shell, without the installation."""
         lines = [
             line for line in text.splitlines() if not re.search("git clone|-m (venv|pip)", line)
@@ -88,7 +88,7 @@ class Person:
         return dict(map(str.split, path.read_text().splitlines()))[HOST] if path.exists() else ""
 
 
-def filled_in(text: str, settings: Dict[str, str]) -> str:
+def filled_in(text: str, settings: dict[str, str]) -> str:
     for name, value in settings.items():
         text, number = re.subn(rf"^#?{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
         assert number == 1, name
@@ -98,7 +98,7 @@ def filled_in(text: str, settings: Dict[str, str]) -> str:
 class Terminal(Program):
     """A shell with a program that runs until it is stopped."""
 
-    def command(self, arguments: List[str]) -> List[str]:  # type: ignore[override]
+    def command(self, arguments: list[str]) -> list[str]:  # type: ignore[override]
         return arguments
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import List, Optional, Tuple
 
 import requests
 
@@ -17,11 +16,11 @@ class Updating:
         self._url = f"{backend.url}/update"
         self._headers = {"X-Pre-Shared-Key": backend.key_of(host)}
         self._body = {"fqdn": host, "ip": ip}
-        self._answers: List[Optional[Tuple[int, str]]] = []
+        self._answers: list[tuple[int, str] | None] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def answer(self) -> Optional[Tuple[int, str]]:
+    def answer(self) -> tuple[int, str] | None:
         """Return the status and code of the answer; None if the connection ended without one."""
         self._thread.join(30)
         assert self._answers, "the update did not end"

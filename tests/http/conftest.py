@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Iterator
 
 import pytest
 import requests
@@ -30,7 +30,7 @@ class Console:
         assert response.status_code in (200, 201), response.text
         self._sandbox.forget_calls()
 
-    def shows(self, name: str, kind: str = "A") -> Dict[str, Any]:
+    def shows(self, name: str, kind: str = "A") -> dict[str, Any]:
         """Return a record as the console shows it."""
         zone, owner = self._sandbox.zones.holder(name)
         rrset = zone.rrsets[owner, kind]
@@ -66,7 +66,7 @@ def console(sandbox: Sandbox) -> Iterator[Console]:
 @pytest.fixture
 def serve(sandbox: Sandbox, tmp_path: Path) -> Iterator[Serve]:
     """Start services; the services of one test share a folder and so their store."""
-    services: List[Service] = []
+    services: list[Service] = []
 
     def start(**variables: str) -> Service:
         services.append(Service(sandbox, tmp_path, **variables))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Dict, Mapping, Optional
+from typing import Mapping
 
 from werkzeug.test import TestResponse
 
@@ -23,11 +23,11 @@ class Operator:
         self,
         method: str,
         path: str,
-        form: Optional[Mapping[str, str]] = None,
+        form: Mapping[str, str] | None = None,
         *,
-        login: Optional[str] = basic(*OPERATOR),
-        headers: Optional[Mapping[str, str]] = None,
-        service: Optional[Service] = None,
+        login: str | None = basic(*OPERATOR),
+        headers: Mapping[str, str] | None = None,
+        service: Service | None = None,
     ) -> TestResponse:
         sent = {**({"Authorization": login} if login else {}), **(headers or {})}
         with (service or self._service).app.test_client() as client:
@@ -46,7 +46,7 @@ class Operator:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def form(self, page: str, action: str) -> Dict[str, str]:
+    def form(self, page: str, action: str) -> dict[str, str]:
         """Return the values of a form as the page contains them."""
         found = re.search(
             rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>', page, re.DOTALL

@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator
 
 from werkzeug.test import TestResponse
 
@@ -55,17 +55,17 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def said(response: TestResponse) -> Tuple[int, bytes]:
+def said(response: TestResponse) -> tuple[int, bytes]:
     """Return status and body of a dyndns2 answer."""
     return response.status_code, response.data
 
 
-def told(response: TestResponse) -> Tuple[int, Any]:
+def told(response: TestResponse) -> tuple[int, Any]:
     """Return status and object of a JSON answer."""
     return response.status_code, response.get_json()
 
 
-def refused(response: TestResponse) -> Tuple[int, str]:
+def refused(response: TestResponse) -> tuple[int, str]:
     """Return status and code of a JSON error."""
     body = response.get_json()
     assert sorted(body) == ["code", "error"]
@@ -73,7 +73,7 @@ def refused(response: TestResponse) -> Tuple[int, str]:
     return response.status_code, body["code"]
 
 
-def record(status: str, ip: str, host: str = HOME) -> Dict[str, str]:
+def record(status: str, ip: str, host: str = HOME) -> dict[str, str]:
     """Return the JSON answer of a successful update."""
     return {"status": status, "fqdn": host, "type": "AAAA" if ":" in ip else "A", "ip": ip}
 
@@ -137,13 +137,13 @@ class Service:
     def router(self, name: str = HOME) -> Router:
         return Router(self, name)
 
-    def calls(self) -> List[str]:
+    def calls(self) -> list[str]:
         """Return the calls to Hetzner since the last `calls()`."""
         calls = [call.line for call in self.sandbox.calls()]
         self.sandbox.forget_calls()
         return calls
 
-    def rows(self, table: str) -> List[Dict[str, Any]]:
+    def rows(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a table of the store."""
         connection = sqlite3.connect(str(self.database))
         try:
@@ -152,7 +152,7 @@ class Service:
         finally:
             connection.close()
 
-    def states(self) -> Dict[Tuple[str, str], Tuple[Optional[str], str]]:
+    def states(self) -> dict[tuple[str, str], tuple[str | None, str]]:
         """Return the desired address and state of each record."""
         rows = self.rows("records")
         return {(row["host"], row["type"]): (row["desired"], row["state"]) for row in rows}
@@ -173,7 +173,7 @@ class Host:
         self.name = name
         self.headers = {"X-Pre-Shared-Key": key_of(name)}
 
-    def updates(self, ip: Optional[str] = None, **fields: object) -> TestResponse:
+    def updates(self, ip: str | None = None, **fields: object) -> TestResponse:
         if ip is not None:
             fields["ip"] = ip
         return self.sends("POST", **fields)

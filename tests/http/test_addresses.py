@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,11 @@ ROUTER = "203.0.113.50"
 PROXY = "10.0.0.1"
 
 
-def forwarded(*entries: str) -> Dict[str, str]:
+def forwarded(*entries: str) -> dict[str, str]:
     return {"X-Forwarded-For": ", ".join(entries)}
 
 
-WAYS: Dict[str, Any] = {
+WAYS: dict[str, Any] = {
     "directly": (ROUTER, {}, ROUTER),
     "directly over IPv6": ("2001:db8::50", {}, "2001:db8::50"),
     "directly, on a socket for both families": (f"::ffff:{ROUTER}", {}, ROUTER),
@@ -49,7 +49,7 @@ WAYS: Dict[str, Any] = {
 
 @pytest.mark.parametrize(("peer", "headers", "seen"), WAYS.values(), ids=WAYS.keys())
 def test_only_trusted_proxies_may_name_the_caller(
-    service: Service, router: Router, peer: str, headers: Dict[str, str], seen: str
+    service: Service, router: Router, peer: str, headers: dict[str, str], seen: str
 ) -> None:
     headers = {**router.headers, **headers}
     answer = router.asks("GET", {"hostname": HOME}, peer=peer, headers=headers)
@@ -69,7 +69,7 @@ def test_only_trusted_proxies_may_name_the_caller(
     ids=["no header", "X-Real-Ip", "X-Forwarded-For", "garbage", "garbage on the right"],
 )
 def test_a_private_address_behind_a_proxy_is_refused_by_name(
-    service: Service, headers: Dict[str, str], named: str
+    service: Service, headers: dict[str, str], named: str
 ) -> None:
     headers = {**service.host().headers, **headers}
     answer = service.asks("POST", "/update", PROXY, json={"fqdn": HOME}, headers=headers)
@@ -89,7 +89,7 @@ def test_a_private_address_behind_a_proxy_is_refused_by_name(
     ],
 )
 def test_the_operator_configures_the_trusted_proxies(
-    serve: Serve, trusted: str, peer: str, seen: Optional[str]
+    serve: Serve, trusted: str, peer: str, seen: str | None
 ) -> None:
     router = serve(TRUSTED_PROXIES=trusted).router()
     headers = {**router.headers, "X-Real-Ip": "198.51.100.9"}

@@ -6,7 +6,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Iterator
 
 import pytest
 
@@ -29,7 +29,7 @@ class Inbox(BaseHTTPRequestHandler):
     """An ntfy server that answers with `status`."""
 
     status = 200
-    pushes: List[Dict[str, Any]] = []  # noqa: RUF012
+    pushes: list[dict[str, Any]] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -59,7 +59,7 @@ def ntfy() -> Iterator[str]:
 class Checked:
     """One run of the command."""
 
-    def __init__(self, environ: Dict[str, str], capture: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, environ: dict[str, str], capture: pytest.CaptureFixture[str]) -> None:
         self.status = cli.run(["check", "--json"], environ)
         printed = capture.readouterr()
         self.progress = printed.err
@@ -71,7 +71,7 @@ class Checked:
         for secret in (*SECRETS.values(), SECOND, READ_ONLY):
             assert secret not in printed.out + printed.err
 
-    def of(self, what: str) -> List[Tuple[str, str]]:
+    def of(self, what: str) -> list[tuple[str, str]]:
         """Return state and text of all lines about a subject."""
         return [(line[0], f"{line[2]} {line[3]}") for line in self.lines if line[1] == what]
 
@@ -138,7 +138,7 @@ def test_counts_of_one_are_singular(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
 )
-def test_hosts_refer_to_the_failed_tokens(setup: Setup, changes: Dict[str, str]) -> None:
+def test_hosts_refer_to_the_failed_tokens(setup: Setup, changes: dict[str, str]) -> None:
     assert setup.check(**changes).worst(HOME) == (
         "fail: No valid token has a zone for this host. See the failed tokens above."
     )
@@ -186,7 +186,7 @@ def test_the_default_output_is_a_table(setup: Setup) -> None:
     ],
 )
 def test_each_problem_has_a_hint_and_all_tests_run(
-    setup: Setup, changes: Dict[str, str], what: str, worst: str
+    setup: Setup, changes: dict[str, str], what: str, worst: str
 ) -> None:
     checked = setup.check(**changes)
     assert checked.worst(what).startswith(worst)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
-
 from sandbox import Call
 from tests.http.conftest import Serve
 from tests.http.service import HOME, HOSTS, told
@@ -12,7 +10,7 @@ from tests.http.waiting import Background
 THREADS = "40"  # more than there are requests at once, so that no host waits for another
 
 
-def writes(calls: List[Call], name: str) -> List[Tuple[float, float]]:
+def writes(calls: list[Call], name: str) -> list[tuple[float, float]]:
     """When each write of a record began and ended, in order."""
     spans = []
     for call in calls:

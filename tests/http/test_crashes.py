@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,7 +17,7 @@ SECRET = "what nobody may see"
 class Broken:
     """Stands for any part of the service that has a bug."""
 
-    def keys(self) -> Dict[str, str]:
+    def keys(self) -> dict[str, str]:
         return {}
 
     def authorize(self, _: object, **_options: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_every_path_of_the_protocol_answers_without_a_redirect(
     assert said(answer) == GOOD
 
 
-SOUND_REQUESTS: Dict[str, Dict[str, Any]] = {
+SOUND_REQUESTS: dict[str, dict[str, Any]] = {
     "Fritz!Box": {"query": f"hostname={HOME}&myip=198.51.100.1"},
     "Fritz!Box with its placeholders unfilled": {
         "query": f"hostname={HOME}&myip=198.51.100.1&myipv6=<ip6addr>&lan=<ip6lanprefix>"
@@ -146,7 +146,7 @@ SOUND_REQUESTS: Dict[str, Dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", SOUND_REQUESTS.values(), ids=SOUND_REQUESTS.keys())
 def test_requests_of_real_devices_are_accepted(
-    service: Service, router: Router, options: Dict[str, Any]
+    service: Service, router: Router, options: dict[str, Any]
 ) -> None:
     options = dict(options)
     method, query = options.pop("method", "GET"), options.pop("query")
@@ -170,7 +170,7 @@ def test_requests_of_real_devices_are_accepted(
     ],
 )
 def test_an_ipv6_address_alone_sets_aaaa_alone(
-    service: Service, router: Router, query: Dict[str, str]
+    service: Service, router: Router, query: dict[str, str]
 ) -> None:
     assert said(router.updates(**query)) == (200, b"good 2001:db8::5\n")
     assert service.states() == {(HOME, "AAAA"): ("2001:db8::5", "publishing")}
@@ -228,7 +228,7 @@ def test_credentials_may_come_as_parameters(
     service: Service, user: str, secret: str, in_form: bool
 ) -> None:
     everything = {**QUERY, user: "home", secret: KEY}
-    sent: Dict[str, Any] = {"data": everything} if in_form else {"query_string": everything}
+    sent: dict[str, Any] = {"data": everything} if in_form else {"query_string": everything}
     assert said(service.asks("POST" if in_form else "GET", "/nic/update", **sent)) == GOOD
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
 import pytest
 from werkzeug.test import TestResponse
 
@@ -39,7 +37,7 @@ def asked(service: Service, query: object, **options: object) -> TestResponse:
     return service.asks("GET", "/nic/update", query_string=query, **options)
 
 
-def names(*hosts: str) -> Dict[str, str]:
+def names(*hosts: str) -> dict[str, str]:
     return {"hostname": ",".join(hosts), "myip": "198.51.100.1"}
 
 
@@ -68,7 +66,7 @@ def test_each_host_gets_a_line(shared: Service) -> None:
     ],
 )
 def test_the_lines_are_in_the_order_of_the_names(
-    shared: Service, hosts: Tuple[str, ...], status: int, lines: bytes
+    shared: Service, hosts: tuple[str, ...], status: int, lines: bytes
 ) -> None:
     assert said(asked(shared, names(*hosts))) == (status, lines)
 

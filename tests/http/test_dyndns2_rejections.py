@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import pytest
 
@@ -28,31 +28,31 @@ NOTFQDN = (400, b"notfqdn\n")
 DNSERR = (400, b"dnserr\n")
 
 
-def named(name: str) -> Dict[str, Any]:
+def named(name: str) -> dict[str, Any]:
     return {"query_string": {**ANY, "hostname": name}, "headers": LOGIN}
 
 
-def at(myip: str, **query: str) -> Dict[str, Any]:
+def at(myip: str, **query: str) -> dict[str, Any]:
     return {"query_string": {**ANY, "myip": myip, **query}, "headers": LOGIN}
 
 
-def raw(query: str, **options: object) -> Dict[str, Any]:
+def raw(query: str, **options: object) -> dict[str, Any]:
     return {"query_string": query, "headers": LOGIN, **options}
 
 
-def detected(peer: str) -> Dict[str, Any]:
+def detected(peer: str) -> dict[str, Any]:
     return {"query_string": {"hostname": HOME}, "headers": LOGIN, "peer": peer}
 
 
-def login(user: str, password: str, **query: str) -> Dict[str, Any]:
+def login(user: str, password: str, **query: str) -> dict[str, Any]:
     return {"query_string": {**ANY, **query}, "headers": {"Authorization": basic(user, password)}}
 
 
-def authorization(value: str) -> Dict[str, Any]:
+def authorization(value: str) -> dict[str, Any]:
     return {"query_string": ANY, "headers": {"Authorization": value}}
 
 
-def in_query(**query: str) -> Dict[str, Any]:
+def in_query(**query: str) -> dict[str, Any]:
     return {"query_string": {**ANY, **query}}
 
 
@@ -145,7 +145,7 @@ REJECTIONS = {
     ("options", "expected"), [pytest.param(*case, id=name) for name, case in REJECTIONS.items()]
 )
 def test_a_rejected_request_has_no_effect(
-    untouched: Service, path: str, options: Dict[str, Any], expected: Tuple[int, bytes]
+    untouched: Service, path: str, options: dict[str, Any], expected: tuple[int, bytes]
 ) -> None:
     options = dict(options)
     method = options.pop("method", "GET")

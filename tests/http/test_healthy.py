@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Iterator, List
+from typing import Iterator
 
 import pytest
 
@@ -11,7 +11,7 @@ from backend import cli
 
 class Health(BaseHTTPRequestHandler):
     status = 200
-    asked: List[str] = []  # noqa: RUF012
+    asked: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
         self.asked.append(self.path)

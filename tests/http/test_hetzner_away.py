@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator
+from typing import Any, Iterator
 
 import pytest
 
@@ -26,12 +26,12 @@ from tests.http.service import (
 
 UNAVAILABLE = (503, "unavailable")
 RRSETS = "/zones/example.com/rrsets"
-STAGES: Dict[str, Dict[str, str]] = {
+STAGES: dict[str, dict[str, str]] = {
     "listing the zones": {"path": "/zones"},
     "reading the name": {"path": RRSETS, "method": "GET"},
     "creating the record": {"path": RRSETS, "method": "POST"},
 }
-FAULTS: Dict[str, Dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "500": {"status": 500},
     "502 with a page": {"status": 502, "html": True},
     "502": {"status": 502, "code": "bad_gateway"},
@@ -72,7 +72,7 @@ CASES = {
 
 @pytest.mark.parametrize(("fault", "stage"), CASES.values(), ids=CASES.keys())
 def test_the_update_is_kept_and_the_next_request_publishes_it(
-    service: Service, host: Host, fault: Dict[str, Any], stage: Dict[str, str]
+    service: Service, host: Host, fault: dict[str, Any], stage: dict[str, str]
 ) -> None:
     service.sandbox.fail(**fault, **stage)
     answer = host.updates("198.51.100.1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Mapping, NamedTuple, Tuple
+from typing import Callable, Mapping, NamedTuple
 
 import pytest
 
@@ -28,7 +28,7 @@ REFUSED = (502, "hetzner_refused")
 class Obstacle(NamedTuple):
     """Something in the way that only the operator can remove."""
 
-    words: Tuple[str, ...]  # the answer has them: what it is, or how to mend it
+    words: tuple[str, ...]  # the answer has them: what it is, or how to mend it
     put: Callable[[Sandbox, Console], None] = lambda _sandbox, _console: None
     variables: Mapping[str, str] = {}
     host: str = HOME
@@ -51,7 +51,7 @@ def make_secondary(_: Sandbox, console: Console) -> None:
 
 
 RRSETS = "/zones/example.com/rrsets"
-OBSTACLES: Dict[str, Obstacle] = {
+OBSTACLES: dict[str, Obstacle] = {
     "a token of nobody": Obstacle(("HETZNER_TOKEN",), variables={"HETZNER_TOKEN": "z" * 64}),
     "a token of the old DNS API": Obstacle(
         ("32 characters", "old DNS API", "Read & Write", "console.hetzner.com"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 import pytest
 
@@ -164,7 +164,7 @@ def test_unknown_fields_are_ignored(host: Host) -> None:
 
 
 # The request of `Invoke-WebRequest -Method Post -Body @{ fqdn='host.example.com' }`.
-POWERSHELL: Dict[str, Any] = {
+POWERSHELL: dict[str, Any] = {
     "data": b"fqdn=home.example.com",
     "content_type": "application/x-www-form-urlencoded",
     "headers": {
@@ -203,7 +203,7 @@ JSON_BODY = b'{"fqdn":"home.example.com"}'
         "JSON without a type",
     ],
 )
-def test_the_content_decides_how_a_body_is_read(service: Service, options: Dict[str, Any]) -> None:
+def test_the_content_decides_how_a_body_is_read(service: Service, options: dict[str, Any]) -> None:
     answer = service.asks("POST", "/update", peer="203.0.113.50", **options)
     assert told(answer) == (200, record("created", "203.0.113.50"))
 
@@ -236,7 +236,7 @@ def test_a_new_record_gets_record_ttl(serve: Serve, console: Console) -> None:
 
 
 @pytest.mark.parametrize("ttl", [None, 60, 86400])
-def test_an_existing_ttl_is_kept(service: Service, console: Console, ttl: Optional[int]) -> None:
+def test_an_existing_ttl_is_kept(service: Service, console: Console, ttl: int | None) -> None:
     service.sandbox.publish(HOME, "A", "198.51.100.1", ttl=ttl)
     service.host().updates("198.51.100.2")
     assert console.shows(HOME) == {"ttl": ttl, "records": {"198.51.100.2": ""}}
@@ -244,7 +244,7 @@ def test_an_existing_ttl_is_kept(service: Service, console: Console, ttl: Option
 
 @pytest.mark.parametrize("before", [None, 60, 86400])
 def test_record_ttl_changes_an_existing_ttl(
-    serve: Serve, console: Console, before: Optional[int]
+    serve: Serve, console: Console, before: int | None
 ) -> None:
     service = serve(RECORD_TTL="300")
     service.sandbox.publish(HOME, "A", "198.51.100.1", ttl=before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import pytest
 
@@ -25,32 +25,32 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def raw(
-    body: bytes, content_type: Optional[str] = "application/json", **options: object
-) -> Dict[str, Any]:
+    body: bytes, content_type: str | None = "application/json", **options: object
+) -> dict[str, Any]:
     return {"data": body, "content_type": content_type, "headers": KEY, **options}
 
 
-def fields(**fields: object) -> Dict[str, Any]:
+def fields(**fields: object) -> dict[str, Any]:
     return {"json": {"fqdn": HOME, "ip": "198.51.100.1", **fields}, "headers": KEY}
 
 
-def named(name: str) -> Dict[str, Any]:
+def named(name: str) -> dict[str, Any]:
     return fields(fqdn=name)
 
 
-def detected(peer: str, **more: object) -> Dict[str, Any]:
+def detected(peer: str, **more: object) -> dict[str, Any]:
     return {"json": {"fqdn": HOME, **more}, "headers": KEY, "peer": peer}
 
 
-def by(headers: Dict[str, str], fqdn: str = HOME) -> Dict[str, Any]:
+def by(headers: dict[str, str], fqdn: str = HOME) -> dict[str, Any]:
     return {"json": {"fqdn": fqdn, "ip": "198.51.100.1"}, "headers": headers}
 
 
-def login(user: str, password: str, fqdn: str = HOME) -> Dict[str, Any]:
+def login(user: str, password: str, fqdn: str = HOME) -> dict[str, Any]:
     return by({"Authorization": basic(user, password)}, fqdn)
 
 
-def authorization(value: str) -> Dict[str, Any]:
+def authorization(value: str) -> dict[str, Any]:
     return by({"Authorization": value})
 
 
@@ -224,7 +224,7 @@ REJECTIONS = {
     [pytest.param(*case, id=name) for name, case in REJECTIONS.items()],
 )
 def test_a_rejected_request_has_no_effect(
-    untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
+    untouched: Service, options: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("POST", "/update", **options)) == expected
 
@@ -244,7 +244,7 @@ def test_a_rejected_request_has_no_effect(
     ],
 )
 def test_a_rejected_removal_has_no_effect(
-    untouched: Service, options: Dict[str, Any], expected: Tuple[int, str]
+    untouched: Service, options: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     assert refused(untouched.asks("DELETE", "/update", **options)) == expected
 

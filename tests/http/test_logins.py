@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 import pytest
 
 from backend.auth.throttle import LoginQueue
@@ -35,7 +33,7 @@ def strict(serve: Serve) -> Service:
 
 def guess(
     service: Service, peer: str = "198.51.100.77", host: str = HOME, **headers: str
-) -> Tuple[int, str]:
+) -> tuple[int, str]:
     """Try a wrong key; return status and code."""
     headers = {"X-Pre-Shared-Key": "wrong", **headers}
     return refused(service.asks("POST", "/update", peer, json={"fqdn": host}, headers=headers))
@@ -152,7 +150,7 @@ def test_repeated_updates_are_answered_by_the_accepted_keys(
 
 @pytest.mark.parametrize("broken", [None, "nonsense without any meaning\n"])
 def test_a_broken_key_file_invalidates_no_key(
-    service: Service, host: Host, broken: Optional[str]
+    service: Service, host: Host, broken: str | None
 ) -> None:
     host.updates("198.51.100.1")
     if broken is None:
@@ -178,7 +176,7 @@ def test_without_registered_hosts_no_updates_are_performed(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("login", [OPERATOR, ("", ""), ("operator", "")])
-def test_without_an_operator_its_login_is_rejected(serve: Serve, login: Tuple[str, str]) -> None:
+def test_without_an_operator_its_login_is_rejected(serve: Serve, login: tuple[str, str]) -> None:
     service = serve(BASIC_AUTH_USERNAME="", BASIC_AUTH_PASSWORD="")
     headers = {"Authorization": basic(*login)}
     answer = service.asks("POST", "/update", json={"fqdn": HOME}, headers=headers)
@@ -219,7 +217,7 @@ def test_without_hosts_no_key_file_is_needed(serve: Serve) -> None:
 def test_a_logged_in_browser_is_not_delayed_by_an_attacker(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: List[str] = []
+    waited: list[str] = []
     monkeypatch.setattr(LoginQueue, "wait", lambda _, source: waited.append(source))
     peer = {"environ_overrides": {"REMOTE_ADDR": PEER}}
     right, wrong = ({"Authorization": basic(OPERATOR[0], word)} for word in (OPERATOR[1], "wrong"))
@@ -244,7 +242,7 @@ def test_a_logged_in_browser_is_not_delayed_by_an_attacker(
 def test_the_operator_waits_once_for_several_hosts(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: List[str] = []
+    waited: list[str] = []
     monkeypatch.setattr(LoginQueue, "wait", lambda _, source: waited.append(source))
     for _ in range(5):
         guess(strict)

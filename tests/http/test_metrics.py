@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Tuple
+from typing import Mapping, Tuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,7 +23,7 @@ class Figures:
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         assert answer.headers["Cache-Control"] == "no-store"
-        self.samples: Dict[Tuple[str, Labels], float] = {}
+        self.samples: dict[tuple[str, Labels], float] = {}
         for family in text_string_to_metric_families(answer.text):
             assert family.documentation, family.name
             for sample in family.samples:
@@ -34,7 +34,7 @@ class Figures:
 
     def states(self) -> Mapping[str, str]:
         """The state of each host; a host has exactly one."""
-        found: Dict[str, str] = {}
+        found: dict[str, str] = {}
         for (name, labels), value in self.samples.items():
             if name == "dyndns_host_state" and value == 1:
                 found_labels = dict(labels)

@@ -6,7 +6,6 @@ import base64
 import html
 import re
 import time
-from typing import Dict, Optional
 
 import pytest
 
@@ -42,7 +41,7 @@ def refuse(service: Service) -> None:
     ],
 )
 def test_a_foreign_form_changes_nothing(
-    service: Service, operator: Operator, action: str, token: Optional[str], headers: Dict[str, str]
+    service: Service, operator: Operator, action: str, token: str | None, headers: dict[str, str]
 ) -> None:
     before = service.key_file.read_bytes()
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
@@ -67,7 +66,7 @@ def test_a_foreign_form_changes_nothing(
     ],
 )
 def test_our_own_form_is_accepted_from_every_browser(
-    operator: Operator, headers: Dict[str, str]
+    operator: Operator, headers: dict[str, str]
 ) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers)

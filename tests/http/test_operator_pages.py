@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import List
 
 import pytest
 from jinja2 import StrictUndefined
@@ -290,12 +289,12 @@ def test_the_list_accepts_no_post(operator: Operator) -> None:
     assert operator.asks("POST", "/").status_code == 405
 
 
-def shown(page: str) -> List[str]:
+def shown(page: str) -> list[str]:
     """Return the hosts in the table, in order."""
     return re.findall(r'<a id="link-([^"]*)"', page)
 
 
-def events(page: str) -> List[str]:
+def events(page: str) -> list[str]:
     """Return the events in the table of the history."""
     return re.findall(r'<tr class="event-(\w+)">', page)
 

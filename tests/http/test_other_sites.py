@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Iterator, Mapping
 
 import pytest
 
@@ -35,7 +35,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
     "our own page": {"Sec-Fetch-Site": "same-origin", "Origin": HERE},
     "our own page in an older browser": {"Origin": HERE},
 }
-LOGINS: Mapping[str, Optional[Mapping[str, str]]] = {
+LOGINS: Mapping[str, Mapping[str, str] | None] = {
     "operator": {"Authorization": basic(*OPERATOR)},
     "host": {"Authorization": basic("home", key_of(HOME))},
     "key": {"X-Pre-Shared-Key": key_of(HOME)},
@@ -43,7 +43,7 @@ LOGINS: Mapping[str, Optional[Mapping[str, str]]] = {
     "none": {},
 }
 SET = {"hostname": HOME, "myip": "198.51.100.9"}
-REQUESTS: Mapping[str, Dict[str, Any]] = {
+REQUESTS: Mapping[str, dict[str, Any]] = {
     "GET": {"method": "GET", "path": "/nic/update", "query_string": SET},
     "HEAD": {"method": "HEAD", "path": "/nic/update", "query_string": SET},
     "offline": {
@@ -68,14 +68,14 @@ REQUESTS: Mapping[str, Dict[str, Any]] = {
 
 
 @pytest.fixture(params=REQUESTS)
-def sent(request: pytest.FixtureRequest) -> Iterator[Dict[str, Any]]:
+def sent(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     return dict(REQUESTS[request.param])
 
 
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("marks", FOREIGN)
 def test_a_request_of_another_site_is_refused_and_changes_nothing(
-    untouched: Service, sent: Dict[str, Any], marks: str, login: str
+    untouched: Service, sent: dict[str, Any], marks: str, login: str
 ) -> None:
     headers = {**FOREIGN[marks], **(LOGINS[login] or {})}
     answer = untouched.asks(headers=headers, **sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
@@ -55,7 +55,7 @@ def lines(*told: str) -> bytes:
     return "".join(f"{line}\n" for line in told).encode()
 
 
-def aaaa(service: Service, *hosts: str) -> List[List[str]]:
+def aaaa(service: Service, *hosts: str) -> list[list[str]]:
     return [service.sandbox.records(host, "AAAA") for host in hosts]
 
 
@@ -271,7 +271,7 @@ def test_a_prefix_is_no_update_while_hetzner_is_away(plain: Service) -> None:
 
 
 def test_without_a_login_no_host_part_is_looked_for(plain: Service) -> None:
-    wrong: Dict[str, Dict[str, str]] = {"headers": {"Authorization": basic(HOME, "wrong")}}
+    wrong: dict[str, dict[str, str]] = {"headers": {"Authorization": basic(HOME, "wrong")}}
     assert said(asked(plain, f"hostname={NAS}&ip6lanprefix={FIRST}", **wrong))[0] == 401
     assert plain.calls() == []
 

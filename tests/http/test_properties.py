@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Iterator
 from urllib.parse import quote
 
 import pytest
@@ -98,10 +98,10 @@ def service(
 
 
 def sends(  # noqa: PLR0913
-    service: Service, query: str, *, method: str, path: str, peer: str, headers: Dict[str, str]
+    service: Service, query: str, *, method: str, path: str, peer: str, headers: dict[str, str]
 ) -> TestResponse:
     """Send it in the query, or with POST in the body; `asks` looks at the form of the answer."""
-    options: Dict[str, Any] = {"headers": {n: " ".join(v.split()) for n, v in headers.items()}}
+    options: dict[str, Any] = {"headers": {n: " ".join(v.split()) for n, v in headers.items()}}
     if method == "POST":
         options["data"] = query.encode("utf-8", "replace")
         options["content_type"] = "application/x-www-form-urlencoded"
@@ -118,7 +118,7 @@ def check(answer: TestResponse) -> None:
         assert line.decode("ascii").split(" ")[0] in (*WORDS, "911")
 
 
-def published(sandbox: Sandbox) -> List[Tuple[str, str]]:
+def published(sandbox: Sandbox) -> list[tuple[str, str]]:
     return [
         (kind, address)
         for host in (HOME, NAS)
@@ -151,7 +151,7 @@ def test_requests_without_a_key_have_no_effect(  # noqa: PLR0913, PLR0917
     method: str,
     path: str,
     peer: str,
-    headers: Dict[str, str],
+    headers: dict[str, str],
     login: str,
 ) -> None:
     if login:
@@ -180,7 +180,7 @@ def test_a_key_holder_cannot_break_the_rules_of_dns(  # noqa: PLR0913, PLR0917
     method: str,
     path: str,
     peer: str,
-    headers: Dict[str, str],
+    headers: dict[str, str],
     login: str,
 ) -> None:
     headers = {**headers, "Authorization": login}
@@ -197,7 +197,7 @@ def test_a_key_holder_cannot_break_the_rules_of_dns(  # noqa: PLR0913, PLR0917
 @EASY
 @given(query=queries, peer=peers, headers=headers)
 def test_a_key_of_one_host_writes_no_other(
-    service: Service, query: str, peer: str, headers: Dict[str, str]
+    service: Service, query: str, peer: str, headers: dict[str, str]
 ) -> None:
     before = service.sandbox.records(NAS, "A"), service.sandbox.records(NAS, "AAAA")
     headers = {**headers, "Authorization": basic("home", KEY)}

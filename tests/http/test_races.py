@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from sandbox import Sandbox
 from tests.http.service import CREATE, HOME, Host, Service, reading, record, refused, setting, told
 from tests.http.waiting import Background, until_asked
@@ -21,7 +19,7 @@ def held_up(sandbox: Sandbox, host: Host, ip: str, call: str, *values: str) -> o
     return told(updating.result())
 
 
-def after_the_list(service: Service) -> List[str]:
+def after_the_list(service: Service) -> list[str]:
     return [call for call in service.calls() if not call.startswith("GET /zones?")]
 
 

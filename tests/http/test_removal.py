@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
-
 import pytest
 
 from tests.http.conftest import Console
@@ -30,7 +28,7 @@ def deleting(kind: str) -> str:
     return f"DELETE /zones/example.com/rrsets/home/{kind}"
 
 
-def removed(*types: str, status: str = "deleted") -> Dict[str, object]:
+def removed(*types: str, status: str = "deleted") -> dict[str, object]:
     return {"status": status, "fqdn": HOME, "types": list(types)}
 
 
@@ -150,7 +148,7 @@ def test_any_other_word_for_offline_is_ignored(both: Service, router: Router, va
     assert both.calls() == []
 
 
-OFFLINE: List[str] = [f"hostname={HOME}&offline=YES&offline=YES", f"hostname={HOME}&offline=YES%20"]
+OFFLINE: list[str] = [f"hostname={HOME}&offline=YES&offline=YES", f"hostname={HOME}&offline=YES%20"]
 
 
 @pytest.mark.parametrize("query", OFFLINE, ids=["twice", "with a blank"])

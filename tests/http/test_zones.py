@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 import pytest
 
 from sandbox import Sandbox
@@ -28,7 +26,7 @@ BOTH = f"{FIRST},{SECOND}"
 NOBODYS = "z" * 64
 
 
-def tokens(sandbox: Sandbox) -> List[Tuple[str, Optional[int]]]:
+def tokens(sandbox: Sandbox) -> list[tuple[str, int | None]]:
     """Each call and the number of the token that made it."""
     return [(call.line, call.token_index) for call in sandbox.calls()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Generic, List, TypeVar
+from typing import Any, Callable, Generic, TypeVar
 
 from sandbox import Sandbox
 
@@ -30,7 +30,7 @@ class Background(Generic[T]):
     """A task on its own thread; `result` waits for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._results: List[T] = []
+        self._results: list[T] = []
         self._thread = threading.Thread(target=lambda: self._results.append(work()))
         self._thread.start()
 

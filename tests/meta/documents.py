@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set
+from typing import Iterator, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS: Dict[str, str] = {
+DOCUMENTS: dict[str, str] = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md")])
 }
@@ -28,7 +28,7 @@ class Block(NamedTuple):
         return self.text.splitlines()[0]
 
 
-def blocks() -> List[Block]:
+def blocks() -> list[Block]:
     return [
         Block(name, language, re.sub(f"^{indent}", "", text, flags=re.MULTILINE))
         for name, document in DOCUMENTS.items()
@@ -51,11 +51,11 @@ def _one_line(span: str) -> str:
     return " ".join(span.split())
 
 
-def headings(text: str) -> List[str]:
+def headings(text: str) -> list[str]:
     return re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
 
 
-def anchors(text: str) -> Set[str]:
+def anchors(text: str) -> set[str]:
     """The anchors that GitHub makes of the headings."""
     return {
         re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
@@ -68,7 +68,7 @@ def links(text: str) -> Iterator[str]:
     yield from re.findall(r"\]\(\s*([^)\s]+)\s*\)", re.sub(r"`[^`]*`", "", prose(text)))
 
 
-def rows(text: str, heading: str) -> List[List[str]]:
+def rows(text: str, heading: str) -> list[list[str]]:
     """The cells of every table in a section, without the heads."""
     section = text.split(f" {heading}\n", 1)[1].split("\n#", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
@@ -76,7 +76,7 @@ def rows(text: str, heading: str) -> List[List[str]]:
     return [row for place, row in enumerate(cells) if not _is_head(cells, place)]
 
 
-def _is_head(cells: List[List[str]], place: int) -> bool:
+def _is_head(cells: list[list[str]], place: int) -> bool:
     rule = re.compile(r"[-|]+")
     below = cells[place + 1] if place + 1 < len(cells) else []
     return any(rule.fullmatch(row[0]) for row in (cells[place], below) if row)

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import types
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Set, Tuple
+from typing import Any, Dict, Iterator, Mapping
 
 import sqlalchemy as sa
 from flask import Flask
@@ -24,7 +24,7 @@ _PLAIN = (
 )
 
 
-def of(environ: Mapping[str, str]) -> Dict[str, Values]:
+def of(environ: Mapping[str, str]) -> dict[str, Values]:
     """Return the values that a start with this environment gives to each consumer."""
     settings = gunicorn._prepare(environ)  # noqa: SLF001
     root = logging.getLogger()
@@ -50,13 +50,13 @@ def of(environ: Mapping[str, str]) -> Dict[str, Values]:
     }
 
 
-def differences(one: Values, other: Values) -> Set[str]:
+def differences(one: Values, other: Values) -> set[str]:
     """Return where two starts differ."""
     missing = object()
     return {path for path in {*one, *other} if one.get(path, missing) != other.get(path, missing)}
 
 
-def _walk(path: str, thing: object, seen: Set[int]) -> Iterator[Tuple[str, object]]:
+def _walk(path: str, thing: object, seen: set[int]) -> Iterator[tuple[str, object]]:
     if isinstance(thing, _PLAIN):
         yield path, thing
         return
@@ -67,7 +67,7 @@ def _walk(path: str, thing: object, seen: Set[int]) -> Iterator[Tuple[str, objec
         yield from _walk(f"{path}.{name}", inner, seen)
 
 
-def _inside(thing: Any) -> Iterator[Tuple[str, object]]:  # noqa: ANN401
+def _inside(thing: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401
     if isinstance(thing, Mapping):
         yield from ((str(key), value) for key, value in list(thing.items()))
     elif isinstance(thing, (list, tuple)):

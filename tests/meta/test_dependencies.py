@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Set
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = (ROOT / "docs/architecture.md").read_text("utf-8").split("\n## Dependencies\n", 1)[1]
 
 
-def required() -> Set[str]:
+def required() -> set[str]:
     """What all the requirements files name themselves."""
     files = [*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements*.txt")]
     assert len(files) >= 5
@@ -22,7 +21,7 @@ def required() -> Set[str]:
     }
 
 
-def given_reasons() -> Set[str]:
+def given_reasons() -> set[str]:
     rows = re.findall(r"^\| ([A-Za-z][^|]*?) \| .+ \|$", CHAPTER, re.MULTILINE)
     return {name.split(" ")[0].lower() for row in rows for name in row.split(", ")}
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Set
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -70,7 +69,7 @@ def test_every_command_of_the_backend_that_is_named_is_there(name: str) -> None:
             assert_understood(words)
 
 
-def assert_understood(words: List[str]) -> None:
+def assert_understood(words: list[str]) -> None:
     """The options, and the task where there are tasks, are there."""
     parser = cli.parser_of(words[0])
     tasks = [one for one in parser._actions if isinstance(one.choices, dict)]  # noqa: SLF001
@@ -82,7 +81,7 @@ def assert_understood(words: List[str]) -> None:
             assert word in options_of(parser), words
 
 
-def options_of(parser: argparse.ArgumentParser) -> Set[str]:
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
     return {option for one in parser._actions for option in one.option_strings}  # noqa: SLF001
 
 
@@ -99,7 +98,7 @@ def test_every_command_and_task_and_option_is_in_the_documents() -> None:
     assert [one for one in missing if one.split()[-1] not in shown_tasks(told)] == []
 
 
-def shown_tasks(told: str) -> Set[str]:
+def shown_tasks(told: str) -> set[str]:
     return set(re.findall(r"python -m backend \w+ (\w+)", told)) | {"--help"}
 
 
@@ -138,13 +137,13 @@ def test_every_path_of_our_own_that_is_named_is_served(name: str) -> None:
     assert paths - {"/"} <= served_paths()
 
 
-def served_paths() -> Set[str]:
+def served_paths() -> set[str]:
     app = create_app(None, None, None, list, [])  # type: ignore[arg-type]  # it only has to be made
     return {rule.rule for rule in app.url_map.iter_rules()} | {"/metrics"}
 
 
 def test_the_readme_lists_every_json_answer() -> None:
-    told: Dict[str, Set[int]] = {}
+    told: dict[str, set[int]] = {}
     for status, names, *_ in rows(README, "`/update`"):
         for code_word in re.findall(r"`(\w+)`", names):
             told.setdefault(code_word, set()).update(map(int, re.findall(r"\d+", status)))
@@ -160,7 +159,7 @@ def test_the_readme_lists_every_dyndns2_answer() -> None:
         re.findall(r"`([^ `]+)", word)[0]: set(map(int, re.findall(r"\d+", status)))
         for word, status, _ in rows(README, "`/nic/update`")
     }
-    answers: Dict[str, Set[int]] = {"good": {200}, "nochg": {200}, "badagent": {405}}
+    answers: dict[str, set[int]] = {"good": {200}, "nochg": {200}, "badagent": {405}}
     for status, word in dyndns2.ANSWERS.values():
         answers.setdefault(word, set()).add(status)
     assert told == answers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Set, Tuple
 
 import pytest
 
@@ -25,7 +24,7 @@ VALUES = {
 }
 SPECIAL = {"LISTEN_ADDRESS": ("127.0.0.1", "127.0.0.2"), "RECORD_TTL": ("60", "61")}
 # Who uses a setting, where that isn't only the service; logs leave out every secret.
-CONSUMERS: Dict[str, Set[str]] = {
+CONSUMERS: dict[str, set[str]] = {
     "DEBUG_LOGGING": {"log", "service"},
     "LOG_FILE": {"log"},
     "LOG_MAX_BYTES": {"log"},
@@ -37,7 +36,7 @@ CONSUMERS: Dict[str, Set[str]] = {
 }
 
 
-def values(variable: Variable) -> Tuple[str, str]:
+def values(variable: Variable) -> tuple[str, str]:
     if variable.name == "LISTEN_PORT":
         return str(free_port()), str(free_port())
     kind = variable.read.__name__.lstrip("_")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Dict, Optional
 
 import pytest
 
@@ -15,7 +14,7 @@ COMMANDS = [block for block in blocks() if block.language == "sh"]
 
 # By the beginning of a block: the test that runs it, or why none does.
 _CLONE = "git clone https://github.com/nmbit/hetzner-dyndns && cd hetzner-dyndns"
-RUN: Dict[str, str] = {
+RUN: dict[str, str] = {
     f"{_CLONE}\nmake demo": ".ci/run",
     f"{_CLONE}\nmake test": ".ci/run",
     f"{_CLONE}\npython3": "e2e/test_walk",
@@ -44,7 +43,7 @@ RUN: Dict[str, str] = {
     "curl -d": "sandbox/test_docs",
     "curl -X POST http://127.0.0.1:8090/_sandbox/reset": "sandbox/test_docs",
 }
-NOT_RUN: Dict[str, str] = {
+NOT_RUN: dict[str, str] = {
     "docker compose -f backend/docker-compose.yml pull": "it would fetch what was published",
     "docker compose -f backend/docker-compose.yml exec": "commands in an image: test_starting",
     "sudo systemctl stop ddclient": "the tests run no services of the system",
@@ -58,7 +57,7 @@ NOT_RUN: Dict[str, str] = {
 each_block = pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.first[:40])
 
 
-def fate(block: Block, known: Dict[str, str]) -> Optional[str]:
+def fate(block: Block, known: dict[str, str]) -> str | None:
     found = [beginning for beginning in known if block.text.startswith(beginning)]
     return max(found, key=len) if found else None
 

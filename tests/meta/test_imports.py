@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from pathlib import Path
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Iterator
 
 BACKEND = Path(__file__).parents[2] / "backend"
 
@@ -42,7 +42,7 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(BACKEND.rglob("*.py"))}
 
 
-def imports() -> Iterator[Tuple[str, str]]:
+def imports() -> Iterator[tuple[str, str]]:
     """Every import of the backend: in which module, and of what."""
     for importer, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -65,8 +65,8 @@ def module_of(name: str) -> str:
     return "__init__"
 
 
-def arrows() -> Dict[str, Set[str]]:
-    found: Dict[str, Set[str]] = {name: set() for name in MODULES}
+def arrows() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {name: set() for name in MODULES}
     for importer, name in imports():
         if name.split(".")[0] == "backend":
             found[importer].add(module_of(name))
@@ -88,7 +88,7 @@ def test_imports_point_down() -> None:
     assert upward == []
 
 
-def longest_chain(module: str, above: Tuple[str, ...] = ()) -> List[str]:
+def longest_chain(module: str, above: tuple[str, ...] = ()) -> list[str]:
     assert module not in above, f"a circle: {' -> '.join((*above, module))}"
     below = [longest_chain(name, (*above, module)) for name in sorted(ARROWS[module])]
     return [module, *max(below, key=len, default=[])]

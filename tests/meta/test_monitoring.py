@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Set
 
 import pytest
 
@@ -50,7 +49,7 @@ def bare(name: str) -> str:
     return next((name[: -len(part)] for part in PARTS if name.endswith(part)), name)
 
 
-def names(text: str) -> Set[str]:
+def names(text: str) -> set[str]:
     """The metrics a text speaks of."""
     return {bare(name) for name in re.findall(r"\bdyndns_[a-z_]+", text)}
 

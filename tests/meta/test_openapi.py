@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, Set
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -16,7 +16,7 @@ from backend.web import json_api
 from backend.web.request import CHALLENGE
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT: Dict[str, Any] = json.loads((ROOT / "backend/web/openapi.json").read_text("utf-8"))
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "backend/web/openapi.json").read_text("utf-8"))
 OPERATIONS = ["post", "delete"]
 
 each_operation = pytest.mark.parametrize("method", OPERATIONS)
@@ -36,18 +36,18 @@ def resolved(part: Any) -> Any:  # noqa: ANN401
     return {name: resolved(value) for name, value in part.items()}
 
 
-def responses(method: str) -> Dict[str, Any]:
-    found: Dict[str, Any] = resolved(DOCUMENT["paths"]["/update"][method]["responses"])
+def responses(method: str) -> dict[str, Any]:
+    found: dict[str, Any] = resolved(DOCUMENT["paths"]["/update"][method]["responses"])
     return found
 
 
-def codes(response: Dict[str, Any]) -> Set[str]:
+def codes(response: dict[str, Any]) -> set[str]:
     """The words that a response of the document may have."""
     _, named = response["content"]["application/json"]["schema"]["allOf"]
     return set(named["properties"]["code"]["enum"])
 
 
-def answered() -> Dict[str, Set[str]]:
+def answered() -> dict[str, set[str]]:
     """What the face's table answers, by status."""
     found = defaultdict(set)
     for status, code in json_api.ANSWERS.values():

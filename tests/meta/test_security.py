@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import List, Set
 
 import pytest
 
@@ -14,16 +13,16 @@ TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[^`:]+\.py(?:::[A-Za-z0-9_]+)*)`", TEXT)))
 
 
-def names_in(path: Path) -> Set[str]:
+def names_in(path: Path) -> set[str]:
     """The tests of a file, as pytest names them."""
-    found: Set[str] = set()
+    found: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             found |= {f"{node.name}::{name}" for name in _functions(node.body)}
     return found | set(_functions(ast.parse(path.read_text(encoding="utf-8")).body))
 
 
-def _functions(body: List[ast.stmt]) -> List[str]:
+def _functions(body: list[ast.stmt]) -> list[str]:
     return [node.name for node in body if isinstance(node, ast.FunctionDef)]
 
 

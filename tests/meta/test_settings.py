@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Dict
 
 import pytest
 
@@ -34,7 +33,7 @@ FILES = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
 each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 
 
-def rows() -> Dict[str, str]:
+def rows() -> dict[str, str]:
     """The defaults in the README's table, by name."""
     section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
     found = re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", section, re.MULTILINE)
@@ -42,7 +41,7 @@ def rows() -> Dict[str, str]:
     return dict(found)
 
 
-def examples() -> Dict[str, str]:
+def examples() -> dict[str, str]:
     """The values in the example file, by name, commented out or not."""
     found = re.findall(r"^#?([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE)
     assert len(dict(found)) == len(found), "a setting twice"
@@ -90,7 +89,7 @@ def test_a_block_of_settings_can_be_used_as_it_stands(block: Block) -> None:
     assert [warning for warning in warnings if "is empty" not in str(warning)] == []
 
 
-def as_a_shell_reads(block: Block) -> Dict[str, str]:
+def as_a_shell_reads(block: Block) -> dict[str, str]:
     """By `set -a; . backend/.secrets`."""
     shell = ["sh", "-e", "-c", f"set -a\n{block.text}\nexec env -0"]
     said = subprocess.run(shell, env={}, capture_output=True, text=True, check=True).stdout

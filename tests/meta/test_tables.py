@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Iterator, List, Mapping, Tuple, Type
+from typing import Iterator, Mapping, Tuple, Type
 
 import pytest
 
@@ -19,13 +19,13 @@ Table = Mapping[Type[DyndnsError], Tuple[int, str]]
 PROTOCOLS = [json_api.ANSWERS, dyndns2.ANSWERS]
 
 
-def family(root: Type[DyndnsError]) -> Iterator[Type[DyndnsError]]:
+def family(root: type[DyndnsError]) -> Iterator[type[DyndnsError]]:
     for child in root.__subclasses__():
         yield child
         yield from family(child)
 
 
-def classes() -> List[Type[DyndnsError]]:
+def classes() -> list[type[DyndnsError]]:
     """Every error of the backend, wherever it is defined."""
     for module in pkgutil.walk_packages(backend.__path__, "backend."):
         if not module.name.endswith("__main__"):
@@ -36,13 +36,13 @@ def classes() -> List[Type[DyndnsError]]:
 CLASSES = classes()
 
 
-def answer(table: Table, error: Type[DyndnsError]) -> Tuple[int, str]:
+def answer(table: Table, error: type[DyndnsError]) -> tuple[int, str]:
     return answer_for(table, error.__new__(error, "something"))
 
 
 @pytest.mark.parametrize("table", PROTOCOLS, ids=["json", "dyndns2"])
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
-def test_every_error_has_an_answer_of_its_family(table: Table, error: Type[DyndnsError]) -> None:
+def test_every_error_has_an_answer_of_its_family(table: Table, error: type[DyndnsError]) -> None:
     status, word = answer(table, error)
     assert (status, word) != table[DyndnsError], "that is the answer to a bug"
     assert word

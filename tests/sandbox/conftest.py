@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Iterator
 
 import pytest
 import requests
@@ -24,7 +24,7 @@ class Clock:
 class Caller:
     """A caller with a token and one open connection."""
 
-    def __init__(self, sandbox: Sandbox, token: Optional[str] = None) -> None:
+    def __init__(self, sandbox: Sandbox, token: str | None = None) -> None:
         self.base = sandbox.http_url
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token or sandbox.token}"
@@ -36,18 +36,18 @@ class Caller:
             method, self.base + path, json=body, timeout=timeout, allow_redirects=False
         )
 
-    def get(self, path: str) -> Dict[str, Any]:
+    def get(self, path: str) -> dict[str, Any]:
         """Send a call that must succeed; return the body of the answer."""
         response = self.request("GET", path)
         assert response.status_code == 200, response.text
         return response.json()
 
-    def change(self, method: str, path: str, body: object = None) -> Dict[str, Any]:
+    def change(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         response = self.request(method, path, body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
-    def is_refused(self, method: str, path: str, body: object = None) -> Tuple[int, str]:
+    def is_refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         response = self.request(method, path, body)
         return response.status_code, response.json()["error"]["code"]
 

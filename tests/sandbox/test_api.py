@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import Dict, List, Optional
 
 import pytest
 import requests
@@ -32,7 +31,7 @@ ONE = {"records": [{"value": "192.0.2.1"}]}
     ],
 )
 def test_a_wrong_token_gets_hetzners_very_bytes_and_no_limit(
-    sandbox: Sandbox, header: Optional[str]
+    sandbox: Sandbox, header: str | None
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = requests.get(f"{sandbox.http_url}/zones", headers=headers, timeout=10)
@@ -236,7 +235,7 @@ def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbo
     for name in ("b", "a", "c", "b"):
         sandbox.publish(f"{name}.example.com", "A", "192.0.2.1")
 
-    def names(direction: str) -> List[str]:
+    def names(direction: str) -> list[str]:
         answer = caller.get(f"{RRSETS}?type=A&sort=created:{direction}")
         return [rrset["name"] for rrset in answer["rrsets"]]
 
@@ -278,7 +277,7 @@ def test_zones_are_filtered_by_mode_and_label(caller: Caller) -> None:
         {"zonefile": "", "rrsets": []},
     ],
 )
-def test_wrong_zones_are_refused(caller: Caller, change: Dict[str, object]) -> None:
+def test_wrong_zones_are_refused(caller: Caller, change: dict[str, object]) -> None:
     zone = {"name": "example.org", "mode": "primary", **change}
     assert caller.is_refused("POST", "/zones", zone) == (422, "invalid_input")
     assert caller.get("/zones?name=example.org")["zones"] == []
@@ -350,8 +349,8 @@ def test_thousands_of_rrsets_are_listed_completely_in_pages_of_100(
     records = [{"value": "192.0.2.1"}]
     rrsets = [{"name": name, "type": "A", "records": records} for name in hosts]
     caller.change("POST", "/zones", {"name": "big.com", "mode": "primary", "rrsets": rrsets})
-    listed: List[str] = []
-    page: Optional[int] = 1
+    listed: list[str] = []
+    page: int | None = 1
     while page:
         answer = caller.get(f"/zones/big.com/rrsets?type=A&per_page=100&page={page}")
         listed += [rrset["name"] for rrset in answer["rrsets"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, Optional
+from typing import Any
 
 import pytest
 import requests
@@ -79,7 +79,7 @@ def test_a_reset_restores_the_initial_state(sandbox: Sandbox, caller: Caller) ->
     ],
 )
 def test_an_ordered_fault_fails_the_next_call_only(
-    sandbox: Sandbox, caller: Caller, order: Dict[str, Any], status: int, code: str
+    sandbox: Sandbox, caller: Caller, order: dict[str, Any], status: int, code: str
 ) -> None:
     send_order(sandbox, "fail", order)
     assert caller.is_refused("POST", RRSETS, NEW) == (status, code)
@@ -166,7 +166,7 @@ def test_a_fault_after_a_call_leaves_the_change(sandbox: Sandbox, caller: Caller
 class HeldCall:
     """A call that the sandbox holds until its delay is removed, possibly without an answer."""
 
-    _status: Optional[int] = None
+    _status: int | None = None
 
     def __init__(self, sandbox: Sandbox, method: str, path: str, body: object = None) -> None:
         self._caller = Caller(sandbox)
@@ -180,10 +180,10 @@ class HeldCall:
         assert self._wait() is None
         assert isinstance(self._error, requests.ConnectionError)
 
-    def status(self) -> Optional[int]:
+    def status(self) -> int | None:
         return self._wait()
 
-    def _wait(self) -> Optional[int]:
+    def _wait(self) -> int | None:
         self._thread.join(10)
         self._caller.session.close()
         return self._status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 import pytest
 from dnslib import EDNS0, OPCODE, QTYPE, RCODE, DNSRecord
@@ -46,7 +46,7 @@ def ask(sandbox: Sandbox, name: str, kind: str = "A", *, tcp: bool = False) -> D
     return DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, tcp=tcp, timeout=5))
 
 
-def summary(answer: DNSRecord) -> Tuple[str, List[str]]:
+def summary(answer: DNSRecord) -> tuple[str, list[str]]:
     return RCODE[answer.header.rcode], sorted(str(rr.rdata) for rr in answer.rr)
 
 
@@ -82,7 +82,7 @@ def summary(answer: DNSRecord) -> Tuple[str, List[str]]:
     ],
 )
 def test_every_name_has_its_answer(
-    sandbox: Sandbox, name: str, kind: str, expected: Tuple[str, List[str]], tcp: bool
+    sandbox: Sandbox, name: str, kind: str, expected: tuple[str, list[str]], tcp: bool
 ) -> None:
     answer = ask(sandbox, name, kind, tcp=tcp)
     assert summary(answer) == expected

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 import requests
@@ -57,10 +56,10 @@ def test_an_order_to_copy_is_understood(sandbox: Sandbox, line: str) -> None:
     assert (answer.status_code, answer.json()) == (200, {"done": True})
 
 
-def method_of(words: List[str]) -> str:
+def method_of(words: list[str]) -> str:
     """Return the method that curl uses."""
     return words[words.index("-X") + 1] if "-X" in words else "POST"
 
 
-def body_of(words: List[str]) -> str:
+def body_of(words: list[str]) -> str:
     return words[words.index("-d") + 1] if "-d" in words else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 import pytest
 
 from sandbox.listing import ordered, page, selector
@@ -30,7 +28,7 @@ LABELS = ({"env": "prod", "dc": "a"}, {"env": "test", "dc": "b"}, {"dc": ""}, {}
         ("env in (prod,test),dc!=a", [1]),
     ],
 )
-def test_labels_are_selected(text: str, chosen: List[int]) -> None:
+def test_labels_are_selected(text: str, chosen: list[int]) -> None:
     selects = selector(text)
     assert [place for place, labels in enumerate(LABELS) if selects(labels)] == chosen
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Iterator
 
 import pytest
 import requests
@@ -22,23 +22,23 @@ Program = subprocess.Popen
 
 
 @pytest.fixture
-def programs() -> Iterator[List[Program]]:
-    started: List[Program] = []
+def programs() -> Iterator[list[Program]]:
+    started: list[Program] = []
     yield started
     for program in started:
         program.kill()
         program.communicate()
 
 
-def start(programs: List[Program], *arguments: str) -> Program:
+def start(programs: list[Program], *arguments: str) -> Program:
     command = [sys.executable, "-m", "sandbox", *arguments]
     pipe = subprocess.PIPE
     programs.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
     return programs[-1]
 
 
-def lines_until_ready(program: Program) -> List[str]:
-    lines: List[str] = []
+def lines_until_ready(program: Program) -> list[str]:
+    lines: list[str] = []
     while lines[-1:] != ["sandbox ready"]:
         line = program.stdout.readline()
         assert line, program.stderr.read()
@@ -111,13 +111,13 @@ def test_records_can_be_published_and_removed_without_a_call(sandbox: Sandbox) -
         {"hour_seconds": float("inf")},
     ],
 )
-def test_an_invalid_sandbox_is_refused(options: Dict[str, Any], clock: Clock) -> None:
+def test_an_invalid_sandbox_is_refused(options: dict[str, Any], clock: Clock) -> None:
     with pytest.raises(ValueError, match=r"token|zone|action_seconds|limits|hour_seconds"):
         Sandbox(**options, clock=clock)
 
 
 def test_the_sandbox_prints_ports_token_and_readiness(
-    programs: List[Program],
+    programs: list[Program],
 ) -> None:
     program = start(programs, "--http-port", "0", "--dns-port", "0", "--zone", "a.example")
     http, dns, token, ready = lines_until_ready(program)
@@ -128,7 +128,7 @@ def test_the_sandbox_prints_ports_token_and_readiness(
     assert [zone["name"] for zone in answer.json()["zones"]] == ["a.example"]
 
 
-def test_the_program_takes_several_zones_and_tokens(programs: List[Program]) -> None:
+def test_the_program_takes_several_zones_and_tokens(programs: list[Program]) -> None:
     one, two, reader = "1" * 64, "2" * 64, "3" * 64
     zones = ["--zone", "a.example", f"b.example={two}", "--zone", "c.example"]
     tokens = ["--token", one, "--token", two, "--read-only-token", reader]
@@ -141,7 +141,7 @@ def test_the_program_takes_several_zones_and_tokens(programs: List[Program]) -> 
         assert [zone["name"] for zone in answer.json()["zones"]] == [f"{n}.example" for n in names]
 
 
-def test_the_program_takes_other_limits_and_a_shorter_hour(programs: List[Program]) -> None:
+def test_the_program_takes_other_limits_and_a_shorter_hour(programs: list[Program]) -> None:
     ports = ["--http-port", "0", "--dns-port", "0"]
     started = start(programs, *ports, "--limits", "500", "900", "--hour-seconds", "7200")
     http = lines_until_ready(started)[0].split()[1]
@@ -176,7 +176,7 @@ def test_an_import_error_inside_the_package_is_raised() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_ends_silently_after_a_signal(programs: List[Program], number: int) -> None:
+def test_the_program_ends_silently_after_a_signal(programs: list[Program], number: int) -> None:
     program = start(programs, "--http-port", "0", "--dns-port", "0")
     http = lines_until_ready(program)[0].split()[1]
     with requests.Session() as session:
@@ -195,7 +195,7 @@ def test_the_program_ends_silently_after_a_signal(programs: List[Program], numbe
     ],
 )
 def test_a_taken_port_is_reported_with_a_hint(
-    programs: List[Program], option: str, other: str, kind: int
+    programs: list[Program], option: str, other: str, kind: int
 ) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -223,7 +223,7 @@ def test_a_taken_port_is_reported_with_a_hint(
     ],
 )
 def test_an_invalid_option_is_refused_with_an_explanation(
-    programs: List[Program], arguments: List[str], message: str
+    programs: list[Program], arguments: list[str], message: str
 ) -> None:
     program = start(programs, *arguments)
     out, err = program.communicate(timeout=10)

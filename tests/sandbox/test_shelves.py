@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
-
 from hypothesis import given, strategies as st
 
 from sandbox.shelves import Key, Shelves
@@ -12,7 +10,7 @@ KEYS = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["A", "AAAA"]))
 STEPS = st.lists(st.tuples(KEYS, st.none() | st.integers()))
 
 
-def carried_out(steps: List[Tuple[Key, Optional[int]]]) -> Tuple[Shelves[int], Dict[Key, int]]:
+def carried_out(steps: list[tuple[Key, int | None]]) -> tuple[Shelves[int], dict[Key, int]]:
     shelves, expected = Shelves(), {}
     for key, item in steps:
         if item is not None:
@@ -25,7 +23,7 @@ def carried_out(steps: List[Tuple[Key, Optional[int]]]) -> Tuple[Shelves[int], D
 
 @given(STEPS)
 def test_shelves_behave_as_an_ordered_dict(
-    steps: List[Tuple[Key, Optional[int]]],
+    steps: list[tuple[Key, int | None]],
 ) -> None:
     shelves, expected = carried_out(steps)
     assert list(shelves.items()) == list(expected.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,11 +12,11 @@ from sandbox.rdata import canonical
 from sandbox.refusal import ApiError
 from sandbox.validation import TYPES, Input, zone_faults
 
-GOOD: Dict[str, Any] = {"name": "home", "type": "A", "records": [{"value": "192.0.2.1"}]}
+GOOD: dict[str, Any] = {"name": "home", "type": "A", "records": [{"value": "192.0.2.1"}]}
 FIELDS = ("name", "type", "ttl", "records", "labels")
 
 
-def faults(body: Dict[str, Any]) -> List[str]:
+def faults(body: dict[str, Any]) -> list[str]:
     """Return the fields for which an RRSet with this body is refused."""
     reading = Input(body, *FIELDS)
     reading.rrset("example.com")
@@ -50,7 +50,7 @@ def faults(body: Dict[str, Any]) -> List[str]:
         {"type": "AAAA", "records": [{"value": "2001:DB8:0::1"}]},
     ],
 )
-def test_good_rrsets_are_accepted(change: Dict[str, Any]) -> None:
+def test_good_rrsets_are_accepted(change: dict[str, Any]) -> None:
     assert faults({**GOOD, **change}) == []
 
 
@@ -103,7 +103,7 @@ def test_good_rrsets_are_accepted(change: Dict[str, Any]) -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_bad_rrsets_are_refused_with_the_field_named(change: Dict[str, Any], field: str) -> None:
+def test_bad_rrsets_are_refused_with_the_field_named(change: dict[str, Any], field: str) -> None:
     assert field in faults({**GOOD, **change})
 
 

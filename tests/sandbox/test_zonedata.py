@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import tracemalloc
 import weakref
-from typing import List
 
 import pytest
 
@@ -30,7 +29,7 @@ def home(value: str) -> Edit:
     return lambda zone: zone.put(rrset)
 
 
-def served(zones: Zones) -> List[str]:
+def served(zones: Zones) -> list[str]:
     rrset = zones.published()["example.com"].rrsets.get(("home", "A"))
     return list(rrset.values) if rrset else []
 

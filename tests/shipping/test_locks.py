@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterator
+from typing import Iterator
 
 import pytest
 from packaging.requirements import Requirement
@@ -27,7 +27,7 @@ def requirements_of(file: str) -> Iterator[Requirement]:
             yield Requirement(text)
 
 
-def locked(file: str) -> Dict[str, str]:
+def locked(file: str) -> dict[str, str]:
     found = re.findall(
         r"^([a-z0-9-]+)==(\S+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -55,7 +54,7 @@ def offline(clone: Path, *command: str, **variables: str) -> subprocess.Complete
     )
 
 
-def hooks(output: str, result: str) -> List[str]:
+def hooks(output: str, result: str) -> list[str]:
     return [line.partition(".")[0] for line in output.splitlines() if line.endswith(result)]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import List
 
 import pytest
 
 from tests.shipping.test_workflows import PUBLISH, steps
 
 
-def tags(folder: Path, **variables: str) -> List[str]:
+def tags(folder: Path, **variables: str) -> list[str]:
     (script,) = (step["run"] for step in steps(PUBLISH) if step.get("id") == "tags")
     output = folder / "output"
     given = {"RELEASE": "v1.2.3", "PRERELEASE": "false", "FOLDER": "backend"}

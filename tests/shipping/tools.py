@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -38,7 +37,7 @@ def miss(name: str) -> pytest.skip.Exception:  # type: ignore[valid-type]
     pytest.skip(f"needs {name}")
 
 
-def run(*command: str, cwd: Optional[Path] = None) -> str:
+def run(*command: str, cwd: Path | None = None) -> str:
     """Run a program that must succeed; return its output."""
     ended = subprocess.run(
         [find(command[0]), *command[1:]],

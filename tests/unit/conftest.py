@@ -1,8 +1,10 @@
 """Unit tests open no sockets: a test that needs one belongs in another folder."""
 
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator
 
 import pytest
 
@@ -23,7 +25,7 @@ _WITH_SOCKETS = (
 _WITH_FRESH_KEY_FILES = ("test_keys.py", "test_keys_rotation.py", "test_commands.py")
 
 
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         path = Path(str(item.fspath))
         if _HERE in path.parents and path.relative_to(_HERE).as_posix() not in _WITH_SOCKETS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
+from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote
 
 from backend.errors import ChangeRefused, DyndnsError, TokenRejected
@@ -30,12 +30,12 @@ class RecordingSink:
     """An event sink that records its events."""
 
     def __init__(self) -> None:
-        self.events: List[Event] = []
+        self.events: list[Event] = []
 
     def report(self, event: Event) -> None:
         self.events.append(event)
 
-    def heard(self, *kinds: Type[Any]) -> List[Event]:
+    def heard(self, *kinds: type[Any]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kinds)]
 
 
@@ -44,8 +44,8 @@ class Call(NamedTuple):
 
     method: str
     path: str
-    query: Tuple[Tuple[str, str], ...] = ()
-    body: Optional[Mapping[str, Any]] = None
+    query: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] | None = None
 
 
 class ScriptedApi:
@@ -54,8 +54,8 @@ class ScriptedApi:
     is_low = False
     is_short = False
 
-    def __init__(self, *answers: Union[Mapping[str, Any], Exception]) -> None:
-        self.calls: List[Call] = []
+    def __init__(self, *answers: Mapping[str, Any] | Exception) -> None:
+        self.calls: list[Call] = []
         self._answers = list(answers)
 
     def call(
@@ -63,8 +63,8 @@ class ScriptedApi:
         method: str,
         path: str,
         deadline: Deadline,
-        query: Iterable[Tuple[str, str]] = (),
-        body: Optional[Mapping[str, Any]] = None,
+        query: Iterable[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         deadline.remaining()
         self.calls.append(Call(method, path, tuple(query), body))
@@ -74,7 +74,7 @@ class ScriptedApi:
             raise answer
         return answer
 
-    def then(self, *answers: Union[Mapping[str, Any], Exception]) -> None:
+    def then(self, *answers: Mapping[str, Any] | Exception) -> None:
         self._answers.extend(answers)
 
 
@@ -90,17 +90,17 @@ class FakeCloudApi:
 
     def __init__(self, *zones: str) -> None:
         self.zones = dict.fromkeys(zones, "primary")  # their modes
-        self.rrsets: Dict[Tuple[str, str, str], Dict[str, Any]] = {}
-        self.calls: List[str] = []
+        self.rrsets: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.calls: list[str] = []
         # By method, or by method and path: raised before the change, and after it.
-        self.failures: Dict[str, DyndnsError] = {}
-        self.lost_answers: Dict[str, DyndnsError] = {}
+        self.failures: dict[str, DyndnsError] = {}
+        self.lost_answers: dict[str, DyndnsError] = {}
         self.pages = 1  # the least number of pages of a list; pages beyond the last item are empty
         self._last_action = 604_989_101_982_296  # real ids need more than 32 bits
-        self._actions: Dict[int, Dict[str, Any]] = {}
+        self._actions: dict[int, dict[str, Any]] = {}
 
     def publish(
-        self, name: str, kind: str, *values: str, ttl: Optional[int] = 21600, comment: str = ""
+        self, name: str, kind: str, *values: str, ttl: int | None = 21600, comment: str = ""
     ) -> None:
         """Add a record as if the operator had created it at Hetzner."""
         zone = next(zone for zone in self.zones if name == zone or name.endswith(f".{zone}"))
@@ -108,7 +108,7 @@ class FakeCloudApi:
         relative = name[: -len(zone) - 1] or "@"
         self.rrsets[zone, relative, kind] = {"ttl": ttl, "records": records}
 
-    def values(self, name: str, kind: str, zone: str = "example.com") -> List[str]:
+    def values(self, name: str, kind: str, zone: str = "example.com") -> list[str]:
         rrset = self.rrsets.get((zone, name, kind), {"records": []})
         return [record["value"] for record in rrset["records"]]
 
@@ -117,7 +117,7 @@ class FakeCloudApi:
         error = failed if status == "error" else None
         self._actions[number].update(status=status, error=error)
 
-    def take_calls(self) -> List[str]:
+    def take_calls(self) -> list[str]:
         """Return the calls since the last `take_calls()`."""
         calls, self.calls = self.calls, []
         return calls
@@ -127,9 +127,9 @@ class FakeCloudApi:
         method: str,
         path: str,
         deadline: Deadline,
-        query: Iterable[Tuple[str, str]] = (),
-        body: Optional[Mapping[str, Any]] = None,
-    ) -> Dict[str, Any]:
+        query: Iterable[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         deadline.remaining()
         self.calls.append(f"{method} {path}")
         for failing in (method, f"{method} {path}"):
@@ -144,10 +144,10 @@ class FakeCloudApi:
     def _answer(
         self,
         method: str,
-        parts: List[str],
-        query: Tuple[Tuple[str, str], ...],
+        parts: list[str],
+        query: tuple[tuple[str, str], ...],
         body: Mapping[str, Any],
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         if self.read_only and method != "GET":
             raise TokenRejected("token_readonly")
         if parts == ["zones"]:
@@ -168,11 +168,11 @@ class FakeCloudApi:
         self._actions[self._last_action] = action
         return {"action": dict(action)}
 
-    def _zone(self, name: str) -> Dict[str, Any]:
+    def _zone(self, name: str) -> dict[str, Any]:
         servers = {"delegation_status": "valid"}
         return {"name": name, "mode": self.zones[name], "authoritative_nameservers": servers}
 
-    def _listed(self, zone: str, query: Tuple[Tuple[str, str], ...]) -> List[Dict[str, Any]]:
+    def _listed(self, zone: str, query: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
         names = [value for key, value in query if key == "name"]
         kinds = [value for key, value in query if key == "type"]
         return [
@@ -182,8 +182,8 @@ class FakeCloudApi:
         ]
 
     def _page(
-        self, key: str, items: List[Dict[str, Any]], query: Tuple[Tuple[str, str], ...]
-    ) -> Dict[str, Any]:
+        self, key: str, items: list[dict[str, Any]], query: tuple[tuple[str, str], ...]
+    ) -> dict[str, Any]:
         most = 100 if key == "rrsets" else 50
         page, size = (
             int(dict(query).get(name, at)) for name, at in (("page", 1), ("per_page", 25))
@@ -196,7 +196,7 @@ class FakeCloudApi:
             "meta": {"pagination": {"next_page": following}},
         }
 
-    def _change(self, method: str, zone: str, parts: List[str], body: Mapping[str, Any]) -> None:
+    def _change(self, method: str, zone: str, parts: list[str], body: Mapping[str, Any]) -> None:
         if not parts:
             key = (zone, body["name"], body["type"])
             if key in self.rrsets:
@@ -217,7 +217,7 @@ class FakeCloudApi:
             self.rrsets[key]["ttl"] = body["ttl"]
 
 
-def _shown(records: Iterable[Mapping[str, str]]) -> List[Dict[str, str]]:
+def _shown(records: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{"value": one["value"], "comment": one.get("comment", "")} for one in records]
 
 

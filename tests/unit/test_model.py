@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ipaddress
 import string
-from typing import Tuple
 
 import idna
 import pytest
@@ -248,7 +247,7 @@ def test_any_text_is_an_address_in_canonical_form_or_refused(text: str) -> None:
 def test_an_ipv4_mapped_address_is_treated_as_ipv4(
     ip: ipaddress.IPv4Address,
 ) -> None:
-    def read(text: str) -> Tuple[str, str]:
+    def read(text: str) -> tuple[str, str]:
         try:
             return "is", str(Address.parse(text))
         except BadAddress as error:
@@ -326,7 +325,7 @@ def test_an_update_may_have_no_records(kind: RecordType) -> None:
     ],
 )
 def test_an_outcome_is_a_change_when_any_record_changed(
-    changes: Tuple[Change, ...], changed: bool
+    changes: tuple[Change, ...], changed: bool
 ) -> None:
     records = tuple(RecordOutcome(DesiredRecord(RecordType.A, None), change) for change in changes)
     assert Outcome(host(), records).changed is changed

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 from requests.structures import CaseInsensitiveDict
 
@@ -16,7 +14,7 @@ from backend.outgoing import retry_after
         ("Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
 )
-def test_retry_after_stays_within_its_bounds(header: str, seconds: Optional[float]) -> None:
+def test_retry_after_stays_within_its_bounds(header: str, seconds: float | None) -> None:
     assert retry_after(CaseInsensitiveDict({"Retry-After": header}), 1.0, 300.0) == seconds
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict
 
 import pytest
 
@@ -86,7 +85,7 @@ def test_the_service_url_is_normalised_or_refused(url: str, *, is_valid: bool) -
     assert is_address(url) is is_valid
 
 
-def sections() -> Dict[str, str]:
+def sections() -> dict[str, str]:
     """Return the snippet of each device section of docs/routers.md."""
     found = re.findall(
         r"^### ([^\n]+) \(`(\w+)`\)\n\n```\n(.*?)\n```$",

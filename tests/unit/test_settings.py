@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 import pytest
 
@@ -35,7 +35,7 @@ def settings(**environ: str) -> Settings:
     return found
 
 
-def warned(**environ: str) -> Tuple[Settings, List[str]]:
+def warned(**environ: str) -> tuple[Settings, list[str]]:
     found, warnings = read({**NEEDED, **environ})
     return found, [str(warning) for warning in warnings]
 
@@ -52,7 +52,7 @@ def value(found: Settings, variable: Variable) -> object:
     return getattr(getattr(found, carrier), attribute)
 
 
-DEFAULTS: Dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "HETZNER_TOKEN": (TOKEN,),
     "HETZNER_API_URL": "https://api.hetzner.cloud/v1",
     "ZONE_CACHE_TTL": 86400,
@@ -87,7 +87,7 @@ DEFAULTS: Dict[str, Any] = {
     "THREADS": 8,
 }
 
-CHOSEN: Dict[str, Tuple[str, Any]] = {
+CHOSEN: dict[str, tuple[str, Any]] = {
     "HETZNER_TOKEN": ("one, two,one,", ("one", "two")),
     "HETZNER_API_URL": ("http://127.0.0.1:8090/v1//", "http://127.0.0.1:8090/v1"),
     "ZONE_CACHE_TTL": ("1", 1),
@@ -151,9 +151,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 @pytest.mark.parametrize("text", [None, "", " "], ids=["absent", "empty", "blank"])
-def test_an_absent_or_empty_setting_has_its_default(
-    variable: Variable, text: Optional[str]
-) -> None:
+def test_an_absent_or_empty_setting_has_its_default(variable: Variable, text: str | None) -> None:
     # `settings` always sets two of them; tests below leave them out.
     is_set = text is not None and variable.name not in NEEDED
     environ = {variable.name: text} if is_set else {}
@@ -321,7 +319,7 @@ def test_the_invalid_host_name_is_named_among_many() -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 class TestASecret:
-    def read(self, name: str, environ: Dict[str, str]) -> object:
+    def read(self, name: str, environ: dict[str, str]) -> object:
         needed = {key: text for key, text in NEEDED.items() if key != name}
         found, _ = read({**needed, **PARTNERS.get(name, {}), **environ})
         (variable,) = (one for one in VARIABLES if one.name == name)
@@ -392,7 +390,7 @@ def test_the_file_of_hosts_may_have_comments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_file", [False, True])
 def test_a_short_operator_password_causes_a_warning(tmp_path: Path, *, is_file: bool) -> None:
-    def warnings(password: str) -> List[str]:
+    def warnings(password: str) -> list[str]:
         given = {"BASIC_AUTH_PASSWORD": password}
         if is_file:
             path = tmp_path / "password"

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 
 from backend.admin.status import Condition, HostStatus, judge
@@ -17,9 +15,7 @@ HOUR, DAY = 3600.0, 86400.0
 NO = ChangeRefused("No", hint="make it.")
 
 
-def activity(
-    name: Hostname = HOME, *, seen: Optional[float] = 60, lost: bool = False
-) -> HostActivity:
+def activity(name: Hostname = HOME, *, seen: float | None = 60, lost: bool = False) -> HostActivity:
     """Return a host registered ten days ago and last seen `seen` seconds ago."""
     seen_at = None if seen is None else NOW - seen
     return HostActivity(name, NOW - 10 * DAY, seen_at, seen or 0.0, seen_at if lost else None)
@@ -34,7 +30,7 @@ def record(store: Store, kind: RecordType = RecordType.A) -> Record:
     return store.records.of(HOME)[kind]
 
 
-def judged(store: Store, seen: Optional[HostActivity] = None) -> HostStatus:
+def judged(store: Store, seen: HostActivity | None = None) -> HostStatus:
     (one,) = judge([seen or activity()], store.records.all(), {}, LOST_AFTER, NOW)
     return one
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 from hypothesis import given, strategies as st
 
 from backend.admin.timeline import draw
@@ -16,8 +14,8 @@ A = RecordType.A
 def entry(
     days_ago: float,
     event: str,
-    old: Optional[str] = None,
-    new: Optional[str] = None,
+    old: str | None = None,
+    new: str | None = None,
     kind: str = "A",
 ) -> Entry:
     why = "" if event in {"lost", "back"} else "why"
@@ -82,7 +80,7 @@ EVENTS = ["created", "replaced", "deleted", "postponed", "refused", "lost", "bac
     st.sampled_from([1, 7, 30, 90]),
 )
 def test_everything_stays_inside_the_picture(
-    events: List[Tuple[float, str, str]], days: int
+    events: list[tuple[float, str, str]], days: int
 ) -> None:
     entries = [entry(ago, event, "x", "y", kind=kind) for ago, event, kind in events]
     picture = draw(entries, {}, None, NOW, days)

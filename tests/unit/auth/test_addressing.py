@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional, Tuple
-
 import pytest
 
 from backend.auth.addresses import parse, read
@@ -63,10 +61,10 @@ def test_unpublishable_texts_are_rejected(text: str) -> None:
     ],
 )
 def test_valid_addresses_are_separated_from_invalid_ones(
-    texts: Tuple[str, ...],
-    prefixes: Tuple[str, ...],
-    addresses: Tuple[str, ...],
-    prefix: Optional[Prefix],
+    texts: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    addresses: tuple[str, ...],
+    prefix: Prefix | None,
 ) -> None:
     assert read(texts, prefixes) == (tuple(map(Address.parse, addresses)), prefix)
 
@@ -75,7 +73,7 @@ def test_valid_addresses_are_separated_from_invalid_ones(
     ("texts", "prefixes"), [(("x", "fe80::1"), ()), ((), ("x",)), (("x",), "y")]
 )
 def test_invalid_texts_alone_are_an_error(
-    texts: Tuple[str, ...], prefixes: Tuple[str, ...]
+    texts: tuple[str, ...], prefixes: tuple[str, ...]
 ) -> None:
     with pytest.raises(BadAddress):
         read(texts, prefixes)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, List, Mapping, Optional, Tuple, Type
+from typing import Mapping
 
 import pytest
 
@@ -52,12 +52,12 @@ OPERATOR = Credentials("operator", "operators-password")
 class Keys:
     """A substitute for the key file."""
 
-    def __init__(self, keys: Mapping[str, Optional[str]]) -> None:
-        self.known: Dict[Hostname, str] = {host(name): key for name, key in keys.items() if key}
+    def __init__(self, keys: Mapping[str, str | None]) -> None:
+        self.known: dict[Hostname, str] = {host(name): key for name, key in keys.items() if key}
         # A key in the file is invalid while its host isn't registered.
         self.known[host("unregistered.example.com")] = "key-of-an-unregistered-host"
         self.known[host("third-twin.example.com")] = "key-of-the-twins"
-        self.before: Dict[Hostname, str] = {}
+        self.before: dict[Hostname, str] = {}
 
     def accepted(self) -> AcceptedKeys:
         return AcceptedKeys(self.known, self.before)
@@ -92,8 +92,8 @@ def authorizer(
 
 def update_request(
     name: str = "nas.example.com",
-    user: Optional[str] = None,
-    secret: Optional[str] = "key-of-the-nas",
+    user: str | None = None,
+    secret: str | None = "key-of-the-nas",
     source: str = SOURCE,
     **more: object,
 ) -> UpdateRequest:
@@ -107,7 +107,7 @@ def authorized(authorizer: Authorizer, update_request: UpdateRequest) -> str:
     return authorizer.authorize(update_request).host.text
 
 
-def refused(authorizer: Authorizer, update_request: UpdateRequest) -> Type[CallerError]:
+def refused(authorizer: Authorizer, update_request: UpdateRequest) -> type[CallerError]:
     with pytest.raises(CallerError) as caught:
         authorizer.authorize(update_request)
     secret = update_request.credentials.secret if update_request.credentials else ""
@@ -115,7 +115,7 @@ def refused(authorizer: Authorizer, update_request: UpdateRequest) -> Type[Calle
     return type(caught.value)
 
 
-def desired(authorizer: Authorizer, update_request: UpdateRequest) -> List[Tuple[str, str]]:
+def desired(authorizer: Authorizer, update_request: UpdateRequest) -> list[tuple[str, str]]:
     return [
         (desired.type.value, str(desired.address))
         for desired in authorizer.authorize(update_request).desired
@@ -233,9 +233,9 @@ def test_wrong_credentials_get_one_answer_and_a_report(  # noqa: PLR0913, PLR091
     authorizer: Authorizer,
     sink: RecordingSink,
     name: str,
-    user: Optional[str],
+    user: str | None,
     secret: str,
-    attacked: Optional[str],
+    attacked: str | None,
 ) -> None:
     with pytest.raises(Unauthorized) as caught:
         authorizer.authorize(update_request(name, user, secret))
@@ -248,7 +248,7 @@ def test_wrong_credentials_get_one_answer_and_a_report(  # noqa: PLR0913, PLR091
     ("name", "user"), [("x.example.com", None), ("nas.example.com", "nobody"), ("", "nobody")]
 )
 def test_unknown_users_and_hosts_cause_one_comparison(
-    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch, name: str, user: Optional[str]
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch, name: str, user: str | None
 ) -> None:
     opened = []
     compare = AcceptedKeys.open
@@ -296,8 +296,8 @@ def test_an_invalid_host_name_is_not_a_failed_login(
     authorizer: Authorizer,
     sink: RecordingSink,
     name: str,
-    error: Type[CallerError],
-    user: Optional[str],
+    error: type[CallerError],
+    user: str | None,
 ) -> None:
     assert refused(authorizer, update_request(name, user, "wrong")) is error
     assert sink.events == []
@@ -346,7 +346,7 @@ def test_without_registered_hosts_every_key_is_rejected(
     assert refused(authorizer, update_request()) is Unauthorized
 
 
-def fail(authorizer: Authorizer, times: int, **how: str) -> Type[CallerError]:
+def fail(authorizer: Authorizer, times: int, **how: str) -> type[CallerError]:
     """Send wrong keys, and return the error of the last time."""
     for _ in range(times - 1):
         refused(authorizer, update_request(secret="wrong", **how))
@@ -418,10 +418,10 @@ def test_a_host_named_by_the_user_is_locked(authorizer: Authorizer, user: str) -
 def test_registered_and_unregistered_hosts_have_the_same_limit(
     authorizer: Authorizer,
     known: str,
-    named: Tuple[str, Optional[str]],
-    then: Tuple[str, Optional[str]],
+    named: tuple[str, str | None],
+    then: tuple[str, str | None],
 ) -> None:
-    def how(name: str, user: Optional[str]) -> Dict[str, Optional[str]]:
+    def how(name: str, user: str | None) -> dict[str, str | None]:
         return {"name": name.format(known), "user": user and user.format(known)}
 
     for number in range(LIMIT):
@@ -529,7 +529,7 @@ def test_a_type_that_fits_the_address_is_fine(authorizer: Authorizer, kind: str)
     [("A", ("2001:db8::7",)), ("AAAA", ("203.0.113.7",)), ("AAAA", ())],
 )
 def test_a_type_that_contradicts_the_address_is_refused(
-    authorizer: Authorizer, kind: str, addresses: Tuple[str, ...]
+    authorizer: Authorizer, kind: str, addresses: tuple[str, ...]
 ) -> None:
     assert refused(authorizer, update_request(addresses=addresses, type=kind)) is AddressMismatch
 
@@ -543,7 +543,7 @@ def test_an_unknown_type_is_refused(authorizer: Authorizer) -> None:
     ("kind", "removed"), [("", ["A", "AAAA"]), ("A", ["A"]), ("aaaa", ["AAAA"])]
 )
 def test_a_removal_removes_both_records_or_the_named_one(
-    authorizer: Authorizer, kind: str, removed: List[str]
+    authorizer: Authorizer, kind: str, removed: list[str]
 ) -> None:
     claimed = update_request(type=kind, removes=True, source="fe80::1")
     assert desired(authorizer, claimed) == [(one, "None") for one in removed]
@@ -651,7 +651,7 @@ class TestASourceOverTheLimit:
     """Its logins with a user name are delayed."""
 
     @pytest.fixture
-    def slept(self) -> List[float]:
+    def slept(self) -> list[float]:
         return []
 
     @pytest.fixture
@@ -661,21 +661,21 @@ class TestASourceOverTheLimit:
         failures: FailedLogins,
         alarm: Alarm,
         rejections: Rejections,
-        slept: List[float],
+        slept: list[float],
     ) -> Authorizer:
         queue = LoginQueue(lambda: 0.0, slept.append)
         hosts = map(host, KEYS)
         return Authorizer(hosts, keys, failures, alarm, rejections, operator=OPERATOR, queue=queue)
 
     @pytest.fixture
-    def over(self, authorizer: Authorizer, slept: List[float]) -> Authorizer:
+    def over(self, authorizer: Authorizer, slept: list[float]) -> Authorizer:
         for _ in range(LIMIT + 1):
             refused(authorizer, update_request(secret="wrong"))
         assert slept == []
         return authorizer
 
     def test_logins_up_to_the_limit_are_not_delayed(
-        self, authorizer: Authorizer, slept: List[float]
+        self, authorizer: Authorizer, slept: list[float]
     ) -> None:
         for _ in range(LIMIT):
             refused(authorizer, update_request(user="operator", secret="wrong"))
@@ -684,13 +684,13 @@ class TestASourceOverTheLimit:
 
     @pytest.mark.parametrize("user", ["operator", "nas", "nas.example.com", "nobody", ""])
     def test_every_user_name_is_delayed(
-        self, over: Authorizer, slept: List[float], user: str
+        self, over: Authorizer, slept: list[float], user: str
     ) -> None:
         assert refused(over, update_request(user=user, secret="wrong")) is TooManyFailures
         assert slept == [1.0]
 
     def test_the_operator_is_accepted_after_the_delay(
-        self, over: Authorizer, slept: List[float]
+        self, over: Authorizer, slept: list[float]
     ) -> None:
         assert authorized(over, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
         assert over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR)) == Requester(
@@ -698,24 +698,24 @@ class TestASourceOverTheLimit:
         )
         assert slept == [1.0, 1.0]
 
-    def test_a_key_is_not_delayed(self, over: Authorizer, slept: List[float]) -> None:
+    def test_a_key_is_not_delayed(self, over: Authorizer, slept: list[float]) -> None:
         assert authorized(over, update_request())
         assert authorized(over, update_request(user="nas.example.com"))
         assert refused(over, update_request(secret="wrong")) is TooManyFailures
         assert slept == []
 
     def test_the_operator_at_another_source_is_not_delayed(
-        self, over: Authorizer, slept: List[float]
+        self, over: Authorizer, slept: list[float]
     ) -> None:
         over.authorize_operator(UpdateRequest("page", "198.51.100.2", OPERATOR))
         assert slept == []
 
-    def test_a_logged_in_browser_is_not_delayed(self, over: Authorizer, slept: List[float]) -> None:
+    def test_a_logged_in_browser_is_not_delayed(self, over: Authorizer, slept: list[float]) -> None:
         over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR), is_known=True)
         assert slept == []
 
     def test_the_delay_ends_with_the_window(
-        self, over: Authorizer, slept: List[float], clock: Clock
+        self, over: Authorizer, slept: list[float], clock: Clock
     ) -> None:
         clock.advance(WINDOW)
         over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR))

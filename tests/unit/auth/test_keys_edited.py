@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import List, Optional
 
 import pytest
 
@@ -193,7 +192,7 @@ def test_a_process_that_starts_during_an_edit_waits(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "no key at all\n"])
-def test_a_process_starts_with_an_unusable_file(path: Path, content: Optional[str]) -> None:
+def test_a_process_starts_with_an_unusable_file(path: Path, content: str | None) -> None:
     path.unlink()
     if content is not None:
         path.write_text(content)
@@ -228,7 +227,7 @@ def test_a_file_truncated_during_a_read_is_incomplete(
 
 def answers(file: KeyFile) -> bool:
     """Whether the old key is accepted within a bounded time."""
-    found: List[bool] = []
+    found: list[bool] = []
     thread = threading.Thread(target=lambda: found.append(opens(file, OLD)), daemon=True)
     thread.start()
     thread.join(SECONDS)

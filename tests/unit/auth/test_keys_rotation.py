@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -34,7 +33,7 @@ def path(tmp_path: Path) -> Path:
         (b"# nothing yet", b"# nothing yet\nnas.example.com %s\n"),
     ],
 )
-def test_a_rotation_changes_only_the_key(path: Path, before: bytes, after: Optional[bytes]) -> None:
+def test_a_rotation_changes_only_the_key(path: Path, before: bytes, after: bytes | None) -> None:
     path.write_bytes(before)
     file = KeyFile(path)
     file.keys()

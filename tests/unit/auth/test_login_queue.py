@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from typing import List
 
 import pytest
 
@@ -14,11 +13,11 @@ class Sleepers:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.asked: List[float] = []
+        self.asked: list[float] = []
         self._asleep = threading.Semaphore(0)
         self._woken = threading.Event()
         self.queue = LoginQueue(lambda: self.now, self._sleep)
-        self._threads: List[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
 
     def _sleep(self, seconds: float) -> None:
         self.asked.append(seconds)
@@ -40,7 +39,7 @@ class Sleepers:
 
 
 def test_a_single_login_waits_one_second_each_time() -> None:
-    asked: List[float] = []
+    asked: list[float] = []
     queue = LoginQueue(lambda: 1000.0, asked.append)
     for _ in range(3):
         queue.wait("198.51.100.1/32")

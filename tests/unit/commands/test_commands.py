@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Iterator
 
 import pytest
 
@@ -39,7 +39,7 @@ class Shell:
         self.store = Store(url)
         self.store.hosts.register([HOME, NAS], NOW)
 
-    def types(self, *words: str) -> Tuple[int, str]:
+    def types(self, *words: str) -> tuple[int, str]:
         """Run a command; return its exit status and its output."""
         try:
             status = cli.run(list(words), self.environ)
@@ -53,7 +53,7 @@ class Shell:
         assert status == 0
         return json.loads(output)
 
-    def keys(self) -> Dict[str, str]:
+    def keys(self) -> dict[str, str]:
         return {name.text: key for name, key in KeyFile(self.key_file).keys().items()}
 
     def publish(self, address: str) -> None:
@@ -88,7 +88,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]
     shell.store.close()
 
 
-def events(shell: Shell) -> List[str]:
+def events(shell: Shell) -> list[str]:
     return [entry.event for entry in shell.store.history.find()]
 
 
@@ -156,7 +156,7 @@ def test_a_host_cannot_share_its_key_with_itself(shell: Shell) -> None:
     ],
 )
 def test_an_unusable_key_file_ends_with_a_hint(
-    shell: Shell, tmp_path: Path, words: Tuple[str, ...], file: str, hint: str
+    shell: Shell, tmp_path: Path, words: tuple[str, ...], file: str, hint: str
 ) -> None:
     shell.environ["PRE_SHARED_KEY_FILE"] = str(tmp_path / file)
     status, output = shell.types("keys", *words)
@@ -166,7 +166,7 @@ def test_an_unusable_key_file_ends_with_a_hint(
 
 @pytest.mark.parametrize("words", [("rotate", HOME.text), ("share", NAS.text, HOME.text)])
 def test_a_replaced_key_is_reported_while_the_store_is_locked(
-    shell: Shell, words: Tuple[str, ...]
+    shell: Shell, words: tuple[str, ...]
 ) -> None:
     before = shell.keys()
     with shell.locked_store():
@@ -191,7 +191,7 @@ def test_a_replaced_key_is_reported_while_the_store_is_locked(
     ],
 )
 def test_an_unregistered_host_is_refused_and_nothing_changes(
-    shell: Shell, words: Tuple[str, ...]
+    shell: Shell, words: tuple[str, ...]
 ) -> None:
     before = shell.key_file.read_bytes()
     status, output = shell.types(*words)
@@ -226,7 +226,7 @@ def test_the_history_can_be_limited_by_host_time_and_number(shell: Shell) -> Non
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_the_history_of_an_unknown_host_is_an_error(shell: Shell, form: Tuple[str, ...]) -> None:
+def test_the_history_of_an_unknown_host_is_an_error(shell: Shell, form: tuple[str, ...]) -> None:
     status, output = shell.types("history", "hoem.example.com", *form)
     assert status == 1
     assert "hoem.example.com isn't registered and has no history" in output
@@ -248,7 +248,7 @@ def test_a_wrong_limit_is_explained(shell: Shell, limit: str) -> None:
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("hosts", "mute", "x.y", "?")])
-def test_a_wrong_time_is_explained(shell: Shell, words: Tuple[str, ...]) -> None:
+def test_a_wrong_time_is_explained(shell: Shell, words: tuple[str, ...]) -> None:
     status, output = shell.types(*words)
     assert status == 2
     assert "2026-12-01" in output

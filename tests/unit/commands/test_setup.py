@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
 
 import pytest
 
@@ -12,7 +11,7 @@ HOST = "nas.example.com"
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> Dict[str, str]:
+def environ(tmp_path: Path) -> dict[str, str]:
     """The only settings that the command needs."""
     keys = tmp_path / "pre-shared-key"
     keys.write_text(f"{HOST} the-key-of-the-nas\nodd.example.com s&cret\n")
@@ -24,7 +23,7 @@ def environ(tmp_path: Path) -> Dict[str, str]:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_key_goes_to_standard_output_only(
-    environ: Dict[str, str], device: str, capsys: pytest.CaptureFixture[str]
+    environ: dict[str, str], device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["setup", HOST, "--for", device, "--url", "https://dyn.example.net/"]
     assert cli.run(words, environ) == 0
@@ -35,7 +34,7 @@ def test_the_key_goes_to_standard_output_only(
 
 
 def test_without_a_device_it_lists_all_devices(
-    environ: Dict[str, str], capsys: pytest.CaptureFixture[str]
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["setup", HOST.upper()], environ) == 0
     printed = capsys.readouterr()
@@ -53,7 +52,7 @@ def test_without_a_device_it_lists_all_devices(
     ],
 )
 def test_a_risky_key_or_url_causes_a_note(
-    environ: Dict[str, str], capsys: pytest.CaptureFixture[str], host: str, url: str, note: str
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], host: str, url: str, note: str
 ) -> None:
     assert cli.run(["setup", host, "--url", url], environ) == 0
     assert note in capsys.readouterr().err
@@ -74,9 +73,9 @@ def test_a_risky_key_or_url_causes_a_note(
     ],
 )
 def test_a_wrong_argument_ends_with_an_error(
-    environ: Dict[str, str],
+    environ: dict[str, str],
     capsys: pytest.CaptureFixture[str],
-    words: List[str],
+    words: list[str],
     code: int,
     error: str,
 ) -> None:
@@ -98,7 +97,7 @@ def test_a_wrong_argument_ends_with_an_error(
     ],
 )
 def test_an_unusable_key_file_ends_with_a_hint(
-    environ: Dict[str, str],
+    environ: dict[str, str],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     file: str,

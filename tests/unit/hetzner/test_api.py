@@ -7,7 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator
 
 import pytest
 
@@ -43,7 +43,7 @@ class Exchange(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_GET  # noqa: N815
 
     def answers(
-        self, status: int, body: bytes = b"{}", length: Optional[int] = None, **headers: str
+        self, status: int, body: bytes = b"{}", length: int | None = None, **headers: str
     ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -65,7 +65,7 @@ class Hetzner(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.script: Script = lambda call: call.answers(200)
-        self.seen: List[Exchange] = []
+        self.seen: list[Exchange] = []
         self.has_hung_up = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
@@ -204,7 +204,7 @@ def test_a_passed_deadline_prevents_the_call(api: CloudApi, hetzner: Hetzner) ->
 
 
 def test_a_body_that_is_too_long_is_cut_off(api: CloudApi, hetzner: Hetzner) -> None:
-    sent: List[int] = []
+    sent: list[int] = []
 
     def floods(call: Exchange) -> None:
         call.answers(200, b"", length=1 << 30)

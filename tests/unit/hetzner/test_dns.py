@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import pytest
 
@@ -21,21 +21,21 @@ ASKED = (("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME"))
 READS = Call("GET", RRSETS, ASKED)
 
 
-def action(number: int) -> Dict[str, Any]:
+def action(number: int) -> dict[str, Any]:
     return {"action": {"id": number, "status": "running", "error": None}}
 
 
-def page(*names: str, following: Optional[int] = None) -> Dict[str, Any]:
+def page(*names: str, following: int | None = None) -> dict[str, Any]:
     zones = [{"id": 1, "name": name, "mode": "primary", "ttl": 3600} for name in names]
     return {"zones": zones, "meta": {"pagination": {"next_page": following}}}
 
 
-def rrset(kind: str, *values: str, name: str = "home") -> Dict[str, Any]:
+def rrset(kind: str, *values: str, name: str = "home") -> dict[str, Any]:
     records = [{"value": value, "comment": ""} for value in values]
     return {"id": f"{name}/{kind}", "name": name, "type": kind, "ttl": 60, "records": records}
 
 
-def found(*values: str, comment: str = "", ttl: Optional[int] = 3600) -> RRSet:
+def found(*values: str, comment: str = "", ttl: int | None = 3600) -> RRSet:
     return RRSet(values, comment, ttl)
 
 
@@ -45,11 +45,11 @@ def desired(address: Address) -> DesiredRecord:
 
 def put(
     api: ScriptedApi,
-    seen: Optional[RRSet],
-    chosen_ttl: Optional[int] = None,
+    seen: RRSet | None,
+    chosen_ttl: int | None = None,
     *,
     rewrite: bool = False,
-) -> List[int]:
+) -> list[int]:
     hetzner = Hetzner(api, ttl=21600, chosen_ttl=chosen_ttl)
     written = hetzner.put(HOME, desired(IPV4), seen, Deadline(5), rewrite=rewrite)
     return list(written.actions)
@@ -157,7 +157,7 @@ def test_a_changed_record_keeps_its_ttl() -> None:
 
 
 @pytest.mark.parametrize("values", [("198.51.100.7", "198.51.100.8"), ("198.51.100.8", "nonsense")])
-def test_a_record_with_several_addresses_is_replaced(values: List[str]) -> None:
+def test_a_record_with_several_addresses_is_replaced(values: list[str]) -> None:
     api = ScriptedApi(action(7))
     put(api, found(*values))
     assert api.calls == [sets()]
@@ -188,7 +188,7 @@ def test_rewrite_writes_a_correct_record() -> None:
 
 
 @pytest.mark.parametrize("ttl", [60, None])
-def test_the_chosen_ttl_is_set_on_an_existing_record(ttl: Optional[int]) -> None:
+def test_the_chosen_ttl_is_set_on_an_existing_record(ttl: int | None) -> None:
     api = ScriptedApi(action(7))
     assert put(api, found("198.51.100.7", ttl=ttl), chosen_ttl=300) == [7]
     assert api.calls == [changes_ttl(300)]
@@ -297,7 +297,7 @@ def test_one_call_reads_several_actions() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"zones": None}, {"zones": [{}]}, {"zones": ["x"]}])
-def test_a_list_of_zones_of_unknown_shape_is_an_error(answer: Dict[str, Any]) -> None:
+def test_a_list_of_zones_of_unknown_shape_is_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         Hetzner(ScriptedApi(answer), 60).zones(Deadline(5))
 
@@ -306,13 +306,13 @@ def test_a_list_of_zones_of_unknown_shape_is_an_error(answer: Dict[str, Any]) ->
     "answer",
     [{}, {"rrsets": None}, {"rrsets": [{"name": "home"}]}, {"rrsets": 7}, {"rrsets": ["home"]}],
 )
-def test_rrsets_of_unknown_shape_are_an_error(answer: Dict[str, Any]) -> None:
+def test_rrsets_of_unknown_shape_are_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         Hetzner(ScriptedApi(answer), 60).read(HOME, Deadline(5))
 
 
 @pytest.mark.parametrize("answer", [{}, {"action": None}, {"action": {}}, {"action": {"id": "x"}}])
-def test_an_action_of_unknown_shape_is_an_error(answer: Dict[str, Any]) -> None:
+def test_an_action_of_unknown_shape_is_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(HetznerUnreachable, match="shape"):
         put(ScriptedApi(answer), None)
 

@@ -8,7 +8,7 @@ import ssl
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Iterator
 
 import pytest
 import trustme
@@ -65,7 +65,7 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Dict[str, str]:
+def outcomes() -> dict[str, str]:
     """Return the result for each answer. Calls without an answer run in parallel."""
     with pytest.MonkeyPatch.context() as patch, Servers() as servers:
         patch.setenv("NO_PROXY", "*")
@@ -77,7 +77,7 @@ def outcomes() -> Dict[str, str]:
 
 
 @pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one.name)
-def test_a_hostile_answer_ends_in_one_clear_line(outcomes: Dict[str, str], one: Hostile) -> None:
+def test_a_hostile_answer_ends_in_one_clear_line(outcomes: dict[str, str], one: Hostile) -> None:
     assert outcomes[one.name].startswith("Hetzner")
     assert TOKEN not in outcomes[one.name]
     assert re.search(REASONS[one.outcome], outcomes[one.name])

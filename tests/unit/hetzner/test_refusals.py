@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Optional, Type
+from typing import Any, Mapping
 
 import pytest
 
@@ -59,7 +59,7 @@ def error(
     ],
 )
 def test_every_code_of_the_api_has_its_error(
-    status: int, code: str, family: Type[DyndnsError]
+    status: int, code: str, family: type[DyndnsError]
 ) -> None:
     found = error(code, status)
     assert type(found) is family
@@ -108,7 +108,7 @@ def test_only_tokens_of_32_characters_count_as_old(length: int, *, is_old: bool)
         ("unavailable", "12", 12),
     ],
 )
-def test_a_busy_api_has_a_pause(code: str, retry_after: Optional[str], pause: float) -> None:
+def test_a_busy_api_has_a_pause(code: str, retry_after: str | None, pause: float) -> None:
     headers = {} if retry_after is None else {"retry-after": retry_after}
     found = error(code, 429, headers)
     assert isinstance(found, HetznerBusy)
@@ -146,7 +146,7 @@ def test_an_error_is_one_short_line_of_plain_text(place: str, quoted: str) -> No
 )
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_a_failure_of_another_shape_is_not_the_cloud_api(
-    status: int, answer: Dict[str, Any]
+    status: int, answer: dict[str, Any]
 ) -> None:
     assert type(refusal(status, JSON, answer, TOKEN)) is HetznerUnreachable
 

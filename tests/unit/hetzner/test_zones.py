@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Iterable, Mapping
 
 import pytest
 
@@ -31,7 +31,7 @@ def find(zones: Zones, name: str) -> Location:
     return zones.find(host(name), Deadline(5))
 
 
-def place(zones: Zones, name: str) -> Tuple[str, str]:
+def place(zones: Zones, name: str) -> tuple[str, str]:
     owner = find(zones, name).owner
     return owner.zone.name, owner.name
 
@@ -49,7 +49,7 @@ def place(zones: Zones, name: str) -> Tuple[str, str]:
         ("host.example.co.uk", ("example.co.uk", "host")),
     ],
 )
-def test_the_longest_matching_zone_wins(clock: Clock, name: str, expected: Tuple[str, str]) -> None:
+def test_the_longest_matching_zone_wins(clock: Clock, name: str, expected: tuple[str, str]) -> None:
     cloud = FakeCloudApi("example.com", "lab.example.com", "example.co.uk")
     assert place(zones_of(clock, cloud), name) == expected
 
@@ -212,7 +212,7 @@ class Slow(FakeCloudApi):
         self.is_asked = threading.Event()
         self.may_answer = threading.Event()
 
-    def call(self, *arguments: Any, **named: Any) -> Dict[str, Any]:  # noqa: ANN401
+    def call(self, *arguments: Any, **named: Any) -> dict[str, Any]:  # noqa: ANN401
         answer = super().call(*arguments, **named)
         self.is_asked.set()
         assert self.may_answer.wait(20)
@@ -261,9 +261,9 @@ def test_a_refresh_takes_only_a_part_of_the_deadline(clock: Clock) -> None:
             method: str,
             path: str,
             deadline: Deadline,
-            query: Iterable[Tuple[str, str]] = (),
-            body: Optional[Mapping[str, Any]] = None,
-        ) -> Dict[str, Any]:
+            query: Iterable[tuple[str, str]] = (),
+            body: Mapping[str, Any] | None = None,
+        ) -> dict[str, Any]:
             self.left = deadline.remaining()
             return super().call(method, path, deadline, query, body)
 

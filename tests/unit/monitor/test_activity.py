@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping
+from typing import Callable, Mapping
 
 import pytest
 
@@ -16,7 +16,7 @@ class Hosts:
     """A fake of the store's hosts."""
 
     def __init__(self) -> None:
-        self.writes: List[Dict[Hostname, float]] = []
+        self.writes: list[dict[Hostname, float]] = []
         self.is_away = False
         self.goes_away: Callable[[], None] = lambda: None
         self.written_at = 0.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any, List, Tuple
+from typing import Any
 
 import pytest
 
@@ -21,10 +21,10 @@ class Api(ScriptedApi):
 
     def __init__(self, *answers: Any) -> None:  # noqa: ANN401
         super().__init__(*answers)
-        self.quotas: List[Quota] = []
+        self.quotas: list[Quota] = []
 
 
-def listing(*zones: Tuple[str, str]) -> Any:  # noqa: ANN401
+def listing(*zones: tuple[str, str]) -> Any:  # noqa: ANN401
     """Return Hetzner's answer with these zones and their delegations."""
     return {
         "zones": [
@@ -44,7 +44,7 @@ def make_collector(store: Store, clock: Clock, *apis: Api) -> Collector:
     return Collector(store, projects, clock, lambda: clock.now - 1_000_000)
 
 
-def seen(store: Store) -> List[Tuple[str, int, str]]:
+def seen(store: Store) -> list[tuple[str, int, str]]:
     return [(zone.name, zone.project, zone.delegation) for zone in store.projects.zones()]
 
 

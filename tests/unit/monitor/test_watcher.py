@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import List, Optional, Tuple
 
 import pytest
 
@@ -21,14 +20,14 @@ NOW = 1_800_000_000.0
 def activity(
     silent_for: float,
     *,
-    seen: Optional[float] = NOW,
-    silent_since: Optional[float] = None,
+    seen: float | None = NOW,
+    silent_since: float | None = None,
     name: Hostname = NAS,
 ) -> HostActivity:
     return HostActivity(name, NOW - 100 * DAY, seen, silent_for, silent_since)
 
 
-FLIPS: List[Tuple[str, HostActivity, bool]] = [
+FLIPS: list[tuple[str, HostActivity, bool]] = [
     ("seen lately", activity(60), False),
     ("silent for exactly the timeout", activity(LOST_AFTER), False),
     ("silent for longer", activity(LOST_AFTER + 1), True),
@@ -105,7 +104,7 @@ class Guard:
         clock: Clock,
         sink: RecordingSink,
         *,
-        hosts: Tuple[Hostname, ...] = (NAS,),
+        hosts: tuple[Hostname, ...] = (NAS,),
         lost_after: float = LOST_AFTER,
         interval: float = INTERVAL,
     ) -> None:
@@ -122,7 +121,7 @@ class Guard:
             monotonic=self._monotonic,
         )
 
-    def watch(self, seconds: float, step: float = 20.0) -> List[Event]:
+    def watch(self, seconds: float, step: float = 20.0) -> list[Event]:
         """Let time pass, and return the events of that time."""
         before = len(self.sink.events)
         for _ in range(int(seconds // step)):
@@ -326,7 +325,7 @@ def test_a_second_watcher_takes_over_and_repeats_nothing(
     one, other = Guard(store, clock, sink), Guard(other_store, clock, sink)
     one.sees()
 
-    def both_watch(seconds: float) -> List[Event]:
+    def both_watch(seconds: float) -> list[Event]:
         before = len(sink.events)
         for _ in range(int(seconds // 20)):
             one.passes(20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import List, Tuple, Type
 
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
@@ -43,7 +42,7 @@ class Restart:
     """Services are stopped for some time."""
 
     at: int
-    which: Tuple[int, ...]
+    which: tuple[int, ...]
     seconds: int
 
     @property
@@ -92,12 +91,12 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.set_by = 0.0
-        self.reports: List[Tuple[float, Event]] = []
+        self.reports: list[tuple[float, Event]] = []
 
     def report(self, event: Event) -> None:
         self.reports.append((self.now, event))
 
-    def reported(self, name: Hostname, kind: Type[Event]) -> List[float]:
+    def reported(self, name: Hostname, kind: type[Event]) -> list[float]:
         return [
             at
             for at, event in self.reports
@@ -125,8 +124,8 @@ RESTARTS = st.builds(
 class Story:
     """The course of one test."""
 
-    jumps: List[Jump]
-    restarts: List[Restart]
+    jumps: list[Jump]
+    restarts: list[Restart]
     stops_at: int
     phase: int  # of the polls; the checks have their own
 
@@ -155,13 +154,13 @@ class Story:
         mine = [one for one in self.restarts if number in one.which]
         return any(one.at <= second < one.at + one.seconds for one in mine)
 
-    def polling(self, second: int) -> List[Hostname]:
+    def polling(self, second: int) -> list[Hostname]:
         if second % POLL != self.phase:
             return []
         return [POLLS] if self.stops_at <= second < self.comes_back else [POLLS, STOPS]
 
 
-def live(story: Story, url: str, skews: Tuple[float, float]) -> World:
+def live(story: Story, url: str, skews: tuple[float, float]) -> World:
     world = World()
     services = [Service(url, world, skew) for skew in skews]
     for second in range(
@@ -199,9 +198,9 @@ def live(story: Story, url: str, skews: Tuple[float, float]) -> World:
 @example([Jump(300, -50)], [], (0.0, 0.0), 300, 0)
 @example([Jump(300, -YEAR)], [Restart(300, (0, 1), 600)], (1.5, -1.5), 300, 50)
 def test_only_a_silent_host_is_lost_and_reported_once(
-    jumps: List[Jump],
-    restarts: List[Restart],
-    skews: Tuple[float, float],
+    jumps: list[Jump],
+    restarts: list[Restart],
+    skews: tuple[float, float],
     stops_at: int,
     phase: int,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Dict
 
 import pytest
 
@@ -23,7 +22,7 @@ def outcome(url: str, seconds: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Dict[str, str]:
+def outcomes() -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch, Servers() as servers:
         patch.setenv("NO_PROXY", "*")
         at = {one.name: f"http://127.0.0.1:{servers.give(one)}" for one in ANSWERS}
@@ -34,7 +33,7 @@ def outcomes() -> Dict[str, str]:
 
 
 @pytest.mark.parametrize("one", ANSWERS, ids=lambda one: one.name)
-def test_a_push_that_meets_a_hostile_answer_ends(outcomes: Dict[str, str], one: Hostile) -> None:
+def test_a_push_that_meets_a_hostile_answer_ends(outcomes: dict[str, str], one: Hostile) -> None:
     said = outcomes[one.name]
     assert said.startswith("127.0.0.1 ")
     assert "a bug" not in said

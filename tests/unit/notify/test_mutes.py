@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -23,7 +22,7 @@ class Phone:
     """Records pushes."""
 
     def __init__(self) -> None:
-        self.titles: List[str] = []
+        self.titles: list[str] = []
 
     def __call__(self, push: Push) -> None:
         self.titles.append(push.title)

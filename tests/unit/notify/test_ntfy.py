@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Iterator, List, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 import pytest
 
@@ -53,7 +53,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.script: Script = Exchange.accepts
-        self.seen: List[Exchange] = []
+        self.seen: list[Exchange] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.ends = threading.Event()
 
@@ -119,7 +119,7 @@ def basic(login: str) -> str:
     ],
 )
 def test_a_token_precedes_a_login_and_a_login_is_utf8(
-    server: Server, login: Dict[str, str], header: str
+    server: Server, login: dict[str, str], header: str
 ) -> None:
     topic(server, **login).publish(PUSH)
     assert server.seen[0].headers["Authorization"] == header
@@ -176,7 +176,7 @@ def test_a_refusal_without_a_login_asks_for_one(server: Server) -> None:
     ],
 )
 def test_a_permanent_refusal_names_the_status_and_the_setting(
-    server: Server, status: int, names: List[str]
+    server: Server, status: int, names: list[str]
 ) -> None:
     location = {"Location": f"{server.url}/elsewhere"} if status == 301 else {}
     server.script = lambda call: call.answers(status, "" if status == 204 else "no", **location)
@@ -273,7 +273,7 @@ def test_one_connection_serves_many_pushes(server: Server) -> None:
     ntfy = topic(server)
     for _ in range(3):
         ntfy.publish(PUSH)
-    ports: List[Any] = [seen.client_address for seen in server.seen]
+    ports: list[Any] = [seen.client_address for seen in server.seen]
     assert len(ports) == 3
     assert len(set(ports)) == 1
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Iterator, List, Union
+from typing import Callable, Iterator, Union
 
 import pytest
 
@@ -25,10 +25,10 @@ class Server:
     """Stands in for `Ntfy`: gives the prepared answers, and then accepts every push."""
 
     def __init__(self, *answers: Answer) -> None:
-        self.answers: List[Answer] = list(answers)
-        self.tries: List[str] = []
-        self.taken: List[Push] = []
-        self.seconds: List[float] = []
+        self.answers: list[Answer] = list(answers)
+        self.tries: list[str] = []
+        self.taken: list[Push] = []
+        self.seconds: list[float] = []
         self.changed = threading.Condition()
 
     def publish(self, push: Push, seconds: float) -> None:
@@ -49,7 +49,7 @@ class Server:
         with self.changed:
             assert self.changed.wait_for(condition, PATIENCE), (self.tries, self.titles())
 
-    def titles(self) -> List[str]:
+    def titles(self) -> list[str]:
         return [push.title for push in self.taken]
 
 
@@ -83,7 +83,7 @@ class FirstOfAll:
     """The store's memory of what some process has asked for, without the end of its time."""
 
     def __init__(self) -> None:
-        self.asked: List[str] = []
+        self.asked: list[str] = []
 
     def __call__(self, problem: str) -> bool:
         self.asked.append(problem)
@@ -96,7 +96,7 @@ def started(server: Server, **options: object) -> Outbox:
     return outbox
 
 
-def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> List[str]:
+def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= level]
 
 
@@ -158,7 +158,7 @@ def test_a_failed_push_is_retried_until_it_succeeds(
 ) -> None:
     server = Server(failure, failure, failure)
     outbox = Outbox(server, pauses=(2, 5))
-    pauses: List[float] = []
+    pauses: list[float] = []
     monkeypatch.setattr(outbox, "_wait", lambda pause: not pauses.append(pause))
     outbox.start()
     outbox.put(push("title"))
@@ -173,7 +173,7 @@ def test_a_refused_login_is_retried_soon_and_later_less_often(
 ) -> None:
     server = Server(*[WRONG_LOGIN] * 7)
     outbox = Outbox(server, pauses=(2, 5))
-    pauses: List[float] = []
+    pauses: list[float] = []
     monkeypatch.setattr(outbox, "_wait", lambda pause: not pauses.append(pause))
     outbox.start()
     outbox.put(push("title"))

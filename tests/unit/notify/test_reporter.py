@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from typing import List
 
 import pytest
 
@@ -141,8 +140,8 @@ def test_an_unchanged_address_is_logged_only_in_debug(caplog: pytest.LogCaptureF
     assert caplog.records == []
 
 
-def pushed(event: Event, **options: bool) -> List[Push]:
-    pushes: List[Push] = []
+def pushed(event: Event, **options: bool) -> list[Push]:
+    pushes: list[Push] = []
     Reporter(pushes.append, **options).report(event)
     return pushes
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Iterator, Optional
+from typing import Iterator
 
 import pytest
 
@@ -48,8 +48,8 @@ LOCKED = "the store is locked by another program"
 class FakeStore:
     """A store that fails as the test sets it."""
 
-    reading: Optional[Exception] = None
-    writing: Optional[Exception] = None
+    reading: Exception | None = None
+    writing: Exception | None = None
     probes = 0
 
     def ping(self) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence, Set
+from typing import Callable, Iterator, Sequence
 
 import pytest
 
@@ -31,13 +31,11 @@ def _root() -> Iterator[None]:
     root.setLevel(level)
 
 
-def set_up(
-    *, debug: bool = False, file: Optional[Path] = None, secrets: Sequence[str] = ()
-) -> None:
+def set_up(*, debug: bool = False, file: Path | None = None, secrets: Sequence[str] = ()) -> None:
     logs.set_up(LogSettings(debug, file, max_bytes=0, backup_count=0), secrets)
 
 
-def lines(folder: Path) -> List[str]:
+def lines(folder: Path) -> list[str]:
     """The lines of a log file and of its rotated files."""
     files = sorted(file for file in folder.iterdir() if not file.name.endswith(".lock"))
     return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
@@ -142,7 +140,7 @@ def test_a_secret_within_another_one_is_masked_as_a_whole(
         ),
     ],
 )
-def test_a_login_in_a_url_is_secret_encoded_and_decoded(url: str, secrets: Set[str]) -> None:
+def test_a_login_in_a_url_is_secret_encoded_and_decoded(url: str, secrets: set[str]) -> None:
     assert set(secrets_in(url)) - {""} == secrets
 
 

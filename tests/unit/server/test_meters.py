@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterator, Type
+from typing import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,7 +11,7 @@ from backend.metrics import FIGURES, METHODS, PROTOCOLS, Meters, Slots
 from backend.model import Change
 
 
-def families(error: Type[errors.DyndnsError]) -> Iterator[Type[errors.DyndnsError]]:
+def families(error: type[errors.DyndnsError]) -> Iterator[type[errors.DyndnsError]]:
     yield error
     for below in error.__subclasses__():
         yield from families(below)
@@ -40,7 +40,7 @@ def count_everything(meters: Meters) -> None:
     meters.failed_login()
 
 
-def samples(meters: Meters) -> Dict[str, float]:
+def samples(meters: Meters) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(meters.exposition(()).decode()):
         for sample in family.samples:

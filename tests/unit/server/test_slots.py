@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Callable, Dict, Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -18,7 +18,7 @@ class Workers:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._pids: Dict[int, int] = {}
+        self._pids: dict[int, int] = {}
 
     def start(self, work: Callable[[], None] = lambda: None) -> int:
         """Fork a worker, let it work, and return its slot."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Optional
 
 import pytest
 
@@ -14,11 +13,11 @@ NOW = 1000.0
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 
 
-def by_name(store: Store) -> Dict[str, HostActivity]:
+def by_name(store: Store) -> dict[str, HostActivity]:
     return {activity.host.first_label: activity for activity in store.hosts.registered(NOW)}
 
 
-def seen_at(store: Store) -> Optional[float]:
+def seen_at(store: Store) -> float | None:
     return by_name(store)["nas"].seen_at
 
 
@@ -48,7 +47,7 @@ def test_an_unregistered_host_is_not_listed_until_registered_again(
     assert (by_name(store)["nas"].registered_at, seen_at(store)) == (300, 150)
 
 
-def desired(store: Store, name: Hostname = NAS) -> List[str]:
+def desired(store: Store, name: Hostname = NAS) -> list[str]:
     records = store.records.of(name).values()
     return [str(record.desired.address) for record in records]
 

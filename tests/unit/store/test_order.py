@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -16,9 +16,9 @@ BOTH = ("2001:db8::1", "198.51.100.1")
 
 
 @pytest.fixture
-def written() -> Iterator[List[List[str]]]:
+def written() -> Iterator[list[list[str]]]:
     """Return the hosts and types of the rows written, in order."""
-    rows: List[List[str]] = []
+    rows: list[list[str]] = []
 
     def note(*sent: Any) -> None:  # noqa: ANN401
         _connection, _cursor, statement, parameters, _context, are_many = sent
@@ -39,7 +39,7 @@ def confirm(store: Store) -> None:
     store.records.confirm(seen, 1)
 
 
-WRITERS: Dict[str, Callable[[Store], object]] = {
+WRITERS: dict[str, Callable[[Store], object]] = {
     "registered hosts": lambda store: store.hosts.register(MIXED, 1),
     "activity": lambda store: store.hosts.see(dict.fromkeys(MIXED, 1.0), 1),
     "silences": lambda store: store.hosts.count(
@@ -53,7 +53,7 @@ WRITERS: Dict[str, Callable[[Store], object]] = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_rows_are_written_in_the_order_of_their_keys(
-    store: Store, written: List[List[str]], writer: str
+    store: Store, written: list[list[str]], writer: str
 ) -> None:
     for name in NAMES:
         store.records.set_desired(update(*BOTH, name=name), 1, 1)

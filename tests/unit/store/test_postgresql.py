@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generator, List, Tuple
+from typing import Any, Callable, Generator
 
 import pytest
 import sqlalchemy as sa
@@ -45,7 +45,7 @@ def exchange(answers: int) -> Generator[str, int, str]:
 
 
 def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Connection:
-    sinks: List[Tuple[str, Callable[..., None]]] = []
+    sinks: list[tuple[str, Callable[..., None]]] = []
     monkeypatch.setattr(database, "_ANSWER_SECONDS", seconds)
     monkeypatch.setattr(
         sa.event, "listen", lambda _engine, name, act, **_: sinks.append((name, act))

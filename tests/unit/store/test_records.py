@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 import sqlalchemy as sa
@@ -30,7 +29,7 @@ def of(store: Store, kind: RecordType = A) -> Record:
 
 
 def accepted(
-    store: Store, address: str = FIRST, action: Optional[int] = None, now: float = NOW
+    store: Store, address: str = FIRST, action: int | None = None, now: float = NOW
 ) -> Record:
     store.records.note(Accepted(set_desired(store, address, now), action), now)
     return of(store)
@@ -224,7 +223,7 @@ class TestALateAnswer:
 
     @pytest.mark.parametrize("action", [None, ACTION])
     def test_for_an_older_update_revokes_acceptance_of_the_newer_one(
-        self, store: Store, action: Optional[int]
+        self, store: Store, action: int | None
     ) -> None:
         # Hetzner processed the newer update first, so it now holds the older address.
         older = set_desired(store, FIRST)
@@ -237,7 +236,7 @@ class TestALateAnswer:
 
     @pytest.mark.parametrize("action", [None, ACTION])
     def test_for_an_older_update_keeps_the_error_of_the_newer(
-        self, store: Store, action: Optional[int]
+        self, store: Store, action: int | None
     ) -> None:
         older = set_desired(store, FIRST)
         store.records.note(

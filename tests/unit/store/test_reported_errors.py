@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import List, Tuple
 
 import pytest
 
@@ -37,7 +36,7 @@ class Worker:
             store, self.publisher, zones, [hetzner], sink, history_days=90, clock=clock
         )
 
-    def update(self, *addresses: str, name: str = "host.example.com") -> List[Tuple[str, bool]]:
+    def update(self, *addresses: str, name: str = "host.example.com") -> list[tuple[str, bool]]:
         """Update a host; return each reported error and whether it notifies the operator."""
         before = len(self.sink.events)
         desired = update(*addresses, name=name)
@@ -51,14 +50,14 @@ class Worker:
         self.clock.advance(4000)
         return [one for one in map(reported_error, self.sink.events[before:]) if one[0]]
 
-    def fail(self, error: DyndnsError, *addresses: str, **name: str) -> List[Tuple[str, bool]]:
+    def fail(self, error: DyndnsError, *addresses: str, **name: str) -> list[tuple[str, bool]]:
         self.cloud.failures = {"GET": error}
         reported = self.update(*addresses, **name)
         self.cloud.failures = {}
         return reported
 
 
-def reported_error(event: Event) -> Tuple[str, bool]:
+def reported_error(event: Event) -> tuple[str, bool]:
     if isinstance(event, (Postponed, Refused)):
         return event.error, event.is_news
     if isinstance(event, Cleared):
@@ -69,7 +68,7 @@ def reported_error(event: Event) -> Tuple[str, bool]:
 CLEARED = [("cleared", True)]
 
 
-def reported_once(error: Exception) -> List[Tuple[str, bool]]:
+def reported_once(error: Exception) -> list[tuple[str, bool]]:
     return [(str(error), True)]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -28,7 +28,7 @@ def url_of(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
-def query(file: Path, sql: str) -> List[Any]:
+def query(file: Path, sql: str) -> list[Any]:
     with closing(sqlite3.connect(str(file))) as connection:
         found = connection.execute(sql).fetchall()
         connection.commit()

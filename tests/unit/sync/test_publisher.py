@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Union
-
 import pytest
 
 from backend.errors import (
@@ -45,7 +43,7 @@ class PublisherEnv:
         clock: Clock,
         sink: RecordingSink,
         *,
-        chosen_ttl: Optional[int] = None,
+        chosen_ttl: int | None = None,
         cache_ttl: float = CACHE_TTL,
     ) -> None:
         self.store, self.cloud, self.clock = store, cloud, clock
@@ -55,10 +53,10 @@ class PublisherEnv:
     def set_desired(self, desired: Update) -> None:
         self.store.records.set_desired(desired, self.clock(), 10)
 
-    def publish(self, *kinds: RecordType) -> Dict[RecordType, RecordOutcome]:
+    def publish(self, *kinds: RecordType) -> dict[RecordType, RecordOutcome]:
         return self.publisher.publish(HOST, kinds or (A,), Deadline(5))
 
-    def update(self, *addresses: str) -> Union[Dict[RecordType, RecordOutcome], DyndnsError]:
+    def update(self, *addresses: str) -> dict[RecordType, RecordOutcome] | DyndnsError:
         """Store an update, publish it, and return the outcomes or the error."""
         desired = update(*addresses)
         kinds = [one.type for one in desired.desired]
@@ -85,7 +83,7 @@ class PublisherEnv:
     def is_up_to_date(self) -> bool:
         return self.publisher.is_up_to_date(self.record())
 
-    def history(self) -> List[str]:
+    def history(self) -> list[str]:
         return [entry.event for entry in reversed(self.store.history.find(HOST))]
 
 

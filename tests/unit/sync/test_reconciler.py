@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -38,28 +38,28 @@ class Cloud(FakeCloudApi):
 
     def __init__(self, *zones: str) -> None:
         super().__init__(*zones)
-        self.ended: Dict[int, Tuple[str, str]] = {}
+        self.ended: dict[int, tuple[str, str]] = {}
         self.has_no_actions = False
-        self.polled: List[List[int]] = []
+        self.polled: list[list[int]] = []
 
-    def end(self, action: Optional[int], status: str = "success", error: str = "") -> None:
+    def end(self, action: int | None, status: str = "success", error: str = "") -> None:
         assert action is not None
         self.ended[action] = (status, error)
 
     def _answer(
         self,
         method: str,
-        parts: List[str],
-        query: Tuple[Tuple[str, str], ...],
+        parts: list[str],
+        query: tuple[tuple[str, str], ...],
         body: Mapping[str, Any],
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         if parts != ["actions"]:
             return super()._answer(method, parts, query, body)
         ids = [int(value) for _, value in query]
         self.polled.append(ids)
         return {"actions": [] if self.has_no_actions else [self._state(number) for number in ids]}
 
-    def _state(self, number: int) -> Dict[str, Any]:
+    def _state(self, number: int) -> dict[str, Any]:
         status, message = self.ended.get(number, ("running", ""))
         error = {"code": "action_failed", "message": message} if status == "error" else None
         return {"id": number, "status": status, "error": error}
@@ -93,27 +93,27 @@ class ReconcilerEnv:
         with contextlib.suppress(DyndnsError):
             self.publisher.publish(host(name), (A,), Deadline(5), polled)
 
-    def tick(self, seconds: float = 1.0) -> List[str]:
+    def tick(self, seconds: float = 1.0) -> list[str]:
         """Advance the clock and tick the reconciler; return its calls."""
         self.clock.advance(seconds)
         self.cloud.take_calls()
         self.reconciler.tick()
         return self.cloud.take_calls()
 
-    def ticks(self, seconds: int, step: int = 1) -> List[Tuple[float, str]]:
+    def ticks(self, seconds: int, step: int = 1) -> list[tuple[float, str]]:
         """Tick every `step` seconds; return each call with its time."""
         start = self.clock()
         return [
             (self.clock() - start, call) for _ in range(seconds // step) for call in self.tick(step)
         ]
 
-    def record(self, name: Optional[Hostname] = None) -> Record:
+    def record(self, name: Hostname | None = None) -> Record:
         return self.store.records.of(name or HOST)[A]
 
-    def history(self) -> List[Tuple[str, str]]:
+    def history(self) -> list[tuple[str, str]]:
         return [(entry.event, entry.why) for entry in reversed(self.store.history.find(HOST))]
 
-    def fail_calls(self, error: Optional[DyndnsError], *methods: str) -> None:
+    def fail_calls(self, error: DyndnsError | None, *methods: str) -> None:
         """Make calls of these methods fail, or all calls."""
         self.cloud.failures.clear()
         for method in methods or ("GET", "POST", "DELETE"):
@@ -144,7 +144,7 @@ def other_env(
     other.reconciler.stop()
 
 
-def times(calls: Iterable[Tuple[float, str]], *kinds: str) -> List[float]:
+def times(calls: Iterable[tuple[float, str]], *kinds: str) -> list[float]:
     return [at for at, made in calls if made in kinds]
 
 
@@ -489,7 +489,7 @@ class TestTheLeader:
         class SlowCloud(Cloud):
             """Answers polls so slowly that the lease expires."""
 
-            def _state(self, number: int) -> Dict[str, Any]:
+            def _state(self, number: int) -> dict[str, Any]:
                 env.clock.advance(60)
                 assert other_store.leases.acquire("reconciler", "other", env.clock(), 40)
                 return super()._state(number)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from typing import List
 
 import pytest
 
@@ -20,7 +19,7 @@ class Waiting:
     def __init__(self, slots: HostSlots, seconds: float = 30, name: str = HOST.text) -> None:
         self._slots = slots
         self._host = host(name)
-        self.errors: List[Exception] = []
+        self.errors: list[Exception] = []
         self._thread = threading.Thread(target=self._run, args=(seconds,))
         self._thread.start()
         while self._thread.is_alive() and self._host not in slots._waiting:  # noqa: SLF001
@@ -32,7 +31,7 @@ class Waiting:
         except HostBusy as error:
             self.errors.append(error)
 
-    def join(self) -> List[Exception]:
+    def join(self) -> list[Exception]:
         self._thread.join(30)
         assert not self._thread.is_alive()
         return self.errors

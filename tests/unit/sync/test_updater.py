@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Iterator
 
 import pytest
 
@@ -47,7 +47,7 @@ class ActivityBuffer:
     """Replaces `ActivityBuffer`: records the activity it is given."""
 
     def __init__(self) -> None:
-        self.noted: List[object] = []
+        self.noted: list[object] = []
 
     def note(self, seen: Hostname, at: float) -> None:
         self.noted.append((seen, at))
@@ -56,18 +56,18 @@ class ActivityBuffer:
 class SlowPublisher:
     """Replaces a publisher: blocks until `released` is set."""
 
-    def __init__(self, store: Store, errors: Callable[[], Dict[RecordType, RecordOutcome]]) -> None:
+    def __init__(self, store: Store, errors: Callable[[], dict[RecordType, RecordOutcome]]) -> None:
         self._store = store
         self.released = threading.Event()
         self.started = threading.Semaphore(0)
         self._finish = errors
 
-    def is_up_to_date(self, _record: Optional[Record]) -> bool:
+    def is_up_to_date(self, _record: Record | None) -> bool:
         return False
 
     def publish(
         self, _host: Hostname, _kinds: object, _deadline: Deadline, desired: Update
-    ) -> Dict[RecordType, RecordOutcome]:
+    ) -> dict[RecordType, RecordOutcome]:
         self._store.records.set_desired(desired, 0, 10)
         self.started.release()
         self.released.wait(TIMEOUT)
@@ -98,7 +98,7 @@ def updater(
     updater.stop()
 
 
-def changes(updater: Updater, desired: Update) -> List[Change]:
+def changes(updater: Updater, desired: Update) -> list[Change]:
     outcome = updater.apply(desired)
     assert outcome.host == desired.host
     assert tuple(one.desired for one in outcome.records) == desired.desired
@@ -203,7 +203,7 @@ def test_an_unavailable_store_causes_no_call(
 def test_an_update_is_stored_before_the_first_call_to_hetzner(
     updater: Updater, cloud: FakeCloudApi, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: List[Optional[Address]] = []
+    seen: list[Address | None] = []
     call = cloud.call
 
     def look(*arguments: object, **options: object) -> object:
@@ -225,7 +225,7 @@ def test_an_update_replaced_while_it_is_published_is_superseded(
     activities: ActivityBuffer,
     sink: RecordingSink,
     clock: Clock,
-    results: Dict[RecordType, RecordOutcome],
+    results: dict[RecordType, RecordOutcome],
 ) -> None:
     publisher = SlowPublisher(store, lambda: results)
     publisher.released.set()
@@ -243,13 +243,13 @@ class TestAHangingPublisher:
         monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
 
     @pytest.fixture
-    def errors(self) -> List[Exception]:
+    def errors(self) -> list[Exception]:
         """Errors for the publisher to raise; empty for success."""
         return []
 
     @pytest.fixture
-    def publisher(self, store: Store, errors: List[Exception]) -> Iterator[SlowPublisher]:
-        def end() -> Dict[RecordType, RecordOutcome]:
+    def publisher(self, store: Store, errors: list[Exception]) -> Iterator[SlowPublisher]:
+        def end() -> dict[RecordType, RecordOutcome]:
             if errors:
                 raise errors[0]
             return {A: RecordOutcome(DesiredRecord(A, Address.parse(FIRST)), Change.CREATED)}
@@ -292,7 +292,7 @@ class TestAHangingPublisher:
         self,
         updater: Updater,
         publisher: SlowPublisher,
-        errors: List[Exception],
+        errors: list[Exception],
         caplog: pytest.LogCaptureFixture,
         error: Exception,
         *,
@@ -318,10 +318,10 @@ def test_an_unexpected_exception_is_raised_to_the_caller(
     store: Store, activities: ActivityBuffer, sink: RecordingSink, clock: Clock
 ) -> None:
     class Crashing:
-        def is_up_to_date(self, _record: Optional[Record]) -> bool:
+        def is_up_to_date(self, _record: Record | None) -> bool:
             return False
 
-        def publish(self, *_: object) -> Dict[RecordType, RecordOutcome]:
+        def publish(self, *_: object) -> dict[RecordType, RecordOutcome]:
             raise ZeroDivisionError
 
     updater = Updater(store, Crashing(), activities, sink, slots=1, clock=clock)

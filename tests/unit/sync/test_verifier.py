@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 
@@ -62,7 +62,7 @@ class VerifierEnv:
     def record(self, name: str = NAMES[0]) -> Record:
         return self.store.records.of(host(name))[A]
 
-    def tick_after(self, seconds: float) -> List[str]:
+    def tick_after(self, seconds: float) -> list[str]:
         self.clock.advance(seconds)
         self.verifier.tick()
         return self.cloud.take_calls()
@@ -216,7 +216,7 @@ def test_setting_the_clock_back_ends_the_pause(env: VerifierEnv, cloud: FakeClou
 
 @pytest.mark.parametrize(("seconds", "calls"), [(60, []), (61, [READ_ZONE])])
 def test_records_confirmed_in_the_future_are_checked(
-    env: VerifierEnv, seconds: float, calls: List[str]
+    env: VerifierEnv, seconds: float, calls: list[str]
 ) -> None:
     assert env.tick_after(-seconds) == calls
     checked_at = env.clock() if calls else env.clock() + seconds
@@ -261,7 +261,7 @@ class Draining(FakeCloudApi):
 
     calls_left = 10**6
 
-    def _answer(self, *asked: Any) -> Dict[str, Any]:  # noqa: ANN401
+    def _answer(self, *asked: Any) -> dict[str, Any]:  # noqa: ANN401
         self.calls_left -= 1
         self.is_low = self.calls_left <= 0
         return super()._answer(*asked)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 
 from backend.web.request import is_cross_site
@@ -10,7 +8,7 @@ from tests.unit.web.test_wire import CALLER, PROXIES, request
 HOST = "dyndns.example.com"
 
 
-def is_refused(peer: Optional[str] = CALLER, host: str = HOST, **headers: str) -> bool:
+def is_refused(peer: str | None = CALLER, host: str = HOST, **headers: str) -> bool:
     return is_cross_site(request(peer, Host=host, **headers), PROXIES)
 
 
@@ -35,7 +33,7 @@ def test_requests_without_browser_headers_pass() -> None:
     ],
 )
 @pytest.mark.parametrize("origin", [None, f"https://{HOST}", "https://evil.example.net", "null"])
-def test_sec_fetch_site_decides_alone(site: str, origin: Optional[str], *, refused: bool) -> None:
+def test_sec_fetch_site_decides_alone(site: str, origin: str | None, *, refused: bool) -> None:
     headers = {"Origin": origin} if origin is not None else {}
     assert is_refused(Sec_Fetch_Site=site, **headers) is refused
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Sequence
 
 import pytest
 from flask import Request
@@ -23,7 +23,7 @@ PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128
 CALLER = "198.51.100.7"
 
 
-def request(peer: Optional[str] = None, **headers: str) -> Request:
+def request(peer: str | None = None, **headers: str) -> Request:
     builder = EnvironBuilder(
         headers={name.replace("_", "-"): text for name, text in headers.items()}
     )
@@ -35,7 +35,7 @@ def request(peer: Optional[str] = None, **headers: str) -> Request:
     return Request(environ)
 
 
-def seen(peer: Optional[str], trusted: Sequence[Network] = PROXIES, **headers: str) -> str:
+def seen(peer: str | None, trusted: Sequence[Network] = PROXIES, **headers: str) -> str:
     return client_address(request(peer, **headers), trusted)
 
 
@@ -56,12 +56,12 @@ def basic(login: bytes) -> str:
         ("unix:", ""),
     ],
 )
-def test_without_a_proxy_the_peer_is_the_client(peer: Optional[str], address: str) -> None:
+def test_without_a_proxy_the_peer_is_the_client(peer: str | None, address: str) -> None:
     assert seen(peer) == address
 
 
 @pytest.mark.parametrize("peer", [CALLER, "2001:db8::7", "", None, "11.0.0.1"])
-def test_only_trusted_proxies_set_the_address(peer: Optional[str]) -> None:
+def test_only_trusted_proxies_set_the_address(peer: str | None) -> None:
     headers = {"X_Real_Ip": "203.0.113.1", "X_Forwarded_For": "203.0.113.2"}
     assert seen(peer, **headers) == (peer or "")
 
