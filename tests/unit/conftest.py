@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from backend.auth import key_storage, keys
+from backend.auth import keys
 from backend.store import Store
 from tests.stores import empty_store
 
@@ -36,8 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _short_wait_for_edits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait for the end of an edit in tests that aren't about edits."""
     if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
-        for module in (keys, key_storage):
-            monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
+        monkeypatch.setattr(keys, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture
