@@ -19,7 +19,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
 from backend.model import Address, Hostname, RecordType
-from backend.store import HostActivity, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenQuota, SeenZone
 

@@ -21,7 +21,7 @@ from backend.hetzner.zones import Location, longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings, read
-from backend.store import Store, describe_store, require_store
+from backend.store import file_of, opened
 from backend.text import counted
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -164,20 +164,17 @@ def _check_store(url: str) -> Line:
     """Test whether the store can be read and written without changing it."""
     what = "store"
     try:
-        kind, file = describe_store(url)
+        file = file_of(url)
         if file is not None and _is_missing(file):
             return _missing(what, file)
-        require_store(url)
-        store = Store(url, pool_size=1)
-    except DyndnsError as error:
-        return _error(FAIL, what, error)
-    try:
-        store.probe()
+        with opened(url) as store:
+            store.probe()
     except StoreUnavailable:
         hint = "Check the database, its disk and its permissions."
         return Line(FAIL, what, "The store can't be written.", hint)
-    finally:
-        store.close()
+    except DyndnsError as error:
+        return _error(FAIL, what, error)
+    kind = "postgresql" if file is None else "sqlite"
     return Line(OK, what, f"{kind}: can be read and written.")
 
 

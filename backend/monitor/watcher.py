@@ -11,7 +11,8 @@ from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
 from backend.model import Hostname
 from backend.notify.outbox import Reporter
-from backend.store import HostActivity, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity
 from backend.store.leases import LeaderElection
 
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least so often
@@ -105,7 +106,7 @@ class Watcher:
                 return
             known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
             activities = self._silences.look(known)
-            if self._is_due(self._store.watch.watched_until(), now):
+            if self._is_due(now):
                 self._check(activities, now)
         except StoreUnavailable:  # updates of hosts can't be stored either
             self._silences.stop()
@@ -115,18 +116,16 @@ class Watcher:
         """Give up the lease, so that another process takes over at once."""
         self._election.resign()
 
-    def _is_due(self, watched_until: float | None, now: float) -> bool:
+    def _is_due(self, now: float) -> bool:
         """Return whether an interval has passed since this process started and since any check.
 
         The first interval gives the hosts time to send an update after a start.
         """
         late = self._interval - min(self._interval, TICK_SECONDS) / 2
-        if self._monotonic() - self._started_at < late:
-            return False
-        return watched_until is None or not 0 <= now - watched_until < late
+        has_begun = self._monotonic() - self._started_at >= late
+        return has_begun and self._store.leases.once("watcher", "check", now, late)
 
     def _check(self, activities: Sequence[HostActivity], now: float) -> None:
-        self._store.watch.watch_until(now)
         # Hosts that sent an update lately, or are lost already, need no stored silence.
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)

@@ -250,6 +250,11 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def excluded(table: sa.Table) -> Any:  # noqa: ANN401
+    """Return the columns of the row that an upsert would insert, by the name both databases use."""
+    return table.alias("excluded").c
+
+
 class _Use(enum.Enum):
     READING = "reading"
     WRITING = "writing"
@@ -285,9 +290,19 @@ class Database:
         """Compile a query with one parameter for `fetch`."""
         return PreparedQuery(query, self._engine)
 
-    def insert(self, table: sa.Table) -> Any:  # noqa: ANN401
-        """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
-        return (postgresql if self._is_postgresql else sqlite).insert(table)
+    def upsert(
+        self,
+        table: sa.Table,
+        changes: Mapping[str, Any],
+        where: sa.ColumnElement[bool] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Return an insert that changes the row with the same key, if there is one.
+
+        `changes` and `where` may refer to the new values by `excluded`.
+        """
+        insert = (postgresql if self._is_postgresql else sqlite).insert(table)
+        key = list(table.primary_key)
+        return insert.on_conflict_do_update(index_elements=key, set_=changes, where=where)
 
     def fetch(self, query: PreparedQuery, value: str) -> list[Any]:
         """Run a prepared query by the driver alone: SQLAlchemy takes four times as long.

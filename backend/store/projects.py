@@ -7,7 +7,7 @@ from typing import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from backend.store.database import Database
+from backend.store.database import Database, excluded
 from backend.store.schema import metadata
 
 # Projects are numbered as HETZNER_TOKEN lists them.
@@ -116,11 +116,8 @@ class Projects:
 
     def note_quotas(self, seen: Iterable[SeenQuota]) -> None:
         """Store quotas; an older answer doesn't replace a newer one."""
-        insert = self._database.insert(quotas)
-        statement = insert.on_conflict_do_update(
-            index_elements=[quotas.c.project, quotas.c.calls],
-            set_={"remaining": insert.excluded.remaining, "at": insert.excluded.at},
-            where=quotas.c.at < insert.excluded.at,
-        )
+        new = excluded(quotas)
+        changes = {"remaining": new.remaining, "at": new.at}
+        statement = self._database.upsert(quotas, changes, quotas.c.at < new.at)
         with self._database.write() as connection:
             connection.execute(statement, [asdict(quota) for quota in seen])

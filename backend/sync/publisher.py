@@ -23,19 +23,18 @@ from backend.hetzner.zones import Location, Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.outbox import Reporter
 from backend.rate import TokenBucket
-from backend.store import (
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.leases import new_owner, wait_for_host
+from backend.store.records import (
+    LOCK_SECONDS,
     Accepted,
     ChangeNote,
     Delayed,
     Failed,
     Notice,
-    Record,
     Result,
-    State,
-    Store,
 )
-from backend.store.leases import new_owner, wait_for_host
-from backend.store.records import LOCK_SECONDS
 
 KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.

@@ -15,8 +15,10 @@ from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.outbox import Reporter
-from backend.store import Failed, Notice, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection
+from backend.store.records import Failed, Notice
 from backend.sync.publisher import Publisher, cleared, pause_after
 
 logger = logging.getLogger(__name__)

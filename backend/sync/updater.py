@@ -38,8 +38,8 @@ from backend.model import (
     Update,
 )
 from backend.notify.outbox import Reporter
-from backend.store import Record, Store
-from backend.store.hosts import Hosts
+from backend.store import Store
+from backend.store.hosts import Hosts, Record
 from backend.sync.publisher import GRACE_SECONDS, Publisher
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, RecordType
-from backend.store import Record, Store
+from backend.store import Store
+from backend.store.hosts import Record
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher
 

@@ -5,7 +5,9 @@ import pytest
 from backend.admin.status import Condition, HostStatus, judge
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
-from backend.store import Accepted, Failed, HostActivity, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity, Record, State
+from backend.store.records import Accepted, Failed
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")

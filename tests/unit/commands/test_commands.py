@@ -13,7 +13,9 @@ import pytest
 from backend import cli
 from backend.auth.keys import KeyFile
 from backend.errors import ChangeRefused
-from backend.store import Accepted, Failed, State, Store, prepare_store
+from backend.store import Store, prepare_store
+from backend.store.hosts import State
+from backend.store.records import Accepted, Failed
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")

@@ -8,7 +8,8 @@ from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.monitor.watcher import Silences, Watcher, judge
-from backend.store import HostActivity, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity
 from tests.unit.fakes import Clock, RecordingSink, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -251,12 +252,21 @@ def test_an_interval_below_a_tick_is_kept(store: Store, clock: Clock, sink: Reco
     assert len(guard.watch(1, step=1)) == 1
 
 
-def test_hosts_are_checked_once_an_interval(guard: Guard, store: Store) -> None:
-    looks = set()
-    for _ in range(60):
-        guard.watch(10, step=10)
-        looks.add(store.watch.watched_until())
-    assert len(looks) == 10 + 1, "none before the first interval is over"
+def checks(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows with each check of all hosts by the watcher of a store."""
+    made: list[None] = []
+    monkeypatch.setattr(store.hosts, "count", lambda _: made.append(None))
+    return made
+
+
+def test_hosts_are_checked_once_an_interval(
+    guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = checks(store, monkeypatch)
+    guard.watch(INTERVAL - 10, step=10)
+    assert made == []
+    guard.watch(600, step=10)
+    assert len(made) == 10
 
 
 def test_a_removed_host_is_not_reported_and_restarts_when_added(
@@ -355,10 +365,10 @@ def test_another_watcher_takes_over_within_a_minute_when_one_dies(
     dying.sees()
     dying.watch(LOST_AFTER - 40)
     other._monotonic.advance(LOST_AFTER)  # noqa: SLF001
-    before = store.watch.watched_until()
-    assert before is not None
-    assert other.watch(80) == []
-    assert (store.watch.watched_until() or 0) > before
+    with monkeypatch.context() as context:
+        made = checks(other_store, context)
+        assert other.watch(80) == []
+    assert made
     # The silence that the dead watcher counted since its last check is lost.
     assert [type(event) for event in other.watch(2 * INTERVAL)] == [FellSilent]
 

@@ -6,7 +6,9 @@ import pytest
 
 from backend.errors import HetznerBusy
 from backend.model import Hostname
-from backend.store import Failed, HostActivity, Notice, State, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity, State
+from backend.store.records import Failed, Notice
 from tests.unit.fakes import host, update
 
 NOW = 1000.0
@@ -228,10 +230,3 @@ def test_host_activity_survives_a_restart(store: Store, url: str) -> None:
     reopened = Store(url)
     assert reopened.hosts.registered(NOW) == before
     reopened.close()
-
-
-def test_processes_share_the_time_of_the_last_watch(store: Store, other_store: Store) -> None:
-    assert store.watch.watched_until() is None
-    for at in (1_800_000_000.25, 1_800_000_060.5):
-        store.watch.watch_until(at)
-        assert other_store.watch.watched_until() == at

@@ -11,7 +11,9 @@ from backend.events import Cleared, Event, Postponed, Refused
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, RecordType
-from backend.store import Failed, State, Store
+from backend.store import Store
+from backend.store.hosts import State
+from backend.store.records import Failed
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update

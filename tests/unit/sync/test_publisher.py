@@ -18,7 +18,9 @@ from backend.events import Cleared, Confirmed, Postponed, Published, Refused
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, RecordOutcome, RecordType, Update
-from backend.store import Failed, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.records import Failed
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 
