@@ -82,7 +82,6 @@ class Postponed(RecordEvent):
     tags = ("hourglass",)
 
     error: str
-    is_news: bool = True  # false: the same error of the host's other record was reported
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,6 @@ class Refused(RecordEvent):
     tags = ("no_entry",)
 
     error: str
-    is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,6 @@ class Cleared(RecordEvent):
     tags = ("white_check_mark",)
 
     after: float  # seconds since the request
-    is_news: bool = True  # false: the host's other record still has an error
 
 
 @dataclass(frozen=True)
@@ -221,5 +218,5 @@ class OperatorActed(Event):
 class EventSink(Protocol):
     """Receives events, as the reporter does."""
 
-    def report(self, event: Event) -> None:
-        """Report an event. Never raises, never waits."""
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Report an event; `quietly` sends no push. Never raises, and never waits."""

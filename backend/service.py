@@ -23,12 +23,7 @@ from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
 from backend.monitor.collector import TICK_SECONDS as COLLECT_SECONDS, Collector
-from backend.monitor.watcher import (
-    MUTES_TICK_SECONDS as MUTES_SECONDS,
-    TICK_SECONDS as WATCH_SECONDS,
-    Mutes,
-    Watcher,
-)
+from backend.monitor.watcher import TICK_SECONDS as WATCH_SECONDS, Watcher
 from backend.notify.ntfy import Ntfy
 from backend.notify.outbox import Outbox, Reporter
 from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
@@ -137,9 +132,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
     collector = Collector(store, projects)
-    mutes = Mutes(store, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
-    watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)
+    watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
 
     health = Health(store.ping, functools.partial(store.probe, mark=True), slots)
     loops = [
@@ -150,7 +144,6 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("reconciler", RECONCILE_SECONDS, reconciler.tick),
         *([Loop("verifier", VERIFY_SECONDS, verifier.tick)] if verifies_zones else []),
         Loop("collector", COLLECT_SECONDS, collector.tick),
-        Loop("mutes", MUTES_SECONDS, mutes.tick),
         Loop("watcher", min(WATCH_SECONDS, interval), watcher.tick),
         Loop("registrations", _REGISTRATION_SECONDS, lambda: store.hosts.keep(hosts, time.time())),
         Loop("store probe", PROBE_SECONDS, health.probe),

@@ -100,7 +100,6 @@ class HostStatus:
 def judge(
     activities: Iterable[HostActivity],
     records: Iterable[Record],
-    mutes: Mapping[Hostname, float],
     lost_after: float,
     now: float,
 ) -> list[HostStatus]:
@@ -108,17 +107,13 @@ def judge(
     by_host: dict[Hostname, list[Record]] = {}
     for record in records:
         by_host.setdefault(record.host, []).append(record)
-    judged = [
-        _judge_one(one, by_host.get(one.host, []), mutes.get(one.host, 0.0), lost_after, now)
-        for one in activities
-    ]
+    judged = [_judge_one(one, by_host.get(one.host, []), lost_after, now) for one in activities]
     return sorted(judged, key=lambda one: (one.condition.severity, one.host))
 
 
 def _judge_one(
     activity: HostActivity,
     records: Sequence[Record],
-    muted_until: float,
     lost_after: float,
     now: float,
 ) -> HostStatus:
@@ -140,7 +135,7 @@ def _judge_one(
         error=error,
         hint=hint,
         retry_at=min((one.retry_at for one in relevant if not one.is_accepted), default=None),
-        muted_until=muted_until if muted_until > now else None,
+        muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
     )
 
 
@@ -267,7 +262,7 @@ class Overview:
         self, hosts: Collection[Hostname], records: Iterable[Record], now: float
     ) -> list[HostStatus]:
         activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
-        return judge(activities, records, self._store.hosts.mutes(), self._lost_after, now)
+        return judge(activities, records, self._lost_after, now)
 
     def _leases(self, now: float) -> list[BackgroundJob]:
         leases = self._store.leases.find(_WORK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
@@ -10,13 +9,11 @@ from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
 from backend.model import Hostname
-from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.hosts import HostActivity
 from backend.store.leases import LeaderElection
 
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least so often
-MUTES_TICK_SECONDS = 10.0
 # If the leader is killed on another machine, this and one tick pass until the next one watches.
 _LEASE_SECONDS = 40.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
@@ -98,7 +95,7 @@ class Watcher:
         self._silences = Silences(monotonic)
 
     def tick(self) -> None:
-        """Keep the lease, count silences, and once an interval report what changed."""
+        """Keep the lease, count silences, end mutes, and once an interval report what changed."""
         now = self._clock()
         try:
             if not self._election.keep(now):
@@ -106,6 +103,9 @@ class Watcher:
                 return
             known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
             activities = self._silences.look(known)
+            for activity in activities:
+                if activity.muted_until is not None and activity.muted_until <= now:
+                    self._unmute(activity, now)
             if self._is_due(now):
                 self._check(activities, now)
         except StoreUnavailable:  # updates of hosts can't be stored either
@@ -132,7 +132,13 @@ class Watcher:
         for activity in judge(activities, self._lost_after):
             event = self._flip(activity, now)
             if event is not None:
-                self._sink.report(event)
+                self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
+
+    def _unmute(self, activity: HostActivity, now: float) -> None:
+        """End a mute that is over, and report its host if that is still lost."""
+        if self._store.hosts.lift(activity.host, now) and activity.silent_since is not None:
+            quiet = now - activity.silent_since
+            self._sink.report(FellSilent(activity.host, activity.seen_at, quiet))
 
     def _flip(self, activity: HostActivity, now: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""
@@ -142,39 +148,3 @@ class Watcher:
         away = max(0.0, (activity.seen_at or now) - activity.silent_since)
         back = CameBack(activity.host, away)
         return back if self._store.hosts.come_back(activity, now) else None
-
-
-class Mutes:
-    """Reports the events of muted hosts without a push. The log has all events."""
-
-    def __init__(
-        self, store: Store, reporter: Reporter, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._store = store
-        self._reporter = reporter
-        self._clock = clock
-
-    def report(self, event: Event) -> None:
-        """Report an event of the watcher."""
-        quietly = isinstance(event, (FellSilent, CameBack)) and self._is_muted(event.host)
-        self._reporter.report(event, quietly=quietly)
-
-    def tick(self) -> None:
-        """End the mutes that are over, and report their hosts that are lost."""
-        now = self._clock()
-        over = {host for host, until in self._store.hosts.mutes().items() if until <= now}
-        if not over:
-            return
-        for activity in self._store.hosts.registered(now):
-            if activity.host in over and self._store.hosts.lift(activity.host, now):
-                over.discard(activity.host)
-                if activity.silent_since is not None:
-                    quiet = now - activity.silent_since
-                    self._reporter.report(FellSilent(activity.host, activity.seen_at, quiet))
-        for host in over:  # no longer registered
-            self._store.hosts.lift(host, now)
-
-    def _is_muted(self, host: Hostname) -> bool:
-        with contextlib.suppress(StoreUnavailable):  # a push too many is better than none
-            return self._store.hosts.mutes().get(host, 0.0) > self._clock()
-        return False

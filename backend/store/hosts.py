@@ -138,6 +138,7 @@ class HostActivity:
     silent_for: float  # seconds of silence counted since then
     silent_since: float | None  # when it was last seen; None: not reported as lost
     heard: int = 0  # the number of times it was seen
+    muted_until: float | None = None  # no pushes about its silence before then
 
 
 class Hosts:
@@ -214,6 +215,7 @@ class Hosts:
             hosts.c.silent_for,
             hosts.c.silent_since,
             hosts.c.heard,
+            hosts.c.muted_until,
         ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -233,12 +235,6 @@ class Hosts:
     def come_back(self, activity: HostActivity, now: float) -> bool:
         """Store that a host is back; false if that is known."""
         return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
-
-    def mutes(self) -> dict[Hostname, float]:
-        """Return the muted hosts, and until when."""
-        query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
-        with self._database.read() as connection:
-            return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
 
     def mute(self, host: Hostname, until: float | None, entry: Entry) -> None:
         """Mute a host until then; `None` unmutes it."""

@@ -16,7 +16,7 @@ from backend.errors import (
     ShareUsedUp,
     StoreUnavailable,
 )
-from backend.events import Cleared, Confirmed, Postponed, Published, Refused
+from backend.events import Cleared, Confirmed, Event, EventSink, Postponed, Published, Refused
 from backend.hetzner.dns import RRSet
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Location, Zones
@@ -288,12 +288,11 @@ class Publisher:
                 raise
             return
         for result, notice in zip(attempt.results, notices):
-            record, is_news = result.record, notice is Notice.HOST
+            record = result.record
             host, kind = record.host, record.desired.type
             if isinstance(result, Failed):
-                if notice is not Notice.NONE:
-                    kept = Refused if result.state is State.REFUSED else Postponed
-                    self._reporter.report(kept(host, kind, str(result.error), is_news=is_news))
+                kept = Refused if result.state is State.REFUSED else Postponed
+                report_new(self._reporter, kept(host, kind, str(result.error)), notice)
                 continue
             if isinstance(result, Accepted):
                 change, new = result.change, str(record.desired.address or "none")
@@ -301,8 +300,7 @@ class Publisher:
                 if change is not None:
                     event = Published(host, kind, change.old or "none", new, change.why)
                 self._reporter.report(event)
-            if notice is not Notice.NONE:
-                self._reporter.report(cleared(record, notice, now))
+            report_new(self._reporter, cleared(record, now), notice)
         attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
 
 
@@ -317,10 +315,15 @@ class _Attempt:
     errors: list[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
-def cleared(record: Record, notice: Notice, now: float) -> Cleared:
+def cleared(record: Record, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
-    after = now - record.desired_at
-    return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
+    return Cleared(record.host, record.desired.type, now - record.desired_at)
+
+
+def report_new(reporter: EventSink, event: Event, notice: Notice) -> None:
+    """Report an error or its end if it is new; push it unless the host's other record has it."""
+    if notice is not Notice.NONE:
+        reporter.report(event, quietly=notice is Notice.RECORD)
 
 
 def _reason(record: Record) -> str:

@@ -18,8 +18,8 @@ from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection
-from backend.store.records import Failed, Notice
-from backend.sync.publisher import Publisher, cleared, pause_after
+from backend.store.records import Failed
+from backend.sync.publisher import Publisher, cleared, pause_after, report_new
 
 logger = logging.getLogger(__name__)
 
@@ -204,17 +204,13 @@ class Reconciler:
         )
 
     def _finish(self, record: Record, now: float) -> None:
-        notice = self._store.records.finish(record)
-        if notice is not Notice.NONE:
-            self._reporter.report(cleared(record, notice, now))
+        report_new(self._reporter, cleared(record, now), self._store.records.finish(record))
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a record pending again that Hetzner has accepted, but not published."""
         failed = Failed(record, State.PENDING, error, now + pause_after(record.attempts))
-        notice = self._store.records.note(failed, now)
-        if notice is not Notice.NONE:
-            is_news = notice is Notice.HOST
-            self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
+        event = Postponed(record.host, record.type, str(error))
+        report_new(self._reporter, event, self._store.records.note(failed, now))
 
     def _wait(self, record: Record, now: float) -> None:
         """Poll again when the action is twice as old: a slow one costs few calls."""

@@ -10,6 +10,7 @@ from backend.model import Hostname
 from backend.monitor.watcher import Silences, Watcher, judge
 from backend.store import Store
 from backend.store.hosts import HostActivity
+from backend.store.schema import Entry
 from tests.unit.fakes import Clock, RecordingSink, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -408,3 +409,46 @@ def test_a_store_that_is_away_is_no_silence(guard: Guard, monkeypatch: pytest.Mo
             guard.watch(600)
     assert guard.watch(600) == []
     assert [type(event) for event in guard.watch(LOST_AFTER)] == [FellSilent]
+
+
+def mute(guard: Guard, seconds: float) -> None:
+    entry = Entry(0, NAS.text, "", "muted", "", "", None, None, "")
+    guard.store.hosts.mute(NAS, guard.clock() + seconds, entry)
+
+
+def test_a_muted_host_is_reported_without_a_push(guard: Guard, sink: RecordingSink) -> None:
+    mute(guard, DAY)
+    assert [type(event) for event in guard.watch(LOST_AFTER + 600)] == [FellSilent]
+    guard.sees()
+    assert [type(event) for event in guard.watch(120)] == [CameBack]
+    assert sink.pushed == []
+
+
+def test_a_mute_of_one_host_affects_no_other(
+    store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    guard = Guard(store, clock, sink, hosts=(NAS, ROUTER))
+    mute(guard, DAY)
+    assert len(guard.watch(LOST_AFTER + 600)) == 2
+    assert [event.host for event in sink.pushed] == [ROUTER]
+
+
+def test_pushes_resume_after_the_mute(guard: Guard, sink: RecordingSink) -> None:
+    mute(guard, 60)
+    guard.watch(LOST_AFTER + 600)
+    assert [type(event) for event in sink.pushed] == [FellSilent]
+
+
+def test_a_host_still_lost_after_its_mute_is_reported_once(
+    guard: Guard, store: Store, other_store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    mute(guard, LOST_AFTER + 1000)
+    guard.watch(LOST_AFTER + 900)
+    assert sink.pushed == []
+    other = Guard(other_store, clock, sink)
+    guard.watch(200)
+    guard.watcher.stop()
+    other.watch(200)
+    assert [type(event) for event in sink.pushed] == [FellSilent]
+    (found,) = store.hosts.registered(clock())
+    assert found.muted_until is None

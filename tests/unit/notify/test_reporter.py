@@ -154,20 +154,11 @@ def test_errors_and_their_ends_are_pushed(event: Event) -> None:
     assert push.priority == (4 if isinstance(event, FellSilent) else 3)
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        Postponed(HOST, A, "x", is_news=False),
-        Refused(HOST, A, "x", is_news=False),
-        Cleared(HOST, A, 1, is_news=False),
-    ],
-    ids=lambda event: type(event).__name__,
-)
-def test_an_error_of_both_records_is_pushed_once(
-    caplog: pytest.LogCaptureFixture, event: Event
-) -> None:
+def test_a_quiet_event_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hetzner-dyndns")
-    assert pushed(event) == []
+    pushes: list[Push] = []
+    Reporter(pushes.append).report(Refused(HOST, A, "x"), quietly=True)
+    assert pushes == []
     assert len(caplog.records) == 1
 
 
