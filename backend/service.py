@@ -34,8 +34,8 @@ from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconcile
 from backend.sync.updater import ACTIVITY_FLUSH_SECONDS, ActivityBuffer, Updater
 from backend.sync.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
 from backend.web.app import create_app
-from backend.web.dashboard import Dashboard, blueprint as dashboard_blueprint
-from backend.web.session import Forms
+from backend.web.dashboard import Dashboard
+from backend.web.session import Session
 
 _AGENT = f"hetzner-dyndns/{__version__}"
 # With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
@@ -154,10 +154,10 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         health.watched.append(lambda _: outbox.problem())
 
     dashboard = Dashboard(
+        session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
         overview=Overview(store, hosts, lost_after),
         actions=Actions(store, hosts, key_file, reporter),
         history=store.history,
-        forms=Forms(store.signing_key),
         meters=meters,
         history_days=days,
     )
@@ -167,9 +167,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         updater.repeat,
         health.problems,
         access.trusted_proxies,
-        dashboard_blueprint(authorizer, dashboard, access.trusted_proxies)
-        if access.operator_name
-        else None,
+        dashboard.blueprint() if access.operator_name else None,
     )
     return Service(
         app=app,
