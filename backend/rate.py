@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import Callable
+
+HOUR = 3600.0
 
 
 class TokenBucket:
@@ -41,6 +44,21 @@ class TokenBucket:
     def wait(self, now: float, tokens: float = 1.0) -> float:
         """Return the seconds until the bucket contains this number of tokens; 0 if it does."""
         return max(0.0, (tokens - self.level(now)) / self._per_second)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One bucket of a project at Hetzner as of an answer: `limit` calls an hour."""
+
+    limit: int
+    remaining: int
+    at: float  # in seconds of one clock
+    project: int = 0  # numbered from 1, as HETZNER_TOKEN lists them
+
+    @property
+    def bucket(self) -> TokenBucket:
+        """The calls left since then, if no other process has made any."""
+        return TokenBucket(self.limit, self.limit / HOUR, self.at, self.remaining)
 
 
 class LineLimit:

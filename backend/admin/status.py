@@ -19,10 +19,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
 from backend.model import Address, Hostname, RecordType
+from backend.rate import Quota
 from backend.store import Store
 from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import whereabouts
-from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.store.projects import Project, SeenZone
 
 # What to do about each delegation status.
 # https://docs.hetzner.cloud/cloud.spec.json, a zone's authoritative_nameservers
@@ -201,7 +202,7 @@ class Snapshot:
     hosts: Sequence[HostStatus]
     projects: Sequence[Project]
     zones: Sequence[SeenZone]
-    quotas: Sequence[SeenQuota]
+    quotas: Sequence[Quota]
     leases: Sequence[BackgroundJob]
     waiting: int  # updates that Hetzner hasn't accepted
     oldest_update_at: float | None
@@ -212,9 +213,13 @@ class Snapshot:
         found = Counter(one.condition for one in self.hosts)
         return {condition: found.get(condition, 0) for condition in Condition}
 
-    def is_low(self, quota: SeenQuota) -> bool:
+    def left(self, quota: Quota) -> int:
+        """How many calls of a quota are left."""
+        return int(quota.bucket.level(self.now))
+
+    def is_low(self, quota: Quota) -> bool:
         """Whether so little is left of a quota that background work pauses."""
-        return quota.left(self.now) < quota.calls * _LOW
+        return self.left(quota) < quota.limit * _LOW
 
 
 class Overview:
@@ -309,10 +314,10 @@ def _host_gauges(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _hetzner_gauges(snapshot: Snapshot) -> Iterator[Metric]:
     labels, quotas = ("project", "limit"), snapshot.quotas
-    left = [((one.project, one.calls), one.left(snapshot.now)) for one in quotas]
+    left = [((one.project, one.limit), snapshot.left(one)) for one in quotas]
     help_text = "Calls left of Hetzner's rate limit, by the limit per hour"
     yield _gauge("dyndns_hetzner_quota_remaining", help_text, labels, left)
-    limits = [((one.project, one.calls), one.calls) for one in quotas]
+    limits = [((one.project, one.limit), one.limit) for one in quotas]
     yield _gauge("dyndns_hetzner_quota_limit", "Calls allowed per hour", labels, limits)
     failed = [((one.project,), bool(one.error)) for one in snapshot.projects]
     help_text = "1 while Hetzner refuses a token"

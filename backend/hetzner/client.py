@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
 
@@ -17,10 +16,10 @@ from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner.responses import MAX_ANSWER, decode
 from backend.model import Deadline
 from backend.outgoing import Bearer, NoAnswer, Session, ask
+from backend.rate import Quota
 
 logger = logging.getLogger(__name__)
 
-_HOUR = 3600.0
 _CONNECT_SECONDS = 4.0
 # Other processes use the same buckets, and may take the last few calls first.
 _LEAST = 3.0
@@ -32,22 +31,6 @@ _RESERVE = 0.1
 _PLENTY = 0.5
 
 Query = Iterable[Tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Quota:
-    """One bucket as of the last answer: `limit` calls an hour, refilled continuously.
-
-    `at` is in monotonic seconds.
-    """
-
-    limit: int
-    remaining: int
-    at: float
-
-    def level(self, now: float) -> float:
-        """Return the calls left now, if no other process has made any."""
-        return min(self.limit, self.remaining + (now - self.at) * self.limit / _HOUR)
 
 
 class Quotas:
@@ -77,17 +60,14 @@ class Quotas:
         quota = self._quotas.get(self._bucket_of.get(kind, 0))
         if quota is None:
             return
-        missing = _LEAST - quota.level(self._clock())
-        if missing > 0:
-            raise HetznerBusy(
-                "The hourly quota of calls to Hetzner is used up.",
-                missing * _HOUR / quota.limit,
-            )
+        wait = quota.bucket.wait(self._clock(), _LEAST)
+        if wait:
+            raise HetznerBusy("The hourly quota of calls to Hetzner is used up.", wait)
 
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        return any(quota.level(now) < quota.limit * share for quota in list(self._quotas.values()))
+        return any(one.bucket.level(now) < one.limit * share for one in self)
 
 
 class CloudApi:

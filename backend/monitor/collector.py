@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from backend.errors import OperatorError, TransientError
@@ -11,7 +12,7 @@ from backend.hetzner.dns import Hetzner
 from backend.model import Deadline
 from backend.store import Store
 from backend.store.leases import new_owner
-from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.store.projects import Project, SeenZone
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ class Collector:
     def _note_quotas(self) -> None:
         offset = self._clock() - self._monotonic()
         found = [
-            SeenQuota(number, quota.limit, quota.remaining, round(quota.at + offset, 3))
+            replace(quota, project=number, at=round(quota.at + offset, 3))
             for number, project in enumerate(self._projects, 1)
             for quota in project.api.quotas
         ]
-        new = [one for one in found if one.at > self._stored.get((one.project, one.calls), 0) + 1]
+        new = [one for one in found if one.at > self._stored.get((one.project, one.limit), 0) + 1]
         if new:
             self._store.projects.note_quotas(new)
-            self._stored.update({(one.project, one.calls): one.at for one in new})
+            self._stored.update({(one.project, one.limit): one.at for one in new})
 
     def _list_zones(self, now: float) -> None:
         listed: list[tuple[Project, Sequence[SeenZone]]] = []

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
-from backend.hetzner.client import Quota
 from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
+from backend.rate import Quota
 from backend.store import Store
 from tests.unit.fakes import Clock, ScriptedApi
 
@@ -132,9 +132,9 @@ def test_the_newest_quota_of_all_processes_is_stored(
     other.tick()
     one.tick()
     (quota,) = store.projects.quotas()
-    assert (quota.project, quota.calls, quota.remaining) == (1, 3600, 2000)
-    assert quota.left(clock.now + 10) == 2010
-    assert quota.left(clock.now + 2 * HOUR) == 3600
+    assert (quota.project, quota.limit, quota.remaining) == (1, 3600, 2000)
+    assert quota.bucket.level(clock.now + 10) == 2010
+    assert quota.bucket.level(clock.now + 2 * HOUR) == 3600
 
 
 def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
