@@ -16,7 +16,6 @@ from backend.store.projects import Project, SeenZone
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 3.0
 _LIST_SECONDS = 3600.0
 _RETRY_SECONDS = 60.0
 _JOB_SECONDS = 15.0

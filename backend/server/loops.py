@@ -12,8 +12,6 @@ from backend.metrics import Slots
 
 logger = logging.getLogger(__name__)
 
-PULSE_SECONDS = 5.0
-PROBE_SECONDS = 5.0
 # However slow Hetzner is, the longest regular run of a job ends in three minutes.
 _PATIENCE = 300.0
 _LATE = 60.0
@@ -92,7 +90,7 @@ class Health:
         self.watched: Sequence[Callable[[float], str]] = ()  # return the problem of each thread
 
     def probe(self) -> None:
-        """Test whether the store can be read and written. Call this every `PROBE_SECONDS`.
+        """Test whether the store can be read and written. Call this every few seconds.
 
         A request to ``/healthz`` doesn't call this, since any client may send such requests.
         """
@@ -108,7 +106,7 @@ class Health:
             self._probed_at = self._clock()
 
     def pulse(self) -> None:
-        """Publish the problems of this worker to the others. Call this every `PULSE_SECONDS`."""
+        """Publish the problems of this worker to the others. Call this every few seconds."""
         if self._slots is not None:
             self._slots.note(self._clock(), ", ".join(self._own()))
 

@@ -36,7 +36,6 @@ from backend.store.records import (
     Result,
 )
 
-KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.
 GRACE_SECONDS = 10.0
 # An update that takes longer hangs, and must not block its host for ever.
@@ -179,7 +178,7 @@ class Publisher:
         return attempt.outcomes
 
     def keep_locks(self) -> None:
-        """Prolong the locks of this process: Hetzner may be slow."""
+        """Prolong the locks of this process, every few seconds: Hetzner may be slow."""
         now = self._clock()
         owners = [one for one, at in list(self._locked.items()) if now - at < _LONGEST_LOCK]
         if owners:

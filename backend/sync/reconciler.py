@@ -23,7 +23,6 @@ from backend.sync.publisher import Publisher, cleared, pause_after, report_new
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
 _LEASE = "reconciler"
 _LEASE_SECONDS = 40.0
 # For each of the two jobs of a tick. Before each, the lease has at least half of its time left.

@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 _MISS_SECONDS = 300.0
 # Each waiting request holds a request thread, and unchanged updates need some of those.
 _MOST_WAITING = 6
-ACTIVITY_FLUSH_SECONDS = 3.0  # how often `ActivityBuffer.flush` has to be called
 
 T = TypeVar("T")
 

@@ -19,7 +19,6 @@ from backend.sync.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 5.0
 # From this number of hosts on, reading zones is cheaper than reading each host.
 MANY_HOSTS = 20
 _LEASE = "verifier"
