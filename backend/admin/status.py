@@ -244,13 +244,20 @@ class Overview:
         open_since = [
             one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
         ]
+        leases = self._store.leases.find(_WORK)
+        owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
+        known = {one.name for one in leases}
         return Snapshot(
             now=now,
             hosts=self._judge(self._hosts, records, now),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=self._store.projects.quotas(),
-            leases=self._leases(now),
+            leases=[
+                BackgroundJob(work, owners.get(name, ""))
+                for name, work in _WORK.items()
+                if name in known or name != _OPTIONAL
+            ],
             waiting=len(open_since),
             oldest_update_at=min(open_since, default=None),
         )
@@ -268,16 +275,6 @@ class Overview:
     ) -> list[HostStatus]:
         activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
         return judge(activities, records, self._lost_after, now)
-
-    def _leases(self, now: float) -> list[BackgroundJob]:
-        leases = self._store.leases.find(_WORK)
-        owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
-        known = {one.name for one in leases}
-        return [
-            BackgroundJob(work, owners.get(name, ""))
-            for name, work in _WORK.items()
-            if name in known or name != _OPTIONAL
-        ]
 
 
 def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:

@@ -46,27 +46,26 @@ class Silences:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._quiet: dict[Hostname, _Quiet] = {}
-        self._looked_at: float | None = None
+        self._measured_at: float | None = None
 
     def stop(self) -> None:
-        """Stop counting: the time until the next `look` adds to no silence."""
-        self._looked_at = None
+        """Stop counting: the time until the next `measure` adds to no silence."""
+        self._measured_at = None
 
-    def look(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
+    def measure(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
         """Return the activities with the silence counted until now."""
         now = self._monotonic()
-        if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
+        if self._measured_at is None or now - self._measured_at > _LONGEST_PAUSE:
             self._quiet.clear()
-        self._looked_at = now
-        return [replace(one, silent_for=self._silence(one, now)) for one in activities]
-
-    def _silence(self, activity: HostActivity, now: float) -> float:
-        quiet = self._quiet.get(activity.host)
-        if quiet is None or quiet.heard != activity.heard:
-            # Start at zero after an update, else at the silence that an earlier watcher stored.
-            quiet = _Quiet(activity.heard, now - activity.silent_for)
-            self._quiet[activity.host] = quiet
-        return now - quiet.since
+        self._measured_at = now
+        measured = []
+        for one in activities:
+            quiet = self._quiet.get(one.host)
+            if quiet is None or quiet.heard != one.heard:
+                # Start at zero after an update, else at the silence that an earlier watcher stored.
+                quiet = self._quiet[one.host] = _Quiet(one.heard, now - one.silent_for)
+            measured.append(replace(one, silent_for=now - quiet.since))
+        return measured
 
 
 class Watcher:
@@ -102,7 +101,7 @@ class Watcher:
                 self._silences.stop()
                 return
             known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
-            activities = self._silences.look(known)
+            activities = self._silences.measure(known)
             for activity in activities:
                 if activity.muted_until is not None and activity.muted_until <= now:
                     self._unmute(activity, now)

@@ -112,7 +112,12 @@ class Health:
 
     def problems(self) -> list[str]:
         """Return the problems of all workers."""
-        found = [*self._own(), *self._others()]
+        found = self._own()
+        for number, (at, problems) in (self._slots.notes() if self._slots else {}).items():
+            # The monotonic clock is the same in all processes of a machine.
+            if self._clock() - at > _LATE:
+                found.append(f"worker {number} doesn't respond")
+            found += [problem for problem in problems.split(", ") if problem]
         try:
             self._ping()
         except StoreBusy:
@@ -124,13 +129,3 @@ class Health:
     def _own(self) -> list[str]:
         found = [self._store_problem, *(problem_of(_PATIENCE) for problem_of in self.watched)]
         return [problem for problem in found if problem]
-
-    def _others(self) -> list[str]:
-        notes = {} if self._slots is None else self._slots.notes()
-        found = []
-        for number, (at, problems) in notes.items():
-            # The monotonic clock is the same in all processes of a machine.
-            if self._clock() - at > _LATE:
-                found.append(f"worker {number} doesn't respond")
-            found += [problem for problem in problems.split(", ") if problem]
-        return found

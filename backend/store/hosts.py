@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
 from backend.store.database import Database, excluded
@@ -153,7 +152,7 @@ class Hosts:
     def register(self, names: Iterable[Hostname], now: float) -> list[Hostname]:
         """Store which hosts are registered; return those that were removed and are back.
 
-        These start without records to publish and without a silence.
+        These start without records, reported errors and silence, and keep their history.
         """
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
@@ -164,7 +163,10 @@ class Hosts:
         with self._database.write() as connection:
             unlisted = sa.select(hosts.c.host).where(sa.not_(is_listed(now)))
             again = {Hostname(row.host) for row in connection.execute(unlisted)}.intersection(names)
-            _drop_records(connection, again)
+            dropped = [{"name": name.text} for name in sorted(again)]
+            for column in (records.c.host, reports.c.subject) if dropped else ():
+                mine = column == sa.bindparam("name")
+                connection.execute(column.table.delete().where(mine), dropped)
             gone = sa.and_(sa.not_(is_mine), ends.is_(None))
             connection.execute(hosts.update().where(gone).values(unregistered_at=now))
             if rows:
@@ -266,15 +268,6 @@ class Hosts:
                 return False
             add_entry(connection, Entry(now, name, "", event, "", "", None, None, ""))
         return True
-
-
-def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
-    """Delete the records of hosts and their reported errors; keep their history."""
-    rows = [{"name": name.text} for name in sorted(names)]
-    for column in (records.c.host, reports.c.subject):
-        if rows:
-            delete = column.table.delete().where(column == sa.bindparam("name"))
-            connection.execute(delete, rows)
 
 
 def _unheard(activity: HostActivity) -> sa.Update:

@@ -68,7 +68,7 @@ class TestSilences:
         return Silences(now)
 
     def silence(self, silences: Silences, one: HostActivity) -> float:
-        (found,) = silences.look([one])
+        (found,) = silences.measure([one])
         assert replace(found, silent_for=one.silent_for) == one
         return found.silent_for
 
