@@ -62,7 +62,7 @@ class Quota:
 
 
 class LineLimit:
-    """Limits the log lines that callers can cause. Safe to share between threads."""
+    """Limits the log lines and pushes that callers can cause. Safe to share between threads."""
 
     def __init__(
         self,

@@ -146,7 +146,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         *([Loop("verifier", 5, verifier.tick)] if verifies_zones else []),
         Loop("collector", 3, collector.tick),
         Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),
-        Loop("registrations", 5, lambda: store.hosts.keep(hosts, time.time())),
+        Loop("registrations", 5, lambda: store.hosts.extend_registrations(hosts, time.time())),
         Loop("store probe", 5, health.probe),
         Loop("pulse", 5, health.pulse),
     ]

@@ -7,7 +7,7 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, NamedTuple, Sequence
 
 from backend.errors import StoreUnavailable, TooManyFailures
@@ -148,11 +148,8 @@ class Alarm:
         """`is_first` is true for the first process that asks for a host within a window."""
         self._reporter = reporter
         self._is_first = is_first
-        self._clock = clock
-        self._lock = threading.Lock()
         self._lines = LineLimit(_LINES_AT_ONCE, _LINES_A_SECOND, clock)
-        self._pushes = TokenBucket(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock())
-        self._left_out = 0
+        self._pushes = LineLimit(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock)
         self._blocked: deque[LoginsBlocked] = deque(maxlen=_MOST_BLOCKED)
 
     def failed(self, source: str, host: Hostname | None) -> None:
@@ -171,18 +168,11 @@ class Alarm:
 
     def report(self) -> None:
         """Report the hosts that are over their limit."""
-        while True:
-            with self._lock:
-                if not self._blocked:
-                    return
-                event = self._blocked.popleft()
-                if not self._pushes.take(self._clock()):
-                    self._left_out += 1
-                    continue
-            if self._is_first(event.host.text):
-                with self._lock:
-                    left_out, self._left_out = self._left_out, 0
-                self._reporter.report(LoginsBlocked(event.source, event.host, left_out))
+        while self._blocked:
+            event = self._blocked.popleft()
+            left_out = self._pushes.take() if self._is_first(event.host.text) else None
+            if left_out is not None:
+                self._reporter.report(replace(event, unsaid=left_out))
 
 
 class LoginQueue:

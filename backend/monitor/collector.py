@@ -40,7 +40,7 @@ class Collector:
 
     def tick(self) -> None:
         """Store new quotas; list the zones once an hour."""
-        self._note_quotas()
+        self._store_quotas()
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
@@ -48,9 +48,9 @@ class Collector:
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)
-            self._note_quotas()
+            self._store_quotas()
 
-    def _note_quotas(self) -> None:
+    def _store_quotas(self) -> None:
         offset = self._clock() - self._monotonic()
         found = [
             replace(quota, project=number, at=round(quota.at + offset, 3))
@@ -59,7 +59,7 @@ class Collector:
         ]
         new = [one for one in found if one.at > self._stored.get((one.project, one.limit), 0) + 1]
         if new:
-            self._store.projects.note_quotas(new)
+            self._store.projects.store_quotas(new)
             self._stored.update({(one.project, one.limit): one.at for one in new})
 
     def _list_zones(self, now: float) -> None:
@@ -77,4 +77,4 @@ class Collector:
                 continue
             seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
             listed.append((Project(number, "", now), seen))
-        self._store.projects.note_zones(listed)
+        self._store.projects.store_zones(listed)

@@ -62,7 +62,7 @@ class Record:
 
     host: Hostname
     desired: DesiredRecord
-    generation: int  # of the desired state: tells late answers to older ones apart
+    generation: int  # of the desired state: a late answer to an older one is recognised by it
     desired_at: float
     requester: Requester
     state: State
@@ -175,7 +175,7 @@ class Hosts:
                 connection.execute(hosts.update().where(back).values(unregistered_at=None))
         return sorted(again)
 
-    def keep(self, names: Iterable[Hostname], now: float) -> None:
+    def extend_registrations(self, names: Iterable[Hostname], now: float) -> None:
         """Keep hosts registered that another process has started without.
 
         Has to be called every few seconds. It only reads while all processes have the same list.

@@ -37,9 +37,8 @@ def new_owner() -> str:
 
 def is_dead(owner: str) -> bool:
     """Whether the process of an owner has ended; on other machines that isn't known."""
-    place, _, rest = owner.partition(" ")
-    pid = rest.partition(" ")[0]
-    if place != _place(os.getpid()) or not pid.isdigit():
+    is_here, pid = _process(owner)
+    if not is_here or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
@@ -63,11 +62,15 @@ def _place(_pid: int) -> str:
 
 def whereabouts(owner: str) -> str:
     """Describe the process of an owner for the operator."""
-    place, _, rest = owner.partition(" ")
-    pid = rest.partition(" ")[0]
-    is_here = place == _place(os.getpid())
+    is_here, pid = _process(owner)
     where = "on this machine" if is_here else "on another machine, or in a container"
     return f"process {pid} {where}" if pid.isdigit() else "an unknown process"
+
+
+def _process(owner: str) -> tuple[bool, str]:
+    """Return whether an owner runs on this machine, and its process id."""
+    place, _, rest = owner.partition(" ")
+    return place == _place(os.getpid()), rest.partition(" ")[0]
 
 
 class Leases:
@@ -190,10 +193,8 @@ class LeaderElection:
         self._is_leader = False  # if the store is unavailable
         for lease in self._leases.find([self._name]):
             rest = lease.until - now
-            is_ours, is_current = (
-                lease.owner == self._owner,
-                0 <= rest <= self._seconds + SKEW_SECONDS,
-            )
+            is_ours = lease.owner == self._owner
+            is_current = 0 <= rest <= self._seconds + SKEW_SECONDS
             if is_current and not is_ours and not is_dead(lease.owner):
                 return False
             if is_current and is_ours and rest > self._seconds / 2:

@@ -87,7 +87,7 @@ class Projects:
         with self._database.read() as connection:
             return [Quota(**row) for row in connection.execute(query).mappings()]
 
-    def note_zones(self, listed: Sequence[tuple[Project, Sequence[SeenZone]]]) -> None:
+    def store_zones(self, listed: Sequence[tuple[Project, Sequence[SeenZone]]]) -> None:
         """Store the zones of all projects; keep those of a project whose listing failed."""
         failed = [project.project for project, _ in listed if project.error]
         found = {zone.name: asdict(zone) for _, some in listed for zone in some}
@@ -99,7 +99,7 @@ class Projects:
             if found:
                 connection.execute(zones.insert(), list(found.values()))
 
-    def note_quotas(self, seen: Iterable[Quota]) -> None:
+    def store_quotas(self, seen: Iterable[Quota]) -> None:
         """Store quotas; an older answer doesn't replace a newer one."""
         new = excluded(quotas)
         changes = {"remaining": new.remaining, "at": new.at}

@@ -142,5 +142,5 @@ def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
     api.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
     collector = make_collector(store, clock, api)
     collector.tick()
-    store.projects.note_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
+    store.projects.store_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
     collector.tick()
