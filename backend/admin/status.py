@@ -120,11 +120,11 @@ def _judge_one(
 ) -> HostStatus:
     condition = _condition(activity, records, lost_after)
     relevant = [record for record in records if _CONDITIONS.get(record.state) is condition]
-    error, hint = _explain(condition, relevant)
+    since, error, hint = _explain(condition, activity, relevant)
     return HostStatus(
         host=activity.host,
         condition=condition,
-        since=_since(condition, activity, relevant),
+        since=since,
         published={one.type: one.published for one in records if one.published is not None},
         desired={
             one.type: one.desired.address
@@ -150,30 +150,24 @@ def _condition(activity: HostActivity, records: Sequence[Record], lost_after: fl
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 
 
-def _since(
+def _explain(
     condition: Condition, activity: HostActivity, relevant: Sequence[Record]
-) -> float | None:
-    if condition is Condition.SILENT:
-        return activity.seen_at
-    if condition is Condition.NEVER:
-        return activity.registered_at
-    if condition is Condition.PUBLISHING:
-        return min(record.accepted_at or record.desired_at for record in relevant)
-    return min((record.desired_at for record in relevant), default=None)
-
-
-def _explain(condition: Condition, relevant: Sequence[Record]) -> tuple[str, str]:
-    """Return the error, and a hint if the operator has to do something about it."""
+) -> tuple[float | None, str, str]:
+    """Return since when, the error, and a hint if the operator has to do something about it."""
     if condition is Condition.SILENT:
         hint = "Check that the host, its internet connection and its update client are running."
-        return "The host has stopped sending updates.", hint
+        return activity.seen_at, "The host has stopped sending updates.", hint
     if condition is Condition.NEVER:
         hint = "Set up its device: the page of the host shows the settings."
-        return "The host has never sent an update.", hint
+        return activity.registered_at, "The host has never sent an update.", hint
+    if condition is Condition.PUBLISHING:
+        since = min((record.accepted_at or record.desired_at for record in relevant), default=None)
+    else:
+        since = min((record.desired_at for record in relevant), default=None)
     error, hint = next(((one.error, one.hint) for one in relevant if one.error), ("", ""))
     if condition is Condition.WAITING and not error:
         error = "Hetzner has not accepted the update yet."
-    return error, hint
+    return since, error, hint
 
 
 def delegation_hint(delegation: str) -> str:
@@ -282,12 +276,8 @@ def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     yield _gauge("dyndns_build_info", "Version of the service", ("version",), [((__version__,), 1)])
     up = [((), snapshot is not None)]
     yield _gauge("dyndns_store_up", "1 while the store answers", (), up)
-    if snapshot is not None:
-        yield from _host_gauges(snapshot)
-        yield from _hetzner_gauges(snapshot)
-
-
-def _host_gauges(snapshot: Snapshot) -> Iterator[Metric]:
+    if snapshot is None:
+        return
     hosts, oldest = snapshot.hosts, snapshot.oldest_update_at
     waiting = [((), snapshot.waiting)]
     yield _gauge("dyndns_updates_waiting", "Updates that Hetzner hasn't accepted", (), waiting)
@@ -307,9 +297,6 @@ def _host_gauges(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("dyndns_host_last_seen_age_seconds", help_text, ("host",), seen)
     muted = [((one.host,), one.muted_until is not None) for one in hosts]
     yield _gauge("dyndns_host_muted", "1 while a host is muted", ("host",), muted)
-
-
-def _hetzner_gauges(snapshot: Snapshot) -> Iterator[Metric]:
     labels, quotas = ("project", "limit"), snapshot.quotas
     left = [((one.project, one.limit), snapshot.left(one)) for one in quotas]
     help_text = "Calls left of Hetzner's rate limit, by the limit per hour"

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from backend import __version__
@@ -84,9 +84,15 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     except SettingUnusable as error:
         yield _error(FAIL, "settings", error)
         return
-    yield from _check_settings(settings, warnings)
+    for warning in warnings:
+        yield _error(WARN, "settings", warning)
+    access = settings.access
+    hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
+    yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
+    found = "Set." if access.operator_name else "Not set, so the dashboard and /metrics are off."
+    yield Line(OK, "operator's login", found)
     _progress("key file")
-    yield from _check_key_file(settings.access)
+    yield from _check_key_file(access)
     _progress("store")
     yield _check_store(settings.store.url)
     yield from _check_hetzner(settings)
@@ -100,16 +106,6 @@ def _progress(what: str) -> None:
 
 def _error(state: str, what: str, error: DyndnsError) -> Line:
     return Line(state, what, error.seen, error.hint)
-
-
-def _check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> Iterator[Line]:
-    for warning in warnings:
-        yield _error(WARN, "settings", warning)
-    access = settings.access
-    hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
-    yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
-    found = "Set." if access.operator_name else "Not set, so the dashboard and /metrics are off."
-    yield Line(OK, "operator's login", found)
 
 
 def _check_key_file(access: AccessSettings) -> Iterator[Line]:

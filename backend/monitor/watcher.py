@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Callable, Iterable, Iterator, NamedTuple
 
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
@@ -97,16 +97,10 @@ class Watcher:
         """Keep the lease, count silences, end mutes, and once an interval report what changed."""
         now = self._clock()
         try:
-            if not self._election.keep(now):
+            if self._election.keep(now):
+                self._watch(now)
+            else:
                 self._silences.stop()
-                return
-            known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
-            activities = self._silences.measure(known)
-            for activity in activities:
-                if activity.muted_until is not None and activity.muted_until <= now:
-                    self._unmute(activity, now)
-            if self._is_due(now):
-                self._check(activities, now)
         except StoreUnavailable:  # updates of hosts can't be stored either
             self._silences.stop()
             raise
@@ -114,6 +108,23 @@ class Watcher:
     def stop(self) -> None:
         """Give up the lease, so that another process takes over at once."""
         self._election.resign()
+
+    def _watch(self, now: float) -> None:
+        known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
+        activities = self._silences.measure(known)
+        for one in activities:
+            has_ended = one.muted_until is not None and one.muted_until <= now
+            if has_ended and self._store.hosts.lift(one.host, now) and one.silent_since is not None:
+                self._sink.report(FellSilent(one.host, one.seen_at, now - one.silent_since))
+        if not self._is_due(now):
+            return
+        # Hosts that sent an update lately, or are lost already, need no stored silence.
+        silent = [one for one in activities if one.silent_for >= self._interval / 2]
+        self._store.hosts.count(one for one in silent if one.silent_since is None)
+        for activity in judge(activities, self._lost_after):
+            event = self._flip(activity, now)
+            if event is not None:
+                self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
 
     def _is_due(self, now: float) -> bool:
         """Return whether an interval has passed since this process started and since any check.
@@ -123,21 +134,6 @@ class Watcher:
         late = self._interval - min(self._interval, TICK_SECONDS) / 2
         has_begun = self._monotonic() - self._started_at >= late
         return has_begun and self._store.leases.once("watcher", "check", now, late)
-
-    def _check(self, activities: Sequence[HostActivity], now: float) -> None:
-        # Hosts that sent an update lately, or are lost already, need no stored silence.
-        silent = [one for one in activities if one.silent_for >= self._interval / 2]
-        self._store.hosts.count(one for one in silent if one.silent_since is None)
-        for activity in judge(activities, self._lost_after):
-            event = self._flip(activity, now)
-            if event is not None:
-                self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
-
-    def _unmute(self, activity: HostActivity, now: float) -> None:
-        """End a mute that is over, and report its host if that is still lost."""
-        if self._store.hosts.lift(activity.host, now) and activity.silent_since is not None:
-            quiet = now - activity.silent_since
-            self._sink.report(FellSilent(activity.host, activity.seen_at, quiet))
 
     def _flip(self, activity: HostActivity, now: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""

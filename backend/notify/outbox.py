@@ -102,21 +102,14 @@ class Outbox:
 
     def _run(self) -> None:
         while True:
-            queued = self._take()
-            if queued is None:
-                return
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._end is not None)
+                if not self._waiting or not self._seconds_left():
+                    return
+                queued = self._sending = self._waiting.pop(0)
             pause = self._send(queued)
             if pause and not self._wait(pause):
                 return
-
-    def _take(self) -> _QueuedPush | None:
-        """Wait for a push and take it; return `None` at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._end is not None)
-            if not self._waiting or not self._seconds_left():
-                return None
-            self._sending = self._waiting.pop(0)
-            return self._sending
 
     def _seconds_left(self) -> float:
         return _LONGEST_TRY if self._end is None else max(0.0, self._end - self._clock())
