@@ -231,14 +231,33 @@ class KeyFile:
                     keys = self.read()
             if not keys.keys() >= registered.keys():
                 _rewrite(self._path, add_keys, os.O_CREAT)
-            _tighten(self._path)
+            if self._is_open_to_others():
+                with contextlib.suppress(OSError):  # `warnings` reports it
+                    self._path.chmod(_MODE)
+                if not self._is_open_to_others():  # a network share may ignore the change
+                    logger.info("Other users could read %s: its mode is 600 now.", self._path)
         if new:
             logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
-        for host, key in keys.items():
-            if len(key) < SHORTEST:
-                logger.warning(
-                    "The key of %s has fewer than %d characters: use a longer one.", host, SHORTEST
-                )
+        for warning in self.warnings(keys):
+            logger.warning("%s", warning)
+
+    def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
+        """Return what makes the keys in the file easy to guess or to read."""
+        found = [
+            KeyFileUnusable(
+                f"The key of {host} has fewer than {SHORTEST} characters",
+                hint=f"`keys rotate {host}` generates a longer one.",
+            )
+            for host, key in keys.items()
+            if len(key) < SHORTEST
+        ]
+        if self._is_open_to_others():
+            hint = f"let its owner run `chmod 600 {self._path}`."
+            found.append(KeyFileUnusable(f"Other users can read {self._path}", hint=hint))
+        return found
+
+    def _is_open_to_others(self) -> bool:
+        return self._path.exists() and bool(self._path.stat().st_mode & _OTHERS)
 
     def rotate(self, host: Hostname) -> str:
         """Give a host a new key and return it; raise as `replace` does."""
@@ -389,15 +408,3 @@ def _write(descriptor: int, content: bytes) -> None:
         done += os.pwrite(descriptor, content[done:], done)
     os.ftruncate(descriptor, len(content))
     os.fsync(descriptor)
-
-
-def _tighten(path: Path) -> None:
-    """Deny other users access, or log that this failed, as on a network share."""
-    if not path.exists() or not path.stat().st_mode & _OTHERS:
-        return
-    with contextlib.suppress(OSError):
-        path.chmod(_MODE)
-    if path.stat().st_mode & _OTHERS:
-        logger.warning("Other users can read %s: let its owner run `chmod 600 %s`.", path, path)
-    else:
-        logger.info("Other users could read %s: its mode is 600 now.", path)

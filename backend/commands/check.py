@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from backend import __version__
 from backend.admin.status import delegation_hint, is_undelegated
-from backend.auth.keys import SHORTEST, KeyFile
+from backend.auth.keys import KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
 from backend.hetzner.client import CloudApi
@@ -115,7 +115,8 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
         yield _missing(what, path)
         return
     try:
-        keys = KeyFile(path).read()
+        key_file = KeyFile(path)
+        keys = key_file.read()
     except DyndnsError as error:
         yield _error(FAIL, what, error)
         return
@@ -130,12 +131,8 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
         yield Line(FAIL, what, f"No key for {', '.join(missing)}.", let_write)
     elif not is_writable:
         yield Line(WARN, what, "The file can't be written, so keys can't be replaced.", let_write)
-    if path.stat().st_mode & 0o077:
-        yield Line(WARN, what, f"Other users of this machine may read {path}.", f"chmod 600 {path}")
-    short = [host.text for host, key in keys.items() if len(key) < SHORTEST]
-    if short:
-        hint = "`keys rotate HOST` generates a new key."
-        yield Line(WARN, what, f"Short keys: {', '.join(short)}.", hint)
+    for warning in key_file.warnings(keys):
+        yield _error(WARN, what, warning)
     yield Line(OK, what, f"{counted(len(keys), 'key')} in {path}.")
 
 
