@@ -175,13 +175,13 @@ class LoginFailed(Event):
 
     level = logging.WARNING
     message = (
-        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "Failed login from {source} for {host}.{left_out} If it is your own device, compare its "
         "login with the key file."
     )
 
     source: str
     host: Hostname | None  # None: no registered one was named
-    unsaid: int = 0  # earlier ones that were left out because there were too many
+    left_out: int = 0  # earlier ones that were left out because there were too many
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class LoginsBlocked(Event):
     message = (
         "Too many failed logins for {host}, the last from {source}: wrong keys are rejected for a "
         "while, the right key still works. If it is your own device, give it the key in the key "
-        "file.{unsaid}"
+        "file.{left_out}"
     )
     push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
@@ -200,7 +200,7 @@ class LoginsBlocked(Event):
 
     source: str
     host: Hostname
-    unsaid: int = 0  # earlier hosts that were left out because there were too many
+    left_out: int = 0  # earlier hosts that were left out because there were too many
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class Alarm:
             event = self._blocked.popleft()
             left_out = self._pushes.take() if self._is_first(event.host.text) else None
             if left_out is not None:
-                self._reporter.report(replace(event, unsaid=left_out))
+                self._reporter.report(replace(event, left_out=left_out))
 
 
 class LoginQueue:

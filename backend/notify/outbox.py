@@ -243,5 +243,5 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "type": lambda kind: str(kind.value),
     "after": duration,
     "seen_at": lambda at: f"last seen {moment(at)}" if at else "none since its registration",
-    "unsaid": lambda more: f" {more} more since the last such line." if more else "",
+    "left_out": lambda more: f" {more} more since the last such line." if more else "",
 }

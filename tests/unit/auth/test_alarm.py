@@ -23,7 +23,7 @@ def test_many_sources_cause_few_lines_and_the_rest_are_counted(
     clock.advance(10)
     alarm.failed("one more", NAS)
     alarm.failed("too soon", NAS)
-    assert sink.events[20:] == [LoginFailed("one more", NAS, unsaid=99_980)]
+    assert sink.events[20:] == [LoginFailed("one more", NAS, left_out=99_980)]
 
 
 def test_attacks_on_many_hosts_cause_few_pushes(
@@ -37,7 +37,7 @@ def test_attacks_on_many_hosts_cause_few_pushes(
     clock.advance(60)
     alarm.blocked("198.51.100.1", NAS)
     alarm.report()
-    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, unsaid=9995)]
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, left_out=9995)]
 
 
 def test_the_queue_of_blocked_hosts_is_bounded(alarm: Alarm, sink: RecordingSink) -> None:
@@ -68,7 +68,7 @@ def test_the_next_push_of_this_process_counts_skipped_pushes(
         clock.advance(60)
         alarm.blocked("198.51.100.1", blocked)
     alarm.report()
-    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), left_out=4)]
 
 
 def test_a_clock_that_is_set_back_causes_no_more_lines(

@@ -89,7 +89,7 @@ REPORTED = [
         "Failed login from 198.51.100.1 for an unknown host.",
     ),
     (
-        LoginFailed("198.51.100.1", None, unsaid=77),
+        LoginFailed("198.51.100.1", None, left_out=77),
         logging.WARNING,
         "Failed login from 198.51.100.1 for an unknown host. 77 more since the last such line. If",
     ),
