@@ -211,7 +211,6 @@ class FastPath:
                 self._answers.clear()
             answer = self._answers.get(digest)
         if answer is not None and self._repeat(answer.update):
-            self._authorizer.authorized_again(answer.update)
             logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
+import json
 import logging
 import math
 import re
@@ -12,16 +13,37 @@ from collections import defaultdict
 from typing import (
     Any,
     Callable,
+    Iterable,
+    List,
     Mapping,
     Sequence,
+    Tuple,
     TypeVar,
     Union,
 )
+from urllib.parse import parse_qsl
 
 from flask import Request, request
 
-from backend.errors import BadRequest, CrossSite, DyndnsError, RequestTooLarge
-from backend.model import Change, Credentials, Deadline, Outcome, Update
+from backend.errors import (
+    BadAddress,
+    BadHostname,
+    BadRequest,
+    CallerError,
+    CrossSite,
+    DyndnsError,
+    RequestTooLarge,
+)
+from backend.model import (
+    Change,
+    Credentials,
+    Deadline,
+    Hostname,
+    Outcome,
+    Parameter,
+    Update,
+    UpdateRequest,
+)
 from backend.rate import LineLimit
 
 logger = logging.getLogger(__name__)
@@ -40,6 +62,30 @@ MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
+_MAX_ADDRESSES = 20
+_AS_IN = 'as in {"fqdn": "host.example.com"}.'
+_HOSTS = ("hostname", "fqdn", "host", "domain", "hostnames", "host_id", "url")
+# All names of the address that devices and programs use: myip, ipaddr, ip6addr, my_ipv4, …
+_ADDRESS = re.compile(r"(my_?)?(ips?(_?v?[46])?_?(addr(ess)?)?|ip2|addr(ess)?)|content")
+# url and the next four are parameters of dyndns2 that have no effect here.
+_ROLES: Mapping[str, str] = {
+    **dict.fromkeys(_HOSTS, "host"),
+    **dict.fromkeys(("wildcard", "mx", "backmx", "system", "url"), "no effect"),
+    # The network behind a router, as a Fritz!Box sends it.
+    **dict.fromkeys(("ip6lanprefix", "ipv6prefix", "ip6prefix"), "prefix"),
+    **dict.fromkeys(("user", "username"), "user"),
+    **dict.fromkeys(("pass", "password"), "secret"),
+    "type": "type",
+    "offline": "removal",
+}
+_REMOVES = dict.fromkeys(("yes", "1", "true", "on"), True)
+_REMOVES.update(dict.fromkeys(("", "no", "nochg", "0", "false", "off"), False))
+# Sent by devices without an address: <ipaddr>, %IP%, __MYIP__, [IP], @IP, …
+_PLACEHOLDER = re.compile(
+    r"<.*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|(0\.0\.0\.0|::)(/\d+)?",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
 _MAX_HOPS = 20  # usual chains have two or three proxies
 # RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
 _HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
@@ -57,24 +103,6 @@ class BoundedRequest(Request):
         super().__init__(environ, *arguments, **named)
         # Devices send raw bytes of any encoding, which Flask can't decode.
         self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
-
-
-def check_number(parameters: int) -> None:
-    """Raise `BadRequest` if a request has too many parameters or fields."""
-    if parameters > _MAX_PARAMETERS:
-        raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
-
-
-def read_parameters(request: Request) -> dict[str, list[str]]:
-    """Return the parameters of query and form, with names in lower case."""
-    # Check the query before Flask parses it. The size of a form is limited.
-    check_number(request.query_string.count(b"&"))
-    found: dict[str, list[str]] = defaultdict(list)
-    for source in (request.args, request.form):
-        for name, value in source.items(multi=True):
-            found[name.lower()].append(value)
-    check_number(sum(map(len, found.values())))
-    return found
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
@@ -169,8 +197,8 @@ def whole_seconds(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
-def credentials(request: Request) -> Credentials | None:
-    """Return the key or the login of a request; `None` without either.
+def header_login(request: Request) -> Credentials | None:
+    """Return the key or the login in the headers; `None` without either.
 
     A login that can't be read counts as a wrong one.
     """
@@ -182,17 +210,177 @@ def credentials(request: Request) -> Credentials | None:
     header = request.headers.get("Authorization", "").strip()
     if not header:
         return None
-    scheme, _, encoded = header.partition(" ")
+    scheme, _, text = header.partition(" ")
+    text = text.strip()
+    if scheme.lower() == "bearer":
+        return Credentials(None, text)
+    text = text.rstrip("=")
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
+        login = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         return UNREADABLE
+    user, colon, secret = _decoded(login).partition(":")
+    if not colon or scheme.lower() != "basic":
+        return UNREADABLE
+    return Credentials(user.strip(), secret.strip())
+
+
+def _decoded(text: bytes) -> str:
+    """Decode what a client sent in an encoding of its own: UTF-8, UTF-16 or Latin-1."""
     try:
-        login = decoded.decode("utf-8")
+        return text.decode(json.detect_encoding(text))
     except UnicodeDecodeError:
-        login = decoded.decode("latin-1")  # RFC 7617 doesn't fix the encoding
-    user, colon, secret = login.partition(":")
-    return Credentials(user, secret) if colon and scheme.lower() == "basic" else UNREADABLE
+        return text.decode("latin-1")
+
+
+class _Object(List[Tuple[str, Any]]):
+    """A JSON object with all of its pairs, duplicates included."""
+
+
+def _parameters(request: Request) -> tuple[list[Parameter], CallerError | None]:
+    """Return the parameters of query and body, and why the body can't be read, if it can't."""
+    problem: CallerError | None = None
+    # Check the query before Flask parses it. The size of a body is limited.
+    check_number(request.query_string.count(b"&"))
+    pairs = list(request.args.items(multi=True))
+    try:
+        pairs += _body(request)
+    except BadRequest as error:
+        problem = error
+    check_number(len(pairs))
+    # Some programs send `&amp;` between two parameters.
+    return [
+        Parameter(re.sub("^(amp;)+", "", name.strip().lower()), value.strip())
+        for name, value in pairs
+    ], problem
+
+
+def check_number(parameters: int) -> None:
+    """Raise `BadRequest` if a request has too many parameters or fields."""
+    if parameters > _MAX_PARAMETERS:
+        raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
+
+
+def _body(request: Request) -> list[tuple[str, str]]:
+    """Return the fields of a JSON object or a form, whatever type the headers name.
+
+    Raises:
+        BadRequest: the body is something else.
+
+    """
+    text = _decoded(request.get_data(cache=True, parse_form_data=False)).strip("\ufeff \t\r\n")
+    if not text:
+        return []
+    if request.mimetype == "multipart/form-data" and text.startswith("--"):
+        fields = list(request.form.items(multi=True))
+        if request.files or not fields:
+            raise BadRequest(f"The form can't be read: send its fields as text, {_AS_IN}")
+        return fields
+    if text[0] not in '{["':
+        fields = parse_qsl(text, keep_blank_values=True)
+        if "=" not in text or not all(_FIELD.fullmatch(name) for name, _ in fields):
+            raise BadRequest(f"The body is neither JSON nor a form: send an object, {_AS_IN}")
+        return fields
+    try:
+        found = json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        raise BadRequest(f"The body isn't JSON: send an object, {_AS_IN}") from None
+    if not isinstance(found, _Object):
+        raise BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
+    fields = []
+    for name, value in found:
+        role = _role(name.strip().lower(), "json")
+        if not isinstance(value, str) and role not in ("removal", "unknown"):
+            raise BadRequest(f"{name} must be a string; leave it out if you have none.")
+        fields.append((name, value if isinstance(value, str) else json.dumps(value)))
+    return fields
+
+
+def _role(name: str, protocol: str) -> str:
+    """Return what a parameter means."""
+    if name == "url" and protocol == "json":
+        return "host"
+    return "address" if _ADDRESS.fullmatch(name) else _ROLES.get(name, "unknown")
+
+
+def _canonical(name: str) -> str | None:
+    """Return the canonical spelling of a host name; `None` for any other text."""
+    try:
+        return Hostname.parse(name).text
+    except BadHostname:
+        return None
+
+
+def _items(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Split each value that is a list."""
+    return [
+        Parameter(one.name, item)
+        for one in parameters
+        for item in re.split(r"[,\s]+", one.value)
+        if item
+    ]
+
+
+def _without_placeholders(parameters: Iterable[Parameter]) -> list[Parameter]:
+    return [one for one in parameters if not _PLACEHOLDER.fullmatch(one.value)]
+
+
+def read_update(
+    request: Request, proxies: Sequence[Network], protocol: str
+) -> tuple[list[str], UpdateRequest]:
+    """Return the names of the hosts that a request wants to update, and the request without a name.
+
+    Query and body have the same parameters, in any case.
+
+    Raises:
+        BadRequest: there are too many parameters.
+        BadAddress: there are too many addresses.
+
+    """
+    is_lenient = protocol == "dyndns2"
+    by_role: dict[str, list[Parameter]] = defaultdict(list)
+    given, problem = _parameters(request)
+    for one in given:
+        by_role[_role(one.name, protocol)].append(one)
+    unknown = by_role["unknown"]
+    hosts = [one for one in by_role["host"] if one.value]
+    if not hosts and is_lenient:  # some cameras send `/nic/update?host.example.com`
+        bare = [one for one in unknown if not one.value and "." in one.name]
+        hosts = [Parameter(_HOSTS[0], one.name) for one in bare]
+        unknown = [one for one in unknown if one not in bare]
+    first = min((one.name for one in hosts), key=_HOSTS.index, default="")
+    named = _items(one for one in hosts if one.name == first)
+    names = [_canonical(one.value) or one.value for one in named]
+    if len(names) > 1 and any(map(_ip, names)):
+        problem = problem or BadHostname("An address is among the host names: send it as myip.")
+    unknown += [one for one in by_role["no effect"] if not _canonical(one.value)]
+    others = _items(one for one in hosts if one.name != first)
+    unknown += [one for one in others if _canonical(one.value) not in names]
+    addresses, prefixes = _items(by_role["address"]), _items(by_role["prefix"])
+    if len(addresses) + len(prefixes) > _MAX_ADDRESSES:
+        raise BadAddress(f"A request may contain up to {_MAX_ADDRESSES} addresses.")
+    if is_lenient:
+        addresses, prefixes = map(_without_placeholders, (addresses, prefixes))
+    removals = {_REMOVES.get(one.value.lower()) for one in by_role["removal"]}
+    if None in removals:
+        problem = problem or BadRequest("The parameter offline is neither yes nor no.")
+    login = header_login(request)
+    user, secret = (
+        next((one.value for one in by_role[role] if one.value), None) for role in ("user", "secret")
+    )
+    return names, UpdateRequest(
+        protocol=protocol,
+        source=client_address(request, proxies),
+        logins=(*([login] if login else []), *([Credentials(user, secret)] if secret else [])),
+        addresses=tuple(addresses),
+        type="" if is_lenient else "".join(sorted({one.value for one in by_role["type"]})),
+        removes=request.method == "DELETE" or True in removals,
+        is_lenient=is_lenient,
+        prefixes=tuple(prefixes),
+        announces_prefix=bool(by_role["prefix"]),
+        unknown=tuple(unknown),
+        problem=problem,
+    )
 
 
 def remember_answer(environ: dict[str, Any], update: Update, outcome: Outcome) -> None:

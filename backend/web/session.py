@@ -21,7 +21,7 @@ from backend.web.request import (
     answer_for,
     base_url,
     client_address,
-    credentials,
+    header_login,
     is_cross_site,
     whole_seconds,
 )
@@ -118,7 +118,7 @@ def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[
     A browser that has logged in keeps a cookie. Someone who guesses passwords from the same source
     can't forge the cookie, and so can't delay the operator's browser.
     """
-    login, sent = credentials(request), request.cookies.get(_COOKIE, "")
+    login, sent = header_login(request), request.cookies.get(_COOKIE, "")
     cookie, is_known = "", False
     if login is not None:
         with contextlib.suppress(errors.StoreUnavailable):  # which must not log the operator out
@@ -126,7 +126,9 @@ def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[
             cookie = forms.token(*words)
             is_known = forms.is_valid(sent, _COOKIE_SECONDS, *words)
     source = client_address(request, proxies)
-    g.operator = authorize(UpdateRequest("page", source, login), is_known=is_known)
+    g.operator = authorize(
+        UpdateRequest("page", source, (login,) if login else ()), is_known=is_known
+    )
     g.credentials = login
     if cookie and not is_known:
 
