@@ -82,7 +82,7 @@ _REMOVES = dict.fromkeys(("yes", "1", "true", "on"), True)
 _REMOVES.update(dict.fromkeys(("", "no", "nochg", "0", "false", "off"), False))
 # Sent by devices without an address: <ipaddr>, %IP%, __MYIP__, [IP], @IP, …
 _PLACEHOLDER = re.compile(
-    r"<.*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|(0\.0\.0\.0|::)(/\d+)?",
+    r"<[^.:]*>|%ip%|%i|__myip__|\[ip\]|@ip|auto|dhcp|none|no|preserve|-|(0\.0\.0\.0|::)(/\d+)?",
     re.IGNORECASE,
 )
 _FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
@@ -351,9 +351,8 @@ def read_update(
     first = min((one.name for one in hosts), key=_HOSTS.index, default="")
     named = _items(one for one in hosts if one.name == first)
     names = [_canonical(one.value) or one.value for one in named]
-    if len(names) > 1 and any(map(_ip, names)):
-        problem = problem or BadHostname("An address is among the host names: send it as myip.")
-    unknown += [one for one in by_role["no effect"] if not _canonical(one.value)]
+    # None of these may hide an address.
+    unknown += [one for one in (*named, *by_role["no effect"]) if not _canonical(one.value)]
     others = _items(one for one in hosts if one.name != first)
     unknown += [one for one in others if _canonical(one.value) not in names]
     addresses, prefixes = _items(by_role["address"]), _items(by_role["prefix"])

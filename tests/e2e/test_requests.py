@@ -141,9 +141,6 @@ CASES = {
         post(f"fqdn=HOST&wan={V4}", headers=KEY_HEADER), (400, "bad_request"), warning="wan"
     ),
     "an address without a name": Case(get(f"hostname=HOST&{V4}"), DNSERR, warning=f'"{V4}"'),
-    "an address among the hosts": Case(
-        get(f"hostname=HOST,{V4}"), (400, "notfqdn\nnotfqdn\n"), warning="An address is among"
-    ),
     "domain": Case(get(f"domain=OTHER&myip={V4}"), good(V4), other_a=V4),
     "domain of somebody else": Case(
         get(f"domain=foreign.example.com&myip={V4}"),
