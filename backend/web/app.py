@@ -195,9 +195,7 @@ class FastPath:
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if "//" in path:  # Werkzeug would answer with a redirect
-            environ["PATH_INFO"] = re.sub("//+", "/", path)
+        environ["PATH_INFO"] = _canonical(environ.get("PATH_INFO", ""))
         digest = _digest(environ)
         if digest is None:
             return self._application(environ, start)
@@ -231,6 +229,14 @@ class FastPath:
                     if len(self._answers) > _MAX_ANSWERS:
                         self._answers.popitem(last=False)
         return response
+
+
+def _canonical(path: str) -> str:
+    """Return the path of a view. Clients double slashes, and append one, or the path itself."""
+    path = re.sub("//+", "/", path)  # Werkzeug would answer with a redirect
+    if path.endswith("/update/"):
+        path = path[:-1]
+    return "/nic/update" if path == "/nic/update/nic/update" else path
 
 
 def _digest(environ: Environ) -> bytes | None:
