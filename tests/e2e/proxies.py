@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+import pytest
 import trustme
 
 from tests.e2e.processes import Program
@@ -196,20 +197,26 @@ def caddy_program() -> str:
     return shutil.which("caddy", path=own) or "caddy"
 
 
-def caddyfile() -> str:
-    """Return the documented Caddyfile, adapted to the installed version of Caddy."""
-    text = EXAMPLE.read_text(encoding="utf-8")
+def caddy_version() -> tuple[int, ...]:
+    """Return the version of the installed Caddy."""
     version = subprocess.run(
         [caddy_program(), "version"], capture_output=True, text=True, check=True
     )
-    numbers = tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
-    if numbers < (2, 6, 4):  # Caddy of Debian 12 has another name for `request_buffers`
+    return tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
+
+
+def caddyfile() -> str:
+    """Return the documented Caddyfile, adapted to the installed version of Caddy."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    if caddy_version() < (2, 6, 4):  # Caddy of Debian 12 has another name for `request_buffers`
         text = re.sub(r"request_buffers (\S+)", r"buffer_requests\n\t\tmax_buffer_size \1", text)
     return text
 
 
 def caddy(folder: Path, backend: str, *, cdn: str = "") -> Proxy:
-    """Return a Caddy with the documented file, but without TLS."""
+    """Return a Caddy with the documented file, but without TLS; behind a CDN, or behind none."""
+    if cdn and caddy_version() < (2, 7):
+        pytest.skip("Caddy before 2.7 has no `client_ip_headers`")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
