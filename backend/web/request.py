@@ -23,7 +23,7 @@ from typing import (
 )
 from urllib.parse import parse_qsl
 
-from flask import Request, request
+from flask import Request, Response, request
 
 from backend.errors import (
     BadAddress,
@@ -87,6 +87,9 @@ _PLACEHOLDER = re.compile(
 )
 _FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
 _MAX_HOPS = 20  # usual chains have two or three proxies
+# The headers in which proxies and CDNs name their client.
+_NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
+_DAY = 24 * 3600
 # RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
 _HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
 _AUTHORITY = re.compile(_HOST, re.IGNORECASE)
@@ -106,33 +109,48 @@ class BoundedRequest(Request):
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
-    """Return the client's address; empty without one, as on a Unix socket.
+    """Return the client's address; empty without one, as on a Unix socket."""
+    real, forwarded = (request.headers.get(name, "") for name in ("X-Real-Ip", "X-Forwarded-For"))
+    return client_of(request.environ.get("REMOTE_ADDR", ""), real, forwarded, trusted)
 
-    If the peer is a trusted proxy, this is X-Real-Ip, or else the rightmost entry of
-    X-Forwarded-For that isn't a trusted proxy. A client can invent all entries to the left of it.
+
+def client_of(peer: str, real_ip: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """Return the address of the client behind the trusted proxies that a request came through.
+
+    If the peer is a trusted proxy, X-Real-Ip is the next hop. If that is a trusted proxy, too, or
+    isn't given, the client is the rightmost entry of X-Forwarded-For that isn't a trusted proxy. A
+    client can invent all entries to the left of it.
     """
-    hop = _ip(request.environ.get("REMOTE_ADDR", ""))
+    hop = _ip(peer)
     if hop is None:
         return ""
-    if not any(hop in network for network in trusted):
-        return str(hop)
-    real = _ip(request.headers.get("X-Real-Ip", ""))
-    if real is not None:
-        return str(real)
-    entries = ",".join(request.headers.getlist("X-Forwarded-For")).rsplit(",", _MAX_HOPS)
-    for entry in entries[: -_MAX_HOPS - 1 : -1]:
+    if _is_in(hop, trusted):
+        hop = _ip(real_ip) or hop
+    if _is_in(hop, trusted):
+        hop = _last_client(forwarded_for, trusted) or hop
+    return str(hop)
+
+
+def _last_client(forwarded_for: str, trusted: Sequence[Network]) -> IP | None:
+    """Return the rightmost untrusted entry; without one, the last one that can be read."""
+    hop = None
+    for entry in forwarded_for.rsplit(",", _MAX_HOPS)[: -_MAX_HOPS - 1 : -1]:
         ip = _ip(entry)
         if ip is None:
             break
         hop = ip
-        if not any(hop in network for network in trusted):
+        if not _is_in(ip, trusted):
             break
-    return str(hop)
+    return hop
 
 
 def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
     peer = _ip(request.environ.get("REMOTE_ADDR", ""))
-    return peer is not None and any(peer in network for network in trusted)
+    return peer is not None and _is_in(peer, trusted)
+
+
+def _is_in(ip: IP, networks: Sequence[Network]) -> bool:
+    return any(ip in network for network in networks)
 
 
 def _ip(text: str) -> IP | None:
@@ -181,9 +199,10 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
     """Return the URL of this service that the client uses; trusted proxies may report it."""
     scheme, host = request.scheme, request.host
     if _has_trusted_peer(request, trusted):
-        forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        # The first entry of a list is that of the proxy which the client has called.
+        forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
         scheme = forwarded if forwarded in _DEFAULT_PORTS else scheme
-        host = request.headers.get("X-Forwarded-Host", "").strip() or host
+        host = request.headers.get("X-Forwarded-Host", "").split(",")[0].strip() or host
     return f"{scheme}://{host}"
 
 
@@ -389,6 +408,34 @@ def remember_answer(environ: dict[str, Any], update: Update, outcome: Outcome) -
     """
     if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
         environ[UNCHANGED] = update
+
+
+class SourceCheck:
+    """Warns if headers name other clients of updates than the one that counts.
+
+    Then a proxy or a CDN isn't set up, and its address may be published. Only updates whose login
+    was accepted count. Safe to share between threads.
+    """
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+        self._lines = LineLimit(1, 1 / _DAY)
+
+    def warn(self, response: Response) -> Response:
+        """Check the current request, and return its response."""
+        if response.status_code == 200 and request.path.endswith("/update"):  # noqa: PLR2004
+            seen = client_address(request, self._trusted)
+            for name in _NAMING:  # each names one client, except for X-Forwarded-For
+                ip = _last_client(request.headers.get(name, ""), self._trusted)
+                is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
+                if is_other and self._lines.take() is not None:
+                    logger.warning(
+                        "An update seems to come from %s, but its header %s names %s. If %s is a "
+                        "proxy or a CDN, set it up as in docs/proxies.md, or add it to "
+                        "TRUSTED_PROXIES: otherwise its address is published.",
+                        *(seen, name, ip, seen),
+                    )
+        return response
 
 
 class SiteCheck:

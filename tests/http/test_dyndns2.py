@@ -76,6 +76,7 @@ def test_a_family_without_an_address_is_not_changed(
     "path",
     [
         *("/nic/update", "/nic/update/", "//nic/update", "/nic//update//", "///nic/update"),
+        "/nic/update/nic/update",
         *("/v3/update", "/v3/update/", "//v3/update"),
     ],
 )

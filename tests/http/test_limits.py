@@ -18,6 +18,25 @@ def test_a_body_of_more_than_16_kib_is_too_large(untouched: Service, method: str
         assert refused(answer) == (413, "too_large")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "size", "status"),
+    [("PUT", "/nic/update", 2, 405), ("POST", "/update", 16385, 413)],
+)
+def test_an_update_that_is_refused_unread_is_a_warning(  # noqa: PLR0913, PLR0917
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    size: int,
+    status: int,
+) -> None:
+    headers = {"X-Real-Ip": "203.0.113.50"}
+    for _ in range(20):
+        service.asks(method, path, "10.0.0.1", data=b"x" * size, headers=headers)
+    expected = f"Refused a {method} request to {path} from 203.0.113.50 ({status} "
+    assert 1 <= sum(line.startswith(expected) for line in caplog.messages) <= 5
+
+
 def test_dyndns2_refuses_a_form_above_16_kib(untouched: Service) -> None:
     answer = untouched.asks("POST", "/nic/update", data={"hostname": HOME, "x": "x" * 16385})
     assert said(answer) == (413, b"dnserr\n")

@@ -14,6 +14,7 @@ from backend.web.request import (
     UNREADABLE,
     Network,
     answer_for,
+    base_url,
     client_address,
     header_login,
     whole_seconds,
@@ -109,6 +110,33 @@ def test_an_invalid_x_real_ip_is_ignored(garbage: str) -> None:
 )
 def test_the_rightmost_untrusted_hop_is_the_client(chain: str, address: str) -> None:
     assert seen("10.0.0.1", X_Forwarded_For=chain) == address
+
+
+@pytest.mark.parametrize(
+    ("real", "chain", "address"),
+    [
+        ("10.0.0.6", CALLER, CALLER),
+        ("10.0.0.6", f"203.0.113.66, {CALLER}, 10.0.0.9", CALLER),
+        ("10.0.0.6", "", "10.0.0.6"),
+        ("10.0.0.6", "unknown", "10.0.0.6"),
+        ("10.0.0.6", f"{CALLER}, unknown", "10.0.0.6"),
+        ("10.0.0.6", "10.0.0.9", "10.0.0.9"),
+        ("::ffff:10.0.0.6", CALLER, CALLER),
+    ],
+)
+def test_an_x_real_ip_of_a_trusted_proxy_is_one_more_hop(
+    real: str, chain: str, address: str
+) -> None:
+    assert seen("10.0.0.1", X_Real_Ip=real, X_Forwarded_For=chain) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "url"),
+    [("10.0.0.1", "https://dyndns.example.com"), (CALLER, "http://localhost")],
+)
+def test_only_trusted_proxies_report_the_url_of_the_service(peer: str, url: str) -> None:
+    forwarded = {"X_Forwarded_Proto": "https, http", "X_Forwarded_Host": "dyndns.example.com, x"}
+    assert base_url(request(peer, **forwarded), PROXIES) == url
 
 
 def test_a_key_header_has_no_user() -> None:
