@@ -42,7 +42,8 @@ from backend.model import (
 from backend.settings import networks
 from backend.store.database import connect
 from backend.web import dyndns2, json_api
-from backend.web.request import BoundedRequest, client_address, credentials
+from backend.web.caller import client_address
+from backend.web.request import BoundedRequest, credentials
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"

@@ -38,7 +38,6 @@ from backend.model import (
     to_punycode,
 )
 from backend.rate import LineLimit
-from backend.store import Store
 from backend.store.schema import Entry
 
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
@@ -56,11 +55,12 @@ class Rejections:
 
     def __init__(
         self,
-        store: Store,
+        add_once: Callable[[Entry, str, float], bool],
         reporter: EventSink,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
+        """`add_once` is `History.add_once`."""
+        self._add_once = add_once
         self._reporter = reporter
         self._clock = clock
         self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
@@ -94,7 +94,7 @@ class Rejections:
             why=event.error,
         )
         try:
-            is_first = self._store.history.add_once(entry, cause, _DAY)
+            is_first = self._add_once(entry, cause, _DAY)
         except StoreUnavailable:
             is_first = True
         if is_first:

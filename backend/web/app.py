@@ -29,17 +29,8 @@ from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.request import (
-    MAX_BODY,
-    UNCHANGED,
-    Apply,
-    BoundedRequest,
-    Network,
-    SiteCheck,
-    SourceCheck,
-    client_address,
-    read_body,
-)
+from backend.web.caller import Network, SiteCheck, SourceCheck, client_address
+from backend.web.request import MAX_BODY, UNCHANGED, Apply, BoundedRequest, read_body
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ https://help.dyn.com/remote-access-api/perform-update/, with the deviations of r
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -19,10 +19,10 @@ from backend.model import (
     Update,
     UpdateRequest,
 )
+from backend.web.caller import Network
 from backend.web.request import (
     CHALLENGE,
     Apply,
-    Network,
     answer_for,
     read_update,
     remember_answer,
@@ -31,7 +31,6 @@ from backend.web.request import (
 
 PATHS = ("/nic/update", "/v3/update")
 _METHODS = ("GET", "POST")
-_ROUTING: Mapping[str, Any] = {"strict_slashes": False, "provide_automatic_options": False}
 _MAX_HOSTS = 20  # as at dyn.com
 
 # The status and the word of each error; a class that isn't listed has those of its parent. Many
@@ -94,7 +93,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         return _respond([lines[name] for name in names])
 
     for path in PATHS:
-        api.add_url_rule(path, view_func=update, methods=_METHODS, **_ROUTING)
+        api.add_url_rule(path, view_func=update, methods=_METHODS, provide_automatic_options=False)
 
     return api
 

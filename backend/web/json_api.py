@@ -12,11 +12,11 @@ from werkzeug.exceptions import HTTPException
 from backend import errors
 from backend.auth.authorizer import Authorizer
 from backend.model import ANSWER_SECONDS, Change, Deadline
+from backend.web.caller import Network
 from backend.web.request import (
     CHALLENGE,
     TOO_LARGE,
     Apply,
-    Network,
     answer_for,
     read_update,
     remember_answer,

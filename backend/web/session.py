@@ -15,16 +15,8 @@ from itsdangerous import BadSignature, TimestampSigner
 
 from backend import errors
 from backend.model import Requester, UpdateRequest
-from backend.web.request import (
-    CHALLENGE,
-    Network,
-    answer_for,
-    base_url,
-    client_address,
-    header_login,
-    is_cross_site,
-    whole_seconds,
-)
+from backend.web.caller import Network, base_url, client_address, is_cross_site
+from backend.web.request import CHALLENGE, answer_for, header_login, whole_seconds
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600

@@ -80,7 +80,7 @@ def alarm(sink: RecordingSink, clock: Clock) -> Alarm:
 
 @pytest.fixture
 def rejections(store: Store, sink: RecordingSink, clock: Clock) -> Rejections:
-    return Rejections(store, sink, clock)
+    return Rejections(store.history.add_once, sink, clock)
 
 
 @pytest.fixture
@@ -601,7 +601,7 @@ class TestAProblemInWhatAHostSends:
     ) -> None:
         event = Rejected(host("nas.example.com"), SOURCE, "Not an address.")
         for _ in range(2):
-            Rejections(store, sink, clock).report(event, "dyndns2")
+            Rejections(store.history.add_once, sink, clock).report(event, "dyndns2")
         assert sink.events == [event]
 
     def test_is_reported_without_the_store(

@@ -10,15 +10,8 @@ from werkzeug.test import EnvironBuilder
 
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
 from backend.model import Credentials
-from backend.web.request import (
-    UNREADABLE,
-    Network,
-    answer_for,
-    base_url,
-    client_address,
-    header_login,
-    whole_seconds,
-)
+from backend.web.caller import Network, base_url, client_address
+from backend.web.request import UNREADABLE, answer_for, header_login, whole_seconds
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
 CALLER = "198.51.100.7"
