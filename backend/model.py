@@ -34,6 +34,7 @@ _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _NETWORK_PART = _INTERFACE_ID << 64
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
 _LONGEST_QUOTE = 80
+_LIKE_A_KEY = re.compile(r"(?<![\w.-])[\w-]{16,}(?![\w.-])")
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
@@ -365,10 +366,11 @@ class UpdateRequest:
     problem: CallerError | None = None  # why a part of the request can't be read
 
     def quote(self, text: str) -> str:
-        """Return a text for messages: short, on one line, and without a secret of the request."""
+        """Return a text for messages: short, on one line, and without anything like a key."""
         for login in self.logins:
             if login.secret:
                 text = text.replace(login.secret, "…")
+        text = _LIKE_A_KEY.sub("…", text)
         text = "".join(c if c.isprintable() and c != '"' else "?" for c in text)
         return f'"{text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"}"'
 
