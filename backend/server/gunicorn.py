@@ -34,7 +34,8 @@ from backend.rate import LineLimit
 from backend.server import logs
 from backend.settings import FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
-from backend.web.request import MAX_BODY, Network, client_of
+from backend.web.caller import Network, client_of
+from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)
 

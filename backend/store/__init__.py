@@ -145,7 +145,7 @@ class Store:
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.records = Records(self._database, self.leases)
-        self.history = History(self._database)
+        self.history = History(self._database, self.leases)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
 

@@ -29,17 +29,8 @@ from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.request import (
-    MAX_BODY,
-    UNCHANGED,
-    Apply,
-    BoundedRequest,
-    Network,
-    SiteCheck,
-    SourceCheck,
-    client_address,
-    read_body,
-)
+from backend.web.caller import Network, SiteCheck, SourceCheck, client_address
+from backend.web.request import MAX_BODY, UNCHANGED, Apply, BoundedRequest, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +224,6 @@ class FastPath:
                 self._answers.clear()
             answer = self._answers.get(digest)
         if answer is not None and self._repeat(answer.update):
-            self._authorizer.authorized_again(answer.update)
             logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]
