@@ -44,7 +44,7 @@ def ordered(items: Sequence[T], fields: Mapping[str, Callable[[T], object]]) -> 
 def page_reply(name: str, items: Sequence[T], shape: Callable[[T], Shape], most: int = 50) -> Reply:
     """Return the requested page."""
     part, numbers = listing.page(items, request.args, most)
-    g.last_page = numbers["last_page"]
+    g.pages = numbers
     return {name: [shape(item) for item in part], "meta": {"pagination": numbers}}, 200
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping
 
@@ -33,6 +34,8 @@ class RRSet:
     ttl: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    # Later RRSets have higher numbers; a change keeps the number.
+    number: int = field(default_factory=itertools.count().__next__, compare=False)
 
     @property
     def key(self) -> Key:
@@ -100,8 +103,8 @@ class Zone:
     def delete(self, key: Key) -> Zone:
         """Return the zone without this RRSet."""
         self._changeable(key)
-        if key == SOA:
-            raise invalid({"type": ["a zone must have an SOA record"]})
+        if key in (SOA, NS):
+            raise invalid({"type": [f"a zone must have {key[1]} records"]})
         return dataclasses.replace(self, rrsets=self.rrsets.remove(key))
 
     def label(self, key: Key, labels: Mapping[str, str]) -> Zone:

@@ -109,7 +109,7 @@ def import_zonefile(zones: Zones, z: str) -> Reply:
     body = body_input()
     text = body.read("zonefile", str)
     body.check()
-    ttl, rrsets = zonefile.parse(text, zone)
+    ttl, rrsets = zonefile.parse_complete(text, zone)
     return change_reply(zones, z, "import_zonefile", Zone.replace_rrsets, rrsets, ttl)
 
 
