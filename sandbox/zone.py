@@ -62,6 +62,9 @@ class Zone:
     id: int = 0
     created: float = 0.0
     project: str | None = None
+    delegation: str = "unknown"
+    # Ordered through the control API; None follows the actions.
+    status: str | None = None
 
     @property
     def record_count(self) -> int:
