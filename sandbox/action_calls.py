@@ -9,7 +9,7 @@ from typing import Callable, Mapping
 from flask import g, request
 
 from sandbox.action import Action
-from sandbox.exchange import Reply, Route, action_json, ordered, page_reply
+from sandbox.exchange import Reply, Route, action_json, page_reply
 from sandbox.refusal import ApiError, invalid
 from sandbox.zonedata import Zones
 
@@ -58,7 +58,7 @@ def _list(zones: Zones, actions: list[Action]) -> Reply:
         "finished": lambda action: action.finished(now) or 0,
     }
     found = [a for a in actions if not statuses or a.status(now) in statuses]
-    return page_reply("actions", ordered(found, fields), functools.partial(action_json, zones))
+    return page_reply("actions", found, fields, functools.partial(action_json, zones))
 
 
 def _ids() -> list[int]:

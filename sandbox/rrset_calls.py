@@ -7,15 +7,7 @@ from typing import Callable, Mapping
 
 from flask import g, request
 
-from sandbox.exchange import (
-    Reply,
-    Route,
-    body_input,
-    change_reply,
-    ordered,
-    page_reply,
-    selects,
-)
+from sandbox.exchange import Reply, Route, body_input, change_reply, page_reply, selects
 from sandbox.refusal import ApiError, not_found
 from sandbox.shapes import rrset_shape
 from sandbox.validation import TYPES, name_faults
@@ -40,7 +32,7 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
     if "label_selector" in request.args:
         found = [rrset for rrset in found if selected(rrset.labels)]
     shape = functools.partial(rrset_shape, zone)
-    return page_reply("rrsets", ordered(found, _SORTS), shape, _MOST_PER_PAGE)
+    return page_reply("rrsets", found, _SORTS, shape, _MOST_PER_PAGE)
 
 
 def create_rrset(zones: Zones, z: str) -> Reply:

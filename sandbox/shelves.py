@@ -40,7 +40,9 @@ class Shelves(Mapping[Key, T]):
     @functools.cached_property
     def listed(self) -> list[T]:
         """All items, sorted by type, then name."""
-        return [self[key] for key in sorted(self, key=lambda key: key[::-1])]
+        items = itertools.chain.from_iterable(shelf.items() for shelf in self._shelves)
+        # One string is compared faster than two, and no name has a character below the space.
+        return [item for _, item in sorted(items, key=lambda item: " ".join(item[0][::-1]))]
 
     def at(self, name: str) -> list[T]:
         """Return the items with this name, sorted by type."""

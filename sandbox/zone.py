@@ -69,7 +69,7 @@ class Zone:
     @property
     def record_count(self) -> int:
         """The number of resource records, including SOA and NS."""
-        return sum(len(rrset.records) for rrset in self.rrsets.listed)
+        return sum(len(rrset.records) for rrset in self.rrsets.values())
 
     def get(self, key: Key) -> RRSet:
         """Return the RRSet or raise 404."""
@@ -155,7 +155,7 @@ class Zone:
 
     def replace_rrsets(self, rrsets: Iterable[RRSet], ttl: int) -> Zone:
         """Replace all RRSets and the default TTL."""
-        if any(rrset.protected for rrset in self.rrsets.listed):
+        if any(rrset.protected for rrset in self.rrsets.values()):
             raise protected("RRSet(s) is/are change protected")
         return dataclasses.replace(self, rrsets=Shelves(), ttl=ttl).create(*rrsets)
 
@@ -185,7 +185,7 @@ def fresh(zone: Zone) -> Zone:
     soa = f"{NAMESERVERS[0]} dns.hetzner.com. 2026010100 86400 10800 3600000 3600"
     nameservers = tuple(Record(name) for name in NAMESERVERS)
     defaults = Zone(zone.name).put(RRSet(*SOA, (Record(soa),)), RRSet(*NS, nameservers))
-    return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.listed).rrsets)
+    return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.values()).rrsets)
 
 
 def _known(rrset: RRSet, records: tuple[Record, ...]) -> tuple[str, ...]:
