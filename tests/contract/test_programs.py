@@ -19,6 +19,9 @@ from tests.contract.tunnel import Tunnel
 from tests.e2e.processes import TOKEN, Hetzner, run
 from tests.shipping.tools import find
 
+# The programs' own warnings are no fault of the sandbox.
+pytestmark = pytest.mark.filterwarnings("default")
+
 HOST = "home.example.com"
 FIRST = {"A": "192.0.2.1", "AAAA": "2001:db8::1", "TXT": "v=spf1 -all"}
 SECOND = {"A": "192.0.2.2", "AAAA": "2001:db8::2", "TXT": 'a "quoted" word'}
