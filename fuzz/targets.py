@@ -39,16 +39,13 @@ from backend.model import (
     RecordType,
     UpdateRequest,
 )
-from backend.settings import networks
 from backend.store.database import connect
 from backend.web import dyndns2, json_api
 from backend.web.request import BoundedRequest, client_address, credentials
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
-TRUSTED = networks(
-    next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
-)
+TRUSTED = settings.Reader({}).section(settings.AccessSettings).trusted_proxies
 APP = Flask(__name__)
 APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
