@@ -37,7 +37,9 @@ PROBLEMS = {
         Path.mkdir, "is a directory (Docker makes one when a mounted file is missing): remove it"
     ),
     "a key file of another owner": Problem(wrong_owner, "`chown 1000 /pre-shared-key`"),
-    "a data folder of another owner": Problem(wrong_folder, "this user may write there", "/data"),
+    "a data folder of another owner": Problem(
+        wrong_folder, "as root, type `chown 1000 /data ", "/data"
+    ),
 }
 
 
