@@ -41,16 +41,13 @@ from backend.model import (
     RecordType,
     UpdateRequest,
 )
-from backend.settings import networks
 from backend.store.database import connect
 from backend.web.caller import client_address
 from backend.web.request import BoundedRequest, header_login, read_update
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
-TRUSTED = networks(
-    next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
-)
+TRUSTED = settings.Reader({}).section(settings.AccessSettings).trusted_proxies
 APP = Flask(__name__)
 APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
