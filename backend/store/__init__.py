@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from pathlib import Path
+from shlex import quote
 from typing import Iterator
 
 import sqlalchemy as sa
@@ -91,13 +93,41 @@ def _connection(url: str, *, write: bool = False) -> Iterator[Connection]:
         with engine.execution_options(write=write).begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
-            hint="check that the folder or the database exists, that this user may read and write "
-            "there, and that there is room.",
-        ) from None
+        raise _unusable(error, engine.url) from None
     finally:
         engine.dispose()
+
+
+def _unusable(error: SQLAlchemyError, url: sa.URL) -> StoreUnusable:
+    words = reason(error, url)
+    if url.get_backend_name() != "sqlite":
+        hint = "check that the database answers, and that its user may create and write tables."
+        return StoreUnusable(f"STATE_URL: the store can't be opened ({words})", hint=hint)
+    file = Path(url.database or "").absolute()
+    problem = f"STATE_URL: uid {os.getuid()} can't use the store {file} ({words})"
+    return StoreUnusable(problem, hint=file_hint(file))
+
+
+def file_hint(file: Path) -> str:
+    """Return what to type so that this user can create, read and write the file of a store."""
+    file = file.absolute()
+    uid, folder = os.getuid(), file.parent
+    closed = next((one for one in reversed(file.parents) if not os.access(one, os.X_OK)), folder)
+    if closed != folder and os.access(closed, os.F_OK):
+        return f"this user may not enter {closed}: name a file in another folder."
+    if not (os.access(folder, os.F_OK) and folder.is_dir()):
+        return f"as root, create its folder with `install -d -o {uid} {quote(str(folder))}`."
+    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir may raise PermissionError
+        return f"it is a folder: name a file in it, as in sqlite:///{file}/hetzner-dyndns.db."
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is read-only: mount it writable, in Docker without `:ro`."
+    needed = {str(folder): os.W_OK | os.X_OK}
+    needed.update((f"{file}{end}", os.R_OK | os.W_OK) for end in ("", "-wal", "-shm"))
+    denied = [one for one in needed if os.path.lexists(one) and not os.access(one, needed[one])]
+    if denied:
+        paths = " ".join(map(quote, denied))
+        return f"as root, type `chown {uid} {paths} && chmod u+rwX {paths}`, in Docker on the host."
+    return "check that the disk has room (`df`), and that the file is an SQLite database."
 
 
 class Store:
@@ -108,7 +138,7 @@ class Store:
         self.hosts = Hosts(self._database)
         self.leases = Leases(self._database)
         self.records = Records(self._database, self.leases)
-        self.history = History(self._database)
+        self.history = History(self._database, self.leases)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
 

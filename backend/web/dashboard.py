@@ -34,7 +34,7 @@ from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
 from backend.store.history import History
 from backend.text import after, moment, rough
-from backend.web.request import base_url, is_cross_site
+from backend.web.caller import base_url, is_cross_site
 from backend.web.session import FORM_SECONDS, Session, error_page, refusal, with_headers
 
 logger = logging.getLogger(__name__)
