@@ -219,7 +219,7 @@ def _check_zone(apex: Location, aliases: dict[Zone, frozenset[str]]) -> Iterator
     state = OK if delegation == "valid" else FAIL if is_undelegated(delegation) else WARN
     found = f"Delegation: {delegation or 'not reported'}."
     yield Line(state, what, found, delegation_hint(delegation))
-    if zone.mode != "primary":
+    if not zone.is_primary:
         hint = "Change its records at its primary server."
         yield Line(FAIL, what, f"Hetzner doesn't change {zone.mode} zones.", hint)
         return

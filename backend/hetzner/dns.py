@@ -45,6 +45,11 @@ class Zone:
     delegation: str = field(default="", compare=False)  # Hetzner's word; empty if unknown
 
     @property
+    def is_primary(self) -> bool:
+        """Whether its records can be changed at Hetzner."""
+        return self.mode == "primary"
+
+    @property
     def path(self) -> str:
         """The path of the zone's RRSets; the API accepts the name of a zone as its id."""
         return f"/zones/{quote(self.name)}/rrsets"

@@ -36,7 +36,7 @@ class AlreadyExists(ChangeRefused):
     """The RRSet to create exists already."""
 
 
-# The API's error codes. Unknown codes count by their status: 429 and 5xx as busy, others as refused.
+# The API's error codes. Unknown codes count by their status: 429 and 5xx busy, others refused.
 _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
     "token_readonly": (TokenRejected, "create a token with Read & Write permission"),

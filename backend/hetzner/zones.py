@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
 from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
-from backend.hetzner.dns import Hetzner, Owner
+from backend.hetzner.dns import Hetzner, Owner, Zone
 from backend.model import Deadline, Hostname
 
-# Unknown names don't cause a new list more often.
-_MISS_PAUSE = 10.0
+# So old may a list be that has no usable zone for a host. Repeated requests cause no newer one.
+_MISS_PAUSE = 5.0
+# So long an old list is used after a project couldn't be listed.
+_RETRY_PAUSE = 10.0
 # The longest time that a request spends on a new list while an old one exists.
 _REFRESH_SECONDS = 3.0
 
@@ -64,32 +66,34 @@ class Zones:
     def find(self, host: Hostname, deadline: Deadline) -> Location:
         """Return where a host's records are; the longest matching zone wins.
 
+        A list without a primary zone for the host is believed for some seconds only.
+
         Raises:
             ZoneNotFound: no project has a zone for the host.
             ChangeRefused: the zone is a secondary one.
             TokenRejected: no zone was found, and Hetzner rejects one of the tokens.
-            TransientError: no zone was found, and a project can't be listed now.
+            TransientError: no primary zone was found, and a project can't be listed now.
 
         """
         listing = self._listed(deadline, self._ttl, accept_old=True)
         found = longest_match(listing.apexes, host)
-        if found is None:
+        if found is None or not found.owner.zone.is_primary:
             listing = self._listed(deadline, min(self._ttl, _MISS_PAUSE))
             found = longest_match(listing.apexes, host)
+        if found is not None and found.owner.zone.is_primary:
+            return found
+        if listing.failures and (found is None or not listing.is_whole):
+            raise listing.failures[0]
         if found is None:
-            if listing.failures:
-                raise listing.failures[0]
             raise ZoneNotFound(
                 f"No zone for {host} in any project of HETZNER_TOKEN",
                 hint="create the zone at console.hetzner.com, or add a token of its project.",
             )
         zone = found.owner.zone
-        if zone.mode != "primary":
-            raise ChangeRefused(
-                f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
-                hint="change it at its primary server.",
-            )
-        return found
+        raise ChangeRefused(
+            f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
+            hint="change it at its primary server.",
+        )
 
     def recall(self, host: Hostname) -> Location | None:
         """Return where a host's records are according to the last list, without a call."""
@@ -97,10 +101,10 @@ class Zones:
         return None if listing is None else longest_match(listing.apexes, host)
 
     @property
-    def names(self) -> frozenset[str]:
+    def known(self) -> frozenset[Zone]:
         """The zones in the last list."""
         listing = self._listing
-        return frozenset(listing.apexes if listing is not None else ())
+        return frozenset(apex.owner.zone for apex in (listing.apexes if listing else {}).values())
 
     def invalidate(self) -> None:
         """Drop the list, because a zone in it doesn't exist any more."""
@@ -150,6 +154,6 @@ class Zones:
             raise failures[0]
         if not is_whole:
             # Later requests use this list for a while, instead of waiting for Hetzner again.
-            self._retry_at = self._clock() + _MISS_PAUSE
+            self._retry_at = self._clock() + _RETRY_PAUSE
         self._listing = _Listing(apexes, failures, self._clock(), is_whole)
         return self._listing

@@ -11,7 +11,7 @@ from typing import Callable, Iterator, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
 from backend.events import Postponed
-from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
+from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.outbox import Reporter
@@ -62,7 +62,7 @@ class Reconciler:
         self._has_begun = False
         self._hetzner_is_away = False
         self._probe_at = 0.0
-        self._zones_seen: frozenset[str] = frozenset()
+        self._zones_seen: frozenset[Zone] = frozenset()
         self._swept_at = 0.0
 
     def tick(self) -> None:
@@ -136,10 +136,10 @@ class Reconciler:
             self._store.records.retry_now(State.PENDING, now)
 
     def _notice_zones(self, now: float) -> None:
-        names = self._zones.names
-        if self._zones_seen and names != self._zones_seen:
+        zones = self._zones.known
+        if self._zones_seen and zones != self._zones_seen:
             self._store.records.retry_now(State.REFUSED, now)
-        self._zones_seen = names
+        self._zones_seen = zones
 
     def _follow(self, now: float) -> None:
         """Poll the actions, many with one call."""

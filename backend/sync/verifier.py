@@ -100,7 +100,7 @@ class Verifier:
                 found[None].append(record)
             except DyndnsError as error:
                 self._pause(error)
-                if not self._zones.names:  # none can be asked
+                if not self._zones.known:  # none can be asked
                     break
         return found
 

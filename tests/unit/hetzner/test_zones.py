@@ -14,7 +14,7 @@ from backend.errors import (
     TransientError,
     ZoneNotFound,
 )
-from backend.hetzner.dns import Hetzner
+from backend.hetzner.dns import Hetzner, Zone
 from backend.hetzner.zones import Location, Zones
 from backend.model import Deadline
 from tests.unit.fakes import Clock, FakeCloudApi, host
@@ -79,6 +79,36 @@ def test_a_secondary_zone_is_refused(clock: Clock, cloud: FakeCloudApi) -> None:
         find(zones_of(clock, cloud), "host.example.com")
 
 
+def test_a_zone_recreated_as_primary_is_found_within_seconds(
+    clock: Clock, cloud: FakeCloudApi
+) -> None:
+    cloud.zones["example.com"] = "secondary"
+    zones = zones_of(clock, cloud)
+    for seconds in (0, 1, 1, 1):
+        clock.advance(seconds)
+        with pytest.raises(ChangeRefused, match="secondary zone"):
+            find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED, "requests must not cause one list each"
+    cloud.zones["example.com"] = "primary"
+    clock.advance(5)
+    assert place(zones, "host.example.com") == ("example.com", "host")
+    assert cloud.take_calls() == LISTED
+
+
+def test_an_old_list_refuses_nothing_while_hetzner_is_away(
+    clock: Clock, cloud: FakeCloudApi
+) -> None:
+    cloud.zones["example.com"] = "secondary"
+    zones = zones_of(clock, cloud)
+    with pytest.raises(ChangeRefused):
+        find(zones, "host.example.com")
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    for seconds in (60, 1):
+        clock.advance(seconds)
+        with pytest.raises(HetznerUnreachable):
+            find(zones, "host.example.com")
+
+
 def test_the_list_is_cached_until_it_expires(clock: Clock, cloud: FakeCloudApi) -> None:
     zones = zones_of(clock, cloud)
     for seconds, calls in ((0, LISTED), (TTL - 1, []), (2, LISTED), (1, [])):
@@ -109,10 +139,10 @@ def test_an_invalidated_list_is_replaced(clock: Clock, cloud: FakeCloudApi) -> N
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
     zones.invalidate()
-    assert zones.names == frozenset()
+    assert zones.known == frozenset()
     find(zones, "host.example.com")
     assert cloud.calls == LISTED * 2
-    assert zones.names == {"example.com"}
+    assert zones.known == {Zone("example.com", "primary")}
 
 
 @pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])

@@ -262,11 +262,16 @@ class TestARefusedUpdate:
         assert len(tries) == 3
         assert all(3600 <= after - before <= 3610 for before, after in zip(tries, tries[1:]))
 
+    @pytest.mark.parametrize("change", [{"example.org": "primary"}, {"example.net": "primary"}])
     def test_is_retried_when_the_list_of_zones_changes(
-        self, env: ReconcilerEnv, cloud: Cloud
+        self, env: ReconcilerEnv, cloud: Cloud, change: Mapping[str, str]
     ) -> None:
+        cloud.zones["example.net"] = "secondary"
+        env.zones.invalidate()
+        env.zones.find(HOST, Deadline(5))
+        env.ticks(10)
         assert env.ticks(10) == []
-        cloud.zones["example.net"] = "primary"
+        cloud.zones.update(change)
         env.zones.invalidate()
         env.zones.find(HOST, Deadline(5))
         assert SET in [call for _, call in env.ticks(2)]
