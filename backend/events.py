@@ -114,6 +114,36 @@ class Cleared(RecordEvent):
 
 
 @dataclass(frozen=True)
+class SeveralRecords(RecordEvent):
+    """An update is about to replace several records by one."""
+
+    level = logging.WARNING
+    message = (
+        "{host} has several {type} records ({values}): the update replaces them by {new}. Give "
+        "other machines host names of their own."
+    )
+
+    values: str
+    new: str
+
+
+@dataclass(frozen=True)
+class ActionsUnknown(Event):
+    """Hetzner doesn't tell how the actions of accepted changes have ended."""
+
+    level = logging.ERROR
+    message = (
+        "Hetzner doesn't confirm that it publishes changes. {error} Until it does, a record counts "
+        "as published as soon as the API shows it."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Hetzner doesn't confirm changes"
+    tags = ("warning",)
+
+    error: str
+
+
+@dataclass(frozen=True)
 class FellSilent(Event):
     """A host has sent no update for too long."""
 

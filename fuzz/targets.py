@@ -201,7 +201,7 @@ def hetzner_answer(data: bytes) -> None:
 def hetzner_object(answer: Mapping[str, Any]) -> None:
     """Parse an object, or raise the error for an invalid answer."""
     dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
-    rrset = RRSet(("198.51.100.1",), "", 60)
+    rrset = RRSet(("198.51.100.1",), ("",), 60)
     desired = DesiredRecord(RecordType.A, Address.parse("198.51.100.2"))
     deadline = Deadline(60)
     calls: dict[str, Callable[[], Any]] = {
@@ -270,7 +270,7 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     elif name == "read":
         for rrset in found.values():
             str(rrset).encode("utf-8")
-            rrset.comment.encode("utf-8")
+            "".join(rrset.comments).encode("utf-8")
             rrset.holds(Address.parse("198.51.100.1"))
     else:
         for zone in found:

@@ -20,12 +20,11 @@ from urllib.parse import quote
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
-    HetznerBusy,
     HetznerUnreachable,
     TokenRejected,
 )
 from backend.hetzner.client import CloudApi
-from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
+from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 
 ACTIONS_A_CALL = 25
@@ -68,25 +67,32 @@ class RRSet:
     """The addresses of one family at one name."""
 
     values: tuple[str, ...]
-    comment: str  # of the first record that has one
+    comments: tuple[str, ...]  # of the values, in the same order
     ttl: int | None
 
     def holds(self, address: Address) -> bool:
         """Return whether the RRSet holds this address alone, in any spelling."""
-        try:
-            return {ipaddress.ip_address(value) for value in self.values} == {address.ip}
-        except ValueError:  # not an address
-            return False
+        return {_ip(value) for value in self.values} == {address.ip}
+
+    def comment_of(self, address: Address | None, replaced: Address | None = None) -> str:
+        """Return the comment of the record of an address, else that of a replaced record."""
+        found = {_ip(value): comment for value, comment in zip(self.values, self.comments)}
+        for wanted in (address, replaced):
+            if wanted is not None and wanted.ip in found:
+                return found[wanted.ip]
+        # The order of the records isn't guaranteed.
+        return next((one for _, one in sorted(zip(self.values, self.comments)) if one), "")
 
     def __str__(self) -> str:
         return ", ".join(sorted(self.values))
 
 
 class Written(NamedTuple):
-    """What a write changed, and the ids of the actions that publish the change."""
+    """What a write changed, the ids of the actions that publish it, and the record's comment."""
 
     change: Change
     actions: Sequence[int]
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,9 @@ class ActionState:
 def read_rrset(found: Mapping[str, Any]) -> RRSet:
     """Make an RRSet from the API's JSON; raise `KeyError` or `TypeError` if it isn't one."""
     records = found["records"]
-    comments = (text_of(record.get("comment") or "") for record in records)
     return RRSet(
         values=tuple(text_of(record["value"]) for record in records),
-        comment=next(filter(None, comments), ""),
+        comments=tuple(text_of(record.get("comment") or "") for record in records),
         ttl=found["ttl"],
     )
 
@@ -198,49 +203,51 @@ class Hetzner:
         """Return whether an RRSet holds this address alone, with the TTL that it should have."""
         return rrset is not None and rrset.holds(address) and self.chosen_ttl in (None, rrset.ttl)
 
-    def put(
+    def put(  # noqa: PLR0913
         self,
         owner: Owner,
         desired: DesiredRecord,
         rrset: RRSet | None,
         deadline: Deadline,
         *,
+        replaced: Address | None = None,
         rewrite: bool = False,
     ) -> Written:
         """Make an address the only one of its family at a name, or delete the family.
 
-        `rrset` is what `read` returned. With `rewrite`, an unchanged address is written, too: the
-        API shows an accepted address even if publishing it has failed.
+        `rrset` is what `read` returned. The comment of the same address is kept, else that of the
+        `replaced` address. With `rewrite`, an unchanged address is written, too: the API shows an
+        accepted address even if publishing it has failed.
+
+        Raises:
+            AlreadyExists, NotFound: another client has changed the RRSet since it was read.
+
         """
         address = desired.address
         path = f"{owner.zone.path}/{quote(owner.name, safe='@*')}/{desired.type.value}"
         if address is None:
             return self._delete(path, rrset, deadline)
+        record = {"value": str(address.ip)}
+        body: dict[str, Any]
         if rrset is None:
-            change = Change.CREATED
-            try:
-                return self._create(owner, address, deadline, change)
-            except AlreadyExists:  # created by another client; its comment is kept
-                rrset, rewrite = self._read_again(owner, desired.type, deadline), True
-        else:
-            change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
+            body = {"name": owner.name, "type": desired.type.value, "ttl": self._ttl}
+            body["records"] = [record]
+            answer = self.api.call("POST", owner.zone.path, deadline, body=body)
+            return Written(Change.CREATED, [id_of(answer.get("action"))])
+        change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
         actions: list[int] = []
+        comment = rrset.comment_of(address, replaced)
         if rewrite or change is not Change.UNCHANGED:
-            record = {"value": str(address.ip)}
-            if rrset.comment:  # set_records overwrites comments, too
-                record["comment"] = rrset.comment
-            try:
-                answer = self.api.call(
-                    "POST", f"{path}/actions/set_records", deadline, body={"records": [record]}
-                )
-            except NotFound:  # deleted by another client; a new RRSet gets the right TTL
-                return self._create(owner, address, deadline, change)
+            if comment:  # set_records overwrites comments, too
+                record["comment"] = comment
+            body = {"records": [record]}
+            answer = self.api.call("POST", f"{path}/actions/set_records", deadline, body=body)
             actions.append(id_of(answer.get("action")))
         if self.chosen_ttl not in (None, rrset.ttl):
             ttl = {"ttl": self.chosen_ttl}
             answer = self.api.call("POST", f"{path}/actions/change_ttl", deadline, body=ttl)
             actions.append(id_of(answer.get("action")))
-        return Written(change, actions)
+        return Written(change, actions, comment)
 
     def actions(self, ids: Iterable[int], deadline: Deadline) -> dict[int, ActionState]:
         """Return the states of up to `ACTIONS_A_CALL` actions, without those that are unknown."""
@@ -262,18 +269,6 @@ class Hetzner:
             if page is None:
                 return
 
-    def _create(
-        self, owner: Owner, address: Address, deadline: Deadline, change: Change
-    ) -> Written:
-        body = {
-            "name": owner.name,
-            "type": address.type.value,
-            "ttl": self._ttl,
-            "records": [{"value": str(address.ip)}],
-        }
-        answer = self.api.call("POST", owner.zone.path, deadline, body=body)
-        return Written(change, [id_of(answer.get("action"))])
-
     def _delete(self, path: str, rrset: RRSet | None, deadline: Deadline) -> Written:
         if rrset is not None:
             try:
@@ -284,11 +279,12 @@ class Hetzner:
                 return Written(Change.DELETED, [id_of(answer.get("action"))])
         return Written(Change.UNCHANGED, [])
 
-    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
-        rrset = self.read(owner, deadline).get(kind)
-        if rrset is None:
-            raise HetznerBusy(f"Another client is changing {owner.name} in {owner.zone.name}.")
-        return rrset
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _read_zone(zone: Mapping[str, Any]) -> Zone:

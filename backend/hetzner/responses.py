@@ -11,6 +11,7 @@ from backend.errors import (
     DyndnsError,
     HetznerBusy,
     HetznerUnreachable,
+    SecondaryZone,
     TokenRejected,
     TransientError,
 )
@@ -44,7 +45,7 @@ _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "not_found": (NotFound, "check that the zone still exists"),
     "uniqueness_error": (AlreadyExists, "the record exists already"),
     "protected": (ChangeRefused, "lift the change protection of the record"),
-    "incorrect_zone_mode": (ChangeRefused, "change a secondary zone at its primary server"),
+    "incorrect_zone_mode": (SecondaryZone, "change a secondary zone at its primary server"),
     "resource_locked": (ChangeRefused, "ask Hetzner's support to unlock the zone"),
     "resource_limit_exceeded": (ChangeRefused, "delete records or ask Hetzner for a higher limit"),
     "deprecated_api_endpoint": (ChangeRefused, "update hetzner-dyndns"),

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
-from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
+from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientError, ZoneNotFound
 from backend.hetzner.dns import Hetzner, Owner, Zone
 from backend.model import Deadline, Hostname
 
@@ -70,7 +70,7 @@ class Zones:
 
         Raises:
             ZoneNotFound: no project has a zone for the host.
-            ChangeRefused: the zone is a secondary one.
+            SecondaryZone: the zone can't be changed at Hetzner.
             TokenRejected: no zone was found, and Hetzner rejects one of the tokens.
             TransientError: no primary zone was found, and a project can't be listed now.
 
@@ -90,7 +90,7 @@ class Zones:
                 hint="create the zone at console.hetzner.com, or add a token of its project.",
             )
         zone = found.owner.zone
-        raise ChangeRefused(
+        raise SecondaryZone(
             f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
             hint="change it at its primary server.",
         )

@@ -66,12 +66,16 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Failed:
-    """The desired state could not be published: it is `PENDING`, or `REFUSED`."""
+    """The desired state could not be published: it is `PENDING`, or `REFUSED`.
+
+    Requests try again before `retry_at`, but not before `verify_after`.
+    """
 
     record: Record
     state: State
     error: DyndnsError
     retry_at: float
+    verify_after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -313,6 +317,7 @@ class Records:
             "state": failed.state.value,
             "attempts": record.attempts + 1,
             "retry_at": failed.retry_at,
+            "verify_after": failed.verify_after,
             "error": error.seen,
             "hint": error.hint,
         }
@@ -401,6 +406,7 @@ def _dropping(record: Record, now: float) -> sa.Update | sa.Delete:
         "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
         "retry_at": now,
         "checked_at": 0.0,
+        "verify_after": 0.0,
     }
     return records.update().where(this).values(**cleared, **dropped)
 
@@ -413,9 +419,11 @@ def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
         attempts=0,
         generation=1,
         checked_at=0.0,
+        verify_after=0.0,
         error="",
     )
-    new = {name: values.excluded[name] for name in (*_OF_DESIRED, "state", "attempts")}
+    names = (*_OF_DESIRED, "state", "attempts", "verify_after")
+    new = {name: values.excluded[name] for name in names}
     return values.on_conflict_do_update(
         index_elements=[records.c.host, records.c.type],
         set_={"generation": records.c.generation + 1, **new},

@@ -7,18 +7,28 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Mapping
+from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.errors import (
+    ChangeRefused,
     DyndnsError,
     HetznerBusy,
     OperatorError,
+    SecondaryZone,
     ShareUsedUp,
     StoreUnavailable,
+    ZoneNotFound,
 )
-from backend.events import Cleared, Confirmed, Postponed, Published, Refused
-from backend.hetzner.dns import RRSet
-from backend.hetzner.responses import NotFound
+from backend.events import (
+    Cleared,
+    Confirmed,
+    Postponed,
+    Published,
+    Refused,
+    SeveralRecords,
+)
+from backend.hetzner.dns import RRSet, Written
+from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.hetzner.zones import Location, Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.outbox import Reporter
@@ -36,6 +46,7 @@ from backend.store import (
 )
 from backend.store.leases import new_owner, wait_for_host
 from backend.store.records import LOCK_SECONDS
+from backend.store.schema import Entry
 
 KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.
@@ -44,7 +55,8 @@ GRACE_SECONDS = 10.0
 _LONGEST_LOCK = 120.0
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
-_REFUSED_PAUSE = 3600.0
+_FIRST_REFUSED_PAUSE = 60.0
+LONGEST_REFUSED_PAUSE = 3600.0
 _VERIFY_PAUSE = 60.0
 # The records of active hosts are verified each REQUEST_CACHE_TTL. After twice as long without that,
 # a record is read before it is written.
@@ -53,11 +65,21 @@ _KNOWN_FOR = 2
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
+_SAY_AGAIN = 86400.0  # a warning is repeated after this
+_SEVERAL = "several records at one name: the update replaces them by one"
+# Hetzner says that the RRSet exists, but doesn't list it.
+_UNLISTED = RRSet((), (), None)
 
 
-def pause_after(attempts: int, error: DyndnsError | None = None) -> float:
+def pause_after(
+    attempts: int,
+    error: DyndnsError | None = None,
+    *,
+    first: float = _FIRST_PAUSE,
+    longest: float = _LONGEST_PAUSE,
+) -> float:
     """Return the seconds until the next attempt: growing, bounded and randomly spread."""
-    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
+    grown = min(longest, first * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
 
@@ -188,11 +210,21 @@ class Publisher:
 
     def _bring(self, attempt: _Attempt, records: list[Record]) -> None:
         """Bring records to their desired state, and collect the results in the attempt."""
-        due = [record for record in records if not self.is_up_to_date(record)]
+        due: list[Record] = []
         for record in records:
             attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, Change.CACHED)
-        if not due:
-            return
+            if self.is_up_to_date(record):
+                continue
+            seconds = record.waits_for(self._clock())
+            if not seconds:
+                due.append(record)
+            elif not attempt.errors:
+                attempt.errors.append(_stored_error(record, seconds))
+        if due:
+            self._change(attempt, due)
+
+    def _change(self, attempt: _Attempt, due: Sequence[Record]) -> None:
+        """Write the records that differ from Hetzner's."""
         try:
             location = self._zones.find(attempt.host, attempt.deadline)
             if not all(record.is_accepted for record in due):
@@ -201,7 +233,7 @@ class Publisher:
             if all(map(self._is_known, due)):  # spares the read before the write
                 ttl = location.hetzner.chosen_ttl
                 found = {
-                    record.desired.type: RRSet((str(record.published),), record.comment, ttl)
+                    record.desired.type: RRSet((str(record.published),), (record.comment,), ttl)
                     for record in due
                 }
             else:
@@ -233,24 +265,40 @@ class Publisher:
         location = self._zones.find(host, deadline)
         try:
             return location, location.hetzner.read(location.owner, deadline)
-        except NotFound:
+        except (NotFound, SecondaryZone):
             self._zones.invalidate()
-            location = self._zones.find(host, deadline)
+        location = self._zones.find(host, deadline)
+        try:
             return location, location.hetzner.read(location.owner, deadline)
+        except NotFound:
+            name = location.owner.zone.name
+            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def _write(
         self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
     ) -> None:
         """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
-        deadline, desired = attempt.deadline, record.desired
-        put, rewrite = location.hetzner.put, record.is_doubtful
+        desired = record.desired
         try:
-            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
-        except NotFound:
-            self._zones.invalidate()
-            location, found = self._read(record.host, deadline)
-            put, rrset = location.hetzner.put, found.get(desired.type)
-            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
+            written = self._put(attempt, record, location, rrset, rewrite=record.is_doubtful)
+        except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
+            location, found = self._read(record.host, attempt.deadline)
+            rrset, exists = found.get(desired.type), isinstance(error, AlreadyExists)
+            try:
+                written = self._put(
+                    attempt,
+                    record,
+                    location,
+                    _UNLISTED if exists and rrset is None else rrset,
+                    rewrite=exists or record.is_doubtful,
+                )
+            except (AlreadyExists, NotFound):
+                raise HetznerBusy(
+                    f"The {desired.type.value} record of {record.host} comes and goes at Hetzner",
+                    hint="stop other programs that change it.",
+                ) from None
+            if exists and written.change is Change.UNCHANGED:  # an attempt of ours created it
+                written, rrset = written._replace(change=Change.CREATED), None
         note, is_unchanged = None, written.change is Change.UNCHANGED
         # If Hetzner's answer to an earlier attempt was lost, its change looks like none now.
         if not is_unchanged or record.published != desired.address:
@@ -258,15 +306,53 @@ class Publisher:
             old = None if seen is None else str(seen)
             note = ChangeNote(written.change.value, old, _reason(record))
         action = next(iter(written.actions), None)
-        comment = "" if rrset is None else rrset.comment
-        attempt.results.append(Accepted(record, action, note, comment))
+        attempt.results.append(Accepted(record, action, note, written.comment))
         attempt.outcomes[desired.type] = RecordOutcome(desired, written.change)
+
+    def _put(
+        self,
+        attempt: _Attempt,
+        record: Record,
+        location: Location,
+        rrset: RRSet | None,
+        *,
+        rewrite: bool,
+    ) -> Written:
+        if rrset is not None and len(rrset.values) > 1:
+            self._warn_of_several(record, rrset)
+        return location.hetzner.put(
+            location.owner,
+            record.desired,
+            rrset,
+            attempt.deadline,
+            replaced=record.published,
+            rewrite=rewrite,
+        )
+
+    def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
+        """Report that an update replaces several records, before it does so."""
+        host, kind, now = record.host, record.type, self._clock()
+        if self._store.leases.once("several records", f"{host} {kind.value}", now, _SAY_AGAIN):
+            event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
+            source, protocol = record.requester.source, record.requester.protocol
+            old, new = event.values, event.new
+            entry = Entry(
+                now, host.text, kind.value, "several", source, protocol, old, new, _SEVERAL
+            )
+            self._store.history.add(entry)
+            self._reporter.report(event)
 
     def _fail(self, attempt: _Attempt, record: Record, error: DyndnsError) -> None:
         """Collect a failure. The failed verification of an accepted record isn't one."""
         now = self._clock()
         if isinstance(error, OperatorError):
-            attempt.results.append(Failed(record, State.REFUSED, error, now + _REFUSED_PAUSE))
+            pause = pause_after(
+                record.attempts, first=_FIRST_REFUSED_PAUSE, longest=LONGEST_REFUSED_PAUSE
+            )
+            # A request looks for the zone again: the list of zones bounds the calls for that.
+            is_cheap = isinstance(error, (ZoneNotFound, SecondaryZone))
+            until = 0.0 if is_cheap else now + pause
+            attempt.results.append(Failed(record, State.REFUSED, error, now + pause, until))
         elif record.is_accepted:
             attempt.results.append(Delayed(record, verify_after=now + _VERIFY_PAUSE))
             return
@@ -322,6 +408,12 @@ def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
     after = now - record.desired_at
     return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
+
+
+def _stored_error(record: Record, seconds: float) -> DyndnsError:
+    """Return the error of the last attempt again, without another attempt."""
+    text = f"{record.error} {record.hint}".rstrip()
+    return ChangeRefused(text) if record.state is State.REFUSED else HetznerBusy(text, seconds)
 
 
 def _reason(record: Record) -> str:

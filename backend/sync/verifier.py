@@ -123,7 +123,7 @@ class Verifier:
             return
         found = self._read(hetzner, zone)
         right = [
-            (record, _comment(rrset))
+            (record, "" if rrset is None else rrset.comment_of(record.desired.address))
             for record, rrset in self._matched(zone, ours, found)
             if _is_right(hetzner, record, rrset)
         ]
@@ -168,7 +168,3 @@ def _is_right(hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
     if address is None:
         return rrset is None
     return hetzner.is_right(rrset, address)
-
-
-def _comment(rrset: RRSet | None) -> str:
-    return "" if rrset is None else rrset.comment

@@ -239,11 +239,14 @@ def adapter_results(side: Side) -> list[Any]:
         rrset = hetzner.read(owner, deadline).get(address.type)
         found.append(put(side, owner, address, rrset))
         found.append(hetzner.read(owner, deadline))
-    found.append(put(side, owner, FIRST, None))  # a create that finds an existing record
+    found.append(side.result(lambda: put(side, owner, FIRST, None)))  # it exists already
     found.append(hetzner.read_zone(owner.zone, deadline))
+    rrset = hetzner.read(owner, deadline)[RecordType.A]
+    found.append(put(side, owner, SECOND, rrset, rewrite=True))
     found.append(put(side, owner, None, rrset))
     found.append(put(side, owner, None, rrset))
-    found.append(put(side, owner, FIRST, rrset, rewrite=True))
+    found.append(side.result(lambda: put(side, owner, FIRST, rrset)))  # it is gone
+    found.append(put(side, owner, FIRST, None))
     for name in ("alias", "old"):
         other = Owner(owner.zone, name)
         found.append(side.result(lambda other=other: hetzner.read(other, deadline)))

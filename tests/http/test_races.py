@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from sandbox import Sandbox
-from tests.http.service import CREATE, HOME, Host, Service, reading, record, refused, setting, told
+from tests.http.service import (
+    CREATE,
+    HOME,
+    Host,
+    Service,
+    reading,
+    record,
+    refused,
+    said,
+    setting,
+    told,
+)
 from tests.http.waiting import Background, until_asked
 
 SECONDS = 0.4  # how long a write is held up, so that the other one comes first
@@ -25,7 +36,7 @@ def after_the_list(service: Service) -> list[str]:
 
 def test_a_record_that_appears_before_ours_is_created_is_set(service: Service, host: Host) -> None:
     answer = held_up(service.sandbox, host, "198.51.100.1", CREATE, "198.51.100.66")
-    assert answer == (200, record("created", "198.51.100.1"))
+    assert answer == (200, record("updated", "198.51.100.1"))
     assert after_the_list(service) == [reading("home"), CREATE, reading("home"), setting("home")]
     assert service.sandbox.records(HOME, "A") == ["198.51.100.1"]
 
@@ -34,8 +45,8 @@ def test_a_record_that_vanishes_before_ours_is_set_is_created(service: Service, 
     host.updates("198.51.100.1")
     service.calls()
     answer = held_up(service.sandbox, host, "198.51.100.2", setting("home"))
-    assert answer == (200, record("updated", "198.51.100.2"))
-    assert service.calls() == [setting("home"), CREATE]
+    assert answer == (200, record("created", "198.51.100.2"))
+    assert service.calls() == [setting("home"), reading("home"), CREATE]
     assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
 
 
@@ -46,12 +57,40 @@ def test_a_create_that_meets_its_own_record_sets_it(service: Service, host: Host
     assert after_the_list(service) == [reading("home"), CREATE, reading("home"), setting("home")]
 
 
-def test_a_record_that_comes_and_goes_ends_in_an_answer(service: Service, host: Host) -> None:
+def test_a_404_followed_by_a_409_is_published(service: Service, host: Host) -> None:
     host.updates("198.51.100.1")
+    service.sandbox.fail(404, "not_found", path="*/set_records")
+    service.sandbox.fail(409, "uniqueness_error", method="POST", path="/zones/example.com/rrsets")
+    assert told(host.updates("198.51.100.2")) == (200, record("updated", "198.51.100.2"))
+    assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
+
+
+def test_a_record_that_comes_and_goes_is_published_later(service: Service, host: Host) -> None:
     service.sandbox.fail(404, "not_found", count=None, path="*/set_records")
     service.sandbox.fail(409, "uniqueness_error", count=None, method="POST")
-    assert host.updates("198.51.100.2").status_code in (502, 503)
+    assert refused(host.updates("198.51.100.2")) == (503, "unavailable")
+    assert said(service.router().updates(myip="198.51.100.2")) == (503, b"911\n")
+    assert service.states() == {(HOME, "A"): ("198.51.100.2", "pending")}
     assert len(service.calls()) < 12
+    service.sandbox.reset()
+    assert told(host.updates("198.51.100.2")) == (200, record("created", "198.51.100.2"))
+
+
+def test_a_record_that_exists_but_is_not_listed_is_set(service: Service, host: Host) -> None:
+    host.updates("198.51.100.1")
+    service.sandbox.fail(404, "not_found", path="*/set_records")
+    empty = '{"rrsets":[],"meta":{"pagination":{"next_page":null}}}'
+    path = "/zones/example.com/rrsets"
+    service.sandbox.fail(200, body=empty, method="GET", path=path, count=None)
+    assert refused(host.updates("198.51.100.2")) == (503, "unavailable")
+    assert told(host.updates("198.51.100.2")) == (200, record("updated", "198.51.100.2"))
+    assert service.sandbox.records(HOME, "A") == ["198.51.100.2"]
+
+
+def test_a_zone_that_is_listed_but_not_found_refuses_nothing(service: Service, host: Host) -> None:
+    host.updates("198.51.100.1")
+    service.sandbox.fail(404, "not_found", count=None, path="/zones/example.com/rrsets*")
+    assert refused(host.updates("198.51.100.2")) == (503, "unavailable")
 
 
 def test_a_cname_that_appears_before_the_create_is_reported(service: Service, host: Host) -> None:

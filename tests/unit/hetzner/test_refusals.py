@@ -10,6 +10,7 @@ from backend.errors import (
     DyndnsError,
     HetznerBusy,
     HetznerUnreachable,
+    SecondaryZone,
     TokenRejected,
 )
 from backend.hetzner.responses import AlreadyExists, NotFound, decode, is_old_token, refusal
@@ -43,7 +44,7 @@ def error(
         (410, "deprecated_api_endpoint", ChangeRefused),
         (412, "resource_unavailable", HetznerBusy),
         (422, "invalid_input", ChangeRefused),
-        (422, "incorrect_zone_mode", ChangeRefused),
+        (422, "incorrect_zone_mode", SecondaryZone),
         (422, "service_error", HetznerBusy),
         (422, "unsupported_error", ChangeRefused),
         (423, "locked", HetznerBusy),

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from backend.events import (
+    ActionsUnknown,
     AnsweredFromCache,
     CameBack,
     Cleared,
@@ -20,6 +21,7 @@ from backend.events import (
     RecordEvent,
     Refused,
     Rejected,
+    SeveralRecords,
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
@@ -62,6 +64,17 @@ REPORTED = [
         FellSilent(HOST, 1_800_000_000, 90000),
         logging.ERROR,
         "nas.example.com is lost: no update for 1 d 1 h (last seen 2027-01-15 08:00 UTC)",
+    ),
+    (
+        SeveralRecords(HOST, A, "198.51.100.8, 198.51.100.9", "198.51.100.1"),
+        logging.WARNING,
+        "nas.example.com has several A records (198.51.100.8, 198.51.100.9): the update replaces "
+        "them by 198.51.100.1. Give",
+    ),
+    (
+        ActionsUnknown("Update hetzner-dyndns."),
+        logging.ERROR,
+        "Hetzner doesn't confirm that it publishes changes. Update hetzner-dyndns. Until",
     ),
     (
         CameBack(HOST, 11520),
@@ -107,11 +120,12 @@ REPORTED = [
 ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
+    ActionsUnknown("x"),
 ]
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
-    Rejected(HOST, "x", "x"),
+    *(Rejected(HOST, "x", "x"), SeveralRecords(HOST, A, "x", "y")),
     OperatorActed(HOST, "x", "y"),
 ]
 
