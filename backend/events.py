@@ -128,6 +128,23 @@ class SeveralRecords(RecordEvent):
 
 
 @dataclass(frozen=True)
+class Contested(RecordEvent):
+    """Two devices overwrite each other's address."""
+
+    level = logging.WARNING
+    message = (
+        "{host} {type} is changed back and forth, seven times within an hour, by requests from "
+        "{sources}. Two devices seem to use the same host: give each a host name and a key of its "
+        "own."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Two devices update {host}"
+    tags = ("warning",)
+
+    sources: str
+
+
+@dataclass(frozen=True)
 class ActionsUnknown(Event):
     """Hetzner doesn't tell how the actions of accepted changes have ended."""
 

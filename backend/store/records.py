@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Requester, Update
 from backend.store.database import Database
+from backend.store.history import SHORTLY, rivals
 from backend.store.leases import Leases, new_owner, release
 from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
 from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts, records, reports
@@ -23,6 +24,7 @@ LOCK_SECONDS = 20.0
 _WAITING = (State.PENDING.value, State.REFUSED.value)
 # An error may have another text at every attempt: only so many are reported of a record.
 _MOST_ERRORS = 5
+_SAY_AGAIN = 86400.0  # a warning is repeated after this
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
@@ -44,6 +46,13 @@ class Notice(enum.Enum):
     NONE = 0
     RECORD = 1  # the host's other record fails in the same way, or still fails
     HOST = 2
+
+
+class Noted(NamedTuple):
+    """What is worth reporting about a stored result."""
+
+    notice: Notice = Notice.NONE
+    rivals: Sequence[str] = ()  # the sources of requests that change the record back and forth
 
 
 class ChangeNote(NamedTuple):
@@ -137,21 +146,20 @@ class Records:
 
     def commit(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
-    ) -> list[Notice]:
+    ) -> list[Noted]:
         """Store the results for the records of a locked host, and unlock it, in one transaction.
 
-        A desired state that is newer than its result stays pending. Returns for each result whether
-        its error, or the end of earlier errors, is new.
+        A desired state that is newer than its result stays pending.
         """
         with self._database.write() as connection:
-            notices = [self._note(connection, result, now) for result in results]
+            noted = [self._note(connection, result, now) for result in results]
             release(connection, _lock(host), owner)
-        return notices
+        return noted
 
     def note(self, result: Result, now: float) -> Notice:
         """Do what `commit` does for one record, without a lock."""
         with self._database.write() as connection:
-            return self._note(connection, result, now)
+            return self._note(connection, result, now).notice
 
     def finish(self, record: Record) -> Notice:
         """Store that Hetzner has published what it had accepted."""
@@ -248,27 +256,16 @@ class Records:
         `None` while the host is being updated.
         """
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
-        lock, owner = f"host {host.text}", new_owner()
+        lock, owner = _lock(host), new_owner()
         with self._database.write() as connection:
             if not self._leases.take(connection, lock, owner, now, 1):
                 return None
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
-                add_entry(
-                    connection,
-                    Entry(
-                        at=now,
-                        host=host.text,
-                        type=record.type.value,
-                        event="dropped",
-                        source=operator.source,
-                        protocol=operator.protocol,
-                        old=None,
-                        new=None,
-                        why=record.error,
-                    ),
-                )
+                kind, by = record.type.value, (operator.source, operator.protocol)
+                entry = Entry(now, host.text, kind, "dropped", *by, None, None, record.error)
+                add_entry(connection, entry)
             if rows:  # the next failure is reported again
                 connection.execute(reports.delete().where(reports.c.subject == host.text))
             release(connection, lock, owner)
@@ -300,15 +297,20 @@ class Records:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
-    def _note(self, connection: Connection, result: Result, now: float) -> Notice:
+    def _note(self, connection: Connection, result: Result, now: float) -> Noted:
         if isinstance(result, Accepted):
-            return _note_accepted(connection, result, now)
+            notice = _note_accepted(connection, result, now)
+            sources = _rivals(connection, result, now)
+            key = f"{result.record.host} {result.record.type.value}"
+            if sources and self._leases.report(connection, "rivals", key, now, _SAY_AGAIN):
+                return Noted(notice, sources)
+            return Noted(notice)
         if isinstance(result, Failed):
-            return self._note_failed(connection, result, now)
+            return Noted(self._note_failed(connection, result, now))
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
         later = {name: at for name, at in times.items() if at is not None}
         connection.execute(_OF_GENERATION, {**_key(result.record), **later})
-        return Notice.NONE
+        return Noted()
 
     def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
         record, error = failed.record, failed.error
@@ -361,6 +363,13 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     again = {**held, "state": State.PENDING.value, "retry_at": now}
     connection.execute(_OF_NEWER, {**_key(record), **again})
     return Notice.NONE
+
+
+def _rivals(connection: Connection, accepted: Accepted, now: float) -> Sequence[str]:
+    record, changed_at = accepted.record, accepted.record.changed_at
+    if accepted.change is None or changed_at is None or now - changed_at > SHORTLY:
+        return ()
+    return rivals(connection, record.host.text, record.type.value, now)
 
 
 def _clear_errors(connection: Connection, record: Record) -> Notice:

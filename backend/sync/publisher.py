@@ -22,6 +22,7 @@ from backend.errors import (
 from backend.events import (
     Cleared,
     Confirmed,
+    Contested,
     Postponed,
     Published,
     Refused,
@@ -369,12 +370,12 @@ class Publisher:
         """Store the results, unlock the host, and report what is new."""
         now = self._clock()
         try:
-            notices = self._store.records.commit(attempt.host, owner, attempt.results, now)
+            noted = self._store.records.commit(attempt.host, owner, attempt.results, now)
         except StoreUnavailable:
             if not attempt.errors:  # else that error answers the request: the update is stored
                 raise
             return
-        for result, notice in zip(attempt.results, notices):
+        for result, (notice, rivals) in zip(attempt.results, noted):
             record, is_news = result.record, notice is Notice.HOST
             host, kind = record.host, record.desired.type
             if isinstance(result, Failed):
@@ -388,6 +389,8 @@ class Publisher:
                 if change is not None:
                     event = Published(host, kind, change.old or "none", new, change.why)
                 self._reporter.report(event)
+            if rivals:
+                self._reporter.report(Contested(host, kind, " and ".join(rivals)))
             if notice is not Notice.NONE:
                 self._reporter.report(cleared(record, notice, now))
         attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open

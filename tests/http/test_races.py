@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sandbox import Sandbox
+from tests.http.conftest import Serve
 from tests.http.service import (
     CREATE,
     HOME,
@@ -55,6 +58,32 @@ def test_a_create_that_meets_its_own_record_sets_it(service: Service, host: Host
     service.sandbox.fail(409, "uniqueness_error", path=path, method="POST", after=True)
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
     assert after_the_list(service) == [reading("home"), CREATE, reading("home"), setting("home")]
+
+
+def test_two_devices_on_one_host_are_reported_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "hetzner-dyndns")
+    workers = [serve(), serve()]
+    for number in range(12):
+        peer = f"203.0.113.{number % 2 + 1}"
+        answer = workers[number // 6].host().sends("POST", peer, ip=peer)
+        assert answer.status_code == 200
+    warnings = [line for line in caplog.messages if "back and forth" in line]
+    assert len(warnings) == 1
+    assert f"{HOME} A" in warnings[0]
+    assert "203.0.113.1 and 203.0.113.2" in warnings[0]
+
+
+def test_several_records_are_reported_before_they_are_replaced(
+    service: Service, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.sandbox.publish(HOME, "A", "198.51.100.8", "198.51.100.9")
+    service.sandbox.fail(503, "unavailable", method="POST")
+    assert refused(host.updates("198.51.100.1")) == (503, "unavailable")
+    (warning,) = [line for line in caplog.messages if "several A records" in line]
+    assert "198.51.100.8, 198.51.100.9" in warning
+    assert [row["event"] for row in service.rows("history")] == ["several", "postponed"]
 
 
 def test_a_404_followed_by_a_409_is_published(service: Service, host: Host) -> None:

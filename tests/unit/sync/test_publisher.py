@@ -15,10 +15,18 @@ from backend.errors import (
     TokenRejected,
     ZoneNotFound,
 )
-from backend.events import Cleared, Confirmed, Postponed, Published, Refused, SeveralRecords
+from backend.events import (
+    Cleared,
+    Confirmed,
+    Contested,
+    Postponed,
+    Published,
+    Refused,
+    SeveralRecords,
+)
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Change, Deadline, RecordOutcome, RecordType, Update
+from backend.model import Change, Deadline, RecordOutcome, RecordType, Requester, Update
 from backend.store import Failed, Record, State, Store
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
@@ -660,6 +668,45 @@ def test_an_address_with_a_failed_action_is_written_again(
     cloud.take_calls()
     env.publish(A)
     assert cloud.take_calls() == [READ, SET]
+
+
+class TestTwoDevices:
+    """Two devices that overwrite each other's address."""
+
+    def alternate(self, env: PublisherEnv, times: int, pause: float = 60) -> None:
+        for number in range(times):
+            env.clock.advance(pause)
+            address = (FIRST, SECOND)[number % 2]
+            desired = update(address, requester=Requester(address, "dyndns2"))
+            env.publisher.publish(HOST, (A,), Deadline(5), desired)
+
+    def test_are_reported_once_with_their_sources(
+        self, env: PublisherEnv, sink: RecordingSink
+    ) -> None:
+        self.alternate(env, 6)
+        assert sink.heard(Contested) == []
+        self.alternate(env, 30)
+        assert sink.heard(Contested) == [Contested(HOST, A, f"{FIRST} and {SECOND}")]
+
+    def test_are_reported_by_one_process_of_several(
+        self, env: PublisherEnv, other_store: Store, cloud: FakeCloudApi, sink: RecordingSink
+    ) -> None:
+        other = PublisherEnv(other_store, cloud, env.clock, sink)
+        for _ in range(10):
+            self.alternate(env, 2)
+            self.alternate(other, 2)
+        assert len(sink.heard(Contested)) == 1
+
+    def test_are_not_assumed_for_slow_changes(self, env: PublisherEnv, sink: RecordingSink) -> None:
+        self.alternate(env, 30, pause=601)
+        assert sink.heard(Contested) == []
+
+    def test_are_not_assumed_for_ever_new_addresses(
+        self, env: PublisherEnv, sink: RecordingSink
+    ) -> None:
+        for number in range(30):
+            env.update(f"198.51.100.{number}")
+        assert sink.heard(Contested) == []
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])

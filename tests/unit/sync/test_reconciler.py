@@ -389,7 +389,8 @@ class TestAnAction:
         env.publish(FIRST)
         cloud.has_no_actions = True
         cloud.publish("host.example.com", "A", SECOND)
-        assert [call for _, call in env.ticks(12)] == [POLL, READ, READ, SET]
+        calls = [call for _, call in env.ticks(12)]
+        assert calls[:4] == [POLL, READ, READ, SET]
         env.ticks(10)
         assert env.record().state is State.PUBLISHED
 
