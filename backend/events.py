@@ -145,6 +145,22 @@ class Contested(RecordEvent):
 
 
 @dataclass(frozen=True)
+class ZoneFailed(Event):
+    """Hetzner can't publish a zone."""
+
+    level = logging.ERROR
+    message = (
+        "Hetzner can't publish zone {zone}, so updates of its hosts don't reach DNS. Look at the "
+        "zone at console.hetzner.com, or ask Hetzner's support."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Zone {zone} isn't published"
+    tags = ("warning",)
+
+    zone: str
+
+
+@dataclass(frozen=True)
 class ActionsUnknown(Event):
     """Hetzner doesn't tell how the actions of accepted changes have ended."""
 

@@ -41,12 +41,19 @@ class Zone:
 
     name: str
     mode: str
-    delegation: str = field(default="", compare=False)  # Hetzner's word; empty if unknown
+    # Hetzner's words; empty if unknown.
+    delegation: str = field(default="", compare=False)
+    status: str = field(default="", compare=False)
 
     @property
     def is_primary(self) -> bool:
         """Whether its records can be changed at Hetzner."""
         return self.mode == "primary"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether Hetzner can't publish the zone."""
+        return self.status == "error"
 
     @property
     def path(self) -> str:
@@ -161,28 +168,22 @@ class Hetzner:
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 
     def read_zone(
-        self, zone: Zone, deadline: Deadline
-    ) -> tuple[int, dict[tuple[str, RecordType], RRSet]]:
-        """Return the number of calls, and all addresses of a zone by name and family.
+        self, zone: Zone, deadline: Deadline, kinds: Sequence[str] = ("A", "AAAA")
+    ) -> tuple[int, dict[tuple[str, str], RRSet]]:
+        """Return the number of calls, and the RRSets of a zone by name and type.
 
         Raises:
             NotFound: the zone doesn't exist any more.
 
         """
-        query = [("type", "A"), ("type", "AAAA")]
+        query = [("type", kind) for kind in kinds]
         pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, query))
         with understood():
             return len(pages), {
-                (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
+                (text_of(rrset["name"]), text_of(rrset["type"])): read_rrset(rrset)
                 for page in pages
                 for rrset in page["rrsets"]
             }
-
-    def aliases(self, zone: Zone, deadline: Deadline) -> frozenset[str]:
-        """List the names in a zone that have a CNAME record, relative to the zone."""
-        pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, [("type", "CNAME")]))
-        with understood():
-            return frozenset(text_of(rrset["name"]) for page in pages for rrset in page["rrsets"])
 
     def may_write(self, deadline: Deadline) -> bool | None:
         """Return whether the token may write; `None` if Hetzner's answer doesn't show it.
@@ -291,7 +292,8 @@ def _read_zone(zone: Mapping[str, Any]) -> Zone:
     servers = zone.get("authoritative_nameservers")
     # Updates don't need the delegation, so an unknown shape of it is no error.
     delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
-    return Zone(text_of(zone["name"]), text_of(zone["mode"]), text_of(delegation or ""))
+    words = (zone["name"], zone["mode"], delegation or "", zone.get("status") or "")
+    return Zone(*map(text_of, words))
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

@@ -11,7 +11,7 @@ from backend.errors import DyndnsError, OperatorError, StoreUnavailable
 from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
-from backend.model import Deadline, RecordType
+from backend.model import Deadline
 from backend.store import Record, Store
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher
@@ -29,7 +29,7 @@ _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
 
 _Place = Tuple[Hetzner, Zone]
-_Found = Mapping[Tuple[str, RecordType], RRSet]
+_Found = Mapping[Tuple[str, str], RRSet]
 
 
 class Verifier:
@@ -147,7 +147,7 @@ class Verifier:
         for record, _ in ours:
             location = self._zones.recall(record.host)
             if location is not None and location.owner.zone == zone:
-                yield record, found.get((location.owner.name, record.type))
+                yield record, found.get((location.owner.name, record.type.value))
 
     def _put_right(self, records: Sequence[Record], place: _Place | None) -> None:
         """Read records one by one, and write those that differ."""

@@ -234,7 +234,7 @@ def adapter_results(side: Side) -> list[Any]:
     side.publish("alias.example.com", "CNAME", "www.example.net.", ttl=60)
     side.publish("old.example.com", "A", "198.51.100.9", ttl=600)
     found: list[Any] = [hetzner.zones(deadline)]
-    found.append(hetzner.aliases(owner.zone, deadline))
+    found.append(hetzner.read_zone(owner.zone, deadline, ["CNAME"]))
     for address in (FIRST, SECOND, V6):
         rrset = hetzner.read(owner, deadline).get(address.type)
         found.append(put(side, owner, address, rrset))

@@ -23,6 +23,7 @@ from backend.events import (
     Refused,
     Rejected,
     SeveralRecords,
+    ZoneFailed,
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
@@ -77,6 +78,11 @@ REPORTED = [
         "nas.example.com A is changed back and forth, seven times within an hour, by requests ",
     ),
     (
+        ZoneFailed("example.com"),
+        logging.ERROR,
+        "Hetzner can't publish zone example.com, so updates of its hosts don't reach DNS. ",
+    ),
+    (
         ActionsUnknown("Update hetzner-dyndns."),
         logging.ERROR,
         "Hetzner doesn't confirm that it publishes changes. Update hetzner-dyndns. Until",
@@ -125,7 +131,7 @@ REPORTED = [
 ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
-    *(Contested(HOST, A, "x and y"), ActionsUnknown("x")),
+    *(Contested(HOST, A, "x and y"), ActionsUnknown("x"), ZoneFailed("x")),
 ]
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
