@@ -16,8 +16,8 @@ from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
 from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import Hetzner, Owner, RRSet, Zone
-from backend.hetzner.zones import Location, longest_match
+from backend.hetzner.dns import Hetzner, Location, RRSet, Zone
+from backend.hetzner.zones import longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings, read
@@ -186,7 +186,7 @@ def _check_store(url: str) -> Line:
 
 def _check_hetzner(settings: Settings) -> Iterator[Line]:
     """Test every token, then every zone of a host, then every host."""
-    apexes: dict[str, Location] = {}
+    zones: dict[str, Zone] = {}
     has_failed = False
     tokens = settings.hetzner.tokens
     for number, token in enumerate(tokens, 1):
@@ -195,28 +195,27 @@ def _check_hetzner(settings: Settings) -> Iterator[Line]:
         api = CloudApi(token, settings.hetzner.api_url, f"hetzner-dyndns/{__version__} check")
         hetzner = Hetzner(api, settings.records.ttl)
         try:
-            zones = hetzner.zones(Deadline(_SECONDS))
+            listed = hetzner.zones(Deadline(_SECONDS))
             left = "".join(f", {one.remaining} of {one.limit} calls left" for one in api.quotas)
-            yield Line(OK, what, f"The token may read: {counted(len(zones), 'zone')}{left}.")
-            for zone in zones:
-                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
+            yield Line(OK, what, f"The token may read: {counted(len(listed), 'zone')}{left}.")
+            for zone in listed:
+                zones.setdefault(zone.name, zone)
             state, found, hint = _WRITING[hetzner.may_write(Deadline(_SECONDS))]
             yield Line(state, what, found, hint)
         except DyndnsError as error:
             has_failed = True
             yield Line(FAIL, what, error.seen, error.hint or _NETWORK_HINT)
-    owners = {host: longest_match(apexes, host) for host in settings.access.hosts}
+    locations = {host: longest_match(zones, host) for host in settings.access.hosts}
     rrsets: dict[Zone, RRSets] = {}
-    for name in sorted({found.owner.zone.name for found in owners.values() if found is not None}):
+    for name in sorted({found.zone.name for found in locations.values() if found is not None}):
         _progress(f"zone {name}")
-        yield from _check_zone(apexes[name], rrsets)
-    for host, location in owners.items():
+        yield from _check_zone(zones[name], rrsets)
+    for host, location in locations.items():
         yield from _check_host(host, location, rrsets, has_failed=has_failed)
 
 
-def _check_zone(apex: Location, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
+def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
     """Test a zone, and add its records to `rrsets` if the service can use the zone."""
-    zone = apex.owner.zone
     what = f"zone {zone.name}"
     delegation = zone.delegation
     state = OK if delegation == "valid" else FAIL if is_undelegated(delegation) else WARN
@@ -230,7 +229,7 @@ def _check_zone(apex: Location, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
         yield Line(FAIL, what, f"Hetzner doesn't change {zone.mode} zones.", hint)
         return
     try:
-        _, rrsets[zone] = apex.hetzner.read_zone(zone, Deadline(_SECONDS), _KINDS)
+        _, rrsets[zone] = zone.project.read_zone(zone, Deadline(_SECONDS), _KINDS)
     except DyndnsError as error:
         yield _error(FAIL, what, error)
 
@@ -250,7 +249,7 @@ def _check_host(
             found, hint = "No valid token has a zone for this host.", "See the failed tokens above."
         yield Line(FAIL, what, found, hint)
         return
-    zone, name = location.owner.zone, location.owner.name
+    zone, name = location.zone, location.name
     if zone not in rrsets:
         found = f"The service can't use the zone {zone.name}."
         yield Line(FAIL, what, found, f"See zone {zone.name} above.")
@@ -261,7 +260,7 @@ def _check_host(
         yield Line(FAIL, what, "The host has a CNAME record, which excludes addresses.", hint)
         return
     for kind, rrset in found_here.items():
-        if rrset is not None and len(rrset.values) > 1:
+        if rrset is not None and len(rrset.comments) > 1:
             hint = "The next update replaces them by one: give other machines names of their own."
             yield Line(WARN, what, f"The host has several {kind} records: {rrset}.", hint)
     yield Line(OK, what, f"The records are in zone {zone.name}.")

@@ -14,6 +14,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Sequence,
+    Union,
 )
 from urllib.parse import quote
 
@@ -26,6 +27,8 @@ from backend.errors import (
 from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
+
+IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 ACTIONS_A_CALL = 25
 _MAX_PAGES = 200
@@ -41,6 +44,7 @@ class Zone:
 
     name: str
     mode: str
+    project: Hetzner = field(compare=False, repr=False)
     # Hetzner's words; empty if unknown.
     delegation: str = field(default="", compare=False)
     status: str = field(default="", compare=False)
@@ -62,8 +66,8 @@ class Zone:
 
 
 @dataclass(frozen=True)
-class Owner:
-    """An owner name, which has the records of a host."""
+class Location:
+    """Where a host's records are."""
 
     zone: Zone
     name: str  # relative to the zone, ``@`` for the apex
@@ -71,27 +75,28 @@ class Owner:
 
 @dataclass(frozen=True)
 class RRSet:
-    """The addresses of one family at one name."""
+    """The addresses of one family at one name, each with its comment.
 
-    values: tuple[str, ...]
-    comments: tuple[str, ...]  # of the values, in the same order
+    A value that isn't an address stays a text.
+    """
+
+    comments: Mapping[IPAddress | str, str]
     ttl: int | None
 
     def holds(self, address: Address) -> bool:
-        """Return whether the RRSet holds this address alone, in any spelling."""
-        return {_ip(value) for value in self.values} == {address.ip}
+        """Return whether the RRSet holds this address alone."""
+        return list(self.comments) == [address.ip]
 
-    def comment_of(self, address: Address | None, replaced: Address | None = None) -> str:
-        """Return the comment of the record of an address, else that of a replaced record."""
-        found = {_ip(value): comment for value, comment in zip(self.values, self.comments)}
-        for wanted in (address, replaced):
-            if wanted is not None and wanted.ip in found:
-                return found[wanted.ip]
+    def comment_of(self, *addresses: Address | None) -> str:
+        """Return the comment of the first of these addresses that the RRSet holds, else of any."""
+        for address in addresses:
+            if address is not None and address.ip in self.comments:
+                return self.comments[address.ip]
         # The order of the records isn't guaranteed.
-        return next((one for _, one in sorted(zip(self.values, self.comments)) if one), "")
+        return max(self.comments.values(), default="")
 
     def __str__(self) -> str:
-        return ", ".join(sorted(self.values))
+        return ", ".join(sorted(map(str, self.comments)))
 
 
 class Written(NamedTuple):
@@ -112,12 +117,18 @@ class ActionState:
 
 def read_rrset(found: Mapping[str, Any]) -> RRSet:
     """Make an RRSet from the API's JSON; raise `KeyError` or `TypeError` if it isn't one."""
-    records = found["records"]
-    return RRSet(
-        values=tuple(text_of(record["value"]) for record in records),
-        comments=tuple(text_of(record.get("comment") or "") for record in records),
-        ttl=found["ttl"],
-    )
+    comments = {
+        _value(text_of(record["value"])): text_of(record.get("comment") or "")
+        for record in found["records"]
+    }
+    return RRSet(comments, found["ttl"])
+
+
+def _value(text: str) -> IPAddress | str:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return text
 
 
 class Hetzner:
@@ -142,9 +153,9 @@ class Hetzner:
                 hint="end the URL with the version of the API, as in https://api.hetzner.cloud/v1.",
             ) from None
         with understood():
-            return [_read_zone(zone) for page in pages for zone in page["zones"]]
+            return [self._read_zone(zone) for page in pages for zone in page["zones"]]
 
-    def read(self, owner: Owner, deadline: Deadline) -> dict[RecordType, RRSet]:
+    def read(self, location: Location, deadline: Deadline) -> dict[RecordType, RRSet]:
         """Read both families at a name in one call.
 
         Raises:
@@ -152,17 +163,17 @@ class Hetzner:
             CnameInTheWay: the name has a CNAME record.
 
         """
-        query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
-        answer = self.api.call("GET", owner.zone.path, deadline, query)
+        query = [("name", location.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", location.zone.path, deadline, query)
         with understood():
             found = {
                 rrset["type"]: read_rrset(rrset)
                 for rrset in answer["rrsets"]
-                if rrset["name"] == owner.name
+                if rrset["name"] == location.name
             }
         if "CNAME" in found:
             raise CnameInTheWay(
-                f"{owner.name} in zone {owner.zone.name} is a CNAME, which excludes addresses",
+                f"{location.name} in {location.zone.name} is a CNAME, which excludes addresses",
                 hint="delete the CNAME record at Hetzner.",
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
@@ -206,7 +217,7 @@ class Hetzner:
 
     def put(  # noqa: PLR0913
         self,
-        owner: Owner,
+        location: Location,
         desired: DesiredRecord,
         rrset: RRSet | None,
         deadline: Deadline,
@@ -225,15 +236,15 @@ class Hetzner:
 
         """
         address = desired.address
-        path = f"{owner.zone.path}/{quote(owner.name, safe='@*')}/{desired.type.value}"
+        path = f"{location.zone.path}/{quote(location.name, safe='@*')}/{desired.type.value}"
         if address is None:
             return self._delete(path, rrset, deadline)
         record = {"value": str(address.ip)}
         body: dict[str, Any]
         if rrset is None:
-            body = {"name": owner.name, "type": desired.type.value, "ttl": self._ttl}
+            body = {"name": location.name, "type": desired.type.value, "ttl": self._ttl}
             body["records"] = [record]
-            answer = self.api.call("POST", owner.zone.path, deadline, body=body)
+            answer = self.api.call("POST", location.zone.path, deadline, body=body)
             return Written(Change.CREATED, [id_of(answer.get("action"))])
         change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
         actions: list[int] = []
@@ -270,6 +281,14 @@ class Hetzner:
             if page is None:
                 return
 
+    def _read_zone(self, zone: Mapping[str, Any]) -> Zone:
+        servers = zone.get("authoritative_nameservers")
+        # Updates don't need the delegation, so an unknown shape of it is no error.
+        delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
+        words = (zone["name"], zone["mode"], delegation or "", zone.get("status") or "")
+        name, mode, delegation, status = map(text_of, words)
+        return Zone(name, mode, self, delegation, status)
+
     def _delete(self, path: str, rrset: RRSet | None, deadline: Deadline) -> Written:
         if rrset is not None:
             try:
@@ -279,21 +298,6 @@ class Hetzner:
             else:
                 return Written(Change.DELETED, [id_of(answer.get("action"))])
         return Written(Change.UNCHANGED, [])
-
-
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-def _read_zone(zone: Mapping[str, Any]) -> Zone:
-    servers = zone.get("authoritative_nameservers")
-    # Updates don't need the delegation, so an unknown shape of it is no error.
-    delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
-    words = (zone["name"], zone["mode"], delegation or "", zone.get("status") or "")
-    return Zone(*map(text_of, words))
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

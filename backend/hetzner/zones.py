@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientError, ZoneNotFound
-from backend.hetzner.dns import Hetzner, Owner, Zone
+from backend.hetzner.dns import Hetzner, Location, Zone
 from backend.model import Deadline, Hostname
 
 # So old may a list be that has no usable zone for a host. Repeated requests cause no newer one.
@@ -19,21 +19,13 @@ _RETRY_PAUSE = 10.0
 _REFRESH_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Location:
-    """The owner name of a host, and the project that contains it."""
-
-    hetzner: Hetzner
-    owner: Owner
-
-
-def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Location | None:
-    """Return where a host's records are, given the apexes of all zones by name."""
+def longest_match(zones: Mapping[str, Zone], host: Hostname) -> Location | None:
+    """Return where a host's records are, given all zones by name."""
     labels = host.text.split(".")
     for cut in range(len(labels)):
-        apex = apexes.get(".".join(labels[cut:]))
-        if apex is not None:
-            return Location(apex.hetzner, Owner(apex.owner.zone, ".".join(labels[:cut]) or "@"))
+        zone = zones.get(".".join(labels[cut:]))
+        if zone is not None:
+            return Location(zone, ".".join(labels[:cut]) or "@")
     return None
 
 
@@ -41,7 +33,7 @@ def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Location | 
 class _Listing:
     """The zones of all projects; those of a failed project are from the list before."""
 
-    apexes: Mapping[str, Location]  # by the name of the zone
+    zones: Mapping[str, Zone]  # by name
     failures: Sequence[DyndnsError]  # transient errors first
     at: float
     is_whole: bool  # no project had a transient error
@@ -76,11 +68,11 @@ class Zones:
 
         """
         listing = self._listed(deadline, self._ttl, accept_old=True)
-        found = longest_match(listing.apexes, host)
-        if found is None or not found.owner.zone.is_primary:
+        found = longest_match(listing.zones, host)
+        if found is None or not found.zone.is_primary:
             listing = self._listed(deadline, min(self._ttl, _MISS_PAUSE))
-            found = longest_match(listing.apexes, host)
-        if found is not None and found.owner.zone.is_primary:
+            found = longest_match(listing.zones, host)
+        if found is not None and found.zone.is_primary:
             return found
         if listing.failures and (found is None or not listing.is_whole):
             raise listing.failures[0]
@@ -89,7 +81,7 @@ class Zones:
                 f"No zone for {host} in any project of HETZNER_TOKEN",
                 hint="create the zone at console.hetzner.com, or add a token of its project.",
             )
-        zone = found.owner.zone
+        zone = found.zone
         raise SecondaryZone(
             f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
             hint="change it at its primary server.",
@@ -98,13 +90,13 @@ class Zones:
     def recall(self, host: Hostname) -> Location | None:
         """Return where a host's records are according to the last list, without a call."""
         listing = self._listing
-        return None if listing is None else longest_match(listing.apexes, host)
+        return None if listing is None else longest_match(listing.zones, host)
 
     @property
     def known(self) -> frozenset[Zone]:
         """The zones in the last list."""
         listing = self._listing
-        return frozenset(apex.owner.zone for apex in (listing.apexes if listing else {}).values())
+        return frozenset(listing.zones.values() if listing is not None else ())
 
     def invalidate(self) -> None:
         """Drop the list, because a zone in it doesn't exist any more."""
@@ -134,26 +126,26 @@ class Zones:
         """List all projects. One that is busy or has a bad token doesn't affect the others."""
         if known is not None:
             deadline = Deadline(min(_REFRESH_SECONDS, deadline.remaining()))
-        apexes: dict[str, Location] = {}
+        zones: dict[str, Zone] = {}
         failures: list[DyndnsError] = []
         is_whole = True
-        for hetzner in self._projects:
+        for project in self._projects:
             try:
-                zones = hetzner.zones(deadline)
+                listed: Iterable[Zone] = project.zones(deadline)
             except TransientError as error:
                 failures.insert(0, error)
                 is_whole = False
-                old = () if known is None else known.apexes.values()
-                zones = [apex.owner.zone for apex in old if apex.hetzner is hetzner]
+                old = () if known is None else known.zones.values()
+                listed = [zone for zone in old if zone.project is project]
             except DyndnsError as error:
                 failures.append(error)
                 continue
-            for zone in zones:
-                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
-        if known is None and not apexes and not is_whole:
+            for zone in listed:
+                zones.setdefault(zone.name, zone)
+        if known is None and not zones and not is_whole:
             raise failures[0]
         if not is_whole:
             # Later requests use this list for a while, instead of waiting for Hetzner again.
             self._retry_at = self._clock() + _RETRY_PAUSE
-        self._listing = _Listing(apexes, failures, self._clock(), is_whole)
+        self._listing = _Listing(zones, failures, self._clock(), is_whole)
         return self._listing

@@ -298,18 +298,22 @@ class Records:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
     def _note(self, connection: Connection, result: Result, now: float) -> Noted:
+        record = result.record
         if isinstance(result, Accepted):
             notice = _note_accepted(connection, result, now)
-            sources = _rivals(connection, result, now)
-            key = f"{result.record.host} {result.record.type.value}"
-            if sources and self._leases.report(connection, "rivals", key, now, _SAY_AGAIN):
-                return Noted(notice, sources)
-            return Noted(notice)
+            host, kind, changed_at = record.host.text, record.type.value, record.changed_at
+            if result.change is None or changed_at is None or now - changed_at > SHORTLY:
+                return Noted(notice)
+            sources = rivals(connection, host, kind, now)
+            is_new = sources and self._leases.report(
+                connection, "rivals", f"{host} {kind}", now, _SAY_AGAIN
+            )
+            return Noted(notice, sources if is_new else ())
         if isinstance(result, Failed):
             return Noted(self._note_failed(connection, result, now))
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
         later = {name: at for name, at in times.items() if at is not None}
-        connection.execute(_OF_GENERATION, {**_key(result.record), **later})
+        connection.execute(_OF_GENERATION, {**_key(record), **later})
         return Noted()
 
     def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
@@ -363,13 +367,6 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     again = {**held, "state": State.PENDING.value, "retry_at": now}
     connection.execute(_OF_NEWER, {**_key(record), **again})
     return Notice.NONE
-
-
-def _rivals(connection: Connection, accepted: Accepted, now: float) -> Sequence[str]:
-    record, changed_at = accepted.record, accepted.record.changed_at
-    if accepted.change is None or changed_at is None or now - changed_at > SHORTLY:
-        return ()
-    return rivals(connection, record.host.text, record.type.value, now)
 
 
 def _clear_errors(connection: Connection, record: Record) -> Notice:

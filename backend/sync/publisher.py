@@ -28,9 +28,9 @@ from backend.events import (
     Refused,
     SeveralRecords,
 )
-from backend.hetzner.dns import RRSet, Written
+from backend.hetzner.dns import Location, RRSet, Written
 from backend.hetzner.responses import AlreadyExists, NotFound
-from backend.hetzner.zones import Location, Zones
+from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.outbox import Reporter
 from backend.rate import TokenBucket
@@ -69,7 +69,7 @@ _MOST_HOSTS = 20_000
 _SAY_AGAIN = 86400.0  # a warning is repeated after this
 _SEVERAL = "several records at one name: the update replaces them by one"
 # Hetzner says that the RRSet exists, but doesn't list it.
-_UNLISTED = RRSet((), (), None)
+_UNLISTED = RRSet({}, None)
 
 
 def pause_after(
@@ -86,18 +86,18 @@ def pause_after(
 
 
 class Shares:
-    """Keeps one host from using up the quota of all. Safe to share between threads."""
+    """Keeps one host from using up the rest of a quota. Safe to share between threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: OrderedDict[Hostname, TokenBucket] = OrderedDict()
 
-    def take(self, host: Hostname, *, is_short: bool) -> None:
-        """Count an attempt to change a host's records.
+    def take(self, host: Hostname) -> None:
+        """Count an attempt to change a host's records while the quota is short.
 
         Raises:
-            ShareUsedUp: the quota is short, and the host has used up its share.
+            ShareUsedUp: the host has used up its share.
 
         """
         now = self._clock()
@@ -108,10 +108,9 @@ class Shares:
             self._buckets[host] = bucket
             if len(self._buckets) > _MOST_HOSTS:
                 self._buckets.popitem(last=False)
-            wait = bucket.wait(now) if is_short else 0.0
-            if not wait:
-                bucket.take(now, force=True)
+            if bucket.take(now):
                 return
+            wait = bucket.wait(now)
         raise ShareUsedUp(
             f"{host} has used up its share of calls while the quota is short",
             wait,
@@ -194,7 +193,9 @@ class Publisher:
         self._locked[owner] = now
         attempt = _Attempt(host, deadline)
         try:
-            self._bring(attempt, [known[kind] for kind in kinds if kind in known])
+            due = self._due(attempt, [known[kind] for kind in kinds if kind in known])
+            if due:
+                self._bring(attempt, due)
         finally:
             self._locked.pop(owner, None)
             self._finish(attempt, owner)
@@ -209,11 +210,11 @@ class Publisher:
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
 
-    def _bring(self, attempt: _Attempt, records: list[Record]) -> None:
-        """Bring records to their desired state, and collect the results in the attempt."""
+    def _due(self, attempt: _Attempt, records: Iterable[Record]) -> list[Record]:
+        """Return the records to publish; for the others, collect their outcome in the attempt."""
         due: list[Record] = []
         for record in records:
-            attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, Change.CACHED)
+            attempt.outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
             if self.is_up_to_date(record):
                 continue
             seconds = record.waits_for(self._clock())
@@ -221,21 +222,22 @@ class Publisher:
                 due.append(record)
             elif not attempt.errors:
                 attempt.errors.append(_stored_error(record, seconds))
-        if due:
-            self._change(attempt, due)
+        return due
 
-    def _change(self, attempt: _Attempt, due: Sequence[Record]) -> None:
-        """Write the records that differ from Hetzner's."""
+    def _bring(self, attempt: _Attempt, due: Sequence[Record]) -> None:
+        """Bring records to their desired state, and collect the results in the attempt."""
         try:
             location = self._zones.find(attempt.host, attempt.deadline)
-            if not all(record.is_accepted for record in due):
-                self._shares.take(attempt.host, is_short=location.hetzner.api.is_short)
+            is_short = location.zone.project.api.is_short
+            if is_short and not all(record.is_accepted for record in due):
+                self._shares.take(attempt.host)
             found: Mapping[RecordType, RRSet]
             if all(map(self._is_known, due)):  # spares the read before the write
-                ttl = location.hetzner.chosen_ttl
+                ttl = location.zone.project.chosen_ttl
                 found = {
-                    record.desired.type: RRSet((str(record.published),), (record.comment,), ttl)
+                    record.type: RRSet({record.published.ip: record.comment}, ttl)
                     for record in due
+                    if record.published is not None
                 }
             else:
                 location, found = self._read(attempt.host, attempt.deadline)
@@ -265,70 +267,61 @@ class Publisher:
         """Find the zone of a host and read both families; list the zones anew if it is gone."""
         location = self._zones.find(host, deadline)
         try:
-            return location, location.hetzner.read(location.owner, deadline)
+            return location, location.zone.project.read(location, deadline)
         except (NotFound, SecondaryZone):
             self._zones.invalidate()
         location = self._zones.find(host, deadline)
         try:
-            return location, location.hetzner.read(location.owner, deadline)
+            return location, location.zone.project.read(location, deadline)
         except NotFound:
-            name = location.owner.zone.name
+            name = location.zone.name
             raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def _write(
         self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
     ) -> None:
         """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
-        desired = record.desired
-        try:
-            written = self._put(attempt, record, location, rrset, rewrite=record.is_doubtful)
-        except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
-            location, found = self._read(record.host, attempt.deadline)
-            rrset, exists = found.get(desired.type), isinstance(error, AlreadyExists)
+        desired, seen = record.desired, rrset
+        rewrite, exists, is_again = record.is_doubtful, False, False
+        while True:
+            if rrset is not None and len(rrset.comments) > 1:
+                self._warn_of_several(record, rrset)
             try:
-                written = self._put(
-                    attempt,
-                    record,
+                written = location.zone.project.put(
                     location,
-                    _UNLISTED if exists and rrset is None else rrset,
-                    rewrite=exists or record.is_doubtful,
+                    desired,
+                    rrset,
+                    attempt.deadline,
+                    replaced=record.published,
+                    rewrite=rewrite or exists,
                 )
-            except (AlreadyExists, NotFound):
-                raise HetznerBusy(
-                    f"The {desired.type.value} record of {record.host} comes and goes at Hetzner",
-                    hint="stop other programs that change it.",
-                ) from None
-            if exists and written.change is Change.UNCHANGED:  # an attempt of ours created it
-                written, rrset = written._replace(change=Change.CREATED), None
+                break
+            except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
+                if is_again:
+                    raise HetznerBusy(
+                        f"The {record.type.value} record of {record.host} comes and goes",
+                        hint="stop other programs that change it at Hetzner.",
+                    ) from None
+                is_again, exists = True, isinstance(error, AlreadyExists)
+            location, found = self._read(record.host, attempt.deadline)
+            seen = found.get(record.type)
+            rrset = _UNLISTED if exists and seen is None else seen
+        if exists and written.change is Change.UNCHANGED:  # an attempt of ours created it
+            written, seen = written._replace(change=Change.CREATED), None
+        self._accept(attempt, record, written, seen)
+
+    def _accept(
+        self, attempt: _Attempt, record: Record, written: Written, rrset: RRSet | None
+    ) -> None:
         note, is_unchanged = None, written.change is Change.UNCHANGED
         # If Hetzner's answer to an earlier attempt was lost, its change looks like none now.
-        if not is_unchanged or record.published != desired.address:
+        if not is_unchanged or record.published != record.desired.address:
             seen = record.published if is_unchanged else rrset
             old = None if seen is None else str(seen)
             note = ChangeNote(written.change.value, old, _reason(record))
         action = next(iter(written.actions), None)
         attempt.results.append(Accepted(record, action, note, written.comment))
-        attempt.outcomes[desired.type] = RecordOutcome(desired, written.change)
-
-    def _put(
-        self,
-        attempt: _Attempt,
-        record: Record,
-        location: Location,
-        rrset: RRSet | None,
-        *,
-        rewrite: bool,
-    ) -> Written:
-        if rrset is not None and len(rrset.values) > 1:
-            self._warn_of_several(record, rrset)
-        return location.hetzner.put(
-            location.owner,
-            record.desired,
-            rrset,
-            attempt.deadline,
-            replaced=record.published,
-            rewrite=rewrite,
-        )
+        attempt.outcomes[record.type] = RecordOutcome(record.desired, written.change)
 
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""

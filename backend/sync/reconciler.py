@@ -112,7 +112,7 @@ class Reconciler:
 
     def _has_quota(self, record: Record) -> bool:
         location = self._zones.recall(record.host)
-        return location is None or not location.hetzner.api.is_low
+        return location is None or not location.zone.project.api.is_low
 
     def _publish(self, records: Sequence[Record]) -> DyndnsError | None:
         kinds = [record.type for record in records]
@@ -161,7 +161,7 @@ class Reconciler:
         for record in records:
             try:
                 location = self._zones.find(record.host, deadline)
-                found[location.hetzner].append(record)
+                found[location.zone.project].append(record)
             except DyndnsError as error:
                 self._cannot_tell(record, error, now)
         return found

@@ -33,12 +33,10 @@ def test_the_wait_ends_when_the_tokens_are_there() -> None:
     assert bucket.level(100 + bucket.wait(100, tokens=7)) == 7
 
 
-def test_only_a_refused_take_keeps_the_fraction() -> None:
+def test_a_refused_take_keeps_the_fraction() -> None:
     bucket = TokenBucket(4, 1, 100, level=0.75)
     assert not bucket.take(100)
     assert bucket.level(100) == 0.75
-    assert not bucket.take(100, force=True)
-    assert bucket.level(100) == 0
 
 
 def test_a_log_line_counts_the_suppressed_lines_before_it(clock: Clock) -> None:
