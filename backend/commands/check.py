@@ -16,7 +16,7 @@ from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
 from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import Hetzner, Location, RRSet, Zone
+from backend.hetzner.dns import PRIMARY, Hetzner, Location, RRSet, Zone
 from backend.hetzner.zones import longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
@@ -224,7 +224,7 @@ def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
     if zone.has_failed:
         hint = "Look at the zone at console.hetzner.com, or ask Hetzner's support."
         yield Line(FAIL, what, "Hetzner can't publish the zone.", hint)
-    if not zone.is_primary:
+    if zone.mode != PRIMARY:
         hint = "Change its records at its primary server."
         yield Line(FAIL, what, f"Hetzner doesn't change {zone.mode} zones.", hint)
         return

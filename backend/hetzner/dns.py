@@ -34,6 +34,7 @@ ACTIONS_A_CALL = 25
 _MAX_PAGES = 200
 _ZONES_A_PAGE = "50"  # the API's maximum
 _RRSETS_A_PAGE = "100"
+PRIMARY = "primary"  # the mode of zones that can be changed at Hetzner
 # This zone can't exist: .invalid is reserved (https://www.rfc-editor.org/rfc/rfc2606).
 _IMPOSSIBLE = "/zones/hetzner-dyndns-check.invalid/rrsets/none/A"
 
@@ -48,11 +49,6 @@ class Zone:
     # Hetzner's words; empty if unknown.
     delegation: str = field(default="", compare=False)
     status: str = field(default="", compare=False)
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether its records can be changed at Hetzner."""
-        return self.mode == "primary"
 
     @property
     def has_failed(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientError, ZoneNotFound
-from backend.hetzner.dns import Hetzner, Location, Zone
+from backend.hetzner.dns import PRIMARY, Hetzner, Location, Zone
 from backend.model import Deadline, Hostname
 
 # So old may a list be that has no usable zone for a host. Repeated requests cause no newer one.
@@ -69,10 +69,10 @@ class Zones:
         """
         listing = self._listed(deadline, self._ttl, accept_old=True)
         found = longest_match(listing.zones, host)
-        if found is None or not found.zone.is_primary:
+        if found is None or found.zone.mode != PRIMARY:
             listing = self._listed(deadline, min(self._ttl, _MISS_PAUSE))
             found = longest_match(listing.zones, host)
-        if found is not None and found.zone.is_primary:
+        if found is not None and found.zone.mode == PRIMARY:
             return found
         if listing.failures and (found is None or not listing.is_whole):
             raise listing.failures[0]

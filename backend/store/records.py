@@ -139,7 +139,7 @@ class Records:
         with self._database.write() as connection:
             if update is not None:
                 self._store(connection, update, now, grace)
-            if not self._leases.take(connection, _lock(host), owner, now, LOCK_SECONDS):
+            if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
         return {record.desired.type: record for record in map(read_record, rows)}
@@ -153,7 +153,7 @@ class Records:
         """
         with self._database.write() as connection:
             noted = [self._note(connection, result, now) for result in results]
-            release(connection, _lock(host), owner)
+            release(connection, f"host {host.text}", owner)
         return noted
 
     def note(self, result: Result, now: float) -> Notice:
@@ -256,7 +256,7 @@ class Records:
         `None` while the host is being updated.
         """
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
-        lock, owner = _lock(host), new_owner()
+        lock, owner = f"host {host.text}", new_owner()
         with self._database.write() as connection:
             if not self._leases.take(connection, lock, owner, now, 1):
                 return None
@@ -301,7 +301,7 @@ class Records:
         record = result.record
         if isinstance(result, Accepted):
             notice = _note_accepted(connection, result, now)
-            host, kind, changed_at = record.host.text, record.type.value, record.changed_at
+            host, kind, changed_at = record.host.text, record.desired.type.value, record.changed_at
             if result.change is None or changed_at is None or now - changed_at > SHORTLY:
                 return Noted(notice)
             sources = rivals(connection, host, kind, now)
@@ -386,10 +386,6 @@ def _add_entry(
     entry = {"host": record.host.text, "type": record.desired.type.value, "at": now, "new": new}
     requester = {"source": record.requester.source, "protocol": record.requester.protocol}
     connection.execute(history.insert(), {**entry, **requester, **change._asdict()})
-
-
-def _lock(host: Hostname) -> str:
-    return f"host {host.text}"
 
 
 def _key(record: Record) -> dict[str, Any]:

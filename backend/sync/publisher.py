@@ -214,7 +214,7 @@ class Publisher:
         """Return the records to publish; for the others, collect their outcome in the attempt."""
         due: list[Record] = []
         for record in records:
-            attempt.outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
+            attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, Change.CACHED)
             if self.is_up_to_date(record):
                 continue
             seconds = record.waits_for(self._clock())
@@ -235,7 +235,7 @@ class Publisher:
             if all(map(self._is_known, due)):  # spares the read before the write
                 ttl = location.zone.project.chosen_ttl
                 found = {
-                    record.type: RRSet({record.published.ip: record.comment}, ttl)
+                    record.desired.type: RRSet({record.published.ip: record.comment}, ttl)
                     for record in due
                     if record.published is not None
                 }
@@ -321,7 +321,7 @@ class Publisher:
             note = ChangeNote(written.change.value, old, _reason(record))
         action = next(iter(written.actions), None)
         attempt.results.append(Accepted(record, action, note, written.comment))
-        attempt.outcomes[record.type] = RecordOutcome(record.desired, written.change)
+        attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, written.change)
 
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""
