@@ -20,7 +20,6 @@ TICK_SECONDS = 3.0
 _LIST_SECONDS = 3600.0
 _RETRY_SECONDS = 60.0
 _JOB_SECONDS = 15.0
-_SAY_AGAIN = 86400.0  # a warning is repeated after this
 
 
 class Collector:
@@ -86,5 +85,5 @@ class Collector:
         self._store.projects.note_zones(listed)
 
     def _note_failure(self, zone: Zone, now: float) -> None:
-        if zone.has_failed and self._store.leases.once("zones", zone.name, now, _SAY_AGAIN):
+        if zone.has_failed and self._store.leases.once("zones", zone.name, now):
             self._events.report(ZoneFailed(zone.name))

@@ -14,7 +14,7 @@ from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Requester, Update
 from backend.store.database import Database
 from backend.store.history import SHORTLY, rivals
-from backend.store.leases import Leases, new_owner, release
+from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
 from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
 from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts, records, reports
 
@@ -24,7 +24,6 @@ LOCK_SECONDS = 20.0
 _WAITING = (State.PENDING.value, State.REFUSED.value)
 # An error may have another text at every attempt: only so many are reported of a record.
 _MOST_ERRORS = 5
-_SAY_AGAIN = 86400.0  # a warning is repeated after this
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
@@ -306,7 +305,7 @@ class Records:
                 return Noted(notice)
             sources = rivals(connection, host, kind, now)
             is_new = sources and self._leases.report(
-                connection, "rivals", f"{host} {kind}", now, _SAY_AGAIN
+                connection, "rivals", f"{host} {kind}", now, SAY_AGAIN
             )
             return Noted(notice, sources if is_new else ())
         if isinstance(result, Failed):

@@ -66,7 +66,6 @@ _KNOWN_FOR = 2
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
-_SAY_AGAIN = 86400.0  # a warning is repeated after this
 _SEVERAL = "several records at one name: the update replaces them by one"
 # Hetzner says that the RRSet exists, but doesn't list it.
 _UNLISTED = RRSet({}, None)
@@ -326,7 +325,7 @@ class Publisher:
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""
         host, kind, now = record.host, record.type, self._clock()
-        if self._store.leases.once("several records", f"{host} {kind.value}", now, _SAY_AGAIN):
+        if self._store.leases.once("several records", f"{host} {kind.value}", now):
             event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
             source, protocol = record.requester.source, record.requester.protocol
             old, new = event.values, event.new

@@ -32,7 +32,6 @@ _LOOKED_THROUGH = 1000  # due updates that are searched for one of a project wit
 _PROBE_SECONDS = 5.0  # while Hetzner is unavailable, one host is tried in this time
 # An action that takes longer isn't polled any more; the record is read and written again.
 _LONGEST_ACTION = 120.0
-_SAY_AGAIN = 86400.0  # a warning is repeated after this
 _SWEEP_SECONDS = 3600.0
 _SWEPT_AT_ONCE = 5000  # no writer has to wait long
 
@@ -209,7 +208,7 @@ class Reconciler:
         except DyndnsError as error:
             self._cannot_tell(record, error, now)
             return
-        if self._store.leases.once("hetzner", "actions", now, _SAY_AGAIN):
+        if self._store.leases.once("hetzner", "actions", now):
             self._reporter.report(ActionsUnknown(why))
         address = record.desired.address
         if rrset is None if address is None else rrset is not None and rrset.holds(address):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox import Sandbox
-from tests.http.conftest import Serve
+from tests.http.conftest import Console, Serve
 from tests.http.service import (
     CREATE,
     HOME,
@@ -84,6 +84,14 @@ def test_several_records_are_reported_before_they_are_replaced(
     (warning,) = [line for line in caplog.messages if "several A records" in line]
     assert "198.51.100.8, 198.51.100.9" in warning
     assert [row["event"] for row in service.rows("history")] == ["several", "postponed"]
+
+
+def test_the_comment_of_the_same_address_is_kept(host: Host, console: Console) -> None:
+    old, second = ({"value": f"192.0.2.{n}", "comment": text} for n, text in ((1, "old"), (2, "x")))
+    body = {"name": "home", "type": "A", "records": [old, second]}
+    console.changes("POST", "/zones/example.com/rrsets", body)
+    assert told(host.updates("192.0.2.1")) == (200, record("updated", "192.0.2.1"))
+    assert console.shows(HOME)["records"] == {"192.0.2.1": "old"}
 
 
 def test_a_404_followed_by_a_409_is_published(service: Service, host: Host) -> None:
