@@ -297,10 +297,7 @@ class Publisher:
                 break
             except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
                 if is_again:
-                    raise HetznerBusy(
-                        f"The {record.type.value} record of {record.host} comes and goes",
-                        hint="stop other programs that change it at Hetzner.",
-                    ) from None
+                    raise _contradiction(record, is_listed=rrset is not _UNLISTED) from None
                 is_again, exists = True, isinstance(error, AlreadyExists)
             location, found = self._read(record.host, attempt.deadline)
             seen = found.get(record.type)
@@ -403,6 +400,15 @@ def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
     after = now - record.desired_at
     return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
+
+
+def _contradiction(record: Record, *, is_listed: bool) -> HetznerBusy:
+    name = f"the {record.type.value} record of {record.host}"
+    if is_listed:
+        hint = "if this lasts, stop other programs that change it."
+        return HetznerBusy(f"Another client creates and deletes {name} at Hetzner", hint=hint)
+    hint = "if this lasts, look at the zone at console.hetzner.com, or ask Hetzner's support."
+    return HetznerBusy(f"Hetzner answers that {name} exists, but doesn't list it", hint=hint)
 
 
 def _stored_error(record: Record, seconds: float) -> DyndnsError:

@@ -105,7 +105,9 @@ def test_a_404_followed_by_a_409_is_published(service: Service, host: Host) -> N
 def test_a_record_that_comes_and_goes_is_published_later(service: Service, host: Host) -> None:
     service.sandbox.fail(404, "not_found", count=None, path="*/set_records")
     service.sandbox.fail(409, "uniqueness_error", count=None, method="POST")
-    assert refused(host.updates("198.51.100.2")) == (503, "unavailable")
+    answer = host.updates("198.51.100.2")
+    assert refused(answer) == (503, "unavailable")
+    assert "exists, but doesn't list it" in answer.get_json()["error"]
     assert said(service.router().updates(myip="198.51.100.2")) == (503, b"911\n")
     assert service.states() == {(HOME, "A"): ("198.51.100.2", "pending")}
     assert len(service.calls()) < 12
