@@ -30,15 +30,12 @@ class TokenBucket:
         refilled = max(0.0, now - self._at) * self._per_second
         return min(self._capacity, self._level + refilled)
 
-    def take(self, now: float, *, force: bool = False) -> bool:
-        """Take one token if there is one, and return whether there was.
-
-        With `force`, also take a fraction of a token.
-        """
+    def take(self, now: float) -> bool:
+        """Take one token if there is one, and return whether there was."""
         level = self.level(now)
         has_token = level >= 1
         self._at = now
-        self._level = max(0.0, level - 1) if has_token or force else level
+        self._level = level - 1 if has_token else level
         return has_token
 
     def wait(self, now: float, tokens: float = 1.0) -> float:

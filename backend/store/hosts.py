@@ -5,17 +5,19 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
+from backend.model import Address, Change, DesiredRecord, Hostname, RecordType, Requester
 from backend.store.database import Database, excluded
 from backend.store.schema import (
     SKEW_SECONDS,
     Entry,
     add_entry,
     failed_logins,
+    history,
     hosts,
     records,
     reports,
@@ -24,6 +26,9 @@ from backend.store.schema import (
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
 _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
+# So many changes within this time, back and forth, are those of two devices.
+_MANY_CHANGES, SHORTLY = 7, 3600.0
+_CHANGES = [change.value for change in Change]
 
 
 def is_listed(now: float) -> sa.ColumnElement[bool]:
@@ -75,7 +80,7 @@ class Record:
     error: str  # what is wrong, and what to do about it
     hint: str
     comment: str  # of the record at Hetzner
-    verify_after: float  # a check of the accepted record failed: the next one is not before
+    verify_after: float  # a check or a write failed: no request asks Hetzner before then
     changed_at: float | None
 
     @property
@@ -87,6 +92,13 @@ class Record:
     def is_accepted(self) -> bool:
         """Whether Hetzner has accepted the desired state."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+    def waits_for(self, now: float) -> float:
+        """Return the seconds in which requests don't repeat the failed write; 0 if they may."""
+        if self.is_accepted:
+            return 0.0
+        seconds = min(self.retry_at, self.verify_after) - now
+        return seconds if 0 < seconds <= _LONGEST_WAIT else 0.0  # else the clock was set back
 
     @property
     def is_doubtful(self) -> bool:
@@ -125,6 +137,21 @@ def read_record(row: Mapping[Any, Any]) -> Record:
 @functools.lru_cache(maxsize=8192)
 def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text)
+
+
+def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence[str]:
+    """Return the sources of the requests that change a record back and forth, if any do."""
+    query = (
+        sa.select(history.c.new, history.c.source)
+        .where(history.c.host == host, history.c.type == kind, history.c.at > now - SHORTLY)
+        .where(history.c.event.in_(_CHANGES))
+        .order_by(history.c.id.desc())
+        .limit(_MANY_CHANGES)
+    )
+    changes = connection.execute(query).all()
+    addresses = {change.new for change in changes}
+    is_fight = len(changes) == _MANY_CHANGES and 1 < len(addresses) <= _MANY_CHANGES / 2
+    return sorted({change.source for change in changes}) if is_fight else ()
 
 
 @dataclass(frozen=True)
