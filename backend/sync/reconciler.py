@@ -197,7 +197,7 @@ class Reconciler:
         if action.status == "success":
             self._finish(record, now)
         elif action.status == "error":
-            what = "Hetzner has accepted the update, but could not publish it"
+            what = "Hetzner could not publish the record"
             failure = HetznerBusy(f"{what}: {action.error}.")
             if action.error in ("", "action_failed"):
                 hint = "if this lasts, look at the zone at console.hetzner.com."

@@ -346,7 +346,7 @@ class TestAnAction:
         assert env.tick(4) == [POLL]
         record = env.record()
         assert (record.state, record.attempts) == (State.PENDING, 1)
-        cause = "Hetzner has accepted the update, but could not publish it: Zone is broken."
+        cause = "Hetzner could not publish the record: Zone is broken."
         assert record.error == cause
         assert sink.heard(Postponed) == [Postponed(HOST, A, cause)]
         calls = env.ticks(5)
