@@ -89,7 +89,7 @@ class Watcher:
         self._interval = interval
         self._clock = clock
         self._monotonic = monotonic
-        self._started_at = monotonic()
+        self._waits_since = monotonic()  # for the next check
         self._election = LeaderElection(store.leases, "watcher", _LEASE_SECONDS)
         self._silences = Silences(monotonic)
 
@@ -132,8 +132,12 @@ class Watcher:
         The first interval gives the hosts time to send an update after a start.
         """
         late = self._interval - min(self._interval, TICK_SECONDS) / 2
-        has_begun = self._monotonic() - self._started_at >= late
-        return has_begun and self._store.leases.once("watcher", "check", now, late)
+        if self._monotonic() - self._waits_since < late:
+            return False
+        is_due = self._store.leases.once("watcher", "check", now, late)
+        if is_due:
+            self._waits_since = self._monotonic()
+        return is_due
 
     def _flip(self, activity: HostActivity, now: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""
