@@ -137,7 +137,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     threads = settings.server.threads
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
-    collector = Collector(store, projects)
+    collector = Collector(store, projects, reporter)
     mutes = Mutes(store, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)
