@@ -101,7 +101,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     key_file = KeyFile(access.key_file)
     alarm = Alarm(reporter, _first_of_all(store, "failed logins", access.failure_window))
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
-    operator = Credentials(access.operator_name, access.operator_password)
+    # Logins of requests are trimmed, too.
+    operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
     authorizer = Authorizer(
         hosts,
         key_file,
