@@ -10,6 +10,9 @@ from typing import Iterator
 
 import pytest
 
+from backend.store import database
+from tests.stores import set_up_without_flushing
+
 # Some programs come with a package; Debian keeps those of PostgreSQL's server off the PATH.
 _PLACES = [
     str(Path(sys.executable).parent),
@@ -37,6 +40,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"needs {', '.join(missing)}, and REQUIRE_REAL_PARTS=1 is set")
         if missing:
             pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_not_flushed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_set_up", set_up_without_flushing)
+        yield
 
 
 @pytest.fixture(autouse=True)
