@@ -15,8 +15,11 @@ HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
 SECONDS ?= 10
-# Tests at a time: many wait, so twice as many as there are cores. JOBS=0 runs one after the other.
-JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Tests at a time: many wait, so three on each core. JOBS=0 runs one after the other.
+JOBS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
+
+# Without compiled files, each process that runs tests would compile all of them again.
+export PYTHONDONTWRITEBYTECODE :=
 
 # For every platform of the images, and without the name of the index they came from.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
