@@ -22,7 +22,6 @@ _WITH_SOCKETS = (
     "notify/test_hostile_answers.py",
     "notify/test_ntfy.py",
 )
-_WITH_FRESH_KEY_FILES = ("test_keys.py", "test_keys_rotation.py", "test_commands.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,12 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.disable_socket)
 
 
-@pytest.fixture(autouse=True)
-def _short_wait_for_edits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short_wait_for_edits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait for the end of an edit in tests that aren't about edits."""
-    if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
-        for module in (keys, key_storage):
-            monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
+    for module in (keys, key_storage):
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture
