@@ -169,7 +169,7 @@ class TestAnUpdate:
         env.publish(FIRST, "other.example.com")  # loads the list of zones
         env.fail_calls(UNREACHABLE)
         env.set_desired(SECOND)
-        tries = times(env.ticks(600), READ, SET)
+        tries = times(env.ticks(400), READ, SET)
         pauses = [after - before for before, after in zip(tries, tries[1:])]
         # Each pause is at least half of the longest one.
         for pause, longest in zip(pauses, (5, 10, 20, 40, 60, 60, 60, 60)):
@@ -419,7 +419,7 @@ class TestTheQuotaReserve:
         env.publish(FIRST)
         env.set_desired(SECOND, "other.example.com")
         cloud.is_low = True
-        assert env.ticks(600) == []
+        assert env.ticks(600, 10) == []
         env.publish(SECOND)
         assert cloud.values("host", "A") == [SECOND], "requests may use the reserve"
         cloud.is_low = False
