@@ -68,6 +68,9 @@ def _command(name: str) -> Any:  # noqa: ANN401
 
 
 def _serve(environ: Mapping[str, str]) -> int:
+    environ = dict(environ)
+    # gunicorn converts this variable to a number while it is imported, or fails.
+    os.environ.pop("WEB_CONCURRENCY", None)
     server = importlib.import_module("backend.server.gunicorn")
     return int(server.run(environ, importlib.import_module("backend.service").build))
 

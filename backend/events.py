@@ -165,7 +165,21 @@ class Rejected(Event):
     """A client with the right key sent an invalid update."""
 
     level = logging.WARNING
-    message = "{host} sends invalid updates, the last one from {source}. {error}"
+    message = "{host} was not updated: the request from {source} is invalid. {error}"
+    kind: ClassVar[str] = "rejected"  # in the history
+
+    host: Hostname
+    source: str
+    error: str
+
+
+@dataclass(frozen=True)
+class PartlyUsed(Event):
+    """An update has valid addresses, and invalid texts beside them."""
+
+    level = logging.WARNING
+    message = "{host} was updated, but a part of the request from {source} is invalid. {error}"
+    kind: ClassVar[str] = "partial"  # in the history
 
     host: Hostname
     source: str

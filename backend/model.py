@@ -9,7 +9,7 @@ import ipaddress
 import re
 import time
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import idna
 
@@ -18,6 +18,7 @@ from backend.errors import (
     BadAddress,
     BadHostname,
     BadRecordType,
+    CallerError,
     HetznerUnreachable,
     MissingHostname,
 )
@@ -32,6 +33,8 @@ _MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters o
 _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _NETWORK_PART = _INTERFACE_ID << 64
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
+_LONGEST_QUOTE = 80
+_LIKE_A_KEY = re.compile(r"(?<![\w.-])[\w-]{16,}(?![\w.-])")
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
@@ -148,7 +151,7 @@ class Hostname:
         if name.endswith("."):
             name = name[:-1]
         if not name.isascii() and len(name) <= _MAX_NAME:
-            name = _to_punycode(name)
+            name = to_punycode(name)
         name = name.lower()
         labels = (name[2:] if name.startswith("*.") else name).split(".")
         is_hostname = len(name) <= _MAX_NAME and all(map(_LABEL.fullmatch, labels))
@@ -169,10 +172,14 @@ class Hostname:
         return self.text
 
 
-def _to_punycode(name: str) -> str:
+def to_punycode(name: str) -> str:
     """Map a Unicode name as browsers do: UTS #46, non-transitional, emoji included.
 
     `idna.encode` follows IDNA 2008 strictly and refuses emoji, which registries sell.
+
+    Raises:
+        BadHostname: it has characters that no name may have.
+
     """
     try:
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
@@ -332,20 +339,45 @@ class Credentials:
         return "Credentials(…)"
 
 
+class Parameter(NamedTuple):
+    """A parameter of a request, in its query or in its body."""
+
+    name: str
+    value: str
+
+
 @dataclass(frozen=True)
 class UpdateRequest:
     """What a caller asks for, as plain strings: not yet authorized, and not yet valid."""
 
     protocol: str
     source: str  # the address of the caller, as far as proxies are trusted
-    credentials: Credentials | None
+    logins: tuple[Credentials, ...]  # in the headers and in the parameters
     name: str = ""
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[Parameter, ...] = ()
     type: str = ""
     removes: bool = False
-    name_follows_login: bool = False  # without a name, the login's own host is meant
-    prefixes: tuple[str, ...] = ()  # of the network of the host
+    # From a device: without a name, the login's own host is meant, and an address is enough, even
+    # with invalid texts beside it.
+    is_lenient: bool = False
+    prefixes: tuple[Parameter, ...] = ()  # of the network of the host
     announces_prefix: bool = False  # a parameter for the prefix was sent, perhaps an empty one
+    unknown: tuple[Parameter, ...] = ()  # what has no meaning, and may hide an address or a host
+    problem: CallerError | None = None  # why a part of the request can't be read
+
+    def quote(self, text: str) -> str:
+        """Return a text for messages: short, on one line, and without anything like a key."""
+        for login in self.logins:
+            if login.secret:
+                text = text.replace(login.secret, "…")
+        text = _LIKE_A_KEY.sub("…", text)
+        text = "".join(c if c.isprintable() and c != '"' else "?" for c in text)
+        return f'"{text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"}"'
+
+    def quote_parameter(self, parameter: Parameter) -> str:
+        """Return a parameter for messages, as `quote` does."""
+        name, value = (self.quote(text)[1:-1] for text in parameter)
+        return f'{name}="{value}"' if value else f'"{name}"'
 
 
 class Deadline:

@@ -111,7 +111,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         key_file,
         failures,
         alarm,
-        Rejections(reporter),
+        Rejections(store.history.add_once, reporter),
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         interface_ids=access.interface_ids,

@@ -9,10 +9,10 @@ import dataclasses
 import ipaddress
 import re
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Union
+from typing import Any, Callable, Iterator, Mapping, TypeVar, Union
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
@@ -20,7 +20,8 @@ from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
 from backend.model import Hostname
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-_Read = Callable[["Variable", "Reader"], Any]
+Section = TypeVar("Section")
+_Read = Callable[[str, "Variable", "Reader"], Any]
 
 # Threads that answer unchanged updates while others wait for Hetzner. The requests that find no
 # place also use them, so there are more than arrive during one call to Hetzner.
@@ -32,29 +33,74 @@ _SHORTEST_PASSWORD = 16
 _PRIVATE_RANGES = (
     "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,::1/128,fc00::/7,fe80::/10"
 )
+_QUOTED = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
+_COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
 # As SQLAlchemy reads a URL: a password may hold every character but @.
 _LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
 _OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 
 
 class Reader:
-    """The environment, and the warnings that its values cause."""
+    """Reads variables from the environment, and collects warnings about their values."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
+        self._environ = environ
         self.warnings: list[SettingUnusable] = []
-        self.defaulted: set[str] = set()
+        self.chosen: set[str] = set()  # the variables that the operator gave a valid value
 
-    def text(self, name: str, default: str = "") -> str:
-        """Return a variable; an empty value equals an absent one."""
-        return self.environ.get(name, "").strip() or default
+    def section(self, kind: Callable[..., Section]) -> Section:
+        """Read only the variables of one section."""
+        found = fields(kind)  # type: ignore[arg-type]
+        variables = {field.name: field.metadata.get("variable") for field in found}
+        return kind(**{name: self.value(one) for name, one in variables.items() if one})
 
-    def was_chosen(self, name: str) -> bool:
-        """Return whether the operator gave a variable, read before, a valid value."""
-        return bool(self.text(name)) and name not in self.defaulted
+    def value(self, variable: Variable) -> Any:  # noqa: ANN401
+        """Read a variable or its file; an empty value equals an absent one."""
+        name = variable.name
+        text = self._clean(variable, name, self._environ.get(name, ""))
+        if not text and variable.has_file:
+            text = self._clean(variable, f"{name}_FILE", self._text_in_file(variable))
+        if text:
+            self.chosen.add(name)
+        elif name in self._environ and variable.read is _number:
+            self.warn(f"{name} is empty", f"using the default, {variable.default}.")
+        return variable.read(text or variable.default, variable, self)
+
+    def _text_in_file(self, variable: Variable) -> str:
+        name = f"{variable.name}_FILE"
+        path = self.unquoted(name, self._environ.get(name, ""))
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig") if path else ""
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            hint = f"name a readable file, or set {variable.name}."
+            raise SettingUnusable(f"{name}: can't read {path} ({reason})", hint=hint) from None
+        return _COMMENT.sub("", text) if variable.read in (_hosts, _tokens) else text
+
+    def _clean(self, variable: Variable, source: str, text: str) -> str:
+        """Return a value without ``NAME=`` in front of it, and without the quotes around it."""
+        assignment = rf"^[ \t]*(?:export[ \t]+)?{variable.name}[ \t]*="
+        text, count = re.subn(assignment, "", text, flags=re.MULTILINE | re.IGNORECASE)
+        if count:
+            self.warn(f"{source} contains `{variable.name}=`", "write only the value.")
+        elif variable.read is _password:
+            return text.strip()
+        return self.unquoted(source, text)
+
+    def unquoted(self, source: str, text: str) -> str:
+        """Return a text without quotes: a shell removes them, `docker run --env-file` doesn't."""
+        text = text.strip()
+        if not _QUOTED.fullmatch(text):
+            return text
+        self.warn(f"{source} has quotes around its value", "they are ignored; remove them.")
+        return text[1:-1].strip()
 
     def warn(self, problem: str, hint: str) -> None:
-        self.warnings.append(SettingUnusable(problem, hint=hint))
+        """Add a warning, once."""
+        warning = SettingUnusable(problem, hint=hint)
+        if str(warning) not in map(str, self.warnings):
+            self.warnings.append(warning)
 
 
 @dataclass(frozen=True)
@@ -76,39 +122,30 @@ class Variable:
     def has_file(self) -> bool:
         return self.is_secret or self.read is _hosts
 
-    def text(self, reader: Reader) -> str:
-        """Return the text of the variable, or of its file.
 
-        Raises:
-            SettingUnusable: the file can't be read.
-
-        """
-        path = reader.text(f"{self.name}_FILE") if self.has_file else ""
-        if not path or reader.text(self.name):
-            return reader.text(self.name, self.default)
-        try:
-            return Path(path).read_text(encoding="utf-8-sig").strip() or self.default
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise SettingUnusable(
-                f"{self.name}_FILE: can't read {path} ({reason})",
-                hint=f"name a readable file, or set {self.name}.",
-            ) from None
+def _text(text: str, variable: Variable, _reader: Reader) -> str:
+    if len(text.splitlines()) > 1:
+        raise SettingUnusable(f"{variable.name} has several lines", hint="write only the value.")
+    return text
 
 
-def _text(variable: Variable, reader: Reader) -> str:
-    return variable.text(reader)
+def _password(text: str, variable: Variable, reader: Reader) -> str:
+    """Read a password, which may have quotes; an empty one in quotes equals an absent one."""
+    if _QUOTED.fullmatch(text):
+        hint = "they count as part of the password; remove them if they aren't."
+        reader.warn(f"{variable.name} has quotes around its value", hint)
+        text = text if text[1:-1].strip() else ""
+    return _text(text, variable, reader)
 
 
-def _path(variable: Variable, reader: Reader) -> Path | None:
-    given = variable.text(reader)
-    return Path(given) if given else None
+def _path(text: str, _variable: Variable, _reader: Reader) -> Path | None:
+    return Path(text) if text else None
 
 
-def _number(variable: Variable, reader: Reader) -> int:
+def _number(text: str, variable: Variable, reader: Reader) -> int:
     """Read a whole number; an invalid one falls back to the default with a warning."""
     try:
-        value = int(variable.text(reader))
+        value = int(text)
     except ValueError:
         return _fall_back(variable, reader, "isn't a whole number")
     if variable.low <= value <= variable.high:
@@ -117,36 +154,30 @@ def _number(variable: Variable, reader: Reader) -> int:
 
 
 def _fall_back(variable: Variable, reader: Reader, problem: str) -> int:
-    reader.defaulted.add(variable.name)
+    reader.chosen.discard(variable.name)
     hint = f"using the default, {variable.default}. Correct it, or leave it out."
     reader.warn(f"{variable.name} {problem}", hint)
     return int(variable.default)
 
 
-def _switch(variable: Variable, reader: Reader) -> bool:
+def _switch(text: str, variable: Variable, reader: Reader) -> bool:
     """Read a 0/1 switch; any other value falls back to 0 with a warning."""
-    given = variable.text(reader).lower()
-    if given in ("1", "true", "yes", "on"):
+    if text.lower() in ("1", "true", "yes", "on"):
         return True
-    if given not in ("0", "false", "no", "off"):
+    if text.lower() not in ("0", "false", "no", "off"):
         _fall_back(variable, reader, "must be 0 or 1")
     return False
 
 
-def _items(listed: str) -> tuple[str, ...]:
-    """Split a comma-separated list, without blanks and duplicates."""
-    return tuple(dict.fromkeys(item.strip() for item in listed.split(",") if item.strip()))
+def _items(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
+    """Split a list at commas and line ends, without blanks, duplicates, and quotes."""
+    items = (reader.unquoted(variable.name, item.strip()) for item in re.split(r"[,\r\n]", text))
+    return tuple(dict.fromkeys(filter(None, items)))
 
 
-def _hosts(variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
-    """Read a comma-separated list of host names. A file may have one a line, and comments.
-
-    Linux limits a variable to 128 KiB, some five thousand names.
-    """
-    lines = variable.text(reader).splitlines()
-    if not reader.text(variable.name):
-        lines = [line for line in lines if not line.lstrip().startswith("#")]
-    names = _items(",".join(lines))
+def _hosts(text: str, variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
+    """Read a list of host names. Linux limits a variable to 128 KiB, some five thousand names."""
+    names = _items(text, variable, reader)
     if not names:
         hint = "list the hosts that may be updated; until then no updates are performed."
         reader.warn(f"{variable.name} is empty", hint)
@@ -160,10 +191,12 @@ def _host(variable: Variable, name: str) -> Hostname:
         raise SettingUnusable(f"{variable.name}: {name!r}: {error}") from None
 
 
-def _interface_ids(variable: Variable, reader: Reader) -> dict[Hostname, ipaddress.IPv6Address]:
-    """Read a comma-separated list of ``host=::host:part``."""
+def _interface_ids(
+    text: str, variable: Variable, reader: Reader
+) -> dict[Hostname, ipaddress.IPv6Address]:
+    """Read a list of ``host=::host:part``."""
     found = {}
-    for item in _items(variable.text(reader)):
+    for item in _items(text, variable, reader):
         name, _, given = item.partition("=")
         try:
             part = ipaddress.IPv6Address(given.strip())
@@ -180,19 +213,19 @@ def _interface_ids(variable: Variable, reader: Reader) -> dict[Hostname, ipaddre
     return found
 
 
-def networks(variable: Variable, reader: Reader) -> tuple[Network, ...]:
-    """Read a comma-separated list of networks and addresses."""
+def _networks(text: str, variable: Variable, reader: Reader) -> tuple[Network, ...]:
+    """Read a list of networks and addresses."""
     try:
-        items = _items(variable.text(reader))
+        items = _items(text, variable, reader)
         return tuple(ipaddress.ip_network(item, strict=False) for item in items)
     except ValueError as error:
         hint = "list networks, as in 10.0.0.0/8,::1."
         raise SettingUnusable(f"{variable.name}: {error}", hint=hint) from None
 
 
-def _tokens(variable: Variable, reader: Reader) -> tuple[str, ...]:
+def _tokens(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
     """Read the API tokens, one for each project."""
-    found = _items(variable.text(reader))
+    found = _items(text, variable, reader)
     if not found:
         raise SettingUnusable(
             f"{variable.name} is missing",
@@ -200,7 +233,7 @@ def _tokens(variable: Variable, reader: Reader) -> tuple[str, ...]:
             "(console.hetzner.com, Security, API tokens).",
         )
     for token in found:
-        if not (token.isascii() and token.isprintable() and " " not in token):
+        if not _TOKEN.fullmatch(token):
             problem = f"{variable.name} has a character that is invalid in a token"
             raise SettingUnusable(problem, hint="copy the token again.")
         if is_old_token(token):
@@ -208,15 +241,15 @@ def _tokens(variable: Variable, reader: Reader) -> tuple[str, ...]:
     return found
 
 
-def _url(variable: Variable, reader: Reader) -> str:
+def _url(text: str, variable: Variable, _reader: Reader) -> str:
     """Read an http or https URL, without its final slashes."""
-    given = variable.text(reader).rstrip("/")
+    given = text.rstrip("/")
     try:
         parts = urlsplit(given)
         is_full = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_full = False
-    if given and (not is_full or " " in given):
+    if given and not (is_full and given.isprintable() and " " not in given):
         hint = "write it as in https://example.com."
         raise SettingUnusable(f"{variable.name} isn't a full URL", hint=hint)
     return given
@@ -254,8 +287,8 @@ class AccessSettings:
     hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
     key_file: Path = _setting("PRE_SHARED_KEY_FILE", _path, "pre-shared-key")  # noqa: RUF009
     operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
-    operator_password: str = _setting("BASIC_AUTH_PASSWORD", _text, is_secret=True)
-    trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", networks, _PRIVATE_RANGES)
+    operator_password: str = _setting("BASIC_AUTH_PASSWORD", _password, is_secret=True)
+    trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", _networks, _PRIVATE_RANGES)
     allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", _switch, 0)
     interface_ids: Mapping[Hostname, ipaddress.IPv6Address] = _setting(
         "IPV6_INTERFACE_IDS", _interface_ids
@@ -279,7 +312,7 @@ class NtfySettings:
     url: str = _setting("NTFY_URL", _url)
     topic: str = _setting("NTFY_TOPIC", _text)
     username: str = _setting("NTFY_USERNAME", _text)
-    password: str = _setting("NTFY_PASSWORD", _text, is_secret=True)
+    password: str = _setting("NTFY_PASSWORD", _password, is_secret=True)
     token: str = _setting("NTFY_TOKEN", _text, is_secret=True)
     on_change: bool = _setting("NOTIFY_ON_CHANGE", _switch, 0)
 
@@ -339,7 +372,7 @@ _SECTIONS: Mapping[str, Any] = typing.get_type_hints(Settings)
 VARIABLES = tuple(
     dataclasses.replace(field.metadata["variable"], home=f"{section}.{field.name}")
     for section, kind in _SECTIONS.items()
-    for field in dataclasses.fields(kind)
+    for field in fields(kind)
     if "variable" in field.metadata
 )
 
@@ -352,8 +385,8 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, list[SettingUnusable]]:
 
     """
     reader = Reader(environ)
-    settings = Settings(**{name: kind(**_read(name, reader)) for name, kind in _SECTIONS.items()})
-    if reader.was_chosen("RECORD_TTL"):
+    settings = Settings(**{name: reader.section(kind) for name, kind in _SECTIONS.items()})
+    if "RECORD_TTL" in reader.chosen:
         records = dataclasses.replace(settings.records, chosen_ttl=settings.records.ttl)
         settings = dataclasses.replace(settings, records=records)
     _check_operator(settings.access, reader)
@@ -363,21 +396,6 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, list[SettingUnusable]]:
             reader.warn(problem, "add it there, or it can't be updated.")
     _check_pair("NTFY_URL", settings.ntfy.url, "NTFY_TOPIC", settings.ntfy.topic)
     return settings, reader.warnings
-
-
-def read_server(environ: Mapping[str, str]) -> ServerSettings:
-    """Read only where the service listens."""
-    return ServerSettings(**_read("server", Reader(environ)))
-
-
-def read_access(environ: Mapping[str, str]) -> AccessSettings:
-    """Read only which hosts are registered and where their keys are."""
-    return AccessSettings(**_read("access", Reader(environ)))
-
-
-def _read(section: str, reader: Reader) -> dict[str, Any]:
-    homes = [(one, *one.home.split(".")) for one in VARIABLES]
-    return {name: one.read(one, reader) for one, home, name in homes if home == section}
 
 
 def _check_pair(name: str, value: str, other_name: str, other: str) -> None:

@@ -15,8 +15,8 @@ from backend.model import Hostname
 
 EXAMPLE_URL = "https://your-backend.example.com"
 
-# Characters that every firmware accepts: a Fritz!Box, for example, escapes none.
-_HARMLESS = re.compile(r"[A-Za-z0-9_-]+")
+# Characters that some firmware doesn't accept: a Fritz!Box, for example, escapes none.
+_HARMFUL = re.compile(r"[^A-Za-z0-9_-]")
 # The same for a URL: in a shell it must not be able to end the quotes around it.
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~/-]*)?")
 _HEAD = re.compile(r"^== (\w+): (.+)\n", re.MULTILINE)
@@ -48,10 +48,20 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     """
     parts = urlsplit(url)
     is_secure = parts.scheme == "https"
+    shell_key = key.replace("'", r"'\''")  # between single quotes; so does UCI of OpenWrt
     text = Template(_TEMPLATES[device].strip("\n")).substitute(
         host=host.text,
+        below=host.text.replace("*", "any", 1),  # a name that has the same addresses
         key=key,
-        quoted_key=quote(key, safe=""),  # in a URL
+        url_key=quote(key, safe=""),
+        shell_key=shell_key,
+        # Some crons turn `%` into a line end, also between quotes. Others keep a `\` before it.
+        cron_key=shell_key.replace("%", r"""'$(printf "\045")'"""),
+        compose_key=key.replace("'", "''").replace("$", "$$"),
+        inadyn_key=_escaped(key, r'["\\$]'),
+        # A string in the text of a script, which is a string itself.
+        routeros_key=_escaped(_escaped(key, r'["\\$]'), r'["\\$?]'),
+        powershell_key=_HARMFUL.sub(_powershell, key),
         url=url,
         scheme=parts.scheme,
         server=parts.netloc,
@@ -64,9 +74,20 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     return Snippet(device, DEVICES[device], text)
 
 
+def _escaped(text: str, characters: str) -> str:
+    return re.sub(characters, r"\\\g<0>", text)
+
+
+def _powershell(found: re.Match[str]) -> str:
+    """Return a character as a number, which neither cmd.exe nor schtasks nor PowerShell changes."""
+    units = found[0].encode("utf-16-le")
+    pairs = zip(units[::2], units[1::2])
+    return "".join(f"'+[char]{low + 256 * high}+'" for low, high in pairs)
+
+
 def is_harmless(key: str) -> bool:
     """Whether every device accepts the characters of this key."""
-    return _HARMLESS.fullmatch(key) is not None
+    return bool(key) and not _HARMFUL.search(key)
 
 
 def is_address(url: str) -> bool:

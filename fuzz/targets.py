@@ -36,19 +36,18 @@ from backend.model import (
     Deadline,
     DesiredRecord,
     Hostname,
+    Parameter,
+    Prefix,
     RecordType,
     UpdateRequest,
 )
-from backend.settings import networks
 from backend.store.database import connect
-from backend.web import dyndns2, json_api
-from backend.web.request import BoundedRequest, client_address, credentials
+from backend.web.caller import client_address
+from backend.web.request import BoundedRequest, header_login, read_update
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
-TRUSTED = networks(
-    next(one for one in settings.VARIABLES if one.name == "TRUSTED_PROXIES"), settings.Reader({})
-)
+TRUSTED = settings.Reader({}).section(settings.AccessSettings).trusted_proxies
 APP = Flask(__name__)
 APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
@@ -83,17 +82,25 @@ def address(text: str) -> None:
 def given_addresses(text: str) -> None:
     first, _, second = text.partition("\n")
     for texts, prefixes in (([text], []), ([], [text]), ([first], [second]), ([first, second], [])):
+        asked = UpdateRequest(
+            "dyndns2",
+            "203.0.113.9",
+            (),
+            addresses=tuple(Parameter("myip", text) for text in texts),
+            prefixes=tuple(Parameter("ip6lanprefix", text) for text in prefixes),
+        )
         try:
-            found, prefix = addresses.read(texts, prefixes)
+            found, _ = addresses.read(asked)
         except BadAddress as error:
             _fit_to_show(error)
             continue
-        assert found or prefix
+        assert found
         for one in found:
-            assert Address.parse(str(one)) == one
-        if prefix is not None:
-            whole = prefix.address_of(ipaddress.IPv6Address("::211:32ff:fe11:2233"))
-            assert ipaddress.IPv6Address(whole) in prefix.network
+            if isinstance(one, Address):
+                assert Address.parse(str(one)) == one
+            elif isinstance(one, Prefix):
+                whole = one.address_of(ipaddress.IPv6Address("::211:32ff:fe11:2233"))
+                assert ipaddress.IPv6Address(whole) in one.network
 
 
 def client_address_of(text: str) -> None:
@@ -115,7 +122,7 @@ def credentials_of(text: str) -> None:
         ("HTTP_X_PRE_SHARED_KEY", f"{text}{SECRET}"),
     ):
         with APP.test_request_context(environ_overrides={name: header}):
-            found = credentials(request)
+            found = header_login(request)
         assert found is None or isinstance(found, Credentials)
         assert SECRET not in repr(found)
 
@@ -131,7 +138,7 @@ def dyndns2_request(data: bytes) -> None:
             "wsgi.input": io.BytesIO(body),
         }
         with APP.request_context({**_environ(), **environ}):
-            _believable(lambda: list(dyndns2._update_requests(request, TRUSTED)[1].values()))  # noqa: SLF001
+            _believable(lambda: [read_update(request, TRUSTED, "dyndns2")[1]])
 
 
 def json_request(data: bytes) -> None:
@@ -143,7 +150,7 @@ def json_request(data: bytes) -> None:
             "wsgi.input": io.BytesIO(data),
         }
         with APP.request_context({**_environ(), **environ}):
-            _believable(lambda: [json_api._update_request(request, TRUSTED, removes=False)])  # noqa: SLF001
+            _believable(lambda: [read_update(request, TRUSTED, "json")[1]])
 
 
 def key_file(text: str) -> None:

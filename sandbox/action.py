@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Mapping
 
 OUTCOMES = ("success", "error", "never")
+FAILED = {"code": "action_failed", "message": "Action failed"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Action:
     started: float
     seconds: float
     outcome: str = "success"
+    error: Mapping[str, str] | None = None
 
     def status(self, now: float) -> str:
         """Return `running`, `success` or `error`."""

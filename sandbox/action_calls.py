@@ -9,9 +9,13 @@ from typing import Callable, Mapping
 from flask import g, request
 
 from sandbox.action import Action
-from sandbox.exchange import Reply, Route, action_json, ordered, page_reply
-from sandbox.refusal import invalid, not_found
+from sandbox.exchange import Reply, Route, action_json, page_reply
+from sandbox.refusal import ApiError, invalid
 from sandbox.zonedata import Zones
+
+_DEPRECATION = (
+    "https://docs.hetzner.cloud/changelog#2026-04-30-deprecate-get-resource-action-endpoints"
+)
 
 
 def some_actions(zones: Zones) -> Reply:
@@ -39,12 +43,9 @@ def list_zone_actions(zones: Zones, z: str) -> Reply:
     return _list(zones, [a for a in zones.actions(g.project, _ids()) if a.zone_id == zone.id])
 
 
-def get_zone_action(zones: Zones, z: str, action_id: int) -> Reply:
-    """Return one action on one zone; deprecated at Hetzner since 2026-04-30."""
-    action = zones.action(g.project, action_id)
-    if action.zone_id != zones.find(g.project, z).id:
-        raise not_found("Action")
-    return {"action": action_json(zones, action)}, 200
+def get_zone_action(_: Zones, **__: object) -> Reply:
+    """Refuse the call: Hetzner removes this path, which is deprecated since 2026-04-30."""
+    raise ApiError(410, "this endpoint is deprecated", details={"announcement": _DEPRECATION})
 
 
 def _list(zones: Zones, actions: list[Action]) -> Reply:
@@ -57,7 +58,7 @@ def _list(zones: Zones, actions: list[Action]) -> Reply:
         "finished": lambda action: action.finished(now) or 0,
     }
     found = [a for a in actions if not statuses or a.status(now) in statuses]
-    return page_reply("actions", ordered(found, fields), functools.partial(action_json, zones))
+    return page_reply("actions", found, fields, functools.partial(action_json, zones))
 
 
 def _ids() -> list[int]:

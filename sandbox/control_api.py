@@ -29,7 +29,8 @@ Fields = Mapping[str, Tuple[type, ...]]
 ORDERS: Mapping[str, Fields] = {
     "fail": _FAULT,
     "delay": {**_MATCH, "seconds": _NUMBER},
-    "actions": {"outcome": (str,), "count": (int,)},
+    "actions": {"outcome": (str,), "count": (int,), "code": (str,), "message": (str,)},
+    "zone": {"name": (str,), "status": (str, type(None)), "delegation": (str,)},
 }
 
 
@@ -48,6 +49,7 @@ def control_api(controls: Controls) -> Blueprint:
     route("POST", "/delay", lambda: controls.delay(**_order("delay", "seconds")))
     route("DELETE", "/delay", controls.delay_no_more)
     route("POST", "/actions", lambda: controls.actions_end(**_order("actions", "outcome")))
+    route("POST", "/zone", lambda: controls.show_zone(**_order("zone", "name")))
     return blueprint
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
-from sandbox.action import OUTCOMES
+from sandbox.action import FAILED, OUTCOMES
 from sandbox.faults import Delay, Fault, Faults
 from sandbox.gate import Gate, Tokens
 from sandbox.journal import Call, Journal
 from sandbox.limits import Limits
 from sandbox.rdata import canonical
+from sandbox.shapes import DELEGATED
 from sandbox.zone import Record, RRSet, Zone
 from sandbox.zonedata import Zones
 
 # Not a secret: it is valid only in a sandbox.
 DEMO_TOKEN = "sandbox0" * 8
+STATUSES = (None, "ok", "updating", "error")
 
 
 def steady_clock() -> Callable[[], float]:
@@ -80,48 +83,19 @@ class Controls:
         """Clear the list of calls."""
         self.gate.journal.clear()
 
-    def fail(  # noqa: PLR0913
+    def fail(
         self,
         status: int | None = None,
         code: str | None = None,
         count: int | None = 1,
-        *,
-        path: str | None = None,
-        method: str | None = None,
-        html: bool = False,
-        location: str | None = None,
-        body: str | None = None,
-        headers: dict[str, str] | None = None,
-        after: bool = False,
-        drop: bool = False,
+        **more: Any,  # noqa: ANN401
     ) -> None:
-        """Make the next `count` matching calls fail (None: all of them); see `Fault`."""
-        self.gate.faults.fail(
-            Fault(
-                status=status,
-                code=code,
-                count=count,
-                path=path,
-                method=method,
-                html=html,
-                location=location,
-                body=body,
-                headers=headers or {},
-                after=after,
-                drop=drop,
-            )
-        )
+        """Make the next `count` matching calls fail (None: all of them); `Fault` has the fields."""
+        self.gate.faults.fail(Fault(status, code, count, **more))
 
-    def delay(
-        self,
-        seconds: float,
-        *,
-        path: str | None = None,
-        method: str | None = None,
-        count: int | None = None,
-    ) -> None:
-        """Make matching calls wait before they are executed; the newest matching delay applies."""
-        self.gate.faults.delay(Delay(seconds, path, method, count))
+    def delay(self, seconds: float, **more: Any) -> None:  # noqa: ANN401
+        """Make matching calls wait before they are executed; `Delay` has the fields."""
+        self.gate.faults.delay(Delay(seconds, **more))
 
     def fail_no_more(self) -> None:
         """Remove all failures."""
@@ -131,22 +105,44 @@ class Controls:
         """Remove all delays and execute waiting calls at once."""
         self.gate.faults.clear_delays()
 
-    def actions_end(self, outcome: str, count: int = 1) -> None:
+    def actions_end(
+        self,
+        outcome: str,
+        count: int = 1,
+        *,
+        code: str = FAILED["code"],
+        message: str = FAILED["message"],
+    ) -> None:
         """Set the outcome of the actions of the next `count` writes: success, error or never."""
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {', '.join(OUTCOMES)}")
         if count < 1:
             raise ValueError("count must be at least 1")
-        self.zones.foresee(outcome, count)
+        self.zones.foresee(outcome, count, {"code": code, "message": message})
+
+    def show_zone(self, name: str, *, status: str | None = None, delegation: str = "valid") -> None:
+        """Set what the API shows of a zone; a `status` of None follows the zone's actions."""
+        if status not in STATUSES:
+            raise ValueError("status must be null or one of ok, updating, error")
+        if delegation not in DELEGATED:
+            raise ValueError(f"delegation must be one of {', '.join(DELEGATED)}")
+        try:
+            self.zones.describe(name, status=status, delegation=delegation)
+        except KeyError:
+            raise ValueError(f"there is no zone '{name}'") from None
 
     def publish(self, name: str, kind: str, *values: str, ttl: int | None = None) -> None:
         """Set published records without a call or an action; without values, remove them."""
         zone, owner = self.zones.holder(name)
-        rrset = RRSet(owner, kind, tuple(Record(canonical(kind, v)) for v in values), ttl)
-        if values:
-            self.zones.publish(zone.name, lambda zone: zone.put(rrset))
-        else:
-            self.zones.publish(zone.name, lambda zone: zone.delete(rrset.key))
+        records = tuple(Record(canonical(kind, value)) for value in values)
+
+        def edit(zone: Zone) -> Zone:
+            if not records:
+                return zone.delete((owner, kind))
+            before = zone.rrsets.get((owner, kind), RRSet(owner, kind, records))
+            return zone.put(dataclasses.replace(before, records=records, ttl=ttl))
+
+        self.zones.publish(zone.name, edit)
 
     def records(self, name: str, kind: str) -> list[str]:
         """Return the values that the API shows for a full name, sorted; DNS may be behind."""
@@ -161,4 +157,4 @@ def _zone(text: str, tokens: Sequence[str]) -> Zone:
         raise ValueError(f"zone {name} belongs to an unknown token")
     if "." not in name or name != name.lower().strip("."):
         raise ValueError(f"'{name}' is not a zone: use a name like example.com")
-    return Zone(name=name, project=project or None)
+    return Zone(name=name, project=project or None, delegation="valid")

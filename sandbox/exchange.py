@@ -36,15 +36,17 @@ def selects() -> listing.Selects:
     return listing.selector(request.args.get("label_selector", ""))
 
 
-def ordered(items: Sequence[T], fields: Mapping[str, Callable[[T], object]]) -> list[T]:
-    """Return the items sorted as in the query, by one or several of these fields."""
-    return listing.ordered(items, request.args.getlist("sort"), fields)
-
-
-def page_reply(name: str, items: Sequence[T], shape: Callable[[T], Shape], most: int = 50) -> Reply:
-    """Return the requested page."""
-    part, numbers = listing.page(items, request.args, most)
-    g.last_page = numbers["last_page"]
+def page_reply(
+    name: str,
+    items: Sequence[T],
+    sorts: Mapping[str, Callable[[T], object]],
+    shape: Callable[[T], Shape],
+    most: int = 50,
+) -> Reply:
+    """Return the requested page; the query may sort by the fields `sorts`."""
+    ordered = listing.ordered(items, request.args.getlist("sort"), sorts)
+    part, numbers = listing.page(ordered, request.args, most)
+    g.pages = numbers
     return {name: [shape(item) for item in part], "meta": {"pagination": numbers}}, 200
 
 

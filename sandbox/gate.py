@@ -93,6 +93,7 @@ class Gate:
             response = _answer(g.fault)
         if g.allowance:
             response.headers["X-Correlation-Id"] = f"{g.number:032x}"
+            response.headers["Vary"] = "Accept-Encoding"
             for name, value in g.allowance.headers().items():
                 response.headers.setdefault(name, value)
         silent = isinstance(response, Silence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -41,9 +40,14 @@ def _api(zones: Zones) -> Blueprint:
 
 def _add_link(response: Response) -> Response:
     """Add the header `Link`, which at Hetzner lacks the filters of the query."""
-    if "last_page" in g:
-        query = urlencode({"page": g.last_page})
-        response.headers["Link"] = f'<{request.base_url}?{query}>; rel="last"'
+    if "pages" in g:
+        fields = {"prev": "previous_page", "next": "next_page", "last": "last_page"}
+        size = g.pages["per_page"]
+        response.headers["Link"] = ", ".join(
+            f'<{request.base_url}?page={g.pages[field]}&per_page={size}>; rel="{relation}"'
+            for relation, field in fields.items()
+            if g.pages[field]
+        )
     return response
 
 

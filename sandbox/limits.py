@@ -1,4 +1,4 @@
-"""Rate limits: buckets with the calls of an hour, which refill continuously."""
+"""Rate limits: buckets with the calls of an hour, which refill in whole calls."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Limits:
     def clear(self) -> None:
         """Fill all buckets."""
         with self._lock:
-            self._buckets: dict[tuple[str, bool], tuple[float, float]] = {}
+            self._buckets: dict[tuple[str, bool], tuple[int, float]] = {}
 
     def take(self, token: str, method: str, path: str) -> Allowance:
         """Take one call from the bucket for this path, and return what is left."""
@@ -63,10 +63,11 @@ class Limits:
         limit = self._limits[actions]
         with self._lock:
             now = self._clock()
-            level, then = self._buckets.get((token, actions), (float(limit), now))
-            level = min(float(limit), level + (now - then) * limit / self._hour)
+            level, then = self._buckets.get((token, actions), (limit, now))
+            # As recorded at Hetzner: each call discards the fraction that has been refilled.
+            level = min(limit, level + int((now - then) * limit / self._hour))
             granted = level >= 1
             level -= granted
             self._buckets[token, actions] = (level, now)
         reset = math.ceil(now + (limit - level) * self._hour / limit)
-        return Allowance(granted, limit, int(level), reset)
+        return Allowance(granted, limit, level, reset)

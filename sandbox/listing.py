@@ -37,8 +37,8 @@ def _term(text: str) -> Selects:
     else:
         return lambda labels: (key in labels) != bool(match["absent"])
     positive = match["equal"] != "!=" and match["among"] != "notin"
-    # As in Kubernetes, "not equal" also matches items without the label.
-    return lambda labels: (labels.get(key) in values) == positive
+    # Unlike in Kubernetes, "not equal" doesn't match items without the label.
+    return lambda labels: key in labels and (labels[key] in values) == positive
 
 
 def ordered(

@@ -7,15 +7,7 @@ from typing import Callable, Mapping
 
 from flask import g, request
 
-from sandbox.exchange import (
-    Reply,
-    Route,
-    body_input,
-    change_reply,
-    ordered,
-    page_reply,
-    selects,
-)
+from sandbox.exchange import Reply, Route, body_input, change_reply, page_reply, selects
 from sandbox.refusal import ApiError, not_found
 from sandbox.shapes import rrset_shape
 from sandbox.validation import TYPES, name_faults
@@ -26,6 +18,7 @@ _MOST_PER_PAGE = 100
 _SORTS: Mapping[str, Callable[[RRSet], object]] = {
     "id": lambda rrset: rrset.key,
     "name": lambda rrset: rrset.name,
+    "created": lambda rrset: rrset.number,
 }
 
 
@@ -38,10 +31,8 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
         found = [rrset for rrset in found if rrset.type in types]
     if "label_selector" in request.args:
         found = [rrset for rrset in found if selected(rrset.labels)]
-    # RRSets have no time of creation; sort by their order of arrival.
-    sorts = {**_SORTS, "created": lambda rrset: zone.rrsets.arrival(rrset.key)}
     shape = functools.partial(rrset_shape, zone)
-    return page_reply("rrsets", ordered(found, sorts), shape, _MOST_PER_PAGE)
+    return page_reply("rrsets", found, _SORTS, shape, _MOST_PER_PAGE)
 
 
 def create_rrset(zones: Zones, z: str) -> Reply:
@@ -70,6 +61,11 @@ def label_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
     body.check()
     zone = zones.amend(g.project, z, lambda zone: zone.label((name, kind), labels))
     return {"rrset": rrset_shape(zone, zone.get((name, kind)))}, 200
+
+
+def patch_rrset(_: Zones, **__: str) -> Reply:
+    """Answer 404, as recorded at Hetzner."""
+    raise not_found("Resource")
 
 
 def delete_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
@@ -153,6 +149,7 @@ ROUTES: tuple[Route, ...] = (
     ("POST", "/zones/<z>/rrsets", create_rrset),
     ("GET", _RRSET, get_rrset),
     ("PUT", _RRSET, label_rrset),
+    ("PATCH", _RRSET, patch_rrset),
     ("DELETE", _RRSET, delete_rrset),
     ("POST", f"{_RRSET}/actions/change_ttl", change_ttl),
     ("POST", f"{_RRSET}/actions/change_protection", change_protection),

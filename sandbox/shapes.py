@@ -11,9 +11,19 @@ from sandbox.zone import NAMESERVERS, Record, RRSet, Zone
 
 Shape = Dict[str, object]
 
+# Each delegation status, with the name servers that the parent zone has.
+DELEGATED: dict[str, list[str]] = {
+    "valid": sorted(NAMESERVERS),
+    "partially-valid": sorted([*NAMESERVERS, "ns1.first-ns.de."]),
+    "invalid": [NAMESERVERS[0], "ns.example.net."],
+    "lame": ["ns1.example.net.", "ns2.example.net."],
+    "unregistered": [],
+    "unknown": [],
+}
+
 
 def zone_shape(zone: Zone, status: str) -> Shape:
-    """Return a zone as JSON; it is registered elsewhere and correctly delegated."""
+    """Return a zone as JSON; its domain is registered elsewhere."""
     return {
         "id": zone.id,
         "name": zone.name,
@@ -28,9 +38,9 @@ def zone_shape(zone: Zone, status: str) -> Shape:
         "registrar": "other",
         "authoritative_nameservers": {
             "assigned": list(NAMESERVERS),
-            "delegated": list(NAMESERVERS),
-            "delegation_last_check": moment(zone.created),
-            "delegation_status": "valid",
+            "delegated": DELEGATED[zone.delegation],
+            "delegation_last_check": None if zone.delegation == "unknown" else moment(zone.created),
+            "delegation_status": zone.delegation,
         },
     }
 
@@ -63,7 +73,7 @@ def action_shape(action: Action, now: float) -> Shape:
         "started": moment(action.started),
         "finished": moment(action.finished(now)),
         "resources": [{"id": action.zone_id, "type": "zone"}],
-        "error": {"code": "action_failed", "message": "Action failed"} if failed else None,
+        "error": action.error if failed else None,
     }
 
 

@@ -72,14 +72,12 @@ class Input:
         return field in self._body
 
     def read(self, field: str, kind: type, default: object = ...) -> Any:  # noqa: ANN401
-        """Return a field of this type. Without a default, the field is required."""
-        if field not in self._body:
+        """Return a field of this type. Null counts as absent; without a default, that's a fault."""
+        value = self._body.get(field)
+        if value is None:
             if default is ...:
                 self.fault(field, "missing")
             return kind() if default is ... else default
-        value = self._body[field]
-        if value is None and default is None:
-            return None
         # type() instead of isinstance: in JSON, true isn't a number.
         if type(value) is not kind:
             self.fault(field, f"must be {_WORDS[kind]}")

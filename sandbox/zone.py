@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping
 
@@ -33,6 +34,8 @@ class RRSet:
     ttl: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    # Later RRSets have higher numbers; a change keeps the number.
+    number: int = field(default_factory=itertools.count().__next__, compare=False)
 
     @property
     def key(self) -> Key:
@@ -59,11 +62,14 @@ class Zone:
     id: int = 0
     created: float = 0.0
     project: str | None = None
+    delegation: str = "unknown"
+    # Ordered through the control API; None follows the actions.
+    status: str | None = None
 
     @property
     def record_count(self) -> int:
         """The number of resource records, including SOA and NS."""
-        return sum(len(rrset.records) for rrset in self.rrsets.listed)
+        return sum(len(rrset.records) for rrset in self.rrsets.values())
 
     def get(self, key: Key) -> RRSet:
         """Return the RRSet or raise 404."""
@@ -100,8 +106,8 @@ class Zone:
     def delete(self, key: Key) -> Zone:
         """Return the zone without this RRSet."""
         self._changeable(key)
-        if key == SOA:
-            raise invalid({"type": ["a zone must have an SOA record"]})
+        if key in (SOA, NS):
+            raise invalid({"type": [f"a zone must have {key[1]} records"]})
         return dataclasses.replace(self, rrsets=self.rrsets.remove(key))
 
     def label(self, key: Key, labels: Mapping[str, str]) -> Zone:
@@ -149,7 +155,7 @@ class Zone:
 
     def replace_rrsets(self, rrsets: Iterable[RRSet], ttl: int) -> Zone:
         """Replace all RRSets and the default TTL."""
-        if any(rrset.protected for rrset in self.rrsets.listed):
+        if any(rrset.protected for rrset in self.rrsets.values()):
             raise protected("RRSet(s) is/are change protected")
         return dataclasses.replace(self, rrsets=Shelves(), ttl=ttl).create(*rrsets)
 
@@ -179,7 +185,7 @@ def fresh(zone: Zone) -> Zone:
     soa = f"{NAMESERVERS[0]} dns.hetzner.com. 2026010100 86400 10800 3600000 3600"
     nameservers = tuple(Record(name) for name in NAMESERVERS)
     defaults = Zone(zone.name).put(RRSet(*SOA, (Record(soa),)), RRSet(*NS, nameservers))
-    return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.listed).rrsets)
+    return dataclasses.replace(zone, rrsets=defaults.put(*zone.rrsets.values()).rrsets)
 
 
 def _known(rrset: RRSet, records: tuple[Record, ...]) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from sandbox.exchange import (
     action_json,
     body_input,
     change_reply,
-    ordered,
     page_reply,
     selects,
     zone_json,
@@ -41,7 +40,7 @@ def list_zones(zones: Zones) -> Reply:
         for zone in zones.visible(g.project)
         if name in (None, zone.name) and mode in (None, zone.mode) and selected(zone.labels)
     ]
-    return page_reply("zones", ordered(found, _SORTS), functools.partial(zone_json, zones))
+    return page_reply("zones", found, _SORTS, functools.partial(zone_json, zones))
 
 
 def create_zone(zones: Zones) -> Reply:
@@ -109,7 +108,7 @@ def import_zonefile(zones: Zones, z: str) -> Reply:
     body = body_input()
     text = body.read("zonefile", str)
     body.check()
-    ttl, rrsets = zonefile.parse(text, zone)
+    ttl, rrsets = zonefile.parse_complete(text, zone)
     return change_reply(zones, z, "import_zonefile", Zone.replace_rrsets, rrsets, ttl)
 
 

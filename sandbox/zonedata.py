@@ -8,7 +8,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from typing import Callable, Mapping, Sequence
 
-from sandbox.action import Action
+from sandbox.action import FAILED, Action
 from sandbox.refusal import not_found, protected, taken
 from sandbox.zone import Edit, Zone, fresh
 
@@ -45,13 +45,19 @@ class Zones:
             self._pending: deque[tuple[Action, Zone, Zone | None]] = deque()
             self._running: Counter[int] = Counter()
             self._failed: set[int] = set()
-            self._outcomes: deque[str] = deque()
+            self._outcomes: deque[tuple[str, Mapping[str, str]]] = deque()
             self._zone_id = _FIRST_ZONE
 
-    def foresee(self, outcome: str, count: int = 1) -> None:
+    def foresee(self, outcome: str, count: int = 1, error: Mapping[str, str] = FAILED) -> None:
         """Set the outcome of the next `count` actions; the default is success."""
         with self._lock:
-            self._outcomes.extend([outcome] * count)
+            self._outcomes.extend([(outcome, error)] * count)
+
+    def describe(self, name: str, *, status: str | None, delegation: str) -> None:
+        """Set what the API shows as a zone's status and delegation."""
+        with self._lock:
+            zone = self._named(name)
+            self._zones[zone.id] = dataclasses.replace(zone, status=status, delegation=delegation)
 
     def add(self, zone: Zone) -> Zone:
         """Add a published zone without an action."""
@@ -152,6 +158,8 @@ class Zones:
 
     def status(self, zone: Zone) -> str:
         """Return `updating` while an action runs, `error` after a failed action, else `ok`."""
+        if zone.status:
+            return zone.status
         with self._lock:
             self._publish_ended()
             if self._running[zone.id]:
@@ -177,7 +185,7 @@ class Zones:
 
     def _act(self, command: str, zone: Zone, snapshot: Zone | None) -> Action:
         self._publish_ended()
-        outcome = self._outcomes.popleft() if self._outcomes else "success"
+        outcome, error = self._outcomes.popleft() if self._outcomes else ("success", None)
         action = Action(
             self._action_id,
             command,
@@ -186,6 +194,7 @@ class Zones:
             self.clock(),
             self._seconds,
             outcome,
+            error,
         )
         self._action_id += 1
         self._actions[action.id] = action

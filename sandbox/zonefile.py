@@ -29,11 +29,18 @@ def parse(text: str, zone: Zone) -> tuple[int, list[RRSet]]:
     reading = _Reading(zone)
     for number, words in _logical_lines(text):
         reading.line(number, words)
-    if SOA not in reading.rrsets:
-        raise invalid({"zonefile": ["has no SOA record"]})
-    if NS not in reading.rrsets or not set(NAMESERVERS) <= set(reading.rrsets[NS].values):
-        raise invalid({"zonefile": ["lacks the assigned nameservers"]})
     return reading.default, list(reading.rrsets.values())
+
+
+def parse_complete(text: str, zone: Zone) -> tuple[int, list[RRSet]]:
+    """Parse a zone file that must have the SOA and the assigned name servers."""
+    ttl, rrsets = parse(text, zone)
+    values = {rrset.key: rrset.values for rrset in rrsets}
+    if SOA not in values:
+        raise invalid({"zonefile": ["has no SOA record"]})
+    if not set(NAMESERVERS) <= set(values.get(NS, ())):
+        raise invalid({"zonefile": ["lacks the assigned nameservers"]})
+    return ttl, rrsets
 
 
 class _Reading:

@@ -10,7 +10,7 @@ from backend.store.schema import Entry
 from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
-FAILURES = ("postponed", "refused")
+FAILURES = ("postponed", "refused", "rejected", "partial")
 CONTACT = ("lost", "back")
 OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
-from typing import Iterable
+import re
+from typing import Callable, Iterable, Union
 
-from backend.errors import AddressMismatch, BadAddress, PrivateAddress
+from backend.errors import (
+    AddressMismatch,
+    BadAddress,
+    BadRequest,
+    CallerError,
+    PrivateAddress,
+)
 from backend.model import (
     Address,
     DesiredRecord,
     Hostname,
+    Parameter,
     Prefix,
     RecordType,
     Requester,
@@ -20,109 +27,182 @@ from backend.model import (
 
 _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
+# A prefix with a host part behind it, as a Fritz!Box makes it of <ip6lanprefix>7656:3cff:fe47:1.
+_GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\w:.])[0-9a-f:.]{3,}(?![\w:])", re.IGNORECASE)
+_DOTTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 
-logger = logging.getLogger(__name__)
+HostPart = ipaddress.IPv6Address
+Found = Union[Address, Prefix, HostPart]
 
 
-def requested_update(
+def requested_update(  # noqa: C901 - one step after the other
     host: Hostname,
     request: UpdateRequest,
-    interface_id: ipaddress.IPv6Address | None = None,
+    interface_id: HostPart | None = None,
     *,
     allow_private: bool = False,
-) -> Update:
-    """Return the update that a request asks for.
+) -> tuple[Update, str]:
+    """Return the update that a request asks for, and what was skipped beside valid addresses.
 
     `interface_id` is the host part of the host's IPv6 addresses, if it is configured.
 
     Raises:
+        BadRequest: a part of the request can't be read, or has no meaning.
         BadAddress: the request has no address that can be published.
         BadRecordType, AddressMismatch: the record type is unknown or contradicts the address.
         PrivateAddress: the caller sent no address, and its own is private.
 
     """
+    for parameter in request.unknown:
+        if any(map(_is_address, _WORD.findall(" ".join(parameter)))):
+            known = "myip" if request.is_lenient else "ip"
+            quoted = request.quote_parameter(parameter)
+            raise BadRequest(f"The parameter {quoted} is unknown: send an address as {known}.")
     chosen = RecordType.parse(request.type) if request.type else None
     requester = Requester(request.source, request.protocol)
     if request.removes:
         types = [kind for kind in RecordType if chosen in (None, kind)]
-        return Update(host, tuple(DesiredRecord(kind, None) for kind in types), requester)
-    if request.addresses or request.prefixes:
-        addresses, prefix = read(request.addresses, request.prefixes)
-    else:
-        detected, prefix = Address.parse(request.source), None
-        if detected.is_local and not allow_private:
-            raise PrivateAddress(
-                f"The request seems to come from {detected}, a private address: the proxy passes "
-                "no client address (X-Real-Ip), or the caller is in the same network and has to "
-                "send its address."
-            )
-        addresses = (detected,)
-    # In reverse, so that the first address of each type remains.
-    found = {chosen or address.type: address for address in reversed(addresses)}
-    if prefix is not None and chosen is RecordType.A:
-        raise AddressMismatch(f"{prefix} doesn't fit into an A record: leave the type out.")
-    if interface_id is not None and prefix is not None:
-        found[RecordType.AAAA] = Address.parse(prefix.address_of(interface_id))
-    elif interface_id is not None and request.announces_prefix:
-        found.pop(RecordType.AAAA, None)  # the router's own address
-        if not found:
+        return Update(host, tuple(DesiredRecord(kind, None) for kind in types), requester), ""
+    found, problems = read(request)
+    if not found:
+        found = [_detected(request.source, allow_private=allow_private)]
+    addresses, left_out = _one_of_each_family(found)
+    problems += left_out
+    if problems and not request.is_lenient:
+        raise problems[0]
+    prefix = next((one for one in found if isinstance(one, Prefix)), None)
+    host_part = interface_id
+    if host_part is None and RecordType.AAAA not in addresses:
+        host_part = next((one for one in found if isinstance(one, HostPart)), None)
+    if prefix is not None and host_part is not None:
+        addresses[RecordType.AAAA] = Address.parse(prefix.address_of(host_part))
+    elif prefix is None and interface_id is not None and request.announces_prefix:
+        addresses.pop(RecordType.AAAA, None)  # the router's own address
+        if not addresses:
             raise BadAddress(
                 f"The router left its prefix empty, and {host} has its host part in "
                 "IPV6_INTERFACE_IDS: its AAAA record stays unchanged until the router sends a "
                 "prefix."
             )
-    desired = tuple(DesiredRecord(kind, found[kind]) for kind in RecordType if kind in found)
     # A complete IPv6 address belongs to the host, so the prefix isn't needed.
-    return Update(host, desired, requester, None if RecordType.AAAA in found else prefix)
+    if RecordType.AAAA in addresses:
+        prefix = None
+    if prefix is not None and chosen is RecordType.A:
+        raise AddressMismatch(f"{prefix} doesn't fit into an A record: leave the type out.")
+    desired = tuple(
+        DesiredRecord(chosen or kind, addresses[kind]) for kind in RecordType if kind in addresses
+    )
+    return Update(host, desired, requester, prefix), " ".join(map(str, problems))
 
 
-def read(
-    texts: Iterable[str], prefixes: Iterable[str] = ()
-) -> tuple[tuple[Address, ...], Prefix | None]:
-    """Return the addresses that can be published, and the first prefix; skip invalid texts.
+def _is_address(text: str) -> bool:
+    """Return whether a text is written as an address, and not as a placeholder for none."""
+    text = text.rstrip(".")
+    try:
+        return not ipaddress.ip_address(text).is_unspecified
+    except ValueError:
+        return _DOTTED.fullmatch(text) is not None
 
-    Each of `prefixes` is read as a prefix, even if it looks like an address.
+
+def _detected(source: str, *, allow_private: bool) -> Address:
+    """Return the caller's own address."""
+    detected = Address.parse(source)
+    if detected.is_local and not allow_private:
+        raise PrivateAddress(
+            f"The request seems to come from {detected}, a private address: the proxy passes "
+            "no client address (X-Real-Ip), or the caller is in the same network and has to "
+            "send its address."
+        )
+    return detected
+
+
+def _one_of_each_family(
+    found: Iterable[Found],
+) -> tuple[dict[RecordType, Address], list[BadAddress]]:
+    """Choose the first address of each family that other networks can reach.
+
+    Of the others, return those as errors that they can reach as well.
+    """
+    chosen: dict[RecordType, Address] = {}
+    addresses = [one for one in found if isinstance(one, Address)]
+    for one in sorted(addresses, key=lambda one: one.is_local):
+        chosen.setdefault(one.type, one)
+    left_out = [
+        BadAddress(f"A record has one address: of {chosen[one.type]} and {one}, send one.")
+        for one in addresses
+        if one != chosen[one.type] and not one.is_local
+    ]
+    return chosen, left_out
+
+
+def read(request: UpdateRequest) -> tuple[list[Found], list[CallerError]]:
+    """Read the addresses, prefixes and host parts of a request; return invalid texts as errors.
+
+    A parameter for prefixes is read as a prefix, even if its value looks like an address.
 
     Raises:
         BadAddress: all texts are invalid.
 
     """
-    found: list[Address | Prefix] = []
-    problems = []
-    parsers = [(Prefix.parse, text) for text in prefixes] + [(parse, text) for text in texts]
-    for parser, text in parsers:
+    found: list[Found] = []
+    problems: list[CallerError] = []
+    parsers: list[tuple[Callable[[str], Found], Parameter]]
+    parsers = [(Prefix.parse, one) for one in request.prefixes]
+    for parser, parameter in [*parsers, *((parse, one) for one in request.addresses)]:
         try:
-            found.append(parser(text))
+            found.append(parser(parameter.value))
         except BadAddress as problem:
-            problems.append(problem)
-    if not found:
+            quoted = request.quote_parameter(parameter)
+            problems.append(BadAddress(f"{quoted}: {problem}"))
+    if not any(isinstance(one, Prefix) for one in found):
+        parts = [one for one in found if isinstance(one, HostPart)]
+        found = [one for one in found if one not in parts]
+        for part in parts:
+            try:
+                found.append(Address.parse(str(part)))  # ::1 is an address as well
+            except BadAddress as problem:
+                problems.append(problem)
+    if problems and not found:
         raise problems[0]
-    for skipped in problems:
-        logger.debug("Skipped a text beside a valid address: %s", skipped)
-    addresses = tuple(one for one in found if isinstance(one, Address))
-    return addresses, next((one for one in found if isinstance(one, Prefix)), None)
+    return found, problems
 
 
-def parse(text: str) -> Address | Prefix:
-    """Read an address, perhaps with a prefix length; an IPv6 address without host part is a prefix.
+def parse(text: str) -> Found:
+    """Read an address, perhaps with a prefix length, a prefix without host part, or a host part.
 
     Raises:
-        BadAddress: the text is neither, or can't be published.
+        BadAddress: the text is none of these, or can't be published.
 
     """
-    address, slash, _ = text.partition("/")
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    address, slash, length = text.partition("/")
+    glued = _GLUED.fullmatch(text)
+    if glued is not None and not (length.isdigit() and int(length) <= 128):  # noqa: PLR2004
+        return _joined(Prefix.parse(f"{glued[1]}/{glued[2]}"), glued[3])
     try:
         bits = int(ipaddress.IPv6Address(address.strip()))
     except ValueError:
         bits = 0
     if bits and not bits & _INTERFACE_ID:
         return Prefix.parse(text)
+    if 0 < bits <= _INTERFACE_ID and "." not in text:
+        return HostPart(bits)
     if slash:
         try:
-            interface = ipaddress.ip_interface(text.strip())
+            interface = ipaddress.ip_interface(text)
         except ValueError:
             raise BadAddress("Not an address with a prefix length.") from None
         network = interface.network
         if interface.ip == network.network_address and network.num_addresses > _POINT_TO_POINT:
             raise BadAddress("Not an address of a host: it is the address of a network.")
     return Address.parse(address)
+
+
+def _joined(prefix: Prefix, host_part: str) -> Address:
+    try:
+        return Address.parse(prefix.address_of(HostPart(f"::{host_part}")))
+    except ValueError:
+        raise BadAddress("Not a prefix with a host part behind it.") from None

@@ -2,62 +2,103 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
+import re
 import threading
 import time
+from collections import OrderedDict
 from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.auth.addresses import requested_update
 from backend.auth.keys import NO_KEYS, KeyFile
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
 from backend.errors import (
+    BadHostname,
+    BadRequest,
     DyndnsError,
     ForeignHost,
     HostNotAllowed,
     MissingCredentials,
     MissingHostname,
+    StoreUnavailable,
     TooManyFailures,
     Unauthorized,
 )
-from backend.events import EventSink, Rejected
+from backend.events import EventSink, PartlyUsed, Rejected
 from backend.metrics import Meters
-from backend.model import Credentials, Hostname, Requester, Update, UpdateRequest, digest
+from backend.model import (
+    Credentials,
+    Hostname,
+    Requester,
+    Update,
+    UpdateRequest,
+    digest,
+    to_punycode,
+)
 from backend.rate import LineLimit
+from backend.store.schema import Entry
 
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
+_DAY = 24 * 3600.0
+_HOST = re.compile(r"[\w*][\w.-]*\.(?:[^\W\d_]{2,}|xn--[\w-]+)\b")
+_QUOTED = re.compile('"[^"]*"')
 
 
 class Rejections:
-    """Reports invalid updates of callers with a valid key. Safe to share between threads.
+    """Reports what is wrong with the updates of callers with a valid key: each problem once a day.
 
-    A problem is reported when it first occurs, and again after a valid update.
+    Safe to share between threads.
     """
 
-    def __init__(self, reporter: EventSink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        add_once: Callable[[Entry, str, float], bool],
+        reporter: EventSink,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`add_once` is `History.add_once`."""
+        self._add_once = add_once
         self._reporter = reporter
+        self._clock = clock
         self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
         self._lock = threading.Lock()
-        # By the host of the key, and the host that the request names.
-        self._reported: dict[tuple[Hostname, Hostname], str] = {}
+        self._reported: OrderedDict[str, float] = OrderedDict()  # spares asking the store again
 
-    def report(self, host: Hostname, named: Hostname, source: str, problem: str) -> None:
-        """Report a problem with an update of the host `named` with the key of `host`."""
-        pair = host, named
+    def report(self, event: Rejected | PartlyUsed, protocol: str) -> None:
+        """Report an event, unless the same problem of the host was reported within a day.
+
+        Without the store, each process reports it.
+        """
+        now = self._clock()
+        # A quoted text may differ in each request.
+        cause = digest(_QUOTED.sub("", f"{type(event).__name__} {event.error}")).hex()[:32]
+        key = f"{event.host} {cause}"
         with self._lock:
-            if self._reported.get(pair) == problem or self._limit.take() is None:
+            if 0 <= now - self._reported.get(key, -_DAY) < _DAY or self._limit.take() is None:
                 return
-            self._reported[pair] = problem
+            self._reported[key] = now
             if len(self._reported) > _MOST_REJECTIONS:
-                del self._reported[next(iter(self._reported))]
-        self._reporter.report(Rejected(host, source, problem))
-
-    def clear(self, host: Hostname, named: Hostname) -> None:
-        """Note a valid update."""
-        if (host, named) in self._reported:
-            with self._lock:
-                self._reported.pop((host, named), None)
+                self._reported.popitem(last=False)
+        entry = Entry(
+            at=now,
+            host=event.host.text,
+            type="",
+            event=event.kind,
+            source=event.source,
+            protocol=protocol,
+            old=None,
+            new=None,
+            why=event.error,
+        )
+        try:
+            is_first = self._add_once(entry, cause, _DAY)
+        except StoreUnavailable:
+            is_first = True
+        if is_first:
+            self._reporter.report(event)
 
 
 class Authorizer:
@@ -89,8 +130,9 @@ class Authorizer:
         self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
         self._by_user: dict[str, list[Hostname]] = {}
-        self._dummy = sorted(self._hosts)[:1]
-        for host in sorted(self._hosts):
+        self._in_order = sorted(self._hosts)
+        self._dummy = self._in_order[:1]
+        for host in self._in_order:
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
 
@@ -104,24 +146,27 @@ class Authorizer:
             KeysUnavailable: this process hasn't read the key file yet.
 
         """
-        host = None
+        hosts: Sequence[Hostname] = ()  # of the login
         try:
-            host = self._host(request, is_known=is_known)
+            named = _named(request)
+            hosts = self._hosts_of(request, named, is_known=is_known)
+            host = self._host(request, named, hosts)
+            hosts = hosts or [host]
+            self._check_unknown(request, host)
             interface_id = self._interface_ids.get(host)
-            update = requested_update(
+            update, skipped = requested_update(
                 host, request, interface_id, allow_private=self._allow_private
             )
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
-            if host is not None:
-                self._rejections.report(host, host, request.source, str(error))
+            for host in hosts[:1]:
+                self._rejections.report(
+                    Rejected(host, request.source, str(error)), request.protocol
+                )
             raise
-        self._rejections.clear(host, host)
+        if skipped:
+            self._rejections.report(PartlyUsed(host, request.source, skipped), request.protocol)
         return update
-
-    def authorized_again(self, update: Update) -> None:
-        """Note that a request was repeated whose update is still authorized."""
-        self._rejections.clear(update.host, update.host)
 
     def authorize_operator(
         self,
@@ -146,76 +191,124 @@ class Authorizer:
                 logins wait already.
 
         """
-        credentials, operator = request.credentials, self._operator
-        if credentials is None:
+        logins, operator = request.logins, self._operator
+        if not logins:
             raise MissingCredentials("Log in as the operator.")
-        user, network = credentials.user, network_of(request.source)
-        if not is_known and user is not None and self._failures.is_over(f"source {network}"):
+        names = [login.user for login in logins if login.user is not None]
+        network = network_of(request.source)
+        if not is_known and names and self._failures.is_over(f"source {network}"):
             self._queue.wait(network)
-        if operator is not None and user is not None:
-            # Digests have one length, and both are compared, so that timing reveals nothing.
-            is_user = hmac.compare_digest(digest(user), digest(operator.user or ""))
-            if hmac.compare_digest(credentials.digest, operator.digest) and is_user:
-                return Requester(request.source, request.protocol)
+        for login in logins:
+            if operator is not None and login.user is not None:
+                # Digests have one length, and both are compared, so that timing reveals nothing.
+                is_user = hmac.compare_digest(digest(login.user), digest(operator.user or ""))
+                if hmac.compare_digest(login.digest, operator.digest) and is_user:
+                    return Requester(request.source, request.protocol)
         self._meters.failed_login()
         # The failures for a host count under the first label that the request names. If registered
         # hosts were counted in another way, the 429 would reveal which exist. Hosts with the same
         # label share a count; right keys are accepted anyway. Only a digest is stored, since people
         # type passwords into the field of the user.
-        name = user.strip().lower() if user is not None else str(named)
-        label = digest(name.split(".", 1)[0]).hex()[:32]
-        of_source, of_label = self._failures.count([f"source {network}", f"name {label}"])
-        host = next(iter(self._candidates(named, credentials)), None)
+        labels = {name.strip().lower().split(".", 1)[0] for name in names or [str(named or "")]}
+        keys = [f"name {digest(label).hex()[:32]}" for label in sorted(labels)]
+        of_source, *of_labels = self._failures.count([f"source {network}", *keys])
+        host = None
+        if names or named is not None:
+            candidates = (host for login in logins for host in self._candidates(named, login))
+            host = next(candidates, None)
         if of_source.number == 1:
             self._alarm.failed(request.source, host)
-        if host is not None and of_label.has_crossed:
+        if host is not None and any(one.has_crossed for one in of_labels):
             self._alarm.blocked(request.source, host)
-        wait = max(of_source.wait, of_label.wait)
+        wait = max(one.wait for one in (of_source, *of_labels))
         if wait:
             raise TooManyFailures("Too many failed logins: wait, and check the key.", wait)
         raise Unauthorized(problem)
 
-    def _host(self, request: UpdateRequest, *, is_known: bool) -> Hostname:
-        """Return the host that the request may update."""
-        credentials = request.credentials
-        if credentials is None:
+    def _hosts_of(
+        self, request: UpdateRequest, named: Hostname | BadHostname | None, *, is_known: bool
+    ) -> list[Hostname]:
+        """Return the hosts that the logins of a request are valid for; none for the operator."""
+        if not request.logins:
             raise MissingCredentials("Send the key of the host, or log in.")
-        named = None
-        if request.name or credentials.user is None:
-            named = Hostname.parse(request.name)
-        candidates = self._candidates(named, credentials)
-        # Unknown users are checked against a registered host, so that timing doesn't reveal which
-        # hosts exist.
-        checked = candidates or self._dummy
-        keys = self.keys() if checked else NO_KEYS
-        right = [host for host in checked if keys.open(host, credentials.digest)]
-        if not right or not candidates:
+        name = named if isinstance(named, Hostname) else None
+        right: list[Hostname] = []
+        keys = self.keys() if self._hosts else NO_KEYS
+        for login in request.logins:
+            candidates = self._candidates(name, login)
+            # Unknown users are checked against a registered host, so that timing doesn't reveal
+            # which hosts exist.
+            opened = [h for h in candidates or self._dummy if keys.open(h, login.digest)]
+            right += opened if candidates else []
+        if not right:
             problem = "Wrong key, or unknown host."
-            self.authorize_operator(request, named, is_known=is_known, problem=problem)
+            self.authorize_operator(request, name, is_known=is_known, problem=problem)
+        return list(dict.fromkeys(right))
+
+    def _host(
+        self,
+        request: UpdateRequest,
+        named: Hostname | BadHostname | None,
+        hosts: Sequence[Hostname],
+    ) -> Hostname:
+        """Return the host to update: the named one, or the only one of the login."""
+        if request.problem is not None:
+            raise request.problem
+        if isinstance(named, BadHostname):
+            raise named
+        if not hosts:
             if named is None:
                 raise MissingHostname("The operator may update all hosts: name one.")
             if named not in self._hosts:
                 raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
             return named
-        if named is None and request.name_follows_login and len(right) == 1:
-            return right[0]
         if named is None:
+            if request.is_lenient and len(hosts) == 1:
+                return hosts[0]
             raise MissingHostname(
                 "This login is valid for several hosts: send the full host name."
-                if request.name_follows_login
+                if request.is_lenient
                 else "No host name given: send the full name, as in host.example.com."
             )
-        if named not in self._hosts or not keys.open(named, credentials.digest):
-            problem = f"Its login isn't valid for {named}."
-            self._rejections.report(right[0], named, request.source, problem)
-            raise ForeignHost("This login isn't valid for this host.")
-        if named != right[0]:
-            self._rejections.clear(right[0], named)
+        keys = self.keys()
+        may = any(keys.open(named, login.digest) for login in request.logins)
+        if named not in self._hosts or not may:
+            raise ForeignHost(f"This login isn't valid for {named}.")
         return named
 
-    def _candidates(self, named: Hostname | None, credentials: Credentials) -> Sequence[Hostname]:
-        """Return the registered hosts of the user, or without a user, the named host."""
-        if credentials.user is None:
-            return [named] if named is not None and named in self._hosts else []
-        user = credentials.user.strip().lower()
+    def _check_unknown(self, request: UpdateRequest, host: Hostname) -> None:
+        """Raise `BadRequest` if a parameter without meaning names another host."""
+        for parameter in request.unknown:
+            for word in _HOST.findall(" ".join(parameter)):
+                try:
+                    other = Hostname.parse(word)
+                except BadHostname:
+                    continue
+                is_parent = f".{host}".endswith(f".{other}")
+                if not is_parent and (other in self._hosts or not request.name):
+                    quoted = request.quote_parameter(parameter)
+                    raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")
+
+    def _candidates(self, named: Hostname | None, login: Credentials) -> Sequence[Hostname]:
+        """Return the registered hosts of the user, or without a user, the named host.
+
+        A key alone without a usable name may be that of any host.
+        """
+        if login.user is None:
+            if named is None:
+                return self._in_order
+            return [named] if named in self._hosts else []
+        user = login.user.strip().lower()
+        with contextlib.suppress(BadHostname):
+            user = to_punycode(user)
         return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
+
+
+def _named(request: UpdateRequest) -> Hostname | BadHostname | None:
+    """Return the host that a request names, or why the name is none."""
+    if not request.name:
+        return None
+    try:
+        return Hostname.parse(request.name)
+    except BadHostname as error:
+        return BadHostname(f"{request.quote(request.name)}: {error}")

@@ -14,14 +14,14 @@ from backend import __version__
 from backend.admin.status import delegation_hint, is_undelegated
 from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
-from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable
+from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable, StoreUnusable
 from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner, Owner, Zone
 from backend.hetzner.zones import Location, longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings, read
-from backend.store import Store, describe_store, require_store
+from backend.store import Store, describe_store, file_hint, require_store
 from backend.text import counted
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -174,8 +174,8 @@ def _check_store(url: str) -> Line:
     try:
         store.probe()
     except StoreUnavailable:
-        hint = "Check the database, its disk and its permissions."
-        return Line(FAIL, what, "The store can't be written.", hint)
+        hint = "check the database and its permissions." if file is None else file_hint(file)
+        return _error(FAIL, what, StoreUnusable("The store can't be written", hint=hint))
     finally:
         store.close()
     return Line(OK, what, f"{kind}: can be read and written.")

@@ -6,7 +6,7 @@ import argparse
 import http.client
 from typing import Mapping
 
-from backend.settings import read_server
+from backend.settings import Reader, ServerSettings
 
 _SECONDS = 4.0
 # By address to listen on: the address to connect to.
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Request ``/healthz`` and print the answer; return 0 if the service is healthy, else 1."""
-    server = read_server(environ)
+    server = Reader(environ).section(ServerSettings)
     address = _REACHABLE.get(server.address, server.address)
     connection = http.client.HTTPConnection(address, server.port, timeout=_SECONDS)
     try:

@@ -9,7 +9,7 @@ from typing import Mapping
 from backend.auth.keys import KeyFile
 from backend.errors import HostNotAllowed, KeyFileUnusable
 from backend.model import Hostname
-from backend.settings import read_access
+from backend.settings import AccessSettings, Reader
 from backend.setup_guides import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 
 _ANY = "any"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _read_key(host: Hostname, environ: Mapping[str, str]) -> str:
-    access = read_access(environ)
+    access = Reader(environ).section(AccessSettings)
     if host not in access.hosts:
         raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
     key = KeyFile(access.key_file).read().get(host)

@@ -22,7 +22,7 @@ from gunicorn import util
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.http import message
-from gunicorn.http.errors import InvalidRequestLine, ParseException
+from gunicorn.http.errors import InvalidHeader, InvalidRequestLine, ParseException
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
@@ -34,6 +34,7 @@ from backend.rate import LineLimit
 from backend.server import logs
 from backend.settings import FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
+from backend.web.caller import Network, client_of
 from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "UnsupportedTransferCoding": HTTPStatus.NOT_IMPLEMENTED,
 }
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
 
 def run(environ: Mapping[str, str], build: Build) -> int:
@@ -178,6 +180,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         hooks = {
             "pre_fork": self._before_fork,
+            "post_worker_init": self._replace_errors,
             "child_exit": self._after_death,
             "worker_exit": self._stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
@@ -194,6 +197,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
         worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
+
+    def _replace_errors(self, worker: Any) -> None:  # noqa: ANN401
+        # The stock answer and its log line quote the request, which may contain a key.
+        worker.handle_error = _Unreadable(self._settings.access.trusted_proxies).refuse
 
     def _after_death(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         self._slots.clear(worker.slot)
@@ -233,8 +240,6 @@ def options(server: ServerSettings, sink: socket.socket) -> dict[str, Any]:
         "proc_name": "hetzner-dyndns",
         "control_socket_disable": True,  # unused, and needs a writable home
         "pre_request": _check_request,
-        # The stock answer and its log line quote the request, which may contain a key.
-        "post_worker_init": lambda worker: setattr(worker, "handle_error", _Unreadable().refuse),
     }
 
 
@@ -258,13 +263,15 @@ class _Log(Logger):  # type: ignore[misc]
 
 
 def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
-    """Refuse control characters, and close the connection after a body that may stay unread.
+    """Refuse what older gunicorns accept, and close the connection after a body left unread.
 
     The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. gunicorn
     must not read the rest of a larger body, or of a broken chunked one, as the next request.
     """
-    if _CONTROL.search(request.uri):  # older gunicorns accept them
+    if _CONTROL.search(request.uri):
         raise InvalidRequestLine("")
+    if sum(name == "HOST" for name, _ in request.headers) > 1:  # RFC 9112 §3.2
+        raise InvalidHeader("HOST")
     for name, value in request.headers:
         if name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and int(value) > MAX_BODY):
             request.force_close()
@@ -273,11 +280,12 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
 class _Unreadable:
     """Answers requests that gunicorn can't read, and logs some of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
         self._lines = LineLimit()
 
     def refuse(
-        self, _request: object, client: socket.socket, address: Sequence[Any], error: Exception
+        self, request: object, client: socket.socket, address: Sequence[Any], error: Exception
     ) -> None:
         """Answer with the status alone; the arguments are those of gunicorn's `handle_error`."""
         kind = type(error).__name__
@@ -290,10 +298,16 @@ class _Unreadable:
             status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
             left_out = self._lines.take()
             if left_out is not None:
-                source = address[0] if address else "unknown"
+                source = self._source(str(address[0]) if address else "", request, error)
                 more = f" {left_out} more since the last such line." if left_out else ""
-                logger.info("A request from %s can't be read (%s).%s", source, kind, more)
+                logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")
+
+    def _source(self, peer: str, request: object, error: Exception) -> str:
+        # The headers are known if gunicorn could read them and refused something else.
+        headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
+        real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
+        return client_of(peer, real, forwarded, self._trusted) or "unknown"
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
@@ -305,13 +319,28 @@ class _Heartbeat(WorkerTmp):  # type: ignore[misc]
 
 def _replace_private_parts() -> None:
     """Change what gunicorn has no setting for. This bounds its versions in requirements.txt."""
-    # Routers send ``hostname=müller.example.com`` unencoded. All gunicorns before 26 accept bytes
+    # Routers send ``hostname=müller.example.com`` unencoded. gunicorns before 27 accept bytes
     # above 127 in a request target. Spaces and control characters are still refused.
     if hasattr(message, "RFC9112_TARGET_INVALID"):
         message.RFC9112_TARGET_INVALID = _CONTROL
+    # gunicorns before 27 would wait for a CRLF after a head that ends its lines with LF alone.
+    name = "read_into" if hasattr(message.Request, "read_into") else "get_data"
+    setattr(message.Request, name, _refusing_bare_line_feeds(getattr(message.Request, name)))
     # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
     if hasattr(os, "memfd_create"):
         base.WorkerTmp = _Heartbeat
+
+
+def _refusing_bare_line_feeds(read: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the method of gunicorn that reads more of a head into a buffer."""
+
+    def read_checked(self: Any, unreader: Any, buffer: Any, stop: bool = False) -> None:  # noqa: ANN401
+        read(self, unreader, buffer, stop)
+        received = bytes(buffer if isinstance(buffer, bytearray) else buffer.getvalue())
+        if _BARE_LINE_FEED.search(received.partition(b"\r\n\r\n")[0]):
+            raise InvalidRequestLine("")
+
+    return read_checked
 
 
 def _with_readable_bodies(application: Application) -> Application:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import uuid
 from pathlib import Path
+from shlex import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,6 +42,7 @@ __all__ = [
     "State",
     "Store",
     "describe_store",
+    "file_hint",
     "prepare_store",
     "require_store",
 ]
@@ -81,11 +84,7 @@ def prepare_store(url: str) -> None:
         with engine.execution_options(write=True).begin() as connection:
             migrate(connection)
     except SQLAlchemyError as error:
-        raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
-            hint="check that the folder or the database exists, that this user may write there, "
-            "and that there is room.",
-        ) from None
+        raise _unusable(error, engine.url) from None
     finally:
         engine.dispose()
 
@@ -112,10 +111,7 @@ def require_store(url: str) -> None:
         with engine.connect() as connection:
             found = version_of(connection)
     except SQLAlchemyError as error:
-        raise StoreUnusable(
-            f"STATE_URL: the store can't be opened ({reason(error, engine.url)})",
-            hint="check that the database answers, and that this user may read and write it.",
-        ) from None
+        raise _unusable(error, engine.url) from None
     finally:
         engine.dispose()
     if found != VERSION:
@@ -123,6 +119,38 @@ def require_store(url: str) -> None:
             f"STATE_URL: the store has version {found}, this program needs {VERSION}",
             hint="start the service once, which brings an older one up to date.",
         )
+
+
+def _unusable(error: SQLAlchemyError, url: sa.URL) -> StoreUnusable:
+    words = reason(error, url)
+    if url.get_backend_name() != "sqlite":
+        hint = "check that the database answers, and that its user may create and write tables."
+        return StoreUnusable(f"STATE_URL: the store can't be opened ({words})", hint=hint)
+    file = Path(url.database or "").absolute()
+    problem = f"STATE_URL: uid {os.getuid()} can't use the store {file} ({words})"
+    return StoreUnusable(problem, hint=file_hint(file))
+
+
+def file_hint(file: Path) -> str:
+    """Return what to type so that this user can create, read and write the file of a store."""
+    file = file.absolute()
+    uid, folder = os.getuid(), file.parent
+    closed = next((one for one in reversed(file.parents) if not os.access(one, os.X_OK)), folder)
+    if closed != folder and os.access(closed, os.F_OK):
+        return f"this user may not enter {closed}: name a file in another folder."
+    if not (os.access(folder, os.F_OK) and folder.is_dir()):
+        return f"as root, create its folder with `install -d -o {uid} {quote(str(folder))}`."
+    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir may raise PermissionError
+        return f"it is a folder: name a file in it, as in sqlite:///{file}/hetzner-dyndns.db."
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is read-only: mount it writable, in Docker without `:ro`."
+    needed = {str(folder): os.W_OK | os.X_OK}
+    needed.update((f"{file}{end}", os.R_OK | os.W_OK) for end in ("", "-wal", "-shm"))
+    denied = [one for one in needed if os.path.lexists(one) and not os.access(one, needed[one])]
+    if denied:
+        paths = " ".join(map(quote, denied))
+        return f"as root, type `chown {uid} {paths} && chmod u+rwX {paths}`, in Docker on the host."
+    return "check that the disk has room (`df`), and that the file is an SQLite database."
 
 
 def _require_file(file: Path) -> None:
@@ -145,7 +173,7 @@ class Store:
         self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.records = Records(self._database, self.leases)
-        self.history = History(self._database)
+        self.history = History(self._database, self.leases)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
 

@@ -8,14 +8,16 @@ import sqlalchemy as sa
 
 from backend.model import Hostname
 from backend.store.database import Database
+from backend.store.leases import Leases
 from backend.store.schema import Entry, add_entry, history
 
 
 class History:
     """The history. Every method raises `StoreUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
+        self._leases = leases
 
     def find(
         self,
@@ -47,3 +49,15 @@ class History:
         """Add an entry."""
         with self._database.write() as connection:
             add_entry(connection, entry)
+
+    def add_once(self, entry: Entry, cause: str, seconds: float) -> bool:
+        """Add an entry, unless one of the same host and cause was added within so many seconds.
+
+        Returns whether it was added.
+        """
+        with self._database.write() as connection:
+            subject = f"{entry.event} {entry.host}"
+            is_first = self._leases.report(connection, subject, cause, entry.at, seconds)
+            if is_first:
+                add_entry(connection, entry)
+        return is_first

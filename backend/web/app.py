@@ -27,17 +27,10 @@ from backend.auth.authorizer import Authorizer
 from backend.auth.keys import SHORTEST, AcceptedKeys
 from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Update
+from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.request import (
-    MAX_BODY,
-    UNCHANGED,
-    Apply,
-    BoundedRequest,
-    Network,
-    SiteCheck,
-    client_address,
-    read_body,
-)
+from backend.web.caller import Network, SiteCheck, SourceCheck, client_address
+from backend.web.request import MAX_BODY, UNCHANGED, Apply, BoundedRequest, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +46,7 @@ _YEAR = 365 * 24 * 3600
 # In the environment of a WSGI request: its digest, and the accepted keys.
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # of about half a kilobyte
+_UNREAD = (405, 413)  # answered without reading the login
 # The parts of a request that determine its answer, besides the body.
 _PARTS = (
     "REQUEST_METHOD",
@@ -93,6 +87,8 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.register_error_handler(Exception, _crash)
     app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
+    app.after_request(SourceCheck(proxies).warn)
+    app.after_request(_refusal_log(proxies))
     app.after_request(_log)
     return app
 
@@ -108,6 +104,25 @@ def _crash(error: Exception) -> Response:
         DyndnsError("The service failed; its log has the details.")
     )
     return answer
+
+
+def _refusal_log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
+    """Return a function that warns of updates which are refused before their login is checked."""
+    lines = LineLimit()
+
+    def warn(response: Response) -> Response:
+        if response.status_code in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
+            left_out = lines.take()
+            if left_out is not None:
+                source = client_address(request, proxies)
+                more = f" {left_out} more since the last such line." if left_out else ""
+                logger.warning(
+                    "Refused a %s request to %s from %s (%s).%s",
+                    *(request.method, request.path, source, response.status, more),
+                )
+        return response
+
+    return warn
 
 
 def _log(response: Response) -> Response:
@@ -195,9 +210,7 @@ class FastPath:
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if "//" in path:  # Werkzeug would answer with a redirect
-            environ["PATH_INFO"] = re.sub("//+", "/", path)
+        environ["PATH_INFO"] = _canonical(environ.get("PATH_INFO", ""))
         digest = _digest(environ)
         if digest is None:
             return self._application(environ, start)
@@ -211,7 +224,6 @@ class FastPath:
                 self._answers.clear()
             answer = self._answers.get(digest)
         if answer is not None and self._repeat(answer.update):
-            self._authorizer.authorized_again(answer.update)
             logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]
@@ -231,6 +243,14 @@ class FastPath:
                     if len(self._answers) > _MAX_ANSWERS:
                         self._answers.popitem(last=False)
         return response
+
+
+def _canonical(path: str) -> str:
+    """Return the path of a view. Clients double slashes, and append one, or the path itself."""
+    path = re.sub("//+", "/", path)  # Werkzeug would answer with a redirect
+    if path.endswith("/update/"):
+        path = path[:-1]
+    return "/nic/update" if path == "/nic/update/nic/update" else path
 
 
 def _digest(environ: Environ) -> bytes | None:

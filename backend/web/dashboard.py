@@ -36,7 +36,7 @@ from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
 from backend.store.history import History
 from backend.text import after, moment, rough
-from backend.web.request import Network, base_url, is_cross_site
+from backend.web.caller import Network, base_url, is_cross_site
 from backend.web.session import (
     FORM_SECONDS,
     Forms,

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
 from backend.auth.authorizer import Authorizer
-from backend.model import ANSWER_SECONDS, Change, Deadline, UpdateRequest
+from backend.model import ANSWER_SECONDS, Change, Deadline
+from backend.web.caller import Network
 from backend.web.request import (
     CHALLENGE,
     TOO_LARGE,
     Apply,
-    Network,
     answer_for,
-    check_number,
-    client_address,
-    credentials,
+    read_update,
     remember_answer,
     whole_seconds,
 )
@@ -51,8 +50,6 @@ _STATUSES = {
     Change.CACHED: "unchanged",
     Change.DELETED: "deleted",
 }
-_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
-_AS_IN = 'as in {"fqdn": "host.example.com"}.'
 # Errors of the web framework.
 _HTTP_FAILURES = {
     413: ("too_large", TOO_LARGE),
@@ -67,54 +64,29 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
-        removes = request.method == "DELETE"
-        authorized = authorizer.authorize(_update_request(request, proxies, removes=removes))
+        names, update_request = read_update(request, proxies, "json")
+        if len(names) > 1:
+            raise errors.BadHostname("A request updates one host: send its full name as fqdn.")
+        update_request = dataclasses.replace(update_request, name="".join(names))
+        authorized = authorizer.authorize(update_request)
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
         remember_answer(request.environ, authorized, outcome)
-        details: dict[str, object]
-        if removes:
+        if update_request.removes:
             status = "deleted" if outcome.changed else "unchanged"
-            details = {"types": [one.desired.type.value for one in outcome.records]}
-        else:
-            (record,) = outcome.records
-            status = _STATUSES[record.change]
-            details = {"type": record.desired.type.value, "ip": str(record.desired.address)}
-        return _json(200, {"status": status, "fqdn": str(outcome.host), **details})
+            types = [one.desired.type.value for one in outcome.records]
+            return _json(200, {"status": status, "fqdn": str(outcome.host), "types": types})
+        records = [
+            {
+                "status": _STATUSES[one.change],
+                "type": one.desired.type.value,
+                "ip": str(one.desired.address),
+            }
+            for one in outcome.records
+        ]
+        first = {"status": records[0]["status"], "fqdn": str(outcome.host), **records[0]}
+        return _json(200, {**first, "records": records} if len(records) > 1 else first)
 
     return api
-
-
-def _update_request(
-    request: Request, proxies: Sequence[Network], *, removes: bool
-) -> UpdateRequest:
-    """Read JSON or a form, which PowerShell and curl send by default."""
-    body = request.get_data(parse_form_data=False, cache=True)
-    fields: Mapping[str, Any] = {}
-    if request.mimetype in _FORM_TYPES and not body.lstrip().startswith(b"{"):
-        fields = request.form
-    elif body.strip():
-        try:
-            fields = json.loads(body.decode("utf-8"))
-        except (ValueError, RecursionError):
-            raise errors.BadRequest(f"The body isn't JSON: send an object, {_AS_IN}") from None
-        if not isinstance(fields, dict):
-            raise errors.BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
-    check_number(len(fields))
-    texts = {}
-    for name in ("fqdn", "url", "ip", "type"):
-        text = fields.get(name, "")
-        if not isinstance(text, str):
-            raise errors.BadRequest(f"{name} must be a string; leave it out if you have none.")
-        texts[name] = text.strip()
-    return UpdateRequest(
-        protocol="json",
-        source=client_address(request, proxies),
-        credentials=credentials(request),
-        name=texts["fqdn"] or texts["url"],
-        addresses=(texts["ip"],) if texts["ip"] else (),
-        type=texts["type"],
-        removes=removes,
-    )
 
 
 def refusal(error: errors.DyndnsError) -> Response:
@@ -141,8 +113,9 @@ def http_failure(error: HTTPException) -> Response:
 def _json(
     status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
+    text = json.dumps(body, ensure_ascii=False).replace("<", "\\u003c")  # never taken for HTML
     return Response(
-        json.dumps(body, ensure_ascii=False) + "\n",
+        f"{text}\n",
         status,
         {"Cache-Control": "no-store", **(headers or {})},
         mimetype="application/json",

@@ -15,16 +15,8 @@ from itsdangerous import BadSignature, TimestampSigner
 
 from backend import errors
 from backend.model import Requester, UpdateRequest
-from backend.web.request import (
-    CHALLENGE,
-    Network,
-    answer_for,
-    base_url,
-    client_address,
-    credentials,
-    is_cross_site,
-    whole_seconds,
-)
+from backend.web.caller import Network, base_url, client_address, is_cross_site
+from backend.web.request import CHALLENGE, answer_for, header_login, whole_seconds
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600
@@ -118,7 +110,7 @@ def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[
     A browser that has logged in keeps a cookie. Someone who guesses passwords from the same source
     can't forge the cookie, and so can't delay the operator's browser.
     """
-    login, sent = credentials(request), request.cookies.get(_COOKIE, "")
+    login, sent = header_login(request), request.cookies.get(_COOKIE, "")
     cookie, is_known = "", False
     if login is not None:
         with contextlib.suppress(errors.StoreUnavailable):  # which must not log the operator out
@@ -126,7 +118,9 @@ def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[
             cookie = forms.token(*words)
             is_known = forms.is_valid(sent, _COOKIE_SECONDS, *words)
     source = client_address(request, proxies)
-    g.operator = authorize(UpdateRequest("page", source, login), is_known=is_known)
+    g.operator = authorize(
+        UpdateRequest("page", source, (login,) if login else ()), is_known=is_known
+    )
     g.credentials = login
     if cookie and not is_known:
 

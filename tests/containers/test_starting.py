@@ -37,7 +37,9 @@ PROBLEMS = {
         Path.mkdir, "is a directory (Docker makes one when a mounted file is missing): remove it"
     ),
     "a key file of another owner": Problem(wrong_owner, "`chown 1000 /pre-shared-key`"),
-    "a data folder of another owner": Problem(wrong_folder, "this user may write there", "/data"),
+    "a data folder of another owner": Problem(
+        wrong_folder, "as root, type `chown 1000 /data ", "/data"
+    ),
 }
 
 
@@ -59,6 +61,24 @@ def test_one_line_names_the_problem_and_the_hint(
     assert len(lines) == 1, ended.stderr
     assert problem.hint in lines[0]
     assert "Traceback" not in ended.stderr + ended.stdout
+
+
+def test_the_image_takes_empty_settings_as_absent(
+    engine: Engine, images: Images, tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text("sqlite:////data/other.db\n")
+    mount = ["--volume", f"{tmp_path / 'url'}:/url:ro"]
+    empty = ["--env", "STATE_URL=", "--env", "PRE_SHARED_KEY_FILE="]
+    for options, file in {
+        (): "hetzner-dyndns.db",
+        (*empty,): "hetzner-dyndns.db",
+        (*mount, "--env", "STATE_URL_FILE=/url"): "/data/other.db",
+        (*mount, *empty, "--env", "STATE_URL_FILE=/url"): "/data/other.db",
+    }.items():
+        network = ["--network", "none"]
+        command = ["run", "--rm", *HARDENED, *network, *SETTINGS, *options, images.backend, "check"]
+        checked = engine.attempt(*command).stdout
+        assert f"{file} doesn't exist yet." in checked, checked
 
 
 def test_a_client_without_settings_names_the_missing_one(engine: Engine, images: Images) -> None:

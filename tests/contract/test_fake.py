@@ -188,10 +188,13 @@ def test_hetzner_documents_each_of_these_calls(steps: list[Step]) -> None:
         openapi.check_request(method, path, urlencode(query), body)
 
 
-def test_both_refuse_record_calls_for_a_secondary_zone(real: Side, fake: Side) -> None:
+def test_both_refuse_record_calls_for_a_secondary_zone(
+    sandbox: Sandbox, real: Side, fake: Side
+) -> None:
     server = {"address": "192.0.2.53"}
     body = {"name": "example.org", "mode": "secondary", "primary_nameservers": [server]}
     real.api.call("POST", "/zones", Deadline(20), body=body)
+    sandbox.show_zone("example.org", delegation="valid")
     fake.api.zones["example.org"] = "secondary"
     query = [("page", "2"), ("per_page", "50")]
     assert is_part(fake.answer("GET", "/zones", query), real.answer("GET", "/zones", query))

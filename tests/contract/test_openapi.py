@@ -9,6 +9,8 @@ import pytest
 import requests
 
 from sandbox import Sandbox
+from sandbox.controls import STATUSES
+from sandbox.shapes import DELEGATED
 from tests.contract.openapi import (
     Mismatch,
     check_request,
@@ -106,7 +108,7 @@ def _action_calls(judged: Judged) -> None:
     judged.calls("GET", f"/zones/actions?id={action['id']}&status=error&sort=finished:desc")
     judged.calls("GET", f"/zones/actions/{action['id']}")
     judged.calls("GET", "/zones/example.com/actions?sort=started&page=1&per_page=50")
-    judged.calls("GET", f"/zones/example.com/actions/{action['id']}")
+    assert judged.check("GET", f"/zones/example.com/actions/{action['id']}")[0] == 410
 
 
 def test_every_documented_operation_is_answered_as_documented(judged: Judged) -> None:
@@ -114,6 +116,15 @@ def test_every_documented_operation_is_answered_as_documented(judged: Judged) ->
     _rrset_calls(judged)
     _action_calls(judged)
     assert judged.seen == set(operations())
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("delegation", DELEGATED)
+def test_a_zone_may_have_each_status_and_delegation(
+    judged: Judged, status: str | None, delegation: str
+) -> None:
+    judged.sandbox.show_zone("example.com", status=status, delegation=delegation)
+    judged.calls("GET", "/zones/example.com")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def inadyn_conf(machine: Machine, address: str, text: str = "") -> str:
     lines.insert(-1 - lines[::-1].index("}"), f'    checkip-command = "/bin/echo {address}"')
     text = "\n".join(lines).replace("period = 300", "period = 300\nallow-ipv6 = true")
     text = text.replace(
-        f"= {machine.host}\n    ddns-server", f"= {_listed(machine)}\n    ddns-server"
+        f'= "{machine.host}"\n    ddns-server', f"= {_listed(machine)}\n    ddns-server"
     )
     if machine.authority:
         text = f'ca-trust-file = "{machine.authority}"\n{text}'
@@ -108,7 +108,7 @@ def inadyn_conf(machine: Machine, address: str, text: str = "") -> str:
 
 
 def _listed(machine: Machine) -> str:
-    return f"{{ {', '.join(machine.sent_names)} }}" if machine.sent_names else machine.host
+    return f"{{ {', '.join(machine.sent_names)} }}" if machine.sent_names else f'"{machine.host}"'
 
 
 def inadyn_command(machine: Machine, configuration: str, *options: str) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+import pytest
 import trustme
 
 from tests.e2e.processes import Program
@@ -78,7 +79,7 @@ defaults
 frontend all
     bind 127.0.0.1:{port}
     {options}
-    http-request set-header X-Real-Ip %[src]
+    {headers}
     default_backend one
 backend one
     http-reuse aggressive
@@ -146,15 +147,30 @@ def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
     """Return a documented `server` block without TLS, with the addresses and folder of a test."""
     text = re.sub(r"(?m)^ *(listen \[::\]|ssl_certificate).*\n", "", block)
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
-    text = text.replace("http://127.0.0.1:8080", f"http://{backend}")
+    text = re.sub(r"127\.0\.0\.1:8080|10\.0\.0\.1[12]:8080", backend, text)
     return text.replace("/var/log/nginx", str(folder))
 
 
-def documented_nginx(folder: Path, backend: str) -> Proxy:
-    """Return an nginx as README.md configures it."""
-    (block,) = (one.text for one in blocks() if one[:2] == ("README.md", "nginx"))
+def documented_nginx(
+    folder: Path, backend: str, document: str = "README.md", *, cdn: str = ""
+) -> Proxy:
+    """Return an nginx as a document configures it, behind the CDN at an address or behind none."""
+    (block,) = (one.text for one in blocks() if one[:2] == (document, "nginx"))
+    if cdn:
+        block = block.replace("    location /", f"{behind_a_cdn('nginx', cdn)}\n    location /", 1)
     port = free_port()
     return nginx(folder, as_documented(block, port, backend, folder), port)
+
+
+def for_one_proxy(language: str) -> str:
+    """Return what docs/proxies.md shows first in a language."""
+    return next(one.text for one in blocks() if one[:2] == ("docs/proxies.md", language))
+
+
+def behind_a_cdn(language: str, address: str) -> str:
+    """Return what docs/proxies.md shows last in a language, for a CDN with this address."""
+    shown = [one.text for one in blocks() if one[:2] == ("docs/proxies.md", language)]
+    return shown[-1].replace("173.245.48.0/20", f"{address}/32")
 
 
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
@@ -165,11 +181,13 @@ def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
 
 
 def haproxy(folder: Path, backend: str, *, options: str = "") -> Proxy:
-    """Return a HAProxy that shares its connections to the backend between all callers."""
+    """Return a HAProxy as documented, with connections to the backend that all callers share."""
+    headers = "\n    ".join(for_one_proxy("haproxy").splitlines())
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
-    config.write_text(_HAPROXY.format(port=port, backend=backend, options=options))
+    text = _HAPROXY.format(port=port, backend=backend, options=options, headers=headers)
+    config.write_text(text, encoding="utf-8")
     return Proxy("haproxy", ["haproxy", "-f", str(config)], folder, port)
 
 
@@ -179,24 +197,34 @@ def caddy_program() -> str:
     return shutil.which("caddy", path=own) or "caddy"
 
 
-def caddyfile() -> str:
-    """Return the documented Caddyfile, adapted to the installed version of Caddy."""
-    text = EXAMPLE.read_text(encoding="utf-8")
+def caddy_version() -> tuple[int, ...]:
+    """Return the version of the installed Caddy."""
     version = subprocess.run(
         [caddy_program(), "version"], capture_output=True, text=True, check=True
     )
-    numbers = tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
-    if numbers < (2, 6, 4):  # Caddy of Debian 12 has another name for `request_buffers`
+    return tuple(map(int, re.findall(r"\d+", version.stdout)[:3]))
+
+
+def caddyfile() -> str:
+    """Return the documented Caddyfile, adapted to the installed version of Caddy."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    if caddy_version() < (2, 6, 4):  # Caddy of Debian 12 has another name for `request_buffers`
         text = re.sub(r"request_buffers (\S+)", r"buffer_requests\n\t\tmax_buffer_size \1", text)
     return text
 
 
-def caddy(folder: Path, backend: str) -> Proxy:
-    """Return a Caddy with the documented file, but without TLS."""
+def caddy(folder: Path, backend: str, *, cdn: str = "") -> Proxy:
+    """Return a Caddy with the documented file, but without TLS; behind a CDN, or behind none."""
+    if cdn and caddy_version() < (2, 7):
+        pytest.skip("Caddy before 2.7 has no `client_ip_headers`")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "Caddyfile"
-    config.write_text(caddyfile(), encoding="utf-8")
+    text = caddyfile()
+    if cdn:
+        text = text.replace("servers {", f"servers {{\n{behind_a_cdn('caddyfile', cdn)}", 1)
+        text = text.replace("{remote_host}", "{client_ip}")
+    config.write_text(text, encoding="utf-8")
     names: dict[str, str] = {"DOMAIN": f"http://:{port}", "BACKEND": backend}
     command = [caddy_program(), "run", "--config", str(config), "--adapter", "caddyfile"]
     return Proxy("caddy", command, folder, port, **names)

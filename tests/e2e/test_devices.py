@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+
 import pytest
 
 from tests.e2e.processes import Backend, Hetzner
@@ -117,6 +120,14 @@ REQUESTS: dict[str, tuple[str, str]] = {
         request_of("GET //nic/update/?{host}&myip=198.51.100.7 HTTP/1.1", HOST, BASIC),
         GOOD,
     ),
+    "the path appended to a URL that contains it": (
+        request_of(f"GET /nic/update{UPDATE} HTTP/1.1", HOST, BASIC),
+        GOOD,
+    ),
+    "raw UTF-8 in all of the URL": (
+        request_of(f"GET http://{{server}}{UPDATE}&x=müller HTTP/1.1", HOST, BASIC),
+        GOOD,
+    ),
     "no name, the user tells": (
         request_of("GET /nic/update?myip=198.51.100.7 HTTP/1.0", BASIC),
         GOOD,
@@ -154,6 +165,34 @@ def test_the_request_of_a_device_is_answered_to_the_byte(
     expect_one_line(raw(backend.port, sent), "200 OK", f"{again}\n".encode())
     for address in expected.split(" ")[1].split(","):
         hetzner.expect(host, address, kind="AAAA" if ":" in address else "A")
+
+
+def test_a_body_is_sent_after_100_continue(backend: Backend, hetzner: Hetzner, host: str) -> None:
+    body = f"hostname={host}&myip={V4}"
+    head = request_of(
+        "POST /nic/update HTTP/1.1",
+        *(HOST, BASIC, FORM, f"Content-Length: {len(body)}", "Expect: 100-continue"),
+    )
+    with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as connection:
+        connection.sendall(filled_in(head, backend, host))
+        answers = connection.makefile("rb")
+        assert [answers.readline() for _ in range(2)] == [b"HTTP/1.1 100 Continue\r\n", b"\r\n"]
+        connection.sendall(body.encode())
+        assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+    hetzner.expect(host, V4)
+
+
+@pytest.mark.parametrize("path", ["/update/", "//update", "http://backend/update"])
+def test_each_spelling_of_the_path_updates(
+    backend: Backend, hetzner: Hetzner, host: str, path: str
+) -> None:
+    body = f'{{"fqdn": "{host}", "ip": "{V4}"}}'
+    key = f"X-Pre-Shared-Key: {backend.key_of(host)}"
+    sent = request_of(f"POST {path} HTTP/1.1", HOST, key, f"Content-Length: {len(body)}", body=body)
+    for status in ("created", "unchanged"):
+        status_line, _, answer = raw(backend.port, filled_in(sent, backend, host))
+        assert (status_line, json.loads(answer)["status"]) == ("HTTP/1.1 200 OK", status)
+    hetzner.expect(host, V4)
 
 
 def test_a_request_without_a_login_gets_a_challenge(backend: Backend, host: str) -> None:
@@ -217,13 +256,6 @@ def test_a_tls_handshake_is_refused(backend: Backend) -> None:
     status, _, body = raw(backend.port, hello)
     assert status.startswith("HTTP/1.1 400 ")
     assert b"Bad Request" in body
-
-
-def test_line_feeds_alone_end_no_line(backend: Backend, hetzner: Hetzner, host: str) -> None:
-    sent = request_of(f"GET {UPDATE} HTTP/1.1", HOST, BASIC).replace("\r\n", "\n")
-    _, _, body = raw(backend.port, filled_in(sent, backend, host))
-    assert b"Bad Request" in body or body == b""  # older gunicorns wait for the end of the line
-    assert hetzner.resolve(host) == []
 
 
 def test_twenty_hosts_with_the_longest_names_fit_into_one_request(

@@ -137,6 +137,37 @@ def test_an_invalid_number_is_a_warning(hetzner: Hetzner, folder: Path) -> None:
         assert re.search(rf"WARNING {line}.*using the default", backend.output), backend.output
 
 
+@pytest.mark.parametrize(
+    ("text", "workers", "warning"),
+    [
+        ("", 2, "is empty"),
+        (" ", 2, "is empty"),
+        ("abc", 2, "isn't a whole number"),
+        ("0", 2, "must be from 1 to 64"),
+        (" 3 ", 3, None),
+        ('"3"', 3, "has quotes around its value"),
+    ],
+)
+def test_any_number_of_workers_starts_the_service(
+    hetzner: Hetzner, folder: Path, text: str, workers: int, warning: str | None
+) -> None:
+    with Backend(folder, hetzner, WEB_CONCURRENCY=text) as backend:
+        backend.wait_until(lambda: len(backend.workers()) == workers, f"{workers} workers")
+    lines = [line for line in backend.output.splitlines() if "WARNING" in line]
+    assert len(lines) == (warning is not None), backend.output
+    assert f"WARNING WEB_CONCURRENCY {warning}" in "".join(lines) or not warning
+
+
+def test_a_token_in_quotes_works_with_one_warning(
+    hetzner: Hetzner, folder: Path, host: str
+) -> None:
+    with Backend(folder, hetzner, HETZNER_TOKEN=f'"{TOKEN}"') as backend:
+        assert backend.update(host, "198.51.100.1")["status"] == "created"
+    (line,) = (line for line in backend.output.splitlines() if "WARNING" in line)
+    assert "WARNING HETZNER_TOKEN has quotes around its value" in line
+    assert TOKEN not in backend.output
+
+
 def test_other_users_cannot_read_the_created_files(hetzner: Hetzner, folder: Path) -> None:
     backend = Backend(
         folder, hetzner, LOG_FILE="logs/backend.log", LOG_MAX_BYTES="500", DEBUG_LOGGING="1"

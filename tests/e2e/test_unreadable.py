@@ -80,6 +80,32 @@ def test_unreadable_requests_make_few_log_lines(backend: Backend) -> None:
     assert "can't be read (" in backend.output
 
 
+# What a server must not accept: RFC 9112 §2.2, §3.2 and §5.2.
+INVALID: dict[str, tuple[bytes, str]] = {
+    "line feeds alone": (b"GET /ip HTTP/1.1\nHost: x\n\n", "127.0.0.1"),
+    "headers that end with line feeds alone": (GET + b"X: y\nZ: z\n\n", "127.0.0.1"),
+    "a folded header": (GET + b"X-Real-Ip: 198.51.100.7\r\nX: y\r\n z\r\n\r\n", "127.0.0.1"),
+    "two Hosts": (GET + b"Host: y\r\n\r\n", "127.0.0.1"),
+    "two lengths": (
+        GET + b"X-Real-Ip: 198.51.100.7\r\n" + b"Content-Length: 0\r\n" * 2 + b"\r\n",
+        "198.51.100.7",
+    ),
+}
+
+
+def test_an_invalid_request_is_refused_with_a_warning(
+    hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("invalid")
+    with Backend(folder, hetzner, WEB_CONCURRENCY="1") as backend:
+        for what, (request, source) in INVALID.items():
+            before = len(backend.output)
+            # The caller leaves its connection open, so the service must not wait for more.
+            assert answer_to(backend, request).startswith(b"HTTP/1.1 400 "), what
+            (line,) = backend.output[before:].splitlines()
+            assert f" WARNING A request from {source} can't be read (" in line
+
+
 def login(backend: Backend, host: str) -> bytes:
     return b64encode(f"{host}:{backend.key_of(host)}".encode())
 

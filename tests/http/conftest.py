@@ -105,9 +105,13 @@ def quiet_service(
 
 @pytest.fixture
 def untouched(quiet_service: Service) -> Iterator[Service]:
-    """Fail if a request causes a call to Hetzner or changes the store."""
+    """Fail if a request causes a call to Hetzner or changes the store.
+
+    The history may say that the request was rejected.
+    """
     quiet_service.sandbox.forget_calls()
     yield quiet_service
     assert quiet_service.calls() == []
-    for table in ("records", "history", "leases", "hosts"):
+    for table in ("records", "leases", "hosts"):
         assert quiet_service.rows(table) == []
+    assert {row["event"] for row in quiet_service.rows("history")} <= {"rejected"}

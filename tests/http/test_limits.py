@@ -18,6 +18,25 @@ def test_a_body_of_more_than_16_kib_is_too_large(untouched: Service, method: str
         assert refused(answer) == (413, "too_large")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "size", "status"),
+    [("PUT", "/nic/update", 2, 405), ("POST", "/update", 16385, 413)],
+)
+def test_an_update_that_is_refused_unread_is_a_warning(  # noqa: PLR0913, PLR0917
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    size: int,
+    status: int,
+) -> None:
+    headers = {"X-Real-Ip": "203.0.113.50"}
+    for _ in range(20):
+        service.asks(method, path, "10.0.0.1", data=b"x" * size, headers=headers)
+    expected = f"Refused a {method} request to {path} from 203.0.113.50 ({status} "
+    assert 1 <= sum(line.startswith(expected) for line in caplog.messages) <= 5
+
+
 def test_dyndns2_refuses_a_form_above_16_kib(untouched: Service) -> None:
     answer = untouched.asks("POST", "/nic/update", data={"hostname": HOME, "x": "x" * 16385})
     assert said(answer) == (413, b"dnserr\n")
@@ -54,7 +73,9 @@ def test_more_than_twenty_hosts_in_a_request_are_refused(router: Router, number:
 
 @pytest.mark.parametrize("body", [b"[" * 16000, b'{"fqdn":' * 2000, b'{"fqdn": ' + b"9" * 16000])
 def test_hostile_json_is_refused(untouched: Service, body: bytes) -> None:
-    assert refused(untouched.asks("POST", "/update", data=body)) == (400, "bad_request")
+    headers = {"X-Pre-Shared-Key": key_of(HOME)}
+    answer = untouched.asks("POST", "/update", data=body, headers=headers)
+    assert refused(answer) == (400, "bad_request")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +110,8 @@ def test_a_host_named_twice_is_updated_once_and_answered_twice(
     assert len(service.calls()) == 3, "the zones, a read, a write"
     answer = router.asks("GET", {"hostname": f"{HOME},{HOME}", "myip": "198.51.100.1"})
     assert said(answer) == (200, b"nochg 198.51.100.1\n" * 2)
-    assert len(service.rows("history")) == 1
+    events = [row["event"] for row in service.rows("history")]
+    assert events == ["rejected", "created"]
 
 
 @pytest.mark.parametrize("name", ["myip", "ip6lanprefix", "myipv6"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import Any, Iterator
 from urllib.parse import quote
 
@@ -221,3 +222,78 @@ def test_an_address_answered_with_good_is_in_dns(
         for one in told:
             kind = "AAAA" if ":" in one else "A"
             assert service.sandbox.records(HOME, kind) == [one]
+
+
+CALLER = "203.0.113.250"
+public = st.one_of(
+    st.integers(1, 254).map(lambda n: f"198.51.100.{n}"),
+    st.integers(1, 2**64 - 1).map(lambda n: str(ipaddress.IPv6Address((0x20010DB8 << 96) + n))),
+)
+wrapped = st.sampled_from(
+    [
+        *("{}", "{}", " {} ", "[{}]", "{};", "ip={}", '"{}"', "<{}>", "({})", "{}/128", "x {}"),
+        "'{}'",
+    ]
+)
+any_name = st.one_of(
+    parameters.filter(lambda name: "prefix" not in name),  # joined with the host part
+    st.sampled_from(["wan", "Address", "amp;myip", "my-ip", "new_ip", "ip1", "url", "a.b", "fqdn"]),
+    st.text(min_size=1, max_size=8),
+)
+places = st.sampled_from(["query", "bare", "form", "object", "nested", "list", "text", "xml"])
+FORM = "application/x-www-form-urlencoded"
+content_types = st.sampled_from(
+    [
+        "",
+        "text/plain",
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ]
+)
+
+
+@EASY
+@given(
+    address=public,
+    wrapping=wrapped,
+    name=any_name,
+    place=places,
+    path=st.sampled_from(["/nic/update", "/update"]),
+    content_type=content_types,
+)
+def test_an_address_anywhere_is_published_or_refused(  # noqa: PLR0913, PLR0917
+    service: Service,
+    address: str,
+    wrapping: str,
+    name: str,
+    place: str,
+    path: str,
+    content_type: str,
+) -> None:
+    value = wrapping.format(address)
+    query, body = {"hostname": HOME}, ""
+    if place == "query":
+        query = {**query, name: value}
+    elif place == "bare":
+        query = {**query, value: ""}
+    else:
+        body = {
+            "form": f"{quote(name)}={quote(value)}",
+            "object": json.dumps({name: value}),
+            "nested": json.dumps({name: [{"a": value}]}),
+            "list": json.dumps([value]),
+            "text": value,
+            "xml": f"<a {name!r}={value}/>",
+        }[place]
+    answer = service.asks(
+        "POST",
+        path,
+        CALLER,
+        query_string=query,
+        data=body.encode("utf-8", "surrogatepass"),
+        content_type=content_type,
+        headers={"Authorization": basic("home", KEY)},
+    )
+    text = answer.get_data(as_text=True)
+    assert answer.status_code >= 400 or (address in text and CALLER not in text)

@@ -13,6 +13,7 @@ from tests.ports import free_port
 # Two values of each kind of setting.
 VALUES = {
     "text": ("one-text-of-some-length", "other-text-of-some-length"),
+    "password": ("one-password-of-some-length", "other-password-of-some-length"),
     "tokens": ("a" * 64, "b" * 64),
     "number": ("30", "31"),
     "switch": ("0", "1"),

@@ -49,6 +49,7 @@ def test_every_other_answer_has_limit_and_correlation_id(caller: Caller, path: s
     headers = caller.request("GET", path).headers
     assert {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"} <= set(headers)
     assert len(headers["X-Correlation-Id"]) == 32
+    assert headers["Vary"] == "Accept-Encoding"
     assert headers["Content-Type"] == "application/json"
 
 
@@ -69,6 +70,8 @@ def test_limit_headers_are_in_lower_case(caller: Caller) -> None:
         ("GET", "/zones/", 404, "not_found"),
         ("GET", "/servers/actions/7", 404, "not_found"),
         ("PATCH", "/zones", 405, "method_not_allowed"),
+        ("PATCH", HOME, 404, "not_found"),
+        ("GET", "/zones/example.com/actions/7", 410, "deprecated_api_endpoint"),
         ("PUT", f"{HOME}/actions/set_records", 405, "method_not_allowed"),
         ("GET", "/zones/actions/seven", 404, "not_found"),
         ("GET", "/zones/none.example/rrsets", 404, "not_found"),
@@ -146,9 +149,10 @@ def test_each_rrset_action_has_its_status_and_command(
     answer = caller.request("POST", f"{HOME}/actions/{path}", body)
     assert (answer.status_code, answer.json()["action"]["command"]) == (status, command)
     action = answer.json()["action"]
-    for where in ("/actions", "/zones/actions", "/zones/example.com/actions"):
+    for where in ("/actions", "/zones/actions"):
         assert caller.get(f"{where}/{action['id']}")["action"] == action
         assert action in caller.get(f"{where}?id={action['id']}")["actions"]
+    assert action in caller.get(f"/zones/example.com/actions?id={action['id']}")["actions"]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,22 @@ def test_wrong_rrset_actions_are_refused(
 ) -> None:
     caller.change("POST", RRSETS, NEW)
     assert caller.is_refused("POST", f"{HOME}/actions/{path}", body) == (status, code)
+
+
+def test_a_null_comment_is_an_empty_one(caller: Caller) -> None:
+    caller.change("POST", RRSETS, {**NEW, "records": [{"value": "192.0.2.1", "comment": None}]})
+    assert caller.get(HOME)["rrset"]["records"] == [{"value": "192.0.2.1", "comment": ""}]
+    records = [{"value": "192.0.2.2", "comment": None}]
+    caller.change("POST", f"{HOME}/actions/set_records", {"records": records})
+    assert caller.get(HOME)["rrset"]["records"] == [{"value": "192.0.2.2", "comment": ""}]
+
+
+def test_null_labels_set_and_change_none(caller: Caller) -> None:
+    caller.change("POST", RRSETS, {**NEW, "labels": None})
+    assert caller.get(HOME)["rrset"]["labels"] == {}
+    for path, field in (("/zones/example.com", "zone"), (HOME, "rrset")):
+        caller.change("PUT", path, {"labels": {"a": "b"}})
+        assert caller.change("PUT", path, {"labels": None})[field]["labels"] == {"a": "b"}
 
 
 def test_add_records_creates_under_names_that_may_be_created_only(caller: Caller) -> None:
@@ -243,9 +263,70 @@ def test_rrsets_are_sorted_by_the_order_of_their_creation(caller: Caller, sandbo
     assert names("desc") == ["c", "a", "b"]
 
 
-def test_the_link_header_names_the_last_page(caller: Caller) -> None:
-    link = caller.request("GET", "/zones?name=example.com").headers["Link"]
-    assert link == f'<{caller.base}/zones?page=1>; rel="last"'
+@pytest.mark.parametrize(
+    ("query", "pages"),
+    [
+        ("name=@", {"last": "page=1&per_page=25"}),
+        (
+            "type=NS&type=SOA&page=2&per_page=1",
+            {"prev": "page=1&per_page=1", "last": "page=2&per_page=1"},
+        ),
+        ("per_page=1", {"next": "page=2&per_page=1", "last": "page=2&per_page=1"}),
+    ],
+)
+def test_links_lead_to_other_pages_without_filters(
+    caller: Caller, query: str, pages: dict[str, str]
+) -> None:
+    links = caller.request("GET", f"{RRSETS}?{query}").links
+    base = f"{caller.base}{RRSETS}?"
+    assert {name: link["url"] for name, link in links.items()} == {
+        name: base + page for name, page in pages.items()
+    }
+
+
+def test_rrsets_are_sorted_by_type_then_name(caller: Caller) -> None:
+    for name, kind, value in (
+        ("b", "A", "192.0.2.1"),
+        ("a", "AAAA", "::1"),
+        ("a", "A", "192.0.2.1"),
+    ):
+        caller.change("POST", RRSETS, {"name": name, "type": kind, "records": [{"value": value}]})
+    assert [rrset["id"] for rrset in caller.get(RRSETS)["rrsets"]] == [
+        "a/A",
+        "b/A",
+        "a/AAAA",
+        "@/NS",
+        "@/SOA",
+    ]
+
+
+def test_a_new_zone_is_not_known_to_be_delegated(caller: Caller) -> None:
+    caller.change("POST", "/zones", {"name": "example.org", "mode": "primary"})
+    servers = caller.get("/zones/example.org")["zone"]["authoritative_nameservers"]
+    assert len(servers.pop("assigned")) == 3
+    assert servers == {
+        "delegated": [],
+        "delegation_last_check": None,
+        "delegation_status": "unknown",
+    }
+
+
+def test_a_zone_may_be_created_from_records_alone(caller: Caller) -> None:
+    text = "$TTL 7200\nwww IN A 192.0.2.1\n"
+    zone = {"name": "example.org", "mode": "primary", "zonefile": text}
+    assert caller.change("POST", "/zones", zone)["zone"]["record_count"] == 5
+    refusal = caller.is_refused(
+        "POST", "/zones/example.org/actions/import_zonefile", {"zonefile": text}
+    )
+    assert refusal == (422, "invalid_input")
+
+
+def test_a_protected_rrset_blocks_an_import(caller: Caller) -> None:
+    caller.change("POST", RRSETS, NEW)
+    caller.change("POST", f"{HOME}/actions/change_protection", {"change": True})
+    text = caller.get("/zones/example.com/zonefile")
+    refusal = caller.is_refused("POST", "/zones/example.com/actions/import_zonefile", text)
+    assert refusal == (423, "protected")
 
 
 def test_zones_are_filtered_by_mode_and_label(caller: Caller) -> None:
@@ -327,8 +408,6 @@ def test_actions_are_found_by_id_by_zone_and_by_status(caller: Caller, clock: Cl
     assert len(caller.get("/zones/actions?status=success&status=running")["actions"]) == 3
     some = caller.get(f"/actions?id={first}&id={second}&id=7")["actions"]
     assert [action["id"] for action in some] == [first, second]
-    absent = (404, "not_found")
-    assert caller.is_refused("GET", f"/zones/example.org/actions/{first}") == absent
     assert caller.is_refused("GET", "/actions?id=seven") == (422, "invalid_input")
     assert caller.is_refused("GET", "/actions") == (422, "invalid_input")
 
@@ -355,7 +434,7 @@ def test_thousands_of_rrsets_are_listed_completely_in_pages_of_100(
         answer = caller.get(f"/zones/big.com/rrsets?type=A&per_page=100&page={page}")
         listed += [rrset["name"] for rrset in answer["rrsets"]]
         page = answer["meta"]["pagination"]["next_page"]
-    assert listed == hosts
+    assert listed == sorted(hosts)
     assert len(sandbox.calls()) == 31
 
 

@@ -293,6 +293,40 @@ def test_the_next_actions_end_as_ordered(sandbox: Sandbox, caller: Caller, clock
     assert sandbox.answer("a.example.com", "A") == ["192.0.2.1"]
 
 
+def test_a_failed_action_may_lack_words(sandbox: Sandbox, caller: Caller, clock: Clock) -> None:
+    send_order(sandbox, "actions", {"outcome": "error", "code": "", "message": ""})
+    action = caller.change("POST", RRSETS, NEW)["action"]
+    clock.advance(100)
+    shown = caller.get(f"/actions/{action['id']}")["action"]
+    assert (shown["status"], shown["error"]) == ("error", {"code": "", "message": ""})
+
+
+@pytest.mark.parametrize(
+    ("delegation", "delegated"),
+    [("lame", 2), ("partially-valid", 4), ("unknown", 0), ("unregistered", 0), ("valid", 3)],
+)
+def test_a_zone_shows_the_ordered_delegation(
+    sandbox: Sandbox, caller: Caller, delegation: str, delegated: int
+) -> None:
+    send_order(sandbox, "zone", {"name": "example.com", "delegation": delegation})
+    servers = caller.get("/zones/example.com")["zone"]["authoritative_nameservers"]
+    assert (servers["delegation_status"], len(servers["delegated"])) == (delegation, delegated)
+
+
+def test_a_zone_shows_the_ordered_status(sandbox: Sandbox, caller: Caller) -> None:
+    def shown() -> str:
+        return caller.get("/zones/example.com")["zone"]["status"]
+
+    send_order(sandbox, "zone", {"name": "example.com", "status": "error"})
+    caller.change("POST", RRSETS, NEW)
+    assert shown() == "error"
+    send_order(sandbox, "zone", {"name": "example.com", "status": None})
+    assert shown() == "updating"
+    sandbox.show_zone("example.com", status="error")
+    sandbox.reset()
+    assert shown() == "ok"
+
+
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
@@ -312,6 +346,10 @@ def test_the_next_actions_end_as_ordered(sandbox: Sandbox, caller: Caller, clock
         ("actions", {}, "'outcome' is missing"),
         ("actions", {"outcome": "maybe"}, "must be one of success, error, never"),
         ("actions", {"outcome": "error", "count": -1}, "at least 1"),
+        ("zone", {}, "'name' is missing"),
+        ("zone", {"name": "example.net"}, "there is no zone 'example.net'"),
+        ("zone", {"name": "example.com", "status": "good"}, "one of ok, updating, error"),
+        ("zone", {"name": "example.com", "delegation": "bad"}, "must be one of valid, "),
     ],
 )
 def test_an_invalid_order_is_refused_with_an_explanation(

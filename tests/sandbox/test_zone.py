@@ -7,7 +7,8 @@ from typing import Callable
 import pytest
 
 from sandbox.refusal import ApiError
-from sandbox.zone import SOA, Record, RRSet, Zone, fresh
+from sandbox.shelves import Key
+from sandbox.zone import NS, SOA, Record, RRSet, Zone, fresh
 
 HOME = ("home", "A")
 EMPTY = fresh(Zone(name="example.com"))
@@ -117,8 +118,15 @@ def test_protection_blocks_every_change_of_records_and_is_lifted_again() -> None
     assert LOCKED.protect(HOME, on=False).delete(HOME)
 
 
-def test_the_soa_cannot_be_changed() -> None:
-    assert refusal(ZONE.delete, SOA).code == "invalid_input"
+@pytest.mark.parametrize("key", [SOA, NS])
+def test_apex_soa_and_ns_stay(key: Key) -> None:
+    assert refusal(ZONE.delete, key).code == "invalid_input"
+    assert refusal(ZONE.remove_records, key, ZONE.get(key).records).code == "invalid_input"
+
+
+def test_other_ns_records_may_be_deleted() -> None:
+    delegation = RRSet("sub", "NS", (Record("ns.example.net."),))
+    assert ZONE.create(delegation).delete(delegation.key).rrsets == ZONE.rrsets
 
 
 def test_the_serial_moves_on_and_wraps() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.refusal import ApiError
 from sandbox.zone import Record, RRSet, Zone, fresh
-from sandbox.zonefile import export, parse
+from sandbox.zonefile import export, parse, parse_complete
 
 ZONE = fresh(Zone(name="example.com"))
 # The example of Hetzner's documentation, with more of the syntax that BIND allows.
@@ -103,10 +103,12 @@ def test_an_exported_zone_file_can_be_imported() -> None:
 )
 def test_a_wrong_zone_file_is_refused_with_its_line(old: str, new: str, message: str) -> None:
     with pytest.raises(ApiError, match=message) as caught:
-        parse(TEXT.replace(old, new), ZONE)
+        parse_complete(TEXT.replace(old, new), ZONE)
     assert caught.value.code == "invalid_input"
 
 
-def test_a_zone_file_without_a_soa_is_refused() -> None:
+def test_only_a_complete_zone_file_needs_a_soa() -> None:
+    text = "www A 192.0.2.1\n"
+    assert [rrset.key for rrset in parse(text, ZONE)[1]] == [("www", "A")]
     with pytest.raises(ApiError, match="no SOA"):
-        parse("www A 192.0.2.1\n", ZONE)
+        parse_complete(text, ZONE)

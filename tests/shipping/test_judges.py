@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
+from backend.model import Hostname
+from backend.setup_guides import snippet
 from tests.shipping.tools import (
     ACTIONLINT,
     COMPOSE_FILES,
@@ -39,6 +43,21 @@ def test_compose_understands_a_compose_file(file: str, tmp_path: Path) -> None:
     (folder / ".secrets").write_text("HETZNER_TOKEN=x\n")
     output = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
     assert "level=warning" not in output
+
+
+def test_compose_reads_the_variables_that_setup_prints(tmp_path: Path) -> None:
+    key = r"""a'b"c\d%e$f${HOME}$$g`h`#i:j{k}[l],m&n*o!p"""
+    host = Hostname.parse("*.home.example.com")
+    text = snippet("client", host, key, "https://your-backend.example.com").text
+    lines = text.partition("docker-compose.yml:\n")[2].partition("\n\n")[0]
+    file = tmp_path / "docker-compose.yml"
+    indented = textwrap.indent(lines, "  ")
+    file.write_text(f"services:\n  client:\n    image: client\n{indented}\n")
+    output = run("docker-compose", "-f", str(file), "config")
+    assert "level=warning" not in output
+    found = yaml.safe_load(output)["services"]["client"]["environment"]
+    assert found["FQDN"] == host.text
+    assert found["PRE_SHARED_KEY"].replace("$$", "$") == key  # as `config` prints a `$`
 
 
 def test_actionlint_accepts_the_workflows() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.settings import read_server
+from backend.settings import Reader, ServerSettings
 from tests.shipping.tools import ROOT, run
 
 UNIT = ROOT / "client" / "hetzner-dyndns-client.service"
@@ -72,4 +72,4 @@ def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
         **dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)),
         **dict(re.findall(r"^(\w+)=(.*)$", settings, re.MULTILINE)),
     }
-    assert read_server(environ).port >= 1024
+    assert Reader(environ).section(ServerSettings).port >= 1024

@@ -19,6 +19,7 @@ _PRIVATE_RANGES = (
     *("::1/128", "fc00::/7", "fe80::/10"),
 )
 SECRETS = ["HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD", "NTFY_TOKEN"]
+PASSWORDS = ["BASIC_AUTH_PASSWORD", "NTFY_PASSWORD"]
 # Settings that need another one.
 PARTNERS = {
     "NTFY_URL": {"NTFY_TOPIC": "dyndns"},
@@ -45,6 +46,15 @@ def refused(**environ: str) -> str:
         read({**NEEDED, **environ})
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def outcome(environ: dict[str, str]) -> tuple[Settings | None, list[str]]:
+    """Return the settings and the warnings, or the error."""
+    try:
+        found, warnings = read(environ)
+    except SettingUnusable as error:
+        return None, [str(error)]
+    return found, list(map(str, warnings))
 
 
 def value(found: Settings, variable: Variable) -> object:
@@ -149,17 +159,39 @@ BOUNDS = {
 }
 
 
-@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
-@pytest.mark.parametrize("text", [None, "", " "], ids=["absent", "empty", "blank"])
-def test_an_absent_or_empty_setting_has_its_default(variable: Variable, text: str | None) -> None:
-    # `settings` always sets two of them; tests below leave them out.
-    is_set = text is not None and variable.name not in NEEDED
-    environ = {variable.name: text} if is_set else {}
+each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+
+
+def empty_warnings(name: str) -> list[str]:
+    """Return the warnings that an empty value causes."""
+    if name == "REGISTERED_FQDNS":
+        hint = "list the hosts that may be updated; until then no updates are performed."
+        return [f"{name} is empty: {hint}"]
+    return [f"{name} is empty: using the default, {DEFAULTS[name]}."] if name in BOUNDS else []
+
+
+@each_variable
+def test_an_absent_setting_has_its_default(variable: Variable) -> None:
     assert variable.name in DEFAULTS, "a new setting needs an example here"
-    assert value(settings(**environ), variable) == DEFAULTS[variable.name]
+    assert value(settings(), variable) == DEFAULTS[variable.name]
 
 
-@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+@each_variable
+@pytest.mark.parametrize("text", ["", " ", "\t\n", '""', "''", ' " " '])
+def test_an_empty_setting_equals_an_absent_one(variable: Variable, text: str) -> None:
+    name = variable.name
+    if name == "HETZNER_TOKEN":
+        assert refused(HETZNER_TOKEN=text).startswith("HETZNER_TOKEN is missing")
+        return
+    found, warnings = warned(**{name: text})
+    assert value(found, variable) == (() if name == "REGISTERED_FQDNS" else DEFAULTS[name])
+    quotes = [warning for warning in warnings if "quotes" in warning]
+    assert [warning for warning in warnings if warning not in quotes] == empty_warnings(name)
+    assert len(quotes) == ("'" in text or '"' in text)
+    assert all(warning.startswith(f"{name} has quotes") for warning in quotes)
+
+
+@each_variable
 def test_every_setting_can_be_chosen(variable: Variable) -> None:
     assert variable.name in CHOSEN, "a new setting needs an example here"
     text, expected = CHOSEN[variable.name]
@@ -167,6 +199,40 @@ def test_every_setting_can_be_chosen(variable: Variable) -> None:
     found = value(settings(**environ), variable)
     assert found == expected
     assert type(found) is type(expected)
+
+
+@each_variable
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", ' " {} " ', "{name}={}", 'export {name}="{}"'])
+def test_quotes_and_the_own_name_are_removed_with_a_warning(variable: Variable, form: str) -> None:
+    name = variable.name
+    text, expected = CHOSEN[name]
+    found, warnings = warned(**{**PARTNERS.get(name, {}), name: form.format(text, name=name)})
+    if name in PASSWORDS and "name" not in form:
+        expected = form.format(text).strip()
+    assert value(found, variable) == expected
+    assert len(warnings) == len({*warnings}) == ("name" in form) + ("'" in form or '"' in form)
+    assert all(warning.startswith(name) for warning in warnings)
+    assert all(text not in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("name", ["HETZNER_TOKEN", "REGISTERED_FQDNS", "TRUSTED_PROXIES"])
+def test_quotes_around_items_are_removed_with_one_warning(name: str) -> None:
+    text, expected = CHOSEN[name]
+    items = ",".join(f'"{item.strip()}"' for item in text.split(","))
+    found, warnings = warned(**{name: items})
+    (variable,) = (one for one in VARIABLES if one.name == name)
+    assert value(found, variable) == expected
+    assert warnings == [f"{name} has quotes around its value: they are ignored; remove them."]
+
+
+@each_variable
+@pytest.mark.parametrize("text", ['"', "'x", '"x', "\x07", "=", "a\nb", "\u200b", "x" * 3000])
+def test_garbage_is_used_or_reported_with_the_settings_name(variable: Variable, text: str) -> None:
+    found, said = outcome({**NEEDED, **PARTNERS.get(variable.name, {}), variable.name: text})
+    assert all(variable.name in line for line in said)
+    assert all(len(line.splitlines()) == 1 for line in said)
+    if found is not None and not said:
+        assert value(found, variable) in (text, (text,), Path(text), tuple(text.split()))
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -244,7 +310,8 @@ def test_a_missing_token_is_refused_with_a_hint(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["to ken", "t\u00f6ken", "to\u200bken", "to\x07ken", "good,b\u00e4d"]
+    "text",
+    ["to ken", "t\u00f6ken", '"token', "TOKEN=x", "to\u200bken", "to\x07ken", "good,b\u00e4d"],
 )
 def test_a_token_with_an_invalid_character_is_refused_unshown(text: str) -> None:
     error = refused(HETZNER_TOKEN=text)
@@ -345,6 +412,36 @@ class TestASecret:
         file.write_text("from-file")
         assert self.read(name, {name: " ", f"{name}_FILE": str(file)}) == "from-file"
 
+    @pytest.mark.parametrize("form", ["{}=x-y-z", " export {} = 'x-y-z'\n", '{}="x-y-z"\r\n'])
+    def test_in_a_file_with_its_name_causes_a_warning(
+        self, name: str, tmp_path: Path, form: str
+    ) -> None:
+        file = tmp_path / "secret"
+        file.write_text(form.format(name))
+        environ = {**PARTNERS.get(name, {}), **NEEDED, name: "", f"{name}_FILE": str(file)}
+        if name == "STATE_URL":
+            environ["STATE_URL"] = ""
+        found, warnings = read(environ)
+        (variable,) = (one for one in VARIABLES if one.name == name)
+        assert value(found, variable) in ("x-y-z", ("x-y-z",))
+        texts = [str(warning) for warning in warnings if "16 characters" not in str(warning)]
+        assert texts[0] == f"{name}_FILE contains `{name}=`: write only the value."
+        assert len(texts) == 1 + ("'" in form or '"' in form)
+        assert "x-y-z" not in "".join(texts)
+
+    def test_in_a_file_in_quotes_causes_a_warning(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "secret"
+        file.write_text('"from-file"\n')
+        text = self.read(name, {f"{name}_FILE": f"'{file}'"})
+        assert text == ('"from-file"' if name in PASSWORDS else "from-file")
+
+    def test_in_a_file_of_many_settings_is_refused(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "secret"
+        file.write_text(f"NTFY_TOPIC=a topic\n{name}=from-file\n")
+        with pytest.raises(SettingUnusable, match=f"^{name} has ") as caught:
+            self.read(name, {f"{name}_FILE": str(file)})
+        assert "from-file" not in str(caught.value)
+
     @pytest.mark.parametrize("problem", ["absent", "directory", "no text"])
     def test_in_an_unreadable_file_is_refused(
         self, name: str, tmp_path: Path, problem: str
@@ -362,6 +459,14 @@ class TestASecret:
 
 def test_every_secret_is_tested_here() -> None:
     assert {variable.name for variable in VARIABLES if variable.is_secret} == set(SECRETS)
+
+
+def test_a_file_may_have_a_token_on_each_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# one project\none\n\n# the other one\n'two'\n")
+    found, (warning,) = warned(HETZNER_TOKEN="", HETZNER_TOKEN_FILE=str(file))
+    assert found.hetzner.tokens == ("one", "two")
+    assert warning.startswith("HETZNER_TOKEN has quotes")
 
 
 def test_an_empty_file_is_an_absent_secret(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import contextlib
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import pytest
 
@@ -22,12 +21,13 @@ from backend.errors import (
     TooManyFailures,
     Unauthorized,
 )
-from backend.events import LoginFailed, LoginsBlocked, Rejected
+from backend.events import LoginFailed, LoginsBlocked, PartlyUsed, Rejected
 from backend.model import (
     Address,
     Credentials,
     DesiredRecord,
     Hostname,
+    Parameter,
     RecordType,
     Requester,
     Update,
@@ -79,8 +79,8 @@ def alarm(sink: RecordingSink, clock: Clock) -> Alarm:
 
 
 @pytest.fixture
-def rejections(sink: RecordingSink, clock: Clock) -> Rejections:
-    return Rejections(sink, clock)
+def rejections(store: Store, sink: RecordingSink, clock: Clock) -> Rejections:
+    return Rejections(store.history.add_once, sink, clock)
 
 
 @pytest.fixture
@@ -95,11 +95,17 @@ def update_request(
     user: str | None = None,
     secret: str | None = "key-of-the-nas",
     source: str = SOURCE,
+    addresses: Sequence[str] = (),
     **more: object,
 ) -> UpdateRequest:
-    credentials = None if secret is None else Credentials(user, secret)
+    logins = () if secret is None else (Credentials(user, secret),)
     return UpdateRequest(
-        "dyndns2", source, credentials, name, **{"name_follows_login": True, **more}
+        "dyndns2",
+        source,
+        logins,
+        name,
+        tuple(Parameter("myip", text) for text in addresses),
+        **{"is_lenient": True, **more},
     )
 
 
@@ -110,8 +116,8 @@ def authorized(authorizer: Authorizer, update_request: UpdateRequest) -> str:
 def refused(authorizer: Authorizer, update_request: UpdateRequest) -> type[CallerError]:
     with pytest.raises(CallerError) as caught:
         authorizer.authorize(update_request)
-    secret = update_request.credentials.secret if update_request.credentials else ""
-    assert not secret or secret not in str(caught.value)
+    for login in update_request.logins:
+        assert not login.secret or login.secret not in str(caught.value)
     return type(caught.value)
 
 
@@ -197,7 +203,7 @@ def test_a_right_login_neither_updates_nor_reveals_other_hosts(
 ) -> None:
     with pytest.raises(ForeignHost) as caught:
         authorizer.authorize(update_request(name, "nas"))
-    assert name not in str(caught.value)
+    assert str(caught.value) == f"This login isn't valid for {name}."
     assert sink.heard(LoginFailed) == []
 
 
@@ -287,24 +293,38 @@ def test_missing_credentials_are_neither_counted_nor_reported(
     assert refused(authorizer, update_request(secret="wrong")) is Unauthorized
 
 
+@pytest.mark.parametrize("name", ["nas", "http://nas.example.com", "%h"])
 @pytest.mark.parametrize(
-    ("name", "error"),
-    [("nas", BadHostname), ("http://nas.example.com", BadHostname), (" ", MissingHostname)],
+    ("user", "secret"),
+    [(None, "key-of-the-nas"), ("nas", "key-of-the-nas"), ("operator", "operators-password")],
 )
-@pytest.mark.parametrize("user", [None, "nas", "operator"])
 def test_an_invalid_host_name_is_not_a_failed_login(
     authorizer: Authorizer,
     sink: RecordingSink,
     name: str,
-    error: type[CallerError],
     user: str | None,
+    secret: str,
 ) -> None:
-    assert refused(authorizer, update_request(name, user, "wrong")) is error
-    assert sink.events == []
+    assert refused(authorizer, update_request(name, user, secret)) is BadHostname
+    assert sink.heard(LoginFailed) == []
+    assert refused(authorizer, update_request(name, user, "wrong")) is Unauthorized
+    assert len(sink.heard(LoginFailed)) == 1
 
 
-def test_a_key_without_host_name_is_rejected(authorizer: Authorizer) -> None:
-    assert refused(authorizer, update_request("")) is MissingHostname
+def test_an_invalid_host_name_is_reported_for_the_host_of_the_key(
+    authorizer: Authorizer, sink: RecordingSink
+) -> None:
+    for user in (None, "nas"):
+        for name in ("%h", "<domain>", "https://nas.example.com/", "nas.example.com:80"):
+            assert refused(authorizer, update_request(name, user)) is BadHostname
+    (event,) = sink.heard(Rejected)
+    assert event.host == host("nas.example.com")
+    assert event.source == SOURCE
+    assert '"%h"' in event.error
+
+
+def test_a_key_without_host_name_updates_its_only_host(authorizer: Authorizer) -> None:
+    assert authorized(authorizer, update_request("")) == "nas.example.com"
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -561,23 +581,52 @@ def test_no_credentials_are_shown_in_a_traceback() -> None:
 
 
 class TestAProblemInWhatAHostSends:
-    def test_is_reported_once_until_it_changes(
-        self, authorizer: Authorizer, sink: RecordingSink
+    def test_is_reported_once_a_day_for_each_cause(
+        self, authorizer: Authorizer, sink: RecordingSink, clock: Clock
     ) -> None:
         nas = host("nas.example.com")
-        for address in ("<ipaddr>", "<ipaddr>", "224.0.0.1", "224.0.0.1"):
+        for number in range(4):
             with pytest.raises(BadAddress) as caught:
-                authorizer.authorize(update_request(addresses=(address,)))
-            assert sink.events[-1] == Rejected(nas, SOURCE, str(caught.value))
+                authorizer.authorize(update_request(addresses=(f"<{number}>",)))
+            if not number:
+                assert sink.events[-1] == Rejected(nas, SOURCE, str(caught.value))
+        refused(authorizer, update_request(addresses=("224.0.0.1",)))
         assert len(sink.heard(Rejected)) == 2
+        clock.advance(24 * 3600 + 1)
+        refused(authorizer, update_request(addresses=("x",)))
+        assert len(sink.heard(Rejected)) == 3
 
-    def test_is_reported_again_after_a_valid_update(
-        self, authorizer: Authorizer, sink: RecordingSink
+    def test_is_reported_once_by_all_processes(
+        self, store: Store, sink: RecordingSink, clock: Clock
     ) -> None:
-        for addresses in (("x",), ("198.51.100.1",), ("x",)):
-            with contextlib.suppress(BadAddress):
-                authorizer.authorize(update_request(addresses=addresses))
+        event = Rejected(host("nas.example.com"), SOURCE, "Not an address.")
+        for _ in range(2):
+            Rejections(store.history.add_once, sink, clock).report(event, "dyndns2")
+        assert sink.events == [event]
+
+    def test_is_reported_without_the_store(
+        self, store: Store, rejections: Rejections, sink: RecordingSink
+    ) -> None:
+        event = Rejected(host("nas.example.com"), SOURCE, "Not an address.")
+        store.close()
+        for _ in range(2):
+            rejections.report(event, "dyndns2")
+        assert sink.events == [event]
+
+    def test_is_in_the_history(self, authorizer: Authorizer, store: Store) -> None:
+        for address in ("x", "y"):
+            refused(authorizer, update_request(addresses=(address,)))
+        (entry,) = store.history.find(host("nas.example.com"))
+        assert (entry.event, entry.source, entry.protocol) == ("rejected", SOURCE, "dyndns2")
+        assert 'myip="x"' in entry.why
+
+    def test_never_shows_a_key(self, authorizer: Authorizer, sink: RecordingSink) -> None:
+        key = "key-of-the-nas"
+        for name in (key, f"https://nas:{key}@nas.example.com/"):
+            refused(authorizer, update_request(name, "nas", key))
+        refused(authorizer, update_request(addresses=(key,)))
         assert len(sink.heard(Rejected)) == 2
+        assert key not in str(sink.events)
 
     def test_includes_the_name_of_another_host(
         self, authorizer: Authorizer, sink: RecordingSink
@@ -599,38 +648,28 @@ class TestAProblemInWhatAHostSends:
                 refused(authorizer, update_request(other, "nas", "key-of-the-nas"))
         assert len(sink.heard(Rejected)) == 2
 
-    def test_of_another_host_is_reported_again_after_a_valid_update(
-        self, authorizer: Authorizer, sink: RecordingSink, keys: Keys
+    def test_beside_a_valid_address_is_reported(
+        self, authorizer: Authorizer, sink: RecordingSink, store: Store
     ) -> None:
-        foreign = update_request("router.example.com", "nas", "key-of-the-nas")
-        for key in ("key-of-the-router", "key-of-the-nas", "key-of-the-router"):
-            keys.known[host("router.example.com")] = key
-            with contextlib.suppress(ForeignHost):
-                authorizer.authorize(foreign)
-        assert len(sink.heard(Rejected)) == 2
+        for garbage in ("x", "y"):
+            authorizer.authorize(update_request(addresses=("198.51.100.1", garbage)))
+        (event,) = sink.heard(PartlyUsed)
+        assert 'myip="x"' in event.error
+        assert [one.event for one in store.history.find(event.host)] == ["partial"]
 
     def test_is_reported_late_after_too_many_reports(
         self, rejections: Rejections, sink: RecordingSink, clock: Clock
     ) -> None:
         for _ in range(2):
             for number in range(25):
-                nas = host(f"h{number}.example.com")
-                rejections.report(nas, nas, SOURCE, "Not an address.")
+                event = Rejected(host(f"h{number}.example.com"), SOURCE, "Not an address.")
+                rejections.report(event, "json")
             clock.advance(3600)
         assert len(sink.heard(Rejected)) == 25
 
-    def test_uses_bounded_memory(
-        self, rejections: Rejections, sink: RecordingSink, clock: Clock
-    ) -> None:
-        names = [host(f"h{number}.example.com") for number in range(10_002)]
-        for named in [*names, names[-1], names[0]]:
-            clock.advance(60)
-            rejections.report(names[0], named, SOURCE, "Its login isn't valid.")
-        assert len(sink.heard(Rejected)) == len(names) + 1
-
     def test_cannot_flood_the_log(self, authorizer: Authorizer, sink: RecordingSink) -> None:
         for number in range(100):
-            refused(authorizer, update_request(addresses=(f"240.0.0.{number}",)))
+            refused(authorizer, update_request(f"h{number}.example.com", "nas"))
         assert len(sink.heard(Rejected)) == 20
 
     def test_with_a_wrong_key_is_not_reported(
@@ -641,9 +680,9 @@ class TestAProblemInWhatAHostSends:
 
 
 def test_the_login_names_the_host_only_in_dyndns2(authorizer: Authorizer) -> None:
-    nameless = update_request("", "nas", "key-of-the-nas", name_follows_login=False)
+    nameless = update_request("", "nas", "key-of-the-nas", is_lenient=False)
     assert refused(authorizer, nameless) is MissingHostname
-    wrong = update_request("", "nas", "wrong", name_follows_login=False)
+    wrong = update_request("", "nas", "wrong", is_lenient=False)
     assert refused(authorizer, wrong) is Unauthorized
 
 
@@ -693,7 +732,7 @@ class TestASourceOverTheLimit:
         self, over: Authorizer, slept: list[float]
     ) -> None:
         assert authorized(over, update_request(user=OPERATOR.user, secret=OPERATOR.secret))
-        assert over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR)) == Requester(
+        assert over.authorize_operator(UpdateRequest("page", SOURCE, (OPERATOR,))) == Requester(
             SOURCE, "page"
         )
         assert slept == [1.0, 1.0]
@@ -707,18 +746,18 @@ class TestASourceOverTheLimit:
     def test_the_operator_at_another_source_is_not_delayed(
         self, over: Authorizer, slept: list[float]
     ) -> None:
-        over.authorize_operator(UpdateRequest("page", "198.51.100.2", OPERATOR))
+        over.authorize_operator(UpdateRequest("page", "198.51.100.2", (OPERATOR,)))
         assert slept == []
 
     def test_a_logged_in_browser_is_not_delayed(self, over: Authorizer, slept: list[float]) -> None:
-        over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR), is_known=True)
+        over.authorize_operator(UpdateRequest("page", SOURCE, (OPERATOR,)), is_known=True)
         assert slept == []
 
     def test_the_delay_ends_with_the_window(
         self, over: Authorizer, slept: list[float], clock: Clock
     ) -> None:
         clock.advance(WINDOW)
-        over.authorize_operator(UpdateRequest("page", SOURCE, OPERATOR))
+        over.authorize_operator(UpdateRequest("page", SOURCE, (OPERATOR,)))
         assert slept == []
 
     def test_a_login_beyond_the_queue_is_not_compared(
@@ -735,7 +774,7 @@ class TestASourceOverTheLimit:
             )
             with pytest.raises(TooManyFailures, match="full"):
                 over.authorize_operator(
-                    UpdateRequest("page", SOURCE, Credentials("operator", secret))
+                    UpdateRequest("page", SOURCE, (Credentials("operator", secret),))
                 )
         assert failures.count([f"source {SOURCE}/32"])[0].number == before + 1
         assert authorized(over, update_request(user="nas.example.com"))

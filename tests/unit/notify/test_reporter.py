@@ -14,6 +14,7 @@ from backend.events import (
     LoginFailed,
     LoginsBlocked,
     OperatorActed,
+    PartlyUsed,
     Postponed,
     PrefixIgnored,
     Published,
@@ -76,7 +77,12 @@ REPORTED = [
     (
         Rejected(HOST, "198.51.100.1", "Not an address."),
         logging.WARNING,
-        "nas.example.com sends invalid updates, the last one from 198.51.100.1. ",
+        "nas.example.com was not updated: the request from 198.51.100.1 is invalid. ",
+    ),
+    (
+        PartlyUsed(HOST, "198.51.100.1", "Not an address."),
+        logging.WARNING,
+        "nas.example.com was updated, but a part of the request from 198.51.100.1 is invalid. ",
     ),
     (
         LoginFailed("198.51.100.1", HOST),
@@ -111,7 +117,7 @@ ALWAYS = [
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
-    Rejected(HOST, "x", "x"),
+    *(Rejected(HOST, "x", "x"), PartlyUsed(HOST, "x", "x")),
     OperatorActed(HOST, "x", "y"),
 ]
 

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
-from backend.store import Store, database, prepare_store, require_store
+from backend.store import Store, database, file_hint, prepare_store, require_store
 from backend.store.database import connect, reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, migrate
 from tests.stores import flushing_set_up
@@ -163,6 +168,93 @@ def test_an_invalid_url_is_refused_with_an_example(url: str) -> None:
     assert "pw" not in message
 
 
+STRANGER = 1234
+OPENING = """
+import os, sys
+import sqlalchemy.dialects.sqlite
+from backend.errors import StoreUnusable
+from backend.store import prepare_store
+os.setgid(1234); os.setuid(1234)
+try:
+    prepare_store(f"sqlite:///{sys.argv[1]}/store.db")
+except StoreUnusable as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: files of another user")
+class TestAStoreOfAnotherUser:
+    @pytest.fixture
+    def data(self) -> Iterator[Path]:
+        # Every start of pytest denies other users access to the folder above all `tmp_path`s.
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            yield Path(folder) / "my data"
+
+    def error(self, data: Path) -> str:
+        command = [sys.executable, "-c", OPENING, str(data)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def fix(self, data: Path) -> None:
+        """Run the command of the error, after which the store can be used."""
+        error = self.error(data)
+        assert error.count("\n") == 1
+        problem = f"STATE_URL: uid {STRANGER} can't use the store {data}/store.db ("
+        assert error.startswith(problem)
+        subprocess.run(["sh", "-ec", re.findall("`(.+?)`", error)[0]], check=True)
+        assert self.error(data) == ""
+
+    @pytest.mark.parametrize("ends", [[""], ["", "-wal"], ["-shm"]])
+    def test_is_refused_with_the_command_that_helps(self, data: Path, ends: list[str]) -> None:
+        data.mkdir()
+        prepare_store(url_of(data / "store.db"))
+        for path in (data, data / "store.db"):
+            os.chown(path, STRANGER, STRANGER)
+        for end in ends:
+            path = data / f"store.db{end}"
+            path.touch()
+            os.chown(path, 0, 0)
+            path.chmod(0o600)
+        self.fix(data)
+        assert version(data / "store.db") == str(VERSION)
+
+    def test_in_a_read_only_file_is_refused_with_the_command(self, data: Path) -> None:
+        data.mkdir()
+        prepare_store(url_of(data / "store.db"))
+        for path in (data, data / "store.db"):
+            os.chown(path, STRANGER, STRANGER)
+            path.chmod(0o500 if path is data else 0o400)
+        self.fix(data)
+
+    @pytest.mark.parametrize("mode", [0o700, 0o755])
+    def test_in_a_folder_of_root_is_refused_with_the_command(self, data: Path, mode: int) -> None:
+        data.mkdir(mode=mode)
+        self.fix(data)
+
+    def test_in_a_missing_folder_is_refused_with_the_command(self, data: Path) -> None:
+        self.fix(data)
+
+    def test_below_a_closed_folder_is_refused_with_its_name(self, data: Path) -> None:
+        data.mkdir(mode=0o700)
+        (data / "below").mkdir()
+        assert f"this user may not enter {data}: name a file" in self.error(data / "below")
+
+
+def test_a_folder_as_store_is_refused_with_an_example(tmp_path: Path) -> None:
+    assert f"sqlite:///{tmp_path}/hetzner-dyndns.db" in refusal(tmp_path)
+
+
+def test_a_read_only_folder_is_refused_with_its_own_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadOnly:
+        f_flag = os.ST_RDONLY
+
+    monkeypatch.setattr(os, "statvfs", lambda _: ReadOnly)
+    hint = file_hint(tmp_path / "store.db")
+    assert hint == f"{tmp_path} is read-only: mount it writable, in Docker without `:ro`."
+
+
 @pytest.mark.parametrize(
     "password", ["p@ssword", "p@ss:word", "p@ss/word", "p/ss@word", "p@ss?word", "p@ss@word", "@"]
 )
@@ -212,7 +304,8 @@ def test_the_message_of_a_driver_is_shown_without_a_password(text: str, message:
 
 
 def test_a_missing_folder_is_refused_with_a_hint(file: Path) -> None:
-    assert "check that the folder" in refusal(file / "deeper" / "store.db")
+    message = refusal(file / "deeper" / "store.db")
+    assert f"create its folder with `install -d -o {os.getuid()} {file}/deeper`" in message
 
 
 def test_a_directory_as_the_store_is_refused(file: Path) -> None:

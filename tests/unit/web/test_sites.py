@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.web.request import is_cross_site
+from backend.web.caller import is_cross_site
 from tests.unit.web.test_wire import CALLER, PROXIES, request
 
 HOST = "dyndns.example.com"

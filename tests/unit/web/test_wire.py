@@ -10,14 +10,8 @@ from werkzeug.test import EnvironBuilder
 
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
 from backend.model import Credentials
-from backend.web.request import (
-    UNREADABLE,
-    Network,
-    answer_for,
-    client_address,
-    credentials,
-    whole_seconds,
-)
+from backend.web.caller import Network, base_url, client_address
+from backend.web.request import UNREADABLE, answer_for, header_login, whole_seconds
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
 CALLER = "198.51.100.7"
@@ -111,25 +105,52 @@ def test_the_rightmost_untrusted_hop_is_the_client(chain: str, address: str) -> 
     assert seen("10.0.0.1", X_Forwarded_For=chain) == address
 
 
+@pytest.mark.parametrize(
+    ("real", "chain", "address"),
+    [
+        ("10.0.0.6", CALLER, CALLER),
+        ("10.0.0.6", f"203.0.113.66, {CALLER}, 10.0.0.9", CALLER),
+        ("10.0.0.6", "", "10.0.0.6"),
+        ("10.0.0.6", "unknown", "10.0.0.6"),
+        ("10.0.0.6", f"{CALLER}, unknown", "10.0.0.6"),
+        ("10.0.0.6", "10.0.0.9", "10.0.0.9"),
+        ("::ffff:10.0.0.6", CALLER, CALLER),
+    ],
+)
+def test_an_x_real_ip_of_a_trusted_proxy_is_one_more_hop(
+    real: str, chain: str, address: str
+) -> None:
+    assert seen("10.0.0.1", X_Real_Ip=real, X_Forwarded_For=chain) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "url"),
+    [("10.0.0.1", "https://dyndns.example.com"), (CALLER, "http://localhost")],
+)
+def test_only_trusted_proxies_report_the_url_of_the_service(peer: str, url: str) -> None:
+    forwarded = {"X_Forwarded_Proto": "https, http", "X_Forwarded_Host": "dyndns.example.com, x"}
+    assert base_url(request(peer, **forwarded), PROXIES) == url
+
+
 def test_a_key_header_has_no_user() -> None:
-    assert credentials(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
+    assert header_login(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_key_header_may_have_any_encoding(encoding: str) -> None:
     # WSGI decodes headers as Latin-1: https://peps.python.org/pep-3333/#unicode-issues
     header = "schlüssel".encode(encoding).decode("latin-1")
-    sent = credentials(request(X_Pre_Shared_Key=header))
+    sent = header_login(request(X_Pre_Shared_Key=header))
     assert sent == Credentials(None, "schlüssel")
 
 
 def test_a_key_beyond_latin_1_is_not_decoded() -> None:
-    assert credentials(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
+    assert header_login(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
 
 
 def test_a_key_header_wins_over_a_login() -> None:
     sent = request(X_Pre_Shared_Key="the-key", Authorization=basic(b"nas:other"))
-    assert credentials(sent) == Credentials(None, "the-key")
+    assert header_login(sent) == Credentials(None, "the-key")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +160,10 @@ def test_a_key_header_wins_over_a_login() -> None:
         (basic(b"nas:the-key").replace("Basic", "bAsIc"), "nas", "the-key"),
         (basic(b"nas:the-key").replace(" ", "   "), "nas", "the-key"),
         (basic(b"nas:a:b:c"), "nas", "a:b:c"),
+        (basic(b"nas:the-key").rstrip("="), "nas", "the-key"),
+        (basic(b"nas:key1").rstrip("="), "nas", "key1"),
+        (basic(b"nas:the-key\r\n"), "nas", "the-key"),
+        (basic(b" nas : the-key "), "nas", "the-key"),
         (basic(b"nas:"), "nas", ""),
         (basic(b":the-key"), "", "the-key"),
         (basic("bücher:schlüssel".encode()), "bücher", "schlüssel"),
@@ -146,7 +171,7 @@ def test_a_key_header_wins_over_a_login() -> None:
     ],
 )
 def test_a_login_is_read(header: str, user: str, secret: str) -> None:
-    assert credentials(request(Authorization=header)) == Credentials(user, secret)
+    assert header_login(request(Authorization=header)) == Credentials(user, secret)
 
 
 @pytest.mark.parametrize(
@@ -155,23 +180,26 @@ def test_a_login_is_read(header: str, user: str, secret: str) -> None:
         "Basic",
         "Basic !!!",
         "Basic bmFz=OnRoZS1rZXk",
+        "Basic bmFzO",
         basic(b"no colon"),
-        basic(b"nas:the-key")[:-1],
-        "Bearer the-key",
         "the-key",
         "Basic n\u00e4s",
         "Digest username=nas",
     ],
 )
 def test_an_unreadable_login_counts_as_wrong(header: str) -> None:
-    assert credentials(request(Authorization=header)) == UNREADABLE
+    assert header_login(request(Authorization=header)) == UNREADABLE
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": " "}, {"X_Pre_Shared_Key": ""}, {"X_Pre_Shared_Key": " "}]
 )
-def test_empty_headers_are_no_credentials(headers: Mapping[str, str]) -> None:
-    assert credentials(request(**headers)) is None
+def test_empty_headers_are_no_header_login(headers: Mapping[str, str]) -> None:
+    assert header_login(request(**headers)) is None
+
+
+def test_a_bearer_token_is_a_key() -> None:
+    assert header_login(request(Authorization="bearer the-key ")) == Credentials(None, "the-key")
 
 
 def test_a_table_falls_back_to_the_nearest_parent() -> None:

@@ -1,0 +1,177 @@
+"""Who has sent a request: the client behind proxies, or a browser on another site."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from typing import Sequence, Union
+
+from flask import Request, Response, request
+
+from backend.errors import CrossSite
+from backend.rate import LineLimit
+
+logger = logging.getLogger(__name__)
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+_MAX_HOPS = 20  # usual chains have two or three proxies
+# The headers in which proxies and CDNs name their client.
+_NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
+_DAY = 24 * 3600
+# RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
+_HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
+_AUTHORITY = re.compile(_HOST, re.IGNORECASE)
+_ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def client_address(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the client's address; empty without one, as on a Unix socket."""
+    real, forwarded = (request.headers.get(name, "") for name in ("X-Real-Ip", "X-Forwarded-For"))
+    return client_of(request.environ.get("REMOTE_ADDR", ""), real, forwarded, trusted)
+
+
+def client_of(peer: str, real_ip: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """Return the address of the client behind the trusted proxies that a request came through.
+
+    If the peer is a trusted proxy, X-Real-Ip is the next hop. If that is a trusted proxy, too, or
+    isn't given, the client is the rightmost entry of X-Forwarded-For that isn't a trusted proxy. A
+    client can invent all entries to the left of it.
+    """
+    hop = _ip(peer)
+    if hop is None:
+        return ""
+    if _is_in(hop, trusted):
+        hop = _ip(real_ip) or hop
+    if _is_in(hop, trusted):
+        hop = _last_client(forwarded_for, trusted) or hop
+    return str(hop)
+
+
+def _last_client(forwarded_for: str, trusted: Sequence[Network]) -> IP | None:
+    """Return the rightmost untrusted entry; without one, the last one that can be read."""
+    hop = None
+    for entry in forwarded_for.rsplit(",", _MAX_HOPS)[: -_MAX_HOPS - 1 : -1]:
+        ip = _ip(entry)
+        if ip is None:
+            break
+        hop = ip
+        if not _is_in(ip, trusted):
+            break
+    return hop
+
+
+def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
+    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    return peer is not None and _is_in(peer, trusted)
+
+
+def _is_in(ip: IP, networks: Sequence[Network]) -> bool:
+    return any(ip in network for network in networks)
+
+
+def _ip(text: str) -> IP | None:
+    """Read an address as proxies write it, with or without port, zone index and brackets."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].split("]", 1)[0]
+    elif text.count(":") == 1:
+        text = text.split(":", 1)[0]
+    try:
+        ip = ipaddress.ip_address(text.split("%", 1)[0])
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def base_url(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the URL of this service that the client uses; trusted proxies may report it."""
+    scheme, host = request.scheme, request.host
+    if _has_trusted_peer(request, trusted):
+        # The first entry of a list is that of the proxy which the client has called.
+        forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
+        scheme = forwarded if forwarded in _DEFAULT_PORTS else scheme
+        host = request.headers.get("X-Forwarded-Host", "").split(",")[0].strip() or host
+    return f"{scheme}://{host}"
+
+
+class SourceCheck:
+    """Warns if headers name other clients of updates than the one that counts.
+
+    Then a proxy or a CDN isn't set up, and its address may be published. Only updates whose login
+    was accepted count. Safe to share between threads.
+    """
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+        self._lines = LineLimit(1, 1 / _DAY)
+
+    def warn(self, response: Response) -> Response:
+        """Check the current request, and return its response."""
+        if response.status_code == 200 and request.path.endswith("/update"):  # noqa: PLR2004
+            seen = client_address(request, self._trusted)
+            for name in _NAMING:  # each names one client, except for X-Forwarded-For
+                ip = _last_client(request.headers.get(name, ""), self._trusted)
+                is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
+                if is_other and self._lines.take() is not None:
+                    logger.warning(
+                        "An update seems to come from %s, but its header %s names %s. If %s is a "
+                        "proxy or a CDN, set it up as in docs/proxies.md, or add it to "
+                        "TRUSTED_PROXIES: otherwise its address is published.",
+                        *(seen, name, ip, seen),
+                    )
+        return response
+
+
+class SiteCheck:
+    """Refuses updates that other web sites send. Safe to share between threads."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+        self._lines = LineLimit()
+
+    def refuse(self) -> None:
+        """Raise `CrossSite` if another web site has sent the current request."""
+        if not is_cross_site(request, self._trusted):
+            return
+        if self._lines.take() is not None:
+            logger.warning(
+                "Refused an update from a browser at %s: another web site has sent it.",
+                client_address(request, self._trusted),
+            )
+        raise CrossSite("Another web site has sent this request: only devices may send updates.")
+
+
+def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
+    """Return whether a browser marks a request as coming from another origin.
+
+    Browsers send ``Sec-Fetch-Site`` over HTTPS and to localhost; otherwise, forms and scripts send
+    ``Origin``. Devices send neither. All values that browsers don't send for this service's own
+    pages count as another origin.
+    """
+    site = sent.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = sent.headers.get("Origin")
+    if origin is None:
+        return False
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        return True
+    scheme = found[1].lower()
+    hosts = [sent.headers.get("Host", "")]
+    if _has_trusted_peer(sent, trusted):
+        hosts += sent.headers.get("X-Forwarded-Host", "").split(",")
+    ours = (_AUTHORITY.fullmatch(host.strip()) for host in hosts)
+    theirs = _host_and_port(found[2], found[3], scheme)
+    return theirs not in [_host_and_port(one[1], one[2], scheme) for one in ours if one]
+
+
+def _host_and_port(host: str, port: str | None, scheme: str) -> tuple[str, str]:
+    """Return host and port; without a port, the default port of the origin's scheme.
+
+    The scheme of the request doesn't count, because a proxy may have changed it.
+    """
+    return host.lower(), port or _DEFAULT_PORTS[scheme]

@@ -1,0 +1,268 @@
+"""Requests of real devices and programs: each is understood and obeyed, or refused and reported.
+
+Every request comes through a trusted proxy. The caller's own address must never be published.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Iterator, Mapping, NamedTuple
+
+import pytest
+
+from tests.e2e.processes import Backend, Hetzner
+from tests.e2e.test_serving import raw
+
+CALLER = "203.0.113.250"
+KEY = "the-key-of-two-hosts-4711"
+IDN = "xn--mller-kva.example.com"
+V4, V6 = "198.51.100.7", "2001:db8:99:2:7656:3cff:fe47:1"
+PROXY = f"Host: backend.example.com\r\nConnection: close\r\nX-Real-Ip: {CALLER}\r\n"
+KEY_HEADER = f"X-Pre-Shared-Key: {KEY}\r\n"
+HOSTS = tuple(f"host{number}.example.com" for number in range(120))
+# Each case has hosts of its own, so that its records and its warning are new.
+_free = iter(HOSTS)
+
+
+@pytest.fixture(scope="module")
+def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    folder = tmp_path_factory.mktemp("backend")
+    hosts = [*HOSTS, IDN]
+    (folder / "pre-shared-key").write_text("".join(f"{host} {KEY}\n" for host in hosts))
+    with Backend(
+        folder, hetzner, REGISTERED_FQDNS=",".join(hosts), ALLOW_PRIVATE_ADDRESSES="0"
+    ) as backend:
+        yield backend
+
+
+class Request(NamedTuple):
+    """A request; `HOST` and `OTHER` stand for two registered hosts with the same key."""
+
+    head: str
+    body: str = ""
+    encoding: str = "utf-8"
+
+    def sent(self, names: Mapping[str, str]) -> bytes:
+        head, body = self.head, self.body
+        for name, value in names.items():
+            head, body = head.replace(name, value), body.replace(name, value)
+        content = body.encode(self.encoding)
+        length = f"Content-Length: {len(content)}\r\n" if "GET" not in head else ""
+        return f"{head}{length}\r\n".encode() + content
+
+
+class Case(NamedTuple):
+    """A request, its answer, the records of both hosts afterwards, and the warning."""
+
+    request: Request
+    answer: tuple[int, str]
+    a: str = ""
+    aaaa: str = ""
+    other_a: str = ""
+    warning: str = ""
+
+
+def basic(login: bytes) -> str:
+    return f"Authorization: Basic {b64encode(login).decode()}\r\n"
+
+
+LOGIN = "{LOGIN}"
+
+
+def get(query: str, login: str = LOGIN, path: str = "/nic/update") -> Request:
+    return Request(f"GET {path}?{query} HTTP/1.1\r\n{PROXY}{login}")
+
+
+def post(
+    body: str,
+    path: str = "/update",
+    headers: str = KEY_HEADER,
+    *,
+    method: str = "POST",
+    encoding: str = "utf-8",
+) -> Request:
+    return Request(f"{method} {path} HTTP/1.1\r\n{PROXY}{headers}", body, encoding)
+
+
+def good(*addresses: str) -> tuple[int, str]:
+    return 200, f"good {','.join(addresses)}\n"
+
+
+class AnyWith(str):
+    """Equal to every text that contains this one."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and str(self) in str(other)
+
+
+DNSERR = (400, "dnserr\n")
+NOTFQDN = (400, "notfqdn\n")
+CREATED = (200, '"status": "created"')
+AS_JSON = "Content-Type: application/json\r\n"
+NAMED = '{"fqdn": "HOST", "ip": "' + V4 + '"}'
+PREFIX = "ip6lanprefix=2001:db8:99:2::/64"
+SUFFIX = "7656:3cff:fe47:1"
+
+CASES = {
+    "addresses under other names": Case(
+        get(f"hostname=HOST&ipaddr={V4}&ip6addr={V6}"), good(V4, V6), a=V4, aaaa=V6
+    ),
+    "names in upper case": Case(get(f"Hostname=HOST&IPv4Addr={V4}"), good(V4), a=V4),
+    "&amp; between parameters": Case(get(f"hostname=HOST&amp;myip={V4}"), good(V4), a=V4),
+    "JSON at /nic/update": Case(
+        post(f'{{"hostname": "OTHER", "myip": "{V4}"}}', "/nic/update", LOGIN + AS_JSON),
+        good(V4),
+        other_a=V4,
+    ),
+    "a form without a type": Case(
+        post(f"hostname=HOST&myip={V4}", "/nic/update", LOGIN), good(V4), a=V4
+    ),
+    "ipv6 in JSON": Case(post(f'{{"fqdn": "HOST", "ipv6": "{V6}"}}'), CREATED, aaaa=V6),
+    "both families in JSON": Case(
+        post(f'{{"host": "HOST", "ipv4": "{V4}", "ipv6": "{V6}"}}'),
+        (200, '"records": [{"status": "created", "type": "A"'),
+        a=V4,
+        aaaa=V6,
+    ),
+    "IP in JSON": Case(post(f'{{"fqdn": "HOST", "IP": "{V4}"}}'), CREATED, a=V4),
+    "an unknown parameter": Case(
+        get(f"hostname=HOST&wan_address={V4}"), DNSERR, warning=f'wan_address="{V4}"'
+    ),
+    "an unknown parameter beside a known one": Case(
+        get(f"hostname=HOST&myip={V4}&lan={V4}"), DNSERR, warning=f'lan="{V4}"'
+    ),
+    "an unknown field in JSON": Case(
+        post(f'{{"fqdn": "HOST", "target": ["{V4}"]}}'), (400, "bad_request"), warning="target"
+    ),
+    "an unknown field in a form": Case(
+        post(f"fqdn=HOST&wan={V4}", headers=KEY_HEADER), (400, "bad_request"), warning="wan"
+    ),
+    "an address without a name": Case(get(f"hostname=HOST&{V4}"), DNSERR, warning=f'"{V4}"'),
+    "domain": Case(get(f"domain=OTHER&myip={V4}"), good(V4), other_a=V4),
+    "domain of somebody else": Case(
+        get(f"domain=foreign.example.com&myip={V4}"),
+        (404, "nohost\n"),
+        warning="foreign.example.com",
+    ),
+    "another host in an unknown parameter": Case(
+        get(f"target=OTHER&myip={V4}"), DNSERR, warning='target="OTHER"'
+    ),
+    "two hosts that contradict": Case(
+        post(f'{{"fqdn": "HOST", "url": "OTHER", "ip": "{V4}"}}'),
+        (400, "bad_request"),
+        warning='url="OTHER"',
+    ),
+    "the right login in the query": Case(
+        get(f"hostname=HOST&myip={V4}&user=HOST&pass={KEY}", basic(b"x:x")), good(V4), a=V4
+    ),
+    "the right login in the header": Case(
+        get(f"hostname=HOST&myip={V4}&user=x&pass=y"), good(V4), a=V4
+    ),
+    "a key alone in the query": Case(
+        get(f"hostname=HOST&myip={V4}&password={KEY}", ""), good(V4), a=V4
+    ),
+    "Bearer": Case(
+        get(f"hostname=HOST&myip={V4}", f"Authorization: Bearer {KEY}\r\n"), good(V4), a=V4
+    ),
+    "prefix and host part in one": Case(
+        get(f"hostname=HOST&myip={V4}&myipv6=2001:db8:99:2::/64{SUFFIX}"),
+        good(V4, V6),
+        a=V4,
+        aaaa=V6,
+    ),
+    "prefix and host part side by side": Case(
+        get(f"hostname=HOST&myip={V4}&myipv6=::{SUFFIX}&{PREFIX}"), good(V4, V6), a=V4, aaaa=V6
+    ),
+    "garbage beside an address": Case(
+        get(f"hostname=HOST&myip={V4}&myipv6=2001:db8:1:2::/64zz"),
+        good(V4),
+        a=V4,
+        warning="2001:db8:1:2::/64zz",
+    ),
+    "a list of addresses": Case(
+        get(f"hostname=HOST&myip=192.168.178.20,{V4},fd00::1,{V6}"), good(V4, V6), a=V4, aaaa=V6
+    ),
+    "UTF-8 with a byte order mark": Case(post(NAMED, encoding="utf-8-sig"), CREATED, a=V4),
+    "UTF-16": Case(post(NAMED, encoding="utf-16"), CREATED, a=V4),
+    "UTF-16 without a byte order mark": Case(post(NAMED, encoding="utf-16-le"), CREATED, a=V4),
+    "Latin-1": Case(
+        post(f'{{"fqdn": "HOST", "ip": "{V4}", "device": "büro"}}', encoding="latin-1"),
+        CREATED,
+        a=V4,
+    ),
+    "a form called JSON": Case(
+        post(f"fqdn=HOST&ip={V4}", headers=KEY_HEADER + AS_JSON), CREATED, a=V4
+    ),
+    "fields in the query": Case(post("", f"/update?fqdn=HOST&ip={V4}"), CREATED, a=V4),
+    "a body that can't be read": Case(
+        post(V4, "/nic/update?hostname=HOST", LOGIN), DNSERR, warning="neither JSON nor a form"
+    ),
+    "a body that can't be read at /update": Case(
+        post(f"<ip>{V4}</ip>", "/update?fqdn=HOST"), (400, "bad_request"), warning="neither JSON"
+    ),
+    "blanks around the login": Case(
+        get(f"hostname=HOST&myip={V4}", "{LOGIN_WITH_LINE_END}"), good(V4), a=V4
+    ),
+    "base64 without padding": Case(
+        get(f"hostname=HOST&myip={V4}", "{LOGIN_WITHOUT_PADDING}"), good(V4), a=V4
+    ),
+    "offline=1": Case(get(f"hostname=HOST&myip={V4}&offline=1"), (200, "good\n")),
+    "offline=true": Case(get("hostname=HOST&offline=true"), (200, "good\n")),
+    "offline=maybe": Case(get("hostname=HOST&offline=maybe"), DNSERR, warning="offline"),
+    "DELETE with a query": Case(
+        post("", "/update?fqdn=HOST", method="DELETE"), (200, '"status": "unchanged"')
+    ),
+    "[v6]": Case(
+        get("hostname=HOST&myip=[2001:db8::28]"), good("2001:db8::28"), aaaa="2001:db8::28"
+    ),
+    "hostname=%h": Case(get("hostname=%25h"), NOTFQDN, warning='"%h"'),
+    "hostname=<domain>": Case(get("hostname=<domain>"), NOTFQDN, warning='"<domain>"'),
+    "hostname=host": Case(get("hostname=host"), NOTFQDN, warning='"host"'),
+    "hostname=https://HOST/": Case(get("hostname=https://HOST/"), NOTFQDN, warning="https://HOST/"),
+    "hostname=HOST:8080": Case(get("hostname=HOST:8080"), NOTFQDN, warning="HOST:8080"),
+    "a URL as fqdn": Case(
+        post('{"fqdn": "https://HOST/", "ip": "' + V4 + '"}', headers=LOGIN),
+        (400, "invalid_fqdn"),
+        warning="https://HOST/",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_request_is_obeyed_or_refused(backend: Backend, hetzner: Hetzner, case: Case) -> None:
+    host, other = next(_free), next(_free)
+    login = f"{host}:{KEY}".encode()
+    names = {
+        "HOST": host,
+        "OTHER": other,
+        "{LOGIN}": basic(login),
+        "{LOGIN_WITH_LINE_END}": basic(login + b"\n"),
+        "{LOGIN_WITHOUT_PADDING}": basic(login).replace("=", ""),
+    }
+    status, _, body = raw(backend.port, case.request.sent(names))
+    assert (status.split(" ")[1], body.decode()) == (str(case.answer[0]), AnyWith(case.answer[1]))
+    hetzner.expect(host, *filter(None, [case.a]))
+    hetzner.expect(host, *filter(None, [case.aaaa]), kind="AAAA")
+    hetzner.expect(other, *filter(None, [case.other_a]))
+    query = "SELECT host, why, source FROM history WHERE event IN ('rejected', 'partial')"
+    warnings = [row[1:] for row in backend.query(query) if row[0] == host]
+    assert len(warnings) == bool(case.warning)
+    for why, source in warnings:
+        assert case.warning.replace("HOST", host).replace("OTHER", other) in why
+        assert source == CALLER
+        lines = [line for line in backend.output.splitlines() if host in line and why in line]
+        assert len(lines) == 1
+    assert KEY not in backend.output
+
+
+@pytest.mark.parametrize("user", ["müller.example.com".encode(), "müller".encode("latin-1")])
+def test_a_unicode_name_is_a_user(backend: Backend, hetzner: Hetzner, user: bytes) -> None:
+    request = get(f"hostname={IDN}&myip={V4}", basic(user + b":" + KEY.encode()))
+    assert raw(backend.port, request.sent({}))[2] in (
+        f"good {V4}\n".encode(),
+        f"nochg {V4}\n".encode(),
+    )
+    hetzner.expect(IDN, V4)
