@@ -15,7 +15,7 @@
     ├─ OperatorError               change the set-up
     │  ├─ ZoneNotFound
     │  ├─ TokenRejected
-    │  ├─ ChangeRefused            ─ CnameInTheWay
+    │  ├─ ChangeRefused            ─ CnameInTheWay, SecondaryZone
     │  ├─ KeyFileUnusable
     │  ├─ SettingUnusable
     │  └─ StoreUnusable
@@ -134,6 +134,10 @@ class ChangeRefused(OperatorError):
 
 class CnameInTheWay(ChangeRefused):
     """A CNAME at the name excludes every address."""
+
+
+class SecondaryZone(ChangeRefused):
+    """Hetzner copies the zone from another server, so it can't be changed at Hetzner."""
 
 
 class KeyFileUnusable(OperatorError):

@@ -114,6 +114,69 @@ class Cleared(RecordEvent):
 
 
 @dataclass(frozen=True)
+class SeveralRecords(RecordEvent):
+    """An update is about to replace several records by one."""
+
+    level = logging.WARNING
+    message = (
+        "{host} has several {type} records ({values}): the update replaces them by {new}. Give "
+        "other machines host names of their own."
+    )
+
+    values: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Contested(RecordEvent):
+    """Two devices overwrite each other's address."""
+
+    level = logging.WARNING
+    message = (
+        "{host} {type} is changed back and forth, seven times within an hour, by requests from "
+        "{sources}. Two devices seem to use the same host: give each a host name and a key of its "
+        "own."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Two devices update {host}"
+    tags = ("warning",)
+
+    sources: str
+
+
+@dataclass(frozen=True)
+class ZoneFailed(Event):
+    """Hetzner can't publish a zone."""
+
+    level = logging.ERROR
+    message = (
+        "Hetzner can't publish zone {zone}, so updates of its hosts don't reach DNS. Look at the "
+        "zone at console.hetzner.com, or ask Hetzner's support."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Zone {zone} isn't published"
+    tags = ("warning",)
+
+    zone: str
+
+
+@dataclass(frozen=True)
+class ActionsUnknown(Event):
+    """Hetzner doesn't tell how the actions of accepted changes have ended."""
+
+    level = logging.ERROR
+    message = (
+        "Hetzner doesn't confirm that it publishes changes. {error} Until it does, a record counts "
+        "as published as soon as the API shows it."
+    )
+    push = PushPolicy.ALWAYS
+    title = "Hetzner doesn't confirm changes"
+    tags = ("warning",)
+
+    error: str
+
+
+@dataclass(frozen=True)
 class FellSilent(Event):
     """A host has sent no update for too long."""
 

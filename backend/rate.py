@@ -10,16 +10,13 @@ from typing import Callable
 class TokenBucket:
     """A number of tokens that grows with time, up to a capacity. Not safe to share between threads.
 
-    Every `now` is in seconds of one clock. No tokens are added when the clock is set back.
+    It is full at first. Every `now` is in seconds of one clock. No tokens are added when the clock
+    is set back.
     """
 
-    def __init__(
-        self, capacity: float, per_second: float, now: float, level: float | None = None
-    ) -> None:
-        """Start with `level` tokens, or with a full bucket."""
-        self._capacity = capacity
+    def __init__(self, capacity: float, per_second: float, now: float) -> None:
+        self._capacity = self._level = capacity
         self._per_second = per_second
-        self._level = capacity if level is None else level
         self._at = now
 
     def level(self, now: float) -> float:
@@ -27,20 +24,17 @@ class TokenBucket:
         refilled = max(0.0, now - self._at) * self._per_second
         return min(self._capacity, self._level + refilled)
 
-    def take(self, now: float, *, force: bool = False) -> bool:
-        """Take one token if there is one, and return whether there was.
-
-        With `force`, also take a fraction of a token.
-        """
+    def take(self, now: float) -> bool:
+        """Take one token if there is one, and return whether there was."""
         level = self.level(now)
         has_token = level >= 1
         self._at = now
-        self._level = max(0.0, level - 1) if has_token or force else level
+        self._level = level - 1 if has_token else level
         return has_token
 
-    def wait(self, now: float, tokens: float = 1.0) -> float:
-        """Return the seconds until the bucket contains this number of tokens; 0 if it does."""
-        return max(0.0, (tokens - self.level(now)) / self._per_second)
+    def wait(self, now: float) -> float:
+        """Return the seconds until the bucket contains a token; 0 if it does."""
+        return max(0.0, (1 - self.level(now)) / self._per_second)
 
 
 class LineLimit:

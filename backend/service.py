@@ -105,7 +105,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         reporter, functools.partial(_is_first, store, "failed logins", access.failure_window)
     )
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
-    operator = Credentials(access.operator_name, access.operator_password)
+    # Logins of requests are trimmed, too.
+    operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
     authorizer = Authorizer(
         hosts,
         key_file,
@@ -136,7 +137,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     threads = settings.server.threads
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
-    collector = Collector(store, projects)
+    collector = Collector(store, projects, reporter)
     mutes = Mutes(store, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)

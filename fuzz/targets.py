@@ -28,7 +28,7 @@ from backend.errors import (
     SettingUnusable,
     StoreUnusable,
 )
-from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Zone
+from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Zone
 from backend.hetzner.responses import decode
 from backend.model import (
     Address,
@@ -51,7 +51,6 @@ TRUSTED = settings.Reader({}).section(settings.AccessSettings).trusted_proxies
 APP = Flask(__name__)
 APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024
-OWNER = Owner(Zone("example.com", "primary"), "home")
 
 
 def hostname(text: str) -> None:
@@ -208,14 +207,15 @@ def hetzner_answer(data: bytes) -> None:
 def hetzner_object(answer: Mapping[str, Any]) -> None:
     """Parse an object, or raise the error for an invalid answer."""
     dns = Hetzner(_Scripted(answer), ttl=60, chosen_ttl=300)  # type: ignore[arg-type]
-    rrset = RRSet(("198.51.100.1",), "", 60)
+    rrset = RRSet({"198.51.100.1": ""}, 60)
     desired = DesiredRecord(RecordType.A, Address.parse("198.51.100.2"))
+    location = Location(Zone("example.com", "primary", dns), "home")
     deadline = Deadline(60)
     calls: dict[str, Callable[[], Any]] = {
         "zones": lambda: dns.zones(deadline),
-        "read": lambda: dns.read(OWNER, deadline),
-        "create": lambda: dns.put(OWNER, desired, None, deadline),
-        "put": lambda: dns.put(OWNER, desired, rrset, deadline),
+        "read": lambda: dns.read(location, deadline),
+        "create": lambda: dns.put(location, desired, None, deadline),
+        "put": lambda: dns.put(location, desired, rrset, deadline),
         "actions": lambda: dns.actions([1], deadline),
     }
     for name, call in calls.items():
@@ -277,7 +277,7 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     elif name == "read":
         for rrset in found.values():
             str(rrset).encode("utf-8")
-            rrset.comment.encode("utf-8")
+            "".join(rrset.comments.values()).encode("utf-8")
             rrset.holds(Address.parse("198.51.100.1"))
     else:
         for zone in found:

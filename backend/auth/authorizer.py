@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.auth.addresses import requested_update
-from backend.auth.keys import NO_KEYS, KeyFile
+from backend.auth.keys import NO_KEYS, AcceptedKeys, KeyFile
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
 from backend.errors import (
     BadHostname,
@@ -147,10 +147,19 @@ class Authorizer:
 
         """
         hosts: Sequence[Hostname] = ()  # of the login
+        named, problem = None, request.problem
         try:
-            named = _named(request)
-            hosts = self._hosts_of(request, named, is_known=is_known)
-            host = self._host(request, named, hosts)
+            if not request.logins:
+                raise MissingCredentials("Send the key of the host, or log in.")
+            try:
+                named = Hostname.parse(request.name) if request.name else None
+            except BadHostname as error:
+                problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
+            keys = self.keys() if self._hosts else NO_KEYS
+            hosts = self._hosts_of(request, named, keys, is_known=is_known)
+            if problem is not None:
+                raise problem
+            host = self._host(request, named, hosts, keys)
             hosts = hosts or [host]
             self._check_unknown(request, host)
             interface_id = self._interface_ids.get(host)
@@ -159,10 +168,9 @@ class Authorizer:
             )
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
-            for host in hosts[:1]:
-                self._rejections.report(
-                    Rejected(host, request.source, str(error)), request.protocol
-                )
+            if hosts:
+                rejected = Rejected(hosts[0], request.source, str(error))
+                self._rejections.report(rejected, request.protocol)
             raise
         if skipped:
             self._rejections.report(PartlyUsed(host, request.source, skipped), request.protocol)
@@ -226,36 +234,29 @@ class Authorizer:
         raise Unauthorized(problem)
 
     def _hosts_of(
-        self, request: UpdateRequest, named: Hostname | BadHostname | None, *, is_known: bool
+        self, request: UpdateRequest, named: Hostname | None, keys: AcceptedKeys, *, is_known: bool
     ) -> list[Hostname]:
         """Return the hosts that the logins of a request are valid for; none for the operator."""
-        if not request.logins:
-            raise MissingCredentials("Send the key of the host, or log in.")
-        name = named if isinstance(named, Hostname) else None
         right: list[Hostname] = []
-        keys = self.keys() if self._hosts else NO_KEYS
         for login in request.logins:
-            candidates = self._candidates(name, login)
+            candidates = self._candidates(named, login)
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
             opened = [h for h in candidates or self._dummy if keys.open(h, login.digest)]
             right += opened if candidates else []
         if not right:
             problem = "Wrong key, or unknown host."
-            self.authorize_operator(request, name, is_known=is_known, problem=problem)
+            self.authorize_operator(request, named, is_known=is_known, problem=problem)
         return list(dict.fromkeys(right))
 
     def _host(
         self,
         request: UpdateRequest,
-        named: Hostname | BadHostname | None,
+        named: Hostname | None,
         hosts: Sequence[Hostname],
+        keys: AcceptedKeys,
     ) -> Hostname:
         """Return the host to update: the named one, or the only one of the login."""
-        if request.problem is not None:
-            raise request.problem
-        if isinstance(named, BadHostname):
-            raise named
         if not hosts:
             if named is None:
                 raise MissingHostname("The operator may update all hosts: name one.")
@@ -270,9 +271,11 @@ class Authorizer:
                 if request.is_lenient
                 else "No host name given: send the full name, as in host.example.com."
             )
-        keys = self.keys()
-        may = any(keys.open(named, login.digest) for login in request.logins)
-        if named not in self._hosts or not may:
+        if named in hosts:
+            return named
+        if named not in self._hosts or not any(
+            keys.open(named, login.digest) for login in request.logins
+        ):
             raise ForeignHost(f"This login isn't valid for {named}.")
         return named
 
@@ -302,13 +305,3 @@ class Authorizer:
         with contextlib.suppress(BadHostname):
             user = to_punycode(user)
         return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
-
-
-def _named(request: UpdateRequest) -> Hostname | BadHostname | None:
-    """Return the host that a request names, or why the name is none."""
-    if not request.name:
-        return None
-    try:
-        return Hostname.parse(request.name)
-    except BadHostname as error:
-        return BadHostname(f"{request.quote(request.name)}: {error}")

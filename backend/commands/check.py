@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from backend import __version__
@@ -16,8 +16,8 @@ from backend.auth.keys import SHORTEST, KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable, StoreUnusable
 from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import Hetzner, Owner, Zone
-from backend.hetzner.zones import Location, longest_match
+from backend.hetzner.dns import PRIMARY, Hetzner, Location, RRSet, Zone
+from backend.hetzner.zones import longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings, read
@@ -26,7 +26,10 @@ from backend.text import counted
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
+RRSets = Mapping[Tuple[str, str], RRSet]
+
 _SECONDS = 20.0
+_KINDS = ("A", "AAAA", "CNAME")
 _NETWORK_HINT = (
     "Check HETZNER_API_URL, and the network and DNS of this machine. "
     "Hetzner lists outages at status.hetzner.com."
@@ -183,7 +186,7 @@ def _check_store(url: str) -> Line:
 
 def _check_hetzner(settings: Settings) -> Iterator[Line]:
     """Test every token, then every zone of a host, then every host."""
-    apexes: dict[str, Location] = {}
+    zones: dict[str, Zone] = {}
     has_failed = False
     tokens = settings.hetzner.tokens
     for number, token in enumerate(tokens, 1):
@@ -192,39 +195,41 @@ def _check_hetzner(settings: Settings) -> Iterator[Line]:
         api = CloudApi(token, settings.hetzner.api_url, f"hetzner-dyndns/{__version__} check")
         hetzner = Hetzner(api, settings.records.ttl)
         try:
-            zones = hetzner.zones(Deadline(_SECONDS))
+            listed = hetzner.zones(Deadline(_SECONDS))
             left = "".join(f", {one.remaining} of {one.limit} calls left" for one in api.quotas)
-            yield Line(OK, what, f"The token may read: {counted(len(zones), 'zone')}{left}.")
-            for zone in zones:
-                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
+            yield Line(OK, what, f"The token may read: {counted(len(listed), 'zone')}{left}.")
+            for zone in listed:
+                zones.setdefault(zone.name, zone)
             state, found, hint = _WRITING[hetzner.may_write(Deadline(_SECONDS))]
             yield Line(state, what, found, hint)
         except DyndnsError as error:
             has_failed = True
             yield Line(FAIL, what, error.seen, error.hint or _NETWORK_HINT)
-    owners = {host: longest_match(apexes, host) for host in settings.access.hosts}
-    aliases: dict[Zone, frozenset[str]] = {}
-    for name in sorted({found.owner.zone.name for found in owners.values() if found is not None}):
+    locations = {host: longest_match(zones, host) for host in settings.access.hosts}
+    rrsets: dict[Zone, RRSets] = {}
+    for name in sorted({found.zone.name for found in locations.values() if found is not None}):
         _progress(f"zone {name}")
-        yield from _check_zone(apexes[name], aliases)
-    for host, location in owners.items():
-        yield _check_host(host, location, aliases, has_failed=has_failed)
+        yield from _check_zone(zones[name], rrsets)
+    for host, location in locations.items():
+        yield from _check_host(host, location, rrsets, has_failed=has_failed)
 
 
-def _check_zone(apex: Location, aliases: dict[Zone, frozenset[str]]) -> Iterator[Line]:
-    """Test a zone, and add its CNAME records to `aliases` if the service can use the zone."""
-    zone = apex.owner.zone
+def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
+    """Test a zone, and add its records to `rrsets` if the service can use the zone."""
     what = f"zone {zone.name}"
     delegation = zone.delegation
     state = OK if delegation == "valid" else FAIL if is_undelegated(delegation) else WARN
     found = f"Delegation: {delegation or 'not reported'}."
     yield Line(state, what, found, delegation_hint(delegation))
-    if zone.mode != "primary":
+    if zone.has_failed:
+        hint = "Look at the zone at console.hetzner.com, or ask Hetzner's support."
+        yield Line(FAIL, what, "Hetzner can't publish the zone.", hint)
+    if zone.mode != PRIMARY:
         hint = "Change its records at its primary server."
         yield Line(FAIL, what, f"Hetzner doesn't change {zone.mode} zones.", hint)
         return
     try:
-        aliases[zone] = apex.hetzner.aliases(zone, Deadline(_SECONDS))
+        _, rrsets[zone] = zone.project.read_zone(zone, Deadline(_SECONDS), _KINDS)
     except DyndnsError as error:
         yield _error(FAIL, what, error)
 
@@ -232,25 +237,33 @@ def _check_zone(apex: Location, aliases: dict[Zone, frozenset[str]]) -> Iterator
 def _check_host(
     host: Hostname,
     location: Location | None,
-    aliases: Mapping[Zone, frozenset[str]],
+    rrsets: Mapping[Zone, RRSets],
     *,
     has_failed: bool,
-) -> Line:
+) -> Iterator[Line]:
     what = host.text
     if location is None:
-        if has_failed:
-            found = "No valid token has a zone for this host."
-            return Line(FAIL, what, found, "See the failed tokens above.")
+        found = "No token has a zone for this host."
         hint = "Create its zone at console.hetzner.com, or add a token of the zone's project."
-        return Line(FAIL, what, "No token has a zone for this host.", hint)
-    zone = location.owner.zone
-    if zone not in aliases:
+        if has_failed:
+            found, hint = "No valid token has a zone for this host.", "See the failed tokens above."
+        yield Line(FAIL, what, found, hint)
+        return
+    zone, name = location.zone, location.name
+    if zone not in rrsets:
         found = f"The service can't use the zone {zone.name}."
-        return Line(FAIL, what, found, f"See zone {zone.name} above.")
-    if location.owner.name in aliases[zone]:
+        yield Line(FAIL, what, found, f"See zone {zone.name} above.")
+        return
+    found_here = {kind: rrsets[zone].get((name, kind)) for kind in _KINDS}
+    if found_here["CNAME"] is not None:
         hint = "Delete the CNAME record at Hetzner."
-        return Line(FAIL, what, "The host has a CNAME record, which excludes addresses.", hint)
-    return Line(OK, what, f"The records are in zone {zone.name}.")
+        yield Line(FAIL, what, "The host has a CNAME record, which excludes addresses.", hint)
+        return
+    for kind, rrset in found_here.items():
+        if rrset is not None and len(rrset.comments) > 1:
+            hint = "The next update replaces them by one: give other machines names of their own."
+            yield Line(WARN, what, f"The host has several {kind} records: {rrset}.", hint)
+    yield Line(OK, what, f"The records are in zone {zone.name}.")
 
 
 def _check_ntfy(ntfy: NtfySettings) -> Line:

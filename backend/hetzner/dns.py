@@ -14,24 +14,27 @@ from typing import (
     Mapping,
     NamedTuple,
     Sequence,
+    Union,
 )
 from urllib.parse import quote
 
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
-    HetznerBusy,
     HetznerUnreachable,
     TokenRejected,
 )
 from backend.hetzner.client import CloudApi
-from backend.hetzner.responses import AlreadyExists, NotFound, id_of, plain, text_of, understood
+from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
+
+IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 ACTIONS_A_CALL = 25
 _MAX_PAGES = 200
 _ZONES_A_PAGE = "50"  # the API's maximum
 _RRSETS_A_PAGE = "100"
+PRIMARY = "primary"  # the mode of zones that can be changed at Hetzner
 # This zone can't exist: .invalid is reserved (https://www.rfc-editor.org/rfc/rfc2606).
 _IMPOSSIBLE = "/zones/hetzner-dyndns-check.invalid/rrsets/none/A"
 
@@ -42,7 +45,15 @@ class Zone:
 
     name: str
     mode: str
-    delegation: str = field(default="", compare=False)  # Hetzner's word; empty if unknown
+    project: Hetzner = field(compare=False, repr=False)
+    # Hetzner's words; empty if unknown.
+    delegation: str = field(default="", compare=False)
+    status: str = field(default="", compare=False)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether Hetzner can't publish the zone."""
+        return self.status == "error"
 
     @property
     def path(self) -> str:
@@ -51,8 +62,8 @@ class Zone:
 
 
 @dataclass(frozen=True)
-class Owner:
-    """An owner name, which has the records of a host."""
+class Location:
+    """Where a host's records are."""
 
     zone: Zone
     name: str  # relative to the zone, ``@`` for the apex
@@ -60,28 +71,36 @@ class Owner:
 
 @dataclass(frozen=True)
 class RRSet:
-    """The addresses of one family at one name."""
+    """The addresses of one family at one name, each with its comment.
 
-    values: tuple[str, ...]
-    comment: str  # of the first record that has one
+    A value that isn't an address stays a text.
+    """
+
+    comments: Mapping[IPAddress | str, str]
     ttl: int | None
 
     def holds(self, address: Address) -> bool:
-        """Return whether the RRSet holds this address alone, in any spelling."""
-        try:
-            return {ipaddress.ip_address(value) for value in self.values} == {address.ip}
-        except ValueError:  # not an address
-            return False
+        """Return whether the RRSet holds this address alone."""
+        return list(self.comments) == [address.ip]
+
+    def comment_of(self, *addresses: Address | None) -> str:
+        """Return the comment of the first of these addresses that the RRSet holds, else of any."""
+        for address in addresses:
+            if address is not None and address.ip in self.comments:
+                return self.comments[address.ip]
+        # The order of the records isn't guaranteed.
+        return max(self.comments.values(), default="")
 
     def __str__(self) -> str:
-        return ", ".join(sorted(self.values))
+        return ", ".join(sorted(map(str, self.comments)))
 
 
 class Written(NamedTuple):
-    """What a write changed, and the ids of the actions that publish the change."""
+    """What a write changed, the ids of the actions that publish it, and the record's comment."""
 
     change: Change
     actions: Sequence[int]
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +113,18 @@ class ActionState:
 
 def read_rrset(found: Mapping[str, Any]) -> RRSet:
     """Make an RRSet from the API's JSON; raise `KeyError` or `TypeError` if it isn't one."""
-    records = found["records"]
-    comments = (text_of(record.get("comment") or "") for record in records)
-    return RRSet(
-        values=tuple(text_of(record["value"]) for record in records),
-        comment=next(filter(None, comments), ""),
-        ttl=found["ttl"],
-    )
+    comments = {
+        _value(text_of(record["value"])): text_of(record.get("comment") or "")
+        for record in found["records"]
+    }
+    return RRSet(comments, found["ttl"])
+
+
+def _value(text: str) -> IPAddress | str:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return text
 
 
 class Hetzner:
@@ -125,9 +149,9 @@ class Hetzner:
                 hint="end the URL with the version of the API, as in https://api.hetzner.cloud/v1.",
             ) from None
         with understood():
-            return [_read_zone(zone) for page in pages for zone in page["zones"]]
+            return [self._read_zone(zone) for page in pages for zone in page["zones"]]
 
-    def read(self, owner: Owner, deadline: Deadline) -> dict[RecordType, RRSet]:
+    def read(self, location: Location, deadline: Deadline) -> dict[RecordType, RRSet]:
         """Read both families at a name in one call.
 
         Raises:
@@ -135,44 +159,38 @@ class Hetzner:
             CnameInTheWay: the name has a CNAME record.
 
         """
-        query = [("name", owner.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
-        answer = self.api.call("GET", owner.zone.path, deadline, query)
+        query = [("name", location.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
+        answer = self.api.call("GET", location.zone.path, deadline, query)
         with understood():
             found = {
                 rrset["type"]: read_rrset(rrset)
                 for rrset in answer["rrsets"]
-                if rrset["name"] == owner.name
+                if rrset["name"] == location.name
             }
         if "CNAME" in found:
             raise CnameInTheWay(
-                f"{owner.name} in zone {owner.zone.name} is a CNAME, which excludes addresses",
+                f"{location.name} in {location.zone.name} is a CNAME, which excludes addresses",
                 hint="delete the CNAME record at Hetzner.",
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 
     def read_zone(
-        self, zone: Zone, deadline: Deadline
-    ) -> tuple[int, dict[tuple[str, RecordType], RRSet]]:
-        """Return the number of calls, and all addresses of a zone by name and family.
+        self, zone: Zone, deadline: Deadline, kinds: Sequence[str] = ("A", "AAAA")
+    ) -> tuple[int, dict[tuple[str, str], RRSet]]:
+        """Return the number of calls, and the RRSets of a zone by name and type.
 
         Raises:
             NotFound: the zone doesn't exist any more.
 
         """
-        query = [("type", "A"), ("type", "AAAA")]
+        query = [("type", kind) for kind in kinds]
         pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, query))
         with understood():
             return len(pages), {
-                (str(rrset["name"]), RecordType(rrset["type"])): read_rrset(rrset)
+                (text_of(rrset["name"]), text_of(rrset["type"])): read_rrset(rrset)
                 for page in pages
                 for rrset in page["rrsets"]
             }
-
-    def aliases(self, zone: Zone, deadline: Deadline) -> frozenset[str]:
-        """List the names in a zone that have a CNAME record, relative to the zone."""
-        pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, [("type", "CNAME")]))
-        with understood():
-            return frozenset(text_of(rrset["name"]) for page in pages for rrset in page["rrsets"])
 
     def may_write(self, deadline: Deadline) -> bool | None:
         """Return whether the token may write; `None` if Hetzner's answer doesn't show it.
@@ -193,49 +211,51 @@ class Hetzner:
         """Return whether an RRSet holds this address alone, with the TTL that it should have."""
         return rrset is not None and rrset.holds(address) and self.chosen_ttl in (None, rrset.ttl)
 
-    def put(
+    def put(  # noqa: PLR0913
         self,
-        owner: Owner,
+        location: Location,
         desired: DesiredRecord,
         rrset: RRSet | None,
         deadline: Deadline,
         *,
+        replaced: Address | None = None,
         rewrite: bool = False,
     ) -> Written:
         """Make an address the only one of its family at a name, or delete the family.
 
-        `rrset` is what `read` returned. With `rewrite`, an unchanged address is written, too: the
-        API shows an accepted address even if publishing it has failed.
+        `rrset` is what `read` returned. The comment of the same address is kept, else that of the
+        `replaced` address. With `rewrite`, an unchanged address is written, too: the API shows an
+        accepted address even if publishing it has failed.
+
+        Raises:
+            AlreadyExists, NotFound: another client has changed the RRSet since it was read.
+
         """
         address = desired.address
-        path = f"{owner.zone.path}/{quote(owner.name, safe='@*')}/{desired.type.value}"
+        path = f"{location.zone.path}/{quote(location.name, safe='@*')}/{desired.type.value}"
         if address is None:
             return self._delete(path, rrset, deadline)
+        record = {"value": str(address.ip)}
+        body: dict[str, Any]
         if rrset is None:
-            change = Change.CREATED
-            try:
-                return self._create(owner, address, deadline, change)
-            except AlreadyExists:  # created by another client; its comment is kept
-                rrset, rewrite = self._read_again(owner, desired.type, deadline), True
-        else:
-            change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
+            body = {"name": location.name, "type": desired.type.value, "ttl": self._ttl}
+            body["records"] = [record]
+            answer = self.api.call("POST", location.zone.path, deadline, body=body)
+            return Written(Change.CREATED, [id_of(answer.get("action"))])
+        change = Change.UNCHANGED if rrset.holds(address) else Change.REPLACED
         actions: list[int] = []
+        comment = rrset.comment_of(address, replaced)
         if rewrite or change is not Change.UNCHANGED:
-            record = {"value": str(address.ip)}
-            if rrset.comment:  # set_records overwrites comments, too
-                record["comment"] = rrset.comment
-            try:
-                answer = self.api.call(
-                    "POST", f"{path}/actions/set_records", deadline, body={"records": [record]}
-                )
-            except NotFound:  # deleted by another client; a new RRSet gets the right TTL
-                return self._create(owner, address, deadline, change)
+            if comment:  # set_records overwrites comments, too
+                record["comment"] = comment
+            body = {"records": [record]}
+            answer = self.api.call("POST", f"{path}/actions/set_records", deadline, body=body)
             actions.append(id_of(answer.get("action")))
         if self.chosen_ttl not in (None, rrset.ttl):
             ttl = {"ttl": self.chosen_ttl}
             answer = self.api.call("POST", f"{path}/actions/change_ttl", deadline, body=ttl)
             actions.append(id_of(answer.get("action")))
-        return Written(change, actions)
+        return Written(change, actions, comment)
 
     def actions(self, ids: Iterable[int], deadline: Deadline) -> dict[int, ActionState]:
         """Return the states of up to `ACTIONS_A_CALL` actions, without those that are unknown."""
@@ -257,17 +277,13 @@ class Hetzner:
             if page is None:
                 return
 
-    def _create(
-        self, owner: Owner, address: Address, deadline: Deadline, change: Change
-    ) -> Written:
-        body = {
-            "name": owner.name,
-            "type": address.type.value,
-            "ttl": self._ttl,
-            "records": [{"value": str(address.ip)}],
-        }
-        answer = self.api.call("POST", owner.zone.path, deadline, body=body)
-        return Written(change, [id_of(answer.get("action"))])
+    def _read_zone(self, zone: Mapping[str, Any]) -> Zone:
+        servers = zone.get("authoritative_nameservers")
+        # Updates don't need the delegation, so an unknown shape of it is no error.
+        delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
+        words = (zone["name"], zone["mode"], delegation or "", zone.get("status") or "")
+        name, mode, delegation, status = map(text_of, words)
+        return Zone(name, mode, self, delegation, status)
 
     def _delete(self, path: str, rrset: RRSet | None, deadline: Deadline) -> Written:
         if rrset is not None:
@@ -278,19 +294,6 @@ class Hetzner:
             else:
                 return Written(Change.DELETED, [id_of(answer.get("action"))])
         return Written(Change.UNCHANGED, [])
-
-    def _read_again(self, owner: Owner, kind: RecordType, deadline: Deadline) -> RRSet:
-        rrset = self.read(owner, deadline).get(kind)
-        if rrset is None:
-            raise HetznerBusy(f"Another client is changing {owner.name} in {owner.zone.name}.")
-        return rrset
-
-
-def _read_zone(zone: Mapping[str, Any]) -> Zone:
-    servers = zone.get("authoritative_nameservers")
-    # Updates don't need the delegation, so an unknown shape of it is no error.
-    delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
-    return Zone(text_of(zone["name"]), text_of(zone["mode"]), text_of(delegation or ""))
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

@@ -11,7 +11,9 @@ from backend.errors import (
     DyndnsError,
     HetznerBusy,
     HetznerUnreachable,
+    SecondaryZone,
     TokenRejected,
+    TransientError,
 )
 from backend.outgoing import retry_after
 
@@ -21,6 +23,7 @@ MAKE_NEW = (
     "create a token with Read & Write permission at console.hetzner.com, "
     "in the project of the zones, under Security, API tokens."
 )
+_TOO_MANY = 429
 _LONGEST_TEXT = 1000
 _OLD_LENGTH = 32  # new tokens have 64 characters
 _MAX_ID = (1 << 63) - 1  # fits into every store; the API promises 53 bits
@@ -34,7 +37,7 @@ class AlreadyExists(ChangeRefused):
     """The RRSet to create exists already."""
 
 
-# The API's error codes. Unknown codes count by their status: below 500 refused, otherwise busy.
+# The API's error codes. Unknown codes count by their status: 429 and 5xx busy, others refused.
 _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
     "token_readonly": (TokenRejected, "create a token with Read & Write permission"),
@@ -42,7 +45,8 @@ _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "not_found": (NotFound, "check that the zone still exists"),
     "uniqueness_error": (AlreadyExists, "the record exists already"),
     "protected": (ChangeRefused, "lift the change protection of the record"),
-    "incorrect_zone_mode": (ChangeRefused, "change a secondary zone at its primary server"),
+    "incorrect_zone_mode": (SecondaryZone, "change a secondary zone at its primary server"),
+    "resource_locked": (ChangeRefused, "ask Hetzner's support to unlock the zone"),
     "resource_limit_exceeded": (ChangeRefused, "delete records or ask Hetzner for a higher limit"),
     "deprecated_api_endpoint": (ChangeRefused, "update hetzner-dyndns"),
 }
@@ -127,7 +131,10 @@ def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> 
     return answer
 
 
-def _not_the_api(status: int, headers: Mapping[str, str], token: str) -> HetznerUnreachable:
+def _not_the_api(status: int, headers: Mapping[str, str], token: str) -> TransientError:
+    if _is_busy(status):  # Hetzner's gateways send no JSON
+        pause = _pause(headers, is_limited=status == _TOO_MANY)
+        return HetznerBusy(f"Hetzner is busy (status {status}).", pause)
     kind = headers.get("location") or headers.get("content-type") or "no content type"
     shown = _shown(kind, token)[:100]
     return HetznerUnreachable(
@@ -145,16 +152,22 @@ def refusal(
         return _not_the_api(status, headers, token)
     code = _shown(error["code"], token)[:60]
     reason = f'{code}, "{_shown(str(error.get("message")), token)[:200].rstrip(".")}"'
-    if code in _BUSY_CODES or (code not in _REFUSALS and status >= 500):  # noqa: PLR2004
-        # RateLimit-Reset is the time of a full bucket, not that of the next possible call.
-        pause = retry_after(headers, 1.0, 3600.0)
-        if pause is None:
-            pause = 30.0 if code == "rate_limit_exceeded" else 5.0
+    if code in _BUSY_CODES or (code not in _REFUSALS and _is_busy(status)):
+        pause = _pause(headers, is_limited=code == "rate_limit_exceeded")
         return HetznerBusy(f"Hetzner is busy ({reason}).", pause)
     family, hint = _REFUSALS.get(code, (ChangeRefused, "see Hetzner's message"))
     if code == "unauthorized" and is_old_token(token):
         return family(f"Hetzner refuses the call ({reason}); {IS_OLD}", hint=MAKE_NEW)
     return family(f"Hetzner refuses the call ({reason})", hint=f"{hint}.")
+
+
+def _is_busy(status: int) -> bool:
+    return status == _TOO_MANY or status >= 500  # noqa: PLR2004
+
+
+def _pause(headers: Mapping[str, str], *, is_limited: bool) -> float:
+    # RateLimit-Reset is the time of a full bucket, not that of the next possible call.
+    return retry_after(headers, 1.0, 3600.0) or (30.0 if is_limited else 5.0)
 
 
 def _shown(text: str, token: str) -> str:

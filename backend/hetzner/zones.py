@@ -5,33 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
-from backend.errors import ChangeRefused, DyndnsError, HetznerBusy, TransientError, ZoneNotFound
-from backend.hetzner.dns import Hetzner, Owner
+from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientError, ZoneNotFound
+from backend.hetzner.dns import PRIMARY, Hetzner, Location, Zone
 from backend.model import Deadline, Hostname
 
-# Unknown names don't cause a new list more often.
-_MISS_PAUSE = 10.0
+# So old may a list be that has no usable zone for a host. Repeated requests cause no newer one.
+_MISS_PAUSE = 5.0
+# So long an old list is used after a project couldn't be listed.
+_RETRY_PAUSE = 10.0
 # The longest time that a request spends on a new list while an old one exists.
 _REFRESH_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Location:
-    """The owner name of a host, and the project that contains it."""
-
-    hetzner: Hetzner
-    owner: Owner
-
-
-def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Location | None:
-    """Return where a host's records are, given the apexes of all zones by name."""
+def longest_match(zones: Mapping[str, Zone], host: Hostname) -> Location | None:
+    """Return where a host's records are, given all zones by name."""
     labels = host.text.split(".")
     for cut in range(len(labels)):
-        apex = apexes.get(".".join(labels[cut:]))
-        if apex is not None:
-            return Location(apex.hetzner, Owner(apex.owner.zone, ".".join(labels[:cut]) or "@"))
+        zone = zones.get(".".join(labels[cut:]))
+        if zone is not None:
+            return Location(zone, ".".join(labels[:cut]) or "@")
     return None
 
 
@@ -39,7 +33,7 @@ def longest_match(apexes: Mapping[str, Location], host: Hostname) -> Location | 
 class _Listing:
     """The zones of all projects; those of a failed project are from the list before."""
 
-    apexes: Mapping[str, Location]  # by the name of the zone
+    zones: Mapping[str, Zone]  # by name
     failures: Sequence[DyndnsError]  # transient errors first
     at: float
     is_whole: bool  # no project had a transient error
@@ -64,43 +58,45 @@ class Zones:
     def find(self, host: Hostname, deadline: Deadline) -> Location:
         """Return where a host's records are; the longest matching zone wins.
 
+        A list without a primary zone for the host is believed for some seconds only.
+
         Raises:
             ZoneNotFound: no project has a zone for the host.
-            ChangeRefused: the zone is a secondary one.
+            SecondaryZone: the zone can't be changed at Hetzner.
             TokenRejected: no zone was found, and Hetzner rejects one of the tokens.
-            TransientError: no zone was found, and a project can't be listed now.
+            TransientError: no primary zone was found, and a project can't be listed now.
 
         """
         listing = self._listed(deadline, self._ttl, accept_old=True)
-        found = longest_match(listing.apexes, host)
-        if found is None:
+        found = longest_match(listing.zones, host)
+        if found is None or found.zone.mode != PRIMARY:
             listing = self._listed(deadline, min(self._ttl, _MISS_PAUSE))
-            found = longest_match(listing.apexes, host)
+            found = longest_match(listing.zones, host)
+        if found is not None and found.zone.mode == PRIMARY:
+            return found
+        if listing.failures and (found is None or not listing.is_whole):
+            raise listing.failures[0]
         if found is None:
-            if listing.failures:
-                raise listing.failures[0]
             raise ZoneNotFound(
                 f"No zone for {host} in any project of HETZNER_TOKEN",
                 hint="create the zone at console.hetzner.com, or add a token of its project.",
             )
-        zone = found.owner.zone
-        if zone.mode != "primary":
-            raise ChangeRefused(
-                f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
-                hint="change it at its primary server.",
-            )
-        return found
+        zone = found.zone
+        raise SecondaryZone(
+            f"Zone {zone.name} is a {zone.mode} zone at Hetzner",
+            hint="change it at its primary server.",
+        )
 
     def recall(self, host: Hostname) -> Location | None:
         """Return where a host's records are according to the last list, without a call."""
         listing = self._listing
-        return None if listing is None else longest_match(listing.apexes, host)
+        return None if listing is None else longest_match(listing.zones, host)
 
     @property
-    def names(self) -> frozenset[str]:
+    def known(self) -> frozenset[Zone]:
         """The zones in the last list."""
         listing = self._listing
-        return frozenset(listing.apexes if listing is not None else ())
+        return frozenset(listing.zones.values() if listing is not None else ())
 
     def invalidate(self) -> None:
         """Drop the list, because a zone in it doesn't exist any more."""
@@ -130,26 +126,26 @@ class Zones:
         """List all projects. One that is busy or has a bad token doesn't affect the others."""
         if known is not None:
             deadline = Deadline(min(_REFRESH_SECONDS, deadline.remaining()))
-        apexes: dict[str, Location] = {}
+        zones: dict[str, Zone] = {}
         failures: list[DyndnsError] = []
         is_whole = True
-        for hetzner in self._projects:
+        for project in self._projects:
             try:
-                zones = hetzner.zones(deadline)
+                listed: Iterable[Zone] = project.zones(deadline)
             except TransientError as error:
                 failures.insert(0, error)
                 is_whole = False
-                old = () if known is None else known.apexes.values()
-                zones = [apex.owner.zone for apex in old if apex.hetzner is hetzner]
+                old = () if known is None else known.zones.values()
+                listed = [zone for zone in old if zone.project is project]
             except DyndnsError as error:
                 failures.append(error)
                 continue
-            for zone in zones:
-                apexes.setdefault(zone.name, Location(hetzner, Owner(zone, "@")))
-        if known is None and not apexes and not is_whole:
+            for zone in listed:
+                zones.setdefault(zone.name, zone)
+        if known is None and not zones and not is_whole:
             raise failures[0]
         if not is_whole:
             # Later requests use this list for a while, instead of waiting for Hetzner again.
-            self._retry_at = self._clock() + _MISS_PAUSE
-        self._listing = _Listing(apexes, failures, self._clock(), is_whole)
+            self._retry_at = self._clock() + _RETRY_PAUSE
+        self._listing = _Listing(zones, failures, self._clock(), is_whole)
         return self._listing

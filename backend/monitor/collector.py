@@ -7,7 +7,8 @@ import time
 from typing import Callable, Sequence
 
 from backend.errors import OperatorError, TransientError
-from backend.hetzner.dns import Hetzner
+from backend.events import EventSink, ZoneFailed
+from backend.hetzner.dns import Hetzner, Zone
 from backend.model import Deadline
 from backend.store import Store
 from backend.store.leases import new_owner
@@ -28,11 +29,13 @@ class Collector:
         self,
         store: Store,
         projects: Sequence[Hetzner],
+        events: EventSink,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._projects = projects
+        self._events = events
         self._clock = clock
         self._monotonic = monotonic
         # The times of the stored quotas, by project and limit.
@@ -75,6 +78,12 @@ class Collector:
             except OperatorError as error:
                 listed.append((Project(number, str(error), now), []))
                 continue
+            for zone in zones:
+                self._note_failure(zone, now)
             seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
             listed.append((Project(number, "", now), seen))
         self._store.projects.note_zones(listed)
+
+    def _note_failure(self, zone: Zone, now: float) -> None:
+        if zone.has_failed and self._store.leases.once("zones", zone.name, now):
+            self._events.report(ZoneFailed(zone.name))

@@ -18,6 +18,7 @@ from backend.store.database import Database
 from backend.store.schema import SKEW_SECONDS, leases, reports
 
 _POLL_SECONDS = 0.05
+SAY_AGAIN = 86400.0  # a warning whose cause lasts is repeated after this
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ class Leases:
             connection, self._take, {**values, "instead_of": other}
         )
 
-    def once(self, subject: str, key: str, now: float, seconds: float) -> bool:
+    def once(self, subject: str, key: str, now: float, seconds: float = SAY_AGAIN) -> bool:
         """Whether this is the first such call of all processes for so many seconds."""
         with self._database.write() as connection:
             return self.report(connection, subject, key, now, seconds)

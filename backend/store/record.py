@@ -66,7 +66,7 @@ class Record:
     error: str  # what is wrong, and what to do about it
     hint: str
     comment: str  # of the record at Hetzner
-    verify_after: float  # a check of the accepted record failed: the next one is not before
+    verify_after: float  # a check or a write failed: no request asks Hetzner before then
     changed_at: float | None
 
     @property
@@ -78,6 +78,13 @@ class Record:
     def is_accepted(self) -> bool:
         """Whether Hetzner has accepted the desired state."""
         return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+    def waits_for(self, now: float) -> float:
+        """Return the seconds in which requests don't repeat the failed write; 0 if they may."""
+        if self.is_accepted:
+            return 0.0
+        seconds = min(self.retry_at, self.verify_after) - now
+        return seconds if 0 < seconds <= _LONGEST_WAIT else 0.0  # else the clock was set back
 
     @property
     def is_doubtful(self) -> bool:

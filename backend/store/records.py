@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Requester, Update
 from backend.store.database import Database
-from backend.store.leases import Leases, new_owner, release
+from backend.store.history import SHORTLY, rivals
+from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
 from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
 from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts, records, reports
 
@@ -46,6 +47,13 @@ class Notice(enum.Enum):
     HOST = 2
 
 
+class Noted(NamedTuple):
+    """What is worth reporting about a stored result."""
+
+    notice: Notice = Notice.NONE
+    rivals: Sequence[str] = ()  # the sources of requests that change the record back and forth
+
+
 class ChangeNote(NamedTuple):
     """What the history shows of an accepted change."""
 
@@ -66,12 +74,16 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Failed:
-    """The desired state could not be published: it is `PENDING`, or `REFUSED`."""
+    """The desired state could not be published: it is `PENDING`, or `REFUSED`.
+
+    Requests try again before `retry_at`, but not before `verify_after`.
+    """
 
     record: Record
     state: State
     error: DyndnsError
     retry_at: float
+    verify_after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,28 +138,27 @@ class Records:
         with self._database.write() as connection:
             if update is not None:
                 self._store(connection, update, now, grace)
-            if not self._leases.take(connection, _lock(host), owner, now, LOCK_SECONDS):
+            if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
         return {record.desired.type: record for record in map(read_record, rows)}
 
     def commit(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
-    ) -> list[Notice]:
+    ) -> list[Noted]:
         """Store the results for the records of a locked host, and unlock it, in one transaction.
 
-        A desired state that is newer than its result stays pending. Returns for each result whether
-        its error, or the end of earlier errors, is new.
+        A desired state that is newer than its result stays pending.
         """
         with self._database.write() as connection:
-            notices = [self._note(connection, result, now) for result in results]
-            release(connection, _lock(host), owner)
-        return notices
+            noted = [self._note(connection, result, now) for result in results]
+            release(connection, f"host {host.text}", owner)
+        return noted
 
     def note(self, result: Result, now: float) -> Notice:
         """Do what `commit` does for one record, without a lock."""
         with self._database.write() as connection:
-            return self._note(connection, result, now)
+            return self._note(connection, result, now).notice
 
     def finish(self, record: Record) -> Notice:
         """Store that Hetzner has published what it had accepted."""
@@ -251,20 +262,9 @@ class Records:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
-                add_entry(
-                    connection,
-                    Entry(
-                        at=now,
-                        host=host.text,
-                        type=record.type.value,
-                        event="dropped",
-                        source=operator.source,
-                        protocol=operator.protocol,
-                        old=None,
-                        new=None,
-                        why=record.error,
-                    ),
-                )
+                kind, by = record.type.value, (operator.source, operator.protocol)
+                entry = Entry(now, host.text, kind, "dropped", *by, None, None, record.error)
+                add_entry(connection, entry)
             if rows:  # the next failure is reported again
                 connection.execute(reports.delete().where(reports.c.subject == host.text))
             release(connection, lock, owner)
@@ -296,15 +296,24 @@ class Records:
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 
-    def _note(self, connection: Connection, result: Result, now: float) -> Notice:
+    def _note(self, connection: Connection, result: Result, now: float) -> Noted:
+        record = result.record
         if isinstance(result, Accepted):
-            return _note_accepted(connection, result, now)
+            notice = _note_accepted(connection, result, now)
+            host, kind, changed_at = record.host.text, record.desired.type.value, record.changed_at
+            if result.change is None or changed_at is None or now - changed_at > SHORTLY:
+                return Noted(notice)
+            sources = rivals(connection, host, kind, now)
+            is_new = sources and self._leases.report(
+                connection, "rivals", f"{host} {kind}", now, SAY_AGAIN
+            )
+            return Noted(notice, sources if is_new else ())
         if isinstance(result, Failed):
-            return self._note_failed(connection, result, now)
+            return Noted(self._note_failed(connection, result, now))
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
         later = {name: at for name, at in times.items() if at is not None}
-        connection.execute(_OF_GENERATION, {**_key(result.record), **later})
-        return Notice.NONE
+        connection.execute(_OF_GENERATION, {**_key(record), **later})
+        return Noted()
 
     def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
         record, error = failed.record, failed.error
@@ -313,6 +322,7 @@ class Records:
             "state": failed.state.value,
             "attempts": record.attempts + 1,
             "retry_at": failed.retry_at,
+            "verify_after": failed.verify_after,
             "error": error.seen,
             "hint": error.hint,
         }
@@ -377,10 +387,6 @@ def _add_entry(
     connection.execute(history.insert(), {**entry, **requester, **change._asdict()})
 
 
-def _lock(host: Hostname) -> str:
-    return f"host {host.text}"
-
-
 def _key(record: Record) -> dict[str, Any]:
     """Return the parameters by which the statements above find a record."""
     kind = record.desired.type.value
@@ -401,6 +407,7 @@ def _dropping(record: Record, now: float) -> sa.Update | sa.Delete:
         "state": (State.PENDING if record.is_doubtful else State.PUBLISHED).value,
         "retry_at": now,
         "checked_at": 0.0,
+        "verify_after": 0.0,
     }
     return records.update().where(this).values(**cleared, **dropped)
 
@@ -413,9 +420,11 @@ def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
         attempts=0,
         generation=1,
         checked_at=0.0,
+        verify_after=0.0,
         error="",
     )
-    new = {name: values.excluded[name] for name in (*_OF_DESIRED, "state", "attempts")}
+    names = (*_OF_DESIRED, "state", "attempts", "verify_after")
+    new = {name: values.excluded[name] for name in names}
     return values.on_conflict_do_update(
         index_elements=[records.c.host, records.c.type],
         set_={"generation": records.c.generation + 1, **new},

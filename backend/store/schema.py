@@ -53,7 +53,8 @@ records = sa.Table(
     sa.Column(
         "poll_action_at", sa.Float, nullable=False, server_default="0"
     ),  # ask about the action
-    sa.Column("verify_after", sa.Float, nullable=False, server_default="0"),  # after a failed check
+    # After a failed check or write: no request asks Hetzner before then.
+    sa.Column("verify_after", sa.Float, nullable=False, server_default="0"),
     sa.Column("comment", sa.String, nullable=False, server_default=""),  # at Hetzner
     sa.Column("changed_at", sa.Float),  # when Hetzner accepted another address last
     sa.Index("records_due", "state", "retry_at"),

@@ -7,19 +7,30 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Mapping
+from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.errors import (
+    ChangeRefused,
     DyndnsError,
     HetznerBusy,
     OperatorError,
+    SecondaryZone,
     ShareUsedUp,
     StoreUnavailable,
+    ZoneNotFound,
 )
-from backend.events import Cleared, Confirmed, Postponed, Published, Refused
-from backend.hetzner.dns import RRSet
-from backend.hetzner.responses import NotFound
-from backend.hetzner.zones import Location, Zones
+from backend.events import (
+    Cleared,
+    Confirmed,
+    Contested,
+    Postponed,
+    Published,
+    Refused,
+    SeveralRecords,
+)
+from backend.hetzner.dns import Location, RRSet, Written
+from backend.hetzner.responses import AlreadyExists, NotFound
+from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.outbox import Reporter
 from backend.rate import TokenBucket
@@ -36,6 +47,7 @@ from backend.store import (
 )
 from backend.store.leases import new_owner, wait_for_host
 from backend.store.records import LOCK_SECONDS
+from backend.store.schema import Entry
 
 KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.
@@ -44,7 +56,8 @@ GRACE_SECONDS = 10.0
 _LONGEST_LOCK = 120.0
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
-_REFUSED_PAUSE = 3600.0
+_FIRST_REFUSED_PAUSE = 60.0
+LONGEST_REFUSED_PAUSE = 3600.0
 _VERIFY_PAUSE = 60.0
 # The records of active hosts are verified each REQUEST_CACHE_TTL. After twice as long without that,
 # a record is read before it is written.
@@ -53,28 +66,37 @@ _KNOWN_FOR = 2
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
+_SEVERAL = "several records at one name: the update replaces them by one"
+# Hetzner says that the RRSet exists, but doesn't list it.
+_UNLISTED = RRSet({}, None)
 
 
-def pause_after(attempts: int, error: DyndnsError | None = None) -> float:
+def pause_after(
+    attempts: int,
+    error: DyndnsError | None = None,
+    *,
+    first: float = _FIRST_PAUSE,
+    longest: float = _LONGEST_PAUSE,
+) -> float:
     """Return the seconds until the next attempt: growing, bounded and randomly spread."""
-    grown = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempts, 10))
+    grown = min(longest, first * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
 
 
 class Shares:
-    """Keeps one host from using up the quota of all. Safe to share between threads."""
+    """Keeps one host from using up the rest of a quota. Safe to share between threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: OrderedDict[Hostname, TokenBucket] = OrderedDict()
 
-    def take(self, host: Hostname, *, is_short: bool) -> None:
-        """Count an attempt to change a host's records.
+    def take(self, host: Hostname) -> None:
+        """Count an attempt to change a host's records while the quota is short.
 
         Raises:
-            ShareUsedUp: the quota is short, and the host has used up its share.
+            ShareUsedUp: the host has used up its share.
 
         """
         now = self._clock()
@@ -85,10 +107,9 @@ class Shares:
             self._buckets[host] = bucket
             if len(self._buckets) > _MOST_HOSTS:
                 self._buckets.popitem(last=False)
-            wait = bucket.wait(now) if is_short else 0.0
-            if not wait:
-                bucket.take(now, force=True)
+            if bucket.take(now):
                 return
+            wait = bucket.wait(now)
         raise ShareUsedUp(
             f"{host} has used up its share of calls while the quota is short",
             wait,
@@ -171,7 +192,9 @@ class Publisher:
         self._locked[owner] = now
         attempt = _Attempt(host, deadline)
         try:
-            self._bring(attempt, [known[kind] for kind in kinds if kind in known])
+            due = self._due(attempt, [known[kind] for kind in kinds if kind in known])
+            if due:
+                self._bring(attempt, due)
         finally:
             self._locked.pop(owner, None)
             self._finish(attempt, owner)
@@ -186,23 +209,34 @@ class Publisher:
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
 
-    def _bring(self, attempt: _Attempt, records: list[Record]) -> None:
-        """Bring records to their desired state, and collect the results in the attempt."""
-        due = [record for record in records if not self.is_up_to_date(record)]
+    def _due(self, attempt: _Attempt, records: Iterable[Record]) -> list[Record]:
+        """Return the records to publish; for the others, collect their outcome in the attempt."""
+        due: list[Record] = []
         for record in records:
             attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, Change.CACHED)
-        if not due:
-            return
+            if self.is_up_to_date(record):
+                continue
+            seconds = record.waits_for(self._clock())
+            if not seconds:
+                due.append(record)
+            elif not attempt.errors:
+                attempt.errors.append(_stored_error(record, seconds))
+        return due
+
+    def _bring(self, attempt: _Attempt, due: Sequence[Record]) -> None:
+        """Bring records to their desired state, and collect the results in the attempt."""
         try:
             location = self._zones.find(attempt.host, attempt.deadline)
-            if not all(record.is_accepted for record in due):
-                self._shares.take(attempt.host, is_short=location.hetzner.api.is_short)
+            is_short = location.zone.project.api.is_short
+            if is_short and not all(record.is_accepted for record in due):
+                self._shares.take(attempt.host)
             found: Mapping[RecordType, RRSet]
             if all(map(self._is_known, due)):  # spares the read before the write
-                ttl = location.hetzner.chosen_ttl
+                ttl = location.zone.project.chosen_ttl
                 found = {
-                    record.desired.type: RRSet((str(record.published),), record.comment, ttl)
+                    record.desired.type: RRSet({record.published.ip: record.comment}, ttl)
                     for record in due
+                    if record.published is not None
                 }
             else:
                 location, found = self._read(attempt.host, attempt.deadline)
@@ -232,41 +266,83 @@ class Publisher:
         """Find the zone of a host and read both families; list the zones anew if it is gone."""
         location = self._zones.find(host, deadline)
         try:
-            return location, location.hetzner.read(location.owner, deadline)
-        except NotFound:
+            return location, location.zone.project.read(location, deadline)
+        except (NotFound, SecondaryZone):
             self._zones.invalidate()
-            location = self._zones.find(host, deadline)
-            return location, location.hetzner.read(location.owner, deadline)
+        location = self._zones.find(host, deadline)
+        try:
+            return location, location.zone.project.read(location, deadline)
+        except NotFound:
+            name = location.zone.name
+            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def _write(
         self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
     ) -> None:
         """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
-        deadline, desired = attempt.deadline, record.desired
-        put, rewrite = location.hetzner.put, record.is_doubtful
-        try:
-            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
-        except NotFound:
-            self._zones.invalidate()
-            location, found = self._read(record.host, deadline)
-            put, rrset = location.hetzner.put, found.get(desired.type)
-            written = put(location.owner, desired, rrset, deadline, rewrite=rewrite)
+        desired, seen = record.desired, rrset
+        rewrite, exists, is_again = record.is_doubtful, False, False
+        while True:
+            if rrset is not None and len(rrset.comments) > 1:
+                self._warn_of_several(record, rrset)
+            try:
+                written = location.zone.project.put(
+                    location,
+                    desired,
+                    rrset,
+                    attempt.deadline,
+                    replaced=record.published,
+                    rewrite=rewrite or exists,
+                )
+                break
+            except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
+                if is_again:
+                    raise _contradiction(record, is_listed=rrset is not _UNLISTED) from None
+                is_again, exists = True, isinstance(error, AlreadyExists)
+            location, found = self._read(record.host, attempt.deadline)
+            seen = found.get(record.type)
+            rrset = _UNLISTED if exists and seen is None else seen
+        if exists and written.change is Change.UNCHANGED:  # an attempt of ours created it
+            written, seen = written._replace(change=Change.CREATED), None
+        self._accept(attempt, record, written, seen)
+
+    def _accept(
+        self, attempt: _Attempt, record: Record, written: Written, rrset: RRSet | None
+    ) -> None:
         note, is_unchanged = None, written.change is Change.UNCHANGED
         # If Hetzner's answer to an earlier attempt was lost, its change looks like none now.
-        if not is_unchanged or record.published != desired.address:
+        if not is_unchanged or record.published != record.desired.address:
             seen = record.published if is_unchanged else rrset
             old = None if seen is None else str(seen)
             note = ChangeNote(written.change.value, old, _reason(record))
         action = next(iter(written.actions), None)
-        comment = "" if rrset is None else rrset.comment
-        attempt.results.append(Accepted(record, action, note, comment))
-        attempt.outcomes[desired.type] = RecordOutcome(desired, written.change)
+        attempt.results.append(Accepted(record, action, note, written.comment))
+        attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, written.change)
+
+    def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
+        """Report that an update replaces several records, before it does so."""
+        host, kind, now = record.host, record.type, self._clock()
+        if self._store.leases.once("several records", f"{host} {kind.value}", now):
+            event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
+            source, protocol = record.requester.source, record.requester.protocol
+            old, new = event.values, event.new
+            entry = Entry(
+                now, host.text, kind.value, "several", source, protocol, old, new, _SEVERAL
+            )
+            self._store.history.add(entry)
+            self._reporter.report(event)
 
     def _fail(self, attempt: _Attempt, record: Record, error: DyndnsError) -> None:
         """Collect a failure. The failed verification of an accepted record isn't one."""
         now = self._clock()
         if isinstance(error, OperatorError):
-            attempt.results.append(Failed(record, State.REFUSED, error, now + _REFUSED_PAUSE))
+            pause = pause_after(
+                record.attempts, first=_FIRST_REFUSED_PAUSE, longest=LONGEST_REFUSED_PAUSE
+            )
+            # A request looks for the zone again: the list of zones bounds the calls for that.
+            is_cheap = isinstance(error, (ZoneNotFound, SecondaryZone))
+            until = 0.0 if is_cheap else now + pause
+            attempt.results.append(Failed(record, State.REFUSED, error, now + pause, until))
         elif record.is_accepted:
             attempt.results.append(Delayed(record, verify_after=now + _VERIFY_PAUSE))
             return
@@ -283,12 +359,12 @@ class Publisher:
         """Store the results, unlock the host, and report what is new."""
         now = self._clock()
         try:
-            notices = self._store.records.commit(attempt.host, owner, attempt.results, now)
+            noted = self._store.records.commit(attempt.host, owner, attempt.results, now)
         except StoreUnavailable:
             if not attempt.errors:  # else that error answers the request: the update is stored
                 raise
             return
-        for result, notice in zip(attempt.results, notices):
+        for result, (notice, rivals) in zip(attempt.results, noted):
             record, is_news = result.record, notice is Notice.HOST
             host, kind = record.host, record.desired.type
             if isinstance(result, Failed):
@@ -302,6 +378,8 @@ class Publisher:
                 if change is not None:
                     event = Published(host, kind, change.old or "none", new, change.why)
                 self._reporter.report(event)
+            if rivals:
+                self._reporter.report(Contested(host, kind, " and ".join(rivals)))
             if notice is not Notice.NONE:
                 self._reporter.report(cleared(record, notice, now))
         attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
@@ -322,6 +400,21 @@ def cleared(record: Record, notice: Notice, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
     after = now - record.desired_at
     return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
+
+
+def _contradiction(record: Record, *, is_listed: bool) -> HetznerBusy:
+    name = f"the {record.type.value} record of {record.host}"
+    if is_listed:
+        hint = "if this lasts, stop other programs that change it."
+        return HetznerBusy(f"Another client creates and deletes {name} at Hetzner", hint=hint)
+    hint = "if this lasts, look at the zone at console.hetzner.com, or ask Hetzner's support."
+    return HetznerBusy(f"Hetzner answers that {name} exists, but doesn't list it", hint=hint)
+
+
+def _stored_error(record: Record, seconds: float) -> DyndnsError:
+    """Return the error of the last attempt again, without another attempt."""
+    text = f"{record.error} {record.hint}".rstrip()
+    return ChangeRefused(text) if record.state is State.REFUSED else HetznerBusy(text, seconds)
 
 
 def _reason(record: Record) -> str:

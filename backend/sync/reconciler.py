@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterator, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
-from backend.events import Postponed
-from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner
+from backend.events import ActionsUnknown, Postponed
+from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.outbox import Reporter
 from backend.store import Failed, Notice, Record, State, Store
 from backend.store.leases import LeaderElection
-from backend.sync.publisher import Publisher, cleared, pause_after
+from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Publisher, cleared, pause_after
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Reconciler:
         self._has_begun = False
         self._hetzner_is_away = False
         self._probe_at = 0.0
-        self._zones_seen: frozenset[str] = frozenset()
+        self._zones_seen: frozenset[Zone] = frozenset()
         self._swept_at = 0.0
 
     def tick(self) -> None:
@@ -111,7 +111,7 @@ class Reconciler:
 
     def _has_quota(self, record: Record) -> bool:
         location = self._zones.recall(record.host)
-        return location is None or not location.hetzner.api.is_low
+        return location is None or not location.zone.project.api.is_low
 
     def _publish(self, records: Sequence[Record]) -> DyndnsError | None:
         kinds = [record.type for record in records]
@@ -136,10 +136,10 @@ class Reconciler:
             self._store.records.retry_now(State.PENDING, now)
 
     def _notice_zones(self, now: float) -> None:
-        names = self._zones.names
-        if self._zones_seen and names != self._zones_seen:
+        zones = self._zones.known
+        if self._zones_seen and zones != self._zones_seen:
             self._store.records.retry_now(State.REFUSED, now)
-        self._zones_seen = names
+        self._zones_seen = zones
 
     def _follow(self, now: float) -> None:
         """Poll the actions, many with one call."""
@@ -160,7 +160,7 @@ class Reconciler:
         for record in records:
             try:
                 location = self._zones.find(record.host, deadline)
-                found[location.hetzner].append(record)
+                found[location.zone.project].append(record)
             except DyndnsError as error:
                 self._cannot_tell(record, error, now)
         return found
@@ -169,25 +169,52 @@ class Reconciler:
         self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
     ) -> None:
         ids = [record.action for record in records if record.action is not None]
+        states: Mapping[int, ActionState] = {}
+        why = "GET /actions doesn't list its action."
         try:
             states = hetzner.actions(ids, deadline)
-        except DyndnsError as error:
+        except OperatorError as error:
+            why = str(error)
+        except DyndnsError:
             for record in records:
-                self._cannot_tell(record, error, now)
+                self._wait(record, now)
             return
         for record in records:
-            self._judge(record, states.get(record.action or 0), now)
+            action = states.get(record.action or 0)
+            if action is None:
+                self._compare(record, why, now, deadline)
+            else:
+                self._judge(record, action, now)
 
-    def _judge(self, record: Record, action: ActionState | None, now: float) -> None:
-        if action is not None and action.status == "success":
+    def _judge(self, record: Record, action: ActionState, now: float) -> None:
+        if action.status == "success":
             self._finish(record, now)
-        elif action is not None and action.status == "error":
-            failure = HetznerBusy(f"Hetzner could not publish the record: {action.error}.")
+        elif action.status == "error":
+            what = "Hetzner could not publish the record"
+            failure = HetznerBusy(f"{what}: {action.error}.")
+            if action.error in ("", "action_failed"):
+                hint = "if this lasts, look at the zone at console.hetzner.com."
+                failure = HetznerBusy(f"{what}, and gives no reason", hint=hint)
             self._reopen(record, failure, now)
-        elif action is None or _age(record, now) > _LONGEST_ACTION:
+        elif _age(record, now) > _LONGEST_ACTION:
             self._give_up(record, now)
         else:
             self._wait(record, now)
+
+    def _compare(self, record: Record, why: str, now: float, deadline: Deadline) -> None:
+        """Let the RRSet decide, because Hetzner doesn't tell how the action has ended."""
+        try:
+            rrset = self._publisher.read(record.host, deadline).get(record.type)
+        except DyndnsError as error:
+            self._cannot_tell(record, error, now)
+            return
+        if self._store.leases.once("hetzner", "actions", now):
+            self._reporter.report(ActionsUnknown(why))
+        address = record.desired.address
+        if rrset is None if address is None else rrset is not None and rrset.holds(address):
+            self._finish(record, now)
+        else:
+            self._give_up(record, now)
 
     def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
         """Wait while time may help; then let an attempt report what the operator has to change."""
@@ -208,7 +235,9 @@ class Reconciler:
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a record pending again that Hetzner has accepted, but not published."""
-        failed = Failed(record, State.PENDING, error, now + pause_after(record.attempts))
+        # The cause may be permanent, and requests must not repeat the write either.
+        until = now + pause_after(record.attempts, longest=LONGEST_REFUSED_PAUSE)
+        failed = Failed(record, State.PENDING, error, until, verify_after=until)
         notice = self._store.records.note(failed, now)
         if notice is not Notice.NONE:
             is_news = notice is Notice.HOST

@@ -98,24 +98,18 @@ class HostParts:
     ) -> ipaddress.IPv6Address | None:
         if record is not None:
             address = record.desired.address or record.published
-            if address is not None:
-                return _ipv6(str(address))
+            if address is not None and isinstance(address.ip, ipaddress.IPv6Address):
+                return address.ip
         missed = self._missed.get(host)
         if missed is not None and self._clock() - missed < _MISS_SECONDS:
             return None
         rrset = self._read(host, deadline).get(RecordType.AAAA)
-        part = _ipv6(rrset.values[0]) if rrset is not None and rrset.values else None
+        found = () if rrset is None else rrset.comments
+        part = next((one for one in found if isinstance(one, ipaddress.IPv6Address)), None)
         if part is None:
             self._missed[host] = self._clock()
             self._reporter.report(PrefixIgnored(host, str(prefix)))
         return part
-
-
-def _ipv6(text: str) -> ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.IPv6Address(text)
-    except ValueError:
-        return None
 
 
 class HostSlots:

@@ -11,7 +11,7 @@ from backend.errors import DyndnsError, OperatorError, StoreUnavailable
 from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
-from backend.model import Deadline, RecordType
+from backend.model import Deadline
 from backend.store import Record, Store
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher
@@ -28,8 +28,7 @@ _LONGEST_TICK = 120.0  # the rest is read at the next tick
 _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
 
-_Place = Tuple[Hetzner, Zone]
-_Found = Mapping[Tuple[str, RecordType], RRSet]
+_Found = Mapping[Tuple[str, str], RRSet]
 
 
 class Verifier:
@@ -65,10 +64,10 @@ class Verifier:
             return
         self._end = Deadline(_LONGEST_TICK)
         stale = self._store.records.unverified(now - self._cache_ttl, now, _RECORDS_A_TICK)
-        for place, records in self._by_place(stale).items():
+        for zone, records in self._by_zone(stale).items():
             try:
-                if self._may_go_on(place):
-                    self._check(place, records)
+                if self._may_go_on(zone):
+                    self._check(zone, records)
             except DyndnsError as error:  # go on with the other zones
                 self._pause(error)
 
@@ -76,8 +75,8 @@ class Verifier:
         """Let another process take over at once."""
         self._election.resign()
 
-    def _may_go_on(self, place: _Place | None) -> bool:
-        projects = self._projects if place is None else [place[0]]
+    def _may_go_on(self, zone: Zone | None) -> bool:
+        projects = self._projects if zone is None else [zone.project]
         if self._end.has_passed or any(project.api.is_low for project in projects):
             return False  # the reserve of the quota is left to changes
         return self._election.keep(self._clock())
@@ -86,56 +85,55 @@ class Verifier:
         logger.debug("Not all zones could be checked: %s", error)
         self._pause_until = self._clock() + _PAUSE_AFTER_FAILURE
 
-    def _by_place(self, stale: Sequence[Record]) -> Mapping[_Place | None, list[Record]]:
+    def _by_zone(self, stale: Sequence[Record]) -> Mapping[Zone | None, list[Record]]:
         """Group records by zone; `None` for those without a zone.
 
         Records whose project is unavailable are left out.
         """
-        found: dict[_Place | None, list[Record]] = defaultdict(list)
+        found: dict[Zone | None, list[Record]] = defaultdict(list)
         for record in stale:
             try:
                 location = self._zones.find(record.host, Deadline(_ZONE_SECONDS))
-                found[location.hetzner, location.owner.zone].append(record)
+                found[location.zone].append(record)
             except OperatorError:
                 found[None].append(record)
             except DyndnsError as error:
                 self._pause(error)
-                if not self._zones.names:  # none can be asked
+                if not self._zones.known:  # none can be asked
                     break
         return found
 
-    def _check(self, place: _Place | None, stale: Sequence[Record]) -> None:
+    def _check(self, zone: Zone | None, stale: Sequence[Record]) -> None:
         """Compare all records of a zone as soon as one is stale: one read returns all of them.
 
         Otherwise the zone would be read once for each host that has changed at another time.
         """
-        if place is None:
-            self._put_right(stale, place)
+        if zone is None:
+            self._put_right(stale, zone)
             return
-        hetzner, zone = place
         now = self._clock()
         ours = self._store.records.in_zone(zone.name, now)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
         if max(asking, len(stale)) < self._pages.get(
             zone, 1
         ):  # only a few of our records are in a large zone
-            self._put_right(stale, place)
+            self._put_right(stale, zone)
             return
-        found = self._read(hetzner, zone)
+        found = self._read(zone)
         right = [
-            (record, _comment(rrset))
+            (record, "" if rrset is None else rrset.comment_of(record.desired.address))
             for record, rrset in self._matched(zone, ours, found)
-            if _is_right(hetzner, record, rrset)
+            if _is_right(zone.project, record, rrset)
         ]
         self._store.records.confirm(right, now)
         confirmed = {(record.host, record.type) for record, _ in right}
         # The records of silent hosts may differ, too: they are corrected at the next update.
         wrong = [one for one in stale if (one.host, one.type) not in confirmed]
-        self._put_right(wrong, place)
+        self._put_right(wrong, zone)
 
-    def _read(self, hetzner: Hetzner, zone: Zone) -> _Found:
+    def _read(self, zone: Zone) -> _Found:
         try:
-            self._pages[zone], found = hetzner.read_zone(zone, Deadline(_ZONE_SECONDS))
+            self._pages[zone], found = zone.project.read_zone(zone, Deadline(_ZONE_SECONDS))
         except NotFound:
             self._zones.invalidate()
             raise
@@ -146,13 +144,13 @@ class Verifier:
     ) -> Iterator[tuple[Record, RRSet | None]]:
         for record, _ in ours:
             location = self._zones.recall(record.host)
-            if location is not None and location.owner.zone == zone:
-                yield record, found.get((location.owner.name, record.type))
+            if location is not None and location.zone == zone:
+                yield record, found.get((location.name, record.type.value))
 
-    def _put_right(self, records: Sequence[Record], place: _Place | None) -> None:
+    def _put_right(self, records: Sequence[Record], zone: Zone | None) -> None:
         """Read records one by one, and write those that differ."""
         for record in records:
-            if not self._may_go_on(place):
+            if not self._may_go_on(zone):
                 return
             self._store.records.doubt(record)
             try:
@@ -168,7 +166,3 @@ def _is_right(hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
     if address is None:
         return rrset is None
     return hetzner.is_right(rrset, address)
-
-
-def _comment(rrset: RRSet | None) -> str:
-    return "" if rrset is None else rrset.comment

@@ -112,8 +112,10 @@ class SourceCheck:
         """Check the current request, and return its response."""
         if response.status_code == 200 and request.path.endswith("/update"):  # noqa: PLR2004
             seen = client_address(request, self._trusted)
-            for name in _NAMING:  # each names one client, except for X-Forwarded-For
-                ip = _last_client(request.headers.get(name, ""), self._trusted)
+            # Each names one client, except for X-Forwarded-For.
+            named = [(name, request.headers[name]) for name in _NAMING if name in request.headers]
+            for name, value in named:
+                ip = _last_client(value, self._trusted)
                 is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
                 if is_other and self._lines.take() is not None:
                     logger.warning(

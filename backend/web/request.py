@@ -174,25 +174,22 @@ class _Object(List[Tuple[str, Any]]):
 def _parameters(request: Request) -> tuple[list[Parameter], CallerError | None]:
     """Return the parameters of query and body, and why the body can't be read, if it can't."""
     problem: CallerError | None = None
+    pairs: list[tuple[str, str]] = []
     # Check the query before Flask parses it. The size of a body is limited.
-    check_number(request.query_string.count(b"&"))
-    pairs = list(request.args.items(multi=True))
-    try:
-        pairs += _body(request)
-    except BadRequest as error:
-        problem = error
-    check_number(len(pairs))
+    number = request.query_string.count(b"&")
+    if number <= _MAX_PARAMETERS:
+        pairs += request.args.items(multi=True)
+        try:
+            pairs += _body(request)
+        except BadRequest as error:
+            problem = error
+    if max(number, len(pairs)) > _MAX_PARAMETERS:
+        raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
     # Some programs send `&amp;` between two parameters.
     return [
         Parameter(re.sub("^(amp;)+", "", name.strip().lower()), value.strip())
         for name, value in pairs
     ], problem
-
-
-def check_number(parameters: int) -> None:
-    """Raise `BadRequest` if a request has too many parameters or fields."""
-    if parameters > _MAX_PARAMETERS:
-        raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
 
 
 def _body(request: Request) -> list[tuple[str, str]]:
@@ -202,7 +199,8 @@ def _body(request: Request) -> list[tuple[str, str]]:
         BadRequest: the body is something else.
 
     """
-    text = _decoded(request.get_data(cache=True, parse_form_data=False)).strip("\ufeff \t\r\n")
+    body = request.get_data(cache=True, parse_form_data=False)
+    text = _decoded(body).strip("\ufeff \t\r\n") if body else ""
     if not text:
         return []
     if request.mimetype == "multipart/form-data" and text.startswith("--"):
@@ -245,18 +243,14 @@ def _canonical(name: str) -> str | None:
         return None
 
 
-def _items(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Split each value that is a list."""
+def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list[Parameter]:
+    """Split each value that is a list; drop placeholders if that is lenient."""
     return [
         Parameter(one.name, item)
         for one in parameters
         for item in re.split(r"[,\s]+", one.value)
-        if item
+        if item and not (is_lenient and _PLACEHOLDER.fullmatch(item))
     ]
-
-
-def _without_placeholders(parameters: Iterable[Parameter]) -> list[Parameter]:
-    return [one for one in parameters if not _PLACEHOLDER.fullmatch(one.value)]
 
 
 def read_update(
@@ -282,18 +276,21 @@ def read_update(
         bare = [one for one in unknown if not one.value and "." in one.name]
         hosts = [Parameter(_HOSTS[0], one.name) for one in bare]
         unknown = [one for one in unknown if one not in bare]
-    first = min((one.name for one in hosts), key=_HOSTS.index, default="")
-    named = _items(one for one in hosts if one.name == first)
-    names = [_canonical(one.value) or one.value for one in named]
-    # None of these may hide an address.
-    unknown += [one for one in (*named, *by_role["no effect"]) if not _canonical(one.value)]
-    others = _items(one for one in hosts if one.name != first)
-    unknown += [one for one in others if _canonical(one.value) not in names]
-    addresses, prefixes = _items(by_role["address"]), _items(by_role["prefix"])
+    hosts.sort(key=lambda one: _HOSTS.index(one.name))
+    first = hosts[0].name if hosts else ""
+    names = []
+    for one in _items(hosts):
+        name = _canonical(one.value)
+        if one.name == first:
+            names.append(name or one.value)
+        if name is None or name not in names:
+            unknown.append(one)
+    unknown += [one for one in by_role["no effect"] if _canonical(one.value) is None]
+    addresses, prefixes = (
+        _items(by_role[role], is_lenient=is_lenient) for role in ("address", "prefix")
+    )
     if len(addresses) + len(prefixes) > _MAX_ADDRESSES:
         raise BadAddress(f"A request may contain up to {_MAX_ADDRESSES} addresses.")
-    if is_lenient:
-        addresses, prefixes = map(_without_placeholders, (addresses, prefixes))
     removals = {_REMOVES.get(one.value.lower()) for one in by_role["removal"]}
     if None in removals:
         problem = problem or BadRequest("The parameter offline is neither yes nor no.")

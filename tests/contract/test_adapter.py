@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import Hetzner, Owner
+from backend.hetzner.dns import Hetzner, Location
 from backend.model import Address, Deadline, DesiredRecord, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi
@@ -15,15 +15,15 @@ def test_every_call_of_the_adapter_fits_the_document() -> None:
         hetzner = Hetzner(CloudApi(sandbox.token, sandbox.http_url, "test"), 60, 120)
         (zone,) = hetzner.zones(Deadline(20))
         for name in ("@", "*.home", "deep.name"):
-            owner = Owner(zone, name)
+            location = Location(zone, name)
             for text in ("198.51.100.1", "198.51.100.2", "2001:db8::1"):
                 address = Address.parse(text)
-                rrset = hetzner.read(owner, Deadline(20)).get(address.type)
+                rrset = hetzner.read(location, Deadline(20)).get(address.type)
                 desired = DesiredRecord(address.type, address)
-                written = hetzner.put(owner, desired, rrset, Deadline(20))
+                written = hetzner.put(location, desired, rrset, Deadline(20))
                 hetzner.actions(written.actions, Deadline(20))
-            there = hetzner.read(owner, Deadline(20))[RecordType.A]
-            hetzner.put(owner, DesiredRecord(RecordType.A, None), there, Deadline(20))
+            there = hetzner.read(location, Deadline(20))[RecordType.A]
+            hetzner.put(location, DesiredRecord(RecordType.A, None), there, Deadline(20))
         calls = sandbox.calls()
     assert {call.method for call in calls} == {"GET", "POST", "DELETE"}
     for call in calls:

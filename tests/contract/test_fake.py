@@ -21,7 +21,7 @@ from backend.hetzner.dns import (
     ACTIONS_A_CALL,
     ActionState,
     Hetzner,
-    Owner,
+    Location,
     RRSet,
     Zone,
 )
@@ -218,7 +218,7 @@ def test_both_refuse_a_read_only_token_alike(
 
 def put(
     side: Side,
-    owner: Owner,
+    location: Location,
     address: Address | None,
     rrset: RRSet | None,
     *,
@@ -226,31 +226,34 @@ def put(
 ) -> tuple[Change, int]:
     """Write a record; return the change and the number of actions."""
     desired = DesiredRecord(RecordType.A if address is None else address.type, address)
-    written = side.hetzner.put(owner, desired, rrset, Deadline(20), rewrite=rewrite)
+    written = side.hetzner.put(location, desired, rrset, Deadline(20), rewrite=rewrite)
     return written.change, len(written.actions)
 
 
 def adapter_results(side: Side) -> list[Any]:
     """Return all results of the adapter for a host, from its creation to its removal."""
     hetzner, deadline = side.hetzner, Deadline(20)
-    owner = Owner(Zone("example.com", "primary"), "home")
+    location = Location(Zone("example.com", "primary", hetzner), "home")
     side.publish("alias.example.com", "CNAME", "www.example.net.", ttl=60)
     side.publish("old.example.com", "A", "198.51.100.9", ttl=600)
     found: list[Any] = [hetzner.zones(deadline)]
-    found.append(hetzner.aliases(owner.zone, deadline))
+    found.append(hetzner.read_zone(location.zone, deadline, ["CNAME"]))
     for address in (FIRST, SECOND, V6):
-        rrset = hetzner.read(owner, deadline).get(address.type)
-        found.append(put(side, owner, address, rrset))
-        found.append(hetzner.read(owner, deadline))
-    found.append(put(side, owner, FIRST, None))  # a create that finds an existing record
-    found.append(hetzner.read_zone(owner.zone, deadline))
-    found.append(put(side, owner, None, rrset))
-    found.append(put(side, owner, None, rrset))
-    found.append(put(side, owner, FIRST, rrset, rewrite=True))
+        rrset = hetzner.read(location, deadline).get(address.type)
+        found.append(put(side, location, address, rrset))
+        found.append(hetzner.read(location, deadline))
+    found.append(side.result(lambda: put(side, location, FIRST, None)))  # it exists already
+    found.append(hetzner.read_zone(location.zone, deadline))
+    rrset = hetzner.read(location, deadline)[RecordType.A]
+    found.append(put(side, location, SECOND, rrset, rewrite=True))
+    found.append(put(side, location, None, rrset))
+    found.append(put(side, location, None, rrset))
+    found.append(side.result(lambda: put(side, location, FIRST, rrset)))  # it is gone
+    found.append(put(side, location, FIRST, None))
     for name in ("alias", "old"):
-        other = Owner(owner.zone, name)
+        other = Location(location.zone, name)
         found.append(side.result(lambda other=other: hetzner.read(other, deadline)))
-    gone = Owner(Zone("nowhere.example", "primary"), "home")
+    gone = Location(Zone("nowhere.example", "primary", hetzner), "home")
     found.append(side.result(lambda: hetzner.read_zone(gone.zone, deadline)))
     found.append(side.result(lambda: put(side, gone, FIRST, None)))
     return found
@@ -262,13 +265,14 @@ def test_the_adapter_gets_the_same_results_from_both(real: Side, fake: Side) -> 
 
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_both_report_running_and_ended_actions_alike(status: str, fake: Side) -> None:
-    clock, owner = Clock(), Owner(Zone("example.com", "primary"), "home")
+    clock, location = Clock(), Location(Zone("example.com", "primary", fake.hetzner), "home")
     with Sandbox(action_seconds=10, clock=clock) as sandbox:
         sandbox.actions_end(status)
         real = Side(CloudApi(sandbox.token, sandbox.http_url, "test"), sandbox.publish)
         desired = DesiredRecord(RecordType.A, FIRST)
         numbers = [
-            side.hetzner.put(owner, desired, None, Deadline(20)).actions[0] for side in (real, fake)
+            side.hetzner.put(location, desired, None, Deadline(20)).actions[0]
+            for side in (real, fake)
         ]
         assert [state.status for state in states(real, numbers[0])] == ["running"]
         assert states(real, numbers[0]) == states(fake, numbers[1])

@@ -127,6 +127,12 @@ class Service:
             # No thread was started.
             dataclasses.replace(self._services, loops=(), outbox=None).stop()
 
+    def runs(self, job: str) -> None:
+        """Run a background job once."""
+        for loop in self._services.loops:
+            if loop._name == job:  # noqa: SLF001
+                loop._action()  # noqa: SLF001
+
     def asks(self, method: str, path: str, peer: str = PEER, **options: object) -> TestResponse:
         """Send a request; check the form of the answer and return it."""
         environ = {"REMOTE_ADDR": peer, **options.pop("environ_overrides", {})}

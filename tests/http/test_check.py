@@ -234,6 +234,23 @@ def test_a_cname_record_fails_only_its_host(setup: Setup, console: Console) -> N
     assert checked.worst("example.com").startswith("ok: ")
 
 
+def test_several_records_of_a_host_are_a_warning(setup: Setup, sandbox: Sandbox) -> None:
+    sandbox.publish(HOME, "A", "198.51.100.1", "198.51.100.2")
+    sandbox.publish(HOME, "AAAA", "2001:db8::1")
+    checked = setup.check()
+    assert checked.ok
+    assert checked.worst(HOME).startswith(
+        "warn: The host has several A records: 198.51.100.1, 198.51.100.2. The next update"
+    )
+
+
+def test_a_zone_that_hetzner_cannot_publish_fails(setup: Setup, sandbox: Sandbox) -> None:
+    zone = {"name": "example.com", "mode": "primary", "status": "error"}
+    page = {"zones": [zone], "meta": {"pagination": {"next_page": None}}}
+    sandbox.fail(200, body=json.dumps(page), path="/zones", count=None)
+    assert setup.check().worst("zone example.com").startswith("fail: Hetzner can't publish")
+
+
 @pytest.mark.parametrize(
     ("delegation", "state"),
     [("valid", "ok"), ("lame", "fail"), ("invalid", "fail"), ("unknown", "warn"), ("new", "warn")],

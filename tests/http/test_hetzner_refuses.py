@@ -8,6 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from tests.http.conftest import READ_ONLY as READ_ONLY_TOKEN, Console, Serve
+from tests.http.operator import Operator
 from tests.http.service import (
     HOME,
     NOWHERE,
@@ -21,6 +22,9 @@ from tests.http.service import (
     said,
     told,
 )
+from tests.http.test_operator_pages import operator
+
+__all__ = ["operator"]
 
 REFUSED = (502, "hetzner_refused")
 
@@ -121,12 +125,13 @@ def test_the_message_of_hetzner_never_carries_the_token_on(service: Service, hos
     assert "\x1b" not in answer.get_json()["error"]
 
 
-def test_what_was_refused_is_published_when_the_obstacle_is_gone(
-    service: Service, host: Host
+def test_what_was_refused_is_published_when_the_operator_retries(
+    service: Service, host: Host, operator: Operator
 ) -> None:
     service.sandbox.publish(HOME, "CNAME", "other.example.org.")
     assert refused(host.updates("198.51.100.1")) == REFUSED
     service.sandbox.publish(HOME, "CNAME")
+    operator.presses(HOME, "retry")
     assert told(host.updates("198.51.100.1")) == (200, record("created", "198.51.100.1"))
 
 
@@ -135,6 +140,21 @@ def test_a_refusal_is_never_taken_for_success_later(service: Service, host: Host
     for _ in range(3):
         assert refused(host.updates("198.51.100.1")) == REFUSED
         assert said(service.router().updates(myip="198.51.100.1")) == (502, b"dnserr\n")
+
+
+def test_a_refused_write_is_not_repeated_by_the_host(service: Service, host: Host) -> None:
+    service.sandbox.fail(423, "protected", count=None, method="POST")
+    first = host.updates("198.51.100.1")
+    assert refused(first) == REFUSED
+    service.calls()
+    for _ in range(3):
+        again = host.updates("198.51.100.1")
+        assert refused(again) == REFUSED
+        assert "lift the change protection" in again.get_json()["error"].lower()
+        assert said(service.router().updates(myip="198.51.100.1")) == (502, b"dnserr\n")
+    assert service.calls() == []
+    assert host.updates("198.51.100.2").status_code == 502
+    assert service.calls() != [], "another address may be accepted"
 
 
 def test_a_repeated_refusal_is_reported_once(service: Service, host: Host) -> None:

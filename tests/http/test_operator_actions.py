@@ -150,7 +150,7 @@ def test_retry_makes_the_update_due_and_redirects_back(
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}?done=retry")
     assert answer.headers["Cache-Control"] == "no-store"
     (after,) = service.rows("records")
-    assert after["retry_at"] < before["retry_at"] - 3000
+    assert after["retry_at"] <= time.time() < before["retry_at"]
     assert "is retrying" in operator.sees(answer.headers["Location"])
 
 

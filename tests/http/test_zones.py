@@ -96,6 +96,23 @@ def test_a_zone_that_is_created_later_is_found(serve: Serve, console: Console) -
     assert service.sandbox.records(NOWHERE, "A") == ["198.51.100.1"]
 
 
+def test_a_zone_that_becomes_primary_is_used_by_every_worker(
+    serve: Serve, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.hetzner.zones._MISS_PAUSE", 0.2)
+    nameservers = [{"address": "198.51.100.53"}]
+    zone = {"name": "example.invalid", "mode": "secondary", "primary_nameservers": nameservers}
+    console.changes("POST", "/zones", zone)
+    hosts = [serve().host(NOWHERE) for _ in range(2)]
+    for host in hosts:
+        assert refused(host.updates("198.51.100.1")) == (502, "hetzner_refused")
+    console.changes("DELETE", "/zones/example.invalid")
+    console.changes("POST", "/zones", {"name": "example.invalid", "mode": "primary"})
+    until(lambda: hosts[0].updates("198.51.100.1").status_code == 200, "the first worker")
+    # The other worker still has the old list.
+    until(lambda: hosts[1].updates("198.51.100.2").status_code == 200, "the second worker")
+
+
 def test_a_name_without_a_zone_does_not_relist_zones(service: Service) -> None:
     host = service.host(NOWHERE)
     for _ in range(5):
@@ -113,7 +130,7 @@ def test_a_zone_that_moves_to_another_project_is_followed(serve: Serve, console:
     assert told(host.updates("198.51.100.2")) == (200, record("created", "198.51.100.2"))
     assert service.calls() == [
         setting("home"),
-        "POST /zones/example.com/rrsets",
+        reading("home"),
         LIST,
         LIST,
         reading("home"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote
 
-from backend.errors import ChangeRefused, DyndnsError, TokenRejected
+from backend.errors import ChangeRefused, DyndnsError, SecondaryZone, TokenRejected
 from backend.events import Event
 from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, Deadline, DesiredRecord, Hostname, RecordType, Requester, Update
@@ -159,7 +159,7 @@ class FakeCloudApi:
         if zone not in self.zones:
             raise NotFound("no such zone")
         if self.zones[zone] != "primary":
-            raise ChangeRefused("incorrect_zone_mode")
+            raise SecondaryZone("incorrect_zone_mode")
         if method == "GET":
             return self._page("rrsets", self._listed(zone, query), query)
         self._change(method, zone, parts[3:], body)

@@ -12,7 +12,8 @@ def test_a_full_bucket_gives_its_capacity_at_once() -> None:
 
 
 def test_a_bucket_refills_with_time_up_to_its_capacity() -> None:
-    bucket = TokenBucket(3, 0.5, 100, level=0)
+    bucket = TokenBucket(3, 0.5, 100)
+    assert all(bucket.take(100) for _ in range(3))
     assert [bucket.level(now) for now in (100, 101, 104, 1000)] == [0, 0.5, 2, 3]
     assert [bucket.take(now) for now in (101, 102, 103, 104)] == [False, True, False, True]
 
@@ -25,20 +26,18 @@ def test_setting_the_clock_back_does_not_refill_a_bucket() -> None:
     assert bucket.take(51)
 
 
-def test_the_wait_ends_when_the_tokens_are_there() -> None:
-    bucket = TokenBucket(10, 0.5, 100, level=2)
+def test_the_wait_ends_when_a_token_is_there() -> None:
+    bucket = TokenBucket(1, 0.5, 100)
     assert bucket.wait(100) == 0
-    assert bucket.wait(100, tokens=3) == 2
-    assert bucket.wait(102, tokens=3) == 0
-    assert bucket.level(100 + bucket.wait(100, tokens=7)) == 7
+    assert bucket.take(100)
+    assert [bucket.wait(now) for now in (100, 101, 102)] == [2, 1, 0]
 
 
-def test_only_a_refused_take_keeps_the_fraction() -> None:
-    bucket = TokenBucket(4, 1, 100, level=0.75)
-    assert not bucket.take(100)
-    assert bucket.level(100) == 0.75
-    assert not bucket.take(100, force=True)
-    assert bucket.level(100) == 0
+def test_a_refused_take_keeps_the_fraction() -> None:
+    bucket = TokenBucket(1, 0.5, 100)
+    assert bucket.take(100)
+    assert not bucket.take(101.5)
+    assert bucket.level(101.5) == 0.75
 
 
 def test_a_log_line_counts_the_suppressed_lines_before_it(clock: Clock) -> None:

@@ -1,24 +1,23 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import pytest
 
-from backend.errors import ChangeRefused, CnameInTheWay, HetznerBusy, HetznerUnreachable
-from backend.hetzner.dns import ActionState, Hetzner, Owner, RRSet, Written, Zone, read_rrset
+from backend.errors import ChangeRefused, CnameInTheWay, HetznerUnreachable
+from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Written, Zone, read_rrset
 from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 
-ZONE = Zone("example.com", "primary")
-HOME = Owner(ZONE, "home")
+ZONE = Zone("example.com", "primary", Hetzner(ScriptedApi(), 60))
+HOME = Location(ZONE, "home")
 RRSETS = "/zones/example.com/rrsets"
 HOME_A = f"{RRSETS}/home/A"
 IPV4 = Address.parse("198.51.100.7")
 IPV6 = Address.parse("2001:db8::7")
 GONE = DesiredRecord(RecordType.A, None)
 ASKED = (("name", "home"), ("type", "A"), ("type", "AAAA"), ("type", "CNAME"))
-READS = Call("GET", RRSETS, ASKED)
 
 
 def action(number: int) -> dict[str, Any]:
@@ -35,8 +34,8 @@ def rrset(kind: str, *values: str, name: str = "home") -> dict[str, Any]:
     return {"id": f"{name}/{kind}", "name": name, "type": kind, "ttl": 60, "records": records}
 
 
-def found(*values: str, comment: str = "", ttl: int | None = 3600) -> RRSet:
-    return RRSet(values, comment, ttl)
+def found(*values: str, ttl: int | None = 3600) -> RRSet:
+    return read_rrset({"records": [{"value": value} for value in values], "ttl": ttl})
 
 
 def desired(address: Address) -> DesiredRecord:
@@ -71,8 +70,9 @@ def changes_ttl(ttl: int) -> Call:
 
 def test_zones_are_listed_to_the_last_page() -> None:
     api = ScriptedApi(page("a.example", "b.example", following=2), page("c.example"))
-    zones = Hetzner(api, 60).zones(Deadline(5))
-    assert zones == [Zone(f"{name}.example", "primary") for name in "abc"]
+    hetzner = Hetzner(api, 60)
+    zones = hetzner.zones(Deadline(5))
+    assert zones == [Zone(f"{name}.example", "primary", hetzner) for name in "abc"]
     assert api.calls == [
         Call("GET", "/zones", (("page", "1"), ("per_page", "50"))),
         Call("GET", "/zones", (("page", "2"), ("per_page", "50"))),
@@ -88,7 +88,7 @@ def test_a_zone_without_delegation_is_listed(servers: object) -> None:
 
 
 def test_the_delegation_does_not_affect_equality() -> None:
-    zones = {Zone("a.example", "primary", delegation) for delegation in ("", "valid", "lame")}
+    zones = {Zone("a.example", "primary", ZONE.project, text) for text in ("", "valid", "lame")}
     assert len(zones) == 1
 
 
@@ -102,8 +102,8 @@ def test_one_call_reads_both_families() -> None:
     api = ScriptedApi({"rrsets": [rrset("AAAA", "2001:db8::1"), rrset("A", "198.51.100.1")]})
     read = Hetzner(api, 60).read(HOME, Deadline(5))
     assert read == {
-        RecordType.A: RRSet(("198.51.100.1",), "", 60),
-        RecordType.AAAA: RRSet(("2001:db8::1",), "", 60),
+        RecordType.A: found("198.51.100.1", ttl=60),
+        RecordType.AAAA: found("2001:db8::1", ttl=60),
     }
     assert api.calls == [Call("GET", RRSETS, ASKED)]
 
@@ -119,7 +119,7 @@ def test_records_of_another_name_are_ignored() -> None:
 
 def test_a_cname_is_reported_with_zone_and_hint() -> None:
     api = ScriptedApi({"rrsets": [rrset("CNAME", "elsewhere.example.")]})
-    with pytest.raises(CnameInTheWay, match=r"home in zone example\.com .* delete the CNAME"):
+    with pytest.raises(CnameInTheWay, match=r"home in example\.com .* delete the CNAME"):
         Hetzner(api, 60).read(HOME, Deadline(5))
 
 
@@ -133,7 +133,7 @@ def test_a_cname_is_reported_with_zone_and_hint() -> None:
 )
 def test_the_path_contains_apex_wildcard_and_deep_names_unescaped(name: str, path: str) -> None:
     api = ScriptedApi(action(7))
-    Hetzner(api, 60).put(Owner(ZONE, name), GONE, found("198.51.100.1"), Deadline(5))
+    Hetzner(api, 60).put(Location(ZONE, name), GONE, found("198.51.100.1"), Deadline(5))
     assert [(call.method, call.path) for call in api.calls] == [("DELETE", path)]
 
 
@@ -163,10 +163,28 @@ def test_a_record_with_several_addresses_is_replaced(values: list[str]) -> None:
     assert api.calls == [sets()]
 
 
-def test_an_existing_comment_is_kept() -> None:
+@pytest.mark.parametrize(
+    ("records", "comment"),
+    [
+        ({"198.51.100.7": "same", "198.51.100.1": "replaced", "198.51.100.2": "x"}, "same"),
+        ({"198.51.100.2": "x", "198.51.100.7": "", "198.51.100.1": "replaced"}, ""),
+        ({"198.51.100.2": "x", "198.51.100.1": "replaced"}, "replaced"),
+        ({"198.51.100.2": "x", "198.51.100.1": ""}, ""),
+        ({"198.51.100.3": "y", "198.51.100.2": "x"}, "y"),
+        ({"198.51.100.3": "y", "198.51.100.2": ""}, "y"),
+        ({"198.51.100.3": "y", "not an address": ""}, "y"),
+    ],
+)
+def test_the_comment_of_the_same_or_the_replaced_address_is_kept(
+    records: Mapping[str, str], comment: str
+) -> None:
     api = ScriptedApi(action(7))
-    put(api, RRSet(("198.51.100.1", "198.51.100.2"), "router", 60))
-    assert api.calls == [sets(comment="router")]
+    rows = [{"value": value, "comment": text} for value, text in records.items()]
+    rrset = read_rrset({"records": rows, "ttl": 60})
+    replaced = Address.parse("198.51.100.1")
+    written = Hetzner(api, 60).put(HOME, desired(IPV4), rrset, Deadline(5), replaced=replaced)
+    assert written.comment == comment
+    assert api.calls == [sets(comment=comment) if comment else sets()]
 
 
 @pytest.mark.parametrize(
@@ -207,40 +225,14 @@ def test_the_chosen_ttl_costs_no_call() -> None:
 def test_a_comment_contains_only_characters_for_the_store() -> None:
     seen = rrset("A", "198.51.100.1")
     seen["records"][0]["comment"] = "the \0cellar\ud800"
-    assert read_rrset(seen).comment == "the cellar?"
+    assert list(read_rrset(seen).comments.values()) == ["the cellar?"]
 
 
-def test_a_record_of_another_client_keeps_its_comment() -> None:
-    theirs = rrset("A", "198.51.100.1")
-    theirs["records"][0]["comment"] = "by hand"
-    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": [theirs]}, action(7))
-    assert put(api, None) == [7]
-    assert api.calls == [creates(), READS, sets(comment="by hand")]
-
-
-def test_a_record_of_another_client_gets_the_chosen_ttl() -> None:
-    theirs = {"rrsets": [rrset("A", "198.51.100.7")]}
-    api = ScriptedApi(AlreadyExists("quicker"), theirs, action(7), action(8))
-    assert put(api, None, chosen_ttl=300) == [7, 8]
-    assert api.calls == [creates(), READS, sets(), changes_ttl(300)], "both actions are followed"
-
-
-def test_a_record_that_comes_and_goes_is_busy() -> None:
-    api = ScriptedApi(AlreadyExists("quicker"), {"rrsets": []})
-    with pytest.raises(HetznerBusy, match=r"home in example\.com"):
-        put(api, None)
-
-
-def test_a_cname_of_another_client_is_reported() -> None:
-    alias = {"rrsets": [rrset("CNAME", "elsewhere.example.")]}
-    with pytest.raises(CnameInTheWay):
-        put(ScriptedApi(AlreadyExists("quicker"), alias), None)
-
-
-def test_a_record_that_was_deleted_meanwhile_is_created() -> None:
-    api = ScriptedApi(NotFound("gone"), action(7))
-    assert put(api, found("198.51.100.1", ttl=60), chosen_ttl=300) == [7]
-    assert api.calls == [sets(), creates()]
+@pytest.mark.parametrize("error", [AlreadyExists("quicker"), NotFound("gone")])
+def test_a_record_that_was_changed_meanwhile_is_reported(error: Exception) -> None:
+    for seen in (None, found("198.51.100.1")):
+        with pytest.raises(type(error)):
+            put(ScriptedApi(error), seen)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ValueError("x")])

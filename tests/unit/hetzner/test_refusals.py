@@ -10,6 +10,7 @@ from backend.errors import (
     DyndnsError,
     HetznerBusy,
     HetznerUnreachable,
+    SecondaryZone,
     TokenRejected,
 )
 from backend.hetzner.responses import AlreadyExists, NotFound, decode, is_old_token, refusal
@@ -43,11 +44,12 @@ def error(
         (410, "deprecated_api_endpoint", ChangeRefused),
         (412, "resource_unavailable", HetznerBusy),
         (422, "invalid_input", ChangeRefused),
-        (422, "incorrect_zone_mode", ChangeRefused),
+        (422, "incorrect_zone_mode", SecondaryZone),
         (422, "service_error", HetznerBusy),
         (422, "unsupported_error", ChangeRefused),
         (423, "locked", HetznerBusy),
         (423, "protected", ChangeRefused),
+        (423, "resource_locked", ChangeRefused),
         (429, "rate_limit_exceeded", HetznerBusy),
         (500, "server_error", HetznerBusy),
         (502, "bad_gateway", HetznerBusy),
@@ -56,6 +58,7 @@ def error(
         # unknown codes
         (422, "brand_new", ChangeRefused),
         (500, "brand_new", HetznerBusy),
+        (429, "brand_new", HetznerBusy),
     ],
 )
 def test_every_code_of_the_api_has_its_error(
@@ -76,6 +79,7 @@ def test_every_code_of_the_api_has_its_error(
         ("protected", "lift the change protection"),
         ("incorrect_zone_mode", "primary server"),
         ("resource_limit_exceeded", "higher limit"),
+        ("resource_locked", "Hetzner's support"),
     ],
 )
 def test_a_refusal_has_a_hint_for_the_operator(code: str, hint: str) -> None:
@@ -144,7 +148,7 @@ def test_an_error_is_one_short_line_of_plain_text(place: str, quoted: str) -> No
         {"message": "no"},
     ],
 )
-@pytest.mark.parametrize("status", [400, 404, 500])
+@pytest.mark.parametrize("status", [400, 404])
 def test_a_failure_of_another_shape_is_not_the_cloud_api(
     status: int, answer: dict[str, Any]
 ) -> None:
@@ -170,10 +174,21 @@ def test_a_json_object_is_decoded() -> None:
         pytest.param(b"[" * 100_000, id="deep"),
     ],
 )
-@pytest.mark.parametrize("status", [200, 404, 502])
+@pytest.mark.parametrize("status", [200, 404])
 def test_an_answer_without_json_object_is_not_the_cloud_api(status: int, text: bytes) -> None:
     with pytest.raises(HetznerUnreachable, match=f"HETZNER_API_URL answers {status}"):
         decode(status, {"content-type": "text/html"}, text, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("status", "pause"), [(429, 30), (500, 5), (502, 5), (503, 5), (504, 5), (599, 5)]
+)
+@pytest.mark.parametrize("text", [b"", b"<html>", b"{}", b'{"error": {"code": 502}}'])
+def test_a_gateway_without_words_is_busy(status: int, pause: float, text: bytes) -> None:
+    with pytest.raises(HetznerBusy, match=f"busy .status {status}") as caught:
+        decode(status, {"content-type": "text/html"}, text, TOKEN)
+    assert caught.value.retry_after == pause
+    assert caught.value.hint == "", "nothing is wrong with the set-up"
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 399])

@@ -14,8 +14,8 @@ from backend.errors import (
     TransientError,
     ZoneNotFound,
 )
-from backend.hetzner.dns import Hetzner
-from backend.hetzner.zones import Location, Zones
+from backend.hetzner.dns import Hetzner, Location
+from backend.hetzner.zones import Zones
 from backend.model import Deadline
 from tests.unit.fakes import Clock, FakeCloudApi, host
 
@@ -32,8 +32,8 @@ def find(zones: Zones, name: str) -> Location:
 
 
 def place(zones: Zones, name: str) -> tuple[str, str]:
-    owner = find(zones, name).owner
-    return owner.zone.name, owner.name
+    location = find(zones, name)
+    return location.zone.name, location.name
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,50 @@ def test_a_similar_name_is_not_in_the_zone(clock: Clock, cloud: FakeCloudApi, na
 def test_each_zone_has_the_token_of_its_project(clock: Clock) -> None:
     clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.org")]
     zones = zones_of(clock, *clouds)
-    assert find(zones, "host.example.com").hetzner.api is clouds[0]
-    assert find(zones, "host.example.org").hetzner.api is clouds[1]
+    assert find(zones, "host.example.com").zone.project.api is clouds[0]
+    assert find(zones, "host.example.org").zone.project.api is clouds[1]
     assert [cloud.calls for cloud in clouds] == [LISTED, LISTED]
 
 
 def test_the_first_of_two_tokens_for_a_zone_wins(clock: Clock) -> None:
     clouds = [FakeCloudApi("example.com"), FakeCloudApi("example.com")]
-    assert find(zones_of(clock, *clouds), "host.example.com").hetzner.api is clouds[0]
+    assert find(zones_of(clock, *clouds), "host.example.com").zone.project.api is clouds[0]
 
 
 def test_a_secondary_zone_is_refused(clock: Clock, cloud: FakeCloudApi) -> None:
     cloud.zones["example.com"] = "secondary"
     with pytest.raises(ChangeRefused, match="secondary zone"):
         find(zones_of(clock, cloud), "host.example.com")
+
+
+def test_a_zone_recreated_as_primary_is_found_within_seconds(
+    clock: Clock, cloud: FakeCloudApi
+) -> None:
+    cloud.zones["example.com"] = "secondary"
+    zones = zones_of(clock, cloud)
+    for seconds in (0, 1, 1, 1):
+        clock.advance(seconds)
+        with pytest.raises(ChangeRefused, match="secondary zone"):
+            find(zones, "host.example.com")
+    assert cloud.take_calls() == LISTED, "requests must not cause one list each"
+    cloud.zones["example.com"] = "primary"
+    clock.advance(5)
+    assert place(zones, "host.example.com") == ("example.com", "host")
+    assert cloud.take_calls() == LISTED
+
+
+def test_an_old_list_refuses_nothing_while_hetzner_is_away(
+    clock: Clock, cloud: FakeCloudApi
+) -> None:
+    cloud.zones["example.com"] = "secondary"
+    zones = zones_of(clock, cloud)
+    with pytest.raises(ChangeRefused):
+        find(zones, "host.example.com")
+    cloud.failures["GET"] = HetznerUnreachable("away")
+    for seconds in (60, 1):
+        clock.advance(seconds)
+        with pytest.raises(HetznerUnreachable):
+            find(zones, "host.example.com")
 
 
 def test_the_list_is_cached_until_it_expires(clock: Clock, cloud: FakeCloudApi) -> None:
@@ -109,10 +139,10 @@ def test_an_invalidated_list_is_replaced(clock: Clock, cloud: FakeCloudApi) -> N
     zones = zones_of(clock, cloud)
     find(zones, "host.example.com")
     zones.invalidate()
-    assert zones.names == frozenset()
+    assert zones.known == frozenset()
     find(zones, "host.example.com")
     assert cloud.calls == LISTED * 2
-    assert zones.names == {"example.com"}
+    assert {zone.name for zone in zones.known} == {"example.com"}
 
 
 @pytest.mark.parametrize("error", [HetznerUnreachable("away"), HetznerBusy("busy")])
@@ -159,7 +189,7 @@ def test_a_failed_refresh_does_not_renew_the_list(clock: Clock, cloud: FakeCloud
 def test_a_bad_token_does_not_affect_other_zones(clock: Clock) -> None:
     bad, good = FakeCloudApi(), FakeCloudApi("example.com")
     bad.failures["GET"] = TokenRejected("check HETZNER_TOKEN")
-    assert find(zones_of(clock, bad, good), "host.example.com").hetzner.api is good
+    assert find(zones_of(clock, bad, good), "host.example.com").zone.project.api is good
 
 
 def test_a_miss_reports_the_rejected_token(
@@ -175,14 +205,14 @@ def test_a_busy_project_does_not_affect_other_zones(clock: Clock) -> None:
     busy, good = FakeCloudApi("example.org"), FakeCloudApi("example.com")
     busy.failures["GET"] = HetznerBusy("busy")
     zones = zones_of(clock, busy, good)
-    assert find(zones, "host.example.com").hetzner.api is good
+    assert find(zones, "host.example.com").zone.project.api is good
     assert (busy.take_calls(), good.take_calls()) == (LISTED, LISTED)
     with pytest.raises(HetznerBusy):
         find(zones, "host.example.org")
     assert (busy.take_calls(), good.take_calls()) == ([], []), "the last list is too new"
     busy.failures.clear()
     clock.advance(11)
-    assert find(zones, "host.example.org").hetzner.api is busy
+    assert find(zones, "host.example.org").zone.project.api is busy
 
 
 def test_a_project_that_becomes_busy_keeps_its_zones(clock: Clock) -> None:
@@ -192,8 +222,8 @@ def test_a_project_that_becomes_busy_keeps_its_zones(clock: Clock) -> None:
     one.failures["GET"] = HetznerBusy("busy")
     other.zones["example.net"] = "primary"
     clock.advance(60)
-    assert find(zones, "host.example.net").hetzner.api is other
-    assert find(zones, "host.example.org").hetzner.api is one
+    assert find(zones, "host.example.net").zone.project.api is other
+    assert find(zones, "host.example.org").zone.project.api is one
 
 
 def test_a_miss_reports_a_busy_project_before_a_bad_token(clock: Clock) -> None:

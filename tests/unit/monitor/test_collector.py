@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
+from backend.events import ZoneFailed
 from backend.hetzner.client import Quota
 from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
 from backend.store import Store
-from tests.unit.fakes import Clock, ScriptedApi
+from tests.unit.fakes import Clock, RecordingSink, ScriptedApi
 
 HOUR = 3600.0
 
@@ -39,9 +40,11 @@ def listing(*zones: tuple[str, str]) -> Any:  # noqa: ANN401
     }
 
 
-def make_collector(store: Store, clock: Clock, *apis: Api) -> Collector:
+def make_collector(
+    store: Store, clock: Clock, *apis: Api, sink: RecordingSink | None = None
+) -> Collector:
     projects = [Hetzner(api, 60) for api in apis]  # type: ignore[arg-type]
-    return Collector(store, projects, clock, lambda: clock.now - 1_000_000)
+    return Collector(store, projects, sink or RecordingSink(), clock, lambda: clock.now - 1_000_000)
 
 
 def seen(store: Store) -> list[tuple[str, int, str]]:
@@ -62,6 +65,18 @@ def test_one_process_lists_zones_at_once_and_then_hourly(
         each.tick()
     assert len(first.calls) == 2
     assert seen(store) == [("example.com", 1, "lame")]
+
+
+def test_a_zone_that_cannot_be_published_is_reported_once(
+    store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    answer = listing(("example.com", "valid"), ("example.org", "valid"))
+    answer["zones"][0]["status"], answer["zones"][1]["status"] = "error", "updating"
+    collector = make_collector(store, clock, Api(answer, answer), sink=sink)
+    for _ in range(2):
+        collector.tick()
+        clock.advance(HOUR + 1)
+    assert sink.events == [ZoneFailed("example.com")]
 
 
 def test_another_process_takes_over_when_the_lister_dies(store: Store, clock: Clock) -> None:

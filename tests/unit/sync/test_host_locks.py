@@ -4,7 +4,7 @@ from typing import Callable
 
 import pytest
 
-from backend.errors import ChangeRefused, HostBusy, StoreUnavailable
+from backend.errors import HetznerBusy, HostBusy, StoreUnavailable
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, RecordType
@@ -69,7 +69,7 @@ def test_a_host_is_locked_during_calls_to_hetzner(
 def test_a_failure_or_a_bug_unlocks_the_host(
     publish: Callable[..., Publisher], other_store: Store, clock: Clock
 ) -> None:
-    for error in (ChangeRefused("no"), ValueError("a bug")):
+    for error in (HetznerBusy("busy"), ValueError("a bug")):
 
         def fail(_: Publisher, error: Exception = error) -> None:
             raise error

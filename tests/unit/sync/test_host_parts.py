@@ -12,7 +12,7 @@ from tests.unit.fakes import ROUTER, RecordingSink, host
 
 
 def test_an_invalid_aaaa_record_has_no_host_part(sink: RecordingSink) -> None:
-    invalid = {RecordType.AAAA: RRSet(("no address",), ("",), None)}
+    invalid = {RecordType.AAAA: RRSet({"no address": ""}, None)}
     reads = []
 
     def read(name: Hostname, _deadline: Deadline) -> Mapping[RecordType, RRSet]:

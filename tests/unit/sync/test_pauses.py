@@ -15,10 +15,10 @@ def shares(clock: Clock) -> Shares:
     return Shares(clock)
 
 
-def wait(shares: Shares, name: Hostname = ONE, *, is_short: bool = True) -> float:
+def wait(shares: Shares, name: Hostname = ONE) -> float:
     """Return how many seconds a host must wait before its next attempt."""
     try:
-        shares.take(name, is_short=is_short)
+        shares.take(name)
     except ShareUsedUp as error:
         return error.retry_after
     return 0
@@ -40,10 +40,6 @@ class TestAShare:
         for _ in range(5):
             wait(shares)
         assert wait(shares, TWO) == 0
-
-    def test_is_counted_but_not_enforced_with_enough_quota(self, shares: Shares) -> None:
-        assert [wait(shares, is_short=False) for _ in range(9)] == [0] * 9
-        assert wait(shares) == 120
 
     def test_is_restored_after_a_quiet_period(self, shares: Shares, clock: Clock) -> None:
         for _ in range(5):

@@ -9,15 +9,24 @@ from backend.errors import (
     HetznerBusy,
     HetznerUnreachable,
     HostBusy,
+    SecondaryZone,
     ShareUsedUp,
     StoreUnavailable,
     TokenRejected,
     ZoneNotFound,
 )
-from backend.events import Cleared, Confirmed, Postponed, Published, Refused
+from backend.events import (
+    Cleared,
+    Confirmed,
+    Contested,
+    Postponed,
+    Published,
+    Refused,
+    SeveralRecords,
+)
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
-from backend.model import Change, Deadline, RecordOutcome, RecordType, Update
+from backend.model import Change, Deadline, RecordOutcome, RecordType, Requester, Update
 from backend.store import Failed, Record, State, Store
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
@@ -223,8 +232,27 @@ def test_a_replaced_record_keeps_its_comment_and_ttl(
     env.update(FIRST)
     rrset = cloud.rrsets["example.com", "host", "A"]
     assert rrset == {"ttl": 60, "records": [{"value": FIRST, "comment": "router"}]}
-    (entry,) = env.store.history.find(HOST)
-    assert entry.old == "198.51.100.8, 198.51.100.9"
+    assert env.history() == ["several", "replaced"]
+    assert env.store.history.find(HOST)[0].old == "198.51.100.8, 198.51.100.9"
+
+
+def test_several_records_are_reported_once_before_they_are_replaced(
+    env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
+) -> None:
+    both = ("198.51.100.8", "198.51.100.9")
+    cloud.publish(NAME, "A", *both)
+    cloud.failures["POST"] = UNREACHABLE
+    env.error(FIRST)
+    warning = SeveralRecords(HOST, A, ", ".join(both), FIRST)
+    assert sink.heard(SeveralRecords) == [warning]
+    assert cloud.values("host", "A") == list(both), "nothing was replaced yet"
+    cloud.failures.clear()
+    env.change(FIRST)
+    cloud.publish(NAME, "A", FIRST, "198.51.100.9")
+    clock.advance(CACHE_TTL + 60)
+    env.change(FIRST)
+    assert sink.heard(SeveralRecords) == [warning]
+    assert env.history() == ["several", "postponed", "replaced", "replaced"]
 
 
 def test_a_configured_ttl_is_applied_once(
@@ -485,16 +513,89 @@ class TestARefusal:
         assert sink.events == [Refused(HOST, A, str(error))]
 
     def test_and_its_end_are_each_reported_once(
-        self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, sink: RecordingSink
     ) -> None:
         cloud.failures["POST"] = REFUSALS[0]
         for _ in range(3):
             assert env.error(FIRST) is REFUSALS[0]
+            clock.advance(3600)
         assert len(sink.events) == 1
         assert env.history() == ["refused"]
         cloud.failures.clear()
         assert env.change(FIRST) is Change.CREATED
         assert len(sink.heard(Cleared)) == 1
+
+    @pytest.mark.parametrize("reason", ["a minute", "the operator", "another address"])
+    def test_is_repeated_only_when_its_cause_may_be_gone(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock, reason: str
+    ) -> None:
+        refusal = ChangeRefused("It is protected", hint="lift the protection.")
+        cloud.failures["POST"] = refusal
+        assert env.error(FIRST) is refusal
+        cloud.take_calls()
+        for _ in range(3):
+            clock.advance(5)
+            error = env.error(FIRST)
+            assert type(error) is ChangeRefused
+            assert str(error) == "It is protected. Lift the protection."
+        assert cloud.take_calls() == []
+        assert env.record().attempts == 1
+        if reason == "a minute":
+            clock.advance(60)
+        elif reason == "the operator":
+            env.store.records.retry(HOST, clock())
+        assert env.error(SECOND if reason == "another address" else FIRST) is refusal
+        assert cloud.take_calls() == [READ, CREATE]
+
+    def test_is_repeated_after_growing_pauses(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock
+    ) -> None:
+        cloud.failures["POST"] = REFUSALS[0]
+        pauses = []
+        for _ in range(8):
+            env.update(FIRST)
+            pauses.append(env.record().retry_at - clock())
+            clock.advance(pauses[-1])
+        for pause, longest in zip(pauses, (60, 120, 240, 480, 960, 1920, 3600, 3600)):
+            assert longest / 2 <= pause <= longest
+
+    def test_is_not_repeated_after_the_clock_was_set_back(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock
+    ) -> None:
+        cloud.failures["POST"] = REFUSALS[0]
+        env.update(FIRST)
+        clock.advance(-86400)
+        assert env.error(FIRST) is REFUSALS[0]
+
+    def test_leaves_the_other_record_type_alone(
+        self, env: PublisherEnv, cloud: FakeCloudApi
+    ) -> None:
+        cloud.failures[CREATE] = REFUSALS[0]
+        cloud.publish(NAME, "AAAA", "2001:db8::9")
+        env.update(FIRST)
+        assert str(env.error(FIRST, "2001:db8::1")) == str(REFUSALS[0])
+        assert cloud.values("host", "AAAA") == ["2001:db8::1"]
+
+    def test_for_its_zone_ends_with_the_next_list_of_zones(
+        self, env: PublisherEnv, cloud: FakeCloudApi, clock: Clock
+    ) -> None:
+        cloud.zones["example.com"] = "secondary"
+        for _ in range(3):
+            clock.advance(1)
+            assert isinstance(env.error(FIRST), SecondaryZone)
+        assert cloud.take_calls() == [LIST]
+        cloud.zones["example.com"] = "primary"
+        clock.advance(5)
+        assert env.change(FIRST) is Change.CREATED
+
+    def test_of_a_zone_that_became_secondary_lists_the_zones(
+        self, env: PublisherEnv, cloud: FakeCloudApi
+    ) -> None:
+        env.update(FIRST)
+        cloud.zones["example.com"] = "secondary"
+        cloud.take_calls()
+        assert isinstance(env.error(SECOND), SecondaryZone)
+        assert cloud.take_calls() == [SET, READ, LIST]
 
     def test_of_a_secondary_zone_makes_no_call_to_the_zone(
         self, env: PublisherEnv, cloud: FakeCloudApi
@@ -533,7 +634,7 @@ def test_a_zone_recreated_in_another_project_is_found(
     store.records.set_desired(update(SECOND), clock(), 10)
     result = publisher.publish(HOST, (A,), Deadline(5))[A]
     assert isinstance(result, RecordOutcome)
-    assert old.take_calls() == [SET, CREATE, LIST]
+    assert old.take_calls() == [SET, READ, LIST]
     assert new.take_calls() == [LIST, READ, CREATE]
 
 
@@ -542,7 +643,7 @@ def test_a_deleted_zone_is_reported_as_missing(env: PublisherEnv, cloud: FakeClo
     del cloud.zones["example.com"]
     cloud.take_calls()
     assert isinstance(env.error(SECOND), ZoneNotFound)
-    assert cloud.take_calls() == [SET, CREATE, LIST]
+    assert cloud.take_calls() == [SET, READ, LIST]
 
 
 def test_waiting_for_the_host_lock_ends_with_the_deadline(
@@ -567,6 +668,45 @@ def test_an_address_with_a_failed_action_is_written_again(
     cloud.take_calls()
     env.publish(A)
     assert cloud.take_calls() == [READ, SET]
+
+
+class TestTwoDevices:
+    """Two devices that overwrite each other's address."""
+
+    def alternate(self, env: PublisherEnv, times: int, pause: float = 60) -> None:
+        for number in range(times):
+            env.clock.advance(pause)
+            address = (FIRST, SECOND)[number % 2]
+            desired = update(address, requester=Requester(address, "dyndns2"))
+            env.publisher.publish(HOST, (A,), Deadline(5), desired)
+
+    def test_are_reported_once_with_their_sources(
+        self, env: PublisherEnv, sink: RecordingSink
+    ) -> None:
+        self.alternate(env, 6)
+        assert sink.heard(Contested) == []
+        self.alternate(env, 30)
+        assert sink.heard(Contested) == [Contested(HOST, A, f"{FIRST} and {SECOND}")]
+
+    def test_are_reported_by_one_process_of_several(
+        self, env: PublisherEnv, other_store: Store, cloud: FakeCloudApi, sink: RecordingSink
+    ) -> None:
+        other = PublisherEnv(other_store, cloud, env.clock, sink)
+        for _ in range(10):
+            self.alternate(env, 2)
+            self.alternate(other, 2)
+        assert len(sink.heard(Contested)) == 1
+
+    def test_are_not_assumed_for_slow_changes(self, env: PublisherEnv, sink: RecordingSink) -> None:
+        self.alternate(env, 30, pause=601)
+        assert sink.heard(Contested) == []
+
+    def test_are_not_assumed_for_ever_new_addresses(
+        self, env: PublisherEnv, sink: RecordingSink
+    ) -> None:
+        for number in range(30):
+            env.update(f"198.51.100.{number}")
+        assert sink.heard(Contested) == []
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
@@ -642,6 +782,7 @@ def test_a_rate_limited_host_keeps_the_error_of_its_update(
     cloud.is_short = True
     for _ in range(4):
         env.update(FIRST)
+        store.records.retry(HOST, clock())
     assert isinstance(env.error(FIRST), ShareUsedUp)
     record = env.record()
     assert (record.state, record.error) == (State.REFUSED, "It is protected.")

@@ -13,7 +13,7 @@ from backend.errors import (
     StoreUnavailable,
     TokenRejected,
 )
-from backend.events import Cleared, Postponed, Published, Refused
+from backend.events import ActionsUnknown, Cleared, Postponed, Published, Refused
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname, RecordType
@@ -257,16 +257,23 @@ class TestARefusedUpdate:
         env.publish(SECOND)
         assert env.record().state is State.REFUSED
 
-    def test_is_retried_hourly(self, env: ReconcilerEnv) -> None:
-        tries = times(env.ticks(3 * 3600 + 60, 30), SET)
-        assert len(tries) == 3
-        assert all(3600 <= after - before <= 3630 for before, after in zip(tries, tries[1:]))
+    def test_is_retried_with_pauses_of_up_to_an_hour(self, env: ReconcilerEnv) -> None:
+        tries = times(env.ticks(8 * 3600, 60), SET)
+        pauses = [after - before for before, after in zip(tries, tries[1:])]
+        assert 60 <= pauses[0] <= 180
+        assert len(pauses[6:]) >= 3
+        assert all(1800 <= pause <= 3660 for pause in pauses[6:])
 
+    @pytest.mark.parametrize("change", [{"example.org": "primary"}, {"example.net": "primary"}])
     def test_is_retried_when_the_list_of_zones_changes(
-        self, env: ReconcilerEnv, cloud: Cloud
+        self, env: ReconcilerEnv, cloud: Cloud, change: Mapping[str, str]
     ) -> None:
+        cloud.zones["example.net"] = "secondary"
+        env.zones.invalidate()
+        env.zones.find(HOST, Deadline(5))
+        env.ticks(10)
         assert env.ticks(10) == []
-        cloud.zones["example.net"] = "primary"
+        cloud.zones.update(change)
         env.zones.invalidate()
         env.zones.find(HOST, Deadline(5))
         assert SET in [call for _, call in env.ticks(2)]
@@ -291,17 +298,13 @@ class TestARefusedUpdate:
         assert other_env.tick() == [LIST, READ, SET]
         assert other_env.ticks(10) == []
 
-    def test_is_retried_on_a_new_request(self, env: ReconcilerEnv, cloud: Cloud) -> None:
-        env.fail_calls(None)
-        env.publish(SECOND)
-        assert cloud.values("host", "A") == [SECOND]
-
     def test_and_its_end_are_each_reported_once(
         self, env: ReconcilerEnv, sink: RecordingSink
     ) -> None:
         env.ticks(2 * 3600, 60)
         env.fail_calls(None)
-        env.ticks(3660, 60)
+        env.store.records.retry(HOST, env.clock())
+        env.tick()
         assert [event for event, _ in env.history()] == ["created", "refused", "replaced"]
         assert len(sink.heard(Cleared)) == 1
 
@@ -366,12 +369,46 @@ class TestAnAction:
         env.ticks(10)
         assert env.record().state is State.PUBLISHED
 
-    def test_that_is_unknown_to_hetzner_is_rewritten(
+    @pytest.mark.parametrize("error", [None, ChangeRefused("Update hetzner-dyndns.")])
+    def test_that_cannot_be_followed_ends_when_the_record_shows(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink, error: DyndnsError | None
+    ) -> None:
+        cloud.has_no_actions = True
+        if error is not None:
+            cloud.failures[POLL] = error
+        for name in ("host.example.com", "nas.example.com"):
+            env.publish(FIRST, name)
+        calls = [call for _, call in env.ticks(600)]
+        assert calls == [POLL, READ, READ], "no value is written again"
+        assert env.record().state is State.PUBLISHED
+        (event,) = sink.heard(ActionsUnknown)
+        assert event == ActionsUnknown(str(error or "GET /actions doesn't list its action."))
+
+    def test_that_cannot_be_followed_is_repeated_without_its_record(
         self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
         env.publish(FIRST)
         cloud.has_no_actions = True
-        assert [call for _, call in env.ticks(10)] == [POLL, READ, SET]
+        cloud.publish("host.example.com", "A", SECOND)
+        calls = [call for _, call in env.ticks(12)]
+        assert calls[:4] == [POLL, READ, READ, SET]
+        env.ticks(10)
+        assert env.record().state is State.PUBLISHED
+
+    def test_that_always_fails_is_repeated_after_growing_pauses(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink
+    ) -> None:
+        env.publish(FIRST)
+        writes = []
+        for _ in range(4 * 3600 // 10):
+            cloud.end(env.record().action, "error")
+            writes += [env.clock() for call in env.tick(10) if call == SET]
+            env.publish(FIRST)  # as the host's next request
+        pauses = [after - before for before, after in zip(writes, writes[1:])]
+        assert 8 <= len(pauses) <= 16
+        assert pauses[-1] > 1000
+        (event,) = sink.heard(Postponed)
+        assert "gives no reason" in str(event)
 
     @pytest.mark.parametrize("error", [UNREACHABLE, BUSY, PROTECTED])
     def test_is_polled_again_after_a_failed_poll(

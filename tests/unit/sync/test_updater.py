@@ -163,8 +163,13 @@ def test_every_update_counts_as_activity_even_if_it_fails(
         (ChangeRefused("protected"), State.REFUSED),
     ],
 )
-def test_a_failure_is_raised_and_the_update_is_kept(
-    updater: Updater, cloud: FakeCloudApi, store: Store, error: DyndnsError, state: State
+def test_a_failure_is_raised_and_the_update_is_kept(  # noqa: PLR0913, PLR0917
+    updater: Updater,
+    cloud: FakeCloudApi,
+    store: Store,
+    clock: Clock,
+    error: DyndnsError,
+    state: State,
 ) -> None:
     cloud.failures["POST"] = error
     with pytest.raises(type(error)) as caught:
@@ -173,6 +178,7 @@ def test_a_failure_is_raised_and_the_update_is_kept(
     record = store.records.of(HOST)[A]
     assert (str(record.desired.address), record.state) == (FIRST, state)
     cloud.failures.clear()
+    store.records.retry(HOST, clock())
     assert changes(updater, update(FIRST)) == [Change.CREATED]
 
 
