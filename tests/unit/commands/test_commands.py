@@ -16,6 +16,8 @@ from backend.errors import ChangeRefused
 from backend.store import Accepted, Failed, State, Store, prepare_store
 from tests.unit.fakes import host, update
 
+pytestmark = pytest.mark.usefixtures("short_wait_for_edits")
+
 HOME, NAS = host("home.example.com"), host("nas.example.com")
 NOW = 1_700_000_000.0
 
