@@ -15,8 +15,14 @@ HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
 SECONDS ?= 10
-# Tests at a time: many wait, so twice as many as there are cores. JOBS=0 runs one after the other.
-JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Tests at a time: many wait, so three on each core, but one of those with real programs, which work
+# more. 0 runs one after the other.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell echo $$((3 * $(CORES))))
+REAL_JOBS ?= $(CORES)
+
+# Without compiled files, each process that runs tests would compile all of them again.
+export PYTHONDONTWRITEBYTECODE :=
 
 # For every platform of the images, and without the name of the index they came from.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
@@ -35,7 +41,7 @@ test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowe
 	$(BIN)/python -m pytest -m "not real" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
-	$(BIN)/python -m pytest -m real $(ARGS)
+	$(BIN)/python -m pytest -m real --numprocesses $(REAL_JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
 	$(BIN)/python -m ruff check .

@@ -1,14 +1,21 @@
 """Hooks for all tests: a test without its real program is skipped by name, or fails."""
 
+from __future__ import annotations
+
+import gc
 import importlib.util
 import logging
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from backend.store import database
+from tests.stores import set_up_without_flushing
 
 # Some programs come with a package; Debian keeps those of PostgreSQL's server off the PATH.
 _PLACES = [
@@ -30,6 +37,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
 
 
+class _Scheduling(LoadFileScheduling):
+    """Gives one process a whole file, or all files with containers: they share an engine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "tests/containers" if file.startswith("tests/containers/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling | None:  # noqa: ANN401
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    # All tests stay until the end: the garbage collector needn't look through them again and again.
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("real"):
         missing = [part for part in marker.args if not is_there(part)]
@@ -39,10 +64,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {', '.join(missing)}")
 
 
-@pytest.fixture(autouse=True)
-def _logs_end_with_their_test() -> Iterator[None]:
-    """Take away the handlers a test has set up: what they write to is closed behind it."""
-    yield
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_not_flushed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_set_up", set_up_without_flushing)
+        yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Remove the log handlers that a test has set up: the test has closed their output."""
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if type(handler.formatter).__module__ == "backend.server.logs":

@@ -95,14 +95,8 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
     """Set up every connection of an engine to a file."""
 
     def opened(connection: Any, record: Any) -> None:  # noqa: ANN401
-        # Statements outside of a transaction commit at once; `_begin` opens transactions.
-        connection.isolation_level = None
         try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-            connection.execute("PRAGMA synchronous=FULL").close()  # survives a power failure
-            record.info["file"] = _identity(file)
-            if record.info["file"] is None:  # deleted just after it was opened
-                raise sqlite3.OperationalError("unable to open database file")
+            record.info["file"] = _set_up(connection, file)
         except sqlite3.Error:
             connection.close()  # SQLAlchemy before 2.0.53 leaves it open
             raise
@@ -116,6 +110,18 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
     sa.event.listen(engine, "checkout", taken)
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _let_go)
+
+
+def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
+    """Set up a connection, and return the identity of its file."""
+    # Statements outside of a transaction commit at once; `_begin` opens transactions.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL").close()
+    connection.execute("PRAGMA synchronous=FULL").close()  # an update survives a power failure
+    identity = _identity(file)
+    if identity is None:  # deleted just after it was opened
+        raise sqlite3.OperationalError("unable to open database file")
+    return identity
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -73,7 +73,8 @@ def _swallowing(size: int, line: str) -> bytes:
 
 def _lengths() -> Iterator[Framing]:
     for target, first in _TARGETS.items():
-        for size in (0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT, 4 * LIMIT):
+        every = (0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT, 4 * LIMIT)
+        for size in every if target in _MAIN_TARGETS else (0, LIMIT + 1):
             bodies = {"filler": b"p" * size}
             if size in (LIMIT, LIMIT + 1, 4 * LIMIT):
                 bodies["a request at its end"] = _padded(COMPLETE, size, end=True)

@@ -24,7 +24,7 @@ OPERATOR = ("operator", "the-operators-password")
 HOSTS = tuple(f"host{number}.example.com" for number in range(60))
 _SECONDS = 40.0
 _POLL_SECONDS = 0.05
-_PACKET_SECONDS = 5.0
+_PACKET_SECONDS = 20.0
 
 Started = TypeVar("Started", bound="Program")
 
@@ -269,7 +269,7 @@ class Backend(Program):
             return False
         try:
             return self.session.get(f"{self.url}/healthz", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 

@@ -282,26 +282,31 @@ def open_all_pages(caller: Caller) -> None:
         caller.send("GET", page, auth=("operator", marked("wrong-password")))
 
 
-@pytest.fixture(scope="module", params=["token", "password"])
-def outputs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, bytes]]:
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Return all output, by its channel."""
     folder = tmp_path_factory.mktemp("service")
+    with running(folder, NTFY_TOKEN=marked("ntfy-token")) as (backend, sandbox, ntfy):
+        return collect_outputs(backend, sandbox, ntfy)
+
+
+@contextlib.contextmanager
+def running(folder: Path, **login: str) -> Iterator[tuple[Backend, Sandbox, FakeNtfy]]:
+    """Run the service with a sandbox and ntfy, each with a login in its URL."""
     ntfy = FakeNtfy()
     zones = [f"example.com={TOKENS[0]}", f"example.org={TOKENS[1]}"]
     with Sandbox(zones, TOKENS[:1], read_only_tokens=TOKENS[1:], action_seconds=0.1) as sandbox:
-        backend = Backend(folder, **settings(request.param, sandbox, ntfy, folder))
+        backend = Backend(folder, **settings(sandbox, ntfy, folder), **login)
         backend.start()
         try:
-            yield collect_outputs(backend, sandbox, ntfy, request.param)
+            yield backend, sandbox, ntfy
         finally:
             if backend.is_running:
                 backend.kill()
             ntfy.stop()
 
 
-def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict[str, str]:
+def settings(sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict[str, str]:
     user = f"user:{marked('password-in-a-url')}@"
     token_file = folder / "token-file"
     token_file.write_text(",".join([*TOKENS, UNKNOWN_TOKEN]), encoding="utf-8")
@@ -310,17 +315,10 @@ def settings(login: str, sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict
         "HETZNER_API_URL": sandbox.http_url.replace("http://", f"http://{user}"),
         "NTFY_URL": f"http://{user}127.0.0.1:{ntfy.port}",
         "NTFY_TOPIC": "dyndns",
-        **(
-            {"NTFY_TOKEN": marked("ntfy-token")}
-            if login == "token"
-            else {"NTFY_USERNAME": "me", "NTFY_PASSWORD": marked("ntfy-password")}
-        ),
     }
 
 
-def collect_outputs(
-    backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy, login: str
-) -> dict[str, bytes]:
+def collect_outputs(backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy) -> dict[str, bytes]:
     caller = Caller(backend.port)
     send_valid_requests(caller)
     send_invalid_requests(caller)
@@ -340,9 +338,7 @@ def collect_outputs(
     os.kill(backend.pid, signal.SIGTERM)
     until(lambda: not backend.is_running, "the end", lambda: backend.output)
     calls = [f"{call.line} {call.body}" for call in sandbox.calls()]
-    assert any(
-        login_.startswith("Bearer" if login == "token" else "Basic") for login_ in ntfy.logins
-    )
+    assert any(login.startswith("Bearer") for login in ntfy.logins)
     return {
         "output": backend.output.encode(),
         "log files": backend.logs(),
@@ -362,6 +358,23 @@ CHANNELS = ("output", "log files", "answers", "statuses", "pushes", "calls", "st
 def test_no_channel_contains_a_secret(outputs: dict[str, bytes], channel: str) -> None:
     assert len(outputs[channel]) > 100
     assert lines_with_mark(outputs[channel]) == []
+
+
+def test_the_password_of_ntfy_is_in_no_channel(tmp_path: Path) -> None:
+    login = {"NTFY_USERNAME": "me", "NTFY_PASSWORD": marked("ntfy-password")}
+    with running(tmp_path, **login) as (backend, sandbox, ntfy):
+        caller = Caller(backend.port)
+        caller.update(HOME, "198.51.100.1")
+        until(lambda: ntfy.pushes, "a push", lambda: backend.output)
+        fail_ntfy(caller, ntfy, backend)
+        for page in PAGES:
+            caller.send("GET", page, auth=OPERATOR)
+        channels = [backend.output.encode(), backend.logs(), backend.store(), backend.titles()]
+        channels += [*caller.answers, *ntfy.pushes]
+        channels += [f"{call.line} {call.body}".encode() for call in sandbox.calls()]
+    assert all(login.startswith("Basic") for login in ntfy.logins)
+    assert "No push gets through to ntfy" in backend.output
+    assert lines_with_mark(b"\n".join(channels)) == []
 
 
 # Evidence that each scenario has happened.

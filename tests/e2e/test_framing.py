@@ -22,11 +22,6 @@ def direct(backend: Backend, hetzner: Hetzner) -> Iterator[Neighbourhood]:
     assert forged_writes(hetzner) == []
 
 
-def test_the_number_of_framings_is_large() -> None:
-    names = [framing.name for kind in KINDS.values() for framing in kind]
-    assert len(set(names)) == len(names) >= 250
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_framings_are_answered_once_a_request(direct: Neighbourhood, kind: str) -> None:
     problems = direct.attack(KINDS[kind])

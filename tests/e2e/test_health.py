@@ -39,7 +39,7 @@ def running(folder: Path, sandbox: Sandbox, url: str) -> Iterator[Replica]:
 def expect_ill(replica: Replica) -> str:
     until(lambda: not replica.is_well(), replica.output, _SECONDS)
     url = f"http://127.0.0.1:{replica.port}/healthz"
-    return str(replica.session.get(url, timeout=5).text)
+    return str(replica.session.get(url, timeout=20).text)
 
 
 class TestSQLite:

@@ -45,7 +45,7 @@ def test_a_trickling_answer_frees_slot_and_lock(  # noqa: PLR0913, PLR0917
     forever: bytes,
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("backend.sync.updater.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("backend.web.json_api.ANSWER_SECONDS", 4.0)
     line = Line(sandbox, trickled(name, start, forever))
     with Servers() as servers:
         port = servers.start(line.answer)

@@ -24,20 +24,26 @@ def refuse(service: Service) -> None:
     service.host().updates("198.51.100.1")
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+# The token and the headers of a form that isn't ours.
+WITHOUT_TOKEN = (None, {})
+OF_OTHER_SITE = ("right", {"Origin": "https://evil.example.net"})
+FOREIGN: list[tuple[str | None, dict[str, str]]] = [
+    ("", {}),
+    ("0" * 64, {}),
+    ("nönsense", {}),
+    ("right", {"Origin": "null"}),
+    ("right", {"Origin": "http://["}),
+    ("right", {"Sec-Fetch-Site": "cross-site", "Origin": PLACE}),
+    ("right", {"Sec-Fetch-Site": "same-site"}),
+    ("right", {"Origin": "https://evil.net", "X-Forwarded-Host": "evil.net"}),
+]
+
+
 @pytest.mark.parametrize(
-    ("token", "headers"),
+    ("action", "token", "headers"),
     [
-        (None, {}),
-        ("", {}),
-        ("0" * 64, {}),
-        ("nönsense", {}),
-        ("right", {"Origin": "https://evil.example.net"}),
-        ("right", {"Origin": "null"}),
-        ("right", {"Origin": "http://["}),
-        ("right", {"Sec-Fetch-Site": "cross-site", "Origin": PLACE}),
-        ("right", {"Sec-Fetch-Site": "same-site"}),
-        ("right", {"Origin": "https://evil.net", "X-Forwarded-Host": "evil.net"}),
+        *((action, *form) for action in ACTIONS for form in (WITHOUT_TOKEN, OF_OTHER_SITE)),
+        *(("rotate", *form) for form in FOREIGN),
     ],
 )
 def test_a_foreign_form_changes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Iterator
@@ -65,6 +66,7 @@ def module_of(name: str) -> str:
     return "__init__"
 
 
+@functools.lru_cache(maxsize=None)
 def arrows() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in MODULES}
     for importer, name in imports():
@@ -90,11 +92,8 @@ def test_imports_point_down() -> None:
 
 def longest_chain(module: str, above: tuple[str, ...] = ()) -> list[str]:
     assert module not in above, f"a circle: {' -> '.join((*above, module))}"
-    below = [longest_chain(name, (*above, module)) for name in sorted(ARROWS[module])]
+    below = [longest_chain(name, (*above, module)) for name in sorted(arrows()[module])]
     return [module, *max(below, key=len, default=[])]
-
-
-ARROWS = arrows()
 
 
 def test_no_circle_and_no_long_chain_of_imports() -> None:

@@ -12,6 +12,9 @@ class Clock:
     """A clock that only a test advances."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.now = 1_800_000_000.0
 
     def __call__(self) -> float:
@@ -52,15 +55,28 @@ class Caller:
         return response.status_code, response.json()["error"]["code"]
 
 
-@pytest.fixture
-def clock() -> Clock:
+@pytest.fixture(scope="session")
+def running_clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def sandbox(clock: Clock) -> Iterator[Sandbox]:
-    with Sandbox(zones=["example.com"], action_seconds=4, clock=clock) as sandbox:
+@pytest.fixture(scope="session")
+def running_sandbox(running_clock: Clock) -> Iterator[Sandbox]:
+    with Sandbox(zones=["example.com"], action_seconds=4, clock=running_clock) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def clock(running_clock: Clock) -> Clock:
+    running_clock.reset()
+    return running_clock
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox, running_clock: Clock) -> Sandbox:
+    running_clock.reset()
+    running_sandbox.reset()
+    return running_sandbox
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 def ask(sandbox: Sandbox, name: str, kind: str = "A", *, tcp: bool = False) -> DNSRecord:
     question = DNSRecord.question(name, kind)
-    return DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, tcp=tcp, timeout=5))
+    return DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, tcp=tcp, timeout=20))
 
 
 def summary(answer: DNSRecord) -> tuple[str, list[str]]:
@@ -140,7 +140,7 @@ def test_long_answers_are_truncated_over_udp_only(sandbox: Sandbox) -> None:
 def test_edns_is_answered_and_its_size_respected(sandbox: Sandbox) -> None:
     question = DNSRecord.question("example.com", "NS")
     question.add_ar(EDNS0(udp_len=4096, flags="do"))
-    answer = DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, timeout=5))
+    answer = DNSRecord.parse(question.send("127.0.0.1", sandbox.dns_port, timeout=20))
     assert [extra.rtype for extra in answer.ar] == [QTYPE.OPT]
     assert len(answer.rr) == 3
     nine = fresh(Zone(name="example.com")).create(
@@ -154,7 +154,7 @@ def test_edns_is_answered_and_its_size_respected(sandbox: Sandbox) -> None:
 
 
 def test_several_questions_on_one_tcp_connection_are_answered_in_order(sandbox: Sandbox) -> None:
-    with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=20) as connection:
         stream = connection.makefile("rb")
         for name in ("home.example.com", "none.example.com"):
             packet = DNSRecord.question(name).pack()
@@ -180,7 +180,7 @@ def test_garbage_is_ignored_and_the_next_question_answered(sandbox: Sandbox, pac
         if answers[0].header.id != good.header.id:
             answers.append(DNSRecord.parse(asker.recv(4096)))
     assert summary(answers[-1]) == ("NOERROR", ["192.0.2.1"])
-    with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=20) as connection:
         connection.sendall(struct.pack("!H", len(packet)) + packet)
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(4096):
@@ -229,7 +229,7 @@ def test_ipv6_is_answered_too_where_there_is_any(sandbox: Sandbox) -> None:
         pytest.skip("this machine has no ::1")
     for tcp in (False, True):
         question = DNSRecord.question("home.example.com")
-        packet = question.send("::1", sandbox.dns_port, tcp=tcp, timeout=5, ipv6=True)
+        packet = question.send("::1", sandbox.dns_port, tcp=tcp, timeout=20, ipv6=True)
         assert summary(DNSRecord.parse(packet)) == ("NOERROR", ["192.0.2.1"])
 
 

@@ -47,7 +47,7 @@ def lines_until_ready(program: Program) -> list[str]:
 
 
 def test_one_connection_serves_many_calls(sandbox: Sandbox) -> None:
-    with socket.create_connection((sandbox.host, sandbox.http_port), timeout=5) as connection:
+    with socket.create_connection((sandbox.host, sandbox.http_port), timeout=20) as connection:
         stream = connection.makefile("rb")
         head = f"Host: x\r\nAuthorization: Bearer {sandbox.token}\r\n"
         for body in ("{}", "{"):
@@ -67,7 +67,7 @@ def test_one_connection_serves_many_calls(sandbox: Sandbox) -> None:
 
 def test_a_chunked_body_is_read(caller: Caller) -> None:
     chunks = iter([b'{"name": "www", "type": "A",', b' "records": [{"value": "192.0.2.1"}]}'])
-    answer = caller.session.post(f"{caller.base}/zones/example.com/rrsets", data=chunks, timeout=5)
+    answer = caller.session.post(f"{caller.base}/zones/example.com/rrsets", data=chunks, timeout=20)
     assert answer.status_code == 201
 
 
@@ -124,7 +124,7 @@ def test_the_sandbox_prints_ports_token_and_readiness(
     assert (dns.split()[0], ready) == ("dns", "sandbox ready")
     assert token == f"token {DEMO_TOKEN}"
     headers = {"Authorization": f"Bearer {DEMO_TOKEN}"}
-    answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=5)
+    answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=20)
     assert [zone["name"] for zone in answer.json()["zones"]] == ["a.example"]
 
 
@@ -137,7 +137,7 @@ def test_the_program_takes_several_zones_and_tokens(programs: list[Program]) -> 
     assert ready == "sandbox ready"
     for token, names in ((one, "ac"), (two, "abc"), (reader, "ac")):
         headers = {"Authorization": f"Bearer {token}"}
-        answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=5)
+        answer = requests.get(f"{http.split()[1]}/zones", headers=headers, timeout=20)
         assert [zone["name"] for zone in answer.json()["zones"]] == [f"{n}.example" for n in names]
 
 
@@ -147,7 +147,7 @@ def test_the_program_takes_other_limits_and_a_shorter_hour(programs: list[Progra
     http = lines_until_ready(started)[0].split()[1]
     headers = {"Authorization": f"Bearer {DEMO_TOKEN}"}
     for path, limit in (("zones", "500"), ("actions?id=1", "900")):
-        answer = requests.get(f"{http}/{path}", headers=headers, timeout=5)
+        answer = requests.get(f"{http}/{path}", headers=headers, timeout=20)
         assert answer.headers["ratelimit-limit"] == limit
         until_full = int(answer.headers["ratelimit-reset"]) - time.time()
         # One call of a limit per 7200 s; with 3600 s it would be half of that.
@@ -180,7 +180,7 @@ def test_the_program_ends_silently_after_a_signal(programs: list[Program], numbe
     program = start(programs, "--http-port", "0", "--dns-port", "0")
     http = lines_until_ready(program)[0].split()[1]
     with requests.Session() as session:
-        session.get(f"{http}/zones", timeout=5)
+        session.get(f"{http}/zones", timeout=20)
         program.send_signal(number)
         assert program.wait(timeout=10) == 0
     assert program.communicate() == ("", "")

@@ -14,7 +14,6 @@ from tests.stores import empty_store
 
 from .fakes import Clock, FakeCloudApi, RecordingSink
 
-_HERE = Path(__file__).parent
 # Transports and listeners can only be tested with a socket.
 _WITH_SOCKETS = (
     "hetzner/test_api.py",
@@ -22,21 +21,19 @@ _WITH_SOCKETS = (
     "notify/test_hostile_answers.py",
     "notify/test_ntfy.py",
 )
-_WITH_FRESH_KEY_FILES = ("test_keys.py", "test_keys_rotation.py", "test_commands.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        path = Path(str(item.fspath))
-        if _HERE in path.parents and path.relative_to(_HERE).as_posix() not in _WITH_SOCKETS:
+        folder, _, file = item.nodeid.partition("::")[0].partition("/unit/")
+        if folder == "tests" and file not in _WITH_SOCKETS:
             item.add_marker(pytest.mark.disable_socket)
 
 
-@pytest.fixture(autouse=True)
-def _short_wait_for_edits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short_wait_for_edits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait for the end of an edit in tests that aren't about edits."""
-    if Path(str(request.fspath)).name in _WITH_FRESH_KEY_FILES:
-        monkeypatch.setattr(keys, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(keys, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -141,17 +141,17 @@ class TestStrangers:
         assert failures.count([HOST])[0].number == 10_002, "a frequent key is kept"
         assert len(failures._counters) == 10_000  # noqa: SLF001
 
-    def test_with_a_million_addresses_cause_bounded_memory_and_writes(self, clock: Clock) -> None:
+    def test_with_many_addresses_cause_bounded_memory_and_writes(self, clock: Clock) -> None:
         counts = Numbers()
         failures = FailedLogins(LIMIT, WINDOW, counts, clock)
-        for number in range(1_000_000):
+        for number in range(100_000):
             failures.count([f"source {number}"])
             if number % 2000 == 0:
                 failures.flush()
                 clock.advance(2)  # a thousand guesses a second
         assert len(failures._counters) == 10_000  # noqa: SLF001
         assert max(counts.numbers) == 500, "in one write"
-        assert len(counts.numbers) <= 20 + 2 * 1000 + 500, "writes in 1000 seconds"
+        assert len(counts.numbers) <= 20 + 2 * 100 + 50, "writes in 100 seconds"
 
     def test_leave_few_rows_in_the_store(self, store: Store, clock: Clock) -> None:
         for number in range(10):
@@ -169,7 +169,7 @@ class TestStrangers:
         assert counts.pruned == [100_000, 100_000]
 
     def test_in_one_ipv6_network_are_one_source(self, failures: FailedLogins) -> None:
-        for number in range(20_000):
+        for number in range(2000):
             failures.count([network_of(f"2001:db8:1:2:{number:x}::1")])
         assert len(failures._counters) == 1  # noqa: SLF001
 

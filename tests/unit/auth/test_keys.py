@@ -15,6 +15,8 @@ from backend.errors import KeyFileUnusable, KeysUnavailable
 from tests.unit.auth.full_disk import output_of
 from tests.unit.fakes import host
 
+pytestmark = pytest.mark.usefixtures("short_wait_for_edits")
+
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 KEY, OTHER = "k" * 20, "o" * 20
 

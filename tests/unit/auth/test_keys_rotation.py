@@ -12,6 +12,8 @@ from backend.errors import KeyFileUnusable
 from tests.unit.auth.full_disk import output_of
 from tests.unit.fakes import host
 
+pytestmark = pytest.mark.usefixtures("short_wait_for_edits")
+
 NAS, HOME = host("nas.example.com"), host("home.example.com")
 
 

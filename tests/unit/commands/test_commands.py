@@ -19,6 +19,8 @@ from backend.store.hosts import State
 from backend.store.records import Accepted, Failed
 from tests.unit.fakes import host, update
 
+pytestmark = pytest.mark.usefixtures("short_wait_for_edits")
+
 HOME, NAS = host("home.example.com"), host("nas.example.com")
 NOW = 1_700_000_000.0
 

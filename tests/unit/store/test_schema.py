@@ -15,9 +15,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
-from backend.store import Store, file_hint, opened, prepare_store
+from backend.store import Store, database, file_hint, opened, prepare_store
 from backend.store.database import connect, reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, migrate
+from tests.stores import flushing_set_up
 from tests.unit.fakes import host, update
 
 ADD_COLOUR = {2: ["ALTER TABLE hosts ADD COLUMN colour VARCHAR"]}
@@ -100,8 +101,9 @@ def test_a_prerelease_store_is_refused_and_not_changed(file: Path) -> None:
 
 
 def test_the_database_uses_a_wal_and_full_synchronisation(
-    file: Path,
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "_set_up", flushing_set_up)
     prepare_store(url_of(file))
     assert query(file, "PRAGMA journal_mode") == [("wal",)]
     engine = connect(url_of(file), pool_size=1)
