@@ -1,4 +1,4 @@
-"""The door: ``python -m backend``."""
+"""Runs ``python -m backend``."""
 
 from __future__ import annotations
 

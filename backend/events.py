@@ -82,7 +82,6 @@ class Postponed(RecordEvent):
     tags = ("hourglass",)
 
     error: str
-    is_news: bool = True  # false: the same error of the host's other record was reported
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,6 @@ class Refused(RecordEvent):
     tags = ("no_entry",)
 
     error: str
-    is_news: bool = True  # as above
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,6 @@ class Cleared(RecordEvent):
     tags = ("white_check_mark",)
 
     after: float  # seconds since the request
-    is_news: bool = True  # false: the host's other record still has an error
 
 
 @dataclass(frozen=True)
@@ -255,13 +252,13 @@ class LoginFailed(Event):
 
     level = logging.WARNING
     message = (
-        "Failed login from {source} for {host}.{unsaid} If it is your own device, compare its "
+        "Failed login from {source} for {host}.{left_out} If it is your own device, compare its "
         "login with the key file."
     )
 
     source: str
     host: Hostname | None  # None: no registered one was named
-    unsaid: int = 0  # earlier ones that were left out because there were too many
+    left_out: int = 0  # earlier ones that were left out because there were too many
 
 
 @dataclass(frozen=True)
@@ -272,7 +269,7 @@ class LoginsBlocked(Event):
     message = (
         "Too many failed logins for {host}, the last from {source}: wrong keys are rejected for a "
         "while, the right key still works. If it is your own device, give it the key in the key "
-        "file.{unsaid}"
+        "file.{left_out}"
     )
     push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
@@ -280,7 +277,7 @@ class LoginsBlocked(Event):
 
     source: str
     host: Hostname
-    unsaid: int = 0  # earlier hosts that were left out because there were too many
+    left_out: int = 0  # earlier hosts that were left out because there were too many
 
 
 @dataclass(frozen=True)
@@ -298,5 +295,5 @@ class OperatorActed(Event):
 class EventSink(Protocol):
     """Receives events, as the reporter does."""
 
-    def report(self, event: Event) -> None:
-        """Report an event. Never raises, never waits."""
+    def report(self, event: Event, *, quietly: bool = False) -> None:
+        """Report an event; `quietly` sends no push. Never raises, and never waits."""

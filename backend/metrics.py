@@ -155,18 +155,13 @@ _FAILED_LOGINS = _Series("dyndns_failed_logins", "Wrong keys and passwords", (),
 _ALL = (_UPDATES, _SECONDS, _CALLS, _PUSHES, _FAILED_LOGINS)
 
 
-def _places() -> dict[tuple[_Series, Labels], slice]:
-    places, start = {}, 0
-    for series in _ALL:
-        for values in series.combinations():
-            places[series, values] = slice(start, start + series.width)
-            start += series.width
-    return places
-
-
 # The place of each combination's figures in a slot. All label values are known in advance.
-_PLACES = _places()
-FIGURES = sum(place.stop - place.start for place in _PLACES.values())
+_PLACES: dict[tuple[_Series, Labels], slice] = {}
+FIGURES = 0
+for _series in _ALL:
+    for _values in _series.combinations():
+        _PLACES[_series, _values] = slice(FIGURES, FIGURES + _series.width)
+        FIGURES += _series.width
 
 
 @dataclass
@@ -216,8 +211,14 @@ class Meters:
 
     def exposition(self, more: Iterable[Metric]) -> bytes:
         """Return the text for Prometheus: the figures of all workers, and `more`."""
+        figures, families = self._slots.totals(), []
+        for series in _ALL:
+            totals = {values: figures[_PLACES[series, values]] for values in series.combinations()}
+            if series is _CALLS:  # most of these never happen; all other series begin with zero
+                totals = {values: found for values, found in totals.items() if any(found)}
+            families.append(series.family(totals))
         registry = CollectorRegistry()
-        registry.register(_Given(itertools.chain(self._families(), more)))
+        registry.register(_Given([*families, *more]))
         return generate_latest(registry)
 
     def _count(self, series: _Series, *values: str) -> None:
@@ -231,14 +232,6 @@ class Meters:
         with self._lock:
             self._figures[place.start + bucket] += 1.0
             self._figures[place.stop - 1] += seconds
-
-    def _families(self) -> Iterator[Metric]:
-        figures = self._slots.totals()
-        for series in _ALL:
-            totals = {values: figures[_PLACES[series, values]] for values in series.combinations()}
-            if series is _CALLS:  # most of these never happen; all other series begin with zero
-                totals = {values: found for values, found in totals.items() if any(found)}
-            yield series.family(totals)
 
 
 class _Given(Collector):

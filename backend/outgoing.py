@@ -19,14 +19,14 @@ import http.client
 import io
 import socket
 import time
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout, exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 # Head, body and chunk sizes of an answer.
 _MAX_BYTES = 8 * 1024 * 1024
@@ -173,20 +173,60 @@ class Bearer(AuthBase):
         return request
 
 
-def read_body(response: requests.Response, limit: int) -> bytes:
-    """Read the body of a streamed answer, and stop at the first chunk beyond `limit`.
+class NoAnswer(Exception):
+    """No complete answer came in time. The text says why, without the URL: it may hold a login."""
+
+
+def ask(
+    session: Session,
+    method: str,
+    url: str,
+    limit: int,
+    **options: Any,  # noqa: ANN401
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Return status, headers and body; the body ends at the first chunk beyond `limit`.
 
     Raises:
-        urllib3.exceptions.HTTPError: the answer took too long, or is incomplete.
+        NoAnswer: the answer is missing, late or incomplete.
 
     """
     body = bytearray()
     try:
-        while len(body) <= limit and (chunk := response.raw.read(_CHUNK, decode_content=False)):
-            body += chunk
-    except ValueError as error:  # http.client accepts a negative chunk size
-        raise ProtocolError(str(error)) from None
-    return bytes(body)
+        with session.request(method, url, stream=True, **options) as response:
+            raw = response.raw
+            try:
+                while len(body) <= limit and (chunk := raw.read(_CHUNK, decode_content=False)):
+                    body += chunk
+            except ValueError:  # http.client accepts a negative chunk size
+                raise NoAnswer("the answer broke off") from None
+            return response.status_code, response.headers, bytes(body)
+    except (requests.RequestException, exceptions.HTTPError) as error:
+        raise NoAnswer(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    reasons: Sequence[tuple[Any, str]] = (
+        (requests.exceptions.SSLError, "TLS failed, check the clock and the CA certificates"),
+        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
+        ((requests.exceptions.Timeout, exceptions.TimeoutError), "no complete answer in time"),
+        (requests.exceptions.ConnectionError, _root(error)),
+        (Exception, "the answer broke off"),
+    )
+    return next(words for kind, words in reasons if isinstance(error, kind))
+
+
+def _root(error: BaseException) -> str:
+    """Return the operating system's reason, from the end of a chain of errors."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, socket.gaierror):
+            return "the host name can't be resolved, check DNS"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror.lower()
+        if isinstance(below, http.client.HTTPException):
+            return "the answer broke off or isn't HTTP"
+        below = below.__cause__ or below.__context__
+    return "no connection"
 
 
 def retry_after(headers: Mapping[str, str], lowest: float, highest: float) -> float | None:

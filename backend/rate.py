@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import Callable
+
+HOUR = 3600.0
 
 
 class TokenBucket:
     """A number of tokens that grows with time, up to a capacity. Not safe to share between threads.
 
-    It is full at first. Every `now` is in seconds of one clock. No tokens are added when the clock
-    is set back.
+    Every `now` is in seconds of one clock. No tokens are added when the clock is set back.
     """
 
-    def __init__(self, capacity: float, per_second: float, now: float) -> None:
-        self._capacity = self._level = capacity
+    def __init__(
+        self, capacity: float, per_second: float, now: float, level: float | None = None
+    ) -> None:
+        """Start with `level` tokens, or with a full bucket."""
+        self._capacity = capacity
         self._per_second = per_second
+        self._level = capacity if level is None else level
         self._at = now
 
     def level(self, now: float) -> float:
@@ -32,13 +38,28 @@ class TokenBucket:
         self._level = level - 1 if has_token else level
         return has_token
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until the bucket contains a token; 0 if it does."""
-        return max(0.0, (1 - self.level(now)) / self._per_second)
+    def wait(self, now: float, tokens: float = 1.0) -> float:
+        """Return the seconds until the bucket contains this number of tokens; 0 if it does."""
+        return max(0.0, (tokens - self.level(now)) / self._per_second)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One bucket of a project at Hetzner as of an answer: `limit` calls an hour."""
+
+    limit: int
+    remaining: int
+    at: float  # in seconds of one clock
+    project: int = 0  # numbered from 1, as HETZNER_TOKEN lists them
+
+    @property
+    def bucket(self) -> TokenBucket:
+        """The calls left since then, if no other process has made any."""
+        return TokenBucket(self.limit, self.limit / HOUR, self.at, self.remaining)
 
 
 class LineLimit:
-    """Limits the log lines that callers can cause. Safe to share between threads."""
+    """Limits the log lines and pushes that callers can cause. Safe to share between threads."""
 
     def __init__(
         self,

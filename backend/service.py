@@ -15,37 +15,31 @@ from backend.admin.actions import Actions
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.keys import KeyFile
-from backend.auth.throttle import FLUSH_SECONDS, TELL_SECONDS, Alarm, FailedLogins
+from backend.auth.throttle import Alarm, FailedLogins
 from backend.errors import StoreUnavailable
 from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
-from backend.monitor.collector import TICK_SECONDS as COLLECT_SECONDS, Collector
-from backend.monitor.watcher import (
-    MUTES_TICK_SECONDS as MUTES_SECONDS,
-    TICK_SECONDS as WATCH_SECONDS,
-    Mutes,
-    Watcher,
-)
+from backend.monitor.collector import Collector
+from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.notify.ntfy import Ntfy
 from backend.notify.outbox import Outbox, Reporter
-from backend.server.loops import PROBE_SECONDS, PULSE_SECONDS, Health, Loop
-from backend.settings import NtfySettings, Settings
+from backend.server.loops import Health, Loop
+from backend.settings import Settings
 from backend.store import Store
-from backend.sync.publisher import KEEP_SECONDS, Publisher
-from backend.sync.reconciler import TICK_SECONDS as RECONCILE_SECONDS, Reconciler
-from backend.sync.updater import ACTIVITY_FLUSH_SECONDS, ActivityBuffer, Updater
-from backend.sync.verifier import MANY_HOSTS, TICK_SECONDS as VERIFY_SECONDS, Verifier
+from backend.sync.publisher import Publisher
+from backend.sync.reconciler import Reconciler
+from backend.sync.updater import ActivityBuffer, Updater
+from backend.sync.verifier import MANY_HOSTS, Verifier
 from backend.web.app import create_app
-from backend.web.dashboard import Dashboard, blueprint as dashboard_blueprint
-from backend.web.session import Forms
+from backend.web.dashboard import Dashboard
+from backend.web.session import Session
 
 _AGENT = f"hetzner-dyndns/{__version__}"
 # With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
 _SHORTEST_ROUND = 60
-_REGISTRATION_SECONDS = 5.0
 _DRAIN_SECONDS = 3.0
 # Processes that meet a problem of ntfy within this time log it once.
 _NTFY_PROBLEM_SECONDS = 60.0
@@ -93,17 +87,19 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     meters = Meters(slots)
     store = Store(settings.store.url, pool_size=settings.server.threads)
     activities = ActivityBuffer(store.hosts)
-    outbox = _outbox(settings.ntfy, store, meters)
+    ntfy, outbox = settings.ntfy, None
+    if ntfy.url:
+        login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
+        is_first = _first_of_all(store, "ntfy", _NTFY_PROBLEM_SECONDS, without_store=True)
+        outbox = Outbox(Ntfy(ntfy.url, ntfy.topic, **login), is_first, count=meters.pushed)
     reporter = Reporter(
         outbox.put if outbox is not None else lambda _: None,
-        on_change=settings.ntfy.on_change,
+        on_change=ntfy.on_change,
         debugging=settings.log.debug,
     )
 
     key_file = KeyFile(access.key_file)
-    alarm = Alarm(
-        reporter, functools.partial(_is_first, store, "failed logins", access.failure_window)
-    )
+    alarm = Alarm(reporter, _first_of_all(store, "failed logins", access.failure_window))
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     # Logins of requests are trimmed, too.
     operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
@@ -138,34 +134,32 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
     collector = Collector(store, projects, reporter)
-    mutes = Mutes(store, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
-    watcher = Watcher(store, hosts, mutes, lost_after=lost_after, interval=interval)
+    watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
 
     health = Health(store.ping, functools.partial(store.probe, mark=True), slots)
     loops = [
-        Loop("activity", ACTIVITY_FLUSH_SECONDS, activities.flush),
-        Loop("failed logins", FLUSH_SECONDS, failures.flush),
-        Loop("alarm", TELL_SECONDS, alarm.tell),
-        Loop("host locks", KEEP_SECONDS, publisher.keep_locks),
-        Loop("reconciler", RECONCILE_SECONDS, reconciler.tick),
-        *([Loop("verifier", VERIFY_SECONDS, verifier.tick)] if verifies_zones else []),
-        Loop("collector", COLLECT_SECONDS, collector.tick),
-        Loop("mutes", MUTES_SECONDS, mutes.tick),
-        Loop("watcher", min(WATCH_SECONDS, interval), watcher.tick),
-        Loop("registrations", _REGISTRATION_SECONDS, lambda: store.hosts.keep(hosts, time.time())),
-        Loop("store probe", PROBE_SECONDS, health.probe),
-        Loop("pulse", PULSE_SECONDS, health.pulse),
+        Loop("activity", 3, activities.flush),
+        Loop("failed logins", 2, failures.flush),
+        Loop("alarm", 2, alarm.report),
+        Loop("host locks", 5, publisher.keep_locks),
+        Loop("reconciler", 1, reconciler.tick),
+        *([Loop("verifier", 5, verifier.tick)] if verifies_zones else []),
+        Loop("collector", 3, collector.tick),
+        Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),
+        Loop("registrations", 5, lambda: store.hosts.extend_registrations(hosts, time.time())),
+        Loop("store probe", 5, health.probe),
+        Loop("pulse", 5, health.pulse),
     ]
     health.watched = [loop.problem for loop in loops]
     if outbox is not None:
         health.watched.append(lambda _: outbox.problem())
 
     dashboard = Dashboard(
+        session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
         overview=Overview(store, hosts, lost_after),
         actions=Actions(store, hosts, key_file, reporter),
         history=store.history,
-        forms=Forms(store.signing_key),
         meters=meters,
         history_days=days,
     )
@@ -175,9 +169,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         updater.repeat,
         health.problems,
         access.trusted_proxies,
-        dashboard_blueprint(authorizer, dashboard, access.trusted_proxies)
-        if access.operator_name
-        else None,
+        dashboard.blueprint() if access.operator_name else None,
     )
     return Service(
         app=app,
@@ -185,24 +177,25 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         outbox=outbox,
         key_file=key_file,
         stop_updates=updater.stop,
-        endings=[reconciler.stop, verifier.stop, watcher.stop, activities.flush, alarm.tell],
+        endings=[
+            reconciler.stop,
+            verifier.stop,
+            watcher.stop,
+            activities.flush,
+            alarm.report,
+        ],
         close=store.close,
     )
 
 
-def _is_first(
-    store: Store, subject: str, seconds: float, what: str, *, without_store: bool = False
-) -> bool:
-    with contextlib.suppress(StoreUnavailable):
-        return store.leases.once(subject, what, time.time(), seconds)
-    return without_store
+def _first_of_all(
+    store: Store, subject: str, seconds: float, *, without_store: bool = False
+) -> Callable[[str], bool]:
+    """Return a function that is true for the first process that asks for a key for some time."""
 
+    def is_first(key: str) -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            return store.leases.once(subject, key, time.time(), seconds)
+        return without_store
 
-def _outbox(ntfy: NtfySettings, store: Store, meters: Meters) -> Outbox | None:
-    if not ntfy.url:
-        return None
-    login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
-    is_first = functools.partial(
-        _is_first, store, "ntfy", _NTFY_PROBLEM_SECONDS, without_store=True
-    )
-    return Outbox(Ntfy(ntfy.url, ntfy.topic, **login), is_first, count=meters.pushed)
+    return is_first

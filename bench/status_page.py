@@ -18,7 +18,9 @@ import requests
 
 from backend.errors import ChangeRefused
 from backend.model import Address, DesiredRecord, Hostname, Requester, Update
-from backend.store import Accepted, ChangeNote, Failed, State, Store, prepare_store
+from backend.store import Store, prepare_store
+from backend.store.hosts import State
+from backend.store.records import Accepted, ChangeNote, Failed
 from bench.parts import used
 from tests.e2e.processes import ROOT, free_port, until
 

@@ -19,12 +19,13 @@ from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from backend import settings
-from backend.auth import addresses, key_storage, keys
+from backend.auth import addresses, keys
 from backend.errors import (
     BadAddress,
     BadHostname,
     BadRecordType,
     DyndnsError,
+    KeyFileUnusable,
     SettingUnusable,
     StoreUnusable,
 )
@@ -155,9 +156,9 @@ def json_request(data: bytes) -> None:
 def key_file(text: str) -> None:
     for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
         try:
-            found = key_storage.parse(content)
-        except key_storage.BadText as error:
-            _fit_to_show(keys.unusable(Path("keys"), error))
+            found = keys.parse(content, Path("keys"))
+        except KeyFileUnusable as error:
+            _fit_to_show(error)
             continue
         assert all(key and not any(c.isspace() for c in key) for key in found.values())
 

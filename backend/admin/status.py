@@ -19,9 +19,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
 from backend.model import Address, Hostname, RecordType
-from backend.store import HostActivity, Record, State, Store
+from backend.rate import Quota
+from backend.store import Store
+from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import whereabouts
-from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.store.projects import Project, SeenZone
 
 # What to do about each delegation status.
 # https://docs.hetzner.cloud/cloud.spec.json, a zone's authoritative_nameservers
@@ -99,7 +101,6 @@ class HostStatus:
 def judge(
     activities: Iterable[HostActivity],
     records: Iterable[Record],
-    mutes: Mapping[Hostname, float],
     lost_after: float,
     now: float,
 ) -> list[HostStatus]:
@@ -107,27 +108,23 @@ def judge(
     by_host: dict[Hostname, list[Record]] = {}
     for record in records:
         by_host.setdefault(record.host, []).append(record)
-    judged = [
-        _judge_one(one, by_host.get(one.host, []), mutes.get(one.host, 0.0), lost_after, now)
-        for one in activities
-    ]
+    judged = [_judge_one(one, by_host.get(one.host, []), lost_after, now) for one in activities]
     return sorted(judged, key=lambda one: (one.condition.severity, one.host))
 
 
 def _judge_one(
     activity: HostActivity,
     records: Sequence[Record],
-    muted_until: float,
     lost_after: float,
     now: float,
 ) -> HostStatus:
     condition = _condition(activity, records, lost_after)
     relevant = [record for record in records if _CONDITIONS.get(record.state) is condition]
-    error, hint = _explain(condition, relevant)
+    since, error, hint = _explain(condition, activity, relevant)
     return HostStatus(
         host=activity.host,
         condition=condition,
-        since=_since(condition, activity, relevant),
+        since=since,
         published={one.type: one.published for one in records if one.published is not None},
         desired={
             one.type: one.desired.address
@@ -139,7 +136,7 @@ def _judge_one(
         error=error,
         hint=hint,
         retry_at=min((one.retry_at for one in relevant if not one.is_accepted), default=None),
-        muted_until=muted_until if muted_until > now else None,
+        muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
     )
 
 
@@ -153,30 +150,24 @@ def _condition(activity: HostActivity, records: Sequence[Record], lost_after: fl
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 
 
-def _since(
+def _explain(
     condition: Condition, activity: HostActivity, relevant: Sequence[Record]
-) -> float | None:
-    if condition is Condition.SILENT:
-        return activity.seen_at
-    if condition is Condition.NEVER:
-        return activity.registered_at
-    if condition is Condition.PUBLISHING:
-        return min(record.accepted_at or record.desired_at for record in relevant)
-    return min((record.desired_at for record in relevant), default=None)
-
-
-def _explain(condition: Condition, relevant: Sequence[Record]) -> tuple[str, str]:
-    """Return the error, and a hint if the operator has to do something about it."""
+) -> tuple[float | None, str, str]:
+    """Return since when, the error, and a hint if the operator has to do something about it."""
     if condition is Condition.SILENT:
         hint = "Check that the host, its internet connection and its update client are running."
-        return "The host has stopped sending updates.", hint
+        return activity.seen_at, "The host has stopped sending updates.", hint
     if condition is Condition.NEVER:
         hint = "Set up its device: the page of the host shows the settings."
-        return "The host has never sent an update.", hint
+        return activity.registered_at, "The host has never sent an update.", hint
+    if condition is Condition.PUBLISHING:
+        since = min((record.accepted_at or record.desired_at for record in relevant), default=None)
+    else:
+        since = min((record.desired_at for record in relevant), default=None)
     error, hint = next(((one.error, one.hint) for one in relevant if one.error), ("", ""))
     if condition is Condition.WAITING and not error:
         error = "Hetzner has not accepted the update yet."
-    return error, hint
+    return since, error, hint
 
 
 def delegation_hint(delegation: str) -> str:
@@ -205,7 +196,7 @@ class Snapshot:
     hosts: Sequence[HostStatus]
     projects: Sequence[Project]
     zones: Sequence[SeenZone]
-    quotas: Sequence[SeenQuota]
+    quotas: Sequence[Quota]
     leases: Sequence[BackgroundJob]
     waiting: int  # updates that Hetzner hasn't accepted
     oldest_update_at: float | None
@@ -216,9 +207,13 @@ class Snapshot:
         found = Counter(one.condition for one in self.hosts)
         return {condition: found.get(condition, 0) for condition in Condition}
 
-    def is_low(self, quota: SeenQuota) -> bool:
+    def left(self, quota: Quota) -> int:
+        """How many calls of a quota are left."""
+        return int(quota.bucket.level(self.now))
+
+    def is_low(self, quota: Quota) -> bool:
         """Whether so little is left of a quota that background work pauses."""
-        return quota.left(self.now) < quota.calls * _LOW
+        return self.left(quota) < quota.limit * _LOW
 
 
 class Overview:
@@ -243,13 +238,20 @@ class Overview:
         open_since = [
             one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
         ]
+        leases = self._store.leases.find(_WORK)
+        owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
+        known = {one.name for one in leases}
         return Snapshot(
             now=now,
             hosts=self._judge(self._hosts, records, now),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=self._store.projects.quotas(),
-            leases=self._leases(now),
+            leases=[
+                BackgroundJob(work, owners.get(name, ""))
+                for name, work in _WORK.items()
+                if name in known or name != _OPTIONAL
+            ],
             waiting=len(open_since),
             oldest_update_at=min(open_since, default=None),
         )
@@ -266,17 +268,7 @@ class Overview:
         self, hosts: Collection[Hostname], records: Iterable[Record], now: float
     ) -> list[HostStatus]:
         activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
-        return judge(activities, records, self._store.hosts.mutes(), self._lost_after, now)
-
-    def _leases(self, now: float) -> list[BackgroundJob]:
-        leases = self._store.leases.find(_WORK)
-        owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
-        known = {one.name for one in leases}
-        return [
-            BackgroundJob(work, owners.get(name, ""))
-            for name, work in _WORK.items()
-            if name in known or name != _OPTIONAL
-        ]
+        return judge(activities, records, self._lost_after, now)
 
 
 def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
@@ -284,12 +276,8 @@ def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     yield _gauge("dyndns_build_info", "Version of the service", ("version",), [((__version__,), 1)])
     up = [((), snapshot is not None)]
     yield _gauge("dyndns_store_up", "1 while the store answers", (), up)
-    if snapshot is not None:
-        yield from _host_gauges(snapshot)
-        yield from _hetzner_gauges(snapshot)
-
-
-def _host_gauges(snapshot: Snapshot) -> Iterator[Metric]:
+    if snapshot is None:
+        return
     hosts, oldest = snapshot.hosts, snapshot.oldest_update_at
     waiting = [((), snapshot.waiting)]
     yield _gauge("dyndns_updates_waiting", "Updates that Hetzner hasn't accepted", (), waiting)
@@ -309,14 +297,11 @@ def _host_gauges(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("dyndns_host_last_seen_age_seconds", help_text, ("host",), seen)
     muted = [((one.host,), one.muted_until is not None) for one in hosts]
     yield _gauge("dyndns_host_muted", "1 while a host is muted", ("host",), muted)
-
-
-def _hetzner_gauges(snapshot: Snapshot) -> Iterator[Metric]:
     labels, quotas = ("project", "limit"), snapshot.quotas
-    left = [((one.project, one.calls), one.left(snapshot.now)) for one in quotas]
+    left = [((one.project, one.limit), snapshot.left(one)) for one in quotas]
     help_text = "Calls left of Hetzner's rate limit, by the limit per hour"
     yield _gauge("dyndns_hetzner_quota_remaining", help_text, labels, left)
-    limits = [((one.project, one.calls), one.calls) for one in quotas]
+    limits = [((one.project, one.limit), one.limit) for one in quotas]
     yield _gauge("dyndns_hetzner_quota_limit", "Calls allowed per hour", labels, limits)
     failed = [((one.project,), bool(one.error)) for one in snapshot.projects]
     help_text = "1 while Hetzner refuses a token"

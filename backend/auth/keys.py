@@ -1,4 +1,4 @@
-"""Which keys are valid for which host?
+"""Which keys are valid for which host? The key file, how it is read and how it is changed.
 
 An editor empties the key file and then writes it, without a lock. Until the file has been unchanged
 for `GRACE_SECONDS`, the keys known before stay accepted.
@@ -8,25 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hmac
 import logging
 import math
 import os
+import re
 import secrets
+import stat
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Mapping, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, Tuple
 
-from backend.auth import key_storage
-from backend.auth.key_storage import GRACE_SECONDS, BadText
-from backend.errors import KeyFileUnusable, KeysUnavailable
+from backend.errors import BadHostname, KeyFileUnusable, KeysUnavailable
 from backend.model import Hostname, digest
 
 SHORTEST = 16
-_LOOKS = 5
+# A file that was changed more recently may be incomplete: an editor may still write it.
+GRACE_SECONDS = 2.0
+_MOST_WAITS = 5
+# Our own commands hold the lock for some milliseconds. A longer lock delays no reader.
+_LOCK_SECONDS = 1.0
+_LOCK_POLL_SECONDS = 0.01
+_LARGEST = 16 * 1024 * 1024  # bytes; each host needs one line
+_MODE = 0o600
+_OTHERS = 0o077
 _NO_KEY = os.urandom(32)
+
+_BOM = "\ufeff"
+_COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may contain a #
+_LINE = re.compile(r"(\s*\S+\s+)\S+")
 
 _FULL = "free space on its disk"
 _HINTS = {
@@ -37,7 +50,6 @@ _HINTS = {
 }
 _START_FIRST = "start the service once to create it, or run this in the service's folder"
 _RESTORE = "before you restart: a restart would generate new keys"
-_EMPTY = BadText("it has no key any more", f"restore its keys {_RESTORE}")
 _KEPT = "The keys read before stay in use."
 _NONE_YET = "No host's key is known: updates are answered 503 until the file can be read."
 
@@ -46,7 +58,12 @@ logger = logging.getLogger(__name__)
 _State = Tuple[int, ...]
 
 
-def unusable(path: Path, error: OSError | BadText, missing: str = _START_FIRST) -> KeyFileUnusable:
+def _unusable(path: Path, problem: str, hint: str) -> KeyFileUnusable:
+    """Return the error that the operator sees. It quotes nothing of the file's content."""
+    return KeyFileUnusable(f"PRE_SHARED_KEY_FILE: can't use {path}: {problem}", hint=f"{hint}.")
+
+
+def explain(path: Path, error: OSError, missing: str) -> KeyFileUnusable:
     """Return the error that the operator sees; `missing` is the hint if there is no file."""
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise PermissionError
         problem = "it is a directory (Docker makes one when a mounted file is missing)"
@@ -54,27 +71,33 @@ def unusable(path: Path, error: OSError | BadText, missing: str = _START_FIRST) 
     elif isinstance(error, (FileNotFoundError, NotADirectoryError)) and not path.parent.is_dir():
         problem = f"the folder {path.parent} doesn't exist"
         hint = "create it, or name another file"
-    elif isinstance(error, BadText):
-        problem, hint = str(error), error.hint
     else:
         problem = str(error.strerror)
         hint = {errno.ENOENT: missing, **_HINTS}.get(error.errno or 0, "") or (
             f"let this user (uid {os.getuid()}) read and write the file, or the file mounted "
             f"there: `chown {os.getuid()} {path}`"
         )
-    return KeyFileUnusable(f"PRE_SHARED_KEY_FILE: can't use {path}: {problem}", hint=f"{hint}.")
+    return _unusable(path, problem, hint)
+
+
+@contextlib.contextmanager
+def _explained(path: Path, missing: str = _START_FIRST) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain(path, error, missing) from None
 
 
 @dataclass(repr=False)
 class AcceptedKeys:
-    """The keys of each host: the newest one, and the previous one during an edit of the file."""
+    """The keys of each host: the newest one, and during an edit of the file the previous one."""
 
     newest: Mapping[Hostname, str]
-    before: Mapping[Hostname, str]
+    before: Mapping[Hostname, str] | None = None  # None: no edit
 
     def __post_init__(self) -> None:
         # Digests have one length, so that comparing them takes the same time for every key.
-        both = (self.newest, self.before)
+        both = (self.newest, self.before or {})
         self._digests = [{host: digest(key) for host, key in keys.items()} for keys in both]
 
     def open(self, host: Hostname, presented: bytes) -> bool:
@@ -87,7 +110,7 @@ class AcceptedKeys:
         return any(right)
 
 
-NO_KEYS = AcceptedKeys({}, {})
+NO_KEYS = AcceptedKeys({})
 
 
 class KeyFile:
@@ -106,7 +129,6 @@ class KeyFile:
         self._lock = threading.Lock()
         self._state: _State = ()  # of the file when it was last read
         self._accepted = NO_KEYS
-        self._complete_keys: Mapping[Hostname, str] = {}  # of the last complete content
         self._grace_ends = math.inf  # monotonic; the content counts as complete then
         self._has_complained = False
 
@@ -129,11 +151,12 @@ class KeyFile:
                 with self._lock:
                     self._read_again()
             self._has_complained = False
-        except (OSError, BadText) as error:
+        except (OSError, KeyFileUnusable) as error:
             if not self._has_complained:
                 self._has_complained = True
-                problem = unusable(self._path, error, f"restore it {_RESTORE}")
-                logger.error("%s %s", problem, _KEPT if self._state else _NONE_YET)  # noqa: TRY400
+                if isinstance(error, OSError):
+                    error = explain(self._path, error, f"restore it {_RESTORE}")
+                logger.error("%s %s", error, _KEPT if self._state else _NONE_YET)  # noqa: TRY400
             if not self._state:
                 raise KeysUnavailable("The key file can't be read right now.") from None
         return self._accepted
@@ -142,41 +165,40 @@ class KeyFile:
         before = _state_of(self._path)
         if before == self._state and self._monotonic() < self._grace_ends:
             return  # another thread has read it meanwhile
-        content = key_storage.read_bytes(self._path)
+        content = read_bytes(self._path)
         after = _state_of(self._path)
+        known = self._accepted
+        complete = known.newest if known.before is None else known.before
         # The first time, there are no earlier keys to keep.
         is_edited = self._state not in ((), after)
         wait = _grace_left(after, self._clock()) if is_edited else 0.0
         if wait > 0:
             # The text after the last line feed may be half a key, so it replaces no known key.
             whole, feed, rest = content.decode("utf-8", "replace").rpartition("\n")
-            unfinished, _ = key_storage.parse_lines(rest)
-            finished, _ = key_storage.parse_lines(whole + feed)
-            newest = {**unfinished, **self._accepted.newest, **finished}
-            self._accepted = AcceptedKeys(newest, self._complete_keys)
+            unfinished, _ = _parse_lines(rest, self._path)
+            finished, _ = _parse_lines(whole + feed, self._path)
+            self._accepted = AcceptedKeys({**unfinished, **known.newest, **finished}, complete)
             self._grace_ends = self._monotonic() + wait
         else:
-            keys, problems = key_storage.parse_lines(key_storage.decode(content))
-            if problems:
-                problem = unusable(self._path, problems[0])
+            keys, problem = _parse_lines(_decode(content, self._path), self._path)
+            if problem is not None:
                 logger.error("%s The other lines count. %s", problem, _KEPT)
-            elif self._complete_keys and not keys:
-                logger.error("%s %s", unusable(self._path, _EMPTY), _KEPT)
-            self._complete_keys = {**self._complete_keys, **keys} if problems or not keys else keys
-            self._accepted = AcceptedKeys(self._complete_keys, {})
+            elif complete and not keys:
+                lost = ("it has no key any more", f"restore its keys {_RESTORE}")
+                logger.error("%s %s", _unusable(self._path, *lost), _KEPT)
+            is_whole = keys and problem is None
+            self._accepted = AcceptedKeys(keys if is_whole else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
 
     def read(self) -> Mapping[Hostname, str]:
         """Return the keys that are in the file now; raise `KeyFileUnusable` for any problem."""
-        try:
-            return key_storage.parse(key_storage.read(self._path))
-        except (OSError, BadText) as error:
-            raise unusable(self._path, error) from None
+        with _explained(self._path):
+            return parse(_decode(read_bytes(self._path), self._path), self._path)
 
     def await_editor(self) -> None:
         """Wait until no edit is running, and read the file; `accepted` reports errors later."""
-        with contextlib.suppress(OSError, BadText, KeysUnavailable):
+        with contextlib.suppress(OSError, KeyFileUnusable, KeysUnavailable):
             _await_editor(self._path)
             self.accepted()
 
@@ -190,26 +212,52 @@ class KeyFile:
             KeyFileUnusable: the file can't be read, or a key is missing and can't be written.
 
         """
-        hosts = tuple(hosts)
-        try:
-            keys: Mapping[Hostname, str] = {}
+        registered = dict.fromkeys(hosts)
+        keys: Mapping[Hostname, str] = {}
+        new: dict[Hostname, str] = {}
+
+        def add_keys(text: str) -> str:
+            known = parse(text, self._path)  # another process may have added some
+            missing = [host for host in registered if host not in known]
+            new.update((host, secrets.token_urlsafe(32)) for host in missing)
+            return _appended(text, new)
+
+        with _explained(self._path, missing=""):
             if self._path.exists():
-                keys, problems = key_storage.parse_lines(key_storage.read(self._path))
-                if problems or not keys.keys() >= set(hosts):
+                content = _decode(read_bytes(self._path), self._path)
+                keys, problem = _parse_lines(content, self._path)
+                if problem is not None or not keys.keys() >= registered.keys():
                     _await_editor(self._path)
-                    keys = key_storage.parse(key_storage.read(self._path))
-            new = {host: secrets.token_urlsafe(32) for host in hosts if host not in keys}
-            added = key_storage.append(self._path, new) if new else []
-            key_storage.tighten(self._path)
-        except (OSError, BadText) as error:
-            raise unusable(self._path, error, missing="") from None
-        if added:
-            logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, added)))
-        for host, key in keys.items():
-            if len(key) < SHORTEST:
-                logger.warning(
-                    "The key of %s has fewer than %d characters: use a longer one.", host, SHORTEST
-                )
+                    keys = self.read()
+            if not keys.keys() >= registered.keys():
+                _rewrite(self._path, add_keys, os.O_CREAT)
+            if self._is_open_to_others():
+                with contextlib.suppress(OSError):  # `warnings` reports it
+                    self._path.chmod(_MODE)
+                if not self._is_open_to_others():  # a network share may ignore the change
+                    logger.info("Other users could read %s: its mode is 600 now.", self._path)
+        if new:
+            logger.info("New keys in %s for %s.", self._path, ", ".join(map(str, new)))
+        for warning in self.warnings(keys):
+            logger.warning("%s", warning)
+
+    def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
+        """Return what makes the keys in the file easy to guess or to read."""
+        found = [
+            KeyFileUnusable(
+                f"The key of {host} has fewer than {SHORTEST} characters",
+                hint=f"`keys rotate {host}` generates a longer one.",
+            )
+            for host, key in keys.items()
+            if len(key) < SHORTEST
+        ]
+        if self._is_open_to_others():
+            hint = f"let its owner run `chmod 600 {self._path}`."
+            found.append(KeyFileUnusable(f"Other users can read {self._path}", hint=hint))
+        return found
+
+    def _is_open_to_others(self) -> bool:
+        return self._path.exists() and bool(self._path.stat().st_mode & _OTHERS)
 
     def rotate(self, host: Hostname) -> str:
         """Give a host a new key and return it; raise as `replace` does."""
@@ -223,14 +271,58 @@ class KeyFile:
         The old key is invalid at once. The rest of the file stays unchanged, with its comments.
 
         Raises:
-            KeyFileUnusable: the file can't be read or written.
+            KeyFileUnusable: the file can't be read or written, or contains an invalid line.
 
         """
-        try:
+
+        def put_key(text: str) -> str:
+            if host not in parse(text, self._path):
+                return _appended(text, {host: key})
+            lines = text.splitlines(keepends=True)
+            for number in reversed(range(len(lines))):  # the last line of a host counts
+                fields = _COMMENT.sub("", lines[number]).lstrip(_BOM).split()
+                if fields and Hostname.parse(fields[0]) == host:
+                    lines[number] = _LINE.sub(lambda found: found[1] + key, lines[number], count=1)
+                    break
+            return "".join(lines)
+
+        with _explained(self._path):
             _await_editor(self._path)
-            key_storage.replace(self._path, host, key)
-        except (OSError, BadText) as error:
-            raise unusable(self._path, error) from None
+            _rewrite(self._path, put_key)
+
+
+def parse(text: str, path: Path) -> dict[Hostname, str]:
+    """Return the keys in the text of the file; raise `KeyFileUnusable` for an invalid line."""
+    keys, problem = _parse_lines(text, path)
+    if problem is not None:
+        raise problem from None
+    return keys
+
+
+def _parse_lines(text: str, path: Path) -> tuple[dict[Hostname, str], KeyFileUnusable | None]:
+    """Return the keys of the valid lines, and the problem of the first invalid one."""
+    keys: dict[Hostname, str] = {}
+    problem = None
+    for number, line in enumerate(text.lstrip(_BOM).splitlines(), 1):
+        fields = _COMMENT.sub("", line).split()
+        if not fields:
+            continue
+        try:
+            name, key = fields
+            host = Hostname.parse(name)
+        except (ValueError, BadHostname):
+            hint = "write a host name, a space and its key, without quotes"
+            problem = problem or _unusable(path, f"line {number} isn't `<fqdn> <key>`", hint)
+            continue
+        if host in keys:
+            logger.warning("The key file contains %s twice: line %d counts.", host, number)
+        keys[host] = key
+    return keys, problem
+
+
+def _appended(text: str, keys: Mapping[Hostname, str]) -> str:
+    feed = "" if text.endswith("\n") or not text else "\n"
+    return text + feed + "".join(f"{host} {key}\n" for host, key in keys.items())
 
 
 def _state_of(path: Path) -> _State:
@@ -246,12 +338,73 @@ def _grace_left(state: _State, now: float) -> float:
 
 
 def _await_editor(path: Path) -> None:
-    """Wait until the file has been unchanged for `GRACE_SECONDS`; raise `OSError` or `BadText`."""
+    """Wait until the file has been unchanged for `GRACE_SECONDS`."""
     before = _state_of(path)
-    for _ in range(_LOOKS):
+    for _ in range(_MOST_WAITS):
         time.sleep(_grace_left(before, time.time()))
         now = _state_of(path)
         if now == before:
             return
         before = now
-    raise BadText("it keeps changing", "stop the program that writes it")
+    raise _unusable(path, "it keeps changing", "stop the program that writes it")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of the file; raise `OSError`, or `KeyFileUnusable` if it is no file."""
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            hint = "write the keys into a regular file"
+            raise _unusable(path, "it is no regular file", hint)
+        if found.st_size > _LARGEST:
+            raise _unusable(path, "it is too large to be a key file", "restore its keys")
+        end = time.monotonic() + _LOCK_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_POLL_SECONDS)
+            except OSError:
+                break  # the file system may not support locks
+            else:
+                break
+        return file.read()
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _unusable(path, "it is no UTF-8 text", "save it as UTF-8") from None
+
+
+def _rewrite(path: Path, change: Callable[[str], str], flags: int = 0) -> None:
+    """Change the text in place, since the file may be a bind mount; restore it on failure."""
+    descriptor = os.open(path, os.O_RDWR | flags, _MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        old = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        new = change(_decode(old, path)).encode("utf-8")
+        try:
+            _write(descriptor, new)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, len(old))  # needs no space, unlike writing
+                _write(descriptor, old)
+            raise
+        # The change is complete: an earlier modification time ends old keys at once. Its
+        # nanoseconds differ between two changes within one tick of the file system's clock.
+        now = time.time_ns()
+        with contextlib.suppress(PermissionError):  # another user owns the file
+            os.utime(descriptor, ns=(now, now - int(GRACE_SECONDS * 1e9)))
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(descriptor, content[done:], done)
+    os.ftruncate(descriptor, len(content))
+    os.fsync(descriptor)

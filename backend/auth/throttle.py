@@ -7,48 +7,31 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
-from typing import (
-    Callable,
-    Mapping,
-    NamedTuple,
-    Protocol,
-    Sequence,
-)
+from dataclasses import dataclass, replace
+from typing import Callable, NamedTuple, Sequence
 
 from backend.errors import StoreUnavailable, TooManyFailures
 from backend.events import EventSink, LoginFailed, LoginsBlocked
 from backend.model import Hostname
 from backend.rate import LineLimit, TokenBucket
+from backend.store.hosts import FailedLoginCounts
 
 # Attackers can't cause more memory, rows or store accesses than this.
 _MOST_COUNTERS = 10_000
 _MOST_STORED = 100_000
 _MOST_A_FLUSH = 500
 _SHARED_AT_ONCE, _SHARED_A_SECOND = 20.0, 2.0
-FLUSH_SECONDS = 2.0
 _PRUNE_SECONDS = 60.0
 
 # The log lines and pushes of one process.
 _LINES_AT_ONCE, _LINES_A_SECOND = 20.0, 0.1
 _PUSHES_AT_ONCE, _PUSHES_A_SECOND = 5.0, 1 / 60
 _MOST_BLOCKED = 1000
-TELL_SECONDS = 2.0
 
 # Each waiting login occupies a request thread.
 PAUSE_SECONDS = 1.0
 MOST_A_SOURCE = 4
 MOST = 6
-
-
-class Counts(Protocol):
-    """The counters that all processes share: `store.FailedLoginCounts`."""
-
-    def add(
-        self, numbers: Mapping[str, int], now: float, window: float
-    ) -> dict[str, tuple[int, float]]: ...
-
-    def prune(self, before: float, most: int) -> None: ...
 
 
 class Failures(NamedTuple):
@@ -75,7 +58,7 @@ class FailedLogins:
         self,
         limit: int,
         window: float,
-        counts: Counts,
+        counts: FailedLoginCounts,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._limit = limit
@@ -159,17 +142,14 @@ class Alarm:
     def __init__(
         self,
         reporter: EventSink,
-        is_first_to_tell: Callable[[str], bool] = lambda _: True,
+        is_first: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_first_to_tell` is true for the first process that asks within a window."""
+        """`is_first` is true for the first process that asks for a host within a window."""
         self._reporter = reporter
-        self._is_first_to_tell = is_first_to_tell
-        self._clock = clock
-        self._lock = threading.Lock()
+        self._is_first = is_first
         self._lines = LineLimit(_LINES_AT_ONCE, _LINES_A_SECOND, clock)
-        self._pushes = TokenBucket(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock())
-        self._left_out = 0
+        self._pushes = LineLimit(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock)
         self._blocked: deque[LoginsBlocked] = deque(maxlen=_MOST_BLOCKED)
 
     def failed(self, source: str, host: Hostname | None) -> None:
@@ -179,27 +159,20 @@ class Alarm:
             self._reporter.report(LoginFailed(source, host, left_out))
 
     def blocked(self, source: str, host: Hostname) -> None:
-        """Note that a host is over its limit, so that `tell` reports it.
+        """Note that a host is over its limit, so that `report` reports it.
 
         A report needs the store and is made for registered hosts only. If the request waited for
         it, the response time would reveal which hosts exist.
         """
         self._blocked.append(LoginsBlocked(source, host))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Report the hosts that are over their limit."""
-        while True:
-            with self._lock:
-                if not self._blocked:
-                    return
-                event = self._blocked.popleft()
-                if not self._pushes.take(self._clock()):
-                    self._left_out += 1
-                    continue
-            if self._is_first_to_tell(event.host.text):
-                with self._lock:
-                    left_out, self._left_out = self._left_out, 0
-                self._reporter.report(LoginsBlocked(event.source, event.host, left_out))
+        while self._blocked:
+            event = self._blocked.popleft()
+            left_out = self._pushes.take() if self._is_first(event.host.text) else None
+            if left_out is not None:
+                self._reporter.report(replace(event, left_out=left_out))
 
 
 class LoginQueue:

@@ -7,12 +7,12 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence, Tuple
+from typing import Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
 
 from backend import __version__
 from backend.admin.status import delegation_hint, is_undelegated
-from backend.auth.keys import SHORTEST, KeyFile
+from backend.auth.keys import KeyFile
 from backend.commands.context import print_json, print_table
 from backend.errors import DyndnsError, SettingUnusable, StoreUnavailable, StoreUnusable
 from backend.hetzner.client import CloudApi
@@ -21,7 +21,7 @@ from backend.hetzner.zones import longest_match
 from backend.model import Deadline, Hostname
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.settings import AccessSettings, NtfySettings, Settings, read
-from backend.store import Store, describe_store, file_hint, require_store
+from backend.store import file_hint, file_of, opened
 from backend.text import counted
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -87,9 +87,15 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     except SettingUnusable as error:
         yield _error(FAIL, "settings", error)
         return
-    yield from _check_settings(settings, warnings)
+    for warning in warnings:
+        yield _error(WARN, "settings", warning)
+    access = settings.access
+    hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
+    yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
+    found = "Set." if access.operator_name else "Not set, so the dashboard and /metrics are off."
+    yield Line(OK, "operator's login", found)
     _progress("key file")
-    yield from _check_key_file(settings.access)
+    yield from _check_key_file(access)
     _progress("store")
     yield _check_store(settings.store.url)
     yield from _check_hetzner(settings)
@@ -105,16 +111,6 @@ def _error(state: str, what: str, error: DyndnsError) -> Line:
     return Line(state, what, error.seen, error.hint)
 
 
-def _check_settings(settings: Settings, warnings: Sequence[SettingUnusable]) -> Iterator[Line]:
-    for warning in warnings:
-        yield _error(WARN, "settings", warning)
-    access = settings.access
-    hosts, tokens = len(access.hosts), len(settings.hetzner.tokens)
-    yield Line(OK, "settings", f"{counted(hosts, 'host')}, {counted(tokens, 'token')}.")
-    found = "Set." if access.operator_name else "Not set, so the dashboard and /metrics are off."
-    yield Line(OK, "operator's login", found)
-
-
 def _check_key_file(access: AccessSettings) -> Iterator[Line]:
     """Test the key file without changing it."""
     what, path = "key file", access.key_file
@@ -122,7 +118,8 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
         yield _missing(what, path)
         return
     try:
-        keys = KeyFile(path).read()
+        key_file = KeyFile(path)
+        keys = key_file.read()
     except DyndnsError as error:
         yield _error(FAIL, what, error)
         return
@@ -137,12 +134,8 @@ def _check_key_file(access: AccessSettings) -> Iterator[Line]:
         yield Line(FAIL, what, f"No key for {', '.join(missing)}.", let_write)
     elif not is_writable:
         yield Line(WARN, what, "The file can't be written, so keys can't be replaced.", let_write)
-    if path.stat().st_mode & 0o077:
-        yield Line(WARN, what, f"Other users of this machine may read {path}.", f"chmod 600 {path}")
-    short = [host.text for host, key in keys.items() if len(key) < SHORTEST]
-    if short:
-        hint = "`keys rotate HOST` generates a new key."
-        yield Line(WARN, what, f"Short keys: {', '.join(short)}.", hint)
+    for warning in key_file.warnings(keys):
+        yield _error(WARN, what, warning)
     yield Line(OK, what, f"{counted(len(keys), 'key')} in {path}.")
 
 
@@ -167,20 +160,17 @@ def _check_store(url: str) -> Line:
     """Test whether the store can be read and written without changing it."""
     what = "store"
     try:
-        kind, file = describe_store(url)
+        file = file_of(url)
         if file is not None and _is_missing(file):
             return _missing(what, file)
-        require_store(url)
-        store = Store(url, pool_size=1)
-    except DyndnsError as error:
-        return _error(FAIL, what, error)
-    try:
-        store.probe()
+        with opened(url) as store:
+            store.probe()
     except StoreUnavailable:
         hint = "check the database and its permissions." if file is None else file_hint(file)
         return _error(FAIL, what, StoreUnusable("The store can't be written", hint=hint))
-    finally:
-        store.close()
+    except DyndnsError as error:
+        return _error(FAIL, what, error)
+    kind = "postgresql" if file is None else "sqlite"
     return Line(OK, what, f"{kind}: can be read and written.")
 
 

@@ -16,7 +16,7 @@ from backend.auth.keys import KeyFile
 from backend.model import Requester
 from backend.notify.outbox import Reporter
 from backend.settings import Settings, read
-from backend.store import Store, require_store
+from backend.store import Store, opened
 
 OPERATOR = Requester("", "command")
 
@@ -41,16 +41,11 @@ def service_context(environ: Mapping[str, str]) -> Iterator[Context]:
 
     """
     settings, _ = read(environ)
-    require_store(settings.store.url)
-    store = Store(settings.store.url, pool_size=1)
-    key_file = KeyFile(settings.access.key_file)
-    hosts = settings.access.hosts
-    actions = Actions(store, hosts, key_file, Reporter())
-    overview = Overview(store, hosts, settings.watch.lost_after)
-    try:
+    key_file, hosts = KeyFile(settings.access.key_file), settings.access.hosts
+    with opened(settings.store.url) as store:
+        actions = Actions(store, hosts, key_file, Reporter())
+        overview = Overview(store, hosts, settings.watch.lost_after)
         yield Context(settings, store, key_file, actions, overview)
-    finally:
-        store.close()
 
 
 def time_argument(read_time: Callable[[str, float], float]) -> Callable[[str], float]:

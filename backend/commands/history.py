@@ -9,7 +9,6 @@ from typing import Mapping
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
 from backend.model import Hostname
-from backend.store.schema import Entry
 from backend.text import before, moment
 
 _MOST = 1_000_000
@@ -50,13 +49,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print_json([asdict(entry) for entry in entries])
     else:
         heads = ("TIME (UTC)", "HOST", "TYPE", "EVENT", "CHANGE", "BY", "WHY")
-        print_table(heads, [_row(entry) for entry in entries])
+        rows = []
+        for one in entries:
+            at = moment(one.at, "%Y-%m-%d %H:%M:%S")
+            has_changed = one.old is not None or one.new is not None
+            change = f"{one.old or 'none'} -> {one.new or 'none'}" if has_changed else ""
+            by = f"{one.protocol} {one.source}".strip()
+            rows.append((at, one.host, one.type, one.event, change, by, one.why))
+        print_table(heads, rows)
     return 0
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    at = moment(entry.at, "%Y-%m-%d %H:%M:%S")
-    has_changed = entry.old is not None or entry.new is not None
-    change = f"{entry.old or 'none'} -> {entry.new or 'none'}" if has_changed else ""
-    by = f"{entry.protocol} {entry.source}".strip()
-    return (at, entry.host, entry.type, entry.event, change, by, entry.why)

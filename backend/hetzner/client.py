@@ -6,26 +6,20 @@ answers show that a project has several buckets.
 
 from __future__ import annotations
 
-import http.client
 import logging
-import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
-
-import requests
-import urllib3
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner.responses import MAX_ANSWER, decode
 from backend.model import Deadline
-from backend.outgoing import Bearer, Session, read_body
+from backend.outgoing import Bearer, NoAnswer, Session, ask
+from backend.rate import Quota
 
 logger = logging.getLogger(__name__)
 
-_HOUR = 3600.0
 _CONNECT_SECONDS = 4.0
 # Other processes use the same buckets, and may take the last few calls first.
 _LEAST = 3.0
@@ -37,22 +31,6 @@ _RESERVE = 0.1
 _PLENTY = 0.5
 
 Query = Iterable[Tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Quota:
-    """One bucket as of the last answer: `limit` calls an hour, refilled continuously.
-
-    `at` is in monotonic seconds.
-    """
-
-    limit: int
-    remaining: int
-    at: float
-
-    def level(self, now: float) -> float:
-        """Return the calls left now, if no other process has made any."""
-        return min(self.limit, self.remaining + (now - self.at) * self.limit / _HOUR)
 
 
 class Quotas:
@@ -82,17 +60,14 @@ class Quotas:
         quota = self._quotas.get(self._bucket_of.get(kind, 0))
         if quota is None:
             return
-        missing = _LEAST - quota.level(self._clock())
-        if missing > 0:
-            raise HetznerBusy(
-                "The hourly quota of calls to Hetzner is used up.",
-                missing * _HOUR / quota.limit,
-            )
+        wait = quota.bucket.wait(self._clock(), _LEAST)
+        if wait:
+            raise HetznerBusy("The hourly quota of calls to Hetzner is used up.", wait)
 
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        return any(quota.level(now) < quota.limit * share for quota in list(self._quotas.values()))
+        return any(one.bucket.level(now) < one.limit * share for one in self)
 
 
 class CloudApi:
@@ -147,24 +122,23 @@ class CloudApi:
             self.quotas.require(kind)
             left = deadline.remaining()
             session = getattr(self._local, "session", None) or self._new_session()
-            with session.request(
+            status, headers, text = ask(
+                session,
                 method,
                 self._url + path,
+                MAX_ANSWER,
                 params=list(query),
                 json=body,
                 timeout=(min(_CONNECT_SECONDS, left), left),
-                stream=True,
-            ) as response:
-                text = read_body(response, MAX_ANSWER)
-            self.quotas.note(kind, response.headers)
-            logger.debug("%s %s: %s", method, path, response.status_code)
-            answer = decode(response.status_code, response.headers, text, self._token)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            logger.debug("%s %s: %s", method, path, type(error).__name__)
+            )
+            self.quotas.note(kind, headers)
+            logger.debug("%s %s: %s", method, path, status)
+            answer = decode(status, headers, text, self._token)
+        except NoAnswer as error:
+            logger.debug("%s %s: %s", method, path, error)
             self._observe(method, HetznerUnreachable(""), time.perf_counter() - start)
-            raise HetznerUnreachable(
-                f"Hetzner's API ({self._host}) can't be reached: {_reason(error)}."
-            ) from None
+            problem = f"Hetzner's API ({self._host}) can't be reached: {error}."
+            raise HetznerUnreachable(problem) from None
         except DyndnsError as error:
             self._observe(method, error, time.perf_counter() - start)
             raise
@@ -177,31 +151,3 @@ class CloudApi:
         session.auth = Bearer(self._token)
         session.headers["User-Agent"] = self._agent
         return session
-
-
-def _reason(error: Exception) -> str:
-    """Describe a failure briefly. Its full text may contain the URL of a proxy with a login."""
-    for family, words in (
-        (requests.exceptions.SSLError, "TLS failed, check the clock and the CA certificates"),
-        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
-        (requests.exceptions.Timeout, "no answer in time"),
-        (urllib3.exceptions.TimeoutError, "the answer was not complete in time"),
-        (requests.exceptions.ConnectionError, _root(error)),
-    ):
-        if isinstance(error, family):
-            return words
-    return "the answer broke off"
-
-
-def _root(error: BaseException) -> str:
-    """Return the operating system's reason, from the end of a chain of errors."""
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, socket.gaierror):
-            return "the host name can't be resolved, check DNS"
-        if isinstance(below, OSError) and below.strerror:
-            return below.strerror.lower()
-        if isinstance(below, http.client.HTTPException):
-            return "the answer broke off or isn't HTTP"
-        below = below.__cause__ or below.__context__
-    return "no connection"

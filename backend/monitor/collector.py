@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from backend.errors import OperatorError, TransientError
@@ -12,11 +13,10 @@ from backend.hetzner.dns import Hetzner, Zone
 from backend.model import Deadline
 from backend.store import Store
 from backend.store.leases import new_owner
-from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.store.projects import Project, SeenZone
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 3.0
 _LIST_SECONDS = 3600.0
 _RETRY_SECONDS = 60.0
 _JOB_SECONDS = 15.0
@@ -43,7 +43,7 @@ class Collector:
 
     def tick(self) -> None:
         """Store new quotas; list the zones once an hour."""
-        self._note_quotas()
+        self._store_quotas()
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
@@ -51,19 +51,19 @@ class Collector:
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)
-            self._note_quotas()
+            self._store_quotas()
 
-    def _note_quotas(self) -> None:
+    def _store_quotas(self) -> None:
         offset = self._clock() - self._monotonic()
         found = [
-            SeenQuota(number, quota.limit, quota.remaining, round(quota.at + offset, 3))
+            replace(quota, project=number, at=round(quota.at + offset, 3))
             for number, project in enumerate(self._projects, 1)
             for quota in project.api.quotas
         ]
-        new = [one for one in found if one.at > self._stored.get((one.project, one.calls), 0) + 1]
+        new = [one for one in found if one.at > self._stored.get((one.project, one.limit), 0) + 1]
         if new:
-            self._store.projects.note_quotas(new)
-            self._stored.update({(one.project, one.calls): one.at for one in new})
+            self._store.projects.store_quotas(new)
+            self._stored.update({(one.project, one.limit): one.at for one in new})
 
     def _list_zones(self, now: float) -> None:
         listed: list[tuple[Project, Sequence[SeenZone]]] = []
@@ -82,7 +82,7 @@ class Collector:
                 self._note_failure(zone, now)
             seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
             listed.append((Project(number, "", now), seen))
-        self._store.projects.note_zones(listed)
+        self._store.projects.store_zones(listed)
 
     def _note_failure(self, zone: Zone, now: float) -> None:
         if zone.has_failed and self._store.leases.once("zones", zone.name, now):

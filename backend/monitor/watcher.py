@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
-from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Callable, Iterable, Iterator, NamedTuple
 
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
 from backend.model import Hostname
-from backend.notify.outbox import Reporter
-from backend.store import HostActivity, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity
 from backend.store.leases import LeaderElection
 
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least so often
-MUTES_TICK_SECONDS = 10.0
 # If the leader is killed on another machine, this and one tick pass until the next one watches.
 _LEASE_SECONDS = 40.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
@@ -48,27 +46,26 @@ class Silences:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._quiet: dict[Hostname, _Quiet] = {}
-        self._looked_at: float | None = None
+        self._measured_at: float | None = None
 
     def stop(self) -> None:
-        """Stop counting: the time until the next `look` adds to no silence."""
-        self._looked_at = None
+        """Stop counting: the time until the next `measure` adds to no silence."""
+        self._measured_at = None
 
-    def look(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
+    def measure(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
         """Return the activities with the silence counted until now."""
         now = self._monotonic()
-        if self._looked_at is None or now - self._looked_at > _LONGEST_PAUSE:
+        if self._measured_at is None or now - self._measured_at > _LONGEST_PAUSE:
             self._quiet.clear()
-        self._looked_at = now
-        return [replace(one, silent_for=self._silence(one, now)) for one in activities]
-
-    def _silence(self, activity: HostActivity, now: float) -> float:
-        quiet = self._quiet.get(activity.host)
-        if quiet is None or quiet.heard != activity.heard:
-            # Start at zero after an update, else at the silence that an earlier watcher stored.
-            quiet = _Quiet(activity.heard, now - activity.silent_for)
-            self._quiet[activity.host] = quiet
-        return now - quiet.since
+        self._measured_at = now
+        measured = []
+        for one in activities:
+            quiet = self._quiet.get(one.host)
+            if quiet is None or quiet.heard != one.heard:
+                # Start at zero after an update, else at the silence that an earlier watcher stored.
+                quiet = self._quiet[one.host] = _Quiet(one.heard, now - one.silent_for)
+            measured.append(replace(one, silent_for=now - quiet.since))
+        return measured
 
 
 class Watcher:
@@ -92,21 +89,18 @@ class Watcher:
         self._interval = interval
         self._clock = clock
         self._monotonic = monotonic
-        self._started_at = monotonic()
+        self._waits_since = monotonic()  # for the next check
         self._election = LeaderElection(store.leases, "watcher", _LEASE_SECONDS)
         self._silences = Silences(monotonic)
 
     def tick(self) -> None:
-        """Keep the lease, count silences, and once an interval report what changed."""
+        """Keep the lease, count silences, end mutes, and once an interval report what changed."""
         now = self._clock()
         try:
-            if not self._election.keep(now):
+            if self._election.keep(now):
+                self._watch(now)
+            else:
                 self._silences.stop()
-                return
-            known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
-            activities = self._silences.look(known)
-            if self._is_due(self._store.watch.watched_until(), now):
-                self._check(activities, now)
         except StoreUnavailable:  # updates of hosts can't be stored either
             self._silences.stop()
             raise
@@ -115,25 +109,35 @@ class Watcher:
         """Give up the lease, so that another process takes over at once."""
         self._election.resign()
 
-    def _is_due(self, watched_until: float | None, now: float) -> bool:
-        """Return whether an interval has passed since this process started and since any check.
-
-        The first interval gives the hosts time to send an update after a start.
-        """
-        late = self._interval - min(self._interval, TICK_SECONDS) / 2
-        if self._monotonic() - self._started_at < late:
-            return False
-        return watched_until is None or not 0 <= now - watched_until < late
-
-    def _check(self, activities: Sequence[HostActivity], now: float) -> None:
-        self._store.watch.watch_until(now)
+    def _watch(self, now: float) -> None:
+        known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
+        activities = self._silences.measure(known)
+        for one in activities:
+            has_ended = one.muted_until is not None and one.muted_until <= now
+            if has_ended and self._store.hosts.lift(one.host, now) and one.silent_since is not None:
+                self._sink.report(FellSilent(one.host, one.seen_at, now - one.silent_since))
+        if not self._is_due(now):
+            return
         # Hosts that sent an update lately, or are lost already, need no stored silence.
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
         for activity in judge(activities, self._lost_after):
             event = self._flip(activity, now)
             if event is not None:
-                self._sink.report(event)
+                self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
+
+    def _is_due(self, now: float) -> bool:
+        """Return whether an interval has passed since this process started and since any check.
+
+        The first interval gives the hosts time to send an update after a start.
+        """
+        late = self._interval - min(self._interval, TICK_SECONDS) / 2
+        if self._monotonic() - self._waits_since < late:
+            return False
+        is_due = self._store.leases.once("watcher", "check", now, late)
+        if is_due:
+            self._waits_since = self._monotonic()
+        return is_due
 
     def _flip(self, activity: HostActivity, now: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""
@@ -143,39 +147,3 @@ class Watcher:
         away = max(0.0, (activity.seen_at or now) - activity.silent_since)
         back = CameBack(activity.host, away)
         return back if self._store.hosts.come_back(activity, now) else None
-
-
-class Mutes:
-    """Reports the events of muted hosts without a push. The log has all events."""
-
-    def __init__(
-        self, store: Store, reporter: Reporter, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._store = store
-        self._reporter = reporter
-        self._clock = clock
-
-    def report(self, event: Event) -> None:
-        """Report an event of the watcher."""
-        quietly = isinstance(event, (FellSilent, CameBack)) and self._is_muted(event.host)
-        self._reporter.report(event, quietly=quietly)
-
-    def tick(self) -> None:
-        """End the mutes that are over, and report their hosts that are lost."""
-        now = self._clock()
-        over = {host for host, until in self._store.hosts.mutes().items() if until <= now}
-        if not over:
-            return
-        for activity in self._store.hosts.registered(now):
-            if activity.host in over and self._store.hosts.lift(activity.host, now):
-                over.discard(activity.host)
-                if activity.silent_since is not None:
-                    quiet = now - activity.silent_since
-                    self._reporter.report(FellSilent(activity.host, activity.seen_at, quiet))
-        for host in over:  # no longer registered
-            self._store.hosts.lift(host, now)
-
-    def _is_muted(self, host: Hostname) -> bool:
-        with contextlib.suppress(StoreUnavailable):  # a push too many is better than none
-            return self._store.hosts.mutes().get(host, 0.0) > self._clock()
-        return False

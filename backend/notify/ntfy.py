@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from backend.outgoing import Bearer, Session, read_body, retry_after
+from backend.outgoing import Bearer, NoAnswer, Session, ask, retry_after
 
 _SECONDS = 10.0  # for one try
 _MAX_ANSWER = 64 * 1024
@@ -32,13 +30,8 @@ _LOGIN_REFUSALS: Mapping[int, str] = {
     403: "not allowed (403): give the login in NTFY_USERNAME or NTFY_TOKEN write access to the "
     "topic NTFY_TOPIC, with `ntfy access USER TOPIC write-only` on the server",
 }
-_REASONS = (
-    (requests.exceptions.SSLError, "TLS failed, check its certificate"),
-    (requests.exceptions.ProxyError, "the proxy doesn't answer"),
-    (requests.exceptions.Timeout, "no answer in time"),
-    (urllib3.exceptions.TimeoutError, "no answer in time"),
-    (requests.exceptions.ConnectionError, "no connection"),
-)
+# ntfy 2.11 sometimes answers 403, and accepts the same push a moment later.
+_REFUSALS_IGNORED = 4
 
 
 @dataclass(frozen=True)
@@ -55,17 +48,17 @@ class PushRefused(Exception):
     """Pushes are refused for good, because a setting is wrong. The text says what to correct."""
 
 
-class LoginRefused(PushRefused):
-    """The login may not push. The server may allow it later; ntfy also refuses by mistake."""
-
-
 class PushFailed(Exception):
-    """The server can't accept the push now. The text says why."""
+    """The server doesn't accept the push now, but may later. The text says why.
 
-    def __init__(self, cause: str, retry_after: float = 0.0) -> None:
-        """`retry_after` is the pause that the server asks for, in seconds."""
+    `retry_after` is the pause in seconds that the server asks for. `believed_after`: so many
+    failures in a row may be a mistake of the server.
+    """
+
+    def __init__(self, cause: str, retry_after: float = 0.0, believed_after: int = 0) -> None:
         super().__init__(cause)
         self.retry_after = retry_after
+        self.believed_after = believed_after
 
 
 class Ntfy:
@@ -88,32 +81,22 @@ class Ntfy:
         """Send one push, within some seconds.
 
         Raises:
-            LoginRefused: the login is wrong, or may not write to the topic.
             PushRefused: the topic or the URL is wrong.
-            PushFailed: the server doesn't answer, or can't accept the push now.
+            PushFailed: the server doesn't answer, can't accept the push now, or refuses the login.
 
         """
         body = {"topic": self._topic, **vars(push), "message": _shortened(push.message)}
+        options = {"json": body, "auth": self._auth, "timeout": min(seconds, _SECONDS)}
         try:
-            with self._session.post(
-                self._url,
-                json=body,
-                auth=self._auth,
-                timeout=min(seconds, _SECONDS),
-                stream=True,
-            ) as answer:
-                status, headers = answer.status_code, answer.headers
-                text = read_body(answer, _MAX_ANSWER)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            # Without the text of the error, which may hold a URL with a login.
-            reasons = (reason for kind, reason in _REASONS if isinstance(error, kind))
-            reason = next(reasons, "the answer is incomplete")
-            raise PushFailed(f"{self._host} can't be reached: {reason}") from None
+            status, headers, text = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
+        except NoAnswer as error:
+            raise PushFailed(f"{self._host} can't be reached: {error}") from None
         if status == 429 or status >= 500:  # noqa: PLR2004
             pause = retry_after(headers, 0.0, _MAX_PAUSE) or 0.0
             raise PushFailed(f"{self._host} answers {status}", pause)
         if status in _LOGIN_REFUSALS:
-            raise LoginRefused(_LOGIN_REFUSALS[status] if self._has_login else _NO_LOGIN)
+            refusal = _LOGIN_REFUSALS[status] if self._has_login else _NO_LOGIN
+            raise PushFailed(refusal, believed_after=_REFUSALS_IGNORED)
         if status != 200:  # noqa: PLR2004
             hint = _CHECK_URL if status in (404, 405) else "check NTFY_URL and NTFY_TOPIC"
             raise PushRefused(f"{self._host} answers {status}: {hint}")

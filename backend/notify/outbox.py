@@ -10,7 +10,7 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from backend.events import Event, PushPolicy
-from backend.notify.ntfy import LoginRefused, Ntfy, Push, PushFailed, PushRefused
+from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.text import counted, duration, moment
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,6 @@ _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one re
 _LIFETIME = 3600.0  # seconds after which a push is useless
 _MOST_WAITING = 100
 _LONGEST_TRY = 10.0  # seconds
-# ntfy 2.11 sometimes answers 403, and accepts the same push a moment later.
-_REFUSALS_BELIEVED = 5
 _UNBELIEVED_PAUSE = 0.5
 
 
@@ -59,7 +57,7 @@ class Outbox:
         self._numbers = itertools.count()
         self._waiting: list[_QueuedPush] = []  # sorted
         self._sending: _QueuedPush | None = None
-        self._refusals = 0  # in a row
+        self._failures = 0  # in a row
         self._lost = 0  # since the last summary
         self._end: float | None = None  # the deadline of a stop
         self._has_ended = False
@@ -77,13 +75,15 @@ class Outbox:
     def put(self, push: Push) -> None:
         """Queue a push. If too many wait, the least urgent one is dropped."""
         queued = _QueuedPush(-push.priority, next(self._numbers), self._clock(), push)
+        dropped, why = queued, "the service stops"
         with self._changed:
-            has_ended = self._has_ended
-            dropped = None if has_ended else self._add(queued)
-        if has_ended:
-            self._lose(queued, "the service stops")
-        elif dropped is not None:
-            self._lose(dropped, "too many pushes wait")
+            if not self._has_ended:
+                bisect.insort(self._waiting, queued)
+                self._changed.notify_all()
+                if len(self._waiting) <= _MOST_WAITING:
+                    return
+                dropped, why = self._waiting.pop(), "too many pushes wait"
+        self._lose(dropped, why)
 
     def stop(self, seconds: float) -> None:
         """Send the waiting pushes, as far as this takes no more than some seconds."""
@@ -100,31 +100,16 @@ class Outbox:
             self._lose(queued, "the service stops")
         self._sum_up()
 
-    def _add(self, queued: _QueuedPush) -> _QueuedPush | None:
-        """Queue a push; return the one that is dropped for it."""
-        bisect.insort(self._waiting, queued)
-        self._changed.notify_all()
-        return self._waiting.pop() if len(self._waiting) > _MOST_WAITING else None
-
     def _run(self) -> None:
-        failures = 0
         while True:
-            queued = self._take()
-            if queued is None:
-                return
-            pause = self._send(queued, failures)
-            failures = failures + 1 if pause else 0
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._end is not None)
+                if not self._waiting or not self._seconds_left():
+                    return
+                queued = self._sending = self._waiting.pop(0)
+            pause = self._send(queued)
             if pause and not self._wait(pause):
                 return
-
-    def _take(self) -> _QueuedPush | None:
-        """Wait for a push and take it; return `None` at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._end is not None)
-            if not self._waiting or not self._seconds_left():
-                return None
-            self._sending = self._waiting.pop(0)
-            return self._sending
 
     def _seconds_left(self) -> float:
         return _LONGEST_TRY if self._end is None else max(0.0, self._end - self._clock())
@@ -137,15 +122,13 @@ class Outbox:
             self._changed.wait_for(lambda: self._end is not None, pause)
             return True
 
-    def _send(self, queued: _QueuedPush, failures: int) -> float:
+    def _send(self, queued: _QueuedPush) -> float:
         """Try to send a push; return the seconds to wait before the next try of any push."""
         if self._clock() - queued.since > _LIFETIME:
             self._lose(queued, "it is too old")
             return 0.0
         try:
             self._ntfy.publish(queued.push, self._seconds_left())
-        except LoginRefused as error:
-            return self._refused(queued, error)
         except PushRefused as error:
             self._complain(
                 "ntfy refuses pushes",
@@ -153,14 +136,7 @@ class Outbox:
             )
             self._lose(queued, "ntfy refused it", is_logged=True)
         except PushFailed as error:
-            if self._end is None:  # at the end, a try may have had no time
-                self._complain(
-                    "ntfy is away",
-                    f"No push gets through to ntfy ({error}). Pushes wait for up to an hour. "
-                    "Updates are not affected. If this lasts, check NTFY_URL and the server.",
-                )
-            self._put_back(queued)
-            return max(self._pause(failures), error.retry_after)
+            return self._fail(queued, error)
         except Exception:
             logger.exception("A push failed because of a bug")
             self._lose(queued, "of a bug")
@@ -168,38 +144,35 @@ class Outbox:
             self._note_success()
         return 0.0
 
-    def _refused(self, queued: _QueuedPush, error: LoginRefused) -> float:
-        """Try again later. While stopping, try at once until the refusal is believed."""
-        self._refusals += 1
-        believed_for = self._refusals - _REFUSALS_BELIEVED
-        if believed_for >= 0:
+    def _fail(self, queued: _QueuedPush, error: PushFailed) -> float:
+        """Put a push back; return the seconds to wait before the next try."""
+        self._failures += 1
+        with self._changed:
+            self._sending = None
+            bisect.insort(self._waiting, queued)
+            is_stopping = self._end is not None
+        number = self._failures - error.believed_after
+        if number <= 0:
+            return 0.0 if is_stopping else min(self._pauses[0], _UNBELIEVED_PAUSE)
+        if error.believed_after:
             self._complain(
                 "ntfy refuses pushes",
                 f"ntfy refuses pushes: {error}. Pushes wait for up to an hour. Until ntfy accepts "
                 "them, events are only logged.",
             )
-            if self._end is not None:
-                self._lose(queued, "ntfy refused it", is_logged=True)
-                return 0.0
-        self._put_back(queued)
-        if self._end is not None:
-            return 0.0
-        pause = self._pause(max(0, believed_for))
-        return pause if believed_for >= 0 else min(pause, _UNBELIEVED_PAUSE)
-
-    def _pause(self, failures: int) -> float:
-        return self._pauses[min(failures, len(self._pauses) - 1)]
-
-    def _put_back(self, queued: _QueuedPush) -> None:
-        with self._changed:
-            self._sending = None
-            bisect.insort(self._waiting, queued)
+        elif not is_stopping:  # else the try may have had no time
+            self._complain(
+                "ntfy is away",
+                f"No push gets through to ntfy ({error}). Pushes wait for up to an hour. "
+                "Updates are not affected. If this lasts, check NTFY_URL and the server.",
+            )
+        return max(self._pauses[min(number, len(self._pauses)) - 1], error.retry_after)
 
     def _note_success(self) -> None:
         """Count the push. If no other push waits, log that a problem is over, and what was lost."""
         self._count("sent")
         with self._changed:
-            self._refusals = 0
+            self._failures = 0
             self._sending = None
             if self._waiting or self._has_ended:
                 return
@@ -254,8 +227,7 @@ class Reporter:
             self._pushed.add(PushPolicy.CHANGING)
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
-        """Report an event; `quietly` sends no push. Never raises, and never blocks."""
-        is_pushed = event.push in self._pushed and not quietly and getattr(event, "is_news", True)
+        is_pushed = event.push in self._pushed and not quietly
         if not events.isEnabledFor(event.level) and not is_pushed:
             return  # an unchanged update ends here
         words = {name: _FORMATS.get(name, str)(value) for name, value in vars(event).items()}
@@ -265,15 +237,11 @@ class Reporter:
             self._push(Push(event.title.format(**words), message, event.priority, event.tags))
 
 
-def _last_seen(at: float | None) -> str:
-    return "none since its registration" if at is None else f"last seen {moment(at)}"
-
-
 # How a field of an event is written; `str` writes all others.
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "host": lambda host: str(host or "an unknown host"),
     "type": lambda kind: str(kind.value),
     "after": duration,
-    "seen_at": _last_seen,
-    "unsaid": lambda more: f" {more} more since the last such line." if more else "",
+    "seen_at": lambda at: f"last seen {moment(at)}" if at else "none since its registration",
+    "left_out": lambda more: f" {more} more since the last such line." if more else "",
 }

@@ -26,9 +26,18 @@ def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
         SettingUnusable: the file can't be written.
 
     """
-    handlers = [logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if settings.file is not None:
-        handlers.append(_file_handler(settings.file, settings))
+        file = settings.file
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(SharedRotatingFile(file, settings.max_bytes, settings.backup_count))
+        except OSError as error:
+            raise SettingUnusable(
+                f"LOG_FILE: can't write {file} ({error.strerror})",
+                hint=f"name a file that this user (uid {os.getuid()}) may write, or leave it empty "
+                "to log to standard output only.",
+            ) from None
     formatter = _Masking(secrets)
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -37,18 +46,6 @@ def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
     # Debug lines about connections and statements only help the developers of these libraries.
     for library in ("urllib3", "sqlalchemy", "werkzeug"):
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-def _file_handler(file: Path, settings: LogSettings) -> logging.StreamHandler:  # type: ignore[type-arg]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return SharedRotatingFile(file, settings.max_bytes, settings.backup_count)
-    except OSError as error:
-        raise SettingUnusable(
-            f"LOG_FILE: can't write {file} ({error.strerror})",
-            hint=f"name a file that this user (uid {os.getuid()}) may write, or leave it empty to "
-            "log to standard output only.",
-        ) from None
 
 
 class SharedRotatingFile(RotatingFileHandler):

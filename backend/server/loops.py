@@ -12,8 +12,6 @@ from backend.metrics import Slots
 
 logger = logging.getLogger(__name__)
 
-PULSE_SECONDS = 5.0
-PROBE_SECONDS = 5.0
 # However slow Hetzner is, the longest regular run of a job ends in three minutes.
 _PATIENCE = 300.0
 _LATE = 60.0
@@ -92,7 +90,7 @@ class Health:
         self.watched: Sequence[Callable[[float], str]] = ()  # return the problem of each thread
 
     def probe(self) -> None:
-        """Test whether the store can be read and written. Call this every `PROBE_SECONDS`.
+        """Test whether the store can be read and written. Call this every few seconds.
 
         A request to ``/healthz`` doesn't call this, since any client may send such requests.
         """
@@ -108,13 +106,18 @@ class Health:
             self._probed_at = self._clock()
 
     def pulse(self) -> None:
-        """Publish the problems of this worker to the others. Call this every `PULSE_SECONDS`."""
+        """Publish the problems of this worker to the others. Call this every few seconds."""
         if self._slots is not None:
             self._slots.note(self._clock(), ", ".join(self._own()))
 
     def problems(self) -> list[str]:
         """Return the problems of all workers."""
-        found = [*self._own(), *self._others()]
+        found = self._own()
+        for number, (at, problems) in (self._slots.notes() if self._slots else {}).items():
+            # The monotonic clock is the same in all processes of a machine.
+            if self._clock() - at > _LATE:
+                found.append(f"worker {number} doesn't respond")
+            found += [problem for problem in problems.split(", ") if problem]
         try:
             self._ping()
         except StoreBusy:
@@ -126,13 +129,3 @@ class Health:
     def _own(self) -> list[str]:
         found = [self._store_problem, *(problem_of(_PATIENCE) for problem_of in self.watched)]
         return [problem for problem in found if problem]
-
-    def _others(self) -> list[str]:
-        notes = {} if self._slots is None else self._slots.notes()
-        found = []
-        for number, (at, problems) in notes.items():
-            # The monotonic clock is the same in all processes of a machine.
-            if self._clock() - at > _LATE:
-                found.append(f"worker {number} doesn't respond")
-            found += [problem for problem in problems.split(", ") if problem]
-        return found

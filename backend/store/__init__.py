@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
 import uuid
 from pathlib import Path
 from shlex import quote
+from typing import Iterator
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import schema
-from backend.store.database import Database, connect, reason
+from backend.store.database import Database, connect, excluded, reason
 from backend.store.history import History
-from backend.store.hosts import FailedLoginCounts, HostActivity, Hosts, Watch
+from backend.store.hosts import FailedLoginCounts, Hosts
 from backend.store.leases import Leases
 from backend.store.projects import Projects
-from backend.store.record import Record, State
-from backend.store.records import (
-    Accepted,
-    ChangeNote,
-    Delayed,
-    Failed,
-    Notice,
-    Records,
-    Result,
-)
-from backend.store.schema import VERSION, migrate, version_of
+from backend.store.records import Records
 
-__all__ = [
-    "Accepted",
-    "ChangeNote",
-    "Delayed",
-    "Failed",
-    "HostActivity",
-    "Notice",
-    "Record",
-    "Result",
-    "State",
-    "Store",
-    "describe_store",
-    "file_hint",
-    "prepare_store",
-    "require_store",
-]
-
-_SIGNING_KEY = "signing_key"
-_KEY = sa.select(schema.meta.c.value).where(schema.meta.c.key == _SIGNING_KEY)
 # These read every row of the small tables and the newest one of the history: damage is found.
 _READS = [
     sa.select(sa.func.max(column))
@@ -79,46 +52,50 @@ def prepare_store(url: str) -> None:
         StoreUnusable: the store can't be opened, or can't be brought up to date.
 
     """
-    engine = connect(url, pool_size=1)
-    try:
-        with engine.execution_options(write=True).begin() as connection:
-            migrate(connection)
-    except SQLAlchemyError as error:
-        raise _unusable(error, engine.url) from None
-    finally:
-        engine.dispose()
+    with _connection(url, write=True) as connection:
+        schema.migrate(connection)
 
 
-def describe_store(url: str) -> tuple[str, Path | None]:
-    """Return the kind of database, and its file if it is one; raise `StoreUnusable` if neither."""
-    engine = connect(url, pool_size=1)
-    is_file = engine.dialect.name == "sqlite"
-    return engine.dialect.name, Path(engine.url.database or "") if is_file else None
-
-
-def require_store(url: str) -> None:
-    """Make sure that the store exists in this version, and change nothing.
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Store]:
+    """Open a store that exists in this version, for a short task.
 
     Raises:
         StoreUnusable: it is missing, has another version, or can't be opened.
 
     """
-    _, file = describe_store(url)
-    if file is not None:
-        _require_file(file)
+    file = file_of(url)
+    with contextlib.suppress(OSError):  # such as no permission: opening the store reports it
+        if file is not None and not file.exists():
+            problem = f"STATE_URL: there is no store at {file} yet"
+            raise StoreUnusable(problem, hint="start the service once.")
+    with _connection(url) as connection:
+        found = schema.version_of(connection)
+    if found != schema.VERSION:
+        raise StoreUnusable(
+            f"STATE_URL: the store has version {found}, this program needs {schema.VERSION}",
+            hint="start the service once, which brings an older one up to date.",
+        )
+    with contextlib.closing(Store(url, pool_size=1)) as store:
+        yield store
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of an SQLite store; raise `StoreUnusable` for a URL that can't be used."""
+    engine = connect(url, pool_size=1)
+    return Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
+
+
+@contextlib.contextmanager
+def _connection(url: str, *, write: bool = False) -> Iterator[Connection]:
     engine = connect(url, pool_size=1)
     try:
-        with engine.connect() as connection:
-            found = version_of(connection)
+        with engine.execution_options(write=write).begin() as connection:
+            yield connection
     except SQLAlchemyError as error:
         raise _unusable(error, engine.url) from None
     finally:
         engine.dispose()
-    if found != VERSION:
-        raise StoreUnusable(
-            f"STATE_URL: the store has version {found}, this program needs {VERSION}",
-            hint="start the service once, which brings an older one up to date.",
-        )
 
 
 def _unusable(error: SQLAlchemyError, url: sa.URL) -> StoreUnusable:
@@ -153,24 +130,12 @@ def file_hint(file: Path) -> str:
     return "check that the disk has room (`df`), and that the file is an SQLite database."
 
 
-def _require_file(file: Path) -> None:
-    try:
-        file.stat()
-    except FileNotFoundError:
-        raise StoreUnusable(
-            f"STATE_URL: there is no store at {file} yet", hint="start the service once."
-        ) from None
-    except OSError:
-        return  # for example no permission: opening the store reports it
-
-
 class Store:
     """All tables behind one connection pool. Opens nothing before it is used."""
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))
         self.hosts = Hosts(self._database)
-        self.watch = Watch(self._database)
         self.leases = Leases(self._database)
         self.records = Records(self._database, self.leases)
         self.history = History(self._database, self.leases)
@@ -187,17 +152,9 @@ class Store:
         self._database.close()
 
     def signing_key(self) -> bytes:
-        """Return the key that all processes sign with; the first call generates it."""
+        """Return the key that all processes sign with."""
         with self._database.read() as connection:
-            found = connection.execute(_KEY).scalar()
-        if found is None:
-            new = self._database.insert(schema.meta).values(
-                key=_SIGNING_KEY, value=secrets.token_hex(32)
-            )
-            with self._database.write() as connection:
-                connection.execute(new.on_conflict_do_nothing())
-                found = connection.execute(_KEY).scalar()
-        return bytes.fromhex(found or "")
+            return bytes.fromhex(schema.meta_value(connection, schema.SIGNING_KEY) or "")
 
     def probe(self, *, mark: bool = False) -> None:
         """Read and write everything that an update needs.
@@ -212,10 +169,6 @@ class Store:
             for write in _WRITES:
                 connection.execute(write)
             if mark:
-                probed = self._database.insert(schema.meta).values(
-                    key="probed", value=uuid.uuid4().hex
-                )
-                changed = {"value": probed.excluded.value}
-                connection.execute(
-                    probed.on_conflict_do_update(index_elements=[schema.meta.c.key], set_=changed)
-                )
+                new = {"value": excluded(schema.meta).value}
+                probed = self._database.upsert(schema.meta, new)
+                connection.execute(probed, {"key": "probed", "value": uuid.uuid4().hex})

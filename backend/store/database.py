@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import logging
 import re
 import sqlite3
@@ -71,18 +70,25 @@ def reason(error: Exception, url: sa.URL) -> str:
 
 
 # How long a writer waits for another one, here or in another process.
-BUSY_SECONDS = 2
-
-SQLITE_OPTIONS: Mapping[str, Any] = {
-    "max_overflow": 40,  # for publishing threads and background jobs; each uses a file handle
-    "connect_args": {"timeout": BUSY_SECONDS},
+_BUSY_SECONDS = 2
+# PostgreSQL cancels a statement after the first time. If that isn't reported, the server hangs or
+# the network drops packets, and the connection is closed after the second one.
+_STATEMENT_SECONDS = 2.0
+_ANSWER_SECONDS = 2.5
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "sqlite": {
+        "max_overflow": 40,  # for publishing threads and background jobs; each uses a file handle
+        "connect_args": {"timeout": _BUSY_SECONDS},
+    },
+    "postgresql": {
+        "max_overflow": 2,  # the number of connections to a server is limited
+        "pool_pre_ping": True,  # no request fails after a restart of the database
+        "connect_args": {
+            "connect_timeout": 2,  # the shortest one of libpq
+            "options": f"-c statement_timeout={_STATEMENT_SECONDS * 1000:.0f}",
+        },
+    },
 }
-
-
-def existing_only(url: sa.URL) -> sa.URL:
-    """Return the URL by which SQLite reports a missing file instead of creating one."""
-    file = f"file:{quote(url.database or '')}"
-    return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def tune_sqlite(engine: Engine, file: Path) -> None:
@@ -110,10 +116,8 @@ def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
     """Set up a connection, and return the identity of its file."""
     # Statements outside of a transaction commit at once; `_begin` opens transactions.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a stored update survives a power failure
-    cursor.close()
+    connection.execute("PRAGMA journal_mode=WAL").close()
+    connection.execute("PRAGMA synchronous=FULL").close()  # an update survives a power failure
     identity = _identity(file)
     if identity is None:  # deleted just after it was opened
         raise sqlite3.OperationalError("unable to open database file")
@@ -144,21 +148,6 @@ def _let_go(context: sa.engine.ExceptionContext) -> None:
             context.execution_context.cursor.close()
 
 
-# The server cancels a statement after the first time. If that isn't reported, the server hangs or
-# the network drops packets, and the connection is closed after the second one.
-_STATEMENT_SECONDS = 2.0
-_ANSWER_SECONDS = 2.5
-
-POSTGRESQL_OPTIONS: Mapping[str, Any] = {
-    "max_overflow": 2,  # the number of connections to a server is limited
-    "pool_pre_ping": True,  # no request fails after a restart of the database
-    "connect_args": {
-        "connect_timeout": 2,  # the shortest one of libpq
-        "options": f"-c statement_timeout={_STATEMENT_SECONDS * 1000:.0f}",
-    },
-}
-
-
 def tune_postgresql(engine: Engine) -> None:
     """Bound the time that every connection of an engine waits for the server."""
     no_answer = engine.dialect.loaded_dbapi.OperationalError
@@ -168,8 +157,11 @@ def tune_postgresql(engine: Engine) -> None:
 
         def wait_a_while(exchange: Generator[Any, Any, Any], *more: Any, **named: Any) -> Any:  # noqa: ANN401
             end = time.monotonic() + _ANSWER_SECONDS
-            give_up = functools.partial(_give_up, connection, no_answer)
             return wait(_bounded(exchange, end, give_up), *more, **named)
+
+        def give_up() -> None:
+            connection.close()  # a late answer would be taken for that to the next statement
+            raise no_answer("the server doesn't answer")
 
         connection.wait = wait_a_while
 
@@ -195,11 +187,6 @@ def _bounded(
         return done.value
 
 
-def _give_up(connection: Any, no_answer: Callable[[str], Exception]) -> None:  # noqa: ANN401
-    connection.close()  # a late answer would be taken for that to the next statement
-    raise no_answer("the server doesn't answer")
-
-
 def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
 
@@ -212,14 +199,22 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     require_escaped(url)
     try:
         parsed = make_url(url)
-        options = _options(parsed)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
+        backend = parsed.get_backend_name()
+        is_sqlite = backend == "sqlite"
+        if backend not in _OPTIONS or parsed.get_driver_name() not in ("pysqlite", "psycopg"):
+            raise ArgumentError(backend)
+        if is_sqlite and parsed.database in (None, "", ":memory:"):
+            raise ArgumentError("memory")  # worker processes can't share it
+        target = parsed
+        if is_sqlite and not create:  # by this URL, SQLite creates no missing file
+            target = parsed.set(database=f"file:{quote(parsed.database or '')}")
+            target = target.update_query_dict({"mode": "rw", "uri": "true"})
         engine = sa.create_engine(
-            existing_only(parsed) if is_sqlite and not create else parsed,
+            target,
             pool_size=pool_size,
             pool_use_lifo=True,  # few connections with warm caches
             pool_timeout=2,
-            **options,
+            **_OPTIONS[backend],
         )
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise StoreUnusable(
@@ -235,19 +230,9 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     return engine
 
 
-def _options(url: sa.URL) -> Mapping[str, Any]:
-    backend = url.get_backend_name()
-    if backend not in _OPTIONS or url.get_driver_name() not in ("pysqlite", "psycopg"):
-        raise ArgumentError(backend)
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ArgumentError("memory")  # worker processes can't share it
-    return _OPTIONS[backend]
-
-
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": SQLITE_OPTIONS,
-    "postgresql": POSTGRESQL_OPTIONS,
-}
+def excluded(table: sa.Table) -> Any:  # noqa: ANN401
+    """Return the columns of the row that an upsert would insert, by the name both databases use."""
+    return table.alias("excluded").c
 
 
 class _Use(enum.Enum):
@@ -285,9 +270,19 @@ class Database:
         """Compile a query with one parameter for `fetch`."""
         return PreparedQuery(query, self._engine)
 
-    def insert(self, table: sa.Table) -> Any:  # noqa: ANN401
-        """Return an insert that knows ``ON CONFLICT``, which both databases spell alike."""
-        return (postgresql if self._is_postgresql else sqlite).insert(table)
+    def upsert(
+        self,
+        table: sa.Table,
+        changes: Mapping[str, Any],
+        where: sa.ColumnElement[bool] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Return an insert that changes the row with the same key, if there is one.
+
+        `changes` and `where` may refer to the new values by `excluded`.
+        """
+        insert = (postgresql if self._is_postgresql else sqlite).insert(table)
+        key = list(table.primary_key)
+        return insert.on_conflict_do_update(index_elements=key, set_=changes, where=where)
 
     def fetch(self, query: PreparedQuery, value: str) -> list[Any]:
         """Run a prepared query by the driver alone: SQLAlchemy takes four times as long.
@@ -336,7 +331,7 @@ class Database:
         started = time.monotonic()
         if started < self._closed_until:
             raise self._closed_by(_CLOSED)
-        if not self._is_postgresql and not self._writers.acquire(timeout=BUSY_SECONDS):
+        if not self._is_postgresql and not self._writers.acquire(timeout=_BUSY_SECONDS):
             raise StoreBusy("The store is too busy to be written right now.")
         try:
             with self._writing.begin() as connection:

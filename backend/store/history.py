@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Collection, Sequence
+from typing import Collection
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from backend.model import Change, Hostname
+from backend.model import Hostname
 from backend.store.database import Database
 from backend.store.leases import Leases
 from backend.store.schema import Entry, add_entry, history
-
-# So many changes within this time, back and forth, are those of two devices.
-_MANY_CHANGES, SHORTLY = 7, 3600.0
-_CHANGES = [change.value for change in Change]
-
-
-def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence[str]:
-    """Return the sources of the requests that change a record back and forth, if any do."""
-    query = (
-        sa.select(history.c.new, history.c.source)
-        .where(history.c.host == host, history.c.type == kind, history.c.at > now - SHORTLY)
-        .where(history.c.event.in_(_CHANGES))
-        .order_by(history.c.id.desc())
-        .limit(_MANY_CHANGES)
-    )
-    changes = connection.execute(query).all()
-    addresses = {change.new for change in changes}
-    is_fight = len(changes) == _MANY_CHANGES and 1 < len(addresses) <= _MANY_CHANGES / 2
-    return sorted({change.source for change in changes}) if is_fight else ()
 
 
 class History:

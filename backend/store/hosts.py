@@ -1,28 +1,157 @@
-"""The hosts: since when they are registered, when they were last seen, which are silent."""
+"""The hosts: which are registered, what each record wants, when they were last seen."""
 
 from __future__ import annotations
 
+import enum
+import functools
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.model import Hostname
-from backend.store.database import Database
-from backend.store.record import KEPT_SECONDS, is_listed
+from backend.model import Address, Change, DesiredRecord, Hostname, RecordType, Requester
+from backend.store.database import Database, excluded
 from backend.store.schema import (
     SKEW_SECONDS,
     Entry,
     add_entry,
     failed_logins,
+    history,
     hosts,
-    meta,
     records,
     reports,
 )
 
-_WATCHED = "watched_until"
+# A process that serves a host extends the registration by this, if another one started without it.
+KEPT_SECONDS = 600.0
+_LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
+# So many changes within this time, back and forth, are those of two devices.
+_MANY_CHANGES, SHORTLY = 7, 3600.0
+_CHANGES = [change.value for change in Change]
+
+
+def is_listed(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a host is registered in any running process.
+
+    An end that is too far in the future was stored before the clock was set back, and is past.
+    """
+    ends = hosts.c.unregistered_at
+    is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
+    return sa.and_(hosts.c.registered_at.is_not(None), sa.or_(ends.is_(None), is_kept))
+
+
+def is_registered(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that the host of a record is registered, or was never stored."""
+    is_gone = sa.exists().where(hosts.c.host == records.c.host, sa.not_(is_listed(now)))
+    return sa.not_(is_gone)
+
+
+def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a time has come, or was set before the clock was set back."""
+    return sa.or_(at <= now, at > now + _LONGEST_WAIT)
+
+
+class State(enum.Enum):
+    """How far the desired state of a record has come."""
+
+    PENDING = "pending"  # not yet accepted by Hetzner
+    PUBLISHING = "publishing"  # accepted; Hetzner's action still runs
+    PUBLISHED = "published"
+    REFUSED = "refused"  # the operator has to change something
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its desired state, and how far that has come. Times are UTC seconds."""
+
+    host: Hostname
+    desired: DesiredRecord
+    generation: int  # of the desired state: a late answer to an older one is recognised by it
+    desired_at: float
+    requester: Requester
+    state: State
+    published: Address | None
+    action: int | None  # of Hetzner, which publishes it; see `is_doubtful`
+    accepted_at: float | None
+    checked_at: float
+    attempts: int
+    retry_at: float
+    error: str  # what is wrong, and what to do about it
+    hint: str
+    comment: str  # of the record at Hetzner
+    verify_after: float  # a check or a write failed: no request asks Hetzner before then
+    changed_at: float | None
+
+    @property
+    def type(self) -> RecordType:
+        """A or AAAA."""
+        return self.desired.type
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether Hetzner has accepted the desired state."""
+        return self.state in (State.PUBLISHING, State.PUBLISHED)
+
+    def waits_for(self, now: float) -> float:
+        """Return the seconds in which requests don't repeat the failed write; 0 if they may."""
+        if self.is_accepted:
+            return 0.0
+        seconds = min(self.retry_at, self.verify_after) - now
+        return seconds if 0 < seconds <= _LONGEST_WAIT else 0.0  # else the clock was set back
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether Hetzner's name servers may lack what its API shows.
+
+        The API shows an address from the moment it is accepted. The action that publishes it, for
+        this generation or an earlier one, failed or isn't followed any more.
+        """
+        return not self.is_accepted and self.action is not None
+
+
+def read_record(row: Mapping[Any, Any]) -> Record:
+    """Make a record from a row of the table."""
+    return Record(
+        host=Hostname(row["host"]),
+        desired=DesiredRecord(RecordType(row["type"]), _address(row["desired"])),
+        generation=row["generation"],
+        desired_at=row["desired_at"],
+        requester=Requester(row["source"], row["protocol"]),
+        state=State(row["state"]),
+        published=_address(row["published"]),
+        action=row["action"],
+        accepted_at=row["accepted_at"],
+        checked_at=row["checked_at"],
+        attempts=row["attempts"],
+        retry_at=row["retry_at"],
+        error=row["error"],
+        hint=row["hint"],
+        comment=row["comment"],
+        verify_after=row["verify_after"],
+        changed_at=row["changed_at"],
+    )
+
+
+# The dashboard reads all records again and again, and most are as they were.
+@functools.lru_cache(maxsize=8192)
+def _address(text: str | None) -> Address | None:
+    return None if text is None else Address.parse(text)
+
+
+def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence[str]:
+    """Return the sources of the requests that change a record back and forth, if any do."""
+    query = (
+        sa.select(history.c.new, history.c.source)
+        .where(history.c.host == host, history.c.type == kind, history.c.at > now - SHORTLY)
+        .where(history.c.event.in_(_CHANGES))
+        .order_by(history.c.id.desc())
+        .limit(_MANY_CHANGES)
+    )
+    changes = connection.execute(query).all()
+    addresses = {change.new for change in changes}
+    is_fight = len(changes) == _MANY_CHANGES and 1 < len(addresses) <= _MANY_CHANGES / 2
+    return sorted({change.source for change in changes}) if is_fight else ()
 
 
 @dataclass(frozen=True)
@@ -35,6 +164,7 @@ class HostActivity:
     silent_for: float  # seconds of silence counted since then
     silent_since: float | None  # when it was last seen; None: not reported as lost
     heard: int = 0  # the number of times it was seen
+    muted_until: float | None = None  # no pushes about its silence before then
 
 
 class Hosts:
@@ -49,25 +179,21 @@ class Hosts:
     def register(self, names: Iterable[Hostname], now: float) -> list[Hostname]:
         """Store which hosts are registered; return those that were removed and are back.
 
-        These start without records to publish and without a silence.
+        These start without records, reported errors and silence, and keep their history.
         """
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
-        insert = self._database.insert(hosts)
-        anew = {
-            "registered_at": insert.excluded.registered_at,
-            "silent_for": 0,
-            "silent_since": None,
-        }
-        upsert = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host], set_=anew, where=sa.not_(is_listed(now))
-        )
+        anew = {"registered_at": now, "silent_for": 0, "silent_since": None}
+        upsert = self._database.upsert(hosts, anew, sa.not_(is_listed(now)))
         is_mine = hosts.c.host.in_([name.text for name in names])
         ends = hosts.c.unregistered_at
         with self._database.write() as connection:
             unlisted = sa.select(hosts.c.host).where(sa.not_(is_listed(now)))
             again = {Hostname(row.host) for row in connection.execute(unlisted)}.intersection(names)
-            _drop_records(connection, again)
+            dropped = [{"name": name.text} for name in sorted(again)]
+            for column in (records.c.host, reports.c.subject) if dropped else ():
+                mine = column == sa.bindparam("name")
+                connection.execute(column.table.delete().where(mine), dropped)
             gone = sa.and_(sa.not_(is_mine), ends.is_(None))
             connection.execute(hosts.update().where(gone).values(unregistered_at=now))
             if rows:
@@ -76,7 +202,7 @@ class Hosts:
                 connection.execute(hosts.update().where(back).values(unregistered_at=None))
         return sorted(again)
 
-    def keep(self, names: Iterable[Hostname], now: float) -> None:
+    def extend_registrations(self, names: Iterable[Hostname], now: float) -> None:
         """Keep hosts registered that another process has started without.
 
         Has to be called every few seconds. It only reads while all processes have the same list.
@@ -101,18 +227,11 @@ class Hosts:
         rows = [{"host": host.text, "seen_at": at} for host, at in sorted(activities.items())]
         if not rows:  # SQLAlchemy would insert one row of defaults
             return
-        insert = self._database.insert(hosts)
-        is_newer = sa.or_(
-            hosts.c.seen_at.is_(None),
-            hosts.c.seen_at < insert.excluded.seen_at,
-            hosts.c.seen_at > now + SKEW_SECONDS,
-        )
-        heard = {
-            "seen_at": sa.case((is_newer, insert.excluded.seen_at), else_=hosts.c.seen_at),
-            "silent_for": 0,
-            "heard": hosts.c.heard + 1,
-        }
-        statement = insert.on_conflict_do_update(index_elements=[hosts.c.host], set_=heard)
+        new, known = excluded(hosts).seen_at, hosts.c.seen_at
+        is_newer = sa.or_(known.is_(None), known < new, known > now + SKEW_SECONDS)
+        seen_at = sa.case((is_newer, new), else_=known)
+        heard = {"seen_at": seen_at, "silent_for": 0, "heard": hosts.c.heard + 1}
+        statement = self._database.upsert(hosts, heard)
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
@@ -125,6 +244,7 @@ class Hosts:
             hosts.c.silent_for,
             hosts.c.silent_since,
             hosts.c.heard,
+            hosts.c.muted_until,
         ).where(is_listed(now))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -145,20 +265,11 @@ class Hosts:
         """Store that a host is back; false if that is known."""
         return self._flip(activity, hosts.c.silent_since.is_not(None), None, "back", now)
 
-    def mutes(self) -> dict[Hostname, float]:
-        """Return the muted hosts, and until when."""
-        query = sa.select(hosts.c.host, hosts.c.muted_until).where(hosts.c.muted_until.is_not(None))
-        with self._database.read() as connection:
-            return {Hostname(row.host): row.muted_until for row in connection.execute(query)}
-
     def mute(self, host: Hostname, until: float | None, entry: Entry) -> None:
         """Mute a host until then; `None` unmutes it."""
-        insert = self._database.insert(hosts).values(host=host.text, muted_until=until)
-        statement = insert.on_conflict_do_update(
-            index_elements=[hosts.c.host], set_={"muted_until": until}
-        )
+        statement = self._database.upsert(hosts, {"muted_until": until})
         with self._database.write() as connection:
-            connection.execute(statement)
+            connection.execute(statement, {"host": host.text, "muted_until": until})
             add_entry(connection, entry)
 
     def lift(self, host: Hostname, now: float) -> bool:
@@ -186,44 +297,12 @@ class Hosts:
         return True
 
 
-def _drop_records(connection: Connection, names: Iterable[Hostname]) -> None:
-    """Delete the records of hosts and their reported errors; keep their history."""
-    rows = [{"name": name.text} for name in sorted(names)]
-    for column in (records.c.host, reports.c.subject):
-        if rows:
-            delete = column.table.delete().where(column == sa.bindparam("name"))
-            connection.execute(delete, rows)
-
-
 def _unheard(activity: HostActivity) -> sa.Update:
     """Return an update of a host that applies only if the host wasn't seen since."""
     return hosts.update().where(
         hosts.c.host == activity.host.text,
         hosts.c.heard == activity.heard,
     )
-
-
-class Watch:
-    """When the last check for silent hosts was: one for all processes an interval."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def watched_until(self) -> float | None:
-        """Return the time of the last check; `None` before the first one."""
-        query = sa.select(meta.c.value).where(meta.c.key == _WATCHED)
-        with self._database.read() as connection:
-            value = connection.execute(query).scalar()
-        return None if value is None else float(value)
-
-    def watch_until(self, now: float) -> None:
-        """Store the time of a check."""
-        insert = self._database.insert(meta).values(key=_WATCHED, value=repr(now))
-        statement = insert.on_conflict_do_update(
-            index_elements=[meta.c.key], set_={"value": insert.excluded.value}
-        )
-        with self._database.write() as connection:
-            connection.execute(statement)
 
 
 class FailedLoginCounts:
@@ -240,24 +319,16 @@ class FailedLoginCounts:
         rows = [
             {"key": key, "number": number, "since": now} for key, number in sorted(numbers.items())
         ]
-        theirs = sa.select(failed_logins).where(failed_logins.c.key.in_(list(numbers)))
-        with self._database.write() as connection:
-            connection.execute(self._upsert(now, window), rows)
-            return {row.key: (row.number, row.since) for row in connection.execute(theirs)}
-
-    def _upsert(self, now: float, window: float) -> sa.Insert:
-        insert = self._database.insert(failed_logins)
-        new, known = insert.excluded, failed_logins.c
+        new, known = excluded(failed_logins), failed_logins.c
         # A window in the future began before the clock was set back.
         is_over = sa.or_(known.since <= now - window, known.since > now + SKEW_SECONDS)
-        upsert: sa.Insert = insert.on_conflict_do_update(
-            index_elements=[known.key],
-            set_={
-                "number": sa.case((is_over, new.number), else_=known.number + new.number),
-                "since": sa.case((is_over, new.since), else_=known.since),
-            },
-        )
-        return upsert
+        number = sa.case((is_over, new.number), else_=known.number + new.number)
+        since = sa.case((is_over, new.since), else_=known.since)
+        upsert = self._database.upsert(failed_logins, {"number": number, "since": since})
+        theirs = sa.select(failed_logins).where(known.key.in_(list(numbers)))
+        with self._database.write() as connection:
+            connection.execute(upsert, rows)
+            return {row.key: (row.number, row.since) for row in connection.execute(theirs)}
 
     def prune(self, before: float, most: int) -> None:
         """Delete windows that began before a time, and the oldest beyond a number."""

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from backend.errors import HostBusy
 from backend.model import Deadline, Hostname
-from backend.store.database import Database
+from backend.store.database import Database, excluded
 from backend.store.schema import SKEW_SECONDS, leases, reports
 
 _POLL_SECONDS = 0.05
@@ -38,9 +38,8 @@ def new_owner() -> str:
 
 def is_dead(owner: str) -> bool:
     """Whether the process of an owner has ended; on other machines that isn't known."""
-    place, _, rest = owner.partition(" ")
-    pid = rest.partition(" ")[0]
-    if place != _place(os.getpid()) or not pid.isdigit():
+    is_here, pid = _process(owner)
+    if not is_here or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
@@ -64,11 +63,15 @@ def _place(_pid: int) -> str:
 
 def whereabouts(owner: str) -> str:
     """Describe the process of an owner for the operator."""
-    place, _, rest = owner.partition(" ")
-    pid = rest.partition(" ")[0]
-    is_here = place == _place(os.getpid())
+    is_here, pid = _process(owner)
     where = "on this machine" if is_here else "on another machine, or in a container"
     return f"process {pid} {where}" if pid.isdigit() else "an unknown process"
+
+
+def _process(owner: str) -> tuple[bool, str]:
+    """Return whether an owner runs on this machine, and its process id."""
+    place, _, rest = owner.partition(" ")
+    return place == _place(os.getpid()), rest.partition(" ")[0]
 
 
 class Leases:
@@ -76,8 +79,14 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._take = _taking(database.insert(leases))
-        self._reporting = _reporting(database.insert(reports))
+        # Built once: building a statement takes longer than running it.
+        new = excluded(leases)
+        is_free = sa.or_(leases.c.owner == sa.bindparam("instead_of"), _has_ended(leases.c.until))
+        take = database.upsert(leases, {"owner": new.owner, "until": new.until}, is_free)
+        self._take = take.values({column: sa.bindparam(column.name) for column in leases.c})
+        until = {"until": excluded(reports).until}
+        report = database.upsert(reports, until, _has_ended(reports.c.until))
+        self._report = report.values({column: sa.bindparam(column.name) for column in reports.c})
 
     def acquire(self, name: str, owner: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; fail while another owner has it."""
@@ -113,7 +122,7 @@ class Leases:
         """Do what `once` does within a transaction."""
         values = {"subject": subject, "key": key, "until": now + seconds, "now": now}
         values["latest"] = now + seconds + SKEW_SECONDS
-        return _has_changed_row(connection, self._reporting, values)
+        return _has_changed_row(connection, self._report, values)
 
     def find(self, names: Iterable[str]) -> list[Lease]:
         """Return the leases of these names, current or not."""
@@ -141,24 +150,6 @@ def release(connection: Connection, name: str, owner: str) -> None:
 def _has_changed_row(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401
     options = {"preserve_rowcount": True}
     return bool(connection.execute(statement, values, execution_options=options).rowcount == 1)
-
-
-def _reporting(insert: Any) -> Any:  # noqa: ANN401
-    values = insert.values({column: sa.bindparam(column.name) for column in reports.c})
-    return values.on_conflict_do_update(
-        index_elements=[reports.c.subject, reports.c.key],
-        set_={"until": values.excluded.until},
-        where=_has_ended(reports.c.until),
-    )
-
-
-def _taking(insert: Any) -> Any:  # noqa: ANN401
-    values = insert.values({column: sa.bindparam(column.name) for column in leases.c})
-    return values.on_conflict_do_update(
-        index_elements=[leases.c.name],
-        set_={"owner": values.excluded.owner, "until": values.excluded.until},
-        where=sa.or_(leases.c.owner == sa.bindparam("instead_of"), _has_ended(leases.c.until)),
-    )
 
 
 def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:
@@ -203,10 +194,8 @@ class LeaderElection:
         self._is_leader = False  # if the store is unavailable
         for lease in self._leases.find([self._name]):
             rest = lease.until - now
-            is_ours, is_current = (
-                lease.owner == self._owner,
-                0 <= rest <= self._seconds + SKEW_SECONDS,
-            )
+            is_ours = lease.owner == self._owner
+            is_current = 0 <= rest <= self._seconds + SKEW_SECONDS
             if is_current and not is_ours and not is_dead(lease.owner):
                 return False
             if is_current and is_ours and rest > self._seconds / 2:

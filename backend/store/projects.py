@@ -7,7 +7,8 @@ from typing import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from backend.store.database import Database
+from backend.rate import Quota
+from backend.store.database import Database, excluded
 from backend.store.schema import metadata
 
 # Projects are numbered as HETZNER_TOKEN lists them.
@@ -32,7 +33,7 @@ quotas = sa.Table(
     "quotas",
     metadata,
     sa.Column("project", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("calls", sa.Integer, primary_key=True, autoincrement=False),  # allowed in an hour
+    sa.Column("limit", sa.Integer, primary_key=True, autoincrement=False),  # of calls an hour
     sa.Column("remaining", sa.Integer, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
@@ -55,21 +56,6 @@ class SeenZone:
     project: int
     mode: str
     delegation: str  # as Hetzner calls it; empty if unknown
-
-
-@dataclass(frozen=True)
-class SeenQuota:
-    """One bucket of a project's rate limit: calls in an hour, and how many were left at a time."""
-
-    project: int
-    calls: int
-    remaining: int
-    at: float  # UTC seconds
-
-    def left(self, now: float) -> int:
-        """Return how many calls are left now: the bucket is refilled continuously."""
-        refilled = max(0.0, now - self.at) * self.calls / 3600
-        return int(min(self.calls, self.remaining + refilled))
 
 
 class Projects:
@@ -95,14 +81,13 @@ class Projects:
             rows = connection.execute(sa.select(zones).order_by(zones.c.name)).all()
         return [SeenZone(*row) for row in rows]
 
-    def quotas(self) -> list[SeenQuota]:
-        """Return the latest quotas of all projects."""
-        order = (quotas.c.project, quotas.c.calls)
+    def quotas(self) -> list[Quota]:
+        """Return the latest quotas of all projects. Their times are UTC seconds."""
+        query = sa.select(quotas).order_by(quotas.c.project, quotas.c.limit)
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(quotas).order_by(*order)).all()
-        return [SeenQuota(*row) for row in rows]
+            return [Quota(**row) for row in connection.execute(query).mappings()]
 
-    def note_zones(self, listed: Sequence[tuple[Project, Sequence[SeenZone]]]) -> None:
+    def store_zones(self, listed: Sequence[tuple[Project, Sequence[SeenZone]]]) -> None:
         """Store the zones of all projects; keep those of a project whose listing failed."""
         failed = [project.project for project, _ in listed if project.error]
         found = {zone.name: asdict(zone) for _, some in listed for zone in some}
@@ -114,13 +99,10 @@ class Projects:
             if found:
                 connection.execute(zones.insert(), list(found.values()))
 
-    def note_quotas(self, seen: Iterable[SeenQuota]) -> None:
+    def store_quotas(self, seen: Iterable[Quota]) -> None:
         """Store quotas; an older answer doesn't replace a newer one."""
-        insert = self._database.insert(quotas)
-        statement = insert.on_conflict_do_update(
-            index_elements=[quotas.c.project, quotas.c.calls],
-            set_={"remaining": insert.excluded.remaining, "at": insert.excluded.at},
-            where=quotas.c.at < insert.excluded.at,
-        )
+        new = excluded(quotas)
+        changes = {"remaining": new.remaining, "at": new.at}
+        statement = self._database.upsert(quotas, changes, quotas.c.at < new.at)
         with self._database.write() as connection:
             connection.execute(statement, [asdict(quota) for quota in seen])

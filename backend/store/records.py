@@ -12,11 +12,27 @@ from sqlalchemy.engine import Connection
 
 from backend.errors import DyndnsError
 from backend.model import Hostname, RecordType, Requester, Update
-from backend.store.database import Database
-from backend.store.history import SHORTLY, rivals
+from backend.store.database import Database, excluded
+from backend.store.hosts import (
+    SHORTLY,
+    Record,
+    State,
+    is_listed,
+    is_past,
+    is_registered,
+    read_record,
+    rivals,
+)
 from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
-from backend.store.record import Record, State, is_listed, is_past, is_registered, read_record
-from backend.store.schema import SKEW_SECONDS, Entry, add_entry, history, hosts, records, reports
+from backend.store.schema import (
+    SKEW_SECONDS,
+    Entry,
+    add_entry,
+    history,
+    hosts,
+    records,
+    reports,
+)
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
@@ -105,7 +121,7 @@ class Records:
         self._database = database
         self._leases = leases
         self._of_host = database.prepared(_OF_HOST)
-        self._set_desired = _setting_desired(database.insert(records))
+        self._set_desired = _setting_desired(database)
 
     def of(self, host: Hostname) -> dict[RecordType, Record]:
         """Return the records of a host, with one indexed read."""
@@ -412,9 +428,13 @@ def _dropping(record: Record, now: float) -> sa.Update | sa.Delete:
     return records.update().where(this).values(**cleared, **dropped)
 
 
-def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
+def _setting_desired(database: Database) -> Any:  # noqa: ANN401
     """Build the statement once: building it takes longer than running it."""
-    values = insert.values(
+    columns = excluded(records)
+    new = {name: columns[name] for name in (*_OF_DESIRED, "state", "attempts", "verify_after")}
+    is_new = records.c.desired.is_distinct_from(columns.desired)
+    upsert = database.upsert(records, {"generation": records.c.generation + 1, **new}, is_new)
+    return upsert.values(
         **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
         state=State.PENDING.value,
         attempts=0,
@@ -422,11 +442,4 @@ def _setting_desired(insert: Any) -> Any:  # noqa: ANN401
         checked_at=0.0,
         verify_after=0.0,
         error="",
-    )
-    names = (*_OF_DESIRED, "state", "attempts", "verify_after")
-    new = {name: values.excluded[name] for name in names}
-    return values.on_conflict_do_update(
-        index_elements=[records.c.host, records.c.type],
-        set_={"generation": records.c.generation + 1, **new},
-        where=records.c.desired.is_distinct_from(values.excluded.desired),
     )

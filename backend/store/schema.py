@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import asdict, dataclass
 from typing import Mapping, Sequence
 
@@ -17,7 +18,7 @@ SKEW_SECONDS = 60.0
 # before.
 VERSION = 1
 MIGRATIONS: Mapping[int, Sequence[str]] = {}
-_VERSION_KEY = "schema"
+_VERSION_KEY, SIGNING_KEY = "schema", "signing_key"
 # An arbitrary number: two replicas must not create the tables at the same time.
 _ADVISORY_LOCK = 7_041_982
 
@@ -165,6 +166,12 @@ def migrate(
             connection.exec_driver_sql(statement)
     connection.execute(meta.delete().where(meta.c.key == _VERSION_KEY))
     connection.execute(meta.insert().values(key=_VERSION_KEY, value=str(version)))
+    if meta_value(connection, SIGNING_KEY) is None:
+        connection.execute(meta.insert().values(key=SIGNING_KEY, value=secrets.token_hex(32)))
+
+
+def meta_value(connection: Connection, key: str) -> str | None:
+    return connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
 
 
 def version_of(connection: Connection) -> int:
@@ -176,7 +183,7 @@ def version_of(connection: Connection) -> int:
     """
     if not sa.inspect(connection).has_table(meta.name):
         return 0
-    value = connection.execute(sa.select(meta.c.value).where(meta.c.key == _VERSION_KEY)).scalar()
+    value = meta_value(connection, _VERSION_KEY)
     if value is None:
         raise StoreUnusable(
             "STATE_URL: a version from before the first release has written this store",

@@ -23,6 +23,8 @@ from backend.events import (
     Cleared,
     Confirmed,
     Contested,
+    Event,
+    EventSink,
     Postponed,
     Published,
     Refused,
@@ -34,22 +36,20 @@ from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.outbox import Reporter
 from backend.rate import TokenBucket
-from backend.store import (
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.leases import new_owner, wait_for_host
+from backend.store.records import (
+    LOCK_SECONDS,
     Accepted,
     ChangeNote,
     Delayed,
     Failed,
     Notice,
-    Record,
     Result,
-    State,
-    Store,
 )
-from backend.store.leases import new_owner, wait_for_host
-from backend.store.records import LOCK_SECONDS
 from backend.store.schema import Entry
 
-KEEP_SECONDS = 5.0  # how often `keep_locks` has to be called
 # Background work leaves a new update to its request for so many seconds.
 GRACE_SECONDS = 10.0
 # An update that takes longer hangs, and must not block its host for ever.
@@ -203,7 +203,7 @@ class Publisher:
         return attempt.outcomes
 
     def keep_locks(self) -> None:
-        """Prolong the locks of this process: Hetzner may be slow."""
+        """Prolong the locks of this process, every few seconds: Hetzner may be slow."""
         now = self._clock()
         owners = [one for one, at in list(self._locked.items()) if now - at < _LONGEST_LOCK]
         if owners:
@@ -365,12 +365,11 @@ class Publisher:
                 raise
             return
         for result, (notice, rivals) in zip(attempt.results, noted):
-            record, is_news = result.record, notice is Notice.HOST
+            record = result.record
             host, kind = record.host, record.desired.type
             if isinstance(result, Failed):
-                if notice is not Notice.NONE:
-                    kept = Refused if result.state is State.REFUSED else Postponed
-                    self._reporter.report(kept(host, kind, str(result.error), is_news=is_news))
+                kept = Refused if result.state is State.REFUSED else Postponed
+                report_new(self._reporter, kept(host, kind, str(result.error)), notice)
                 continue
             if isinstance(result, Accepted):
                 change, new = result.change, str(record.desired.address or "none")
@@ -380,8 +379,7 @@ class Publisher:
                 self._reporter.report(event)
             if rivals:
                 self._reporter.report(Contested(host, kind, " and ".join(rivals)))
-            if notice is not Notice.NONE:
-                self._reporter.report(cleared(record, notice, now))
+            report_new(self._reporter, cleared(record, now), notice)
         attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
 
 
@@ -396,10 +394,15 @@ class _Attempt:
     errors: list[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
-def cleared(record: Record, notice: Notice, now: float) -> Cleared:
+def cleared(record: Record, now: float) -> Cleared:
     """Return the event that a record has no error any more."""
-    after = now - record.desired_at
-    return Cleared(record.host, record.desired.type, after, is_news=notice is Notice.HOST)
+    return Cleared(record.host, record.desired.type, now - record.desired_at)
+
+
+def report_new(reporter: EventSink, event: Event, notice: Notice) -> None:
+    """Report an error or its end if it is new; push it unless the host's other record has it."""
+    if notice is not Notice.NONE:
+        reporter.report(event, quietly=notice is Notice.RECORD)
 
 
 def _contradiction(record: Record, *, is_listed: bool) -> HetznerBusy:

@@ -15,13 +15,20 @@ from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.outbox import Reporter
-from backend.store import Failed, Notice, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection
-from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Publisher, cleared, pause_after
+from backend.store.records import Failed
+from backend.sync.publisher import (
+    LONGEST_REFUSED_PAUSE,
+    Publisher,
+    cleared,
+    pause_after,
+    report_new,
+)
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
 _LEASE = "reconciler"
 _LEASE_SECONDS = 40.0
 # For each of the two jobs of a tick. Before each, the lease has at least half of its time left.
@@ -229,19 +236,15 @@ class Reconciler:
         )
 
     def _finish(self, record: Record, now: float) -> None:
-        notice = self._store.records.finish(record)
-        if notice is not Notice.NONE:
-            self._reporter.report(cleared(record, notice, now))
+        report_new(self._reporter, cleared(record, now), self._store.records.finish(record))
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a record pending again that Hetzner has accepted, but not published."""
         # The cause may be permanent, and requests must not repeat the write either.
         until = now + pause_after(record.attempts, longest=LONGEST_REFUSED_PAUSE)
         failed = Failed(record, State.PENDING, error, until, verify_after=until)
-        notice = self._store.records.note(failed, now)
-        if notice is not Notice.NONE:
-            is_news = notice is Notice.HOST
-            self._reporter.report(Postponed(record.host, record.type, str(error), is_news=is_news))
+        event = Postponed(record.host, record.type, str(error))
+        report_new(self._reporter, event, self._store.records.note(failed, now))
 
     def _wait(self, record: Record, now: float) -> None:
         """Poll again when the action is twice as old: a slow one costs few calls."""

@@ -38,8 +38,8 @@ from backend.model import (
     Update,
 )
 from backend.notify.outbox import Reporter
-from backend.store import Record, Store
-from backend.store.hosts import Hosts
+from backend.store import Store
+from backend.store.hosts import Hosts, Record
 from backend.sync.publisher import GRACE_SECONDS, Publisher
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 _MISS_SECONDS = 300.0
 # Each waiting request holds a request thread, and unchanged updates need some of those.
 _MOST_WAITING = 6
-ACTIVITY_FLUSH_SECONDS = 3.0  # how often `ActivityBuffer.flush` has to be called
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from backend.hetzner.dns import Hetzner, RRSet, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Deadline
-from backend.store import Record, Store
+from backend.store import Store
+from backend.store.hosts import Record
 from backend.store.leases import LeaderElection
 from backend.sync.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 5.0
 # From this number of hosts on, reading zones is cheaper than reading each host.
 MANY_HOSTS = 20
 _LEASE = "verifier"

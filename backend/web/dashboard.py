@@ -18,13 +18,11 @@ from backend.admin.status import (
     Condition,
     HostStatus,
     Overview,
-    Snapshot,
     delegation_hint,
     gauges,
     is_undelegated,
 )
 from backend.admin.timeline import CHANGES, CONTACT, FAILURES, OPERATOR_ACTIONS, draw
-from backend.auth.authorizer import Authorizer
 from backend.errors import (
     BadRequest,
     CallerError,
@@ -36,18 +34,8 @@ from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
 from backend.store.history import History
 from backend.text import after, moment, rough
-from backend.web.caller import Network, base_url, is_cross_site
-from backend.web.session import (
-    FORM_SECONDS,
-    Forms,
-    check_form,
-    current_operator,
-    error_page,
-    form_token,
-    log_in,
-    refusal,
-    with_headers,
-)
+from backend.web.caller import base_url, is_cross_site
+from backend.web.session import FORM_SECONDS, Session, error_page, refusal, with_headers
 
 logger = logging.getLogger(__name__)
 
@@ -107,40 +95,19 @@ class AlreadyRotated(CallerError):
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the operator's pages show, and what their buttons do."""
+    """The operator's pages."""
 
+    session: Session
     overview: Overview
     actions: Actions
     history: History
-    forms: Forms
     meters: Meters
     history_days: int
 
-
-def _matching(snapshot: Snapshot) -> list[HostStatus]:
-    """Return the hosts that match the state and the search text of the current request."""
-    query = request.args.get("q", "").strip().lower()
-    state = request.args.get("state", "")
-    return [
-        one
-        for one in snapshot.hosts
-        if state in ("", one.condition.slug)
-        and any(query in text for text in (one.host.text, *map(str, one.published.values())))
-    ]
-
-
-class _Pages:
-    """The views."""
-
-    def __init__(self, dashboard: Dashboard, proxies: Sequence[Network]) -> None:
-        self._dashboard = dashboard
-        self._actions = dashboard.actions
-        self._forms = dashboard.forms
-        self._proxies = proxies
-
-    def add_to(self, pages: Blueprint) -> None:
-        pages.add_url_rule("/", "overview", self.overview)
-        pages.add_url_rule("/metrics", "metrics", self.metrics)
+    def blueprint(self) -> Blueprint:
+        pages = Blueprint("operator", __name__)
+        pages.add_url_rule("/", "overview", self.show_overview)
+        pages.add_url_rule("/metrics", "metrics", self.show_metrics)
         pages.add_url_rule("/hosts/<name>", "host", lambda name: self._page(Hostname.parse(name)))
         for action, view in (
             ("retry", self.retry),
@@ -151,10 +118,23 @@ class _Pages:
             ("rotate", self.rotate),
         ):
             pages.add_url_rule(f"/hosts/<name>/{action}", action, view, methods=["POST"])
+        pages.before_request(self.session.log_in)
+        pages.after_request(with_headers)
+        pages.register_error_handler(DyndnsError, refusal)
+        pages.register_error_handler(Exception, _crash)
+        pages.record(_prepare_templates)
+        return pages
 
-    def overview(self) -> str:
-        snapshot = self._dashboard.overview.read()
-        found = _matching(snapshot)
+    def show_overview(self) -> str:
+        snapshot = self.overview.read()
+        query, state = request.args.get("q", ""), request.args.get("state", "")
+        text = query.strip().lower()
+        found = [
+            one
+            for one in snapshot.hosts
+            if state in ("", one.condition.slug)
+            and any(text in shown for shown in (one.host.text, *map(str, one.published.values())))
+        ]
         last = max(1, -(-len(found) // _HOSTS_A_PAGE))
         number = min(last, max(1, request.args.get("page", 1, type=int)))
         return render_template(
@@ -166,28 +146,28 @@ class _Pages:
             rows=found[(number - 1) * _HOSTS_A_PAGE : number * _HOSTS_A_PAGE],
             page=number,
             pages=last,
-            query=request.args.get("q", ""),
-            state=request.args.get("state", ""),
+            query=query,
+            state=state,
             undelegated=[zone for zone in snapshot.zones if is_undelegated(zone.delegation)],
             delegation_hint=delegation_hint,
             done=_DONE.get(request.args.get("done", "")),
-            token=form_token(self._forms),
+            token=self.session.form_token(),
         )
 
-    def metrics(self) -> Response:
+    def show_metrics(self) -> Response:
         try:
-            snapshot = self._dashboard.overview.read()
+            snapshot = self.overview.read()
         except StoreUnavailable:
             snapshot = None
-        text = self._dashboard.meters.exposition(gauges(snapshot))
+        text = self.meters.exposition(gauges(snapshot))
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     def retry(self, name: str) -> Response:
-        done = self._actions.retry(*self._check(name))
+        done = self.actions.retry(*self._check(name))
         return _redirect(name, "retry" if done else "nothing")
 
     def drop_update(self, name: str) -> Response:
-        done = self._actions.drop_update(*self._check(name))
+        done = self.actions.drop_update(*self._check(name))
         return _redirect(name, "drop" if done else "nothing")
 
     def mute(self, name: str) -> Response:
@@ -196,39 +176,39 @@ class _Pages:
             until = after(request.form.get("until", ""), time.time())
         except ValueError as error:
             raise BadRequest(f"The end of the mute is missing or wrong: {error}.") from None
-        self._actions.mute(host, until, requester)
+        self.actions.mute(host, until, requester)
         return _redirect(name, "mute")
 
     def unmute(self, name: str) -> Response:
         host, requester = self._check(name)
-        self._actions.mute(host, None, requester)
+        self.actions.mute(host, None, requester)
         return _redirect(name, "unmute")
 
     def show_key(self, name: str) -> str:
         host, _ = self._check(name)
-        key = self._actions.key(host)
+        key = self.actions.key(host)
         if key is None:
             raise BadRequest(f"The key file has no key for {host}: restart the service to add one.")
         return self._page(host, key)
 
     def rotate(self, name: str) -> str:
         host, requester = self._check(name)
-        sent, key = request.form.get("rotation", ""), self._actions.key(host)
+        sent, key = request.form.get("rotation", ""), self.actions.key(host)
         # A browser that loads the page again sends the form again.
-        if not self._forms.is_valid(sent, FORM_SECONDS, "rotate", host.text, key):
+        if not self.session.is_valid(sent, FORM_SECONDS, "rotate", host.text, key):
             raise AlreadyRotated(
                 f"The key of {host} has been changed since this page was shown: reload the "
                 "host's page."
             )
-        return self._page(host, self._actions.rotate(host, requester), is_new=True)
+        return self._page(host, self.actions.rotate(host, requester), is_new=True)
 
     def _check(self, name: str) -> tuple[Hostname, Requester]:
         """Check the form, and return the host and the operator of an action."""
-        check_form(self._forms, self._proxies)
-        return Hostname.parse(name), current_operator()
+        operator = self.session.check_form()
+        return Hostname.parse(name), operator
 
     def _page(self, host: Hostname, key: str | None = None, *, is_new: bool = False) -> str:
-        status, now = self._dashboard.overview.host(host)
+        status, now = self.overview.host(host)
         if status is None:
             raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
         url = self._service_url()
@@ -247,24 +227,23 @@ class _Pages:
             is_new=is_new,
             no_key=_NO_KEY,
             done=_DONE.get(request.args.get("done", "")),
-            token=form_token(self._forms),
-            rotation=self._forms.token("rotate", host.text, self._actions.key(host)),
+            token=self.session.form_token(),
+            rotation=self.session.token("rotate", host.text, self.actions.key(host)),
         )
 
     def _history(self, status: HostStatus, now: float) -> Mapping[str, Any]:
         """Return the timeline and the chosen page of the history."""
-        history, most_days = self._dashboard.history, self._dashboard.history_days
         kind = request.args.get("kind", "")
         kind = kind if kind in _KINDS else ""
         page = min(_MOST_PAGES, max(1, request.args.get("page", 1, type=int)))
-        days = min(max(request.args.get("days", 7, type=int), 1), most_days)
-        entries = history.find(
+        days = min(max(request.args.get("days", 7, type=int), 1), self.history_days)
+        entries = self.history.find(
             status.host,
             events=_KINDS[kind][1],
             limit=_ENTRIES_A_PAGE + 1,
             skip=(page - 1) * _ENTRIES_A_PAGE,
         )
-        drawn = history.find(status.host, limit=_ENTRIES_DRAWN)
+        drawn = self.history.find(status.host, limit=_ENTRIES_DRAWN)
         silent_since = status.seen_at if status.condition is Condition.SILENT else None
         return {
             "entries": entries[:_ENTRIES_A_PAGE],
@@ -273,7 +252,7 @@ class _Pages:
             "kind": kind,
             "kind_names": {name: words for name, (words, _) in _KINDS.items()},
             "days": days,
-            "choices_of_days": [one for one in _DAYS_DRAWN if one <= most_days],
+            "choices_of_days": [one for one in _DAYS_DRAWN if one <= self.history_days],
             "timeline": draw(drawn, status.published, silent_since, now, days),
         }
 
@@ -282,9 +261,9 @@ class _Pages:
 
         A link on another site can't choose it: devices would send their keys there.
         """
-        is_ours = not is_cross_site(request, self._proxies)
+        is_ours = not is_cross_site(request, self.session.proxies)
         chosen = request.values.get("url", "").strip().rstrip("/") if is_ours else ""
-        urls = (chosen, base_url(request, self._proxies), setup_guides.EXAMPLE_URL)
+        urls = (chosen, base_url(request, self.session.proxies), setup_guides.EXAMPLE_URL)
         return next(filter(setup_guides.is_address, urls))
 
 
@@ -295,30 +274,14 @@ def _redirect(name: str, done: str) -> Response:
     return make_response(redirect(url_for("operator.host", name=name, done=done), 303))
 
 
-def blueprint(
-    authorizer: Authorizer, dashboard: Dashboard, proxies: Sequence[Network]
-) -> Blueprint:
-    """Return the pages as a blueprint."""
-    pages = Blueprint("operator", __name__)
-    _Pages(dashboard, proxies).add_to(pages)
+def _prepare_templates(state: BlueprintSetupState) -> None:
+    environment = state.app.jinja_env
+    environment.filters.update(FILTERS)
+    environment.trim_blocks = environment.lstrip_blocks = True
 
-    @pages.before_request
-    def authorize() -> None:
-        log_in(authorizer.authorize_operator, dashboard.forms, proxies)
 
-    @pages.record
-    def prepare(state: BlueprintSetupState) -> None:
-        state.app.jinja_env.filters.update(FILTERS)
-        state.app.jinja_env.trim_blocks = True
-        state.app.jinja_env.lstrip_blocks = True
-
-    @pages.errorhandler(Exception)
-    def crash(error: Exception) -> Response:
-        if isinstance(error, HTTPException):
-            return error_page(error.code or 500, error.name, error.description or "")
-        logger.error("A request to %s failed", request.url_rule, exc_info=error)
-        return error_page(500, "Something went wrong", "The log of the service has the details.")
-
-    pages.register_error_handler(DyndnsError, refusal)
-    pages.after_request(with_headers)
-    return pages
+def _crash(error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return error_page(error.code or 500, error.name, error.description or "")
+    logger.error("A request to %s failed", request.url_rule, exc_info=error)
+    return error_page(500, "Something went wrong", "The log of the service has the details.")

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Callable, Mapping, Sequence
 
 from flask import Response, after_this_request, g, render_template, request
@@ -53,18 +53,22 @@ class FormRefused(errors.CallerError):
     """A form has no valid token, or another site has sent it."""
 
 
-@dataclass(frozen=True)
-class Forms:
-    """Makes and checks tokens that any process of this service accepts.
+class Session:
+    """Logs the operator in, and makes tokens that any process of this service accepts.
 
     What a token is bound to is part of the key that signs it, so the token doesn't reveal it.
     """
 
-    signing_key: Callable[[], bytes]
-
-    @functools.cached_property
-    def _key(self) -> bytes:
-        return self.signing_key()
+    def __init__(
+        self,
+        signing_key: Callable[[], bytes],
+        authorize: Callable[..., Requester],
+        proxies: Sequence[Network],
+    ) -> None:
+        """`authorize` is `Authorizer.authorize_operator`."""
+        self._signing_key = functools.lru_cache(maxsize=1)(signing_key)
+        self._authorize = authorize
+        self.proxies = proxies
 
     def token(self, *words: str | None) -> str:
         """Return a token for a purpose, bound to the other words.
@@ -85,62 +89,54 @@ class Forms:
         return time.time() - made_at.timestamp() <= seconds
 
     def _signer(self, words: Sequence[str | None]) -> TimestampSigner:
-        salt = json.dumps(words)
-        return TimestampSigner(self._key, salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        key, salt = self._signing_key(), json.dumps(words)
+        return TimestampSigner(key, salt, key_derivation="hmac", digest_method=hashlib.sha256)
 
+    def form_token(self) -> str:
+        """Return the token for the forms of a page, bound to the operator's credentials."""
+        return self.token("form", *astuple(g.credentials))
 
-def form_token(forms: Forms) -> str:
-    """Return the token for the forms of a page, bound to the operator's credentials."""
-    return forms.token("form", *astuple(g.credentials))
-
-
-def check_form(forms: Forms, proxies: Sequence[Network]) -> None:
-    """Raise `FormRefused` unless one of our own pages has sent the current form."""
-    token = request.form.get("token", "")
-    is_ours = forms.is_valid(token, FORM_SECONDS, "form", *astuple(g.credentials))
-    if not is_ours or is_cross_site(request, proxies):
-        raise FormRefused(
-            "This form has expired, or another site has sent it: reload the page and try again."
-        )
-
-
-def log_in(authorize: Callable[..., Requester], forms: Forms, proxies: Sequence[Network]) -> None:
-    """Log the operator in; raise what `Authorizer.authorize_operator` raises for anyone else.
-
-    A browser that has logged in keeps a cookie. Someone who guesses passwords from the same source
-    can't forge the cookie, and so can't delay the operator's browser.
-    """
-    login, sent = header_login(request), request.cookies.get(_COOKIE, "")
-    cookie, is_known = "", False
-    if login is not None:
-        with contextlib.suppress(errors.StoreUnavailable):  # which must not log the operator out
-            words = ("browser", *astuple(login))
-            cookie = forms.token(*words)
-            is_known = forms.is_valid(sent, _COOKIE_SECONDS, *words)
-    source = client_address(request, proxies)
-    g.operator = authorize(
-        UpdateRequest("page", source, (login,) if login else ()), is_known=is_known
-    )
-    g.credentials = login
-    if cookie and not is_known:
-
-        @after_this_request
-        def remember(response: Response) -> Response:
-            response.set_cookie(
-                _COOKIE,
-                cookie,
-                max_age=_COOKIE_SECONDS,
-                secure=base_url(request, proxies).startswith("https:"),
-                httponly=True,
-                samesite="Strict",
+    def check_form(self) -> Requester:
+        """Return the operator; raise `FormRefused` unless our own page has sent the form."""
+        token = request.form.get("token", "")
+        is_ours = self.is_valid(token, FORM_SECONDS, "form", *astuple(g.credentials))
+        if not is_ours or is_cross_site(request, self.proxies):
+            raise FormRefused(
+                "This form has expired, or another site has sent it: reload the page and try again."
             )
-            return response
+        operator: Requester = g.operator
+        return operator
 
+    def log_in(self) -> None:
+        """Log the operator in; raise what `Authorizer.authorize_operator` raises for anyone else.
 
-def current_operator() -> Requester:
-    """Return the operator who has sent the current request."""
-    requester: Requester = g.operator
-    return requester
+        A browser that has logged in keeps a cookie. Someone who guesses passwords from the same
+        source can't forge the cookie, and so can't delay the operator's browser.
+        """
+        login, sent = header_login(request), request.cookies.get(_COOKIE, "")
+        cookie, is_known = "", False
+        if login is not None:
+            with contextlib.suppress(errors.StoreUnavailable):  # which must not log anyone out
+                words = ("browser", *astuple(login))
+                cookie = self.token(*words)
+                is_known = self.is_valid(sent, _COOKIE_SECONDS, *words)
+        source = client_address(request, self.proxies)
+        page = UpdateRequest("page", source, (login,) if login else ())
+        g.operator = self._authorize(page, is_known=is_known)
+        g.credentials = login
+        if cookie and not is_known:
+
+            @after_this_request
+            def remember(response: Response) -> Response:
+                response.set_cookie(
+                    _COOKIE,
+                    cookie,
+                    max_age=_COOKIE_SECONDS,
+                    secure=base_url(request, self.proxies).startswith("https:"),
+                    httponly=True,
+                    samesite="Strict",
+                )
+                return response
 
 
 def with_headers(response: Response) -> Response:

@@ -67,15 +67,15 @@ class Backends:
     def wait_for_checks(self) -> None:
         """Wait for two checks of all hosts, because the first one may have begun earlier."""
         for _ in range(2):
-            before = self._watched_until()
+            before = self._next_check()
             until(
-                lambda before=before: self._watched_until() > before,
-                "another look at the hosts",
+                lambda before=before: self._next_check() > before,
+                "another check of the hosts",
                 lambda: "".join(backend.output for backend in self._running),
             )
 
-    def _watched_until(self) -> float:
-        rows = self.ask("select value from meta where key = 'watched_until'")
+    def _next_check(self) -> float:
+        rows = self.ask("select until from reports where subject = 'watcher'")
         return float(rows[0][0]) if rows else 0.0
 
     def _query(self, query: str) -> list[tuple[Any, ...]]:

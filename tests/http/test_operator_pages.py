@@ -11,7 +11,8 @@ from jinja2 import StrictUndefined
 
 from backend.errors import ChangeRefused
 from backend.model import Hostname, RecordType
-from backend.store import Failed, State
+from backend.store.hosts import State
+from backend.store.records import Failed
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import PLACE, Operator, words

@@ -22,8 +22,8 @@ RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in pa
 # Who may import what isn't Python's own: modules, or packages with all their modules.
 HOMES = {
     "idna": {"model"},
-    "requests": {"outgoing", "hetzner.client", "notify.ntfy"},
-    "urllib3": {"outgoing", "hetzner.client", "notify.ntfy"},
+    "requests": {"outgoing", "notify.ntfy"},
+    "urllib3": {"outgoing"},
     "sqlalchemy": {"store"},
     "flask": {"web", "service"},  # `service` names the type of the application
     "werkzeug": {"web"},

@@ -11,7 +11,8 @@ import pytest
 from backend.admin.status import Condition, HostStatus, Snapshot, gauges
 from backend.metrics import Meters
 from backend.model import Address, Hostname, RecordType
-from backend.store.projects import Project, SeenQuota, SeenZone
+from backend.rate import Quota
+from backend.store.projects import Project, SeenZone
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
@@ -37,7 +38,7 @@ def told() -> str:
         hosts=[host],
         projects=[Project(1, "", 1.0)],
         zones=[SeenZone("example.com", 1, "primary", "valid")],
-        quotas=[SeenQuota(1, 3600, 3600, 1.0)],
+        quotas=[Quota(3600, 3600, 1.0, 1)],
         leases=[],
         waiting=0,
         oldest_update_at=None,

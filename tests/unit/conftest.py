@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from backend.auth import key_storage, keys
+from backend.auth import keys
 from backend.store import Store
 from tests.stores import empty_store
 
@@ -33,8 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def short_wait_for_edits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait for the end of an edit in tests that aren't about edits."""
-    for module in (keys, key_storage):
-        monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(keys, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture

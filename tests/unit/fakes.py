@@ -31,9 +31,12 @@ class RecordingSink:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.pushed: list[Event] = []  # those that aren't reported quietly
 
-    def report(self, event: Event) -> None:
+    def report(self, event: Event, *, quietly: bool = False) -> None:
         self.events.append(event)
+        if not quietly:
+            self.pushed.append(event)
 
     def heard(self, *kinds: type[Any]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kinds)]

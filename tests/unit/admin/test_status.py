@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from backend.admin.status import Condition, HostStatus, judge
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
-from backend.store import Accepted, Failed, HostActivity, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity, Record, State
+from backend.store.records import Accepted, Failed
 from tests.unit.fakes import host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")
@@ -31,7 +35,7 @@ def record(store: Store, kind: RecordType = RecordType.A) -> Record:
 
 
 def judged(store: Store, seen: HostActivity | None = None) -> HostStatus:
-    (one,) = judge([seen or activity()], store.records.all(), {}, LOST_AFTER, NOW)
+    (one,) = judge([seen or activity()], store.records.all(), LOST_AFTER, NOW)
     return one
 
 
@@ -129,11 +133,11 @@ def test_hosts_are_sorted_by_severity_and_name(store: Store) -> None:
         Failed(set_desired(store, "198.51.100.1"), State.REFUSED, NO, NOW + HOUR), NOW
     )
     others = [activity(NAS), activity(host("a.example.com"), seen=2 * HOUR), activity(HOME)]
-    ranked = judge(others, store.records.all(), {}, LOST_AFTER, NOW)
+    ranked = judge(others, store.records.all(), LOST_AFTER, NOW)
     assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
 
 
 def test_an_expired_mute_is_not_shown() -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
-        (one,) = judge([activity()], [], {HOME: until}, LOST_AFTER, NOW)
+        (one,) = judge([replace(activity(), muted_until=until)], [], LOST_AFTER, NOW)
         assert one.muted_until == shown

@@ -23,7 +23,7 @@ def test_many_sources_cause_few_lines_and_the_rest_are_counted(
     clock.advance(10)
     alarm.failed("one more", NAS)
     alarm.failed("too soon", NAS)
-    assert sink.events[20:] == [LoginFailed("one more", NAS, unsaid=99_980)]
+    assert sink.events[20:] == [LoginFailed("one more", NAS, left_out=99_980)]
 
 
 def test_attacks_on_many_hosts_cause_few_pushes(
@@ -31,20 +31,20 @@ def test_attacks_on_many_hosts_cause_few_pushes(
 ) -> None:
     for number in range(10_000):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
-        alarm.tell()
+        alarm.report()
     first = [LoginsBlocked("198.51.100.1", host(f"h{number}.example.com")) for number in range(5)]
     assert sink.events == first
     clock.advance(60)
     alarm.blocked("198.51.100.1", NAS)
-    alarm.tell()
-    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, unsaid=9995)]
+    alarm.report()
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", NAS, left_out=9995)]
 
 
 def test_the_queue_of_blocked_hosts_is_bounded(alarm: Alarm, sink: RecordingSink) -> None:
     for number in range(5000):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
     assert len(alarm._blocked) == 1000  # noqa: SLF001
-    alarm.tell()
+    alarm.report()
     assert len(sink.events) == 5
 
 
@@ -52,7 +52,7 @@ def test_only_the_first_process_reports_a_blocked_host(sink: RecordingSink, cloc
     asked = []
     alarm = Alarm(sink, lambda what: bool(asked.append(what)), clock)
     alarm.blocked("198.51.100.1", NAS)
-    alarm.tell()
+    alarm.report()
     assert sink.events == []
     assert asked == ["nas.example.com"]
 
@@ -64,11 +64,11 @@ def test_the_next_push_of_this_process_counts_skipped_pushes(
     for number in range(9):
         alarm.blocked("198.51.100.1", host(f"h{number}.example.com"))
     for blocked in (NAS, host("home.example.com")):
-        alarm.tell()
+        alarm.report()
         clock.advance(60)
         alarm.blocked("198.51.100.1", blocked)
-    alarm.tell()
-    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), unsaid=4)]
+    alarm.report()
+    assert sink.events[5:] == [LoginsBlocked("198.51.100.1", host("home.example.com"), left_out=4)]
 
 
 def test_a_clock_that_is_set_back_causes_no_more_lines(

@@ -391,13 +391,13 @@ def test_many_failures_cause_one_report_per_source_and_host(
     nas = host("nas.example.com")
     fail(authorizer, 3 * LIMIT)
     assert sink.events == [LoginFailed(SOURCE, nas)]
-    alarm.tell()
+    alarm.report()
     assert sink.events[1:] == [LoginsBlocked(SOURCE, nas)]
     fail(authorizer, 1, source="198.51.100.2")
     assert sink.events[2:] == [LoginFailed("198.51.100.2", nas)]
     clock.advance(WINDOW)
     fail(authorizer, LIMIT)
-    alarm.tell()
+    alarm.report()
     assert sink.events[3:] == [LoginFailed(SOURCE, nas)]
 
 

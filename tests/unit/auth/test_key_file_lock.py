@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.auth import key_storage
+from backend.auth import keys
+from tests.unit.fakes import host
 
 WHOLE = "host.example.com the-key-of-the-host\n"
 # Writes half of the file under its lock, and the rest when the test asks for it.
@@ -37,7 +38,7 @@ def test_a_reader_waits_until_another_process_has_written_the_keys(
         assert writer.stdout is not None
         assert writer.stdout.readline() == "locked\n"
         # The reader sleeps only if it found the lock taken; the writer ends meanwhile.
-        monkeypatch.setattr(key_storage.time, "sleep", lambda _: writer.communicate("\n"))
-        text = key_storage.read(path)
+        monkeypatch.setattr(keys.time, "sleep", lambda _: writer.communicate("\n"))
+        found = keys.KeyFile(path).read()
         monkeypatch.undo()
-    assert text == WHOLE
+    assert found == {host(): "the-key-of-the-host"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.auth.keys import KeyFile, unusable
+from backend.auth.keys import KeyFile, explain
 from backend.errors import KeyFileUnusable, KeysUnavailable
 from tests.unit.auth.full_disk import output_of
 from tests.unit.fakes import host
@@ -283,7 +283,7 @@ def test_an_inaccessible_folder_is_a_permission_error(
 
 
 def test_a_read_only_mount_has_its_own_hint() -> None:
-    problem = str(unusable(Path("/keys"), OSError(errno.EROFS, "Read-only file system")))
+    problem = str(explain(Path("/keys"), OSError(errno.EROFS, "Read-only file system"), ""))
     assert "mount it writable" in problem
     assert "chown" not in problem
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.auth import key_storage
+from backend.auth import keys
 from backend.auth.keys import AcceptedKeys, KeyFile
 from backend.errors import KeyFileUnusable
 from backend.model import digest
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path, now: Time) -> KeyFile:
     file = KeyFile(path, clock=now.clock, monotonic=now.monotonic)
-    assert file.accepted() == AcceptedKeys({NAS: OLD, ROUTER: OTHER}, {})
+    assert file.accepted() == AcceptedKeys({NAS: OLD, ROUTER: OTHER})
     return file
 
 
@@ -89,7 +89,7 @@ def test_the_old_key_ends_two_seconds_after_the_edit(file: KeyFile, path: Path, 
     now.ahead = 1.0
     assert file.accepted() is grace
     now.ahead = 2.1
-    assert file.accepted() == AcceptedKeys({NAS: NEW}, {})
+    assert file.accepted() == AcceptedKeys({NAS: NEW})
     assert file.accepted() is file.accepted()
 
 
@@ -144,12 +144,12 @@ def test_a_file_that_lost_all_keys_invalidates_none(
     assert message.endswith("The keys read before stay in use.")
     path.write_text(AFTER)
     now.ahead = 7200.0
-    assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER}, {})
+    assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER})
 
 
 def test_a_rotated_key_is_accepted_at_once(file: KeyFile, path: Path) -> None:
     rotated = KeyFile(path).rotate(NAS)
-    assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER}, {})
+    assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER})
 
 
 def test_a_rotation_waits_for_a_running_edit(path: Path) -> None:
@@ -213,7 +213,7 @@ def test_many_threads_see_one_change(file: KeyFile, path: Path) -> None:
 def test_a_file_truncated_during_a_read_is_incomplete(
     file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = key_storage.read_bytes
+    real = keys.read_bytes
 
     def emptied_first(path: Path) -> bytes:
         path.write_text(BEFORE.splitlines()[0])
@@ -221,7 +221,7 @@ def test_a_file_truncated_during_a_read_is_incomplete(
 
     path.write_text(AFTER)
     os.utime(path, (1, 1))
-    monkeypatch.setattr(key_storage, "read_bytes", emptied_first)
+    monkeypatch.setattr(keys, "read_bytes", emptied_first)
     assert opens(file, OTHER, "router.example.com")
 
 
@@ -263,6 +263,6 @@ def test_a_permanent_lock_blocks_no_request(file: KeyFile, path: Path, now: Time
         path.write_text(AFTER)
         assert answers(file)
         assert opens(file, NEW)
-        now.ahead += key_storage.GRACE_SECONDS + 1
+        now.ahead += keys.GRACE_SECONDS + 1
         assert not opens(file, OLD)
         assert opens(file, NEW)

@@ -162,7 +162,7 @@ def test_a_missing_answer_ends_at_the_deadline(api: CloudApi, hetzner: Hetzner) 
         call.answers(200)
 
     hetzner.script = dawdles
-    assert "no answer in time" in str(failure(api, seconds=0.1))
+    assert "no complete answer in time" in str(failure(api, seconds=0.1))
     is_given_up.set()
 
 
@@ -194,7 +194,7 @@ def test_an_incomplete_body_is_reported_at_the_deadline(api: CloudApi, hetzner: 
         is_given_up.wait(5)
 
     hetzner.script = stops
-    assert "the answer was not complete in time" in str(failure(api, seconds=0.2))
+    assert "no complete answer in time" in str(failure(api, seconds=0.2))
     is_given_up.set()
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
 from backend.events import ZoneFailed
-from backend.hetzner.client import Quota
 from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
+from backend.rate import Quota
 from backend.store import Store
 from tests.unit.fakes import Clock, RecordingSink, ScriptedApi
 
@@ -147,9 +147,9 @@ def test_the_newest_quota_of_all_processes_is_stored(
     other.tick()
     one.tick()
     (quota,) = store.projects.quotas()
-    assert (quota.project, quota.calls, quota.remaining) == (1, 3600, 2000)
-    assert quota.left(clock.now + 10) == 2010
-    assert quota.left(clock.now + 2 * HOUR) == 3600
+    assert (quota.project, quota.limit, quota.remaining) == (1, 3600, 2000)
+    assert quota.bucket.level(clock.now + 10) == 2010
+    assert quota.bucket.level(clock.now + 2 * HOUR) == 3600
 
 
 def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
@@ -157,5 +157,5 @@ def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
     api.quotas = [Quota(3600, 3000, clock.now - 1_000_000)]
     collector = make_collector(store, clock, api)
     collector.tick()
-    store.projects.note_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
+    store.projects.store_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
     collector.tick()

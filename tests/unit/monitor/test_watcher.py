@@ -8,7 +8,9 @@ from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
 from backend.monitor.watcher import Silences, Watcher, judge
-from backend.store import HostActivity, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity
+from backend.store.schema import Entry
 from tests.unit.fakes import Clock, RecordingSink, host
 
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
@@ -66,7 +68,7 @@ class TestSilences:
         return Silences(now)
 
     def silence(self, silences: Silences, one: HostActivity) -> float:
-        (found,) = silences.look([one])
+        (found,) = silences.measure([one])
         assert replace(found, silent_for=one.silent_for) == one
         return found.silent_for
 
@@ -251,12 +253,21 @@ def test_an_interval_below_a_tick_is_kept(store: Store, clock: Clock, sink: Reco
     assert len(guard.watch(1, step=1)) == 1
 
 
-def test_hosts_are_checked_once_an_interval(guard: Guard, store: Store) -> None:
-    looks = set()
-    for _ in range(60):
-        guard.watch(10, step=10)
-        looks.add(store.watch.watched_until())
-    assert len(looks) == 10 + 1, "none before the first interval is over"
+def checks(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows with each check of all hosts by the watcher of a store."""
+    made: list[None] = []
+    monkeypatch.setattr(store.hosts, "count", lambda _: made.append(None))
+    return made
+
+
+def test_hosts_are_checked_once_an_interval(
+    guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = checks(store, monkeypatch)
+    guard.watch(INTERVAL - 10, step=10)
+    assert made == []
+    guard.watch(600, step=10)
+    assert len(made) == 10
 
 
 def test_a_removed_host_is_not_reported_and_restarts_when_added(
@@ -355,10 +366,10 @@ def test_another_watcher_takes_over_within_a_minute_when_one_dies(
     dying.sees()
     dying.watch(LOST_AFTER - 40)
     other._monotonic.advance(LOST_AFTER)  # noqa: SLF001
-    before = store.watch.watched_until()
-    assert before is not None
-    assert other.watch(80) == []
-    assert (store.watch.watched_until() or 0) > before
+    with monkeypatch.context() as context:
+        made = checks(other_store, context)
+        assert other.watch(80) == []
+    assert made
     # The silence that the dead watcher counted since its last check is lost.
     assert [type(event) for event in other.watch(2 * INTERVAL)] == [FellSilent]
 
@@ -398,3 +409,46 @@ def test_a_store_that_is_away_is_no_silence(guard: Guard, monkeypatch: pytest.Mo
             guard.watch(600)
     assert guard.watch(600) == []
     assert [type(event) for event in guard.watch(LOST_AFTER)] == [FellSilent]
+
+
+def mute(guard: Guard, seconds: float) -> None:
+    entry = Entry(0, NAS.text, "", "muted", "", "", None, None, "")
+    guard.store.hosts.mute(NAS, guard.clock() + seconds, entry)
+
+
+def test_a_muted_host_is_reported_without_a_push(guard: Guard, sink: RecordingSink) -> None:
+    mute(guard, DAY)
+    assert [type(event) for event in guard.watch(LOST_AFTER + 600)] == [FellSilent]
+    guard.sees()
+    assert [type(event) for event in guard.watch(120)] == [CameBack]
+    assert sink.pushed == []
+
+
+def test_a_mute_of_one_host_affects_no_other(
+    store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    guard = Guard(store, clock, sink, hosts=(NAS, ROUTER))
+    mute(guard, DAY)
+    assert len(guard.watch(LOST_AFTER + 600)) == 2
+    assert [event.host for event in sink.pushed] == [ROUTER]
+
+
+def test_pushes_resume_after_the_mute(guard: Guard, sink: RecordingSink) -> None:
+    mute(guard, 60)
+    guard.watch(LOST_AFTER + 600)
+    assert [type(event) for event in sink.pushed] == [FellSilent]
+
+
+def test_a_host_still_lost_after_its_mute_is_reported_once(
+    guard: Guard, store: Store, other_store: Store, clock: Clock, sink: RecordingSink
+) -> None:
+    mute(guard, LOST_AFTER + 1000)
+    guard.watch(LOST_AFTER + 900)
+    assert sink.pushed == []
+    other = Guard(other_store, clock, sink)
+    guard.watch(200)
+    guard.watcher.stop()
+    other.watch(200)
+    assert [type(event) for event in sink.pushed] == [FellSilent]
+    (found,) = store.hosts.registered(clock())
+    assert found.muted_until is None

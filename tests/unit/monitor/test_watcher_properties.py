@@ -91,7 +91,8 @@ class World:
         self.set_by = 0.0
         self.reports: list[tuple[float, Event]] = []
 
-    def report(self, event: Event) -> None:
+    def report(self, event: Event, *, quietly: bool) -> None:
+        assert not quietly
         self.reports.append((self.now, event))
 
     def reported(self, name: Hostname, kind: type[Event]) -> list[float]:

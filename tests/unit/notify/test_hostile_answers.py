@@ -38,4 +38,4 @@ def test_a_push_that_meets_a_hostile_answer_ends(outcomes: dict[str, str], one: 
     assert said.startswith("127.0.0.1 ")
     assert "a bug" not in said
     if one.outcome == LATE:
-        assert said == "127.0.0.1 can't be reached: no answer in time"
+        assert said == "127.0.0.1 can't be reached: no complete answer in time"

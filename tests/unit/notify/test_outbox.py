@@ -6,7 +6,7 @@ from typing import Callable, Iterator, Union
 
 import pytest
 
-from backend.notify.ntfy import LoginRefused, Push, PushFailed, PushRefused
+from backend.notify.ntfy import Push, PushFailed, PushRefused
 from backend.notify.outbox import Outbox
 from tests.unit.fakes import Clock
 
@@ -15,7 +15,9 @@ PATIENCE = 20.0
 AWAY = PushFailed("ntfy.example.com can't be reached: no connection")
 BUSY = PushFailed("ntfy.example.com answers 429", 7)
 ONE_LOST = "1 push lost. The log has all events."
-WRONG_LOGIN = LoginRefused("wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD")
+WRONG_LOGIN = PushFailed(
+    "wrong login (401): check NTFY_USERNAME and NTFY_PASSWORD", believed_after=4
+)
 WRONG_URL = PushRefused("not found (404): check NTFY_URL")
 
 Answer = Union[Exception, Callable[[], None], None]
@@ -429,9 +431,10 @@ class TestStop:
         outbox._end = clock() + 3  # noqa: SLF001 - as if the stop had come before the first try
         outbox.start()
         outbox.stop(PATIENCE)
-        assert server.tries == ["0"] * 5 + ["1", "2"]
-        refused, lost = lines(caplog)
+        assert server.tries == ["0"] * 5
+        refused, dropped, lost = lines(caplog)
         assert "wrong login" in refused
+        assert dropped == "Not pushed, because the service stops: 0"
         assert lost == "3 pushes lost. The log has all events."
 
     def test_logs_the_pushes_of_an_outbox_never_started(

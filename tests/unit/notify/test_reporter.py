@@ -119,7 +119,7 @@ REPORTED = [
         "Failed login from 198.51.100.1 for an unknown host.",
     ),
     (
-        LoginFailed("198.51.100.1", None, unsaid=77),
+        LoginFailed("198.51.100.1", None, left_out=77),
         logging.WARNING,
         "Failed login from 198.51.100.1 for an unknown host. 77 more since the last such line. If",
     ),
@@ -142,7 +142,8 @@ ALWAYS = [
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
     *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
-    *(Rejected(HOST, "x", "x"), PartlyUsed(HOST, "x", "x"), SeveralRecords(HOST, A, "x", "y")),
+    *(Rejected(HOST, "x", "x"), PartlyUsed(HOST, "x", "x")),
+    SeveralRecords(HOST, A, "x", "y"),
     OperatorActed(HOST, "x", "y"),
 ]
 
@@ -186,20 +187,11 @@ def test_errors_and_their_ends_are_pushed(event: Event) -> None:
     assert push.priority == (4 if isinstance(event, FellSilent) else 3)
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        Postponed(HOST, A, "x", is_news=False),
-        Refused(HOST, A, "x", is_news=False),
-        Cleared(HOST, A, 1, is_news=False),
-    ],
-    ids=lambda event: type(event).__name__,
-)
-def test_an_error_of_both_records_is_pushed_once(
-    caplog: pytest.LogCaptureFixture, event: Event
-) -> None:
+def test_a_quiet_event_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hetzner-dyndns")
-    assert pushed(event) == []
+    pushes: list[Push] = []
+    Reporter(pushes.append).report(Refused(HOST, A, "x"), quietly=True)
+    assert pushes == []
     assert len(caplog.records) == 1
 
 

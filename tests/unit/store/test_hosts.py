@@ -6,7 +6,9 @@ import pytest
 
 from backend.errors import HetznerBusy
 from backend.model import Hostname
-from backend.store import Failed, HostActivity, Notice, State, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity, State
+from backend.store.records import Failed, Notice
 from tests.unit.fakes import host, update
 
 NOW = 1000.0
@@ -82,7 +84,7 @@ def test_a_host_that_one_process_still_serves_keeps_its_update(
     for at in (200, 300):  # another process starts twice without the host
         other_store.hosts.register([ROUTER], at)
         for later in range(at, at + 100, 5):
-            store.hosts.keep([NAS, ROUTER], later)
+            store.hosts.extend_registrations([NAS, ROUTER], later)
             assert [record.host for record in other_store.records.due_retries(later, 9)] == [NAS]
             found = {one.host: one for one in other_store.hosts.registered(later)}
             assert (found[NAS].registered_at, found[NAS].silent_since) == (100, 150)
@@ -95,7 +97,7 @@ def test_a_host_is_unregistered_when_no_process_serves_it(store: Store, other_st
     store.hosts.register([NAS], 100)
     store.records.set_desired(update("198.51.100.1", name="nas.example.com"), 150, 0)
     other_store.hosts.register([], 200)
-    store.hosts.keep([NAS], 205)
+    store.hosts.extend_registrations([NAS], 205)
     assert other_store.records.due_retries(205 + 600, 9) == []
     assert other_store.hosts.registered(205 + 600) == []
     assert other_store.hosts.register([NAS], 205 + 600) == [NAS]
@@ -115,7 +117,7 @@ def test_keeping_an_unchanged_list_of_hosts_writes_nothing(
 ) -> None:
     store.hosts.register([NAS, ROUTER], 100)
     monkeypatch.setattr(store.hosts._database, "write", None)  # noqa: SLF001
-    store.hosts.keep([NAS, ROUTER], 105)
+    store.hosts.extend_registrations([NAS, ROUTER], 105)
 
 
 def test_last_seen_does_not_go_back(store: Store) -> None:
@@ -228,10 +230,3 @@ def test_host_activity_survives_a_restart(store: Store, url: str) -> None:
     reopened = Store(url)
     assert reopened.hosts.registered(NOW) == before
     reopened.close()
-
-
-def test_processes_share_the_time_of_the_last_watch(store: Store, other_store: Store) -> None:
-    assert store.watch.watched_until() is None
-    for at in (1_800_000_000.25, 1_800_000_060.5):
-        store.watch.watch_until(at)
-        assert other_store.watch.watched_until() == at

@@ -7,7 +7,8 @@ from typing import Any, Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from backend.store import HostActivity, Store
+from backend.store import Store
+from backend.store.hosts import HostActivity
 from tests.unit.fakes import host, update
 
 NAMES = ["a.example.com", "b.example.com", "c.example.com"]

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from backend.errors import HetznerBusy, StoreUnavailable
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
-from backend.store import Accepted, ChangeNote, Delayed, Failed, Record, State, Store
-from backend.store.records import FIRST_POLL
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.records import FIRST_POLL, Accepted, ChangeNote, Delayed, Failed
 from tests.unit.fakes import ROUTER, host, removal, update
 
 HOST = host()

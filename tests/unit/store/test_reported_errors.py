@@ -11,7 +11,9 @@ from backend.events import Cleared, Event, Postponed, Refused
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, RecordType
-from backend.store import Failed, State, Store
+from backend.store import Store
+from backend.store.hosts import State
+from backend.store.records import Failed
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, update
@@ -48,7 +50,11 @@ class Worker:
             if record.state is State.PUBLISHING:
                 self.store.records.finish(record)
         self.clock.advance(4000)
-        return [one for one in map(reported_error, self.sink.events[before:]) if one[0]]
+        return [
+            (text, any(event is one for one in self.sink.pushed))
+            for event in self.sink.events[before:]
+            if (text := reported_error(event))
+        ]
 
     def fail(self, error: DyndnsError, *addresses: str, **name: str) -> list[tuple[str, bool]]:
         self.cloud.failures = {"GET": error}
@@ -57,12 +63,10 @@ class Worker:
         return reported
 
 
-def reported_error(event: Event) -> tuple[str, bool]:
+def reported_error(event: Event) -> str:
     if isinstance(event, (Postponed, Refused)):
-        return event.error, event.is_news
-    if isinstance(event, Cleared):
-        return "cleared", event.is_news
-    return "", False
+        return event.error
+    return "cleared" if isinstance(event, Cleared) else ""
 
 
 CLEARED = [("cleared", True)]

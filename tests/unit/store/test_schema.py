@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
-from backend.store import Store, database, file_hint, prepare_store, require_store
+from backend.store import Store, database, file_hint, opened, prepare_store
 from backend.store.database import connect, reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, migrate
 from tests.stores import flushing_set_up
@@ -65,6 +65,11 @@ def refusal(file_or_url: object) -> str:
     return message
 
 
+def open_existing(url: str) -> None:
+    with opened(url):
+        pass
+
+
 def test_a_new_store_has_the_newest_version(file: Path) -> None:
     prepare_store(url_of(file))
     assert version(file) == str(VERSION)
@@ -87,7 +92,7 @@ def test_every_version_has_a_migration() -> None:
 def test_a_prerelease_store_is_refused_and_not_changed(file: Path) -> None:
     query(file, "CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)")
     query(file, "INSERT INTO meta VALUES ('version', '4')")
-    for use in (prepare_store, require_store):
+    for use in (prepare_store, open_existing):
         with pytest.raises(StoreUnusable, match="before the first release") as caught:
             use(url_of(file))
         assert "move it away and start the service" in str(caught.value)
@@ -258,7 +263,7 @@ def test_a_read_only_folder_is_refused_with_its_own_hint(
 @pytest.mark.parametrize(
     "password", ["p@ssword", "p@ss:word", "p@ss/word", "p/ss@word", "p@ss?word", "p@ss@word", "@"]
 )
-@pytest.mark.parametrize("use", [prepare_store, require_store])
+@pytest.mark.parametrize("use", [prepare_store, open_existing])
 def test_an_unescaped_password_is_refused_and_not_shown(
     password: str, use: Callable[[str], None]
 ) -> None:

@@ -27,7 +27,9 @@ from backend.events import (
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, RecordOutcome, RecordType, Requester, Update
-from backend.store import Failed, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.records import Failed
 from backend.sync.publisher import Publisher
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update
 

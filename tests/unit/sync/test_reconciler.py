@@ -17,7 +17,9 @@ from backend.events import ActionsUnknown, Cleared, Postponed, Published, Refuse
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname, RecordType
-from backend.store import Accepted, ChangeNote, Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
+from backend.store.records import Accepted, ChangeNote
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from tests.unit.fakes import Clock, FakeCloudApi, RecordingSink, host, removal, update

@@ -28,7 +28,8 @@ from backend.model import (
     RecordType,
     Update,
 )
-from backend.store import Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
 from backend.sync import updater as module
 from backend.sync.publisher import Publisher
 from backend.sync.updater import Updater

@@ -8,7 +8,8 @@ from backend.errors import DyndnsError, HetznerUnreachable, TokenRejected
 from backend.hetzner.dns import Hetzner
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, RecordType, Requester
-from backend.store import Record, State, Store
+from backend.store import Store
+from backend.store.hosts import Record, State
 from backend.sync import verifier
 from backend.sync.publisher import Publisher
 from backend.sync.verifier import Verifier
