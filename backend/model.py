@@ -150,7 +150,7 @@ class Hostname:
             raise MissingHostname("No host name given: send the full name, as in host.example.com.")
         if name.endswith("."):
             name = name[:-1]
-        if not name.isascii() and len(name) <= _MAX_NAME:
+        if not name.isascii():
             name = to_punycode(name)
         name = name.lower()
         labels = (name[2:] if name.startswith("*.") else name).split(".")
@@ -181,6 +181,8 @@ def to_punycode(name: str) -> str:
         BadHostname: it has characters that no name may have.
 
     """
+    if len(name) > _MAX_NAME:  # old versions of idna take seconds for thousands of characters
+        raise BadHostname("Not a host name: it has more than 253 characters.")
     try:
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
         labels = [
@@ -248,7 +250,7 @@ def _problem(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
         return "a link-local address"
     if isinstance(ip, ipaddress.IPv4Address):
         return "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""
-    if not (int(ip) & _NETWORK_PART or ip.is_loopback):
+    if not (int(ip) >> _WIDTH - 16 or ip.is_loopback):  # no network begins with 16 zero bits
         return "a host part without a prefix"
     # RFC 4291 §2.6.1: a host part of zeros addresses the routers of the network.
     return "" if int(ip) & _INTERFACE_ID else "a bare prefix without a host part"
@@ -363,13 +365,15 @@ class UpdateRequest:
     prefixes: tuple[Parameter, ...] = ()  # of the network of the host
     announces_prefix: bool = False  # a parameter for the prefix was sent, perhaps an empty one
     unknown: tuple[Parameter, ...] = ()  # what has no meaning, and may hide an address or a host
+    other_names: tuple[Parameter, ...] = ()  # which contradict `name`
+    invalid_names: tuple[Parameter, ...] = ()  # which may hide an address
     problem: CallerError | None = None  # why a part of the request can't be read
 
     def quote(self, text: str) -> str:
         """Return a text for messages: short, on one line, and without anything like a key."""
         for login in self.logins:
             if login.secret:
-                text = text.replace(login.secret, "…")
+                text = re.sub(re.escape(login.secret), "…", text, flags=re.IGNORECASE)
         text = _LIKE_A_KEY.sub("…", text)
         text = "".join(c if c.isprintable() and c != '"' else "?" for c in text)
         return f'"{text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"}"'

@@ -44,7 +44,7 @@ from backend.model import (
 )
 from backend.store.database import connect
 from backend.web.caller import client_address
-from backend.web.request import BoundedRequest, header_login, read_update
+from backend.web.request import BoundedRequest, header_logins, read_update
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
@@ -122,8 +122,8 @@ def credentials_of(text: str) -> None:
         ("HTTP_X_PRE_SHARED_KEY", f"{text}{SECRET}"),
     ):
         with APP.test_request_context(environ_overrides={name: header}):
-            found = header_login(request)
-        assert found is None or isinstance(found, Credentials)
+            found = header_logins(request)
+        assert all(isinstance(one, Credentials) for one in found)
         assert SECRET not in repr(found)
 
 

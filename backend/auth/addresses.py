@@ -29,9 +29,16 @@ _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
 # A prefix with a host part behind it, as a Fritz!Box makes it of <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
-_WORD = re.compile(r"(?<![\w:.])[0-9a-f:.]{3,}(?![\w:])", re.IGNORECASE)
-_DOTTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+# In any text: what is written as an IPv6 address, and as an IPv4 address, perhaps with a port.
+_WORD = re.compile(
+    r"(?<![\w:.-])(?:[0-9a-f:.]{3,}(?![\w:])|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.-]))",
+    re.IGNORECASE,
+)
+_DOTTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]*)?")
 
+_LENGTH = re.compile(r"[0-9]{1,2}|1[01][0-9]|12[0-8]")  # 0 to 128
+# A host part has 64 bits, and perhaps the number of the LAN before them.
+_LONGEST_HOST_PART = 1 << 112
 HostPart = ipaddress.IPv6Address
 Found = Union[Address, Prefix, HostPart]
 
@@ -54,7 +61,7 @@ def requested_update(  # noqa: C901 - one step after the other
         PrivateAddress: the caller sent no address, and its own is private.
 
     """
-    for parameter in request.unknown:
+    for parameter in (*request.unknown, *request.invalid_names):
         if any(map(_is_address, _WORD.findall(" ".join(parameter)))):
             known = "myip" if request.is_lenient else "ip"
             quoted = request.quote_parameter(parameter)
@@ -122,18 +129,18 @@ def _one_of_each_family(
 ) -> tuple[dict[RecordType, Address], list[BadAddress]]:
     """Choose the first address of each family that other networks can reach.
 
-    Of the others, return those as errors that they can reach as well.
+    Of the others, return those as errors that they can reach as well, and all other prefixes.
     """
     chosen: dict[RecordType, Address] = {}
     addresses = [one for one in found if isinstance(one, Address)]
+    prefixes = [one for one in found if isinstance(one, Prefix)]
     for one in sorted(addresses, key=lambda one: one.is_local):
         chosen.setdefault(one.type, one)
-    left_out = [
-        BadAddress(f"A record has one address: of {chosen[one.type]} and {one}, send one.")
-        for one in addresses
-        if one != chosen[one.type] and not one.is_local
+    left_out: list[tuple[object, object]] = [
+        (chosen[one.type], one) for one in addresses if one != chosen[one.type] and not one.is_local
     ]
-    return chosen, left_out
+    left_out += [(prefixes[0], one) for one in prefixes if one != prefixes[0]]
+    return chosen, [BadAddress(f'Of "{used}" and "{other}", send one.') for used, other in left_out]
 
 
 def read(request: UpdateRequest) -> tuple[list[Found], list[CallerError]]:
@@ -180,7 +187,7 @@ def parse(text: str) -> Found:
         text = text[1:-1]
     address, slash, length = text.partition("/")
     glued = _GLUED.fullmatch(text)
-    if glued is not None and not (length.isdigit() and int(length) <= 128):  # noqa: PLR2004
+    if glued is not None and not _LENGTH.fullmatch(length):
         return _joined(Prefix.parse(f"{glued[1]}/{glued[2]}"), glued[3])
     try:
         bits = int(ipaddress.IPv6Address(address.strip()))
@@ -188,7 +195,7 @@ def parse(text: str) -> Found:
         bits = 0
     if bits and not bits & _INTERFACE_ID:
         return Prefix.parse(text)
-    if 0 < bits <= _INTERFACE_ID and "." not in text:
+    if 0 < bits < _LONGEST_HOST_PART and "." not in text:
         return HostPart(bits)
     if slash:
         try:

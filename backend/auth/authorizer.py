@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hmac
 import ipaddress
 import re
@@ -43,8 +44,10 @@ from backend.store.schema import Entry
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
 _DAY = 24 * 3600.0
-_HOST = re.compile(r"[\w*][\w.-]*\.(?:[^\W\d_]{2,}|xn--[\w-]+)\b")
-_QUOTED = re.compile('"[^"]*"')
+_TOP_LEVEL_DOMAIN = re.compile(r"\.([^\W\d_]{2,}|xn--[\w-]+)$")
+_WORD = re.compile(r"[\w*.-]+")
+# What may differ in each request: quoted texts and addresses.
+_VARYING = re.compile(r'"[^"]*"|[0-9a-f]*[0-9:][0-9a-f:.]*', re.IGNORECASE)
 
 
 class Rejections:
@@ -63,7 +66,7 @@ class Rejections:
         self._add_once = add_once
         self._reporter = reporter
         self._clock = clock
-        self._limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, clock)
+        self._limits: dict[Hostname, LineLimit] = {}
         self._lock = threading.Lock()
         self._reported: OrderedDict[str, float] = OrderedDict()  # spares asking the store again
 
@@ -73,11 +76,15 @@ class Rejections:
         Without the store, each process reports it.
         """
         now = self._clock()
-        # A quoted text may differ in each request.
-        cause = digest(_QUOTED.sub("", f"{type(event).__name__} {event.error}")).hex()[:32]
+        cause = digest(_VARYING.sub("", f"{type(event).__name__} {event.error}")).hex()[:32]
         key = f"{event.host} {cause}"
         with self._lock:
-            if 0 <= now - self._reported.get(key, -_DAY) < _DAY or self._limit.take() is None:
+            if 0 <= now - self._reported.get(key, -_DAY) < _DAY:
+                return
+            if event.host not in self._limits:
+                limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, self._clock)
+                self._limits[event.host] = limit
+            if self._limits[event.host].take() is None:
                 return
             self._reported[key] = now
             if len(self._reported) > _MOST_REJECTIONS:
@@ -132,6 +139,12 @@ class Authorizer:
         self._by_user: dict[str, list[Hostname]] = {}
         self._in_order = sorted(self._hosts)
         self._dummy = self._in_order[:1]
+        # The domains that registered hosts are in: other names in them may be hosts as well.
+        self._domains = {
+            domain if "." in domain else host.text
+            for host in self._in_order
+            for domain in [host.text.partition(".")[2]]
+        }
         for host in self._in_order:
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -160,8 +173,8 @@ class Authorizer:
             if problem is not None:
                 raise problem
             host = self._host(request, named, hosts, keys)
-            hosts = hosts or [host]
-            self._check_unknown(request, host)
+            hosts = [host]
+            self._check_names(request, host)
             interface_id = self._interface_ids.get(host)
             update, skipped = requested_update(
                 host, request, interface_id, allow_private=self._allow_private
@@ -236,17 +249,26 @@ class Authorizer:
     def _hosts_of(
         self, request: UpdateRequest, named: Hostname | None, keys: AcceptedKeys, *, is_known: bool
     ) -> list[Hostname]:
-        """Return the hosts that the logins of a request are valid for; none for the operator."""
+        """Return the hosts that the logins of a request are valid for; none for the operator.
+
+        A wrong login beside a right one is counted if the right one isn't valid for the named host.
+        """
         right: list[Hostname] = []
+        wrong: list[Credentials] = []
         for login in request.logins:
             candidates = self._candidates(named, login)
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
             opened = [h for h in candidates or self._dummy if keys.open(h, login.digest)]
-            right += opened if candidates else []
-        if not right:
+            if opened and candidates:
+                right += opened
+            else:
+                wrong.append(login)
+        if wrong and (not right or not self._may(request, named, right, keys)):
+            asked = dataclasses.replace(request, logins=tuple(wrong))
             problem = "Wrong key, or unknown host."
-            self.authorize_operator(request, named, is_known=is_known, problem=problem)
+            self.authorize_operator(asked, named, is_known=is_known, problem=problem)
+            return []
         return list(dict.fromkeys(right))
 
     def _host(
@@ -271,26 +293,48 @@ class Authorizer:
                 if request.is_lenient
                 else "No host name given: send the full name, as in host.example.com."
             )
-        if named in hosts:
-            return named
-        if named not in self._hosts or not any(
-            keys.open(named, login.digest) for login in request.logins
-        ):
+        if not self._may(request, named, hosts, keys):
             raise ForeignHost(f"This login isn't valid for {named}.")
         return named
 
-    def _check_unknown(self, request: UpdateRequest, host: Hostname) -> None:
-        """Raise `BadRequest` if a parameter without meaning names another host."""
+    def _may(
+        self,
+        request: UpdateRequest,
+        named: Hostname | None,
+        hosts: Sequence[Hostname],
+        keys: AcceptedKeys,
+    ) -> bool:
+        """Whether a request may update the named host: it has the key of one of `hosts`."""
+        if named is None or named in hosts:
+            return True
+        is_key = any(keys.open(named, login.digest) for login in request.logins)
+        return is_key and named in self._hosts
+
+    def _check_names(self, request: UpdateRequest, host: Hostname) -> None:
+        """Raise `BadRequest` if a request names other hosts than those that it can update.
+
+        Whether such a name is registered makes no difference, so that no key reveals other hosts.
+        """
+        for parameter in request.other_names:
+            quoted = request.quote_parameter(parameter)
+            raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
         for parameter in request.unknown:
-            for word in _HOST.findall(" ".join(parameter)):
-                try:
-                    other = Hostname.parse(word)
-                except BadHostname:
-                    continue
-                is_parent = f".{host}".endswith(f".{other}")
-                if not is_parent and (other in self._hosts or not request.name):
+            for word in _WORD.findall(" ".join(parameter)):
+                if self._is_other_host(word.strip(".-"), host, is_named=bool(request.name)):
                     quoted = request.quote_parameter(parameter)
                     raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")
+
+    def _is_other_host(self, word: str, host: Hostname, *, is_named: bool) -> bool:
+        _, dot, domain = word.lower().partition(".")
+        if not dot or f".{host}".endswith(f".{word.lower()}"):
+            return False
+        if domain in self._domains or word.lower() in self._domains:
+            return True
+        if is_named or not _TOP_LEVEL_DOMAIN.search(word):
+            return False
+        with contextlib.suppress(BadHostname):
+            return Hostname.parse(word) != host
+        return False
 
     def _candidates(self, named: Hostname | None, login: Credentials) -> Sequence[Hostname]:
         """Return the registered hosts of the user, or without a user, the named host.

@@ -268,7 +268,8 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
     The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. gunicorn
     must not read the rest of a larger body, or of a broken chunked one, as the next request.
     """
-    if _CONTROL.search(request.uri):
+    # gunicorn would drop what follows a "#", which may be the address.
+    if _CONTROL.search(request.uri) or "#" in request.uri:
         raise InvalidRequestLine("")
     if sum(name == "HOST" for name, _ in request.headers) > 1:  # RFC 9112 §3.2
         raise InvalidHeader("HOST")

@@ -124,6 +124,11 @@ class Leases:
         values["latest"] = now + seconds + SKEW_SECONDS
         return _has_changed_row(connection, self._report, values)
 
+    def prune(self, now: float) -> None:
+        """Delete the reports whose time is over."""
+        with self._database.write() as connection:
+            connection.execute(reports.delete().where(reports.c.until < now))
+
     def find(self, names: Iterable[str]) -> list[Lease]:
         """Return the leases of these names, current or not."""
         query = sa.select(leases).where(leases.c.name.in_(list(names))).order_by(leases.c.name)

@@ -253,6 +253,7 @@ class Reconciler:
     def _sweep(self, now: float) -> None:
         if 0 <= now - self._swept_at < _SWEEP_SECONDS:
             return
+        self._store.leases.prune(now)
         pruned = self._store.history.prune(now - self._history_seconds, _SWEPT_AT_ONCE)
         if pruned < _SWEPT_AT_ONCE:
             self._swept_at = now

@@ -43,6 +43,7 @@ _STATIC = Path(__file__).with_name("static")
 _OPENAPI = Path(__file__).with_name("openapi.json")
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _YEAR = 365 * 24 * 3600
+_crashes = LineLimit()
 # In the environment of a WSGI request: its digest, and the accepted keys.
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # of about half a kilobyte
@@ -99,7 +100,8 @@ def _protocol() -> ModuleType:
 
 
 def _crash(error: Exception) -> Response:
-    logger.error("A request to %s failed", request.url_rule, exc_info=error)
+    if _crashes.take() is not None:
+        logger.error("A request to %s failed", request.url_rule, exc_info=error)
     answer: Response = _protocol().refusal(
         DyndnsError("The service failed; its log has the details.")
     )
@@ -266,6 +268,8 @@ def _digest(environ: Environ) -> bytes | None:
             return None
         body = environ["wsgi.input"].read(int(length))
         environ["wsgi.input"] = io.BytesIO(body)
+        if len(body) != int(length):
+            return None
     elif "HTTP_TRANSFER_ENCODING" in environ:
         return None
     parts = [environ.get(name, "").encode("utf-8", "surrogatepass") for name in _PARTS]

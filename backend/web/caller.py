@@ -40,11 +40,11 @@ def client_of(peer: str, real_ip: str, forwarded_for: str, trusted: Sequence[Net
     isn't given, the client is the rightmost entry of X-Forwarded-For that isn't a trusted proxy. A
     client can invent all entries to the left of it.
     """
-    hop = _ip(peer)
+    hop = read_ip(peer)
     if hop is None:
         return ""
     if _is_in(hop, trusted):
-        hop = _ip(real_ip) or hop
+        hop = read_ip(real_ip) or hop
     if _is_in(hop, trusted):
         hop = _last_client(forwarded_for, trusted) or hop
     return str(hop)
@@ -54,7 +54,7 @@ def _last_client(forwarded_for: str, trusted: Sequence[Network]) -> IP | None:
     """Return the rightmost untrusted entry; without one, the last one that can be read."""
     hop = None
     for entry in forwarded_for.rsplit(",", _MAX_HOPS)[: -_MAX_HOPS - 1 : -1]:
-        ip = _ip(entry)
+        ip = read_ip(entry)
         if ip is None:
             break
         hop = ip
@@ -64,7 +64,7 @@ def _last_client(forwarded_for: str, trusted: Sequence[Network]) -> IP | None:
 
 
 def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
-    peer = _ip(request.environ.get("REMOTE_ADDR", ""))
+    peer = read_ip(request.environ.get("REMOTE_ADDR", ""))
     return peer is not None and _is_in(peer, trusted)
 
 
@@ -72,7 +72,7 @@ def _is_in(ip: IP, networks: Sequence[Network]) -> bool:
     return any(ip in network for network in networks)
 
 
-def _ip(text: str) -> IP | None:
+def read_ip(text: str) -> IP | None:
     """Read an address as proxies write it, with or without port, zone index and brackets."""
     text = text.strip()
     if text.startswith("["):

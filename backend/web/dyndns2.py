@@ -31,7 +31,6 @@ from backend.web.request import (
 
 PATHS = ("/nic/update", "/v3/update")
 _METHODS = ("GET", "POST")
-_MAX_HOSTS = 20  # as at dyn.com
 
 # The status and the word of each error; a class that isn't listed has those of its parent. Many
 # clients read only the status, so 2xx means that Hetzner has accepted the update.
@@ -68,8 +67,6 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         if request.method == "HEAD":  # Flask routes HEAD like GET, which would write
             return http_failure(MethodNotAllowed(_METHODS))
         names, update_request = read_update(request, proxies, "dyndns2")
-        if len(names) > _MAX_HOSTS:
-            raise errors.TooManyHosts(f"A request may name up to {_MAX_HOSTS} hosts.")
         # Check all logins before any update, so that an answer of 401 means "nothing changed".
         names = names or [""]
         authorized = _authorize_all(names, update_request, authorizer)

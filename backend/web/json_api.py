@@ -30,6 +30,7 @@ ANSWERS: Mapping[type[errors.DyndnsError], tuple[int, str]] = {
     errors.RequestTooLarge: (413, "too_large"),
     errors.MissingHostname: (400, "missing_fqdn"),
     errors.BadHostname: (400, "invalid_fqdn"),
+    errors.TooManyHosts: (400, "invalid_fqdn"),
     errors.BadRecordType: (400, "invalid_type"),
     errors.AddressMismatch: (400, "ip_version_mismatch"),
     errors.PrivateAddress: (400, "private_address"),
@@ -65,8 +66,6 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
         names, update_request = read_update(request, proxies, "json")
-        if len(names) > 1:
-            raise errors.BadHostname("A request updates one host: send its full name as fqdn.")
         update_request = dataclasses.replace(update_request, name="".join(names))
         authorized = authorizer.authorize(update_request)
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))

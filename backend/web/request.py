@@ -13,6 +13,7 @@ from typing import (
     Any,
     Callable,
     Iterable,
+    Iterator,
     List,
     Mapping,
     Sequence,
@@ -30,6 +31,7 @@ from backend.errors import (
     CallerError,
     DyndnsError,
     RequestTooLarge,
+    TooManyHosts,
 )
 from backend.model import (
     Change,
@@ -41,7 +43,7 @@ from backend.model import (
     Update,
     UpdateRequest,
 )
-from backend.web.caller import Network, client_address
+from backend.web.caller import Network, client_address, read_ip
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -57,14 +59,15 @@ TOO_LARGE = "The body is too large: an update has a few hundred bytes."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
 _MAX_ADDRESSES = 20
+_MAX_HOSTS = 20  # as at dyn.com
 _AS_IN = 'as in {"fqdn": "host.example.com"}.'
 _HOSTS = ("hostname", "fqdn", "host", "domain", "hostnames", "host_id", "url")
 # All names of the address that devices and programs use: myip, ipaddr, ip6addr, my_ipv4, …
 _ADDRESS = re.compile(r"(my_?)?(ips?(_?v?[46])?_?(addr(ess)?)?|ip2|addr(ess)?)|content")
-# url and the next four are parameters of dyndns2 that have no effect here.
+# Those without effect here are parameters of dyndns2. Its url is something else, too.
 _ROLES: Mapping[str, str] = {
     **dict.fromkeys(_HOSTS, "host"),
-    **dict.fromkeys(("wildcard", "mx", "backmx", "system", "url"), "no effect"),
+    **dict.fromkeys(("wildcard", "mx", "backmx", "system"), "no effect"),
     # The network behind a router, as a Fritz!Box sends it.
     **dict.fromkeys(("ip6lanprefix", "ipv6prefix", "ip6prefix"), "prefix"),
     **dict.fromkeys(("user", "username"), "user"),
@@ -112,10 +115,13 @@ def read_body() -> None:
             while left > 0 and stream.read(min(left, MAX_BODY)):
                 left -= MAX_BODY
         raise RequestTooLarge(TOO_LARGE)
+    incomplete = BadRequest("The body is incomplete: send the request again.")
     try:
         body = request.get_data(cache=True, parse_form_data=False)
     except OSError:
-        raise BadRequest("The body is incomplete: send the request again.") from None
+        raise incomplete from None
+    if length is not None and len(body) < length:
+        raise incomplete
     # Werkzeug cuts off a body in chunks, which has no length, at the limit.
     if length is None and len(body) >= MAX_BODY:
         raise RequestTooLarge(TOO_LARGE)
@@ -131,32 +137,37 @@ def whole_seconds(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
-def header_login(request: Request) -> Credentials | None:
-    """Return the key or the login in the headers; `None` without either.
+def header_logins(request: Request) -> list[Credentials]:
+    """Return the key and the login in the headers, as far as there are any.
 
     A login that can't be read counts as a wrong one.
     """
+    logins = []
     key = request.headers.get("X-Pre-Shared-Key", "").strip()
     if key:
         with contextlib.suppress(UnicodeError):  # WSGI decodes headers as Latin-1
             key = key.encode("latin-1").decode("utf-8")
-        return Credentials(None, key)
+        logins.append(Credentials(None, key))
     header = request.headers.get("Authorization", "").strip()
-    if not header:
-        return None
-    scheme, _, text = header.partition(" ")
-    text = text.strip()
-    if scheme.lower() == "bearer":
-        return Credentials(None, text)
+    if header:
+        scheme, _, text = header.partition(" ")
+        logins += _login(scheme.lower(), text.strip())
+    return logins
+
+
+def _login(scheme: str, text: str) -> list[Credentials]:
+    if scheme == "bearer":
+        return [Credentials(None, text)]
     text = text.rstrip("=")
     try:
         login = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        return UNREADABLE
-    user, colon, secret = _decoded(login).partition(":")
-    if not colon or scheme.lower() != "basic":
-        return UNREADABLE
-    return Credentials(user.strip(), secret.strip())
+        return [UNREADABLE]
+    user, colon, secret = (part.strip() for part in _decoded(login).partition(":"))
+    if not colon or scheme != "basic":
+        return [UNREADABLE]
+    # Some devices send the header even if both fields are empty, or have no field for the user.
+    return [Credentials(user or None, secret)] if user or secret else []
 
 
 def _decoded(text: bytes) -> str:
@@ -184,11 +195,11 @@ def _parameters(request: Request) -> tuple[list[Parameter], CallerError | None]:
         except BadRequest as error:
             problem = error
     if max(number, len(pairs)) > _MAX_PARAMETERS:
-        raise BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
+        problem = BadRequest(f"A request may have up to {_MAX_PARAMETERS} parameters.")
     # Some programs send `&amp;` between two parameters.
     return [
         Parameter(re.sub("^(amp;)+", "", name.strip().lower()), value.strip())
-        for name, value in pairs
+        for name, value in pairs[:_MAX_PARAMETERS]
     ], problem
 
 
@@ -205,7 +216,8 @@ def _body(request: Request) -> list[tuple[str, str]]:
         return []
     if request.mimetype == "multipart/form-data" and text.startswith("--"):
         fields = list(request.form.items(multi=True))
-        if request.files or not fields:
+        is_whole = text.endswith("--") and all(name is not None for name, _ in fields)
+        if request.files or not fields or not is_whole:
             raise BadRequest(f"The form can't be read: send its fields as text, {_AS_IN}")
         return fields
     if text[0] not in '{["':
@@ -224,14 +236,27 @@ def _body(request: Request) -> list[tuple[str, str]]:
         role = _role(name.strip().lower(), "json")
         if not isinstance(value, str) and role not in ("removal", "unknown"):
             raise BadRequest(f"{name} must be a string; leave it out if you have none.")
-        fields.append((name, value if isinstance(value, str) else json.dumps(value)))
+        fields.append((name, " ".join(_texts(value))))
     return fields
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text and number in a JSON value, however deep."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, _Object):
+            waiting += [part for pair in one for part in pair]
+        elif isinstance(one, list):
+            waiting += one
+        else:
+            yield str(one)
 
 
 def _role(name: str, protocol: str) -> str:
     """Return what a parameter means."""
-    if name == "url" and protocol == "json":
-        return "host"
+    if name == "url" and protocol == "dyndns2":
+        return "unknown"
     return "address" if _ADDRESS.fullmatch(name) else _ROLES.get(name, "unknown")
 
 
@@ -241,6 +266,27 @@ def _canonical(name: str) -> str | None:
         return Hostname.parse(name).text
     except BadHostname:
         return None
+
+
+def _names(hosts: Iterable[Parameter]) -> tuple[list[str], list[Parameter]]:
+    """Return the names in the first of several parameters, and what in the others contradicts."""
+    items = sorted(_items(hosts), key=lambda one: _HOSTS.index(one.name))
+    names: list[str] = []
+    other_names = []
+    for one in items:
+        name = _canonical(one.value) or one.value
+        if one.name == items[0].name:
+            names.append(name)
+        elif not _agrees(name, names):
+            other_names.append(one)
+    return names, other_names
+
+
+def _agrees(text: str, names: Iterable[str]) -> bool:
+    """Whether a text beside host names may be a part of one of them, or a number of the host."""
+    text = text.lower().strip(".")
+    whole = any(f".{name}".endswith(f".{text}") or name.split(".", 1)[0] == text for name in names)
+    return whole or text.isdigit()
 
 
 def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list[Parameter]:
@@ -258,12 +304,8 @@ def read_update(
 ) -> tuple[list[str], UpdateRequest]:
     """Return the names of the hosts that a request wants to update, and the request without a name.
 
-    Query and body have the same parameters, in any case.
-
-    Raises:
-        BadRequest: there are too many parameters.
-        BadAddress: there are too many addresses.
-
+    Query and body have the same parameters, in any case. What is wrong with a request is told only
+    to callers with a valid login: see `UpdateRequest.problem`.
     """
     is_lenient = protocol == "dyndns2"
     by_role: dict[str, list[Parameter]] = defaultdict(list)
@@ -276,39 +318,48 @@ def read_update(
         bare = [one for one in unknown if not one.value and "." in one.name]
         hosts = [Parameter(_HOSTS[0], one.name) for one in bare]
         unknown = [one for one in unknown if one not in bare]
-    hosts.sort(key=lambda one: _HOSTS.index(one.name))
-    first = hosts[0].name if hosts else ""
-    names = []
-    for one in _items(hosts):
-        name = _canonical(one.value)
-        if one.name == first:
-            names.append(name or one.value)
-        if name is None or name not in names:
-            unknown.append(one)
-    unknown += [one for one in by_role["no effect"] if _canonical(one.value) is None]
+    names, other_names = _names(hosts)
+    invalid_names = [one for one in _items(hosts) if _canonical(one.value) is None]
+    if len(names) > (_MAX_HOSTS if is_lenient else 1):
+        problem = TooManyHosts(
+            f"A request may name up to {_MAX_HOSTS} hosts."
+            if is_lenient
+            else "A request updates one host: send its full name as fqdn."
+        )
+    types = {one.value.upper() for one in by_role["type"]} - {""}
+    if is_lenient and not types <= {"A", "AAAA"}:
+        unknown += by_role["type"]
+        types = set()
     addresses, prefixes = (
         _items(by_role[role], is_lenient=is_lenient) for role in ("address", "prefix")
     )
     if len(addresses) + len(prefixes) > _MAX_ADDRESSES:
-        raise BadAddress(f"A request may contain up to {_MAX_ADDRESSES} addresses.")
+        problem = BadAddress(f"A request may contain up to {_MAX_ADDRESSES} addresses.")
     removals = {_REMOVES.get(one.value.lower()) for one in by_role["removal"]}
     if None in removals:
         problem = problem or BadRequest("The parameter offline is neither yes nor no.")
-    login = header_login(request)
     user, secret = (
         next((one.value for one in by_role[role] if one.value), None) for role in ("user", "secret")
     )
-    return names, UpdateRequest(
+    logins = header_logins(request)
+    if secret:
+        logins.append(Credentials(user, secret))
+    # None of these may hide an address or a host.
+    unknown += [one for one in by_role["no effect"] if _canonical(one.value) is None]
+    unknown += [one for one in by_role["user"] if not secret or read_ip(one.value)]
+    return names[:1] if problem else names, UpdateRequest(
         protocol=protocol,
         source=client_address(request, proxies),
-        logins=(*([login] if login else []), *([Credentials(user, secret)] if secret else [])),
+        logins=tuple(logins),
         addresses=tuple(addresses),
-        type="" if is_lenient else "".join(sorted({one.value for one in by_role["type"]})),
+        type="".join(sorted(types)),
         removes=request.method == "DELETE" or True in removals,
         is_lenient=is_lenient,
         prefixes=tuple(prefixes),
         announces_prefix=bool(by_role["prefix"]),
         unknown=tuple(unknown),
+        other_names=tuple(other_names),
+        invalid_names=tuple(invalid_names),
         problem=problem,
     )
 

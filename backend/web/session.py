@@ -16,7 +16,7 @@ from itsdangerous import BadSignature, TimestampSigner
 from backend import errors
 from backend.model import Requester, UpdateRequest
 from backend.web.caller import Network, base_url, client_address, is_cross_site
-from backend.web.request import CHALLENGE, answer_for, header_login, whole_seconds
+from backend.web.request import CHALLENGE, answer_for, header_logins, whole_seconds
 
 _COOKIE = "dyndns-browser"
 _COOKIE_SECONDS = 90 * 24 * 3600
@@ -113,7 +113,8 @@ class Session:
         A browser that has logged in keeps a cookie. Someone who guesses passwords from the same
         source can't forge the cookie, and so can't delay the operator's browser.
         """
-        login, sent = header_login(request), request.cookies.get(_COOKIE, "")
+        login = next(iter(header_logins(request)), None)
+        sent = request.cookies.get(_COOKIE, "")
         cookie, is_known = "", False
         if login is not None:
             with contextlib.suppress(errors.StoreUnavailable):  # which must not log anyone out

@@ -19,7 +19,7 @@ IDN = "xn--mller-kva.example.com"
 V4, V6 = "198.51.100.7", "2001:db8:99:2:7656:3cff:fe47:1"
 PROXY = f"Host: backend.example.com\r\nConnection: close\r\nX-Real-Ip: {CALLER}\r\n"
 KEY_HEADER = f"X-Pre-Shared-Key: {KEY}\r\n"
-HOSTS = tuple(f"host{number}.example.com" for number in range(120))
+HOSTS = tuple(f"host{number}.example.com" for number in range(200))
 # Each case has hosts of its own, so that its records and its warning are new.
 _free = iter(HOSTS)
 
@@ -139,6 +139,72 @@ CASES = {
     ),
     "an unknown field in a form": Case(
         post(f"fqdn=HOST&wan={V4}", headers=KEY_HEADER), (400, "bad_request"), warning="wan"
+    ),
+    "an address with a port": Case(
+        get(f"hostname=HOST&wan={V4}:8080"), DNSERR, warning=f'wan="{V4}:8080"'
+    ),
+    "an address in a URL": Case(
+        get(f"hostname=HOST&source=http://{V4}:8080/"), DNSERR, warning="source="
+    ),
+    "an address behind a tab in a nested field": Case(
+        post(f'{{"fqdn": "HOST", "net": [{{"a": "eth0\\t{V4}"}}]}}'),
+        (400, "bad_request"),
+        warning="net=",
+    ),
+    "an address as type": Case(get(f"hostname=HOST&type={V4}"), DNSERR, warning="type="),
+    "a type that contradicts the address": Case(
+        get(f"hostname=HOST&type=AAAA&myip={V4}"), DNSERR, warning="AAAA"
+    ),
+    "another host as url": Case(get(f"url=OTHER&myip={V4}"), DNSERR, warning='url="OTHER"'),
+    "another host as user without a password": Case(
+        get(f"user=OTHER&myip={V4}"), DNSERR, warning='user="OTHER"'
+    ),
+    "a domain that contradicts the host name": Case(
+        get(f"hostname=HOST&domain=nas.elsewhere.org&myip={V4}"), DNSERR, warning="domain="
+    ),
+    "the domain of the host": Case(
+        get(f"hostname=HOST&domain=example.com&host_id=4711&myip={V4}"), good(V4), a=V4
+    ),
+    "a version of a device": Case(
+        get(f"hostname=HOST&myip={V4}&agent=DSM-7.1.1.42&version=3.0-r1"), good(V4), a=V4
+    ),
+    "a host part with the number of the LAN": Case(
+        get("hostname=HOST&myipv6=::2:1:2:3:4&ip6lanprefix=2001:db8:99::/56"),
+        good("2001:db8:99:2:1:2:3:4"),
+        aaaa="2001:db8:99:2:1:2:3:4",
+    ),
+    "5000 digits after an address": Case(
+        get(f"hostname=HOST&myip=2001:db8::1/{'1' * 3000}"), DNSERR, warning="myip="
+    ),
+    "two hosts in JSON": Case(
+        post(f'{{"fqdn": "HOST,OTHER", "ip": "{V4}"}}', headers="{LOGIN}"),
+        (400, "invalid_fqdn"),
+        warning="one host",
+    ),
+    "101 parameters": Case(
+        get("hostname=HOST&" + "&".join(["x=y"] * 101)), DNSERR, warning="up to 100 parameters"
+    ),
+    "21 addresses": Case(
+        get(f"hostname=HOST&myip={','.join([V4] * 21)}"), DNSERR, warning="up to 20 addresses"
+    ),
+    "JSON of 700 levels": Case(
+        post('{"fqdn": "HOST", "x": ' + '{"a":' * 700 + "1" + "}" * 701), CREATED, a=CALLER
+    ),
+    "a multipart field without a name": Case(
+        post(
+            '--b\r\nContent-Disposition: form-data; x="a"\r\n\r\n1\r\n--b--\r\n',
+            "/update?fqdn=HOST",
+            KEY_HEADER + "Content-Type: multipart/form-data; boundary=b\r\n",
+        ),
+        (400, "bad_request"),
+        warning="form can't be read",
+    ),
+    "text behind a multipart form": Case(
+        post(
+            f'--b\r\nContent-Disposition: form-data; name="fqdn"\r\n\r\nHOST\r\n--b--\r\nip={V4}',
+            headers=KEY_HEADER + "Content-Type: multipart/form-data; boundary=b\r\n",
+        ),
+        (400, ""),
     ),
     "an address without a name": Case(get(f"hostname=HOST&{V4}"), DNSERR, warning=f'"{V4}"'),
     "domain": Case(get(f"domain=OTHER&myip={V4}"), good(V4), other_a=V4),
@@ -266,3 +332,23 @@ def test_a_unicode_name_is_a_user(backend: Backend, hetzner: Hetzner, user: byte
         f"nochg {V4}\n".encode(),
     )
     hetzner.expect(IDN, V4)
+
+
+def test_a_fragment_in_the_target_is_refused(backend: Backend, hetzner: Hetzner) -> None:
+    host = next(_free)
+    login = basic(f"{host}:{KEY}".encode())
+    request = get(f"hostname={host}#&myip={V4}", login)
+    assert raw(backend.port, request.sent({}))[0].split(" ")[1] == "400"
+    assert hetzner.resolve(host) == []
+    assert f"A request from {CALLER} can't be read" in backend.output
+
+
+def test_half_of_a_body_is_refused_even_if_its_answer_is_known(backend: Backend) -> None:
+    host = next(_free)
+    body = f'{{"fqdn": "{host}", "ip": "{V4}"}}'
+    for _ in range(3):
+        assert raw(backend.port, post(body).sent({}))[0].split(" ")[1] == "200"
+    request = post(body).sent({})
+    length = f"Content-Length: {len(body)}".encode()
+    request = request.replace(length, f"Content-Length: {len(body) + 1}".encode())
+    assert raw(backend.port, request)[0].split(" ")[1] == "400"

@@ -62,7 +62,7 @@ REJECTIONS = {
     "no credentials and no host name": ({"query_string": {"hostname": "nonsense"}}, BADAUTH),
     "a wrong key": (login("home", "wrong"), BADAUTH),
     "no key": (login("home", ""), BADAUTH),
-    "no user": (login("", KEY), BADAUTH),
+    "no user and a wrong key": (login("", "wrong"), BADAUTH),
     "an unknown user": (login("nobody", KEY), BADAUTH),
     "a user with an empty label": (login("home..", KEY), BADAUTH),
     "the key of another host": (login("home", key_of(NAS)), BADAUTH),

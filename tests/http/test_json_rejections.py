@@ -192,7 +192,7 @@ REJECTIONS = {
     ),
     "a login with a wrong key": (login("home", "wrong"), UNAUTHORIZED),
     "a login with no key": (login("home", ""), UNAUTHORIZED),
-    "a login with no user": (login("", key_of(HOME)), UNAUTHORIZED),
+    "a login with no user and a wrong key": (login("", key_of(NAS)), UNAUTHORIZED),
     "an unknown user": (login("nobody", key_of(HOME)), UNAUTHORIZED),
     "a login of another host": (login("nas", key_of(NAS)), UNAUTHORIZED),
     "a login for a host that isn't registered": (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Mapping, Sequence
 
 import pytest
@@ -580,6 +581,39 @@ def test_no_credentials_are_shown_in_a_traceback() -> None:
     assert "nas" not in repr(Credentials("nas", "key-of-the-nas"))
 
 
+class TestTwoLoginsInOneRequest:
+    def logins(self, name: str, *logins: tuple[str | None, str]) -> UpdateRequest:
+        asked = update_request(name)
+        return dataclasses.replace(asked, logins=tuple(Credentials(*one) for one in logins))
+
+    def test_a_guess_beside_a_right_login_is_counted(self, authorizer: Authorizer) -> None:
+        asked = self.logins("router.example.com", ("nas", "key-of-the-nas"), ("router", "guess"))
+        errors = [refused(authorizer, asked) for _ in range(LIMIT + 1)]
+        assert errors == [Unauthorized] * LIMIT + [TooManyFailures]
+
+    def test_a_wrong_login_beside_the_right_one_is_not_counted(
+        self, authorizer: Authorizer, sink: RecordingSink
+    ) -> None:
+        for _ in range(2 * LIMIT):
+            authorizer.authorize(
+                self.logins("nas.example.com", ("x", "y"), ("nas", "key-of-the-nas"))
+            )
+        assert sink.heard(LoginFailed) == []
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_the_operator_may_send_the_login_of_a_host_as_well(
+        self, authorizer: Authorizer, order: int
+    ) -> None:
+        both = [("nas", "key-of-the-nas"), ("operator", "operators-password")][::order]
+        asked = self.logins("router.example.com", *both)
+        assert authorized(authorizer, asked) == "router.example.com"
+
+    def test_two_wrong_logins_are_one_failure(self, authorizer: Authorizer) -> None:
+        asked = self.logins("nas.example.com", ("nas", "wrong"), ("nas", "worse"))
+        errors = [refused(authorizer, asked) for _ in range(LIMIT + 1)]
+        assert errors == [Unauthorized] * LIMIT + [TooManyFailures]
+
+
 class TestAProblemInWhatAHostSends:
     def test_is_reported_once_a_day_for_each_cause(
         self, authorizer: Authorizer, sink: RecordingSink, clock: Clock
@@ -669,7 +703,8 @@ class TestAProblemInWhatAHostSends:
 
     def test_cannot_flood_the_log(self, authorizer: Authorizer, sink: RecordingSink) -> None:
         for number in range(100):
-            refused(authorizer, update_request(f"h{number}.example.com", "nas"))
+            name = "".join(chr(97 + int(digit)) for digit in str(number))
+            refused(authorizer, update_request(f"{name}.example.com", "nas"))
         assert len(sink.heard(Rejected)) == 20
 
     def test_with_a_wrong_key_is_not_reported(

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import sqlalchemy as sa
 
 from backend.store import Store
 from backend.store.leases import LeaderElection
+from backend.store.schema import reports
 
 NOW, SECONDS = 1_800_000_000.0, 30.0
 
@@ -149,6 +151,15 @@ def test_once_succeeds_for_one_process_per_period(store: Store, other_store: Sto
     assert other_store.leases.once("logins", "second", NOW, SECONDS)
     assert other_store.leases.once("logins", "first", NOW + SECONDS + 1, SECONDS)
     assert not store.leases.once("logins", "first", NOW + SECONDS + 2, SECONDS)
+
+
+def test_only_reports_whose_time_is_over_are_pruned(store: Store) -> None:
+    store.leases.once("logins", "old", NOW, SECONDS)
+    store.leases.once("logins", "new", NOW + SECONDS, SECONDS)
+    store.leases.prune(NOW + SECONDS + 1)
+    query = sa.select(reports.c.key)
+    with store.leases._database.read() as connection:  # noqa: SLF001
+        assert connection.execute(query).scalars().all() == ["new"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from werkzeug.test import EnvironBuilder
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
 from backend.model import Credentials
 from backend.web.caller import Network, base_url, client_address
-from backend.web.request import UNREADABLE, answer_for, header_login, whole_seconds
+from backend.web.request import UNREADABLE, answer_for, header_logins, whole_seconds
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
 CALLER = "198.51.100.7"
@@ -133,24 +133,24 @@ def test_only_trusted_proxies_report_the_url_of_the_service(peer: str, url: str)
 
 
 def test_a_key_header_has_no_user() -> None:
-    assert header_login(request(X_Pre_Shared_Key=" the-key ")) == Credentials(None, "the-key")
+    assert header_logins(request(X_Pre_Shared_Key=" the-key ")) == [Credentials(None, "the-key")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_key_header_may_have_any_encoding(encoding: str) -> None:
     # WSGI decodes headers as Latin-1: https://peps.python.org/pep-3333/#unicode-issues
     header = "schlüssel".encode(encoding).decode("latin-1")
-    sent = header_login(request(X_Pre_Shared_Key=header))
-    assert sent == Credentials(None, "schlüssel")
+    sent = header_logins(request(X_Pre_Shared_Key=header))
+    assert sent == [Credentials(None, "schlüssel")]
 
 
 def test_a_key_beyond_latin_1_is_not_decoded() -> None:
-    assert header_login(request(X_Pre_Shared_Key="ключ")) == Credentials(None, "ключ")
+    assert header_logins(request(X_Pre_Shared_Key="ключ")) == [Credentials(None, "ключ")]
 
 
-def test_a_key_header_wins_over_a_login() -> None:
+def test_a_key_and_a_login_are_both_read() -> None:
     sent = request(X_Pre_Shared_Key="the-key", Authorization=basic(b"nas:other"))
-    assert header_login(sent) == Credentials(None, "the-key")
+    assert header_logins(sent) == [Credentials(None, "the-key"), Credentials("nas", "other")]
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_a_key_header_wins_over_a_login() -> None:
         (basic(b"nas:the-key\r\n"), "nas", "the-key"),
         (basic(b" nas : the-key "), "nas", "the-key"),
         (basic(b"nas:"), "nas", ""),
-        (basic(b":the-key"), "", "the-key"),
+        (basic(b":the-key"), None, "the-key"),
         (basic("bücher:schlüssel".encode()), "bücher", "schlüssel"),
         (basic("bücher:schlüssel".encode("latin-1")), "bücher", "schlüssel"),
     ],
 )
-def test_a_login_is_read(header: str, user: str, secret: str) -> None:
-    assert header_login(request(Authorization=header)) == Credentials(user, secret)
+def test_a_login_is_read(header: str, user: str | None, secret: str) -> None:
+    assert header_logins(request(Authorization=header)) == [Credentials(user, secret)]
 
 
 @pytest.mark.parametrize(
@@ -188,18 +188,25 @@ def test_a_login_is_read(header: str, user: str, secret: str) -> None:
     ],
 )
 def test_an_unreadable_login_counts_as_wrong(header: str) -> None:
-    assert header_login(request(Authorization=header)) == UNREADABLE
+    assert header_logins(request(Authorization=header)) == [UNREADABLE]
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Authorization": " "}, {"X_Pre_Shared_Key": ""}, {"X_Pre_Shared_Key": " "}]
+    "headers",
+    [
+        {},
+        {"Authorization": " "},
+        {"Authorization": basic(b":")},
+        {"X_Pre_Shared_Key": ""},
+        {"X_Pre_Shared_Key": " "},
+    ],
 )
-def test_empty_headers_are_no_header_login(headers: Mapping[str, str]) -> None:
-    assert header_login(request(**headers)) is None
+def test_empty_headers_are_no_login(headers: Mapping[str, str]) -> None:
+    assert header_logins(request(**headers)) == []
 
 
 def test_a_bearer_token_is_a_key() -> None:
-    assert header_login(request(Authorization="bearer the-key ")) == Credentials(None, "the-key")
+    assert header_logins(request(Authorization="bearer the-key ")) == [Credentials(None, "the-key")]
 
 
 def test_a_table_falls_back_to_the_nearest_parent() -> None:
