@@ -212,11 +212,12 @@ class PrefixIgnored(Event):
 
     level = logging.WARNING
     message = (
-        "{host} was sent the prefix {prefix}, but has no AAAA record that shows its host part. "
-        "Set IPV6_INTERFACE_IDS={host}=::…, or send the address of the host once."
+        "{source} sent the prefix {prefix} for {host}, but {host} has no AAAA record that shows "
+        "its host part. Set IPV6_INTERFACE_IDS={host}=::…, or send the address of the host once."
     )
 
     host: Hostname
+    source: str
     prefix: str
 
 

@@ -10,7 +10,7 @@ from backend.store.schema import Entry
 from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
-FAILURES = ("postponed", "refused", "rejected", "partial")
+FAILURES = ("postponed", "refused", "rejected", "partial", "several")
 CONTACT = ("lost", "back")
 OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.leases import Leases
+from backend.store.leases import SAY_AGAIN, Leases
 from backend.store.schema import Entry, add_entry, history
 
 
@@ -50,7 +50,7 @@ class History:
         with self._database.write() as connection:
             add_entry(connection, entry)
 
-    def add_once(self, entry: Entry, cause: str, seconds: float) -> bool:
+    def add_once(self, entry: Entry, cause: str, seconds: float = SAY_AGAIN) -> bool:
         """Add an entry, unless one of the same host and cause was added within so many seconds.
 
         Returns whether it was added.

@@ -321,15 +321,20 @@ class Publisher:
 
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""
-        host, kind, now = record.host, record.type, self._clock()
-        if self._store.leases.once("several records", f"{host} {kind.value}", now):
-            event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
-            source, protocol = record.requester.source, record.requester.protocol
-            old, new = event.values, event.new
-            entry = Entry(
-                now, host.text, kind.value, "several", source, protocol, old, new, _SEVERAL
-            )
-            self._store.history.add(entry)
+        host, kind = record.host, record.type
+        event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
+        entry = Entry(
+            at=self._clock(),
+            host=host.text,
+            type=kind.value,
+            event="several",
+            source=record.requester.source,
+            protocol=record.requester.protocol,
+            old=event.values,
+            new=event.new,
+            why=_SEVERAL,
+        )
+        if self._store.history.add_once(entry, kind.value):
             self._reporter.report(event)
 
     def _fail(self, attempt: _Attempt, record: Record, error: DyndnsError) -> None:

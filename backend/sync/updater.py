@@ -32,14 +32,15 @@ from backend.model import (
     DesiredRecord,
     Hostname,
     Outcome,
-    Prefix,
     RecordOutcome,
     RecordType,
     Update,
 )
 from backend.notify.outbox import Reporter
 from backend.store import Store
+from backend.store.history import History
 from backend.store.hosts import Hosts, Record
+from backend.store.schema import Entry
 from backend.sync.publisher import GRACE_SECONDS, Publisher
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,14 @@ class HostParts:
     """Completes updates that bring a prefix. Safe to share between threads."""
 
     def __init__(
-        self, read: Reading, reporter: Reporter, clock: Callable[[], float] = time.monotonic
+        self,
+        read: Reading,
+        history: History,
+        reporter: Reporter,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._read = read
+        self._history = history
         self._reporter = reporter
         self._clock = clock
         self._missed: dict[Hostname, float] = {}  # when Hetzner had no AAAA record
@@ -79,7 +85,7 @@ class HostParts:
         """
         if update.prefix is None:
             return update
-        part = self._of(update.host, update.prefix, known.get(RecordType.AAAA), deadline)
+        part = self._of(update, known.get(RecordType.AAAA), deadline)
         if part is not None:
             address = Address.parse(update.prefix.address_of(part))
             desired = (*update.desired, DesiredRecord(RecordType.AAAA, address))
@@ -92,22 +98,39 @@ class HostParts:
             )
         return Update(update.host, desired, update.requester)
 
+    def _report_ignored(self, update: Update) -> None:
+        event = PrefixIgnored(update.host, update.requester.source, str(update.prefix))
+        entry = Entry(
+            at=self._clock(),
+            host=event.host.text,
+            type="AAAA",
+            event="partial" if update.desired else "rejected",
+            source=event.source,
+            protocol=update.requester.protocol,
+            old=None,
+            new=event.prefix,
+            why="a prefix was ignored: the host part of the host is unknown",
+        )
+        if self._history.add_once(entry, "prefix"):
+            self._reporter.report(event)
+
     def _of(
-        self, host: Hostname, prefix: Prefix, record: Record | None, deadline: Deadline
+        self, update: Update, record: Record | None, deadline: Deadline
     ) -> ipaddress.IPv6Address | None:
+        host = update.host
         if record is not None:
             address = record.desired.address or record.published
             if address is not None and isinstance(address.ip, ipaddress.IPv6Address):
                 return address.ip
         missed = self._missed.get(host)
-        if missed is not None and self._clock() - missed < _MISS_SECONDS:
+        if missed is not None and 0 <= self._clock() - missed < _MISS_SECONDS:
             return None
         rrset = self._read(host, deadline).get(RecordType.AAAA)
         found = () if rrset is None else rrset.comments
         part = next((one for one in found if isinstance(one, ipaddress.IPv6Address)), None)
         if part is None:
             self._missed[host] = self._clock()
-            self._reporter.report(PrefixIgnored(host, str(prefix)))
+            self._report_ignored(update)
         return part
 
 
@@ -215,7 +238,7 @@ class Updater:
         self._reporter = reporter
         self._meters = meters or Meters()
         self._clock = clock
-        self._host_parts = HostParts(self._read, reporter)
+        self._host_parts = HostParts(self._read, store.history, reporter)
         self._slots = HostSlots(slots)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
 

@@ -94,9 +94,9 @@ REPORTED = [
         "nas.example.com is back again after 3 h 12 min.",
     ),
     (
-        PrefixIgnored(HOST, "2001:db8:1:2::/64"),
+        PrefixIgnored(HOST, "198.51.100.1", "2001:db8:1:2::/64"),
         logging.WARNING,
-        "nas.example.com was sent the prefix 2001:db8:1:2::/64, but has no AAAA record ",
+        "198.51.100.1 sent the prefix 2001:db8:1:2::/64 for nas.example.com, but ",
     ),
     (
         Rejected(HOST, "198.51.100.1", "Not an address."),
@@ -141,7 +141,7 @@ ALWAYS = [
 ]
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
-    *(PrefixIgnored(HOST, "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
+    *(PrefixIgnored(HOST, "198.51.100.1", "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
     *(Rejected(HOST, "x", "x"), PartlyUsed(HOST, "x", "x")),
     SeveralRecords(HOST, A, "x", "y"),
     OperatorActed(HOST, "x", "y"),
