@@ -50,9 +50,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling 
 
 
 def pytest_collection_finish() -> None:
-    # All tests stay until the end: the garbage collector needn't look through them again and again.
-    gc.collect()
-    gc.freeze()
+    # All tests stay until the end: the garbage collector needn't look through them so often.
+    # gc.freeze() would hide the generators of random numbers from hypothesis.
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
