@@ -86,6 +86,11 @@ class Prefix:
             raise BadAddress(f"{network} isn't a network of hosts on the internet.")
         return cls(network)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether other networks can't reach its addresses (ULA)."""
+        return Address(self.network.network_address).is_local
+
     def address_of(self, host_part: ipaddress.IPv6Address) -> str:
         """Return the address of a host in this network.
 

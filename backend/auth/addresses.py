@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from typing import Callable, Iterable, Union
@@ -29,13 +30,9 @@ _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
 # A prefix with a host part behind it, as a Fritz!Box makes it of <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
-# In any text: what is written as an IPv6 address, and as an IPv4 address, perhaps with a port.
-_WORD = re.compile(
-    r"(?<![\w:.-])(?:[0-9a-f:.]{3,}(?![\w:])|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.-]))",
-    re.IGNORECASE,
-)
-_DOTTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]*)?")
-
+# What looks like an address, whatever is around it.
+_DOTTED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])")
+_WITH_COLONS = re.compile(r"[0-9a-f:]*:[0-9a-f:.]+", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,2}|1[01][0-9]|12[0-8]")  # 0 to 128
 # A host part has 64 bits, and perhaps the number of the LAN before them.
 _LONGEST_HOST_PART = 1 << 112
@@ -43,7 +40,7 @@ HostPart = ipaddress.IPv6Address
 Found = Union[Address, Prefix, HostPart]
 
 
-def requested_update(  # noqa: C901 - one step after the other
+def requested_update(
     host: Hostname,
     request: UpdateRequest,
     interface_id: HostPart | None = None,
@@ -61,16 +58,10 @@ def requested_update(  # noqa: C901 - one step after the other
         PrivateAddress: the caller sent no address, and its own is private.
 
     """
-    for parameter in (*request.unknown, *request.invalid_names):
-        if any(map(_is_address, _WORD.findall(" ".join(parameter)))):
-            known = "myip" if request.is_lenient else "ip"
-            quoted = request.quote_parameter(parameter)
-            raise BadRequest(f"The parameter {quoted} is unknown: send an address as {known}.")
+    _check_unknown(request)
     chosen = RecordType.parse(request.type) if request.type else None
-    requester = Requester(request.source, request.protocol)
     if request.removes:
-        types = [kind for kind in RecordType if chosen in (None, kind)]
-        return Update(host, tuple(DesiredRecord(kind, None) for kind in types), requester), ""
+        return _removal(host, request, chosen), ""
     found, problems = read(request)
     if not found:
         found = [_detected(request.source, allow_private=allow_private)]
@@ -78,7 +69,8 @@ def requested_update(  # noqa: C901 - one step after the other
     problems += left_out
     if problems and not request.is_lenient:
         raise problems[0]
-    prefix = next((one for one in found if isinstance(one, Prefix)), None)
+    prefixes = [one for one in found if isinstance(one, Prefix)]
+    prefix = min(prefixes, key=lambda one: one.is_local, default=None)
     host_part = interface_id
     if host_part is None and RecordType.AAAA not in addresses:
         host_part = next((one for one in found if isinstance(one, HostPart)), None)
@@ -100,16 +92,39 @@ def requested_update(  # noqa: C901 - one step after the other
     desired = tuple(
         DesiredRecord(chosen or kind, addresses[kind]) for kind in RecordType if kind in addresses
     )
+    requester = Requester(request.source, request.protocol)
     return Update(host, desired, requester, prefix), " ".join(map(str, problems))
+
+
+def _removal(host: Hostname, request: UpdateRequest, chosen: RecordType | None) -> Update:
+    if request.addresses and not request.is_lenient:
+        raise BadRequest("A removal has no address: leave it out, or choose the type.")
+    types = [kind for kind in RecordType if chosen in (None, kind)]
+    requester = Requester(request.source, request.protocol)
+    return Update(host, tuple(DesiredRecord(kind, None) for kind in types), requester)
+
+
+def _check_unknown(request: UpdateRequest) -> None:
+    """Raise `BadRequest` if an address in a request would have no effect."""
+    for parameter in (*request.unknown, *request.invalid_names):
+        words = [parameter.value or parameter.name]
+        if not (request.addresses or request.prefixes or request.removes):
+            text = " ".join(parameter)
+            words += [*_DOTTED.findall(text), *_WITH_COLONS.findall(text)]
+        if any(map(_is_address, words)):
+            known = "myip" if request.is_lenient else "ip"
+            quoted = request.quote_parameter(parameter)
+            raise BadRequest(f"The parameter {quoted} is unknown: send an address as {known}.")
 
 
 def _is_address(text: str) -> bool:
     """Return whether a text is written as an address, and not as a placeholder for none."""
-    text = text.rstrip(".")
-    try:
-        return not ipaddress.ip_address(text).is_unspecified
-    except ValueError:
-        return _DOTTED.fullmatch(text) is not None
+    for word in (text, text.strip(":."), text.rpartition(":")[0]):  # perhaps with a label or a port
+        if _DOTTED.fullmatch(word):
+            return word != "0.0.0.0"  # noqa: S104
+        with contextlib.suppress(ValueError):
+            return not ipaddress.ip_address(word.strip("[]")).is_unspecified
+    return False
 
 
 def _detected(source: str, *, allow_private: bool) -> Address:
@@ -133,13 +148,15 @@ def _one_of_each_family(
     """
     chosen: dict[RecordType, Address] = {}
     addresses = [one for one in found if isinstance(one, Address)]
-    prefixes = [one for one in found if isinstance(one, Prefix)]
+    prefixes = sorted(
+        (one for one in found if isinstance(one, Prefix)), key=lambda one: one.is_local
+    )
     for one in sorted(addresses, key=lambda one: one.is_local):
         chosen.setdefault(one.type, one)
     left_out: list[tuple[object, object]] = [
         (chosen[one.type], one) for one in addresses if one != chosen[one.type] and not one.is_local
     ]
-    left_out += [(prefixes[0], one) for one in prefixes if one != prefixes[0]]
+    left_out += [(prefixes[0], one) for one in prefixes if one != prefixes[0] and not one.is_local]
     return chosen, [BadAddress(f'Of "{used}" and "{other}", send one.') for used, other in left_out]
 
 

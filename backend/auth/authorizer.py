@@ -32,6 +32,7 @@ from backend.metrics import Meters
 from backend.model import (
     Credentials,
     Hostname,
+    Parameter,
     Requester,
     Update,
     UpdateRequest,
@@ -46,6 +47,7 @@ _MOST_REJECTIONS = 10_000
 _DAY = 24 * 3600.0
 _TOP_LEVEL_DOMAIN = re.compile(r"\.([^\W\d_]{2,}|xn--[\w-]+)$")
 _WORD = re.compile(r"[\w*.-]+")
+_SEPARATOR = re.compile(r"[,\s]+")
 # What may differ in each request: quoted texts and addresses.
 _VARYING = re.compile(r'"[^"]*"|[0-9a-f]*[0-9:][0-9a-f:.]*', re.IGNORECASE)
 
@@ -139,12 +141,6 @@ class Authorizer:
         self._by_user: dict[str, list[Hostname]] = {}
         self._in_order = sorted(self._hosts)
         self._dummy = self._in_order[:1]
-        # The domains that registered hosts are in: other names in them may be hosts as well.
-        self._domains = {
-            domain if "." in domain else host.text
-            for host in self._in_order
-            for domain in [host.text.partition(".")[2]]
-        }
         for host in self._in_order:
             for user in {host.text, host.first_label}:
                 self._by_user.setdefault(user, []).append(host)
@@ -160,7 +156,7 @@ class Authorizer:
 
         """
         hosts: Sequence[Hostname] = ()  # of the login
-        named, problem = None, request.problem
+        named, problem, owner = None, request.problem, None
         try:
             if not request.logins:
                 raise MissingCredentials("Send the key of the host, or log in.")
@@ -170,10 +166,11 @@ class Authorizer:
                 problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
             keys = self.keys() if self._hosts else NO_KEYS
             hosts = self._hosts_of(request, named, keys, is_known=is_known)
+            # The operator may update all hosts.
+            owner = named if named in (hosts or self._hosts) else next(iter(hosts), None)
             if problem is not None:
                 raise problem
-            host = self._host(request, named, hosts, keys)
-            hosts = [host]
+            host = self._host(request, named, hosts)
             self._check_names(request, host)
             interface_id = self._interface_ids.get(host)
             update, skipped = requested_update(
@@ -181,8 +178,8 @@ class Authorizer:
             )
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
-            if hosts:
-                rejected = Rejected(hosts[0], request.source, str(error))
+            if owner is not None:
+                rejected = Rejected(owner, request.source, str(error))
                 self._rejections.report(rejected, request.protocol)
             raise
         if skipped:
@@ -260,11 +257,13 @@ class Authorizer:
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
             opened = [h for h in candidates or self._dummy if keys.open(h, login.digest)]
-            if opened and candidates:
-                right += opened
-            else:
+            if not (opened and candidates):
                 wrong.append(login)
-        if wrong and (not right or not self._may(request, named, right, keys)):
+                continue
+            right += opened
+            if named in self._hosts and keys.open(named, login.digest):
+                right.append(named)
+        if wrong and (not right or named not in (None, *right)):
             asked = dataclasses.replace(request, logins=tuple(wrong))
             problem = "Wrong key, or unknown host."
             self.authorize_operator(asked, named, is_known=is_known, problem=problem)
@@ -272,11 +271,7 @@ class Authorizer:
         return list(dict.fromkeys(right))
 
     def _host(
-        self,
-        request: UpdateRequest,
-        named: Hostname | None,
-        hosts: Sequence[Hostname],
-        keys: AcceptedKeys,
+        self, request: UpdateRequest, named: Hostname | None, hosts: Sequence[Hostname]
     ) -> Hostname:
         """Return the host to update: the named one, or the only one of the login."""
         if not hosts:
@@ -293,48 +288,28 @@ class Authorizer:
                 if request.is_lenient
                 else "No host name given: send the full name, as in host.example.com."
             )
-        if not self._may(request, named, hosts, keys):
+        if named not in hosts:
             raise ForeignHost(f"This login isn't valid for {named}.")
         return named
 
-    def _may(
-        self,
-        request: UpdateRequest,
-        named: Hostname | None,
-        hosts: Sequence[Hostname],
-        keys: AcceptedKeys,
-    ) -> bool:
-        """Whether a request may update the named host: it has the key of one of `hosts`."""
-        if named is None or named in hosts:
-            return True
-        is_key = any(keys.open(named, login.digest) for login in request.logins)
-        return is_key and named in self._hosts
-
     def _check_names(self, request: UpdateRequest, host: Hostname) -> None:
-        """Raise `BadRequest` if a request names other hosts than those that it can update.
+        """Raise `BadRequest` if a request names another host where none is expected.
 
-        Whether such a name is registered makes no difference, so that no key reveals other hosts.
+        Whether that host is registered makes no difference, so that no key reveals other hosts.
         """
         for parameter in request.other_names:
             quoted = request.quote_parameter(parameter)
             raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
-        for parameter in request.unknown:
-            for word in _WORD.findall(" ".join(parameter)):
-                if self._is_other_host(word.strip(".-"), host, is_named=bool(request.name)):
-                    quoted = request.quote_parameter(parameter)
+        for name, value in request.unknown:
+            text = value or name
+            # Without a host name, one may be anywhere in a text.
+            words = _SEPARATOR.split(text) if request.name else _WORD.findall(text)
+            for word in words:
+                named = word.strip(".-").lower()
+                is_part = f".{host}".endswith(f".{named}")
+                if _TOP_LEVEL_DOMAIN.search(named) and not is_part and _is_hostname(named, host):
+                    quoted = request.quote_parameter(Parameter(name, value))
                     raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")
-
-    def _is_other_host(self, word: str, host: Hostname, *, is_named: bool) -> bool:
-        _, dot, domain = word.lower().partition(".")
-        if not dot or f".{host}".endswith(f".{word.lower()}"):
-            return False
-        if domain in self._domains or word.lower() in self._domains:
-            return True
-        if is_named or not _TOP_LEVEL_DOMAIN.search(word):
-            return False
-        with contextlib.suppress(BadHostname):
-            return Hostname.parse(word) != host
-        return False
 
     def _candidates(self, named: Hostname | None, login: Credentials) -> Sequence[Hostname]:
         """Return the registered hosts of the user, or without a user, the named host.
@@ -349,3 +324,11 @@ class Authorizer:
         with contextlib.suppress(BadHostname):
             user = to_punycode(user)
         return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
+
+
+def _is_hostname(word: str, host: Hostname) -> bool:
+    """Whether a word is a host name, and not that of a host in another spelling."""
+    try:
+        return Hostname.parse(word) != host
+    except BadHostname:
+        return False

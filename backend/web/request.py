@@ -13,7 +13,6 @@ from typing import (
     Any,
     Callable,
     Iterable,
-    Iterator,
     List,
     Mapping,
     Sequence,
@@ -227,30 +226,18 @@ def _body(request: Request) -> list[tuple[str, str]]:
         return fields
     try:
         found = json.loads(text, object_pairs_hook=_Object)
+        if not isinstance(found, _Object):
+            raise BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
+        fields = []
+        for name, value in found:
+            role = _role(name.strip().lower(), "json")
+            if not isinstance(value, str) and role not in ("removal", "unknown"):
+                raise BadRequest(f"{name} must be a string; leave it out if you have none.")
+            written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            fields.append((name, written))
     except (ValueError, RecursionError):
         raise BadRequest(f"The body isn't JSON: send an object, {_AS_IN}") from None
-    if not isinstance(found, _Object):
-        raise BadRequest(f"The body isn't a JSON object: send one, {_AS_IN}")
-    fields = []
-    for name, value in found:
-        role = _role(name.strip().lower(), "json")
-        if not isinstance(value, str) and role not in ("removal", "unknown"):
-            raise BadRequest(f"{name} must be a string; leave it out if you have none.")
-        fields.append((name, " ".join(_texts(value))))
     return fields
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yield every text and number in a JSON value, however deep."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, _Object):
-            waiting += [part for pair in one for part in pair]
-        elif isinstance(one, list):
-            waiting += one
-        else:
-            yield str(one)
 
 
 def _role(name: str, protocol: str) -> str:
@@ -345,7 +332,9 @@ def read_update(
     if secret:
         logins.append(Credentials(user, secret))
     # None of these may hide an address or a host.
-    unknown += [one for one in by_role["no effect"] if _canonical(one.value) is None]
+    unknown += [
+        one for one in by_role["no effect"] if one.name != "mx" or not _canonical(one.value)
+    ]
     unknown += [one for one in by_role["user"] if not secret or read_ip(one.value)]
     return names[:1] if problem else names, UpdateRequest(
         protocol=protocol,

@@ -143,6 +143,26 @@ CASES = {
     "an address with a port": Case(
         get(f"hostname=HOST&wan={V4}:8080"), DNSERR, warning=f'wan="{V4}:8080"'
     ),
+    **{
+        f"an address as {label.format('address')}": Case(
+            get(f"hostname=HOST&wan={label.format(V4)}"), DNSERR, warning="wan="
+        )
+        for label in ("v4:{}", "wan-{}", "{}_x", "{}ms", "eth0:{}", "[{}]")
+    },
+    "another host as system": Case(
+        get(f"hostname=HOST&system=OTHER&myip={V4}"), DNSERR, warning='system="OTHER"'
+    ),
+    "a foreign host in an unknown parameter": Case(
+        get(f"hostname=HOST&record=www.elsewhere.org&myip={V4}"), DNSERR, warning="record="
+    ),
+    "a removal with an address": Case(
+        post(NAMED, method="DELETE"), (400, "bad_request"), warning="removal"
+    ),
+    "a public prefix behind a private one": Case(
+        get(f"hostname=HOST&myipv6=::{SUFFIX}&ip6lanprefix=fd00::/64,2001:db8:99:2::/64"),
+        good(V6),
+        aaaa=V6,
+    ),
     "an address in a URL": Case(
         get(f"hostname=HOST&source=http://{V4}:8080/"), DNSERR, warning="source="
     ),
@@ -187,8 +207,10 @@ CASES = {
     "21 addresses": Case(
         get(f"hostname=HOST&myip={','.join([V4] * 21)}"), DNSERR, warning="up to 20 addresses"
     ),
-    "JSON of 700 levels": Case(
-        post('{"fqdn": "HOST", "x": ' + '{"a":' * 700 + "1" + "}" * 701), CREATED, a=CALLER
+    "JSON of 2000 levels": Case(
+        post('{"fqdn": "HOST", "x": ' + '{"a":' * 2000 + "1" + "}" * 2001, "/update?fqdn=HOST"),
+        (400, "bad_request"),
+        warning="isn't JSON",
     ),
     "a multipart field without a name": Case(
         post(

@@ -87,9 +87,10 @@ def test_the_next_update_brings_the_record_back(both: Service, host: Host) -> No
     assert both.sandbox.records(HOME, "A") == ["198.51.100.1"]
 
 
-def test_an_ip_in_a_removal_is_ignored(both: Service, host: Host) -> None:
-    assert host.leaves(ip="nonsense").status_code == 200
-    assert both.sandbox.records(HOME, "A") == []
+@pytest.mark.parametrize("ip", ["nonsense", "198.51.100.1"])
+def test_a_removal_with_an_address_is_refused(both: Service, host: Host, ip: str) -> None:
+    assert refused(host.leaves(ip=ip)) == (400, "bad_request")
+    assert both.sandbox.records(HOME, "A") != []
 
 
 def test_other_hosts_keep_their_records(both: Service, host: Host) -> None:
