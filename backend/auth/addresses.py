@@ -1,4 +1,4 @@
-"""Which addresses does this request ask for?"""
+"""Determines the addresses that a request asks for."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from backend.model import (
 
 _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
-# A prefix with a host part behind it, as a Fritz!Box makes it of <ip6lanprefix>7656:3cff:fe47:1.
+# A prefix followed by a host part, as a Fritz!Box builds it from <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
-# In any text: what is written as an IPv6 address, and as an IPv4 address, perhaps with a port.
+# Matches text in the form of an IPv6 address, or of an IPv4 address with or without a port.
 _WORD = re.compile(
     r"(?<![\w:.-])(?:[0-9a-f:.]{3,}(?![\w:])|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.-]))",
     re.IGNORECASE,
@@ -50,7 +50,7 @@ def requested_update(  # noqa: C901 - one step after the other
     *,
     allow_private: bool = False,
 ) -> tuple[Update, str]:
-    """Return the update that a request asks for, and what was skipped beside valid addresses.
+    """Return the requested update, and the errors of values that were skipped.
 
     `interface_id` is the host part of the host's IPv6 addresses, if it is configured.
 
@@ -104,7 +104,7 @@ def requested_update(  # noqa: C901 - one step after the other
 
 
 def _is_address(text: str) -> bool:
-    """Return whether a text is written as an address, and not as a placeholder for none."""
+    """Return whether a text has the form of an address, and isn't a placeholder for none."""
     text = text.rstrip(".")
     try:
         return not ipaddress.ip_address(text).is_unspecified
@@ -129,7 +129,7 @@ def _one_of_each_family(
 ) -> tuple[dict[RecordType, Address], list[BadAddress]]:
     """Choose the first address of each family that other networks can reach.
 
-    Of the others, return those as errors that they can reach as well, and all other prefixes.
+    Return further reachable addresses, and further prefixes, as errors.
     """
     chosen: dict[RecordType, Address] = {}
     addresses = [one for one in found if isinstance(one, Address)]
