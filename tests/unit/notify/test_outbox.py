@@ -82,7 +82,7 @@ def push(title: str, priority: int = 3) -> Push:
 
 
 class FirstOfAll:
-    """The store's memory of what some process has asked for, without the end of its time."""
+    """A fake of `is_first` that remembers all keys forever."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
