@@ -1,4 +1,4 @@
-# `make demo` shows the product at work, `make test` proves it: nothing has to be installed before.
+# `make demo` runs the demo, and `make test` the tests. Neither needs an installation before.
 PYTHON ?= python3
 # VERSIONS=lowest: the lowest versions that the backend, the client and the sandbox allow.
 VERSIONS ?= newest
@@ -6,7 +6,7 @@ VENV ?= $(if $(filter lowest,$(VERSIONS)),.venv-lowest,.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUNTIME := backend/requirements.txt client/requirements.txt sandbox/requirements.txt
-# A constraint for all that is installed: the tests' own tools mustn't raise the lowest versions.
+# Applies to all installed packages, so that the tests' own tools don't raise the lowest versions.
 LOWEST := $(if $(filter lowest,$(VERSIONS)),$(VENV)/lowest.txt)
 INSTALL := $(PIP) $(addprefix --constraint ,$(LOWEST))
 
@@ -15,8 +15,8 @@ HETZNER_PORT ?= 8090
 DNS_PORT ?= 5354
 ONCE ?=
 SECONDS ?= 10
-# Tests at a time: many wait, so three on each core, but one of those with real programs, which work
-# more. 0 runs one after the other.
+# Parallel tests: three on each core, because many tests wait, but one on each core for tests with real
+# programs, which need more CPU. 0: one after the other.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(shell echo $$((3 * $(CORES))))
 REAL_JOBS ?= $(CORES)
@@ -24,7 +24,7 @@ REAL_JOBS ?= $(CORES)
 # Without compiled files, each process that runs tests would compile all of them again.
 export PYTHONDONTWRITEBYTECODE :=
 
-# For every platform of the images, and without the name of the index they came from.
+# For every platform of the images, and without the name of the package index.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.13 \
 	--generate-hashes --no-emit-index-url --no-header
 
@@ -43,14 +43,14 @@ test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowe
 test-real: $(VENV)/.real ## run the tests with real programs (curl, dig, ddclient, PostgreSQL, …)
 	$(BIN)/python -m pytest -m real --numprocesses $(REAL_JOBS) --dist loadfile $(ARGS)
 
-lint: $(VENV)/.dev ## check style, and look for what is known to be unsafe
+lint: $(VENV)/.dev ## check style and known security problems
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-fuzz: $(VENV)/.fuzz ## search the parsers and the API for what they don't understand (SECONDS=60 a parser)
+fuzz: $(VENV)/.fuzz ## fuzz the parsers and the API (SECONDS=60 for each parser)
 	$(BIN)/python -m fuzz $(SECONDS)
 
-bench: $(VENV)/.real ## measure, each figure beside its yardstick (SHORT=1: a few minutes; needs wrk)
+bench: $(VENV)/.real ## run the benchmarks, each with a reference (SHORT=1: a few minutes; needs wrk)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(SHORT)),--short)
 
 types: $(VENV)/.dev ## check types

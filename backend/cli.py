@@ -18,7 +18,7 @@ from backend.errors import (
     StoreUnusable,
 )
 
-# By name: the line in the help. Each but `serve` is a module in `commands/`.
+# Command names, each with its line in the help. All but `serve` are modules in `commands/`.
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "history": "show address changes, failures and lost hosts",
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
-# By error: the section of the documents that helps.
+# Error classes, each with the section of the documents that helps.
 SECTIONS: Mapping[type[DyndnsError], str] = {
     KeyFileUnusable: 'README.md, "The key file can\'t be used"',
     SettingUnusable: 'README.md, "Settings"',
@@ -39,7 +39,7 @@ SECTIONS: Mapping[type[DyndnsError], str] = {
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command and return its exit status. A wrong set-up ends it with 1 and one line."""
+    """Run one command; return its exit status, 1 with a line of text for a wrong set-up."""
     arguments = list(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
     parser = parser_of(name)
@@ -62,14 +62,14 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     return status
 
 
-# Only the modules of one command are imported: the HEALTHCHECK needs few of those for `serve`.
+# Import only the modules of one command: the HEALTHCHECK needs far fewer than `serve`.
 def _command(name: str) -> Any:  # noqa: ANN401
     return importlib.import_module(f"backend.commands.{name}")
 
 
 def _serve(environ: Mapping[str, str]) -> int:
     environ = dict(environ)
-    # gunicorn converts this variable to a number while it is imported, or fails.
+    # gunicorn converts this variable to a number at import, and fails if it isn't a number.
     os.environ.pop("WEB_CONCURRENCY", None)
     server = importlib.import_module("backend.server.gunicorn")
     return int(server.run(environ, importlib.import_module("backend.service").build))

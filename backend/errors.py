@@ -27,7 +27,8 @@
        ├─ KeysUnavailable
        └─ StoreUnavailable         ─ StoreBusy
 
-No class has a status or a word of a protocol: each protocol in ``web/`` has a table of answers.
+No class has a status code or a word of a protocol: each protocol in ``web/`` has a table of
+answers.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class DyndnsError(Exception):
     """
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        """Take the problem and the hint; a problem with a hint ends without a full stop."""
+        """A `problem` with a `hint` ends without a full stop."""
         super().__init__(f"{problem}: {hint}" if hint else problem)
         self.seen = f"{problem}." if hint else problem
         self.hint = hint[:1].upper() + hint[1:]
 
 
 class CallerError(DyndnsError):
-    """The caller can fix it by sending another request."""
+    """The caller can fix the problem by changing the request."""
 
 
 class BadRequest(CallerError):
@@ -56,7 +57,7 @@ class BadRequest(CallerError):
 
 
 class RequestTooLarge(BadRequest):
-    """The body is longer than an update can be."""
+    """The body exceeds the size limit of an update."""
 
 
 class BadHostname(CallerError):
@@ -111,7 +112,7 @@ class TooManyFailures(CallerError):
     """Too many failed logins from one source or for one host."""
 
     def __init__(self, problem: str, retry_after: float, *, hint: str = "") -> None:
-        """Take the seconds after which the caller may try again."""
+        """The caller may try again after `retry_after` seconds."""
         super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
@@ -133,7 +134,7 @@ class ChangeRefused(OperatorError):
 
 
 class CnameInTheWay(ChangeRefused):
-    """A CNAME at the name excludes every address."""
+    """The name has a CNAME record, so it can't have addresses."""
 
 
 class SecondaryZone(ChangeRefused):
@@ -153,16 +154,16 @@ class StoreUnusable(OperatorError):
 
 
 class TransientError(DyndnsError):
-    """Time may fix it: the update stays stored and is retried."""
+    """The problem may clear by itself: the update stays stored and is retried."""
 
     def __init__(self, problem: str, retry_after: float = 30.0, *, hint: str = "") -> None:
-        """Take the seconds after which the caller may try again."""
+        """The caller may try again after `retry_after` seconds."""
         super().__init__(problem, hint=hint)
         self.retry_after = retry_after
 
 
 class HetznerUnreachable(TransientError):
-    """Hetzner didn't answer, or something else answered."""
+    """Hetzner didn't answer, or another server answered instead."""
 
 
 class HetznerBusy(TransientError):
@@ -182,7 +183,7 @@ class Superseded(TransientError):
 
 
 class KeysUnavailable(TransientError):
-    """No key is known: the key file could not be read since the start."""
+    """No keys are loaded: the key file hasn't been readable since the start."""
 
 
 class StoreUnavailable(TransientError):

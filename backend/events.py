@@ -1,4 +1,4 @@
-"""Every event that the operator may want to know of, with its log line and its push."""
+"""All events that are reported to the operator, each with its log line and its push."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PushPolicy(enum.Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """What all events have. `message` and `title` are templates over the fields of the event."""
+    """The base class of events. `message` and `title` are templates over the event's fields."""
 
     level: ClassVar[int]
     message: ClassVar[str]
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RecordEvent(Event):
-    """An event of one record."""
+    """The base class of events about one record."""
 
     host: Hostname
     type: RecordType
@@ -55,7 +55,7 @@ class Published(RecordEvent):
 
 @dataclass(frozen=True)
 class Confirmed(RecordEvent):
-    """Hetzner was asked, and has the desired record."""
+    """Hetzner's API shows the desired record."""
 
     level = logging.DEBUG
     message = "{host} {type}: no change (asked Hetzner)."
@@ -99,7 +99,7 @@ class Refused(RecordEvent):
 
 @dataclass(frozen=True)
 class Cleared(RecordEvent):
-    """An update is published whose error was reported."""
+    """An update whose error was reported has been published."""
 
     level = logging.INFO
     message = "{host} {type} is published after all, {after} after the request."
@@ -112,12 +112,12 @@ class Cleared(RecordEvent):
 
 @dataclass(frozen=True)
 class SeveralRecords(RecordEvent):
-    """An update is about to replace several records by one."""
+    """An update is about to replace several records with a single one."""
 
     level = logging.WARNING
     message = (
-        "{host} has several {type} records ({values}): the update replaces them by {new}. Give "
-        "other machines host names of their own."
+        "{host} has several {type} records ({values}): the update replaces them with {new}. "
+        "Give each of the other machines its own host name."
     )
 
     values: str
@@ -130,9 +130,9 @@ class Contested(RecordEvent):
 
     level = logging.WARNING
     message = (
-        "{host} {type} is changed back and forth, seven times within an hour, by requests from "
-        "{sources}. Two devices seem to use the same host: give each a host name and a key of its "
-        "own."
+        "{host} {type} was changed back and forth seven times within an hour by requests from "
+        "{sources}. Two devices seem to use the same host: give each device its own host name and "
+        "key."
     )
     push = PushPolicy.ALWAYS
     title = "Two devices update {host}"
@@ -147,8 +147,8 @@ class ZoneFailed(Event):
 
     level = logging.ERROR
     message = (
-        "Hetzner can't publish zone {zone}, so updates of its hosts don't reach DNS. Look at the "
-        "zone at console.hetzner.com, or ask Hetzner's support."
+        "Hetzner can't publish zone {zone}, so updates of its hosts don't reach DNS. Check the "
+        "zone at console.hetzner.com, or contact Hetzner's support."
     )
     push = PushPolicy.ALWAYS
     title = "Zone {zone} isn't published"
@@ -159,12 +159,12 @@ class ZoneFailed(Event):
 
 @dataclass(frozen=True)
 class ActionsUnknown(Event):
-    """Hetzner doesn't tell how the actions of accepted changes have ended."""
+    """Hetzner doesn't report the outcome of the actions of accepted changes."""
 
     level = logging.ERROR
     message = (
-        "Hetzner doesn't confirm that it publishes changes. {error} Until it does, a record counts "
-        "as published as soon as the API shows it."
+        "Hetzner doesn't confirm that it publishes changes. {error} Until Hetzner confirms changes "
+        "again, a record counts as published as soon as the API shows it."
     )
     push = PushPolicy.ALWAYS
     title = "Hetzner doesn't confirm changes"
@@ -184,7 +184,7 @@ class FellSilent(Event):
     )
     push = PushPolicy.ALWAYS
     title = "{host} is lost"
-    priority = 4  # ntfy's apps vibrate long and pop over
+    priority = 4  # ntfy's apps vibrate long and show a pop-over
     tags = ("rotating_light",)
 
     host: Hostname
@@ -236,7 +236,7 @@ class Rejected(Event):
 
 @dataclass(frozen=True)
 class PartlyUsed(Event):
-    """An update has valid addresses, and invalid texts beside them."""
+    """An update has valid addresses, but also invalid values."""
 
     level = logging.WARNING
     message = "{host} was updated, but a part of the request from {source} is invalid. {error}"
@@ -253,24 +253,24 @@ class LoginFailed(Event):
 
     level = logging.WARNING
     message = (
-        "Failed login from {source} for {host}.{left_out} If it is your own device, compare its "
-        "login with the key file."
+        "Failed login from {source} for {host}.{left_out} If {source} is your own device, "
+        "compare its login with the key file."
     )
 
     source: str
-    host: Hostname | None  # None: no registered one was named
-    left_out: int = 0  # earlier ones that were left out because there were too many
+    host: Hostname | None  # None: the request named no registered host
+    left_out: int = 0  # earlier failures that weren't logged because there were too many
 
 
 @dataclass(frozen=True)
 class LoginsBlocked(Event):
-    """So many logins failed for a host that wrong ones are rejected for a while."""
+    """Too many logins failed for a host: wrong logins are rejected for a while."""
 
     level = logging.WARNING
     message = (
-        "Too many failed logins for {host}, the last from {source}: wrong keys are rejected for a "
-        "while, the right key still works. If it is your own device, give it the key in the key "
-        "file.{left_out}"
+        "Too many failed logins for {host}, the last one from {source}: wrong keys are rejected "
+        "for a while, but the correct key still works. If {source} is your own device, set its "
+        "key to the one in the key file.{left_out}"
     )
     push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
@@ -278,12 +278,12 @@ class LoginsBlocked(Event):
 
     source: str
     host: Hostname
-    left_out: int = 0  # earlier hosts that were left out because there were too many
+    left_out: int = 0  # earlier hosts that weren't reported because there were too many
 
 
 @dataclass(frozen=True)
 class OperatorActed(Event):
-    """The operator did something about a host, on the dashboard or by a command."""
+    """The operator acted on a host, on the dashboard or with a command."""
 
     level = logging.INFO
     message = "{host} {what} (operator, {source})."

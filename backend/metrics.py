@@ -28,7 +28,8 @@ _NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 
 PROTOCOLS = ("json", "dyndns2")
 METHODS = ("GET", "POST", "PUT", "DELETE")  # of calls to Hetzner
-# The outcome of an update or call that failed. A class that isn't listed has its parent's.
+# The outcome of an update or call that failed. A class that isn't listed has the outcome of its
+# parent.
 FAILURES: Mapping[type[errors.DyndnsError], str] = {
     errors.DyndnsError: "internal",
     errors.CallerError: "bad_request",
@@ -50,7 +51,7 @@ class _Slot:
 
 
 class Slots:
-    """A slot of shared memory for each worker: its figures, and a note for the other workers.
+    """A slot of shared memory for each worker: its counters, and a note for the other workers.
 
     Only the worker that holds a slot writes to it. Writing a double is atomic, so a killed worker
     leaves no broken figure. The next worker in its slot continues with the figures.

@@ -1,4 +1,4 @@
-"""The values that all layers pass on, and the parsers that accept only valid ones."""
+"""The values that all layers share, and the parsers that accept only valid values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from backend.errors import (
     MissingHostname,
 )
 
-# How long a caller waits for an answer: inadyn gives up after ten seconds, and two are for the way.
+# The time for an answer: inadyn gives up after ten seconds, and two of them are for the network.
 ANSWER_SECONDS = 8.0
 _LAN = 64  # RFC 4291 §2.5.4: the prefix length of a network that hosts are in
 _WIDTH = 128
@@ -129,7 +129,7 @@ class RecordType(enum.Enum):
             return cls(text.strip().upper())
         except ValueError:
             raise BadRecordType(
-                "Unknown record type: use A or AAAA, or leave it out and it follows the address."
+                "Unknown record type: use A or AAAA, or omit the type: it follows from the address."
             ) from None
 
 
@@ -355,23 +355,23 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True)
 class UpdateRequest:
-    """What a caller asks for, as plain strings: not yet authorized, and not yet valid."""
+    """The update that a caller requests, as plain strings: neither authorized nor validated yet."""
 
     protocol: str
-    source: str  # the address of the caller, as far as proxies are trusted
+    source: str  # the caller's address, found through trusted proxies
     logins: tuple[Credentials, ...]  # in the headers and in the parameters
     name: str = ""
     addresses: tuple[Parameter, ...] = ()
     type: str = ""
     removes: bool = False
-    # From a device: without a name, the login's own host is meant, and an address is enough, even
-    # with invalid texts beside it.
+    # Sent by a device: without a name, the request updates the host of its login, and invalid
+    # values are ignored if there is a valid address.
     is_lenient: bool = False
     prefixes: tuple[Parameter, ...] = ()  # of the network of the host
     announces_prefix: bool = False  # a parameter for the prefix was sent, perhaps an empty one
-    unknown: tuple[Parameter, ...] = ()  # what has no meaning, and may hide an address or a host
-    other_names: tuple[Parameter, ...] = ()  # which contradict `name`
-    invalid_names: tuple[Parameter, ...] = ()  # which may hide an address
+    unknown: tuple[Parameter, ...] = ()  # without a meaning; may contain an address or a host
+    other_names: tuple[Parameter, ...] = ()  # contradict `name`
+    invalid_names: tuple[Parameter, ...] = ()  # may contain an address
     problem: CallerError | None = None  # why a part of the request can't be read
 
     def quote(self, text: str) -> str:

@@ -1,8 +1,8 @@
 """Sessions for calls to other servers, with limits on the time and size of a whole answer.
 
-The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends a byte
-now and then never exceeds it (https://docs.python.org/3/library/socket.html, "Notes on socket
-timeouts"). requests and urllib3 use this timeout to read. The other calls, in CPython 3.8 to 3.13:
+The timeout of a Python socket limits one call of `recv`, not an answer: a server that sends single
+bytes never exceeds it (https://docs.python.org/3/library/socket.html, "Notes on socket timeouts").
+requests and urllib3 use this timeout to read. The other calls, in CPython 3.8 to 3.13:
 
 - `sendall` and a TLS handshake are limited as a whole (since 3.5). `sendall` over TLS limits each
   record of 16 KiB; a request of this service is one or two.
@@ -145,7 +145,7 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session whose timeout is `(seconds to connect, seconds in all)`, or one number for both.
+    """A session whose timeout is `(connect seconds, total seconds)`, or one number for both.
 
     The session never follows a redirect: a POST would become a GET that succeeds. It asks for no
     compression, so that a small answer can't expand to a large one.
@@ -174,7 +174,7 @@ class Bearer(AuthBase):
 
 
 class NoAnswer(Exception):
-    """No complete answer came in time. The text says why, without the URL: it may hold a login."""
+    """No complete answer came in time. The text has the reason, but no URL: it may hold a login."""
 
 
 def ask(

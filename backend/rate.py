@@ -73,7 +73,7 @@ class LineLimit:
         self._left_out = 0
 
     def take(self) -> int | None:
-        """Return how many lines were left out since the last one; `None` to leave this one out."""
+        """Return how many lines were suppressed since the last one; `None` to suppress this one."""
         with self._lock:
             if not self._bucket.take(self._clock()):
                 self._left_out += 1

@@ -41,20 +41,20 @@ _AGENT = f"hetzner-dyndns/{__version__}"
 # With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
 _SHORTEST_ROUND = 60
 _DRAIN_SECONDS = 3.0
-# Processes that meet a problem of ntfy within this time log it once.
+# If several processes notice a problem with ntfy within this time, only one logs it.
 _NTFY_PROBLEM_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Service:
-    """What one worker process runs."""
+    """The parts that one worker process runs."""
 
     app: Flask
     loops: Sequence[Loop]
     outbox: Outbox | None
     key_file: KeyFile
     stop_updates: Callable[[], None]
-    # These resign from leader elections, and write what is only in memory.
+    # These resign from leader elections, and write data that is only in memory.
     endings: Sequence[Callable[[], None]]
     close: Callable[[], None]
 
@@ -66,7 +66,7 @@ class Service:
             loop.start()
 
     def stop(self) -> None:
-        """Stop the background threads, and write what is only in memory."""
+        """Stop the background threads, and write data that is only in memory."""
         for loop in self.loops:
             loop.stop(seconds=1)
         self.stop_updates()
@@ -191,7 +191,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
 def _first_of_all(
     store: Store, subject: str, seconds: float, *, without_store: bool = False
 ) -> Callable[[str], bool]:
-    """Return a function that is true for the first process that asks for a key for some time."""
+    """Return a function that returns true to the first process that asks for a key in `seconds`."""
 
     def is_first(key: str) -> bool:
         with contextlib.suppress(StoreUnavailable):

@@ -23,8 +23,9 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Section = TypeVar("Section")
 _Read = Callable[[str, "Variable", "Reader"], Any]
 
-# Threads that answer unchanged updates while others wait for Hetzner. The requests that find no
-# place also use them, so there are more than arrive during one call to Hetzner.
+# Threads that answer unchanged updates while other threads wait for Hetzner. Requests that find no
+# free slot also use them, so there are more of them than requests that arrive during one call to
+# Hetzner.
 FREE_THREADS = 16
 _LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
@@ -36,7 +37,7 @@ _PRIVATE_RANGES = (
 _QUOTED = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
-# As SQLAlchemy reads a URL: a password may hold every character but @.
+# Like SQLAlchemy: a password may contain any character except @.
 _LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
 _OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 
@@ -56,7 +57,7 @@ class Reader:
         return kind(**{name: self.value(one) for name, one in variables.items() if one})
 
     def value(self, variable: Variable) -> Any:  # noqa: ANN401
-        """Read a variable or its file; an empty value equals an absent one."""
+        """Read a variable or its file; an empty value counts as absent."""
         name = variable.name
         text = self._clean(variable, name, self._environ.get(name, ""))
         if not text and variable.has_file:
@@ -130,9 +131,9 @@ def _text(text: str, variable: Variable, _reader: Reader) -> str:
 
 
 def _password(text: str, variable: Variable, reader: Reader) -> str:
-    """Read a password, which may have quotes; an empty one in quotes equals an absent one."""
+    """Read a password. Quotes are part of it, but an empty value in quotes counts as absent."""
     if _QUOTED.fullmatch(text):
-        hint = "they count as part of the password; remove them if they aren't."
+        hint = "the quotes count as part of the password; if they aren't part of it, remove them."
         reader.warn(f"{variable.name} has quotes around its value", hint)
         text = text if text[1:-1].strip() else ""
     return _text(text, variable, reader)
@@ -170,13 +171,13 @@ def _switch(text: str, variable: Variable, reader: Reader) -> bool:
 
 
 def _items(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
-    """Split a list at commas and line ends, without blanks, duplicates, and quotes."""
+    """Split a list at commas and line ends; remove blanks, duplicates and quotes."""
     items = (reader.unquoted(variable.name, item.strip()) for item in re.split(r"[,\r\n]", text))
     return tuple(dict.fromkeys(filter(None, items)))
 
 
 def _hosts(text: str, variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
-    """Read a list of host names. Linux limits a variable to 128 KiB, some five thousand names."""
+    """Read a list of host names. Linux limits a variable to 128 KiB, about 5,000 names."""
     names = _items(text, variable, reader)
     if not names:
         hint = "list the hosts that may be updated; until then no updates are performed."
@@ -202,11 +203,11 @@ def _interface_ids(
             part = ipaddress.IPv6Address(given.strip())
         except ValueError:
             part = ipaddress.IPv6Address(0)
-        # The lowest 64 bits, and perhaps the number of a network within the provider's prefix.
+        # The lowest 64 bits, and optionally the number of a network within the provider's prefix.
         if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
             raise SettingUnusable(
                 f"{variable.name}: {item!r}",
-                hint="write each host with the part of its address behind the prefix, as in "
+                hint="write each host with the part of its address after the prefix, as in "
                 "nas.example.com=::211:32ff:fe11:2233.",
             )
         found[_host(variable, name.strip())] = part
@@ -359,7 +360,7 @@ class Settings:
     server: ServerSettings
 
     def secrets(self) -> Iterator[str]:
-        """Return every secret, and the logins in URLs, for the mask of the log."""
+        """Return all secrets, including logins in URLs, which the log masks."""
         for variable in VARIABLES:
             value = attrgetter(variable.home)(self)
             if variable.is_secret:
@@ -393,14 +394,14 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, list[SettingUnusable]]:
     for host in settings.access.interface_ids:
         if host not in settings.access.hosts:
             problem = f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS"
-            reader.warn(problem, "add it there, or it can't be updated.")
+            reader.warn(problem, "add the host there, or it can't be updated.")
     _check_pair("NTFY_URL", settings.ntfy.url, "NTFY_TOPIC", settings.ntfy.topic)
     return settings, reader.warnings
 
 
 def _check_pair(name: str, value: str, other_name: str, other: str) -> None:
     if bool(value) is not bool(other):
-        problem = f"{name} and {other_name} belong together"
+        problem = f"{name} and {other_name} must be set together"
         raise SettingUnusable(problem, hint="set both, or neither.")
 
 
@@ -408,11 +409,11 @@ def _check_operator(access: AccessSettings, reader: Reader) -> None:
     name, password = access.operator_name, access.operator_password
     _check_pair("BASIC_AUTH_USERNAME", name, "BASIC_AUTH_PASSWORD", password)
     if ":" in name:
-        hint = "choose another (HTTP Basic forbids it)."
+        hint = "choose another name: HTTP Basic forbids colons in it."
         raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
     if 0 < len(password) < _SHORTEST_PASSWORD:
         problem = f"has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
-        hint = "choose a longer one, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
+        hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
         reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)
 
 

@@ -17,7 +17,7 @@ EXAMPLE_URL = "https://your-backend.example.com"
 
 # Characters that some firmware doesn't accept: a Fritz!Box, for example, escapes none.
 _HARMFUL = re.compile(r"[^A-Za-z0-9_-]")
-# The same for a URL: in a shell it must not be able to end the quotes around it.
+# The same for a URL, which must not end the quotes around it in a shell.
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~/-]*)?")
 _HEAD = re.compile(r"^== (\w+): (.+)\n", re.MULTILINE)
 
@@ -48,14 +48,14 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     """
     parts = urlsplit(url)
     is_secure = parts.scheme == "https"
-    shell_key = key.replace("'", r"'\''")  # between single quotes; so does UCI of OpenWrt
+    shell_key = key.replace("'", r"'\''")  # for single quotes, in a shell and in OpenWrt's UCI
     text = Template(_TEMPLATES[device].strip("\n")).substitute(
         host=host.text,
-        below=host.text.replace("*", "any", 1),  # a name that has the same addresses
+        below=host.text.replace("*", "any", 1),  # a name that the wildcard matches
         key=key,
         url_key=quote(key, safe=""),
         shell_key=shell_key,
-        # Some crons turn `%` into a line end, also between quotes. Others keep a `\` before it.
+        # Some cron versions turn `%` into a line end, even in quotes. Others keep a `\` before it.
         cron_key=shell_key.replace("%", r"""'$(printf "\045")'"""),
         compose_key=key.replace("'", "''").replace("$", "$$"),
         inadyn_key=_escaped(key, r'["\\$]'),

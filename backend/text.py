@@ -1,4 +1,4 @@
-"""How people write and read times, durations and numbers."""
+"""Parses and formats times, durations and numbers for people."""
 
 from __future__ import annotations
 

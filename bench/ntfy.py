@@ -23,7 +23,7 @@ _QUIET, _BUSY = HOSTS[0], HOSTS[1:9]
 
 
 class Changing:
-    """Hosts that change their addresses again and again."""
+    """Hosts that change their addresses repeatedly."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -19,7 +19,7 @@ _PAUSE = 80  # milliseconds between two requests of one of 16 connections: 200 a
 
 
 class Changing:
-    """Fifty hosts that change their addresses again and again."""
+    """Fifty hosts that change their addresses repeatedly."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

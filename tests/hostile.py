@@ -1,4 +1,4 @@
-"""Answers that no honest server gives, and servers on loopback that give them."""
+"""Answers that no regular server sends, and servers on loopback that send them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Callable, Iterable, Iterator, TypeVar
 
 T = TypeVar("T")
 
-# What has to become of an answer.
-LATE = "it does not end, and is given up in time"
-BROKEN = "it is no whole answer"
-ODD = "it is whole, but not what a caller can use"
+# The required treatment of an answer.
+LATE = "it does not end, and the caller gives up in time"
+BROKEN = "it is not a complete answer"
+ODD = "it is complete, but a caller can't use it"
 REDIRECT = "it is a redirect"
 
 GUARD_SECONDS = 60.0  # far more than any answer may take, even on a busy machine
@@ -35,13 +35,13 @@ GZIP = b"Content-Encoding: gzip\r\n"
 
 @dataclass(frozen=True)
 class Hostile:
-    """An answer: what comes at once, what comes again and again, and what becomes of it."""
+    """An answer: its beginning, the part that is repeated forever, and its treatment."""
 
     name: str
     outcome: str
     start: bytes = b""
     forever: bytes = b""
-    slow: bool = True  # a byte now and then, else as fast as it goes
+    slow: bool = True  # single bytes with pauses, otherwise at full speed
     closes: bool = True  # after an answer that has an end
 
     def pieces(self) -> Iterator[bytes]:
@@ -70,7 +70,7 @@ def sized(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def good(body: bytes) -> bytes:
-    """An answer as an honest server gives it."""
+    """An answer of a regular server."""
     return sized(body, b"Content-Type: application/json\r\n")
 
 
@@ -103,7 +103,7 @@ ENDLESS = (
     ("body of an error", b"HTTP/1.1 503 Busy\r\n\r\n", b" "),
     ("body of HTTP/1.0", b"HTTP/1.0 200 OK\r\n\r\n", b"{"),
 )
-# Of these, the first part is believed as far as it goes: it isn't JSON, or too much of it.
+# Of these answers, the caller reads the beginning: it isn't JSON, or it is too long.
 _READ_SO_FAR = ("small chunks", "chunk", *(name for name, *_ in ENDLESS if "body" in name))
 
 LOCATIONS = (
@@ -201,7 +201,7 @@ CONNECT_ANSWERS = (
 
 @dataclass
 class Servers:
-    """Hostile servers, each on a port of its own."""
+    """Hostile servers, each on its own port."""
 
     context: ssl.SSLContext | None = None
     _over: threading.Event = field(default_factory=threading.Event)
@@ -209,7 +209,7 @@ class Servers:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, answer: Answer, *, closes: bool = True) -> int:
-        """Give the pieces of its answer to each request; the port."""
+        """Start a server that sends the pieces of an answer to each request; return its port."""
         sink = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._sockets.append(sink)
         self._run(partial(self._listen, sink, answer, closes=closes))
@@ -234,7 +234,7 @@ class Servers:
 
     def _run(self, work: Callable[[], None]) -> None:
         def run() -> None:
-            with contextlib.suppress(OSError):  # those that hang up, and the end
+            with contextlib.suppress(OSError):  # closed by the caller, or by the end of the test
                 work()
 
         thread = threading.Thread(target=run, daemon=True)
@@ -265,9 +265,9 @@ class Servers:
                 return
 
     def slow_line(self, port: int, spared: int) -> int:
-        """A line to the server at a port, over which all answers come a byte now and then.
+        """Return the port of a proxy to a server; it passes answers on in slow single bytes.
 
-        The first `spared` bytes pass at once.
+        It passes the first `spared` bytes on at once.
         """
         sink = socket.create_server(("127.0.0.1", 0))
         self._sockets.append(sink)
@@ -284,7 +284,7 @@ class Servers:
 
 
 def slowly(pieces: Iterable[bytes], spared: int) -> Iterator[bytes]:
-    """The same in single bytes, but for the first ones."""
+    """Split the pieces into single bytes, except for the first `spared` bytes."""
     for piece in pieces:
         yield piece[:spared]
         yield from (bytes([byte]) for byte in piece[spared:])
@@ -292,7 +292,7 @@ def slowly(pieces: Iterable[bytes], spared: int) -> Iterator[bytes]:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """A whole request: closed with a rest unread, a connection would lose its answer."""
+    """Read a complete request: closing a connection with unread data would drop the answer."""
     read = b""
     while True:
         head, end, body = read.partition(b"\r\n\r\n")
@@ -307,7 +307,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 def together(work: dict[str, Callable[[], T]]) -> dict[str, T]:
-    """Do everything at the same time; each must come to an end."""
+    """Run all functions at the same time; each must end in time."""
     with ThreadPoolExecutor(len(work)) as pool:
         futures = {name: pool.submit(one) for name, one in work.items()}
         return {name: future.result(GUARD_SECONDS) for name, future in futures.items()}

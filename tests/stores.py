@@ -1,4 +1,4 @@
-"""Stores that take little time: one is made for all tests of a process, and none is flushed."""
+"""Fast stores: one is prepared for all tests of a process, and none is synced to the disk."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the operator sees and does."""
+"""The operator's view of the hosts, and the operator's actions."""

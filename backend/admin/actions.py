@@ -74,7 +74,7 @@ class Actions:
         return key
 
     def share(self, host: Hostname, other: Hostname, operator: Requester) -> bool:
-        """Give another host the key of a host; return whether that replaced a key.
+        """Give `other` the key of `host`; return whether this replaced a key.
 
         Raises:
             BadHostname: both hosts are the same.
@@ -102,7 +102,7 @@ class Actions:
         return self._key_file.keys().get(host)
 
     def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
-        """Suppress pushes about the loss of a host until then (UTC seconds); `None` ends that."""
+        """Suppress pushes about the loss of a host until a time (UTC); `None` ends the mute."""
         self._check(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
         event = "unmuted" if until is None else "muted"

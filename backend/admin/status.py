@@ -39,7 +39,7 @@ _DELEGATION_HINTS: Mapping[str, str] = {
 }
 _UNDELEGATED = ("invalid", "lame", "unregistered")
 _LOW = 0.1
-# By lease: the work of the process that holds it.
+# Leases, each with the job of the process that owns it.
 _WORK: Mapping[str, str] = {
     "reconciler": "retries pending updates",
     "watcher": "checks for silent hosts",
@@ -60,7 +60,7 @@ class Condition(enum.Enum):
 
     @property
     def severity(self) -> int:
-        """The place in a list that begins with the worst."""
+        """The sort key: the worst condition comes first."""
         return list(Condition).index(self)
 
     @property
@@ -82,7 +82,7 @@ class HostStatus:
 
     host: Hostname
     condition: Condition
-    since: float | None  # None: nothing is wrong
+    since: float | None  # None: there is no problem
     published: Mapping[RecordType, Address]
     desired: Mapping[RecordType, Address | None]  # only what isn't published yet
     seen_at: float | None
@@ -143,7 +143,7 @@ def _judge_one(
 def _condition(activity: HostActivity, records: Sequence[Record], lost_after: float) -> Condition:
     found = {_CONDITIONS[record.state] for record in records if record.state in _CONDITIONS}
     if activity.seen_at is None:
-        if not records:  # with a record, the host was seen moments ago: not stored yet
+        if not records:  # a host with a record was just seen, but that isn't stored yet
             found.add(Condition.NEVER)
     elif activity.silent_since is not None or activity.silent_for > lost_after:
         found.add(Condition.SILENT)
@@ -176,16 +176,16 @@ def delegation_hint(delegation: str) -> str:
 
 
 def is_undelegated(delegation: str) -> bool:
-    """Whether DNS resolvers can't find a zone with this delegation status at Hetzner."""
+    """Whether this delegation status keeps resolvers from finding the zone at Hetzner."""
     return delegation in _UNDELEGATED
 
 
 @dataclass(frozen=True)
 class BackgroundJob:
-    """Work that one process does for all, and that process."""
+    """A background job that one process runs for all, and the owner of its lease."""
 
     work: str
-    owner: str  # empty: no process does it now
+    owner: str  # empty: no process runs the job now
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Snapshot:
         return int(quota.bucket.level(self.now))
 
     def is_low(self, quota: Quota) -> bool:
-        """Whether so little is left of a quota that background work pauses."""
+        """Whether a quota is so low that background jobs pause."""
         return self.left(quota) < quota.limit * _LOW
 
 

@@ -80,7 +80,7 @@ class _Window:
         return [Bar(start, round(max(0.2, stop - start), 3), kind, label, title)]
 
     def marks(self, entries: Iterable[Entry]) -> list[Mark]:
-        """Return a mark for each entry in the window; of those too close together, the last."""
+        """Return a mark for each entry in the window; of overlapping marks, only the last one."""
         found = {}
         for one in self.inside(entries):
             title = f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else "")
@@ -99,7 +99,7 @@ def draw(
     now: float,
     days: float,
 ) -> Timeline:
-    """Draw the last days of one host. `entries` are its newest first, as the store gives them."""
+    """Draw the last days of one host. `entries` is its history, newest first."""
     window = _Window(now - days * _DAY, now)
     past = [entry for entry in reversed(entries) if entry.at <= now]
     lanes = []
@@ -122,7 +122,8 @@ def _address_lane(
     bars: list[Bar] = []
     for number, ((begin, address), end) in enumerate(zip(periods, ends)):
         for bar in window.bar(begin, end, ("even", "odd")[number % 2], address) if address else []:
-            # A bar that can't be seen beside the one before is left out; the table has it.
+            # Leave out a bar that is too narrow to be seen beside the previous bar; the table has
+            # it.
             if bar.width >= _NARROWEST or not bars or bar.start >= bars[-1].start + _NARROWEST:
                 bars.append(bar)
     return Lane(kind.value, bars, window.marks(one for one in entries if one.event not in CHANGES))
@@ -143,7 +144,7 @@ def _contact_lane(entries: Sequence[Entry], silent_since: float | None, window: 
 
 
 def _ticks(window: _Window, days: float) -> list[tuple[float, str]]:
-    """Return round times (UTC) and their labels: few enough for a phone."""
+    """Return round times (UTC) and their labels; the number of labels fits a phone."""
     step = next((hours * 3600 for hours in _STEPS if days * 24 / hours <= _TICKS), _DAY * days)
     first = window.start - window.start % step + step
     times = [first + step * number for number in range(_TICKS)]

@@ -1,4 +1,4 @@
-"""Which addresses does this request ask for?"""
+"""Determines the addresses that a request asks for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from backend.model import (
 
 _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
-# A prefix with a host part behind it, as a Fritz!Box makes it of <ip6lanprefix>7656:3cff:fe47:1.
+# A prefix followed by a host part, as a Fritz!Box builds it from <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
 # What looks like an address, whatever is around it.
 _DOTTED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])")
@@ -47,7 +47,7 @@ def requested_update(
     *,
     allow_private: bool = False,
 ) -> tuple[Update, str]:
-    """Return the update that a request asks for, and what was skipped beside valid addresses.
+    """Return the requested update, and the errors of values that were skipped.
 
     `interface_id` is the host part of the host's IPv6 addresses, if it is configured.
 
@@ -118,7 +118,7 @@ def _check_unknown(request: UpdateRequest) -> None:
 
 
 def _is_address(text: str) -> bool:
-    """Return whether a text is written as an address, and not as a placeholder for none."""
+    """Return whether a text has the form of an address, and isn't a placeholder for none."""
     for word in (text, text.strip(":."), text.rpartition(":")[0]):  # perhaps with a label or a port
         if _DOTTED.fullmatch(word):
             return word != "0.0.0.0"  # noqa: S104
@@ -144,7 +144,7 @@ def _one_of_each_family(
 ) -> tuple[dict[RecordType, Address], list[BadAddress]]:
     """Choose the first address of each family that other networks can reach.
 
-    Of the others, return those as errors that they can reach as well, and all other prefixes.
+    Return further reachable addresses, and further prefixes, as errors.
     """
     chosen: dict[RecordType, Address] = {}
     addresses = [one for one in found if isinstance(one, Address)]

@@ -1,4 +1,4 @@
-"""May this caller make this update?"""
+"""Decides whether a caller may make an update."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _DAY = 24 * 3600.0
 _TOP_LEVEL_DOMAIN = re.compile(r"\.([^\W\d_]{2,}|xn--[\w-]+)$")
 _WORD = re.compile(r"[\w*.-]+")
 _SEPARATOR = re.compile(r"[,\s]+")
-# What may differ in each request: quoted texts and addresses.
+# The parts of an error text that may differ in each request: quoted texts and addresses.
 _VARYING = re.compile(r'"[^"]*"|[0-9a-f]*[0-9:][0-9a-f:.]*', re.IGNORECASE)
 
 
 class Rejections:
-    """Reports what is wrong with the updates of callers with a valid key: each problem once a day.
+    """Reports problems in updates of callers with a valid key, each problem once a day.
 
     Safe to share between threads.
     """
@@ -70,7 +70,7 @@ class Rejections:
         self._clock = clock
         self._limits: dict[Hostname, LineLimit] = {}
         self._lock = threading.Lock()
-        self._reported: OrderedDict[str, float] = OrderedDict()  # spares asking the store again
+        self._reported: OrderedDict[str, float] = OrderedDict()  # saves reads of the store
 
     def report(self, event: Rejected | PartlyUsed, protocol: str) -> None:
         """Report an event, unless the same problem of the host was reported within a day.
@@ -226,7 +226,7 @@ class Authorizer:
         # The failures for a host count under the first label that the request names. If registered
         # hosts were counted in another way, the 429 would reveal which exist. Hosts with the same
         # label share a count; right keys are accepted anyway. Only a digest is stored, since people
-        # type passwords into the field of the user.
+        # type passwords into the user name field.
         labels = {name.strip().lower().split(".", 1)[0] for name in names or [str(named or "")]}
         keys = [f"name {digest(label).hex()[:32]}" for label in sorted(labels)]
         of_source, *of_labels = self._failures.count([f"source {network}", *keys])
@@ -248,7 +248,8 @@ class Authorizer:
     ) -> list[Hostname]:
         """Return the hosts that the logins of a request are valid for; none for the operator.
 
-        A wrong login beside a right one is counted if the right one isn't valid for the named host.
+        A wrong login next to a right one is counted if the right one isn't valid for the named
+        host.
         """
         right: list[Hostname] = []
         wrong: list[Credentials] = []

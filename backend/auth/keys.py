@@ -1,4 +1,4 @@
-"""Which keys are valid for which host? The key file, how it is read and how it is changed.
+"""The key file: which keys are valid for which host; reading and changing the file.
 
 An editor empties the key file and then writes it, without a lock. Until the file has been unchanged
 for `GRACE_SECONDS`, the keys known before stay accepted.
@@ -29,7 +29,7 @@ SHORTEST = 16
 # A file that was changed more recently may be incomplete: an editor may still write it.
 GRACE_SECONDS = 2.0
 _MOST_WAITS = 5
-# Our own commands hold the lock for some milliseconds. A longer lock delays no reader.
+# This program's commands hold the lock for a few milliseconds. A longer lock delays no reader.
 _LOCK_SECONDS = 1.0
 _LOCK_POLL_SECONDS = 0.01
 _LARGEST = 16 * 1024 * 1024  # bytes; each host needs one line
@@ -51,7 +51,7 @@ _HINTS = {
 _START_FIRST = "start the service once to create it, or run this in the service's folder"
 _RESTORE = "before you restart: a restart would generate new keys"
 _KEPT = "The keys read before stay in use."
-_NONE_YET = "No host's key is known: updates are answered 503 until the file can be read."
+_NONE_YET = "No keys are loaded: updates are answered 503 until the file can be read."
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class KeyFile:
     def _read_again(self) -> None:
         before = _state_of(self._path)
         if before == self._state and self._monotonic() < self._grace_ends:
-            return  # another thread has read it meanwhile
+            return  # another thread has already read the file
         content = read_bytes(self._path)
         after = _state_of(self._path)
         known = self._accepted
@@ -242,7 +242,7 @@ class KeyFile:
             logger.warning("%s", warning)
 
     def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
-        """Return what makes the keys in the file easy to guess or to read."""
+        """Return warnings about keys that are easy to guess, and a file that others can read."""
         found = [
             KeyFileUnusable(
                 f"The key of {host} has fewer than {SHORTEST} characters",
@@ -350,13 +350,13 @@ def _await_editor(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of the file; raise `OSError`, or `KeyFileUnusable` if it is no file."""
+    """Return the content of the file; raise `OSError`, or `KeyFileUnusable` if it isn't a file."""
     # Without O_NONBLOCK, opening a pipe would wait for a writer.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             hint = "write the keys into a regular file"
-            raise _unusable(path, "it is no regular file", hint)
+            raise _unusable(path, "it isn't a regular file", hint)
         if found.st_size > _LARGEST:
             raise _unusable(path, "it is too large to be a key file", "restore its keys")
         end = time.monotonic() + _LOCK_SECONDS
@@ -376,7 +376,7 @@ def _decode(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise _unusable(path, "it is no UTF-8 text", "save it as UTF-8") from None
+        raise _unusable(path, "it isn't UTF-8 text", "save it as UTF-8") from None
 
 
 def _rewrite(path: Path, change: Callable[[str], str], flags: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""How many logins failed lately, and how the operator learns about them."""
+"""Failed logins: counting, reporting, and delaying further logins."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class FailedLogins:
         return counter.number > self._limit and 0 <= now - counter.since < self._window
 
     def flush(self) -> None:
-        """Share what `count` didn't share, the highest counts first; raise `StoreUnavailable`."""
+        """Share the failures that `count` didn't share, highest first; raise `StoreUnavailable`."""
         now = self._clock()
         with self._lock:
             waiting = [key for key, counter in self._counters.items() if counter.unshared]
@@ -122,7 +122,7 @@ class FailedLogins:
         return counter
 
     def _share(self, keys: Sequence[str], now: float) -> None:
-        """Add unshared failures to the store, and learn what other processes counted."""
+        """Add unshared failures to the store, and read the counts of other processes."""
         with self._lock:
             counters = {key: self._counters[key] for key in keys if key in self._counters}
             fresh = {key: counter.unshared for key, counter in counters.items()}
@@ -215,7 +215,7 @@ class LoginQueue:
 
 
 def network_of(source: str) -> str:
-    """Return the network that a source counts as: an IPv4 address, or a /64, which one host has."""
+    """Return the network that stands for a source: an IPv4 address, or the /64 of one host."""
     try:
         ip = ipaddress.ip_address(source)
     except ValueError:

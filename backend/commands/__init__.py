@@ -1,1 +1,1 @@
-"""The commands of ``python -m backend``: a module each, with `add_arguments` and `run`."""
+"""The commands of ``python -m backend``: one module for each, with `add_arguments` and `run`."""

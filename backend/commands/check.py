@@ -157,7 +157,7 @@ def _missing(what: str, path: Path) -> Line:
 
 
 def _check_store(url: str) -> Line:
-    """Test whether the store can be read and written without changing it."""
+    """Test, without changing the store, whether it can be read and written."""
     what = "store"
     try:
         file = file_of(url)
@@ -187,7 +187,7 @@ def _check_hetzner(settings: Settings) -> Iterator[Line]:
         try:
             listed = hetzner.zones(Deadline(_SECONDS))
             left = "".join(f", {one.remaining} of {one.limit} calls left" for one in api.quotas)
-            yield Line(OK, what, f"The token may read: {counted(len(listed), 'zone')}{left}.")
+            yield Line(OK, what, f"The token can read {counted(len(listed), 'zone')}{left}.")
             for zone in listed:
                 zones.setdefault(zone.name, zone)
             state, found, hint = _WRITING[hetzner.may_write(Deadline(_SECONDS))]
@@ -212,7 +212,7 @@ def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
     found = f"Delegation: {delegation or 'not reported'}."
     yield Line(state, what, found, delegation_hint(delegation))
     if zone.has_failed:
-        hint = "Look at the zone at console.hetzner.com, or ask Hetzner's support."
+        hint = "Check the zone at console.hetzner.com, or contact Hetzner's support."
         yield Line(FAIL, what, "Hetzner can't publish the zone.", hint)
     if zone.mode != PRIMARY:
         hint = "Change its records at its primary server."
@@ -247,11 +247,11 @@ def _check_host(
     found_here = {kind: rrsets[zone].get((name, kind)) for kind in _KINDS}
     if found_here["CNAME"] is not None:
         hint = "Delete the CNAME record at Hetzner."
-        yield Line(FAIL, what, "The host has a CNAME record, which excludes addresses.", hint)
+        yield Line(FAIL, what, "The host has a CNAME record, so it can't have addresses.", hint)
         return
     for kind, rrset in found_here.items():
         if rrset is not None and len(rrset.comments) > 1:
-            hint = "The next update replaces them by one: give other machines names of their own."
+            hint = "The next update replaces them with one. Give other machines their own names."
             yield Line(WARN, what, f"The host has several {kind} records: {rrset}.", hint)
     yield Line(OK, what, f"The records are in zone {zone.name}.")
 

@@ -1,4 +1,4 @@
-"""What the commands share: the settings, the store and the actions; tables and JSON."""
+"""Code that the commands share: the settings, the store and the actions; tables and JSON."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def print_json(found: object) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their heads, with aligned columns. Control characters become spaces."""
+    """Print a table with a header and aligned columns. Control characters become spaces."""
     cells = [
         ["".join(c if c.isprintable() else " " for c in cell) for cell in row]
         for row in (heads, *rows)

@@ -1,4 +1,4 @@
-"""Lists the hosts with their states; retries, drops or mutes one."""
+"""Lists the hosts with their states; retries or drops updates of a host, or mutes it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 4.0
 # Other processes use the same buckets, and may take the last few calls first.
 _LEAST = 3.0
-# Limits beyond these bounds aren't Hetzner's, and could stop all calls for good.
+# Limits beyond these bounds aren't Hetzner's, and could stop all calls permanently.
 _LOWEST, _HIGHEST = 10, 1_000_000
 # The share of a quota that background jobs leave to live requests.
 _RESERVE = 0.1
@@ -112,7 +112,7 @@ class CloudApi:
         Raises:
             HetznerUnreachable: the answer is missing, late, or not from the Cloud API.
             HetznerBusy: the API can't handle the call now.
-            TokenRejected, ChangeRefused: the API refuses the call for good.
+            TokenRejected, ChangeRefused: the API refuses the call permanently.
 
         """
         # Calls of one kind seem to use the same bucket.

@@ -46,7 +46,7 @@ class Zone:
     name: str
     mode: str
     project: Hetzner = field(compare=False, repr=False)
-    # Hetzner's words; empty if unknown.
+    # As Hetzner names them; empty if unknown.
     delegation: str = field(default="", compare=False)
     status: str = field(default="", compare=False)
 
@@ -84,7 +84,7 @@ class RRSet:
         return list(self.comments) == [address.ip]
 
     def comment_of(self, *addresses: Address | None) -> str:
-        """Return the comment of the first of these addresses that the RRSet holds, else of any."""
+        """Return the comment of the first of these addresses in the RRSet, or any other comment."""
         for address in addresses:
             if address is not None and address.ip in self.comments:
                 return self.comments[address.ip]
@@ -96,7 +96,7 @@ class RRSet:
 
 
 class Written(NamedTuple):
-    """What a write changed, the ids of the actions that publish it, and the record's comment."""
+    """The result of a write: the change, the ids of its actions, and the record's comment."""
 
     change: Change
     actions: Sequence[int]
@@ -130,8 +130,8 @@ def _value(text: str) -> IPAddress | str:
 class Hetzner:
     """The DNS of one project.
 
-    Its methods raise as `CloudApi.call` does. A new RRSet gets `ttl`, in seconds. An existing one
-    gets `chosen_ttl`, or keeps its own if that is `None`.
+    Its methods raise the errors of `CloudApi.call`. A new RRSet gets `ttl`, in seconds. An existing
+    one gets `chosen_ttl`, or keeps its TTL if `chosen_ttl` is `None`.
     """
 
     def __init__(self, api: CloudApi, ttl: int, chosen_ttl: int | None = None) -> None:
@@ -169,7 +169,7 @@ class Hetzner:
             }
         if "CNAME" in found:
             raise CnameInTheWay(
-                f"{location.name} in {location.zone.name} is a CNAME, which excludes addresses",
+                f"{location.name} in {location.zone.name} is a CNAME, so it can't have addresses",
                 hint="delete the CNAME record at Hetzner.",
             )
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}

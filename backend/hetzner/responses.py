@@ -96,7 +96,7 @@ def understood() -> Iterator[None]:
 
 def _unknown_shape() -> HetznerUnreachable:
     return HetznerUnreachable(
-        "Hetzner's API answers JSON of a shape that this version doesn't know",
+        "Hetzner's API sends JSON in a form that this version doesn't know",
         hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
     )
 
@@ -115,7 +115,7 @@ def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> 
     Raises:
         HetznerUnreachable: the answer isn't from the Cloud API.
         HetznerBusy: the API can't handle the call now.
-        TokenRejected, ChangeRefused: the API refuses the call for good.
+        TokenRejected, ChangeRefused: the API refuses the call permanently.
 
     """
     if len(text) > MAX_ANSWER:

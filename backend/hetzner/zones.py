@@ -11,9 +11,10 @@ from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientErr
 from backend.hetzner.dns import PRIMARY, Hetzner, Location, Zone
 from backend.model import Deadline, Hostname
 
-# So old may a list be that has no usable zone for a host. Repeated requests cause no newer one.
+# The maximum age of a list that has no usable zone for a host. Until then, repeated requests don't
+# list the zones again.
 _MISS_PAUSE = 5.0
-# So long an old list is used after a project couldn't be listed.
+# How long an old list is used after a project couldn't be listed.
 _RETRY_PAUSE = 10.0
 # The longest time that a request spends on a new list while an old one exists.
 _REFRESH_SECONDS = 3.0
@@ -58,7 +59,7 @@ class Zones:
     def find(self, host: Hostname, deadline: Deadline) -> Location:
         """Return where a host's records are; the longest matching zone wins.
 
-        A list without a primary zone for the host is believed for some seconds only.
+        A list without a primary zone for the host is used for a few seconds only.
 
         Raises:
             ZoneNotFound: no project has a zone for the host.

@@ -47,7 +47,7 @@ class Collector:
         now = self._clock()
         age = now - self._store.projects.listed_at()
         is_due = not 0 <= age < _LIST_SECONDS
-        # The lease names its process. If that dies, another process lists the zones at once.
+        # If the owner of the lease dies, another process lists the zones at once.
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
             self._list_zones(now)

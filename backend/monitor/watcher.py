@@ -13,8 +13,8 @@ from backend.store import Store
 from backend.store.hosts import HostActivity
 from backend.store.leases import LeaderElection
 
-TICK_SECONDS = 10.0  # call `Watcher.tick` at least so often
-# If the leader is killed on another machine, this and one tick pass until the next one watches.
+TICK_SECONDS = 10.0  # call `Watcher.tick` at least this often
+# If the leader on another machine is killed, the next one takes over after this time and a tick.
 _LEASE_SECONDS = 40.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
@@ -24,7 +24,8 @@ def judge(activities: Iterable[HostActivity], lost_after: float) -> Iterator[Hos
     """Return the hosts that fell silent, and those that came back.
 
     A host is silent if it sent no update for more than `lost_after` seconds in which a process
-    watched. It is back if it sent one since. A longer timeout alone doesn't bring it back.
+    watched. A lost host is back when it sends an update. A longer timeout alone doesn't end the
+    loss.
     """
     for activity in activities:
         is_silent = activity.silent_for > lost_after
@@ -49,7 +50,7 @@ class Silences:
         self._measured_at: float | None = None
 
     def stop(self) -> None:
-        """Stop counting: the time until the next `measure` adds to no silence."""
+        """Stop counting: the time until the next `measure` isn't added to any silence."""
         self._measured_at = None
 
     def measure(self, activities: Iterable[HostActivity]) -> list[HostActivity]:
@@ -94,14 +95,14 @@ class Watcher:
         self._silences = Silences(monotonic)
 
     def tick(self) -> None:
-        """Keep the lease, count silences, end mutes, and once an interval report what changed."""
+        """Keep the lease, count silences, end mutes, and once an interval report changes."""
         now = self._clock()
         try:
             if self._election.keep(now):
                 self._watch(now)
             else:
                 self._silences.stop()
-        except StoreUnavailable:  # updates of hosts can't be stored either
+        except StoreUnavailable:  # updates can't be stored either: count no silence
             self._silences.stop()
             raise
 

@@ -1,4 +1,4 @@
-"""Sends one push to an ntfy server, or returns what is wrong with the server or its settings.
+"""Sends one push to an ntfy server, or raises an error about the server or its settings.
 
 Publishing as JSON: https://docs.ntfy.sh/publish/#publish-as-json
 """
@@ -45,14 +45,14 @@ class Push:
 
 
 class PushRefused(Exception):
-    """Pushes are refused for good, because a setting is wrong. The text says what to correct."""
+    """Pushes are refused permanently, because of a wrong setting. The text names the correction."""
 
 
 class PushFailed(Exception):
     """The server doesn't accept the push now, but may later. The text says why.
 
-    `retry_after` is the pause in seconds that the server asks for. `believed_after`: so many
-    failures in a row may be a mistake of the server.
+    `retry_after` is the pause in seconds that the server asks for. `believed_after` is the number
+    of failures in a row that may be a mistake of the server.
     """
 
     def __init__(self, cause: str, retry_after: float = 0.0, believed_after: int = 0) -> None:
@@ -78,7 +78,7 @@ class Ntfy:
         self._session = Session()
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
-        """Send one push, within some seconds.
+        """Send one push, within a few seconds.
 
         Raises:
             PushRefused: the topic or the URL is wrong.

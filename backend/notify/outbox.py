@@ -35,8 +35,8 @@ class _QueuedPush(NamedTuple):
 class Outbox:
     """Sends pushes on its own thread, the most urgent first. Safe to share between threads.
 
-    `is_first` returns whether this process is the first of all that asks for a key for some time.
-    Only this process logs that ntfy has a problem, and that the problem is over.
+    `is_first` returns true in the first process that asks for a key within some time. Only that
+    process logs that ntfy has a problem, and that the problem has cleared.
     """
 
     def __init__(
@@ -68,25 +68,25 @@ class Outbox:
         self._thread.start()
 
     def problem(self) -> str:
-        """Return whether the thread has died. A server that is away is no problem."""
+        """Return a problem if the thread has died. An unreachable server isn't a problem."""
         has_died = self._thread.ident is not None and not self._thread.is_alive()
         return "ntfy has died" if has_died and self._end is None else ""
 
     def put(self, push: Push) -> None:
         """Queue a push. If too many wait, the least urgent one is dropped."""
         queued = _QueuedPush(-push.priority, next(self._numbers), self._clock(), push)
-        dropped, why = queued, "the service stops"
+        dropped, why = queued, "the service is stopping"
         with self._changed:
             if not self._has_ended:
                 bisect.insort(self._waiting, queued)
                 self._changed.notify_all()
                 if len(self._waiting) <= _MOST_WAITING:
                     return
-                dropped, why = self._waiting.pop(), "too many pushes wait"
+                dropped, why = self._waiting.pop(), "too many pushes are waiting"
         self._lose(dropped, why)
 
     def stop(self, seconds: float) -> None:
-        """Send the waiting pushes, as far as this takes no more than some seconds."""
+        """Send the waiting pushes, for at most a few seconds."""
         with self._changed:
             self._end = self._clock() + seconds
             self._changed.notify_all()
@@ -97,7 +97,7 @@ class Outbox:
             self._waiting.clear()
             self._has_ended = True
         for queued in left:
-            self._lose(queued, "the service stops")
+            self._lose(queued, "the service is stopping")
         self._sum_up()
 
     def _run(self) -> None:
@@ -160,7 +160,7 @@ class Outbox:
                 f"ntfy refuses pushes: {error}. Pushes wait for up to an hour. Until ntfy accepts "
                 "them, events are only logged.",
             )
-        elif not is_stopping:  # else the try may have had no time
+        elif not is_stopping:  # after the deadline, the attempt may have had too little time
             self._complain(
                 "ntfy is away",
                 f"No push gets through to ntfy ({error}). Pushes wait for up to an hour. "
@@ -169,7 +169,7 @@ class Outbox:
         return max(self._pauses[min(number, len(self._pauses)) - 1], error.retry_after)
 
     def _note_success(self) -> None:
-        """Count the push. If no other push waits, log that a problem is over, and what was lost."""
+        """Count the push; after the last one, log that a problem has cleared, and lost pushes."""
         self._count("sent")
         with self._changed:
             self._failures = 0
@@ -243,5 +243,5 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "type": lambda kind: str(kind.value),
     "after": duration,
     "seen_at": lambda at: f"last seen {moment(at)}" if at else "none since its registration",
-    "left_out": lambda more: f" {more} more since the last such line." if more else "",
+    "left_out": lambda more: f" {more} earlier ones were not logged." if more else "",
 }

@@ -82,8 +82,8 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     _replace_private_parts()
-    # The workers share what is loaded by now until they write to it, and a garbage collection
-    # writes to all of it. Freezing saves each worker 10 of 80 MB.
+    # The workers share the memory of loaded objects until they write to it, and a garbage
+    # collection writes to all objects. Freezing the objects saves each worker 10 of 80 MB.
     gc.freeze()
     try:
         _Server(settings, sink, slots, build).run()
@@ -124,7 +124,8 @@ def _leave(status: int) -> NoReturn:
 def _listen(server: ServerSettings) -> socket.socket:
     """Bind the address; by default all addresses, IPv4 and IPv6 on one socket.
 
-    gunicorn could bind it, too, but answers a port in use with five tries and a traceback.
+    gunicorn can bind the address, too, but tries a port in use five times and then fails with a
+    traceback.
 
     Raises:
         SettingUnusable: the address can't be bound.
@@ -186,7 +187,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
         }
         for name, value in {**options(self._settings.server, self._sink), **hooks}.items():
-            if name in self.cfg.settings:  # not every gunicorn knows every option
+            if name in self.cfg.settings:  # older versions lack some options
                 self.cfg.set(name, value)
 
     def load(self) -> Application:
@@ -208,12 +209,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         if self._service is not None:
             self._service.stop()
-            if not worker.alive:  # it was stopped by a signal; otherwise its exit code counts
+            if not worker.alive:  # after a signal; otherwise keep gunicorn's exit code
                 _leave(0)
 
 
 def options(server: ServerSettings, sink: socket.socket) -> dict[str, Any]:
-    """Return gunicorn's settings; a version may not know all of them."""
+    """Return gunicorn's settings; older versions don't know all of them."""
     threads = server.threads + FREE_THREADS
     return {
         "bind": f"fd://{sink.fileno()}",
@@ -244,7 +245,7 @@ def options(server: ServerSettings, sink: socket.socket) -> dict[str, Any]:
 
 
 def _allow_files() -> int:
-    """Raise the limit of open files as far as the user may; return the limit."""
+    """Raise the limit of open files to the user's maximum; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     desired = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < desired:
@@ -257,13 +258,13 @@ class _Log(Logger):  # type: ignore[misc]
 
     def setup(self, _cfg: object) -> None:
         self.error_log = logging.getLogger("gunicorn.error")
-        self.error_log.propagate = True  # gunicorn has just switched it off
+        self.error_log.propagate = True  # gunicorn has just set it to False
         # Leave out the lines of gunicorn about its own start.
         self.error_log.setLevel(logging.WARNING)
 
 
 def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
-    """Refuse what older gunicorns accept, and close the connection after a body left unread.
+    """Refuse requests that older gunicorns accept; close the connection after an unread body.
 
     The application reads a body of up to `MAX_BODY` bytes to its end, whatever the answer. gunicorn
     must not read the rest of a larger body, or of a broken chunked one, as the next request.
@@ -300,12 +301,12 @@ class _Unreadable:
             left_out = self._lines.take()
             if left_out is not None:
                 source = self._source(str(address[0]) if address else "", request, error)
-                more = f" {left_out} more since the last such line." if left_out else ""
+                more = f" {left_out} earlier ones were not logged." if left_out else ""
                 logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")
 
     def _source(self, peer: str, request: object, error: Exception) -> str:
-        # The headers are known if gunicorn could read them and refused something else.
+        # The headers are known if gunicorn could read them, but refused another part.
         headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
         real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
         return client_of(peer, real, forwarded, self._trusted) or "unknown"
@@ -319,7 +320,7 @@ class _Heartbeat(WorkerTmp):  # type: ignore[misc]
 
 
 def _replace_private_parts() -> None:
-    """Change what gunicorn has no setting for. This bounds its versions in requirements.txt."""
+    """Replace parts of gunicorn that have no setting; therefore its versions are limited."""
     # Routers send ``hostname=müller.example.com`` unencoded. gunicorns before 27 accept bytes
     # above 127 in a request target. Spaces and control characters are still refused.
     if hasattr(message, "RFC9112_TARGET_INVALID"):

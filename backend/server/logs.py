@@ -85,7 +85,7 @@ class SharedRotatingFile(RotatingFileHandler):
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _follow(self) -> None:
-        """Reopen the file if its name belongs to another file by now."""
+        """Reopen the file if its name now belongs to another file."""
         stream: TextIO | None = self.stream
         if stream is None:
             return
@@ -104,7 +104,7 @@ class SharedRotatingFile(RotatingFileHandler):
 
 
 class _Masking(logging.Formatter):
-    """Masks every secret. No code logs one on purpose, but a traceback may contain one."""
+    """Masks every secret. No code logs a secret on purpose, but a traceback may contain one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(_FORMAT)

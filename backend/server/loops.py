@@ -43,7 +43,7 @@ class Loop:
     def problem(self, patience: float) -> str:
         """Return the problem: the thread has died, or a run takes longer than `patience` seconds.
 
-        A loop that wasn't started, or was stopped, has none.
+        A loop that isn't running has no problem.
         """
         if self._thread.ident is None or self._stopping.is_set():
             return ""
@@ -54,7 +54,7 @@ class Loop:
         return f"{self._name} hangs" if hangs else ""
 
     def stop(self, seconds: float) -> None:
-        """Stop the thread, and wait up to so many seconds for its end."""
+        """Stop the thread, and wait up to `seconds` for its end."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
@@ -65,14 +65,14 @@ class Loop:
             try:
                 self._action()
             except DyndnsError as error:
-                logger.debug("%s: %s", self._name, error)  # the place that raised it has logged it
+                logger.debug("%s: %s", self._name, error)  # it was logged where it was raised
             except Exception:
                 logger.exception("%s failed; it runs again in %g s", self._name, self._interval)
             self._busy_since = None
 
 
 class Health:
-    """Checks the threads of this worker, and reads in `slots` how the other workers are."""
+    """Checks the threads of this worker, and reads the problems of other workers from `slots`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Health:
         self._clock = clock
         self._store_problem = ""
         self._probed_at = clock()  # the last success of `probe`
-        self.watched: Sequence[Callable[[float], str]] = ()  # return the problem of each thread
+        self.watched: Sequence[Callable[[float], str]] = ()  # each returns the problem of a thread
 
     def probe(self) -> None:
         """Test whether the store can be read and written. Call this every few seconds.

@@ -22,7 +22,7 @@ from backend.store.leases import Leases
 from backend.store.projects import Projects
 from backend.store.records import Records
 
-# These read every row of the small tables and the newest one of the history: damage is found.
+# To find damage, these read all rows of the small tables, and the newest one of the history.
 _READS = [
     sa.select(sa.func.max(column))
     for column in (
@@ -74,7 +74,7 @@ def opened(url: str) -> Iterator[Store]:
     if found != schema.VERSION:
         raise StoreUnusable(
             f"STATE_URL: the store has version {found}, this program needs {schema.VERSION}",
-            hint="start the service once, which brings an older one up to date.",
+            hint="start the service once to migrate an older store.",
         )
     with contextlib.closing(Store(url, pool_size=1)) as store:
         yield store
@@ -109,7 +109,7 @@ def _unusable(error: SQLAlchemyError, url: sa.URL) -> StoreUnusable:
 
 
 def file_hint(file: Path) -> str:
-    """Return what to type so that this user can create, read and write the file of a store."""
+    """Return a hint that lets this user create, read and write the file of a store."""
     file = file.absolute()
     uid, folder = os.getuid(), file.parent
     closed = next((one for one in reversed(file.parents) if not os.access(one, os.X_OK)), folder)

@@ -172,7 +172,7 @@ def tune_postgresql(engine: Engine) -> None:
 def _bounded(
     exchange: Generator[Any, Any, Any], end: float, give_up: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
-    """Pass on a conversation of psycopg with the server, which psycopg checks ten times a second.
+    """Wrap psycopg's exchange with the server, and give up at `end`; psycopg resumes it often.
 
     psycopg sends in whether the socket is ready to be read or written; nothing if it isn't.
     """

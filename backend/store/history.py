@@ -51,7 +51,7 @@ class History:
             add_entry(connection, entry)
 
     def add_once(self, entry: Entry, cause: str, seconds: float = SAY_AGAIN) -> bool:
-        """Add an entry, unless one of the same host and cause was added within so many seconds.
+        """Add an entry, unless one of the same host and cause was added within `seconds`.
 
         Returns whether it was added.
         """

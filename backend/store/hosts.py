@@ -1,4 +1,4 @@
-"""The hosts: which are registered, what each record wants, when they were last seen."""
+"""The hosts: which are registered, the state of their records, when they were last seen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from backend.store.schema import (
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
 _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
-# So many changes within this time, back and forth, are those of two devices.
+# This many changes back and forth within this time mean that two devices use the host.
 _MANY_CHANGES, SHORTLY = 7, 3600.0
 _CHANGES = [change.value for change in Change]
 
@@ -34,7 +34,7 @@ _CHANGES = [change.value for change in Change]
 def is_listed(now: float) -> sa.ColumnElement[bool]:
     """Return the condition that a host is registered in any running process.
 
-    An end that is too far in the future was stored before the clock was set back, and is past.
+    An end too far in the future was stored before the clock was set back, and counts as past.
     """
     ends = hosts.c.unregistered_at
     is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
@@ -53,7 +53,7 @@ def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
 
 
 class State(enum.Enum):
-    """How far the desired state of a record has come."""
+    """The progress of the desired state of a record."""
 
     PENDING = "pending"  # not yet accepted by Hetzner
     PUBLISHING = "publishing"  # accepted; Hetzner's action still runs
@@ -63,7 +63,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Record:
-    """One record: its desired state, and how far that has come. Times are UTC seconds."""
+    """One record: its desired state, and the progress of this state. Times are UTC seconds."""
 
     host: Hostname
     desired: DesiredRecord
@@ -77,7 +77,7 @@ class Record:
     checked_at: float
     attempts: int
     retry_at: float
-    error: str  # what is wrong, and what to do about it
+    error: str  # the problem, and what to do about it
     hint: str
     comment: str  # of the record at Hetzner
     verify_after: float  # a check or a write failed: no request asks Hetzner before then
@@ -133,7 +133,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     )
 
 
-# The dashboard reads all records again and again, and most are as they were.
+# The dashboard reads all records repeatedly, and most of them are unchanged.
 @functools.lru_cache(maxsize=8192)
 def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text)
@@ -156,7 +156,7 @@ def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence
 
 @dataclass(frozen=True)
 class HostActivity:
-    """What is known of a registered host. Times are UTC seconds."""
+    """The activity of a registered host. Times are UTC seconds."""
 
     host: Hostname
     registered_at: float
@@ -205,7 +205,7 @@ class Hosts:
     def extend_registrations(self, names: Iterable[Hostname], now: float) -> None:
         """Keep hosts registered that another process has started without.
 
-        Has to be called every few seconds. It only reads while all processes have the same list.
+        Call this every few seconds. It only reads while all processes have the same list.
         """
         ends = hosts.c.unregistered_at
         is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)

@@ -57,7 +57,7 @@ def _place(_pid: int) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
-        return uuid.uuid4().hex  # no owner is ever found dead then
+        return uuid.uuid4().hex  # then no owner is recognised as dead
     return f"{boot}/{namespace}"
 
 
@@ -112,7 +112,7 @@ class Leases:
         )
 
     def once(self, subject: str, key: str, now: float, seconds: float = SAY_AGAIN) -> bool:
-        """Whether this is the first such call of all processes for so many seconds."""
+        """Whether this is the first such call in any process within `seconds`."""
         with self._database.write() as connection:
             return self.report(connection, subject, key, now, seconds)
 
@@ -136,19 +136,19 @@ class Leases:
             return [Lease(*row) for row in connection.execute(query).all()]
 
     def renew(self, owners: Iterable[str], now: float, seconds: float) -> None:
-        """Prolong every lease of some owners."""
+        """Extend every lease of some owners."""
         theirs = leases.c.owner.in_(list(owners))
         with self._database.write() as connection:
             connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
     def release(self, name: str, owner: str) -> None:
-        """Release a lease; without effect if it belongs to another owner by now."""
+        """Release a lease; without effect if it already belongs to another owner."""
         with self._database.write() as connection:
             release(connection, name, owner)
 
 
 def release(connection: Connection, name: str, owner: str) -> None:
-    """Release a lease within a transaction; without effect if it has another owner by now."""
+    """Release a lease within a transaction; without effect if it already has another owner."""
     connection.execute(leases.delete().where(leases.c.name == name, leases.c.owner == owner))
 
 
@@ -162,7 +162,7 @@ def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:
 
 
 def wait_for_host(host: Hostname, attempt: Callable[[], T | None], deadline: Deadline) -> T:
-    """Repeat an attempt to lock a host until it returns something.
+    """Repeat an attempt to lock a host until it returns a value.
 
     Raises:
         HostBusy: another update of the host doesn't end before the deadline.

@@ -1,4 +1,4 @@
-"""The desired state of every record, what Hetzner has accepted of it, and what is due."""
+"""The desired and the accepted state of every record, and the work that is due."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from backend.store.schema import (
 FIRST_POLL = 4.0
 LOCK_SECONDS = 20.0
 _WAITING = (State.PENDING.value, State.REFUSED.value)
-# An error may have another text at every attempt: only so many are reported of a record.
+# An error may have another text at every attempt: only this many are reported for a record.
 _MOST_ERRORS = 5
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
@@ -56,7 +56,7 @@ _OF_NEWER = _OF_RECORD.where(records.c.generation != sa.bindparam("a_generation"
 
 
 class Notice(enum.Enum):
-    """For whom an error, or its end, is new."""
+    """Whether a reported or cleared error is new to the record only, or to the host."""
 
     NONE = 0
     RECORD = 1  # the host's other record fails in the same way, or still fails
@@ -64,14 +64,14 @@ class Notice(enum.Enum):
 
 
 class Noted(NamedTuple):
-    """What is worth reporting about a stored result."""
+    """The facts about a stored result that are reported."""
 
     notice: Notice = Notice.NONE
     rivals: Sequence[str] = ()  # the sources of requests that change the record back and forth
 
 
 class ChangeNote(NamedTuple):
-    """What the history shows of an accepted change."""
+    """The entry of an accepted change in the history."""
 
     event: str
     old: str | None
@@ -177,14 +177,14 @@ class Records:
             return self._note(connection, result, now).notice
 
     def finish(self, record: Record) -> Notice:
-        """Store that Hetzner has published what it had accepted."""
+        """Store that Hetzner has published the accepted state."""
         done = {**_key(record), "an_action": record.action, "state": State.PUBLISHED.value, **_DONE}
         with self._database.write() as connection:
             is_current = connection.execute(_OF_ACTION, done).rowcount == 1
             return _clear_errors(connection, record) if is_current else Notice.NONE
 
     def poll_later(self, record: Record, at: float) -> None:
-        """Store when Hetzner is asked about a record's action again."""
+        """Store when the action of a record is polled again."""
         with self._database.write() as connection:
             later = {**_key(record), "an_action": record.action, "poll_action_at": at}
             connection.execute(_OF_ACTION, later)
@@ -196,7 +196,7 @@ class Records:
         return self._first(is_due, records.c.retry_at, limit)
 
     def due_polls(self, now: float, limit: int) -> list[Record]:
-        """Return the accepted records whose action is to be asked about, likewise."""
+        """Return the records whose action is due to be polled, the longest overdue first."""
         has_come = is_past(records.c.poll_action_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
         return self._first(is_due, records.c.poll_action_at, limit)
@@ -264,7 +264,7 @@ class Records:
             return int(connection.execute(change).rowcount)
 
     def drop_update(self, host: Hostname, operator: Requester, now: float) -> int | None:
-        """Drop the desired state that Hetzner doesn't accept; return of how many records.
+        """Drop desired states that Hetzner doesn't accept; return the number of records.
 
         The desired state becomes what was accepted last. If that may never have been published, it
         is written again. If nothing was ever accepted, the record isn't managed any more. Returns

@@ -37,7 +37,7 @@ records = sa.Table(
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     sa.Column("type", sa.String, primary_key=True),
-    sa.Column("desired", sa.String),  # the address the host wants; null: no record
+    sa.Column("desired", sa.String),  # the desired address; null: no record
     sa.Column("generation", sa.BigInteger, nullable=False),  # raised by each change of `desired`
     sa.Column("desired_at", sa.Float, nullable=False),
     sa.Column("source", sa.String, nullable=False),  # who asked for it, and
@@ -53,7 +53,7 @@ records = sa.Table(
     sa.Column("hint", sa.String, nullable=False, server_default=""),  # what to do about the error
     sa.Column(
         "poll_action_at", sa.Float, nullable=False, server_default="0"
-    ),  # ask about the action
+    ),  # when to poll the action
     # After a failed check or write: no request asks Hetzner before then.
     sa.Column("verify_after", sa.Float, nullable=False, server_default="0"),
     sa.Column("comment", sa.String, nullable=False, server_default=""),  # at Hetzner

@@ -1,1 +1,1 @@
-"""How the desired state is published."""
+"""Publishes the desired state of records."""

@@ -1,4 +1,4 @@
-"""Makes Hetzner hold the desired records of a host."""
+"""Publishes the desired records of a host at Hetzner."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ from backend.store.records import (
 )
 from backend.store.schema import Entry
 
-# Background work leaves a new update to its request for so many seconds.
+# For this many seconds, background jobs leave a new update to its request.
 GRACE_SECONDS = 10.0
-# An update that takes longer hangs, and must not block its host for ever.
+# An update that takes longer counts as hung, and must not block its host forever.
 _LONGEST_LOCK = 120.0
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
 _FIRST_REFUSED_PAUSE = 60.0
 LONGEST_REFUSED_PAUSE = 3600.0
 _VERIFY_PAUSE = 60.0
-# The records of active hosts are verified each REQUEST_CACHE_TTL. After twice as long without that,
-# a record is read before it is written.
+# The records of active hosts are verified each REQUEST_CACHE_TTL. After twice that time without a
+# verification, a record is read before it is written.
 _KNOWN_FOR = 2
-# While the quota is short, a host may use its attempts at once, and then one in so many seconds.
+# While the quota is short, a host may use its attempts at once, and then one per this many seconds.
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000
-_SEVERAL = "several records at one name: the update replaces them by one"
+_SEVERAL = "several records at one name: the update replaces them with one"
 # Hetzner says that the RRSet exists, but doesn't list it.
 _UNLISTED = RRSet({}, None)
 
@@ -119,7 +119,7 @@ class Shares:
 
 
 class Publisher:
-    """Changes records at Hetzner; nothing else does. Safe to share between threads."""
+    """Changes records at Hetzner; no other class does. Safe to share between threads."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -173,8 +173,9 @@ class Publisher:
     ) -> dict[RecordType, RecordOutcome]:
         """Store an update if there is one, and bring records to the desired state of their host.
 
-        A newer update may have changed the desired state: compare the outcome. A record without a
-        desired state has no outcome. A failure is stored, and the reconciler tries again later.
+        A newer update may have changed the desired state, so the caller has to compare the outcome.
+        A record without a desired state has no outcome. A failure is stored, and the reconciler
+        tries again later.
 
         Raises:
             HostBusy: another update of the host doesn't end before the deadline.
@@ -203,7 +204,7 @@ class Publisher:
         return attempt.outcomes
 
     def keep_locks(self) -> None:
-        """Prolong the locks of this process, every few seconds: Hetzner may be slow."""
+        """Renew the locks of this process. Call this every few seconds: Hetzner may be slow."""
         now = self._clock()
         owners = [one for one, at in list(self._locked.items()) if now - at < _LONGEST_LOCK]
         if owners:
@@ -231,7 +232,7 @@ class Publisher:
             if is_short and not all(record.is_accepted for record in due):
                 self._shares.take(attempt.host)
             found: Mapping[RecordType, RRSet]
-            if all(map(self._is_known, due)):  # spares the read before the write
+            if all(map(self._is_known, due)):  # saves the read before the write
                 ttl = location.zone.project.chosen_ttl
                 found = {
                     record.desired.type: RRSet({record.published.ip: record.comment}, ttl)
@@ -251,7 +252,7 @@ class Publisher:
                 self._fail(attempt, record, error)
 
     def _is_known(self, record: Record) -> bool:
-        """Whether Hetzner certainly holds what was published last, so that it needn't be read."""
+        """Whether Hetzner certainly holds the last published record, so that no read is needed."""
         if record.published is None or record.desired.address in (None, record.published):
             return False
         is_smooth = record.state is State.PENDING and not record.attempts
@@ -263,7 +264,7 @@ class Publisher:
     def _read(
         self, host: Hostname, deadline: Deadline
     ) -> tuple[Location, Mapping[RecordType, RRSet]]:
-        """Find the zone of a host and read both families; list the zones anew if it is gone."""
+        """Find the zone of a host and read both families; list zones again if the zone is gone."""
         location = self._zones.find(host, deadline)
         try:
             return location, location.zone.project.read(location, deadline)
@@ -279,7 +280,7 @@ class Publisher:
     def _write(
         self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
     ) -> None:
-        """Make Hetzner hold the desired state of one record; raise as calls to Hetzner do."""
+        """Write the desired state of one record to Hetzner; raise the errors of the calls."""
         desired, seen = record.desired, rrset
         rewrite, exists, is_again = record.is_doubtful, False, False
         while True:
@@ -302,7 +303,7 @@ class Publisher:
             location, found = self._read(record.host, attempt.deadline)
             seen = found.get(record.type)
             rrset = _UNLISTED if exists and seen is None else seen
-        if exists and written.change is Change.UNCHANGED:  # an attempt of ours created it
+        if exists and written.change is Change.UNCHANGED:  # an earlier write of ours created it
             written, seen = written._replace(change=Change.CREATED), None
         self._accept(attempt, record, written, seen)
 
@@ -310,7 +311,7 @@ class Publisher:
         self, attempt: _Attempt, record: Record, written: Written, rrset: RRSet | None
     ) -> None:
         note, is_unchanged = None, written.change is Change.UNCHANGED
-        # If Hetzner's answer to an earlier attempt was lost, its change looks like none now.
+        # If the answer to an earlier attempt was lost, the record already has the new address.
         if not is_unchanged or record.published != record.desired.address:
             seen = record.published if is_unchanged else rrset
             old = None if seen is None else str(seen)
@@ -352,7 +353,7 @@ class Publisher:
             attempt.results.append(Delayed(record, verify_after=now + _VERIFY_PAUSE))
             return
         elif isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
-            # Hetzner wasn't asked, so what the operator has to change is still the error.
+            # Hetzner wasn't called, so the earlier error, which the operator has to fix, remains.
             attempt.results.append(Delayed(record, retry_at=now + error.retry_after))
         else:
             retry_at = now + pause_after(record.attempts, error)
@@ -361,12 +362,12 @@ class Publisher:
             attempt.errors.append(error)
 
     def _finish(self, attempt: _Attempt, owner: str) -> None:
-        """Store the results, unlock the host, and report what is new."""
+        """Store the results, unlock the host, and report new events."""
         now = self._clock()
         try:
             noted = self._store.records.commit(attempt.host, owner, attempt.results, now)
         except StoreUnavailable:
-            if not attempt.errors:  # else that error answers the request: the update is stored
+            if not attempt.errors:  # otherwise the update is stored, and the caller gets that error
                 raise
             return
         for result, (notice, rivals) in zip(attempt.results, noted):
@@ -405,7 +406,7 @@ def cleared(record: Record, now: float) -> Cleared:
 
 
 def report_new(reporter: EventSink, event: Event, notice: Notice) -> None:
-    """Report an error or its end if it is new; push it unless the host's other record has it."""
+    """Report a new or cleared error; push it unless the host's other record has the same error."""
     if notice is not Notice.NONE:
         reporter.report(event, quietly=notice is Notice.RECORD)
 
@@ -415,7 +416,7 @@ def _contradiction(record: Record, *, is_listed: bool) -> HetznerBusy:
     if is_listed:
         hint = "if this lasts, stop other programs that change it."
         return HetznerBusy(f"Another client creates and deletes {name} at Hetzner", hint=hint)
-    hint = "if this lasts, look at the zone at console.hetzner.com, or ask Hetzner's support."
+    hint = "if this lasts, check the zone at console.hetzner.com, or contact Hetzner's support."
     return HetznerBusy(f"Hetzner answers that {name} exists, but doesn't list it", hint=hint)
 
 
@@ -426,7 +427,7 @@ def _stored_error(record: Record, seconds: float) -> DyndnsError:
 
 
 def _reason(record: Record) -> str:
-    """Return the reason for a change, for the history."""
+    """Return the reason that the history shows for a change."""
     if record.is_accepted:
         return "restored: it was changed at Hetzner"
     if record.attempts:

@@ -35,7 +35,7 @@ _LEASE_SECONDS = 40.0
 _JOB_SECONDS = 15.0
 _JOBS_AT_ONCE = 4
 _ACTIONS_A_TICK = 200
-_LOOKED_THROUGH = 1000  # due updates that are searched for one of a project with quota left
+_LOOKED_THROUGH = 1000  # the due updates that one search reads to find a project with quota left
 _PROBE_SECONDS = 5.0  # while Hetzner is unavailable, one host is tried in this time
 # An action that takes longer isn't polled any more; the record is read and written again.
 _LONGEST_ACTION = 120.0
@@ -73,7 +73,7 @@ class Reconciler:
         self._swept_at = 0.0
 
     def tick(self) -> None:
-        """Do what is due, if this process is the leader."""
+        """Do all work that is due, if this process is the leader."""
         now = self._clock()
         if not self._lead(now):
             return
@@ -200,7 +200,7 @@ class Reconciler:
             what = "Hetzner could not publish the record"
             failure = HetznerBusy(f"{what}: {action.error}.")
             if action.error in ("", "action_failed"):
-                hint = "if this lasts, look at the zone at console.hetzner.com."
+                hint = "if this lasts, check the zone at console.hetzner.com."
                 failure = HetznerBusy(f"{what}, and gives no reason", hint=hint)
             self._reopen(record, failure, now)
         elif _age(record, now) > _LONGEST_ACTION:
@@ -209,7 +209,7 @@ class Reconciler:
             self._wait(record, now)
 
     def _compare(self, record: Record, why: str, now: float, deadline: Deadline) -> None:
-        """Let the RRSet decide, because Hetzner doesn't tell how the action has ended."""
+        """Read the RRSet to decide, because Hetzner doesn't report how the action has ended."""
         try:
             rrset = self._publisher.read(record.host, deadline).get(record.type)
         except DyndnsError as error:
@@ -224,7 +224,7 @@ class Reconciler:
             self._give_up(record, now)
 
     def _cannot_tell(self, record: Record, error: DyndnsError, now: float) -> None:
-        """Wait while time may help; then let an attempt report what the operator has to change."""
+        """Wait while the problem may clear; then let an attempt report it to the operator."""
         if isinstance(error, OperatorError) and _age(record, now) > _LONGEST_ACTION:
             self._give_up(record, now)
         else:
@@ -247,7 +247,7 @@ class Reconciler:
         report_new(self._reporter, event, self._store.records.note(failed, now))
 
     def _wait(self, record: Record, now: float) -> None:
-        """Poll again when the action is twice as old: a slow one costs few calls."""
+        """Poll again when the action is twice as old, so that a slow action costs few calls."""
         self._store.records.poll_later(record, now + min(60.0, max(2.0, _age(record, now))))
 
     def _sweep(self, now: float) -> None:
@@ -257,7 +257,7 @@ class Reconciler:
         pruned = self._store.history.prune(now - self._history_seconds, _SWEPT_AT_ONCE)
         if pruned < _SWEPT_AT_ONCE:
             self._swept_at = now
-        logger.debug("%d entries of the history were too old", pruned)
+        logger.debug("Deleted %d old entries of the history.", pruned)
 
 
 def _age(record: Record, now: float) -> float:

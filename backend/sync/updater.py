@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 # A host without an AAAA record must not cost a call to Hetzner at each request.
 _MISS_SECONDS = 300.0
-# Each waiting request holds a request thread, and unchanged updates need some of those.
+# Each waiting request occupies a request thread, and unchanged updates need some of these.
 _MOST_WAITING = 6
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ Reading = Callable[[Hostname, Deadline], Mapping[RecordType, RRSet]]
 
 
 class HostParts:
-    """Completes updates that bring a prefix. Safe to share between threads."""
+    """Completes updates that contain a prefix. Safe to share between threads."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class HostSlots:
             if host in self._busy or host in self._waiting:
                 self._wait(host, deadline)
             if not self._free:
-                raise HetznerBusy("Many updates wait for Hetzner: this one is queued.")
+                raise HetznerBusy("Many updates are waiting for Hetzner: this update is queued.")
             self._free -= 1
             self._busy.add(host)
 
@@ -173,7 +173,7 @@ class HostSlots:
 
     def _wait(self, host: Hostname, deadline: Deadline) -> None:
         if host in self._waiting or len(self._waiting) >= _MOST_WAITING:
-            raise HostBusy(f"Other updates of {host} aren't finished: this one is queued.")
+            raise HostBusy(f"Other updates of {host} aren't finished: this update is queued.")
         self._waiting.add(host)
         try:
             is_free = self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())
@@ -184,7 +184,7 @@ class HostSlots:
 
 
 class ActivityBuffer:
-    """Collects when hosts were seen, so that an unchanged update writes nothing itself.
+    """Collects last-seen times, so that an unchanged update doesn't write to the store itself.
 
     Safe to share between threads.
     """
@@ -349,7 +349,7 @@ def _outcome(update: Update, outcomes: Mapping[RecordType, RecordOutcome]) -> Ou
     kinds = [one.type for one in update.desired]
     records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
     if tuple(one.desired for one in records) != update.desired:
-        raise Superseded(f"A newer update for {update.host} arrived first.")
+        raise Superseded(f"A newer update for {update.host} has replaced this update.")
     return Outcome(update.host, records)
 
 
@@ -364,4 +364,4 @@ def _log_crash(future: Future[Any]) -> None:
     """Log a bug in work whose caller has stopped waiting."""
     error = future.exception()
     if error is not None and not isinstance(error, DyndnsError):
-        logger.error("A late update failed", exc_info=error)
+        logger.error("An update failed after its request had been answered", exc_info=error)

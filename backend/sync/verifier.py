@@ -99,7 +99,7 @@ class Verifier:
                 found[None].append(record)
             except DyndnsError as error:
                 self._pause(error)
-                if not self._zones.known:  # none can be asked
+                if not self._zones.known:  # no project can be called
                     break
         return found
 

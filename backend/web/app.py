@@ -117,7 +117,7 @@ def _refusal_log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
             left_out = lines.take()
             if left_out is not None:
                 source = client_address(request, proxies)
-                more = f" {left_out} more since the last such line." if left_out else ""
+                more = f" {left_out} earlier ones were not logged." if left_out else ""
                 logger.warning(
                     "Refused a %s request to %s from %s (%s).%s",
                     *(request.method, request.path, source, response.status, more),

@@ -98,10 +98,10 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
 
 
 class SourceCheck:
-    """Warns if headers name other clients of updates than the one that counts.
+    """Warns if a header of an update names another client than the one that the service uses.
 
-    Then a proxy or a CDN isn't set up, and its address may be published. Only updates whose login
-    was accepted count. Safe to share between threads.
+    In this case, a proxy or a CDN isn't set up correctly, and its address may be published. Only
+    updates whose login was accepted count. Safe to share between threads.
     """
 
     def __init__(self, trusted: Sequence[Network]) -> None:

@@ -46,7 +46,7 @@ _DAYS_DRAWN = (1, 7, 30, 90)
 _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _JUST_NOW = 5  # seconds
 _NO_KEY = "YOUR-KEY"
-# The choices for a history: what each is called, and its events; no events stand for all.
+# The filters of a history: each label, and its events; no events stands for all events.
 _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "": ("everything", ()),
     "changes": ("address changes", CHANGES),

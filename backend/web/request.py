@@ -1,4 +1,4 @@
-"""Reads what both protocols need from a request: body, parameters, address and credentials."""
+"""Reads the parts of a request that both protocols need: body, parameters, address, login."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _AS_IN = 'as in {"fqdn": "host.example.com"}.'
 _HOSTS = ("hostname", "fqdn", "host", "domain", "hostnames", "host_id", "url")
 # All names of the address that devices and programs use: myip, ipaddr, ip6addr, my_ipv4, …
 _ADDRESS = re.compile(r"(my_?)?(ips?(_?v?[46])?_?(addr(ess)?)?|ip2|addr(ess)?)|content")
-# Those without effect here are parameters of dyndns2. Its url is something else, too.
+# Parameters without effect here belong to dyndns2, where url also has another meaning.
 _ROLES: Mapping[str, str] = {
     **dict.fromkeys(_HOSTS, "host"),
     **dict.fromkeys(("wildcard", "mx", "backmx", "system"), "no effect"),
@@ -137,7 +137,7 @@ def whole_seconds(seconds: float) -> str:
 
 
 def header_logins(request: Request) -> list[Credentials]:
-    """Return the key and the login in the headers, as far as there are any.
+    """Return the key and the login in the headers, if any.
 
     A login that can't be read counts as a wrong one.
     """
@@ -170,7 +170,7 @@ def _login(scheme: str, text: str) -> list[Credentials]:
 
 
 def _decoded(text: bytes) -> str:
-    """Decode what a client sent in an encoding of its own: UTF-8, UTF-16 or Latin-1."""
+    """Decode bytes of a client, which may be UTF-8, UTF-16 or Latin-1."""
     try:
         return text.decode(json.detect_encoding(text))
     except UnicodeDecodeError:
@@ -256,7 +256,7 @@ def _canonical(name: str) -> str | None:
 
 
 def _names(hosts: Iterable[Parameter]) -> tuple[list[str], list[Parameter]]:
-    """Return the names in the first of several parameters, and what in the others contradicts."""
+    """Return the names in the first of several parameters, and contradicting other parameters."""
     items = sorted(_items(hosts), key=lambda one: _HOSTS.index(one.name))
     names: list[str] = []
     other_names = []
@@ -291,8 +291,8 @@ def read_update(
 ) -> tuple[list[str], UpdateRequest]:
     """Return the names of the hosts that a request wants to update, and the request without a name.
 
-    Query and body have the same parameters, in any case. What is wrong with a request is told only
-    to callers with a valid login: see `UpdateRequest.problem`.
+    Query and body have the same parameters, in upper or lower case. Only callers with a valid login
+    see the problem of a request: see `UpdateRequest.problem`.
     """
     is_lenient = protocol == "dyndns2"
     by_role: dict[str, list[Parameter]] = defaultdict(list)
@@ -331,7 +331,7 @@ def read_update(
     logins = header_logins(request)
     if secret:
         logins.append(Credentials(user, secret))
-    # None of these may hide an address or a host.
+    # None of these parameters may contain an address or a host that would be ignored.
     unknown += [
         one for one in by_role["no effect"] if one.name != "mx" or not _canonical(one.value)
     ]

@@ -56,7 +56,7 @@ class FormRefused(errors.CallerError):
 class Session:
     """Logs the operator in, and makes tokens that any process of this service accepts.
 
-    What a token is bound to is part of the key that signs it, so the token doesn't reveal it.
+    The words that a token is bound to are part of its signing key; the token doesn't reveal them.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Session:
         return self._signer(words).sign("1").decode()
 
     def is_valid(self, token: str, seconds: float, *words: str | None) -> bool:
-        """Return whether a token was made for these words, within the last seconds."""
+        """Return whether a token was made for these words within the last `seconds`."""
         try:
             _, made_at = self._signer(words).unsign(token, return_timestamp=True)
         except BadSignature:
@@ -117,7 +117,7 @@ class Session:
         sent = request.cookies.get(_COOKIE, "")
         cookie, is_known = "", False
         if login is not None:
-            with contextlib.suppress(errors.StoreUnavailable):  # which must not log anyone out
+            with contextlib.suppress(errors.StoreUnavailable):  # must not log anyone out
                 words = ("browser", *astuple(login))
                 cookie = self.token(*words)
                 is_known = self.is_valid(sent, _COOKIE_SECONDS, *words)

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Makes what the container tests need where there is no Docker and no image registry: podman's
+# For container tests without Docker and without an image registry, this script creates podman's
 # settings, and a local image tagged python:3.13-slim, from Debian's packages and a Python 3.13 of
-# this machine. Run as root; repeated runs find it done. It goes to $CONTAINER_CACHE.
+# this machine. Run it as root; further runs reuse the result in $CONTAINER_CACHE.
 #
-# The image is for tests only: never publish it, or what is built on it.
+# The image is for tests only: never publish it, or any image built on it.
 set -euo pipefail
 
 CACHE=$(readlink -m "${CONTAINER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hetzner-dyndns/containers}")
 BASE=docker.io/library/python:3.13-slim
 mkdir -p "$CACHE"
 
-# A store of its own: the images and containers of the person at this machine stay untouched.
+# A separate store: the images and containers of this machine's user are not changed.
 cat > "$CACHE/storage.conf" <<CONF
 [storage]
 driver = "overlay"

@@ -1,6 +1,6 @@
-"""Programs that other people wrote for Hetzner's API work with the sandbox, unmodified.
+"""Unmodified third-party programs for Hetzner's API work with the sandbox.
 
-Most of them have no option for another URL: `Tunnel` leads their calls to the sandbox.
+Most of these programs have no option for another URL: `Tunnel` directs their calls to the sandbox.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.contract.tunnel import Tunnel
 from tests.e2e.processes import TOKEN, Hetzner, run
 from tests.shipping.tools import find
 
-# The programs' own warnings are no fault of the sandbox.
+# Warnings of the programs themselves don't fail the tests.
 pytestmark = pytest.mark.filterwarnings("default")
 
 HOST = "home.example.com"
@@ -128,7 +128,7 @@ def shown(records: Records, kind: str) -> list[str]:
 
 
 @pytest.mark.real("certbot", "certbot_dns_hetzner_cloud")
-def test_certbots_plugin_adds_and_removes_proofs(hetzner: Hetzner, tmp_path: Path) -> None:
+def test_certbots_plugin_adds_and_removes_challenges(hetzner: Hetzner, tmp_path: Path) -> None:
     credentials = tmp_path / "hetzner.ini"
     credentials.touch(mode=0o600)
     credentials.write_text(f"dns_hetzner_cloud_api_token = {TOKEN}\n")
@@ -141,8 +141,8 @@ def test_certbots_plugin_adds_and_removes_proofs(hetzner: Hetzner, tmp_path: Pat
     )
     plugin = importlib.import_module("certbot_dns_hetzner_cloud.authenticator")
     authenticator = plugin.HetznerCloudDNSAuthenticator(config, "dns-hetzner-cloud")
-    # As for a certificate of a domain and its wildcard: two values of one name.
-    one, two = (proof(token) for token in (b"1" * 32, b"2" * 32))
+    # As for a certificate for a domain and its wildcard: one name with two values.
+    one, two = (challenge_of(token) for token in (b"1" * 32, b"2" * 32))
     with importlib.import_module("certbot.tests.util").patch_display_util():
         authenticator.perform([one, two])
     name = "_acme-challenge.example.com"
@@ -153,7 +153,7 @@ def test_certbots_plugin_adds_and_removes_proofs(hetzner: Hetzner, tmp_path: Pat
     hetzner.expect(name, kind="TXT")
 
 
-def proof(token: bytes) -> Any:  # noqa: ANN401
+def challenge_of(token: bytes) -> Any:  # noqa: ANN401
     """Return a challenge of a certificate authority, as certbot passes it to its plugins."""
     known = importlib.import_module("certbot.plugins.dns_test_common").BaseAuthenticatorTest.achall
     body = importlib.import_module("acme.messages").ChallengeBody(

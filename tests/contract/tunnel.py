@@ -1,4 +1,4 @@
-"""A proxy that leads https://api.hetzner.cloud to the sandbox, for unmodified programs."""
+"""A proxy that directs https://api.hetzner.cloud to the sandbox, for unmodified programs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/new" "$(dirname "$home")"
 echo "deb [signed-by=$key] $mirror trixie main" >"$work/sources.list"
-# A world of its own: nothing of this machine's apt is changed.
+# A separate apt configuration: this machine's apt is not changed.
 options=(
   -qq
   -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=-

@@ -146,7 +146,7 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
         f"INFO {host} A: none -> 198.51.100.1 {by}).",
         f"INFO {host} A: 198.51.100.1 -> 198.51.100.2 {by}).",
         f"ERROR {host} A can't be published. Hetzner refuses the call (protected, ",
-        f"WARNING Failed login from 127.0.0.1 for {host}. If it is your own device, ",
+        f"WARNING Failed login from 127.0.0.1 for {host}. If 127.0.0.1 is your own device, ",
         f"INFO {host} A: 198.51.100.2 -> 198.51.100.4 {by}).",
         f"INFO {host} A is published after all, ",
         "INFO hetzner-dyndns has stopped.",

@@ -143,7 +143,7 @@ def test_pushes_for_changes_failures_and_failed_logins_arrive(
     assert fail_login(backend, NAS, 6) == [401] * 3 + [429] * 3
     logins = ntfy.expect(f"Failed logins for {NAS}")
     assert summary(logins) == (f"Failed logins for {NAS}", 3, ["lock"])
-    assert "the right key still works" in logins["message"]
+    assert "the correct key still works" in logins["message"]
     backends.stop()
     assert len(ntfy.messages()) == 8, ntfy.titles()
     assert "ntfy" not in backend.output

@@ -1,4 +1,4 @@
-"""Requests of real devices and programs: each is understood and obeyed, or refused and reported.
+"""Requests of real devices and programs: each is executed, or refused and reported.
 
 Every request comes through a trusted proxy. The caller's own address must never be published.
 """
@@ -20,7 +20,7 @@ V4, V6 = "198.51.100.7", "2001:db8:99:2:7656:3cff:fe47:1"
 PROXY = f"Host: backend.example.com\r\nConnection: close\r\nX-Real-Ip: {CALLER}\r\n"
 KEY_HEADER = f"X-Pre-Shared-Key: {KEY}\r\n"
 HOSTS = tuple(f"host{number}.example.com" for number in range(200))
-# Each case has hosts of its own, so that its records and its warning are new.
+# Each case has its own hosts, so that its records and its warning are new.
 _free = iter(HOSTS)
 
 
@@ -230,7 +230,7 @@ CASES = {
     ),
     "an address without a name": Case(get(f"hostname=HOST&{V4}"), DNSERR, warning=f'"{V4}"'),
     "domain": Case(get(f"domain=OTHER&myip={V4}"), good(V4), other_a=V4),
-    "domain of somebody else": Case(
+    "domain of another owner": Case(
         get(f"domain=foreign.example.com&myip={V4}"),
         (404, "nohost\n"),
         warning="foreign.example.com",
@@ -238,7 +238,7 @@ CASES = {
     "another host in an unknown parameter": Case(
         get(f"target=OTHER&myip={V4}"), DNSERR, warning='target="OTHER"'
     ),
-    "two hosts that contradict": Case(
+    "two host names that contradict each other": Case(
         post(f'{{"fqdn": "HOST", "url": "OTHER", "ip": "{V4}"}}'),
         (400, "bad_request"),
         warning='url="OTHER"',
@@ -320,7 +320,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_a_request_is_obeyed_or_refused(backend: Backend, hetzner: Hetzner, case: Case) -> None:
+def test_a_request_is_executed_or_refused(backend: Backend, hetzner: Hetzner, case: Case) -> None:
     host, other = next(_free), next(_free)
     login = f"{host}:{KEY}".encode()
     names = {
@@ -365,7 +365,7 @@ def test_a_fragment_in_the_target_is_refused(backend: Backend, hetzner: Hetzner)
     assert f"A request from {CALLER} can't be read" in backend.output
 
 
-def test_half_of_a_body_is_refused_even_if_its_answer_is_known(backend: Backend) -> None:
+def test_an_incomplete_body_is_refused_despite_a_cached_answer(backend: Backend) -> None:
     host = next(_free)
     body = f'{{"fqdn": "{host}", "ip": "{V4}"}}'
     for _ in range(3):

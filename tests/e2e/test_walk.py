@@ -127,7 +127,7 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         assert person.key in person.run(f"{load}\n{of_all}")
         person.run(client, INTERVAL="0", IP="198.51.100.3")
         hetzner.expect(HOST, "198.51.100.3")
-        ip, update, dig = step("5. See that it works")[0].splitlines()
+        ip, update, dig = step("5. Check that it works")[0].splitlines()
         assert person.run(ip).strip() == SEEN
         assert f"good {SEEN}" in person.run(update)
         hetzner.expect(HOST, SEEN)

@@ -1,4 +1,4 @@
-"""Hetzner doesn't tell how the action of an accepted change has ended."""
+"""Hetzner doesn't report the outcome of the action of an accepted change."""
 
 from __future__ import annotations
 

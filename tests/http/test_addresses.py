@@ -1,4 +1,4 @@
-"""Whose address is it: what a request without an address publishes, by which way it came."""
+"""The address that a request without an address publishes, directly and behind proxies."""
 
 from __future__ import annotations
 

@@ -125,9 +125,9 @@ def test_a_correct_setup_passes_and_stays_unchanged(setup: Setup, sandbox: Sandb
 def test_counts_of_one_are_singular(setup: Setup) -> None:
     checked = setup.check(HETZNER_TOKEN=SECOND, REGISTERED_FQDNS="home.example.net")
     assert checked.of("settings") == [("ok", "1 host, 1 token. ")]
-    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 2 zones, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token can read 2 zones, ")
     checked = setup.check(HETZNER_TOKEN=FIRST)
-    assert checked.of("token 1 of 1")[0][1].startswith("The token may read: 1 zone, ")
+    assert checked.of("token 1 of 1")[0][1].startswith("The token can read 1 zone, ")
     assert checked.of("key file") == [("ok", f"1 key in {setup.key_file}. ")]
     checked = setup.check(
         HETZNER_TOKEN=f"{FIRST},{SECOND}", REGISTERED_FQDNS=f"{HOME},home.example.net"
@@ -227,7 +227,7 @@ def test_a_cname_record_fails_only_its_host(setup: Setup, console: Console) -> N
     hosts = f"{HOME},nas.example.com,example.com"
     checked = setup.check(REGISTERED_FQDNS=hosts)
     assert checked.worst(HOME) == (
-        "fail: The host has a CNAME record, which excludes addresses. "
+        "fail: The host has a CNAME record, so it can't have addresses. "
         "Delete the CNAME record at Hetzner."
     )
     assert checked.worst("nas.example.com").startswith("ok: ")

@@ -7,7 +7,7 @@ from tests.http.conftest import Serve
 from tests.http.service import HOME, HOSTS, told
 from tests.http.waiting import Background
 
-THREADS = "40"  # more than there are requests at once, so that no host waits for another
+THREADS = "40"  # more than the number of parallel requests, so that no host waits for another
 
 
 def writes(calls: list[Call], name: str) -> list[tuple[float, float]]:
@@ -32,7 +32,7 @@ def test_twenty_updates_of_one_host_never_overlap(serve: Serve) -> None:
     answers = [told(update.result()) for update in running]
 
     assert {status for status, _ in answers} <= {200, 503}
-    # Most were told to come again, perhaps the last one, too: its wish is stored.
+    # Most requests are answered 503, perhaps also the last one; its desired state is stored.
     ((desired, _),) = workers[0].states().values()
     assert desired is not None
     assert told(workers[1].host().updates(desired))[0] == 200
@@ -78,7 +78,7 @@ def test_simultaneous_equal_updates_create_one_record(serve: Serve) -> None:
         for number in range(20)
     ]
     answers = [told(update.result()) for update in running]
-    # In each worker one is served and one waits; others are told to come again.
+    # In each worker, one request is processed and one waits; the others are answered 503.
     assert {status for status, _ in answers} <= {200, 503}
     done = sorted(body["status"] for status, body in answers if status == 200)
     assert done == ["created"] + ["unchanged"] * (len(done) - 1)

@@ -1,4 +1,4 @@
-"""While Hetzner is away or busy, an update is kept and published later."""
+"""While Hetzner is unavailable or busy, an update is stored and published later."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-# What each fault means is tested in unit/hetzner; here, one of each family at every stage.
+# unit/hetzner tests each fault; these tests cover one fault of each kind at every stage.
 FAMILIES = ("503", "a page with 200", "another shape", "a connection that breaks")
 CASES = {
     f"{fault}, {stage}": (FAULTS[fault], STAGES[stage])
@@ -107,7 +107,7 @@ def test_reverting_a_failed_change_calls_hetzner(service: Service, host: Host) -
     host.updates("198.51.100.2")
     service.calls()
     assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
-    # Nobody followed its action meanwhile, and it may have failed.
+    # No process polled its action meanwhile, and the action may have failed.
     assert service.calls() == [reading("home"), setting("home")]
 
 

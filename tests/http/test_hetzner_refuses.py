@@ -1,4 +1,4 @@
-"""When Hetzner refuses for good, the caller gets an error and the operator a hint."""
+"""When Hetzner refuses an update permanently, the caller gets an error, the operator a hint."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ REFUSED = (502, "hetzner_refused")
 
 
 class Obstacle(NamedTuple):
-    """Something in the way that only the operator can remove."""
+    """A problem that only the operator can fix."""
 
-    words: tuple[str, ...]  # the answer has them: what it is, or how to mend it
+    words: tuple[str, ...]  # in the answer: the problem, or the hint
     put: Callable[[Sandbox, Console], None] = lambda _sandbox, _console: None
     variables: Mapping[str, str] = {}
     host: str = HOME

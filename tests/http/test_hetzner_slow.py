@@ -1,4 +1,4 @@
-"""Hetzner hangs: callers are answered before they give up, and others are not held up."""
+"""Hetzner hangs: callers are answered before they time out, and other hosts are not delayed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.http.service import (
 )
 from tests.http.waiting import Background, until_asked
 
-# inadyn's patience, https://github.com/troglobit/inadyn: then it counts the update as failed.
+# inadyn's timeout (https://github.com/troglobit/inadyn), after which the update has failed.
 PATIENCE = 10.0
 READINGS = "/zones/example.com/rrsets"
 

@@ -1,4 +1,4 @@
-"""An endless, slow answer for one host holds no slot or lock for ever."""
+"""An endless, slow answer for one host doesn't occupy a slot or lock forever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no honest request has is refused, before it costs anything."""
+"""Requests that no regular client sends are refused before they cause much work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store remembers across requests, restarts and workers, and when Hetzner is called."""
+"""State that the store keeps across requests, restarts and workers; when Hetzner is called."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_one_worker_did_the_other_knows(serve: Serve) -> None:
 
 
 def published_before(service: Service) -> Host:
-    """A host whose address Hetzner had already, so that nothing is under way."""
+    """A host whose address Hetzner had already, so that no action is running."""
     service.sandbox.publish(HOME, "A", "198.51.100.1")
     host = service.host()
     assert told(host.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
@@ -157,7 +157,7 @@ def test_every_change_is_in_the_history(service: Service, host: Host, router: Ro
 def test_an_unchanged_update_writes_nothing_itself(service: Service, host: Host) -> None:
     host.updates("198.51.100.1")
     with closing(sqlite3.connect(str(service.database))) as connection:
-        # Whoever wants to write now has to wait, and would fail.
+        # A writer has to wait now, and would fail.
         connection.execute("begin immediate")
         answer = told(host.updates("198.51.100.1"))
     assert answer == (200, record("unchanged", "198.51.100.1"))

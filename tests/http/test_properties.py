@@ -101,19 +101,19 @@ def service(
 def sends(  # noqa: PLR0913
     service: Service, query: str, *, method: str, path: str, peer: str, headers: dict[str, str]
 ) -> TestResponse:
-    """Send it in the query, or with POST in the body; `asks` looks at the form of the answer."""
+    """Send the parameters in the query, or in the body; `asks` checks the form of the answer."""
     options: dict[str, Any] = {"headers": {n: " ".join(v.split()) for n, v in headers.items()}}
     if method == "POST":
         options["data"] = query.encode("utf-8", "replace")
         options["content_type"] = "application/x-www-form-urlencoded"
-    # As a server hands it on: a character for each byte.
+    # As a WSGI server passes it on: one character for each byte.
     sent = query.encode("utf-8").decode("latin-1")
     options["environ_overrides"] = {"QUERY_STRING": sent}
     return service.asks(method, path, peer, **options)
 
 
 def check(answer: TestResponse) -> None:
-    """Neither a crash nor a page, and a word of dyndns2 in every line."""
+    """Check that the answer is no crash and no page, and has a word of dyndns2 in every line."""
     assert answer.status_code in STATUSES
     for line in answer.data.splitlines():
         assert line.decode("ascii").split(" ")[0] in (*WORDS, "911")
@@ -129,7 +129,7 @@ def published(sandbox: Sandbox) -> list[tuple[str, str]]:
 
 
 def problem(kind: str, text: str) -> str:
-    """Why the rules forbid an address in DNS, found out in another way than the service does."""
+    """Return why an address is forbidden in DNS, by other code than that of the service."""
     ip = ipaddress.ip_address(text)
     if (ip.version == 4) != (kind == "A"):
         return "in the wrong record"
@@ -189,7 +189,7 @@ def test_a_key_holder_cannot_break_the_rules_of_dns(  # noqa: PLR0913, PLR0917
     check(answer)
     records = published(service.sandbox)
     assert [(record, problem(*record)) for record in records if problem(*record)] == []
-    # What is told is what there is.
+    # Every address in the answer is valid, too.
     for line in answer.data.decode("ascii").splitlines():
         for address in line.split(" ")[1].split(",") if " " in line else []:
             assert not problem("AAAA" if ":" in address else "A", address)

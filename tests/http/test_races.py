@@ -1,4 +1,4 @@
-"""The record changes at Hetzner between our read and our write."""
+"""The record changes at Hetzner between the service's read and write."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.http.service import (
 )
 from tests.http.waiting import Background, until_asked
 
-SECONDS = 0.4  # how long a write is held up, so that the other one comes first
+SECONDS = 0.4  # delay of a write, so that the other write comes first
 
 
 def held_up(sandbox: Sandbox, host: Host, ip: str, call: str, *values: str) -> object:
-    """Update while a write of ours waits, during which the record becomes these values."""
+    """Send an update; while its write is delayed, set the record to these values."""
     method, path = call.split(" ")
     sandbox.delay(SECONDS, path=path, method=method, count=1)
     updating = Background(lambda: host.updates(ip))

@@ -1,4 +1,4 @@
-"""DELETE /update and offline=YES: a host's records go, and come back with the next update."""
+"""DELETE /update and offline=YES: a host's records are removed; its next update creates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which zone of which project holds a host's record, and when zones are listed."""
+"""The zone and project that are chosen for a host, and when zones are listed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
     @property
     def first(self) -> str:
-        """The line that it is known by."""
+        """The line that identifies the block."""
         return self.text.splitlines()[0]
 
 
@@ -42,7 +42,7 @@ def prose(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """All that stands in a document as code."""
+    """All code in a document."""
     spans = re.findall(r"`([^`]+)`", prose(text))
     return "\n".join([*(block for _, _, block in _FENCE.findall(text)), *map(_one_line, spans)])
 
@@ -64,12 +64,12 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> Iterator[str]:
-    """Where the links and pictures of a document lead."""
+    """The targets of the links and pictures in a document."""
     yield from re.findall(r"\]\(\s*([^)\s]+)\s*\)", re.sub(r"`[^`]*`", "", prose(text)))
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of every table in a section, without the heads."""
+    """The cells of every table in a section, without the header rows."""
     section = text.split(f" {heading}\n", 1)[1].split("\n#", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]

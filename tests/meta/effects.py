@@ -1,4 +1,4 @@
-"""What the settings have an effect on: every value that the running service is made of."""
+"""The effects of the settings: every value that they set in the running service."""
 
 from __future__ import annotations
 

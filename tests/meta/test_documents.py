@@ -1,4 +1,4 @@
-"""The documents lead somewhere, and name only what is there."""
+"""All links in the documents work, and everything that the documents name exists."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_command_of_the_backend_that_is_named_is_there(name: str) -> None:
 
 
 def assert_understood(words: list[str]) -> None:
-    """The options, and the task where there are tasks, are there."""
+    """Check that the task, if any, and the options exist."""
     parser = cli.parser_of(words[0])
     tasks = [one for one in parser._actions if isinstance(one.choices, dict)]  # noqa: SLF001
     if tasks and len(words) > 1:
@@ -149,7 +149,7 @@ def test_the_readme_lists_every_json_answer() -> None:
             told.setdefault(code_word, set()).update(map(int, re.findall(r"\d+", status)))
     fields = {"ip", "type", "fqdn", "url", "A", "AAAA"}
     answers = {word: {status} for status, word in json_api.ANSWERS.values()}
-    # The codes of what is no path or method of ours share a row.
+    # The codes for an unknown path and an unsupported method share a row.
     answers.update({word: {404, 405} for word in ("not_found", "method_not_allowed")})
     assert {word: told[word] for word in told if word not in fields} == answers
 

@@ -62,7 +62,7 @@ def test_a_setting_reaches_all_its_consumers(
     reached = {
         consumer
         for consumer, parts in before.items()
-        # What differs between two equal starts is chance.
+        # Differences between two equal starts are random.
         if effects.differences(parts, after[consumer]) - effects.differences(parts, again[consumer])
     }
     default = {"log", "service"} if variable.is_secret else {"service"}

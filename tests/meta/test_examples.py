@@ -12,7 +12,7 @@ from tests.meta.documents import ROOT, Block, blocks
 
 COMMANDS = [block for block in blocks() if block.language == "sh"]
 
-# By the beginning of a block: the test that runs it, or why none does.
+# The beginning of each block, with the test that runs it, or the reason why no test does.
 _CLONE = "git clone https://github.com/nmbit/hetzner-dyndns && cd hetzner-dyndns"
 RUN: dict[str, str] = {
     f"{_CLONE}\nmake demo": ".ci/run",

@@ -10,16 +10,16 @@ from typing import Iterator
 
 BACKEND = Path(__file__).parents[2] / "backend"
 
-# From the bottom to the top: modules of `backend`, and packages, which stand for all in them.
+# From the bottom to the top: modules of `backend`, and packages with all their modules.
 LAYERS = {
     "values": {"__init__", "model", "errors", "events", "text", "rate", "outgoing"},
     "adapters": {"store", "hetzner", "notify", "metrics", "settings", "setup_guides"},
     "policy": {"auth", "sync", "monitor", "admin"},
-    "faces": {"web", "commands"},
+    "interface": {"web", "commands"},
     "start": {"server", "service", "cli", "__main__"},
 }
 RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in parts}
-# Who may import what isn't Python's own: modules, or packages with all their modules.
+# The modules, or packages with all their modules, that may import a library.
 HOMES = {
     "idna": {"model"},
     "requests": {"outgoing", "notify.ntfy"},
@@ -52,13 +52,13 @@ def imports() -> Iterator[tuple[str, str]]:
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path}: relative"
                 yield from ((importer, f"{node.module}.{alias.name}") for alias in node.names)
-    # `cli` imports by name what was asked for.
+    # `cli` imports the module of a command by name.
     yield from (("cli", f"backend.{name}") for name in MODULES if name.startswith("commands."))
     yield from (("cli", "backend.server.gunicorn"), ("cli", "backend.service"))
 
 
 def module_of(name: str) -> str:
-    """The module of ours that an import needs, by the longest name that is one."""
+    """The module of the backend that an import needs: the longest name that is a module."""
     parts = name.split(".")[1:]
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in MODULES:

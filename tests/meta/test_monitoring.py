@@ -19,7 +19,7 @@ PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
 
 
 def told() -> str:
-    """The figures of a service that knows a bit of everything."""
+    """The metrics of a service that has a value for each metric."""
     host = HostStatus(
         host=Hostname("host.example.com"),
         condition=Condition.OK,
@@ -51,7 +51,7 @@ def bare(name: str) -> str:
 
 
 def names(text: str) -> set[str]:
-    """The metrics a text speaks of."""
+    """The metrics that a text names."""
     return {bare(name) for name in re.findall(r"\bdyndns_[a-z_]+", text)}
 
 

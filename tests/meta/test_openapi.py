@@ -23,7 +23,7 @@ each_operation = pytest.mark.parametrize("method", OPERATIONS)
 
 
 def resolved(part: Any) -> Any:  # noqa: ANN401
-    """A part of the document with what it refers to in its place."""
+    """Return a part of the document with its references resolved."""
     if isinstance(part, list):
         return [resolved(item) for item in part]
     if not isinstance(part, dict):
@@ -48,7 +48,7 @@ def codes(response: dict[str, Any]) -> set[str]:
 
 
 def answered() -> dict[str, set[str]]:
-    """What the face's table answers, by status."""
+    """The codes in the protocol's table, by status."""
     found = defaultdict(set)
     for status, code in json_api.ANSWERS.values():
         found[str(status)].add(code)

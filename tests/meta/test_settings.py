@@ -18,12 +18,12 @@ from tests.meta.documents import DOCUMENTS, README, ROOT, Block, blocks, code, r
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
 EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
-# Who else has variables that the README speaks of.
+# Other programs whose variables the README names.
 ELSEWHERE = (
     *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
     *("tests/e2e", "tests/containers", "backend/web", "backend"),
 )
-# What compose files and Dockerfiles hold that is nobody's setting.
+# Variables in compose files and Dockerfiles that are not settings.
 OF_OTHERS = {"NET_BIND_SERVICE"}
 
 NAMES = {variable.name for variable in VARIABLES}

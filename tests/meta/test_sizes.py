@@ -1,4 +1,4 @@
-"""The one limit of size that ruff has no rule for."""
+"""The limit for the length of modules, for which ruff has no rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key and host reaches its device unchanged: each text is read as its target reads it."""
+"""Every key and host reaches its device unchanged: each text is parsed as its target parses it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_cron_passes_the_key_to_curl(cron: Callable[[str], str], name: Hostname,
 
 
 def read_uci(text: str) -> list[dict[str, str]]:
-    """Return the options of each section: the quotes of UCI are those of a POSIX shell."""
+    """Return the options of each section; UCI quotes like a POSIX shell."""
     sections: list[dict[str, str]] = []
     for words in map(shlex.split, text.splitlines()):
         if words[:1] == ["config"]:
@@ -193,7 +193,7 @@ def test_powershell_reads_host_and_key(name: Hostname, key: str) -> None:
     text = text_for("powershell", name, key)
     found = re.search(r"@\{ 'X-Pre-Shared-Key'=(\S+) \} -Body @\{ fqdn='(\S+)' \}\\\"\"$", text)
     assert found is not None
-    # Neither cmd.exe nor schtasks nor PowerShell knows another meaning of these characters.
+    # These characters have no special meaning in cmd.exe, schtasks and PowerShell.
     assert re.fullmatch(r"'[\w-]*'(\+\[char\][0-9]{1,5}\+'[\w-]*')*", found[1], re.ASCII)
     units = [
         int(number).to_bytes(2, "little") if number else word.encode("utf-16-le")
@@ -252,7 +252,7 @@ def test_inadyn_accepts_the_file(
     subprocess.run(["inadyn", "--check-config", "-f", str(file)], check=True)
 
 
-def test_every_device_with_a_syntax_of_its_own_is_tested() -> None:
+def test_every_device_with_its_own_syntax_is_tested() -> None:
     key = "a'b\\c%d$e\"f"
     quoting = {one for one in DEVICES if text_for(one, HOSTS[0], key).count(key) == 0}
     assert quoting == {

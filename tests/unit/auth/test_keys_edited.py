@@ -253,7 +253,7 @@ def test_a_special_file_blocks_no_request(
 def test_a_pipe_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "pre-shared-key"
     os.mkfifo(path)
-    with pytest.raises(KeyFileUnusable, match="it is no regular file"):
+    with pytest.raises(KeyFileUnusable, match="it isn't a regular file"):
         KeyFile(path).complete([NAS])
 
 

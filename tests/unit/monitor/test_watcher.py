@@ -320,7 +320,7 @@ def test_a_clock_that_is_corrected_after_the_start_makes_no_silence(
 ) -> None:
     guard.watch(600)
     right = clock()
-    clock.now = 1000.0  # 1970, as a board without a battery has it
+    clock.now = 1000.0  # 1970, as on a board without a battery
     guard = Guard(store, clock, sink)
     guard.sees()
     assert guard.watch(300) == []

@@ -82,7 +82,7 @@ def push(title: str, priority: int = 3) -> Push:
 
 
 class FirstOfAll:
-    """The store's memory of what some process has asked for, without the end of its time."""
+    """A fake of `is_first` that remembers all keys forever."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -305,7 +305,7 @@ def test_a_full_queue_drops_the_least_urgent_pushes(
         outbox.put(push(f"change {number}"))
     outbox.put(push("lost", 4))
     dropped = [
-        f"Not pushed, because too many pushes wait: change {number}"
+        f"Not pushed, because too many pushes are waiting: change {number}"
         for number in (100, 101, 102, 99)
     ]
     assert lines(caplog, logging.DEBUG) == dropped
@@ -394,7 +394,7 @@ class TestStop:
         outbox._end = clock() + 0.001  # noqa: SLF001 - as if the stop had come before the first try
         outbox.start()
         outbox.stop(PATIENCE)
-        assert lines(caplog) == ["Not pushed, because the service stops: title", ONE_LOST]
+        assert lines(caplog) == ["Not pushed, because the service is stopping: title", ONE_LOST]
 
     def test_does_not_wait_for_a_server_that_hangs(
         self, caplog: pytest.LogCaptureFixture, gate: Gate
@@ -406,7 +406,7 @@ class TestStop:
         assert gate.is_reached.wait(PATIENCE)
         outbox.stop(0.05)
         assert lines(caplog) == [
-            "Not pushed, because the service stops: hanging",
+            "Not pushed, because the service is stopping: hanging",
             "2 pushes lost. The log has all events.",
         ]
 
@@ -419,7 +419,7 @@ class TestStop:
         server.waits_for(lambda: server.tries)
         outbox.stop(PATIENCE)
         assert len(server.tries) <= 2
-        assert lines(caplog)[1:] == ["Not pushed, because the service stops: title", ONE_LOST]
+        assert lines(caplog)[1:] == ["Not pushed, because the service is stopping: title", ONE_LOST]
 
     def test_believes_the_fifth_refusal_without_a_pause(
         self, caplog: pytest.LogCaptureFixture, clock: Clock
@@ -434,7 +434,7 @@ class TestStop:
         assert server.tries == ["0"] * 5
         refused, dropped, lost = lines(caplog)
         assert "wrong login" in refused
-        assert dropped == "Not pushed, because the service stops: 0"
+        assert dropped == "Not pushed, because the service is stopping: 0"
         assert lost == "3 pushes lost. The log has all events."
 
     def test_logs_the_pushes_of_an_outbox_never_started(
@@ -445,7 +445,7 @@ class TestStop:
         outbox.stop(PATIENCE)
         outbox.put(push("after the end"))
         assert lines(caplog) == [
-            "Not pushed, because the service stops: title",
+            "Not pushed, because the service is stopping: title",
             ONE_LOST,
-            "Not pushed, because the service stops: after the end",
+            "Not pushed, because the service is stopping: after the end",
         ]

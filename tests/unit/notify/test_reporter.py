@@ -76,7 +76,7 @@ REPORTED = [
     (
         Contested(HOST, A, "198.51.100.8 and 198.51.100.9"),
         logging.WARNING,
-        "nas.example.com A is changed back and forth, seven times within an hour, by requests ",
+        "nas.example.com A was changed back and forth seven times within an hour by requests ",
     ),
     (
         ZoneFailed("example.com"),
@@ -121,12 +121,12 @@ REPORTED = [
     (
         LoginFailed("198.51.100.1", None, left_out=77),
         logging.WARNING,
-        "Failed login from 198.51.100.1 for an unknown host. 77 more since the last such line. If",
+        "Failed login from 198.51.100.1 for an unknown host. 77 earlier ones were not logged. If",
     ),
     (
         LoginsBlocked("198.51.100.1", HOST),
         logging.WARNING,
-        "Too many failed logins for nas.example.com, the last from 198.51.100.1: ",
+        "Too many failed logins for nas.example.com, the last one from 198.51.100.1: ",
     ),
     (
         OperatorActed(HOST, "has a new key", "198.51.100.1"),
