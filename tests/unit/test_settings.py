@@ -504,7 +504,7 @@ def test_a_short_operator_password_causes_a_warning(tmp_path: Path, *, is_file: 
         return warned(BASIC_AUTH_USERNAME="admin", **given)[1]
 
     (error,) = warnings("fifteen-letters")
-    for part in ("BASIC_AUTH_PASSWORD", "16 characters", "choose a longer one"):
+    for part in ("BASIC_AUTH_PASSWORD", "16 characters", "choose a longer password"):
         assert part in error
     assert "fifteen" not in error
     assert warnings("sixteen-letters!") == []
