@@ -263,6 +263,8 @@ def fail_disk(caller: Caller, backend: Backend) -> None:
     with contextlib.closing(lock):
         lock.execute("BEGIN IMMEDIATE")
         caller.update(HOME, "192.0.2.99")
+        # The update may only have waited for another thread, which waits for the lock.
+        backend.wait_until(lambda: "database is locked" in backend.output, "the lock to be met")
     backend.key_file.write_text(f"{marked('not-a-key')}\n", encoding="utf-8")
 
     def is_reported() -> bool:
