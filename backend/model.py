@@ -34,7 +34,9 @@ _INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _NETWORK_PART = _INTERFACE_ID << 64
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
 _LONGEST_QUOTE = 80
-_LIKE_A_KEY = re.compile(r"(?<![\w.-])[\w-]{16,}(?![\w.-])")
+_SHORTEST_SECRET = 3  # shorter texts are parts of many words
+# Words with underscores, as in external_ip_address, are names of parameters.
+_LIKE_A_KEY = re.compile(r"(?<![\w.-])(?![a-z]+(?:_[a-z]+)+(?![\w.-]))[\w-]{16,}(?![\w.-])")
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
@@ -377,7 +379,7 @@ class UpdateRequest:
     def quote(self, text: str) -> str:
         """Return a text for messages: short, on one line, and without anything like a key."""
         for login in self.logins:
-            if login.secret:
+            if len(login.secret) > _SHORTEST_SECRET:
                 text = re.sub(re.escape(login.secret), "…", text, flags=re.IGNORECASE)
         text = _LIKE_A_KEY.sub("…", text)
         text = "".join(c if c.isprintable() and c != '"' else "?" for c in text)

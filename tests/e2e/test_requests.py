@@ -131,6 +131,9 @@ CASES = {
     "an unknown parameter": Case(
         get(f"hostname=HOST&wan_address={V4}"), DNSERR, warning=f'wan_address="{V4}"'
     ),
+    "an unknown parameter with a long name": Case(
+        get(f"hostname=HOST&external_ip_address={V4}"), DNSERR, warning="external_ip_address="
+    ),
     "an unknown parameter beside a known one": Case(
         get(f"hostname=HOST&myip={V4}&lan={V4}"), DNSERR, warning=f'lan="{V4}"'
     ),
