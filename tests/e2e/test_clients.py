@@ -111,7 +111,7 @@ def machine(
 def outage(hetzner: Hetzner) -> Iterator[Callable[[], None]]:
     """Make all calls to Hetzner fail until the end of the test."""
     yield lambda: hetzner.control("POST", "fail", status=503, count=None)
-    hetzner.control("POST", "reset")
+    hetzner.control("DELETE", "fail")
 
 
 def expect(ended: subprocess.CompletedProcess[str], expected: Expected) -> None:
