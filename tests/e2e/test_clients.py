@@ -221,7 +221,7 @@ def test_ddclient_tries_again_by_itself(machine: Machine, hetzner: Hetzner) -> N
         machine.run(*command)
         assert "status=good" not in cache.read_text()
     finally:
-        hetzner.control("POST", "reset")
+        hetzner.control("DELETE", "fail")
     until(is_through, "ddclient to try again", cache.read_text)
     machine.expect(THIRD)
 
@@ -252,7 +252,7 @@ def test_inadyn_waits_and_tries_again_by_itself(machine: Machine, hetzner: Hetzn
         inadyn.wait_until(lambda: "600 sec" in inadyn.output, "the time of the next attempt")
         assert machine.dig() == [FIRST]
     finally:
-        hetzner.control("POST", "reset")
+        hetzner.control("DELETE", "fail")
     inadyn.wait_until(lambda: machine.dig() == [THIRD], "the update to be published")
     inadyn.stop()
 
