@@ -108,8 +108,10 @@ class Replica:
         return children(self.process.pid)
 
     def kill_workers(self) -> None:
-        """Kill all workers; the master process starts new ones."""
-        _kill(self.workers())
+        """Kill all workers, and wait for their end; the master process starts new ones."""
+        killed = set(self.workers())
+        _kill(sorted(killed))
+        until(lambda: not killed.intersection(self.workers()), self.output, _END_SECONDS)
 
     def kill(self) -> None:
         """Kill the master process and then its workers."""

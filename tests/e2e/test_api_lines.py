@@ -39,12 +39,16 @@ def test_an_address_is_set_and_removed(
     backend: Backend, hetzner: Hetzner, host: str, folder: Path
 ) -> None:
     pairs = re.findall(r"```sh\n(curl -X .*?)\n```\n\n```json\n(.*?)\n```", TEXT, re.DOTALL)
-    (post, updated), (delete, deleted) = pairs
+    (post, updated), (post_both, both), (delete, deleted) = pairs
     backend.update(host, "198.51.100.1")
-    backend.update(host, "2001:db8::1")
     answer = json.loads(run_command(post, backend, host, folder))
     assert answer == {**json.loads(updated), "fqdn": host}
     hetzner.expect(host, answer["ip"])
+    backend.update(host, "198.51.100.1")
+    answer = json.loads(run_command(post_both, backend, host, folder))
+    assert answer == {**json.loads(both), "fqdn": host}
+    for one in answer["records"]:
+        hetzner.expect(host, one["ip"], kind=one["type"])
     assert json.loads(run_command(delete, backend, host, folder)) == {
         **json.loads(deleted),
         "fqdn": host,

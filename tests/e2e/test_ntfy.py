@@ -137,7 +137,7 @@ def test_pushes_for_changes_failures_and_failed_logins_arrive(
     refusal = ntfy.expect(f"{CAM} can't be updated")
     assert summary(refusal) == (f"{CAM} can't be updated", 3, ["no_entry"])
     assert "lift the change protection" in refusal["message"]
-    assert backend.update(CAM, "198.51.100.3")["status"] == "created"
+    assert backend.update(CAM, "198.51.100.4")["status"] == "created"
     ntfy.expect(f"{CAM} is up to date again")
 
     assert fail_login(backend, NAS, 6) == [401] * 3 + [429] * 3
