@@ -210,11 +210,6 @@ CASES = {
     "21 addresses": Case(
         get(f"hostname=HOST&myip={','.join([V4] * 21)}"), DNSERR, warning="up to 20 addresses"
     ),
-    "JSON of 2000 levels": Case(
-        post('{"fqdn": "HOST", "x": ' + '{"a":' * 2000 + "1" + "}" * 2001, "/update?fqdn=HOST"),
-        (400, "bad_request"),
-        warning="isn't JSON",
-    ),
     "a multipart field without a name": Case(
         post(
             '--b\r\nContent-Disposition: form-data; x="a"\r\n\r\n1\r\n--b--\r\n',
@@ -377,3 +372,11 @@ def test_an_incomplete_body_is_refused_despite_a_cached_answer(backend: Backend)
     length = f"Content-Length: {len(body)}".encode()
     request = request.replace(length, f"Content-Length: {len(body) + 1}".encode())
     assert raw(backend.port, request)[0].split(" ")[1] == "400"
+
+
+def test_deep_json_is_no_crash(backend: Backend) -> None:
+    host = next(_free)
+    body = f'{{"fqdn": "{host}", "x": ' + '{"a":' * 2000 + "1" + "}" * 2001
+    # How deep an object may be depends on the version of Python.
+    assert raw(backend.port, post(body).sent({}))[0].split(" ")[1] in ("200", "400", "401")
+    assert "Traceback" not in backend.output
