@@ -105,7 +105,7 @@ class Replica:
 
     def workers(self) -> list[int]:
         """Return the process ids of the running workers."""
-        return children(self.process.pid)
+        return [pid for pid in children(self.process.pid) if not _has_ended(pid)]
 
     def kill_workers(self) -> None:
         """Kill all workers, and wait for their end; the master process starts new ones."""
@@ -137,6 +137,15 @@ def children(pid: int) -> list[int]:
     except OSError:
         return []
     return [int(child) for child in known.split()]
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process has ended, even if its parent doesn't know yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"  # proc(5)
 
 
 def descendants(pid: int) -> list[int]:
