@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from backend import __version__
@@ -18,12 +20,13 @@ from backend.errors import (
     StoreUnusable,
 )
 
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
 # Command names, each with its line in the help. All but `serve` are modules in `commands/`.
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
     "check": "test settings, key file, store, tokens, zones and ntfy; changes nothing",
-    "hosts": "list all hosts with their states; retry, drop a failed update, mute",
+    "hosts": "list, add, rename, remove hosts; their settings; retry, drop, mute",
     "keys": "list the hosts that have a key; replace or share a key",
     "history": "show address changes, failures and lost hosts",
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
@@ -40,14 +43,19 @@ SECTIONS: Mapping[type[DyndnsError], str] = {
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; return its exit status, 1 with a line of text for a wrong set-up."""
-    arguments = list(words)
+    files, arguments = _env_file_parser().parse_known_args(words)
     name = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "serve"
     parser = parser_of(name)
     if name == "serve" and arguments and not arguments[0].startswith("-"):
         _, *others = COMMANDS
         parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
+    tasks = getattr(_command(name), "TASKS", ()) if name != "serve" else ()
+    if tasks and (not arguments or arguments[0] not in (*tasks, "-h", "--help")):
+        arguments.insert(0, tasks[0])
     try:
         options = parser.parse_args(arguments)
+        for path in files.env_file:
+            environ = {**_read_env_file(Path(path)), **environ}
         status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as in `history | head`
@@ -60,6 +68,40 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         section = f" (See {found[0]}.)" if found else ""
         parser.exit(1, f"hetzner-dyndns can't {verb}. {error}{section}\n")
     return status
+
+
+def _env_file_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    help_text = "read settings from a file with lines NAME=value; the environment has priority"
+    parser.add_argument("--env-file", action="append", default=[], metavar="FILE", help=help_text)
+    return parser
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    """Return the variables in a file, as Docker Compose and a shell read them.
+
+    Raises:
+        SettingUnusable: the file can't be read, or a line isn't ``NAME=value``.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        problem = f"--env-file: can't read {path} ({reason})"
+        raise SettingUnusable(problem, hint="name a readable file.") from None
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        parts = _ASSIGNMENT.fullmatch(line)
+        if parts is None:
+            problem = f"--env-file: line {number} of {path} isn't NAME=value"
+            raise SettingUnusable(problem, hint="write one variable a line.")
+        name, value = parts.groups()
+        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        found[name] = value[1:-1] if is_quoted else value
+    return found
 
 
 # Import only the modules of one command: the HEALTHCHECK needs far fewer than `serve`.
@@ -80,15 +122,20 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     if name == "serve":
         parser = argparse.ArgumentParser(
             prog="python -m backend",
-            usage="python -m backend [-h] [--version] [COMMAND] …",
+            usage="python -m backend [-h] [--version] [--env-file FILE] [COMMAND] …",
             description="A dynamic-DNS service for zones at Hetzner. Settings come from the "
             "environment: see README.md.",
             epilog="commands:\n" + "\n".join(f"  {n:<11} {words}" for n, words in COMMANDS.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[_env_file_parser()],
         )
         parser.add_argument("--version", action="version", version=f"hetzner-dyndns {__version__}")
         return parser
     command = _command(name)
-    parser = argparse.ArgumentParser(prog=f"python -m backend {name}", description=command.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m backend {name}",
+        description=command.__doc__,
+        parents=[_env_file_parser()],
+    )
     command.add_arguments(parser)
     return parser

@@ -33,6 +33,8 @@ answers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class DyndnsError(Exception):
     """The base class. Callers see the text, so it never contains a secret.
@@ -102,6 +104,13 @@ class MissingCredentials(Unauthorized):
 
 class HostNotAllowed(CallerError):
     """The login is right, but not for this host."""
+
+
+def not_registered(host: object) -> HostNotAllowed:
+    """Return the error for a host that isn't registered."""
+    return HostNotAllowed(
+        f"{host} isn't registered: add it with `hosts add {host}`, or to REGISTERED_FQDNS."
+    )
 
 
 class ForeignHost(HostNotAllowed):
@@ -192,3 +201,22 @@ class StoreUnavailable(TransientError):
 
 class StoreBusy(StoreUnavailable):
     """Another program has locked the store, usually for a short time."""
+
+
+# The state of a `Line`.
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The result of one test. It contains no secret."""
+
+    state: str
+    what: str
+    found: str
+    hint: str = ""
+
+
+def failed_line(state: str, what: str, error: DyndnsError) -> Line:
+    """Return the result of a test that raised an error."""
+    return Line(state, what, error.seen, error.hint)

@@ -282,6 +282,20 @@ class LoginsBlocked(Event):
 
 
 @dataclass(frozen=True)
+class TokenRefused(Event):
+    """Hetzner refuses a token: no host of its project can be updated."""
+
+    level = logging.ERROR
+    message = "Hetzner refuses token {number}. {error}"
+    push = PushPolicy.ALWAYS
+    title = "Hetzner refuses a token"
+    tags = ("key",)
+
+    number: int  # in HETZNER_TOKEN, from 1
+    error: str
+
+
+@dataclass(frozen=True)
 class OperatorActed(Event):
     """The operator acted on a host, on the dashboard or with a command."""
 

@@ -179,6 +179,16 @@ class Hostname:
         return self.text
 
 
+@dataclass(frozen=True)
+class OwnSettings:
+    """The settings of one host; for `None`, the variables count."""
+
+    lost_after: int | None = None  # seconds
+    ttl: int | None = None  # seconds
+    interface_id: ipaddress.IPv6Address | None = None
+    note: str = ""
+
+
 def to_punycode(name: str) -> str:
     """Map a Unicode name as browsers do: UTS #46, non-transitional, emoji included.
 

@@ -12,13 +12,14 @@ from flask import Flask
 
 from backend import __version__
 from backend.admin.actions import Actions
+from backend.admin.checks import inspect
+from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
-from backend.auth.keys import KeyFile
+from backend.auth.registry import Keys, Registry, open_keys
 from backend.auth.throttle import Alarm, FailedLogins
 from backend.errors import StoreUnavailable
-from backend.hetzner.client import CloudApi
-from backend.hetzner.dns import Hetzner
+from backend.hetzner.dns import open_projects
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
@@ -52,7 +53,7 @@ class Service:
     app: Flask
     loops: Sequence[Loop]
     outbox: Outbox | None
-    key_file: KeyFile
+    keys: Keys
     stop_updates: Callable[[], None]
     # These resign from leader elections, and write data that is only in memory.
     endings: Sequence[Callable[[], None]]
@@ -80,9 +81,7 @@ class Service:
 
 def build(settings: Settings, slots: Slots | None = None) -> Service:
     """Build the service. All workers share `slots`."""
-    access, hosts = settings.access, settings.access.hosts
-    cache_ttl = settings.records.request_cache_ttl
-    verifies_zones = len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
+    access, cache_ttl = settings.access, settings.records.request_cache_ttl
 
     meters = Meters(slots)
     store = Store(settings.store.url, pool_size=settings.server.threads)
@@ -98,34 +97,33 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         debugging=settings.log.debug,
     )
 
-    key_file = KeyFile(access.key_file)
+    keys = open_keys(settings, store.registrations)
+    hosts = Registry(access, store.hosts, store.registrations, keys)
+    verifies_zones = len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
     alarm = Alarm(reporter, _first_of_all(store, "failed logins", access.failure_window))
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     # Logins of requests are trimmed, too.
     operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
     authorizer = Authorizer(
-        hosts,
-        key_file,
+        lambda: hosts.current,
+        keys.accepted,
         failures,
         alarm,
         Rejections(store.history.add_once, reporter),
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
-        interface_ids=access.interface_ids,
         meters=meters,
     )
 
-    projects = [
-        Hetzner(
-            CloudApi(token, settings.hetzner.api_url, _AGENT, meters.called),
-            settings.records.ttl,
-            settings.records.chosen_ttl,
-        )
-        for token in settings.hetzner.tokens
-    ]
+    projects = open_projects(settings, _AGENT, meters.called)
     zones = Zones(projects, settings.hetzner.zone_cache_ttl)
     publisher = Publisher(
-        store, zones, reporter, cache_ttl=cache_ttl, is_checked_elsewhere=verifies_zones
+        store,
+        zones,
+        reporter,
+        cache_ttl=cache_ttl,
+        ttl_of=lambda host: hosts.current.own(host).ttl,
+        is_checked_elsewhere=verifies_zones,
     )
     days = settings.store.history_days
     reconciler = Reconciler(store, publisher, zones, projects, reporter, history_days=days)
@@ -137,6 +135,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
 
+    manager = HostManager(store, hosts, keys, functools.partial(inspect, zones), reporter)
     health = Health(store.ping, functools.partial(store.probe, mark=True), slots)
     loops = [
         Loop("activity", 3, activities.flush),
@@ -147,7 +146,9 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         *([Loop("verifier", 5, verifier.tick)] if verifies_zones else []),
         Loop("collector", 3, collector.tick),
         Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),
+        Loop("registered hosts", 2, hosts.refresh),
         Loop("registrations", 5, lambda: store.hosts.extend_registrations(hosts, time.time())),
+        Loop("removed hosts", 5, manager.finish),
         Loop("store probe", 5, health.probe),
         Loop("pulse", 5, health.pulse),
     ]
@@ -158,7 +159,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     dashboard = Dashboard(
         session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
         overview=Overview(store, hosts, lost_after),
-        actions=Actions(store, hosts, key_file, reporter),
+        actions=Actions(store, hosts, keys, reporter),
         history=store.history,
         meters=meters,
         history_days=days,
@@ -175,7 +176,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         app=app,
         loops=loops,
         outbox=outbox,
-        key_file=key_file,
+        keys=keys,
         stop_updates=updater.stop,
         endings=[
             reconciler.stop,

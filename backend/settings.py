@@ -13,11 +13,12 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, TypeVar, Union
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
 from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
 from backend.model import Hostname
+from backend.text import secrets_in
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Section = TypeVar("Section")
@@ -27,9 +28,12 @@ _Read = Callable[[str, "Variable", "Reader"], Any]
 # free slot also use them, so there are more of them than requests that arrive during one call to
 # Hetzner.
 FREE_THREADS = 16
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
 _SHORTEST_PASSWORD = 16
+INTERFACE_ID_EXAMPLE = "::211:32ff:fe11:2233"
+_MOUNTED = Path("/pre-shared-key")
+LOWEST_TTL = 60  # https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
 # The proxy in front of hetzner-dyndns runs on the same machine or in the same private network.
 _PRIVATE_RANGES = (
     "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,::1/128,fc00::/7,fe80::/10"
@@ -37,18 +41,17 @@ _PRIVATE_RANGES = (
 _QUOTED = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
-# Like SQLAlchemy: a password may contain any character except @.
-_LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
-_OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 
 
 class Reader:
     """Reads variables from the environment, and collects warnings about their values."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, needs_token: bool = True) -> None:
         self._environ = environ
+        self.needs_token = needs_token
         self.warnings: list[SettingUnusable] = []
         self.chosen: set[str] = set()  # the variables that the operator gave a valid value
+        self.hosts_file: Path | None = None
 
     def section(self, kind: Callable[..., Section]) -> Section:
         """Read only the variables of one section."""
@@ -77,6 +80,8 @@ class Reader:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             hint = f"name a readable file, or set {variable.name}."
             raise SettingUnusable(f"{name}: can't read {path} ({reason})", hint=hint) from None
+        if variable.read is _hosts and path:
+            self.hosts_file = Path(path)
         return _COMMENT.sub("", text) if variable.read in (_hosts, _tokens) else text
 
     def _clean(self, variable: Variable, source: str, text: str) -> str:
@@ -115,7 +120,7 @@ class Variable:
     read: _Read
     default: str = ""
     low: int = 0
-    high: int = _LARGEST
+    high: int = LARGEST
     is_secret: bool = False
     home: str = ""  # section.field
 
@@ -137,6 +142,11 @@ def _password(text: str, variable: Variable, reader: Reader) -> str:
         reader.warn(f"{variable.name} has quotes around its value", hint)
         text = text if text[1:-1].strip() else ""
     return _text(text, variable, reader)
+
+
+def _key_file(text: str, variable: Variable, _reader: Reader) -> Path:
+    """Read the path of the key file; by default, use the one that is mounted in a container."""
+    return _MOUNTED if text == variable.default and _MOUNTED.exists() else Path(text)
 
 
 def _path(text: str, _variable: Variable, _reader: Reader) -> Path | None:
@@ -179,9 +189,6 @@ def _items(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
 def _hosts(text: str, variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
     """Read a list of host names. Linux limits a variable to 128 KiB, about 5,000 names."""
     names = _items(text, variable, reader)
-    if not names:
-        hint = "list the hosts that may be updated; until then no updates are performed."
-        reader.warn(f"{variable.name} is empty", hint)
     return tuple(dict.fromkeys(_host(variable, name) for name in names))
 
 
@@ -200,18 +207,21 @@ def _interface_ids(
     for item in _items(text, variable, reader):
         name, _, given = item.partition("=")
         try:
-            part = ipaddress.IPv6Address(given.strip())
+            found[_host(variable, name.strip())] = interface_id(given)
         except ValueError:
-            part = ipaddress.IPv6Address(0)
-        # The lowest 64 bits, and optionally the number of a network within the provider's prefix.
-        if "%" in given or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
-            raise SettingUnusable(
-                f"{variable.name}: {item!r}",
-                hint="write each host with the part of its address after the prefix, as in "
-                "nas.example.com=::211:32ff:fe11:2233.",
-            )
-        found[_host(variable, name.strip())] = part
+            hint = "write each host with the part of its address after the prefix, as in "
+            hint += f"nas.example.com={INTERFACE_ID_EXAMPLE}."
+            raise SettingUnusable(f"{variable.name}: {item!r}", hint=hint) from None
     return found
+
+
+def interface_id(text: str) -> ipaddress.IPv6Address:
+    """Read the part of an IPv6 address after the prefix; raise `ValueError` for anything else."""
+    part = ipaddress.IPv6Address(text.strip())
+    # The lowest 64 bits, and optionally the number of a network within the provider's prefix.
+    if "%" in text or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
+        raise ValueError(text)
+    return part
 
 
 def _networks(text: str, variable: Variable, reader: Reader) -> tuple[Network, ...]:
@@ -227,7 +237,7 @@ def _networks(text: str, variable: Variable, reader: Reader) -> tuple[Network, .
 def _tokens(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
     """Read the API tokens, one for each project."""
     found = _items(text, variable, reader)
-    if not found:
+    if not found and reader.needs_token:
         raise SettingUnusable(
             f"{variable.name} is missing",
             hint="set it to a Read & Write API token of the project that holds your zones "
@@ -275,8 +285,7 @@ class HetznerSettings:
 class RecordSettings:
     """The settings for DNS records."""
 
-    # 60…2147483647: https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
-    ttl: int = _setting("RECORD_TTL", _number, 21600, low=60)
+    ttl: int = _setting("RECORD_TTL", _number, 21600, low=LOWEST_TTL)
     request_cache_ttl: int = _setting("REQUEST_CACHE_TTL", _number, 300, high=_YEAR)
     chosen_ttl: int | None = None  # for existing records, too: RECORD_TTL, if it is set
 
@@ -286,7 +295,7 @@ class AccessSettings:
     """Who may update which host."""
 
     hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
-    key_file: Path = _setting("PRE_SHARED_KEY_FILE", _path, "pre-shared-key")  # noqa: RUF009
+    key_file: Path = _setting("PRE_SHARED_KEY_FILE", _key_file, "pre-shared-key")  # noqa: RUF009
     operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
     operator_password: str = _setting("BASIC_AUTH_PASSWORD", _password, is_secret=True)
     trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", _networks, _PRIVATE_RANGES)
@@ -296,6 +305,7 @@ class AccessSettings:
     )
     failure_limit: int = _setting("AUTH_FAILURE_LIMIT", _number, 10, low=1)
     failure_window: int = _setting("AUTH_FAILURE_WINDOW", _number, 900, low=1, high=_YEAR)
+    hosts_file: Path | None = None  # REGISTERED_FQDNS_FILE, if the hosts come from it
 
 
 @dataclass(frozen=True)
@@ -304,6 +314,11 @@ class StoreSettings:
 
     url: str = _setting("STATE_URL", _text, "sqlite:///hetzner-dyndns.db", is_secret=True)
     history_days: int = _setting("HISTORY_DAYS", _number, 90, low=1, high=36500)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several machines may use the store."""
+        return self.url.startswith("postgresql")
 
 
 @dataclass(frozen=True)
@@ -378,25 +393,35 @@ VARIABLES = tuple(
 )
 
 
-def read(environ: Mapping[str, str]) -> tuple[Settings, list[SettingUnusable]]:
+def read(
+    environ: Mapping[str, str], *, needs_token: bool = True
+) -> tuple[Settings, list[SettingUnusable]]:
     """Read the settings from environment variables; return them with the warnings.
+
+    Commands that don't call Hetzner need no token.
 
     Raises:
         SettingUnusable: a value is unusable. The text names the variable and what to do.
 
     """
-    reader = Reader(environ)
+    reader = Reader(environ, needs_token=needs_token)
     settings = Settings(**{name: reader.section(kind) for name, kind in _SECTIONS.items()})
     if "RECORD_TTL" in reader.chosen:
         records = dataclasses.replace(settings.records, chosen_ttl=settings.records.ttl)
         settings = dataclasses.replace(settings, records=records)
+    if reader.hosts_file:
+        access = dataclasses.replace(settings.access, hosts_file=reader.hosts_file)
+        settings = dataclasses.replace(settings, access=access)
     _check_operator(settings.access, reader)
-    for host in settings.access.interface_ids:
-        if host not in settings.access.hosts:
-            problem = f"IPV6_INTERFACE_IDS: {host} isn't in REGISTERED_FQDNS"
-            reader.warn(problem, "add the host there, or it can't be updated.")
     _check_pair("NTFY_URL", settings.ntfy.url, "NTFY_TOPIC", settings.ntfy.topic)
     return settings, reader.warnings
+
+
+def hosts_in(file: Path) -> tuple[Hostname, ...]:
+    """Return the hosts that REGISTERED_FQDNS_FILE lists; raise `SettingUnusable` if it can't be."""
+    (variable,) = (one for one in VARIABLES if one.read is _hosts)
+    found: tuple[Hostname, ...] = Reader({f"{variable.name}_FILE": str(file)}).value(variable)
+    return found
 
 
 def _check_pair(name: str, value: str, other_name: str, other: str) -> None:
@@ -415,19 +440,3 @@ def _check_operator(access: AccessSettings, reader: Reader) -> None:
         problem = f"has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
         hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
         reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)
-
-
-def secrets_in(url: str) -> Iterator[str]:
-    """Return the secret parts of a URL, as they are written and decoded.
-
-    A user name without a password is a secret in an http URL: it may be a token. Databases also
-    take a password as an option.
-    """
-    login = _LOGIN.match(url)
-    written = [value for name, value in _OPTION.findall(url) if "password" in name.lower()]
-    if login is not None and login["password"] is not None:
-        written += [login["password"], f"{login['user']}:{login['password']}"]
-    elif login is not None and url.startswith("http"):
-        written.append(login["user"])
-    for secret in written:
-        yield from (secret, unquote(secret), unquote_plus(secret))

@@ -1,13 +1,19 @@
-"""Parses and formats times, durations and numbers for people."""
+"""Parses and formats times, durations and numbers for people; finds secrets in URLs."""
 
 from __future__ import annotations
 
 import re
 import time
 from datetime import datetime, timezone
+from typing import Iterator
+from urllib.parse import unquote, unquote_plus
 
 _UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SPAN = re.compile(r"(\d{1,4})\s*(min|h|d|w)")
+_LONGEST_SPAN = 366 * 86400
+# Like SQLAlchemy: a password may contain any character except @.
+_LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
+_OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 
 
@@ -32,6 +38,16 @@ def after(text: str, now: float) -> float:
     if found <= now:
         raise ValueError("choose a time in the future")
     return found
+
+
+def span(text: str) -> int:
+    """Read a duration, in seconds or with a unit; raise `ValueError` for anything else."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is not None and int(found[1]):
+        return int(found[1]) * _UNITS[found[2]]
+    if text.strip().isdecimal() and 0 < int(text) <= _LONGEST_SPAN:
+        return int(text)
+    raise ValueError("write a duration, as in 90min, 12h or 3d")
 
 
 def _read(text: str, now: float, direction: int) -> float:
@@ -73,3 +89,19 @@ def rough(seconds: float) -> str:
     """Write a duration in its largest unit: ``3 h``, ``2 days``."""
     number, unit = duration(seconds).split()[:2]
     return counted(int(number), "day") if unit == "d" else f"{number} {unit}"
+
+
+def secrets_in(url: str) -> Iterator[str]:
+    """Return the secret parts of a URL, as they are written and decoded.
+
+    A user name without a password is a secret in an http URL: it may be a token. Databases also
+    take a password as an option.
+    """
+    login = _LOGIN.match(url)
+    written = [value for name, value in _OPTION.findall(url) if "password" in name.lower()]
+    if login is not None and login["password"] is not None:
+        written += [login["password"], f"{login['user']}:{login['password']}"]
+    elif login is not None and url.startswith("http"):
+        written.append(login["user"])
+    for secret in written:
+        yield from (secret, unquote(secret), unquote_plus(secret))

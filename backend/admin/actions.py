@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Callable, Iterable
+from typing import Callable, Container
 
-from backend.auth.keys import KeyFile
-from backend.errors import BadHostname, HostNotAllowed, KeyFileUnusable, StoreUnavailable
+from backend.auth.registry import Keys
+from backend.errors import BadHostname, KeyFileUnusable, StoreUnavailable, not_registered
 from backend.events import OperatorActed
 from backend.model import Deadline, Hostname, Requester
 from backend.notify.outbox import Reporter
@@ -29,15 +29,15 @@ class Actions:
     def __init__(
         self,
         store: Store,
-        hosts: Iterable[Hostname],
-        key_file: KeyFile,
+        hosts: Container[Hostname],
+        keys: Keys,
         reporter: Reporter,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._hosts = frozenset(hosts)
-        self._key_file = key_file
+        self._hosts = hosts
+        self._keys = keys
         self._reporter = reporter
         self._clock = clock
 
@@ -69,7 +69,7 @@ class Actions:
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""
         self._check(host)
-        key = self._key_file.rotate(host)
+        key = self._keys.rotate(host)
         self._report_key(host, "has a new key", operator)
         return key
 
@@ -84,7 +84,7 @@ class Actions:
         self._check(other)
         if host == other:
             raise BadHostname(f"{host} can't share its key with itself: name another host.")
-        keys = self._key_file.read()
+        keys = self._keys.read()
         key = keys.get(host)
         if key is None:
             raise KeyFileUnusable(
@@ -92,14 +92,14 @@ class Actions:
             )
         if keys.get(other) == key:
             return False
-        self._key_file.replace(other, key)
+        self._keys.replace(other, key)
         self._report_key(other, f"shares the key of {host}", operator)
         return other in keys
 
     def key(self, host: Hostname) -> str | None:
         """Return a host's key; `None` when it has none."""
         self._check(host)
-        return self._key_file.keys().get(host)
+        return self._keys.keys().get(host)
 
     def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
         """Suppress pushes about the loss of a host until a time (UTC); `None` ends the mute."""
@@ -111,7 +111,7 @@ class Actions:
 
     def _check(self, host: Hostname) -> None:
         if host not in self._hosts:
-            raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
+            raise not_registered(host)
 
     def _report_key(self, host: Hostname, what: str, operator: Requester) -> None:
         # The old key is no longer valid: the operator must see the new one in any case.

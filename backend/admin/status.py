@@ -18,6 +18,7 @@ from typing import (
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
+from backend.hetzner.zones import is_undelegated
 from backend.model import Address, Hostname, RecordType
 from backend.rate import Quota
 from backend.store import Store
@@ -25,19 +26,6 @@ from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenZone
 
-# What to do about each delegation status.
-# https://docs.hetzner.cloud/cloud.spec.json, a zone's authoritative_nameservers
-_REGISTRAR = "At your registrar, set the name servers that Hetzner assigns to the zone"
-_DELEGATION_HINTS: Mapping[str, str] = {
-    "valid": "",
-    "partially-valid": f"{_REGISTRAR}, and no others.",
-    "invalid": f"The zone isn't delegated to Hetzner. {_REGISTRAR}.",
-    "lame": f"The zone isn't delegated to Hetzner. {_REGISTRAR}.",
-    "unregistered": "The zone isn't delegated to Hetzner. Register the domain.",
-    "unknown": "Hetzner doesn't know whether the zone is delegated: check again later.",
-    "": "Hetzner reports no delegation status.",
-}
-_UNDELEGATED = ("invalid", "lame", "unregistered")
 _LOW = 0.1
 # Leases, each with the job of the process that owns it.
 _WORK: Mapping[str, str] = {
@@ -91,6 +79,8 @@ class HostStatus:
     hint: str  # empty: the operator has nothing to do
     retry_at: float | None
     muted_until: float | None
+    note: str = ""
+    is_leaving: bool = False  # removed; its records are being deleted
 
     @property
     def has_failed(self) -> bool:
@@ -137,15 +127,19 @@ def _judge_one(
         hint=hint,
         retry_at=min((one.retry_at for one in relevant if not one.is_accepted), default=None),
         muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
+        note=activity.note,
+        is_leaving=activity.leaving is not None,
     )
 
 
 def _condition(activity: HostActivity, records: Sequence[Record], lost_after: float) -> Condition:
     found = {_CONDITIONS[record.state] for record in records if record.state in _CONDITIONS}
-    if activity.seen_at is None:
+    if activity.leaving is not None:
+        found.add(Condition.PUBLISHING)
+    elif activity.seen_at is None:
         if not records:  # a host with a record was just seen, but that isn't stored yet
             found.add(Condition.NEVER)
-    elif activity.silent_since is not None or activity.silent_for > lost_after:
+    elif activity.silent_since is not None or activity.is_silent(lost_after):
         found.add(Condition.SILENT)
     return min(found, key=lambda one: one.severity, default=Condition.OK)
 
@@ -165,19 +159,11 @@ def _explain(
     else:
         since = min((record.desired_at for record in relevant), default=None)
     error, hint = next(((one.error, one.hint) for one in relevant if one.error), ("", ""))
+    if condition is Condition.PUBLISHING and activity.leaving is not None:
+        error = "The host was removed, and its records are being deleted."
     if condition is Condition.WAITING and not error:
         error = "Hetzner has not accepted the update yet."
     return since, error, hint
-
-
-def delegation_hint(delegation: str) -> str:
-    """Return what to do about a zone's delegation status; empty if nothing."""
-    return _DELEGATION_HINTS.get(delegation, "The status is unknown: see console.hetzner.com.")
-
-
-def is_undelegated(delegation: str) -> bool:
-    """Whether this delegation status keeps resolvers from finding the zone at Hetzner."""
-    return delegation in _UNDELEGATED
 
 
 @dataclass(frozen=True)
@@ -222,19 +208,21 @@ class Overview:
     def __init__(
         self,
         store: Store,
-        hosts: Iterable[Hostname],
+        hosts: Collection[Hostname],
         lost_after: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._hosts = frozenset(hosts)
+        self._hosts = hosts
         self._lost_after = lost_after
         self._clock = clock
 
     def read(self) -> Snapshot:
         """Return the state of all hosts, of Hetzner and of the background jobs."""
         now = self._clock()
-        records = [one for one in self._store.records.all() if one.host in self._hosts]
+        activities = self._activities(self._hosts, now)
+        names = {one.host for one in activities}
+        records = [one for one in self._store.records.all() if one.host in names]
         open_since = [
             one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
         ]
@@ -243,7 +231,7 @@ class Overview:
         known = {one.name for one in leases}
         return Snapshot(
             now=now,
-            hosts=self._judge(self._hosts, records, now),
+            hosts=judge(activities, records, self._lost_after, now),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=self._store.projects.quotas(),
@@ -261,14 +249,15 @@ class Overview:
         now = self._clock()
         if name not in self._hosts:
             return None, now
-        judged = self._judge((name,), self._store.records.of(name).values(), now)
+        activities = self._activities((name,), now)
+        mine = [one for one in activities if one.host == name]
+        judged = judge(mine, self._store.records.of(name).values(), self._lost_after, now)
         return next(iter(judged), None), now
 
-    def _judge(
-        self, hosts: Collection[Hostname], records: Iterable[Record], now: float
-    ) -> list[HostStatus]:
-        activities = [one for one in self._store.hosts.registered(now) if one.host in hosts]
-        return judge(activities, records, self._lost_after, now)
+    def _activities(self, hosts: Collection[Hostname], now: float) -> list[HostActivity]:
+        """Return the activities of some hosts, and of hosts whose records are being deleted."""
+        found = self._store.hosts.registered(now)
+        return [one for one in found if one.host in hosts or one.leaving is not None]
 
 
 def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hmac
-import ipaddress
 import re
 import threading
 import time
 from collections import OrderedDict
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Callable, Sequence
 
+from backend.auth.access import NO_KEYS, AcceptedKeys, Access, HostList
 from backend.auth.addresses import requested_update
-from backend.auth.keys import NO_KEYS, AcceptedKeys, KeyFile
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
 from backend.errors import (
     BadHostname,
     BadRequest,
     DyndnsError,
     ForeignHost,
-    HostNotAllowed,
     MissingCredentials,
     MissingHostname,
     StoreUnavailable,
     TooManyFailures,
     Unauthorized,
+    not_registered,
 )
 from backend.events import EventSink, PartlyUsed, Rejected
 from backend.metrics import Meters
@@ -115,8 +114,8 @@ class Authorizer:
 
     def __init__(  # noqa: PLR0913
         self,
-        hosts: Iterable[Hostname],
-        key_file: KeyFile,
+        hosts: Callable[[], HostList],
+        keys: Callable[[], AcceptedKeys],
         failures: FailedLogins,
         alarm: Alarm,
         rejections: Rejections,
@@ -124,26 +123,33 @@ class Authorizer:
         operator: Credentials | None = None,
         queue: LoginQueue | None = None,
         allow_private: bool = False,
-        interface_ids: Mapping[Hostname, ipaddress.IPv6Address] | None = None,
         meters: Meters | None = None,
     ) -> None:
-        self._hosts = frozenset(hosts)
-        # Returns the accepted keys. Updates stay authorized while it returns the same object.
-        self.keys = key_file.accepted
+        """`hosts` and `keys` return the same object as long as nothing changes."""
+        self._hosts = hosts
+        self._keys = keys
+        self._access = Access(HostList(), NO_KEYS)
         self._failures = failures
         self._alarm = alarm
         self._rejections = rejections
         self._operator = operator
         self._queue = queue or LoginQueue()
         self._allow_private = allow_private
-        self._interface_ids = interface_ids or {}
         self._meters = meters or Meters()
-        self._by_user: dict[str, list[Hostname]] = {}
-        self._in_order = sorted(self._hosts)
-        self._dummy = self._in_order[:1]
-        for host in self._in_order:
-            for user in {host.text, host.first_label}:
-                self._by_user.setdefault(user, []).append(host)
+
+    def access(self) -> Access:
+        """Return the registered hosts and the accepted keys: the same object until they change.
+
+        Raises:
+            KeysUnavailable: this process hasn't read the keys yet.
+
+        """
+        hosts = self._hosts()
+        keys = self._keys() if hosts.names else NO_KEYS
+        access = self._access
+        if access.hosts is not hosts or access.keys is not keys:
+            access = self._access = Access(hosts, keys)
+        return access
 
     def authorize(self, request: UpdateRequest, *, is_known: bool = False) -> Update:
         """Return the update that a request may make.
@@ -164,15 +170,15 @@ class Authorizer:
                 named = Hostname.parse(request.name) if request.name else None
             except BadHostname as error:
                 problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
-            keys = self.keys() if self._hosts else NO_KEYS
-            hosts = self._hosts_of(request, named, keys, is_known=is_known)
+            access = self.access()
+            hosts = self._hosts_of(request, named, access, is_known=is_known)
             # The operator may update all hosts.
-            owner = named if named in (hosts or self._hosts) else next(iter(hosts), None)
+            owner = named if named in (hosts or access.hosts.names) else next(iter(hosts), None)
             if problem is not None:
                 raise problem
             host = self._host(request, named, hosts)
             self._check_names(request, host)
-            interface_id = self._interface_ids.get(host)
+            interface_id = access.hosts.own(host).interface_id
             update, skipped = requested_update(
                 host, request, interface_id, allow_private=self._allow_private
             )
@@ -244,25 +250,27 @@ class Authorizer:
         raise Unauthorized(problem)
 
     def _hosts_of(
-        self, request: UpdateRequest, named: Hostname | None, keys: AcceptedKeys, *, is_known: bool
+        self, request: UpdateRequest, named: Hostname | None, access: Access, *, is_known: bool
     ) -> list[Hostname]:
         """Return the hosts that the logins of a request are valid for; none for the operator.
 
         A wrong login next to a right one is counted if the right one isn't valid for the named
         host.
         """
+        registered, keys = access
         right: list[Hostname] = []
         wrong: list[Credentials] = []
         for login in request.logins:
             candidates = self._candidates(named, login)
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
-            opened = [h for h in candidates or self._dummy if keys.open(h, login.digest)]
+            dummy = registered.in_order[:1]
+            opened = [h for h in candidates or dummy if keys.open(h, login.digest)]
             if not (opened and candidates):
                 wrong.append(login)
                 continue
             right += opened
-            if named in self._hosts and keys.open(named, login.digest):
+            if named in registered.names and keys.open(named, login.digest):
                 right.append(named)
         if wrong and (not right or named not in (None, *right)):
             asked = dataclasses.replace(request, logins=tuple(wrong))
@@ -278,8 +286,8 @@ class Authorizer:
         if not hosts:
             if named is None:
                 raise MissingHostname("The operator may update all hosts: name one.")
-            if named not in self._hosts:
-                raise HostNotAllowed(f"{named} isn't registered: add it to REGISTERED_FQDNS.")
+            if named not in self._hosts().names:
+                raise not_registered(named)
             return named
         if named is None:
             if request.is_lenient and len(hosts) == 1:
@@ -317,14 +325,15 @@ class Authorizer:
 
         A key alone without a usable name may be that of any host.
         """
+        hosts = self._hosts()
         if login.user is None:
             if named is None:
-                return self._in_order
-            return [named] if named in self._hosts else []
+                return hosts.in_order
+            return [named] if named in hosts.names else []
         user = login.user.strip().lower()
         with contextlib.suppress(BadHostname):
             user = to_punycode(user)
-        return self._by_user.get(user[:-1] if user.endswith(".") else user, [])
+        return hosts.of_user(user[:-1] if user.endswith(".") else user)
 
 
 def _is_hostname(word: str, host: Hostname) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hmac
 import logging
 import math
 import os
@@ -18,12 +17,12 @@ import secrets
 import stat
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Mapping, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, Sequence, Tuple
 
+from backend.auth.access import NO_KEYS, AcceptedKeys
 from backend.errors import BadHostname, KeyFileUnusable, KeysUnavailable
-from backend.model import Hostname, digest
+from backend.model import Hostname
 
 SHORTEST = 16
 # A file that was changed more recently may be incomplete: an editor may still write it.
@@ -35,7 +34,6 @@ _LOCK_POLL_SECONDS = 0.01
 _LARGEST = 16 * 1024 * 1024  # bytes; each host needs one line
 _MODE = 0o600
 _OTHERS = 0o077
-_NO_KEY = os.urandom(32)
 
 _BOM = "\ufeff"
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may contain a #
@@ -86,31 +84,6 @@ def _explained(path: Path, missing: str = _START_FIRST) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain(path, error, missing) from None
-
-
-@dataclass(repr=False)
-class AcceptedKeys:
-    """The keys of each host: the newest one, and during an edit of the file the previous one."""
-
-    newest: Mapping[Hostname, str]
-    before: Mapping[Hostname, str] | None = None  # None: no edit
-
-    def __post_init__(self) -> None:
-        # Digests have one length, so that comparing them takes the same time for every key.
-        both = (self.newest, self.before or {})
-        self._digests = [{host: digest(key) for host, key in keys.items()} for keys in both]
-
-    def open(self, host: Hostname, presented: bytes) -> bool:
-        """Return whether a digest is that of a key of the host.
-
-        Both keys are compared, or a random text in place of a missing key, so that timing doesn't
-        reveal which keys exist.
-        """
-        right = [hmac.compare_digest(keys.get(host, _NO_KEY), presented) for keys in self._digests]
-        return any(right)
-
-
-NO_KEYS = AcceptedKeys({})
 
 
 class KeyFile:
@@ -196,7 +169,7 @@ class KeyFile:
         with _explained(self._path):
             return parse(_decode(read_bytes(self._path), self._path), self._path)
 
-    def await_editor(self) -> None:
+    def load(self) -> None:
         """Wait until no edit is running, and read the file; `accepted` reports errors later."""
         with contextlib.suppress(OSError, KeyFileUnusable, KeysUnavailable):
             _await_editor(self._path)
@@ -243,14 +216,7 @@ class KeyFile:
 
     def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
         """Return warnings about keys that are easy to guess, and a file that others can read."""
-        found = [
-            KeyFileUnusable(
-                f"The key of {host} has fewer than {SHORTEST} characters",
-                hint=f"`keys rotate {host}` generates a longer one.",
-            )
-            for host, key in keys.items()
-            if len(key) < SHORTEST
-        ]
+        found = weak_keys(keys)
         if self._is_open_to_others():
             hint = f"let its owner run `chmod 600 {self._path}`."
             found.append(KeyFileUnusable(f"Other users can read {self._path}", hint=hint))
@@ -279,16 +245,40 @@ class KeyFile:
             if host not in parse(text, self._path):
                 return _appended(text, {host: key})
             lines = text.splitlines(keepends=True)
-            for number in reversed(range(len(lines))):  # the last line of a host counts
-                fields = _COMMENT.sub("", lines[number]).lstrip(_BOM).split()
-                if fields and Hostname.parse(fields[0]) == host:
-                    lines[number] = _LINE.sub(lambda found: found[1] + key, lines[number], count=1)
-                    break
+            number = _lines_of(host, lines)[-1]  # the last line of a host counts
+            lines[number] = _LINE.sub(lambda found: found[1] + key, lines[number], count=1)
             return "".join(lines)
 
         with _explained(self._path):
             _await_editor(self._path)
             _rewrite(self._path, put_key)
+
+    def remove(self, host: Hostname) -> None:
+        """Remove the lines of a host, whose key is invalid at once; raise as `replace` does."""
+
+        def drop_key(text: str) -> str:
+            parse(text, self._path)
+            lines = text.splitlines(keepends=True)
+            for number in reversed(_lines_of(host, lines)):
+                del lines[number]
+            return "".join(lines)
+
+        with _explained(self._path):
+            _await_editor(self._path)
+            if host in self.read():
+                _rewrite(self._path, drop_key)
+
+
+def weak_keys(keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
+    """Return a warning for each key that is easy to guess."""
+    return [
+        KeyFileUnusable(
+            f"The key of {host} has fewer than {SHORTEST} characters",
+            hint=f"`keys rotate {host}` generates a longer one.",
+        )
+        for host, key in keys.items()
+        if len(key) < SHORTEST
+    ]
 
 
 def parse(text: str, path: Path) -> dict[Hostname, str]:
@@ -318,6 +308,12 @@ def _parse_lines(text: str, path: Path) -> tuple[dict[Hostname, str], KeyFileUnu
             logger.warning("The key file contains %s twice: line %d counts.", host, number)
         keys[host] = key
     return keys, problem
+
+
+def _lines_of(host: Hostname, lines: Sequence[str]) -> list[int]:
+    """Return the numbers of the lines of a host; all lines have to be valid."""
+    named = [_COMMENT.sub("", line).lstrip(_BOM).split()[:1] for line in lines]
+    return [number for number, name in enumerate(named) if name and Hostname.parse(*name) == host]
 
 
 def _appended(text: str, keys: Mapping[Hostname, str]) -> str:

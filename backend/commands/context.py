@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 import time
 from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, Sequence
 
+from backend import __version__
 from backend.admin.actions import Actions
+from backend.admin.checks import inspect
+from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
-from backend.auth.keys import KeyFile
-from backend.model import Requester
+from backend.auth.registry import Keys, Registry, open_keys
+from backend.errors import BadHostname
+from backend.hetzner.dns import open_projects
+from backend.hetzner.zones import Zones
+from backend.model import Hostname, Requester
 from backend.notify.outbox import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, opened
 
 OPERATOR = Requester("", "command")
+AGENT = f"hetzner-dyndns/{__version__} command"
 
 
 @dataclass(frozen=True)
@@ -27,25 +35,50 @@ class Context:
 
     settings: Settings
     store: Store
-    key_file: KeyFile
+    keys: Keys
+    registry: Registry
+    manager: HostManager
     actions: Actions
     overview: Overview
 
+    def host(self, text: str) -> Hostname:
+        """Return the host of a full name, or of a first label that only one host has.
+
+        Raises:
+            BadHostname: it is neither.
+
+        """
+        found = self.registry.current.of_user(text.strip().lower())
+        if len(found) > 1:
+            names = ", ".join(map(str, found))
+            raise BadHostname(f"{text} is the first label of several hosts: name one of {names}.")
+        return found[0] if found else Hostname.parse(text)
+
 
 @contextlib.contextmanager
-def service_context(environ: Mapping[str, str]) -> Iterator[Context]:
-    """Open the store and the key file of the service.
+def service_context(
+    environ: Mapping[str, str], *, calls_hetzner: bool = False
+) -> Iterator[Context]:
+    """Open the store and the keys of the service.
 
     Raises:
         OperatorError: the set-up is wrong, or the service has never been started.
 
     """
-    settings, _ = read(environ)
-    key_file, hosts = KeyFile(settings.access.key_file), settings.access.hosts
+    settings, _ = read(environ, needs_token=calls_hetzner)
     with opened(settings.store.url) as store:
-        actions = Actions(store, hosts, key_file, Reporter())
-        overview = Overview(store, hosts, settings.watch.lost_after)
-        yield Context(settings, store, key_file, actions, overview)
+        keys, reporter = open_keys(settings, store.registrations), Reporter()
+        hosts = Registry(settings.access, store.hosts, store.registrations, keys)
+        zones = Zones(open_projects(settings, AGENT), settings.hetzner.zone_cache_ttl)
+        yield Context(
+            settings,
+            store,
+            keys,
+            hosts,
+            HostManager(store, hosts, keys, functools.partial(inspect, zones), reporter),
+            Actions(store, hosts, keys, reporter),
+            Overview(store, hosts, settings.watch.lost_after),
+        )
 
 
 def time_argument(read_time: Callable[[str, float], float]) -> Callable[[str], float]:

@@ -8,7 +8,6 @@ from typing import Mapping
 
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
-from backend.model import Hostname
 from backend.text import before, moment
 
 _MOST = 1_000_000
@@ -16,7 +15,7 @@ _MOST = 1_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the host, the period and the format."""
-    parser.add_argument("host", nargs="?", type=Hostname.parse, help="show only this host")
+    parser.add_argument("host", nargs="?", help="show only this host")
     parser.add_argument(
         "--since",
         type=time_argument(before),
@@ -35,16 +34,13 @@ def _limit(text: str) -> int:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the entries, the oldest first."""
-    host = arguments.host
     with service_context(environ) as context:
+        host = context.host(arguments.host) if arguments.host else None
         history = context.store.history
         entries = history.find(host, since=arguments.since, limit=arguments.limit)[::-1]
-        is_known = host is None or host in context.settings.access.hosts
+        is_known = host is None or host in context.registry
         if not is_known and not history.find(host, limit=1):
-            raise HostNotAllowed(
-                f"{host} isn't registered and has no history: check the name, or add it to "
-                "REGISTERED_FQDNS."
-            )
+            raise HostNotAllowed(f"{host} isn't registered and has no history: check the name.")
     if arguments.json:
         print_json([asdict(entry) for entry in entries])
     else:

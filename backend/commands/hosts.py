@@ -1,9 +1,10 @@
-"""Lists the hosts with their states; retries or drops updates of a host, or mutes it."""
+"""Lists, adds, renames and removes hosts; changes their settings, retries or drops updates."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Mapping
+import sys
+from typing import Mapping, Sequence
 
 from backend.admin.status import HostStatus, Snapshot
 from backend.commands.context import (
@@ -14,15 +15,40 @@ from backend.commands.context import (
     service_context,
     time_argument,
 )
-from backend.model import Hostname, RecordType
+from backend.errors import FAIL, OK, BadHostname, Line, not_registered
+from backend.model import RecordType
 from backend.text import after, counted, duration, moment
+
+TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
+
+_DEFAULT = "default"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each task."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="list|retry|drop|mute|unmute")
-    listing = tasks.add_parser("list", help="show every host with its state, the worst first")
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="|".join(TASKS))
+    listing = tasks.add_parser("list", help="show every host, the worst first; or one host")
+    listing.add_argument("host", nargs="?", help="show only this host, in detail")
     listing.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
+    adding = tasks.add_parser("add", help="add hosts, all of them or none")
+    adding.add_argument("names", nargs="+", metavar="NAME", help="a full name; `-` reads a list")
+    renaming = tasks.add_parser("rename", help="rename a host; its key and history stay")
+    renaming.add_argument("host", metavar="OLD")
+    renaming.add_argument("name", metavar="NEW")
+    removing = tasks.add_parser("remove", help="remove a host; its key is invalid at once")
+    removing.add_argument("host")
+    choice = removing.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--delete-records", action="store_true", help="delete them at Hetzner")
+    choice.add_argument("--keep-records", action="store_true", help="leave them at Hetzner")
+    setting = tasks.add_parser("set", help="change settings of one host")
+    setting.add_argument("host")
+    for option, words in (
+        ("--lost-after", "silence after which it is lost, as in 3d: LOST_CONNECTION_TIMEOUT"),
+        ("--ttl", "of its records, in seconds: RECORD_TTL"),
+        ("--interface-id", "its IPv6 address after the prefix: IPV6_INTERFACE_IDS"),
+        ("--note", "a line for people"),
+    ):
+        setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes it")
     for name, words in (
         ("retry", "retry the pending and refused updates of a host now"),
         ("drop", "drop the failed update of a host"),
@@ -30,37 +56,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("unmute", "send notifications about a host again"),
     ):
         task = tasks.add_parser(name, help=words)
-        task.add_argument("host", type=Hostname.parse)
+        task.add_argument("host")
         if name == "mute":
             help_text = "a date, a time (UTC), or a duration from now, as in 3d"
             task.add_argument("until", type=time_argument(after), help=help_text)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Carry out the task."""
-    with service_context(environ) as context:
-        if arguments.task != "list":
-            print(_act(context, arguments))
-        elif arguments.json:
-            print_json([_object(one) for one in context.overview.read().hosts])
+    """Carry out the task; return 1 if hosts could not be added or renamed."""
+    calls_hetzner = arguments.task in ("add", "rename")
+    with service_context(environ, calls_hetzner=calls_hetzner) as context:
+        if arguments.task == "list":
+            _list(context, arguments)
+        elif calls_hetzner:
+            return _add_or_rename(context, arguments)
         else:
-            _print_list(context.overview.read())
+            print(_act(context, arguments))
     return 0
 
 
+def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
+    manager, name = context.manager, getattr(arguments, "name", "")
+    if arguments.task == "rename":
+        names = [name]
+        lines = manager.rename(context.host(arguments.host), name, OPERATOR)
+    else:
+        names = [word for one in arguments.names for word in _words(one)]
+        lines = manager.add(names, OPERATOR)
+    _print_findings(lines)
+    if any(line.state == FAIL for line in lines) or not lines:
+        print("Nothing was changed: correct the failures, and try again.", file=sys.stderr)
+        return 1
+    if arguments.task == "rename":
+        print(
+            f"{arguments.host} is {name} now; its key is the same. Change the name in its device. "
+            "The old records are deleted when the new ones are published."
+        )
+        return 0
+    print(f"Added {counted(len(set(names)), 'host')}. The service knows within 5 seconds.")
+    print(f"Next, see the settings for a device: python -m backend setup {names[0]}")
+    return 0
+
+
+def _words(text: str) -> Sequence[str]:
+    return (sys.stdin.read() if text == "-" else text).replace(",", " ").split()
+
+
+def _print_findings(lines: Sequence[Line]) -> None:
+    """Print failures and warnings; if there are only few lines, print all of them."""
+    few = 20
+    shown = [line for line in lines if line.state != OK or len(lines) <= few]
+    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in shown]
+    if rows:
+        print_table(("STATE", "HOST", "FOUND"), rows)
+
+
 def _act(context: Context, arguments: argparse.Namespace) -> str:
-    actions, host = context.actions, arguments.host
-    if arguments.task == "retry":
+    actions, host, task = context.actions, context.host(arguments.host), arguments.task
+    if task == "remove":
+        context.manager.remove(host, OPERATOR, delete_records=arguments.delete_records)
+        rest = "are being deleted" if arguments.delete_records else "stay at Hetzner"
+        return f"{host} is removed, and its key is invalid. Its records {rest}."
+    if task == "set":
+        return _set(context, arguments)
+    if task == "retry":
         number = actions.retry(host, OPERATOR)
         updates = counted(number, "pending update")
         return f"{host}: retrying {updates}." if number else f"{host} has no pending update."
-    if arguments.task == "drop":
+    if task == "drop":
         number = actions.drop_update(host, OPERATOR)
         updates = counted(number, "failed update")
         return f"{host}: dropped {updates}." if number else f"{host} has no failed update."
-    until = arguments.until if arguments.task == "mute" else None
+    until = arguments.until if task == "mute" else None
     actions.mute(host, until, OPERATOR)
     return f"{host} is not muted." if until is None else f"{host} is muted until {moment(until)}."
+
+
+def _set(context: Context, arguments: argparse.Namespace) -> str:
+    names = ("lost_after", "ttl", "interface_id", "note")
+    given = {name: getattr(arguments, name) for name in names}
+    texts = {
+        name: "" if text == _DEFAULT else text for name, text in given.items() if text is not None
+    }
+    if not texts:
+        raise BadHostname("Nothing to set: give --lost-after, --ttl, --interface-id or --note.")
+    host = context.host(arguments.host)
+    own = context.manager.change(host, texts, OPERATOR)
+    shown = ", ".join(f"{name}={value}" for name, value in vars(own).items() if value)
+    return f"{host} has {shown or 'no settings of its own'}."
+
+
+def _list(context: Context, arguments: argparse.Namespace) -> None:
+    if arguments.host:
+        host = context.host(arguments.host)
+        status, now = context.overview.host(host)
+        if status is None:
+            raise not_registered(host)
+        if arguments.json:
+            print_json(_object(context, status))
+        else:
+            _print_one(context, status, now)
+    else:
+        snapshot = context.overview.read()
+        if arguments.json:
+            print_json([_object(context, one) for one in snapshot.hosts])
+        else:
+            _print_list(snapshot)
 
 
 def _print_list(snapshot: Snapshot) -> None:
@@ -79,11 +180,39 @@ def _print_list(snapshot: Snapshot) -> None:
             )
         )
     print_table(("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM"), rows)
+    if not rows:
+        print("No host is registered: add one with `hosts add NAME`.", file=sys.stderr)
 
 
-def _object(one: HostStatus) -> Mapping[str, object]:
+def _print_one(context: Context, one: HostStatus, now: float) -> None:
+    own = context.registry.current.own(one.host)
+    seen = "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
+    rows = [
+        ("host", one.host.text),
+        ("origin", _origin(context, one)),
+        ("state", one.condition.value),
+        *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),
+        ("last seen", seen),
+        ("problem", " ".join(filter(None, (one.error, one.hint)))),
+        ("lost after", "" if own.lost_after is None else duration(own.lost_after)),
+        ("TTL", "" if own.ttl is None else f"{own.ttl} s"),
+        ("interface id", str(own.interface_id or "")),
+        ("note", own.note),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        if value:
+            print(f"{name:<{width}}  {value}")
+
+
+def _origin(context: Context, one: HostStatus) -> str:
+    return "REGISTERED_FQDNS" if one.host in context.registry.current.fixed else "added"
+
+
+def _object(context: Context, one: HostStatus) -> Mapping[str, object]:
     return {
         "host": one.host.text,
+        "origin": _origin(context, one),
         "state": one.condition.value,
         "since": one.since,
         "published": {kind.value: str(address) for kind, address in one.published.items()},
@@ -92,4 +221,5 @@ def _object(one: HostStatus) -> Mapping[str, object]:
         "error": one.error,
         "hint": one.hint,
         "muted_until": one.muted_until,
+        "note": one.note,
     }

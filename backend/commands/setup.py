@@ -6,10 +6,8 @@ import argparse
 import sys
 from typing import Mapping
 
-from backend.auth.keys import KeyFile
-from backend.errors import HostNotAllowed, KeyFileUnusable
-from backend.model import Hostname
-from backend.settings import AccessSettings, Reader
+from backend.commands.context import service_context
+from backend.errors import KeyFileUnusable, not_registered
 from backend.setup_guides import DEVICES, EXAMPLE_URL, is_address, is_harmless, snippet
 
 _ANY = "any"
@@ -17,7 +15,7 @@ _ANY = "any"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the host, the device and the URL of the service."""
-    parser.add_argument("host", type=Hostname.parse, metavar="HOST", help="a registered host name")
+    parser.add_argument("host", metavar="HOST", help="a registered host, or its first label")
     parser.add_argument(
         "--for",
         dest="device",
@@ -47,8 +45,14 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         KeyFileUnusable: the host has no key yet.
 
     """
-    host, url = arguments.host, arguments.url
-    key = _read_key(host, environ)
+    url = arguments.url
+    with service_context(environ) as context:
+        host = context.host(arguments.host)
+        if host not in context.registry:
+            raise not_registered(host)
+        key = context.keys.read().get(host)
+    if key is None:
+        raise KeyFileUnusable(f"{host} has no key yet", hint="start the service once.")
     guide = snippet(arguments.device, host, key, url)
     print(f"{guide.name}, for {host}:\n", file=sys.stderr, flush=True)
     print(guide.text)
@@ -63,16 +67,3 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         note = "Some devices don't accept this key: use only letters, digits, - and _."
         print(f"\n{note}", file=sys.stderr)
     return 0
-
-
-def _read_key(host: Hostname, environ: Mapping[str, str]) -> str:
-    access = Reader(environ).section(AccessSettings)
-    if host not in access.hosts:
-        raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
-    key = KeyFile(access.key_file).read().get(host)
-    if key is None:
-        raise KeyFileUnusable(
-            f"PRE_SHARED_KEY_FILE: {access.key_file} has no key for {host}",
-            hint="start the service once to generate it.",
-        )
-    return key

@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import (
     Any,
+    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -21,12 +22,14 @@ from urllib.parse import quote
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
+    DyndnsError,
     HetznerUnreachable,
     TokenRejected,
 )
 from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
+from backend.settings import Settings
 
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -130,8 +133,9 @@ def _value(text: str) -> IPAddress | str:
 class Hetzner:
     """The DNS of one project.
 
-    Its methods raise the errors of `CloudApi.call`. A new RRSet gets `ttl`, in seconds. An existing
-    one gets `chosen_ttl`, or keeps its TTL if `chosen_ttl` is `None`.
+    Its methods raise the errors of `CloudApi.call`. A new RRSet gets the TTL of its host, or `ttl`,
+    in seconds. An existing one gets the TTL of its host, or `chosen_ttl`; it keeps its own if
+    neither is set.
     """
 
     def __init__(self, api: CloudApi, ttl: int, chosen_ttl: int | None = None) -> None:
@@ -175,15 +179,21 @@ class Hetzner:
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
 
     def read_zone(
-        self, zone: Zone, deadline: Deadline, kinds: Sequence[str] = ("A", "AAAA")
+        self,
+        zone: Zone,
+        deadline: Deadline,
+        kinds: Sequence[str] = ("A", "AAAA"),
+        name: str | None = None,
     ) -> tuple[int, dict[tuple[str, str], RRSet]]:
-        """Return the number of calls, and the RRSets of a zone by name and type.
+        """Return the number of calls, and the RRSets of a zone, or of one name in it.
+
+        The keys are pairs of name and type.
 
         Raises:
             NotFound: the zone doesn't exist any more.
 
         """
-        query = [("type", kind) for kind in kinds]
+        query = [*([("name", name)] if name else []), *(("type", kind) for kind in kinds)]
         pages = list(self._pages(zone.path, _RRSETS_A_PAGE, deadline, query))
         with understood():
             return len(pages), {
@@ -207,9 +217,13 @@ class Hetzner:
             pass
         return None
 
-    def is_right(self, rrset: RRSet | None, address: Address) -> bool:
-        """Return whether an RRSet holds this address alone, with the TTL that it should have."""
-        return rrset is not None and rrset.holds(address) and self.chosen_ttl in (None, rrset.ttl)
+    def is_right(self, rrset: RRSet | None, address: Address, ttl: int | None = None) -> bool:
+        """Return whether an RRSet holds this address alone, with the TTL that it should have.
+
+        `ttl` is that of the host, if it has one of its own.
+        """
+        chosen = ttl or self.chosen_ttl
+        return rrset is not None and rrset.holds(address) and chosen in (None, rrset.ttl)
 
     def put(  # noqa: PLR0913
         self,
@@ -220,12 +234,13 @@ class Hetzner:
         *,
         replaced: Address | None = None,
         rewrite: bool = False,
+        ttl: int | None = None,
     ) -> Written:
         """Make an address the only one of its family at a name, or delete the family.
 
-        `rrset` is what `read` returned. The comment of the same address is kept, else that of the
-        `replaced` address. With `rewrite`, an unchanged address is written, too: the API shows an
-        accepted address even if publishing it has failed.
+        `rrset` is what `read` returned, `ttl` the host's own. The comment of the same address is
+        kept, else that of the `replaced` address. With `rewrite`, an unchanged address is written,
+        too: the API shows an accepted address even if publishing it has failed.
 
         Raises:
             AlreadyExists, NotFound: another client has changed the RRSet since it was read.
@@ -238,7 +253,7 @@ class Hetzner:
         record = {"value": str(address.ip)}
         body: dict[str, Any]
         if rrset is None:
-            body = {"name": location.name, "type": desired.type.value, "ttl": self._ttl}
+            body = {"name": location.name, "type": desired.type.value, "ttl": ttl or self._ttl}
             body["records"] = [record]
             answer = self.api.call("POST", location.zone.path, deadline, body=body)
             return Written(Change.CREATED, [id_of(answer.get("action"))])
@@ -251,9 +266,10 @@ class Hetzner:
             body = {"records": [record]}
             answer = self.api.call("POST", f"{path}/actions/set_records", deadline, body=body)
             actions.append(id_of(answer.get("action")))
-        if self.chosen_ttl not in (None, rrset.ttl):
-            ttl = {"ttl": self.chosen_ttl}
-            answer = self.api.call("POST", f"{path}/actions/change_ttl", deadline, body=ttl)
+        chosen = ttl or self.chosen_ttl
+        if chosen not in (None, rrset.ttl):
+            body = {"ttl": chosen}
+            answer = self.api.call("POST", f"{path}/actions/change_ttl", deadline, body=body)
             actions.append(id_of(answer.get("action")))
         return Written(change, actions, comment)
 
@@ -294,6 +310,19 @@ class Hetzner:
             else:
                 return Written(Change.DELETED, [id_of(answer.get("action"))])
         return Written(Change.UNCHANGED, [])
+
+
+def open_projects(
+    settings: Settings,
+    agent: str,
+    observe: Callable[[str, DyndnsError | None, float], None] = lambda *_: None,
+) -> list[Hetzner]:
+    """Return the projects of all tokens. The other arguments are those of `CloudApi`."""
+    records, url = settings.records, settings.hetzner.api_url
+    return [
+        Hetzner(CloudApi(token, url, agent, observe), records.ttl, records.chosen_ttl)
+        for token in settings.hetzner.tokens
+    ]
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

@@ -18,6 +18,19 @@ _MISS_PAUSE = 5.0
 _RETRY_PAUSE = 10.0
 # The longest time that a request spends on a new list while an old one exists.
 _REFRESH_SECONDS = 3.0
+# What to do about each delegation status.
+# https://docs.hetzner.cloud/cloud.spec.json, a zone's authoritative_nameservers
+_REGISTRAR = "At your registrar, set the name servers that Hetzner assigns to the zone"
+_DELEGATION_HINTS: Mapping[str, str] = {
+    "valid": "",
+    "partially-valid": f"{_REGISTRAR}, and no others.",
+    "invalid": f"The zone isn't delegated to Hetzner. {_REGISTRAR}.",
+    "lame": f"The zone isn't delegated to Hetzner. {_REGISTRAR}.",
+    "unregistered": "The zone isn't delegated to Hetzner. Register the domain.",
+    "unknown": "Hetzner doesn't know whether the zone is delegated: check again later.",
+    "": "Hetzner reports no delegation status.",
+}
+_UNDELEGATED = ("invalid", "lame", "unregistered")
 
 
 def longest_match(zones: Mapping[str, Zone], host: Hostname) -> Location | None:
@@ -150,3 +163,13 @@ class Zones:
             self._retry_at = self._clock() + _RETRY_PAUSE
         self._listing = _Listing(zones, failures, self._clock(), is_whole)
         return self._listing
+
+
+def delegation_hint(delegation: str) -> str:
+    """Return what to do about a zone's delegation status; empty if nothing."""
+    return _DELEGATION_HINTS.get(delegation, "The status is unknown: see console.hetzner.com.")
+
+
+def is_undelegated(delegation: str) -> bool:
+    """Whether this delegation status keeps resolvers from finding the zone at Hetzner."""
+    return delegation in _UNDELEGATED

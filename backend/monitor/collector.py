@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Callable, Sequence
 
 from backend.errors import OperatorError, TransientError
-from backend.events import EventSink, ZoneFailed
+from backend.events import EventSink, TokenRefused, ZoneFailed
 from backend.hetzner.dns import Hetzner, Zone
 from backend.model import Deadline
 from backend.store import Store
@@ -38,15 +38,16 @@ class Collector:
         self._events = events
         self._clock = clock
         self._monotonic = monotonic
+        self._began = clock()
         # The times of the stored quotas, by project and limit.
         self._stored: dict[tuple[int, int], float] = {}
 
     def tick(self) -> None:
-        """Store new quotas; list the zones once an hour."""
+        """Store new quotas; list the zones after the start and once an hour."""
         self._store_quotas()
         now = self._clock()
-        age = now - self._store.projects.listed_at()
-        is_due = not 0 <= age < _LIST_SECONDS
+        listed_at = self._store.projects.listed_at()
+        is_due = listed_at < self._began or not 0 <= now - listed_at < _LIST_SECONDS
         # If the owner of the lease dies, another process lists the zones at once.
         leases = self._store.leases
         if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
@@ -77,12 +78,18 @@ class Collector:
                 return
             except OperatorError as error:
                 listed.append((Project(number, str(error), now), []))
+                self._note_refusal(number, error, now)
                 continue
             for zone in zones:
                 self._note_failure(zone, now)
             seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
             listed.append((Project(number, "", now), seen))
         self._store.projects.store_zones(listed)
+
+    def _note_refusal(self, number: int, error: OperatorError, now: float) -> None:
+        is_at_start = self._store.projects.listed_at() < self._began
+        if self._store.leases.once("projects", f"{number} {error}", now) or is_at_start:
+            self._events.report(TokenRefused(number, str(error)))
 
     def _note_failure(self, zone: Zone, now: float) -> None:
         if zone.has_failed and self._store.leases.once("zones", zone.name, now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Callable, Iterable, Iterator, NamedTuple
+from typing import Callable, Container, Iterable, Iterator, NamedTuple
 
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, EventSink, FellSilent
@@ -23,12 +23,12 @@ _LONGEST_PAUSE = 4 * TICK_SECONDS
 def judge(activities: Iterable[HostActivity], lost_after: float) -> Iterator[HostActivity]:
     """Return the hosts that fell silent, and those that came back.
 
-    A host is silent if it sent no update for more than `lost_after` seconds in which a process
-    watched. A lost host is back when it sends an update. A longer timeout alone doesn't end the
-    loss.
+    A host is silent if it sent no update for longer than its own time, or than `lost_after`
+    seconds, while a process watched. A lost host is back when it sends an update. A longer timeout
+    alone doesn't end the loss.
     """
     for activity in activities:
-        is_silent = activity.silent_for > lost_after
+        is_silent = activity.is_silent(lost_after)
         was_seen = activity.seen_at is not None and activity.seen_at != activity.silent_since
         if is_silent if activity.silent_since is None else not is_silent and was_seen:
             yield activity
@@ -75,7 +75,7 @@ class Watcher:
     def __init__(  # noqa: PLR0913
         self,
         store: Store,
-        hosts: Iterable[Hostname],
+        hosts: Container[Hostname],
         sink: EventSink,
         *,
         lost_after: float,
@@ -84,7 +84,7 @@ class Watcher:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._hosts = frozenset(hosts)
+        self._hosts = hosts
         self._sink = sink
         self._lost_after = lost_after
         self._interval = interval

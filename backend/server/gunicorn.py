@@ -6,6 +6,7 @@ Settings and hooks: https://gunicorn.org/reference/settings/
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import logging
@@ -16,7 +17,7 @@ import socket
 import time
 import traceback
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, Mapping, NoReturn, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, NoReturn, Sequence
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
@@ -27,8 +28,8 @@ from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
 from backend import __version__
-from backend.auth.keys import KeyFile
-from backend.errors import SettingUnusable
+from backend.auth.registry import Registry, open_keys
+from backend.errors import SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
 from backend.rate import LineLimit
 from backend.server import logs
@@ -72,13 +73,13 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     """
     settings = _prepare(environ)
     sink = _listen(settings.server)
-    _register(settings)  # last, so that a start that fails changes nothing
+    hosts = _register(settings)  # last, so that a start that fails changes nothing
     logger.info(
         "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
-        __version__,
-        settings.server.port,
-        len(settings.access.hosts),
+        *(__version__, settings.server.port, len(hosts)),
     )
+    for line in _next_steps(settings, hosts):
+        logger.info("%s", line)
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     _replace_private_parts()
@@ -103,16 +104,38 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
     logs.set_up(settings.log, settings.secrets())
     for warning in warnings:
         logger.warning("%s", warning)
-    KeyFile(settings.access.key_file).complete(settings.access.hosts)
     prepare_store(settings.store.url)
+    with contextlib.closing(Store(settings.store.url, pool_size=1)) as store:
+        keys = open_keys(settings, store.registrations)
+        keys.complete(Registry(settings.access, store.hosts, store.registrations, keys))
     return settings
 
 
-def _register(settings: Settings) -> None:
-    store = Store(settings.store.url, pool_size=1)
-    for host in store.hosts.register(settings.access.hosts, time.time()):
-        logger.info("%s is registered again: nothing is published until its next update.", host)
-    store.close()
+def _register(settings: Settings) -> Registry:
+    """Store which hosts the settings list, and return all registered hosts."""
+    with contextlib.closing(Store(settings.store.url, pool_size=1)) as store:
+        for host in store.hosts.register(settings.access.hosts, time.time()):
+            logger.info("%s is registered again: nothing is published until its next update.", host)
+        keys = open_keys(settings, store.registrations)
+        hosts = Registry(settings.access, store.hosts, store.registrations, keys)
+    for host in settings.access.interface_ids:
+        if host not in hosts:
+            logger.warning("IPV6_INTERFACE_IDS: %s", not_registered(host))
+    return hosts
+
+
+def _next_steps(settings: Settings, hosts: Registry) -> Iterator[str]:
+    """Say where the dashboard is, or how to switch it on, and what to do next."""
+    if settings.access.operator_name:
+        yield f"Dashboard: port {settings.server.port}, path /, as {settings.access.operator_name}."
+    else:
+        yield (
+            "The dashboard is off: set BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD to switch it on."
+        )
+    if hosts:
+        yield f"Settings for a device: python -m backend setup {next(iter(hosts))}"
+    else:
+        yield "Next, add a host: python -m backend hosts add NAME"
 
 
 def _leave(status: int) -> NoReturn:
@@ -192,7 +215,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Application:
         self._service = self._build(self._settings, self._slots)
-        self._service.key_file.await_editor()
+        self._service.keys.load()
         self._service.start()
         return _with_readable_bodies(self._service.app)
 

@@ -21,6 +21,7 @@ from backend.store.hosts import FailedLoginCounts, Hosts
 from backend.store.leases import Leases
 from backend.store.projects import Projects
 from backend.store.records import Records
+from backend.store.registrations import Registrations
 
 # To find damage, these read all rows of the small tables, and the newest one of the history.
 _READS = [
@@ -141,6 +142,7 @@ class Store:
         self.history = History(self._database, self.leases)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
+        self.registrations = Registrations(self._database, self.leases)
 
     def ping(self) -> None:
         """Make sure that records can be read; raise `StoreUnavailable` otherwise."""

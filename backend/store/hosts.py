@@ -29,6 +29,8 @@ _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
 # This many changes back and forth within this time mean that two devices use the host.
 _MANY_CHANGES, SHORTLY = 7, 3600.0
 _CHANGES = [change.value for change in Change]
+# What happens to the records of a host that is being removed.
+DELETE, KEEP = "delete", "keep"
 
 
 def is_listed(now: float) -> sa.ColumnElement[bool]:
@@ -42,8 +44,23 @@ def is_listed(now: float) -> sa.ColumnElement[bool]:
 
 
 def is_registered(now: float) -> sa.ColumnElement[bool]:
-    """Return the condition that the host of a record is registered, or was never stored."""
-    is_gone = sa.exists().where(hosts.c.host == records.c.host, sa.not_(is_listed(now)))
+    """Return the condition that the host of a record is registered, or was never stored.
+
+    The records of a removed host are deleted, too: those of a renamed one after the records of its
+    new name are published.
+    """
+    new = records.alias()
+    is_waited_for = sa.exists().where(
+        new.c.host == hosts.c.successor,
+        new.c.desired.is_not(None),
+        new.c.state != State.PUBLISHED.value,
+    )
+    is_deleted = sa.and_(hosts.c.leaving == DELETE, sa.not_(is_waited_for))
+    is_gone = sa.exists().where(
+        hosts.c.host == records.c.host,
+        sa.not_(is_listed(now)),
+        sa.or_(hosts.c.leaving.is_(None), sa.not_(is_deleted)),
+    )
     return sa.not_(is_gone)
 
 
@@ -165,6 +182,13 @@ class HostActivity:
     silent_since: float | None  # when it was last seen; None: not reported as lost
     heard: int = 0  # the number of times it was seen
     muted_until: float | None = None  # no pushes about its silence before then
+    lost_after: int | None = None  # seconds; None: LOST_CONNECTION_TIMEOUT
+    note: str = ""
+    leaving: str | None = None  # it was removed, and its records are being deleted
+
+    def is_silent(self, lost_after: float) -> bool:
+        """Whether it sent no update for longer than its own time, or than `lost_after` seconds."""
+        return self.silent_for > (self.lost_after or lost_after)
 
 
 class Hosts:
@@ -177,9 +201,10 @@ class Hosts:
         self._database = database
 
     def register(self, names: Iterable[Hostname], now: float) -> list[Hostname]:
-        """Store which hosts are registered; return those that were removed and are back.
+        """Store which hosts are in REGISTERED_FQDNS; return those that were removed and are back.
 
-        These start without records, reported errors and silence, and keep their history.
+        These start without records, reported errors and silence, and keep their history. Hosts
+        that the operator added stay registered.
         """
         names = sorted(names)
         rows = [{"host": name.text, "registered_at": now} for name in names]
@@ -194,12 +219,13 @@ class Hosts:
             for column in (records.c.host, reports.c.subject) if dropped else ():
                 mine = column == sa.bindparam("name")
                 connection.execute(column.table.delete().where(mine), dropped)
-            gone = sa.and_(sa.not_(is_mine), ends.is_(None))
+            gone = sa.and_(sa.not_(is_mine), ends.is_(None), sa.not_(hosts.c.is_added))
             connection.execute(hosts.update().where(gone).values(unregistered_at=now))
             if rows:
                 connection.execute(upsert, rows)
-                back = sa.and_(is_mine, ends.is_not(None))
-                connection.execute(hosts.update().where(back).values(unregistered_at=None))
+                listed = {"unregistered_at": None, "is_added": False, "leaving": None}
+                other = sa.or_(ends.is_not(None), hosts.c.is_added, hosts.c.leaving.is_not(None))
+                connection.execute(hosts.update().where(is_mine, other).values(**listed))
         return sorted(again)
 
     def extend_registrations(self, names: Iterable[Hostname], now: float) -> None:
@@ -236,7 +262,8 @@ class Hosts:
             connection.execute(statement, rows)
 
     def registered(self, now: float) -> list[HostActivity]:
-        """Return the activity of every registered host."""
+        """Return the activity of every registered host, and of those whose records are deleted."""
+        is_shown = sa.or_(is_listed(now), hosts.c.leaving == DELETE)
         query = sa.select(
             hosts.c.host,
             hosts.c.registered_at,
@@ -245,10 +272,13 @@ class Hosts:
             hosts.c.silent_since,
             hosts.c.heard,
             hosts.c.muted_until,
-        ).where(is_listed(now))
+            hosts.c.lost_after,
+            hosts.c.note,
+            hosts.c.leaving,
+        ).where(is_shown)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [HostActivity(Hostname(row.host), *row[1:]) for row in rows]
+        return [HostActivity(Hostname(row.host), *tuple(row)[1:]) for row in rows]
 
     def count(self, activities: Iterable[HostActivity]) -> None:
         """Store for how long hosts have been silent, except those seen in the meantime."""

@@ -19,6 +19,9 @@ SKEW_SECONDS = 60.0
 VERSION = 1
 MIGRATIONS: Mapping[int, Sequence[str]] = {}
 _VERSION_KEY, SIGNING_KEY = "schema", "signing_key"
+# Its value changes with every change of the hosts that the operator added, of the hosts' own
+# settings, and of stored keys.
+HOSTS_CHANGED = "hosts_changed"
 # An arbitrary number: two replicas must not create the tables at the same time.
 _ADVISORY_LOCK = 7_041_982
 
@@ -85,6 +88,24 @@ hosts = sa.Table(
     sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # how often it was seen
     sa.Column("silent_since", sa.Float),  # when it was last seen before it was reported as lost
     sa.Column("muted_until", sa.Float),  # no notification that it is lost before then
+    # Added by the operator while the service ran, not by REGISTERED_FQDNS.
+    sa.Column("is_added", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Of a host that is being removed, `delete` or `keep` its records at Hetzner; null: neither.
+    sa.Column("leaving", sa.String),
+    sa.Column("successor", sa.String),  # of a renamed host: its new name
+    # The host's own settings; null: the variables count.
+    sa.Column("lost_after", sa.Integer),
+    sa.Column("ttl", sa.Integer),
+    sa.Column("interface_id", sa.String),
+    sa.Column("note", sa.String, nullable=False, server_default=""),
+)
+
+# Used instead of a key file if the store is a PostgreSQL database.
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("key", sa.String, nullable=False),
 )
 
 leases = sa.Table(

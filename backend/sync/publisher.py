@@ -128,13 +128,16 @@ class Publisher:
         reporter: Reporter,
         *,
         cache_ttl: float,
+        ttl_of: Callable[[Hostname], int | None] = lambda _: None,
         is_checked_elsewhere: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`ttl_of` returns the TTL that a host has of its own."""
         self._store = store
         self._zones = zones
         self._reporter = reporter
         self._cache_ttl = cache_ttl
+        self.ttl_of = ttl_of
         self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
         self._shares = Shares()
@@ -233,7 +236,7 @@ class Publisher:
                 self._shares.take(attempt.host)
             found: Mapping[RecordType, RRSet]
             if all(map(self._is_known, due)):  # saves the read before the write
-                ttl = location.zone.project.chosen_ttl
+                ttl = self.ttl_of(attempt.host) or location.zone.project.chosen_ttl
                 found = {
                     record.desired.type: RRSet({record.published.ip: record.comment}, ttl)
                     for record in due
@@ -294,6 +297,7 @@ class Publisher:
                     attempt.deadline,
                     replaced=record.published,
                     rewrite=rewrite or exists,
+                    ttl=self.ttl_of(record.host),
                 )
                 break
             except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read

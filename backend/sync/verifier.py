@@ -123,7 +123,7 @@ class Verifier:
         right = [
             (record, "" if rrset is None else rrset.comment_of(record.desired.address))
             for record, rrset in self._matched(zone, ours, found)
-            if _is_right(zone.project, record, rrset)
+            if self._is_right(zone.project, record, rrset)
         ]
         self._store.records.confirm(right, now)
         confirmed = {(record.host, record.type) for record, _ in right}
@@ -160,9 +160,8 @@ class Verifier:
             except DyndnsError as error:  # the publisher has stored it
                 logger.debug("%s couldn't be corrected: %s", record.host, error)
 
-
-def _is_right(hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
-    address = record.desired.address
-    if address is None:
-        return rrset is None
-    return hetzner.is_right(rrset, address)
+    def _is_right(self, hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
+        address = record.desired.address
+        if address is None:
+            return rrset is None
+        return hetzner.is_right(rrset, address, self._publisher.ttl_of(record.host))

@@ -23,8 +23,9 @@ from typing import (
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
+from backend.auth.access import Access
 from backend.auth.authorizer import Authorizer
-from backend.auth.keys import SHORTEST, AcceptedKeys
+from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Update
 from backend.rate import LineLimit
@@ -44,7 +45,7 @@ _OPENAPI = Path(__file__).with_name("openapi.json")
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _YEAR = 365 * 24 * 3600
 _crashes = LineLimit()
-# In the environment of a WSGI request: its digest, and the accepted keys.
+# In the environment of a WSGI request: its digest, and who had access then.
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # of about half a kilobyte
 _UNREAD = (405, 413)  # answered without reading the login
@@ -196,8 +197,8 @@ class FastPath:
     """Answers a repeated request from memory. Safe to share between threads.
 
     Most requests come from routers that send the same bytes every minute. Parsing such a request
-    and checking its login has the same result each time, as long as the same keys are accepted.
-    The store is read each time to see whether the address is still up to date.
+    and checking its login has the same result each time, while hosts and keys stay the same. The
+    store is read each time to see whether the address is still up to date.
 
     The key of an answer is a digest of the request, because a request contains a login.
     """
@@ -207,7 +208,7 @@ class FastPath:
         self._authorizer = authorizer
         self._repeat = repeat
         self._lock = threading.Lock()
-        self._keys: AcceptedKeys | None = None
+        self._access: Access | None = None
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         app.after_request(self._learn)
 
@@ -217,30 +218,30 @@ class FastPath:
         if digest is None:
             return self._application(environ, start)
         try:
-            keys = self._authorizer.keys()
+            access = self._authorizer.access()
         except KeysUnavailable:
             return self._application(environ, start)
         with self._lock:
-            if keys is not self._keys:
-                self._keys = keys
+            if access is not self._access:
+                self._access = access
                 self._answers.clear()
             answer = self._answers.get(digest)
         if answer is not None and self._repeat(answer.update):
             logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]
-        environ[_DIGEST] = digest, keys
+        environ[_DIGEST] = digest, access
         return self._application(environ, start)
 
     def _learn(self, response: Response) -> Response:
         """Keep the answer to the current request if the update changed nothing."""
         environ = request.environ
         if UNCHANGED in environ and _DIGEST in environ:
-            digest, keys = environ[_DIGEST]
+            digest, access = environ[_DIGEST]
             headers = response.get_wsgi_headers(environ).to_wsgi_list()
             answer = _Answer(environ[UNCHANGED], response.status, headers, response.get_data())
             with self._lock:
-                if keys is self._keys:  # otherwise, the keys have changed since the request
+                if access is self._access:  # it may have changed since the request
                     self._answers[digest] = answer
                     if len(self._answers) > _MAX_ANSWERS:
                         self._answers.popitem(last=False)

@@ -18,9 +18,7 @@ from backend.admin.status import (
     Condition,
     HostStatus,
     Overview,
-    delegation_hint,
     gauges,
-    is_undelegated,
 )
 from backend.admin.timeline import CHANGES, CONTACT, FAILURES, OPERATOR_ACTIONS, draw
 from backend.errors import (
@@ -30,6 +28,7 @@ from backend.errors import (
     HostNotAllowed,
     StoreUnavailable,
 )
+from backend.hetzner.zones import delegation_hint, is_undelegated
 from backend.metrics import Meters
 from backend.model import Hostname, RecordType, Requester
 from backend.store.history import History

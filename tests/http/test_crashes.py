@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from backend.auth.access import NO_KEYS, Access, HostList
 from backend.settings import read
 from backend.web.app import create_app
 from tests.http.service import check_form, refused, said
@@ -17,8 +18,8 @@ SECRET = "what nobody may see"
 class Broken:
     """Stands for any part of the service that has a bug."""
 
-    def keys(self) -> dict[str, str]:
-        return {}
+    def access(self) -> Access:
+        return Access(HostList(), NO_KEYS)
 
     def authorize(self, _: object, **_options: object) -> None:
         raise KeyError(SECRET)

@@ -22,6 +22,7 @@ VALUES = {
     "networks": ("10.0.0.0/8", "192.168.0.0/16"),
     "url": ("https://one.example.com", "https://other.example.com"),
     "path": ("one", "other"),
+    "key_file": ("one", "other"),
 }
 SPECIAL = {"LISTEN_ADDRESS": ("127.0.0.1", "127.0.0.2"), "RECORD_TTL": ("60", "61")}
 # Who uses a setting, where that isn't only the service; logs leave out every secret.
@@ -44,7 +45,7 @@ def values(variable: Variable) -> tuple[str, str]:
     one, other = SPECIAL.get(variable.name, VALUES[kind])
     if variable.name == "STATE_URL":
         return f"sqlite:///{one}", f"sqlite:///{other}"
-    if kind == "path":
+    if kind in ("path", "key_file"):
         return f"{variable.name}-{one}", f"{variable.name}-{other}"
     return one, other
 

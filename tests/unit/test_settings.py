@@ -164,9 +164,6 @@ each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variab
 
 def empty_warnings(name: str) -> list[str]:
     """Return the warnings that an empty value causes."""
-    if name == "REGISTERED_FQDNS":
-        hint = "list the hosts that may be updated; until then no updates are performed."
-        return [f"{name} is empty: {hint}"]
     return [f"{name} is empty: using the default, {DEFAULTS[name]}."] if name in BOUNDS else []
 
 
@@ -333,17 +330,9 @@ def test_a_host_part_may_include_a_network_number() -> None:
     assert str(part) == "::3:211:32ff:fe11:2233"
 
 
-def test_a_host_part_of_an_unregistered_host_causes_a_warning() -> None:
-    _, warnings = warned(IPV6_INTERFACE_IDS="nas.example.com=::1")
-    (warning,) = warnings
-    assert warning.startswith("IPV6_INTERFACE_IDS: nas.example.com isn't in REGISTERED_FQDNS")
-
-
-def test_an_empty_list_of_hosts_causes_a_warning() -> None:
+def test_the_list_of_hosts_may_be_empty() -> None:
     found, warnings = warned(REGISTERED_FQDNS="")
-    assert found.access.hosts == ()
-    (warning,) = warnings
-    assert warning.startswith("REGISTERED_FQDNS is empty: ")
+    assert (found.access.hosts, warnings) == ((), [])
 
 
 @pytest.mark.parametrize(

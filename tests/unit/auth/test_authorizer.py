@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import pytest
 
+from backend.auth.access import AcceptedKeys, HostList
 from backend.auth.authorizer import Authorizer, Rejections
-from backend.auth.keys import AcceptedKeys
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
     AddressMismatch,
@@ -48,6 +48,7 @@ KEYS = {
     "new.example.com": None,  # registered, but without a line in the file
 }
 OPERATOR = Credentials("operator", "operators-password")
+HOSTS = HostList(map(host, KEYS))
 
 
 class Keys:
@@ -88,7 +89,7 @@ def rejections(store: Store, sink: RecordingSink, clock: Clock) -> Rejections:
 def authorizer(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> Authorizer:
-    return Authorizer(map(host, KEYS), keys, failures, alarm, rejections, operator=OPERATOR)
+    return Authorizer(lambda: HOSTS, keys.accepted, failures, alarm, rejections, operator=OPERATOR)
 
 
 def update_request(
@@ -352,7 +353,8 @@ def test_the_operator_must_name_a_host(authorizer: Authorizer) -> None:
 def test_without_an_operator_its_login_is_rejected(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    authorizer = Authorizer([host("nas.example.com")], keys, failures, alarm, rejections)
+    hosts = HostList([host("nas.example.com")])
+    authorizer = Authorizer(lambda: hosts, keys.accepted, failures, alarm, rejections)
     assert (
         refused(authorizer, update_request(user="operator", secret="operators-password"))
         is Unauthorized
@@ -363,7 +365,7 @@ def test_without_an_operator_its_login_is_rejected(
 def test_without_registered_hosts_every_key_is_rejected(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    authorizer = Authorizer([], keys, failures, alarm, rejections)
+    authorizer = Authorizer(HostList, keys.accepted, failures, alarm, rejections)
     assert refused(authorizer, update_request()) is Unauthorized
 
 
@@ -528,7 +530,9 @@ def test_a_private_address_is_accepted_only_if_given(authorizer: Authorizer, add
 def test_a_detected_private_address_is_accepted_if_allowed(
     keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
 ) -> None:
-    authorizer = Authorizer(map(host, KEYS), keys, failures, alarm, rejections, allow_private=True)
+    authorizer = Authorizer(
+        lambda: HOSTS, keys.accepted, failures, alarm, rejections, allow_private=True
+    )
     assert desired(authorizer, update_request(source="192.168.178.20")) == [("A", "192.168.178.20")]
     assert refused(authorizer, update_request(source="fe80::1")) is BadAddress
 
@@ -738,8 +742,8 @@ class TestASourceOverTheLimit:
         slept: list[float],
     ) -> Authorizer:
         queue = LoginQueue(lambda: 0.0, slept.append)
-        hosts = map(host, KEYS)
-        return Authorizer(hosts, keys, failures, alarm, rejections, operator=OPERATOR, queue=queue)
+        options: dict[str, Any] = {"operator": OPERATOR, "queue": queue}
+        return Authorizer(lambda: HOSTS, keys.accepted, failures, alarm, rejections, **options)
 
     @pytest.fixture
     def over(self, authorizer: Authorizer, slept: list[float]) -> Authorizer:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from backend.auth import keys
-from backend.auth.keys import AcceptedKeys, KeyFile
+from backend.auth.access import AcceptedKeys
+from backend.auth.keys import KeyFile
 from backend.errors import KeyFileUnusable
 from backend.model import digest
 from tests.unit.fakes import host
@@ -186,7 +187,7 @@ def test_a_process_that_starts_during_an_edit_waits(path: Path) -> None:
     edit = threading.Timer(0.5, path.write_text, [AFTER])
     edit.start()
     file = KeyFile(path)
-    file.await_editor()
+    file.load()
     assert file.keys() == {NAS: NEW, ROUTER: OTHER}
     edit.join()
 
@@ -196,7 +197,7 @@ def test_a_process_starts_with_an_unusable_file(path: Path, content: str | None)
     path.unlink()
     if content is not None:
         path.write_text(content)
-    KeyFile(path).await_editor()
+    KeyFile(path).load()
 
 
 def test_many_threads_see_one_change(file: KeyFile, path: Path) -> None:

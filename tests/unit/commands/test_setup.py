@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from backend import cli
 from backend.setup_guides import DEVICES
+from tests.stores import empty_store
 
 HOST = "nas.example.com"
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """The only settings that the command needs."""
+    """The only settings that the command needs: no token."""
+    shutil.copy(empty_store(), tmp_path / "store.db")
     keys = tmp_path / "pre-shared-key"
     keys.write_text(f"{HOST} the-key-of-the-nas\nodd.example.com s&cret\n")
     return {
         "REGISTERED_FQDNS": f"{HOST},odd.example.com,new.example.com",
         "PRE_SHARED_KEY_FILE": str(keys),
+        "STATE_URL": f"sqlite:///{tmp_path}/store.db",
     }
 
 
@@ -62,8 +66,8 @@ def test_a_risky_key_or_url_causes_a_note(
     ("words", "code", "error"),
     [
         (["other.example.com"], 1, "REGISTERED_FQDNS"),
-        (["new.example.com"], 1, "has no key for new.example.com: start the service once"),
-        (["nas"], 1, "Not a full host name"),
+        (["new.example.com"], 1, "new.example.com has no key yet: start the service once"),
+        (["nowhere"], 1, "Not a full host name"),
         ([], 2, "HOST"),
         ([HOST, "--for", "toaster"], 2, "toaster"),
         ([HOST, "--url", "dyn.example.net"], 2, "is not a URL"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.errors import HetznerUnreachable, TokenRejected
-from backend.events import ZoneFailed
+from backend.events import TokenRefused, ZoneFailed
 from backend.hetzner.dns import Hetzner
 from backend.monitor.collector import Collector
 from backend.rate import Quota
@@ -159,3 +159,17 @@ def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:
     collector.tick()
     store.projects.store_quotas = lambda _: pytest.fail("written")  # type: ignore[method-assign,assignment]
     collector.tick()
+
+
+def test_a_refused_token_is_reported_at_each_start_and_then_once_a_day(
+    store: Store, clock: Clock
+) -> None:
+    sink = RecordingSink()
+    api = Api(*[TokenRejected("no")] * 30)
+    collector = make_collector(store, clock, api, sink=sink)
+    for _ in range(3):
+        collector.tick()
+        clock.now += HOUR
+    assert sink.events == [TokenRefused(1, "no")]
+    make_collector(store, clock, api, sink=sink).tick()
+    assert len(sink.events) == 2

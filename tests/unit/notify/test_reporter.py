@@ -24,6 +24,7 @@ from backend.events import (
     Refused,
     Rejected,
     SeveralRecords,
+    TokenRefused,
     ZoneFailed,
 )
 from backend.model import RecordType
@@ -129,6 +130,11 @@ REPORTED = [
         "Too many failed logins for nas.example.com, the last one from 198.51.100.1: ",
     ),
     (
+        TokenRefused(2, "It may not read."),
+        logging.ERROR,
+        "Hetzner refuses token 2. It may not read.",
+    ),
+    (
         OperatorActed(HOST, "has a new key", "198.51.100.1"),
         logging.INFO,
         "nas.example.com has a new key (operator, 198.51.100.1).",
@@ -138,6 +144,7 @@ ALWAYS = [
     *(Postponed(HOST, A, "x"), Refused(HOST, A, "x"), Cleared(HOST, A, 1)),
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
     *(Contested(HOST, A, "x and y"), ActionsUnknown("x"), ZoneFailed("x")),
+    TokenRefused(1, "x"),
 ]
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),

@@ -13,7 +13,8 @@ import pytest
 
 from backend.errors import SettingUnusable
 from backend.server import logs
-from backend.settings import LogSettings, secrets_in
+from backend.settings import LogSettings
+from backend.text import secrets_in
 
 SECRET = "the-secret"
 

@@ -1,0 +1,242 @@
+"""Adds, renames and removes hosts, and changes their own settings, while the service runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+from backend.auth.registry import Keys, Registry
+from backend.errors import (
+    FAIL,
+    BadHostname,
+    BadRequest,
+    KeyFileUnusable,
+    Line,
+    not_registered,
+)
+from backend.events import OperatorActed
+from backend.model import Deadline, Hostname, OwnSettings, Requester
+from backend.notify.outbox import Reporter
+from backend.settings import INTERFACE_ID_EXAMPLE, LARGEST, LOWEST_TTL, interface_id
+from backend.store import Store
+from backend.store.leases import wait_for_host
+from backend.store.registrations import HostExists
+from backend.text import span
+
+logger = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 8.0
+_LONGEST_NOTE = 200
+
+
+class HostManager:
+    """Changes which hosts are registered, and reports it in the history and in the log.
+
+    Every method raises `StoreUnavailable`. Hosts of REGISTERED_FQDNS can't be renamed or removed.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        store: Store,
+        registry: Registry,
+        keys: Keys,
+        inspect: Callable[[Sequence[Hostname]], Iterable[Line]],
+        reporter: Reporter,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`inspect` tests whether hosts can be added: `checks.inspect`."""
+        self._store = store
+        self._registry = registry
+        self._keys = keys
+        self._inspect = inspect
+        self._reporter = reporter
+        self._clock = clock
+
+    def add(self, names: Iterable[str], operator: Requester) -> Sequence[Line]:
+        """Add hosts; return what was found at Hetzner and, if it failed, why no host was added.
+
+        All of the hosts are added, or none of them.
+
+        Raises:
+            KeyFileUnusable: their keys can't be written.
+
+        """
+        hosts, lines = self._parsed(names)
+        if not lines and hosts:
+            lines = list(self._inspect(hosts))
+        if not hosts or any(line.state == FAIL for line in lines):
+            return lines
+        for host in self._store.registrations.leaving():
+            if host in hosts:  # a removed host gets a new key
+                self._keys.remove(host)
+        self._keys.complete(hosts)
+        try:
+            self._store.registrations.add(hosts, operator, self._clock())
+        except HostExists as error:  # another operator has added it
+            return [*lines, Line(FAIL, "", str(error), "No host was added: try again.")]
+        self._registry.refresh()
+        for host in hosts:
+            self._report(host, "was added", operator)
+        return lines
+
+    def rename(self, old: Hostname, name: str, operator: Requester) -> Sequence[Line]:
+        """Rename a host; return what was found at Hetzner. Key, settings and history are kept.
+
+        If a test failed, the host isn't renamed. The new records are published first, and then the
+        old ones are deleted.
+
+        Raises:
+            HostNotAllowed: the host isn't registered.
+            BadRequest: the host comes from REGISTERED_FQDNS.
+            HostBusy: an update of the host doesn't end in time.
+
+        """
+        self._require_added(old, "rename")
+        hosts, lines = self._parsed([name])
+        lines = lines or list(self._inspect(hosts))
+        if not hosts or any(line.state == FAIL for line in lines):
+            return lines
+        new = hosts[0]
+        registrations = self._store.registrations
+        wait_for_host(
+            old,
+            lambda: registrations.rename(old, new, operator, self._clock()),
+            Deadline(_LOCK_SECONDS),
+        )
+        self._move_key(old, new)
+        self._registry.refresh()
+        self._report(new, f"is the new name of {old}", operator)
+        return lines
+
+    def remove(self, host: Hostname, operator: Requester, *, delete_records: bool) -> None:
+        """Remove a host; its key is invalid at once. Its records are deleted, or kept at Hetzner.
+
+        For a host whose records are being deleted, `delete_records=False` stops that.
+
+        Raises:
+            HostNotAllowed: the host isn't registered.
+            BadRequest: the host comes from REGISTERED_FQDNS.
+            HostBusy: an update of the host doesn't end in time.
+
+        """
+        registrations = self._store.registrations
+        if host not in registrations.leaving():
+            self._require_added(host, "remove")
+        wait_for_host(
+            host,
+            lambda: registrations.remove(
+                host, delete_records=delete_records, operator=operator, now=self._clock()
+            ),
+            Deadline(_LOCK_SECONDS),
+        )
+        self._move_key(host, None)
+        self._registry.refresh()
+        what = "its records are being deleted" if delete_records else "its records were kept"
+        self._report(host, f"was removed, and {what}", operator)
+
+    def change(self, host: Hostname, texts: Mapping[str, str], operator: Requester) -> OwnSettings:
+        """Change the own settings of a host, and return all of them.
+
+        `texts` has values for some of the fields of `OwnSettings`. An empty one means that the
+        variables count.
+
+        Raises:
+            HostNotAllowed: the host isn't registered.
+            BadRequest: a value is wrong.
+
+        """
+        if host not in self._registry:
+            raise not_registered(host)
+        _, known = self._store.registrations.read(self._clock())
+        new: dict[str, Any] = {name: _READERS[name](text) for name, text in texts.items()}
+        own = dataclasses.replace(known.get(host, OwnSettings()), **new)
+        self._store.registrations.change(host, own, operator, self._clock())
+        self._registry.refresh()
+        self._report(host, "has other settings", operator)
+        return own
+
+    def finish(self) -> None:
+        """Forget removed hosts whose records are deleted. Call this every few seconds.
+
+        Moves and deletes keys, too, if the process that should do so was killed.
+        """
+        for host, successor in self._store.registrations.leaving().items():
+            with contextlib.suppress(KeyFileUnusable):  # the keys log it
+                self._move_key(host, successor)
+                if self._store.registrations.forget(host, self._clock()):
+                    logger.info("%s is removed.", host)
+
+    def _parsed(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
+        """Return the hosts of these names, and a line for each name that can't be added."""
+        hosts: list[Hostname] = []
+        lines = []
+        for name in filter(None, map(str.strip, names)):
+            try:
+                host = Hostname.parse(name)
+            except BadHostname as error:
+                lines.append(Line(FAIL, "".join(filter(str.isprintable, name))[:80], str(error)))
+                continue
+            if host in self._registry:
+                lines.append(Line(FAIL, host.text, "The host is registered already."))
+            elif host not in hosts:
+                hosts.append(host)
+        return hosts, lines
+
+    def _require_added(self, host: Hostname, verb: str) -> None:
+        if host not in self._registry:
+            raise not_registered(host)
+        if host in self._registry.current.fixed:
+            raise BadRequest(f"{host} comes from REGISTERED_FQDNS: {verb} it there.")
+
+    def _move_key(self, old: Hostname, new: Hostname | None) -> None:
+        """Give the key of a removed host to its successor, if there is one, and delete it."""
+        key = self._keys.read().get(old)
+        if key is not None and new is not None:
+            self._keys.replace(new, key)
+        if key is not None:
+            self._keys.remove(old)
+
+    def _report(self, host: Hostname, what: str, operator: Requester) -> None:
+        self._reporter.report(OperatorActed(host, what, operator.source))
+
+
+def _read_lost_after(text: str) -> int | None:
+    try:
+        return span(text) if text else None
+    except ValueError as error:
+        raise BadRequest(f"The time of silence is wrong: {error}.") from None
+
+
+def _read_ttl(text: str) -> int | None:
+    if not text:
+        return None
+    if text.isdecimal() and LOWEST_TTL <= int(text) <= LARGEST:
+        return int(text)
+    raise BadRequest(f"The TTL is wrong: write a number of seconds from {LOWEST_TTL} up.")
+
+
+def _read_interface_id(text: str) -> object:
+    try:
+        return interface_id(text) if text else None
+    except ValueError:
+        raise BadRequest(
+            "The interface id is wrong: write the part of the IPv6 address after the prefix, as in "
+            f"{INTERFACE_ID_EXAMPLE}."
+        ) from None
+
+
+def _read_note(text: str) -> str:
+    if len(text) > _LONGEST_NOTE or not text.isprintable():
+        raise BadRequest(f"The note is wrong: write one line of up to {_LONGEST_NOTE} characters.")
+    return text
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "lost_after": _read_lost_after,
+    "ttl": _read_ttl,
+    "interface_id": _read_interface_id,
+    "note": _read_note,
+}

@@ -1,0 +1,224 @@
+"""Which hosts are registered while the service runs; the keys of hosts that a database holds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Union
+
+from backend.auth.access import AcceptedKeys, HostList
+from backend.auth.keys import KeyFile, weak_keys
+from backend.errors import DyndnsError, KeyFileUnusable, KeysUnavailable, StoreUnavailable
+from backend.model import Hostname, OwnSettings
+from backend.settings import AccessSettings, Settings, hosts_in
+from backend.store.hosts import Hosts
+from backend.store.registrations import Registrations
+
+logger = logging.getLogger(__name__)
+
+# A file that was changed more recently may be incomplete: an editor may still write it.
+_GRACE_SECONDS = 2.0
+
+
+class StoredKeys:
+    """The keys of all hosts, in the store. Has the methods of `KeyFile`, which say more.
+
+    Every method that reads or writes the store raises `StoreUnavailable`.
+    """
+
+    def __init__(self, table: Registrations, file: Path) -> None:
+        """`file` is a key file from before, whose keys are imported at the start."""
+        self._table = table
+        self._file = file
+        self._accepted: AcceptedKeys | None = None
+
+    def keys(self) -> Mapping[Hostname, str]:
+        return self.accepted().newest
+
+    def accepted(self) -> AcceptedKeys:
+        if self._accepted is None:
+            try:
+                self._accepted = AcceptedKeys(self._table.keys())
+            except StoreUnavailable:
+                raise KeysUnavailable("The keys can't be read right now.") from None
+        return self._accepted
+
+    def refresh(self) -> None:
+        """Learn of changes by other processes; `accepted` reads nothing."""
+        keys = self._table.keys()
+        if self._accepted is None or keys != self._accepted.newest:
+            self._accepted = AcceptedKeys(keys)
+
+    def read(self) -> Mapping[Hostname, str]:
+        return self._table.keys()
+
+    def load(self) -> None:
+        with contextlib.suppress(KeysUnavailable):
+            self.accepted()
+
+    def complete(self, hosts: Iterable[Hostname]) -> None:
+        """Import the keys of the key file, and make a key for each host that has none."""
+        known = self._table.keys()
+        imported = KeyFile(self._file).read() if self._file.exists() else {}
+        new = {host: key for host, key in imported.items() if host not in known}
+        if new:
+            logger.info("%d keys of %s are in the store now.", len(new), self._file)
+        other = [
+            host.text for host in imported if known.get(host, imported[host]) != imported[host]
+        ]
+        if other:
+            logger.warning(
+                "The store has other keys than %s for %s: those of the store count.",
+                *(self._file, ", ".join(other)),
+            )
+        missing = [host for host in hosts if host not in known and host not in new]
+        new.update((host, secrets.token_urlsafe(32)) for host in missing)
+        self._table.set_keys(new)
+        self.refresh()
+        if missing:
+            logger.info("New keys in the store for %s.", ", ".join(map(str, missing)))
+        for warning in self.warnings(self.keys()):
+            logger.warning("%s", warning)
+
+    def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
+        return weak_keys(keys)
+
+    def rotate(self, host: Hostname) -> str:
+        key = secrets.token_urlsafe(32)
+        self.replace(host, key)
+        return key
+
+    def replace(self, host: Hostname, key: str) -> None:
+        self._table.set_keys({host: key}, replace_known=True)
+        self.refresh()
+
+    def remove(self, host: Hostname) -> None:
+        self._table.remove_key(host)
+        self.refresh()
+
+
+Keys = Union[KeyFile, StoredKeys]
+
+
+def open_keys(settings: Settings, table: Registrations) -> Keys:
+    """Return the keys: in the store if several machines share it, else in the key file."""
+    file = settings.access.key_file
+    return StoredKeys(table, file) if settings.store.is_shared else KeyFile(file)
+
+
+class Registry(Collection[Hostname]):
+    """The registered hosts, updated while the service runs. Safe to share between threads."""
+
+    def __init__(
+        self,
+        access: AccessSettings,
+        hosts: Hosts,
+        registrations: Registrations,
+        keys: Keys,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fixed: Sequence[Hostname] = access.hosts
+        self._file = access.hosts_file
+        self._interface_ids = access.interface_ids
+        self._hosts = hosts
+        self._registrations = registrations
+        self._keys = keys
+        self._clock = clock
+        self._file_state = _state_of(self._file)
+        self._problem = ""
+        self._version: str | None = None
+        # The same object until the list changes.
+        self.current = HostList(self._fixed, (), self._with_variables({}))
+        with contextlib.suppress(StoreUnavailable):  # `refresh` tries again
+            self._read(self._fixed)
+
+    def __contains__(self, host: object) -> bool:
+        return host in self.current.names
+
+    def __iter__(self) -> Iterator[Hostname]:
+        return iter(self.current.in_order)
+
+    def __len__(self) -> int:
+        return len(self.current.names)
+
+    def refresh(self) -> None:
+        """Learn of changes by other processes, and of REGISTERED_FQDNS_FILE.
+
+        Call this every two seconds.
+
+        Raises:
+            StoreUnavailable: the store can't be read.
+
+        """
+        fixed = self._reread()
+        if fixed != self._fixed:
+            try:
+                self._register(fixed)
+            except DyndnsError as error:
+                self._complain(f"The hosts of {self._file} aren't registered: {error}")
+                self._file_state = ()
+                return
+        if fixed != self._fixed or self._registrations.version() != self._version:
+            self._read(fixed)
+
+    def _register(self, fixed: Sequence[Hostname]) -> None:
+        self._keys.complete(fixed)
+        self._hosts.register(fixed, self._clock())
+        new, gone = set(fixed) - set(self._fixed), set(self._fixed) - set(fixed)
+        changes = [("new", sorted(new)), ("removed", sorted(gone))]
+        words = "; ".join(f"{what}: {', '.join(map(str, some))}" for what, some in changes if some)
+        logger.info("REGISTERED_FQDNS_FILE has changed. %s.", words.capitalize())
+
+    def _read(self, fixed: Sequence[Hostname]) -> None:
+        version = self._registrations.version()
+        added, own = self._registrations.read(self._clock())
+        if not isinstance(self._keys, KeyFile):
+            self._keys.refresh()
+        self.current = HostList(fixed, added, self._with_variables(own))
+        self._fixed, self._version = fixed, version
+
+    def _with_variables(
+        self, own: Mapping[Hostname, OwnSettings]
+    ) -> Mapping[Hostname, OwnSettings]:
+        """Add the interface ids of IPV6_INTERFACE_IDS to hosts that have none of their own."""
+        found = dict(own)
+        for host, part in self._interface_ids.items():
+            known = found.get(host, OwnSettings())
+            if known.interface_id is None:
+                found[host] = dataclasses.replace(known, interface_id=part)
+        return found
+
+    def _reread(self) -> Sequence[Hostname]:
+        """Return the hosts of REGISTERED_FQDNS_FILE, or those known before if it can't be used."""
+        state = _state_of(self._file)
+        if self._file is None or state == self._file_state:
+            return self._fixed
+        if state and 0 <= self._clock() - state[0] / 1e9 < _GRACE_SECONDS:
+            return self._fixed
+        self._file_state = state
+        try:
+            found = hosts_in(self._file)
+        except DyndnsError as error:
+            return self._complain(str(error))
+        if self._fixed and not found:
+            return self._complain(f"{self._file} has no host any more: restore its lines.")
+        self._problem = ""
+        return found
+
+    def _complain(self, problem: str) -> Sequence[Hostname]:
+        if problem != self._problem:
+            self._problem = problem
+            logger.error("%s The hosts read before stay registered.", problem)
+        return self._fixed
+
+
+def _state_of(path: Path | None) -> tuple[int, ...]:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return ()
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found is not None else ()

@@ -1,0 +1,255 @@
+"""The hosts that the operator adds while the service runs, the hosts' own settings, their keys."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from dataclasses import asdict, replace
+from typing import Any, Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from backend.errors import BadRequest
+from backend.model import Hostname, OwnSettings, Requester
+from backend.store.database import Database, excluded
+from backend.store.hosts import DELETE, KEEP, State, is_listed
+from backend.store.leases import Leases, new_owner, release
+from backend.store.schema import (
+    HOSTS_CHANGED,
+    Entry,
+    add_entry,
+    history,
+    hosts,
+    keys,
+    meta,
+    meta_value,
+    records,
+    reports,
+)
+
+# All processes know after a few seconds that a host was removed. Until then, one of them may still
+# accept an update of the host.
+_SECONDS_UNTIL_KNOWN = 15.0
+_NO_UPDATE = {
+    "state": State.PENDING.value,
+    "attempts": 0,
+    "error": "",
+    "hint": "",
+    "checked_at": 0.0,
+    "verify_after": 0.0,
+}
+
+
+_OWN = (hosts.c.lost_after, hosts.c.ttl, hosts.c.interface_id, hosts.c.note)
+
+
+class HostExists(BadRequest):
+    """The host is registered already, or is still being removed."""
+
+
+class Registrations:
+    """Registers hosts and stores keys. Times are UTC seconds.
+
+    Every method raises `StoreUnavailable`.
+    """
+
+    def __init__(self, database: Database, leases: Leases) -> None:
+        self._database = database
+        self._leases = leases
+
+    def version(self) -> str:
+        """Return a text that differs after each change by a method of this class."""
+        with self._database.read() as connection:
+            return meta_value(connection, HOSTS_CHANGED) or ""
+
+    def read(self, now: float) -> tuple[set[Hostname], dict[Hostname, OwnSettings]]:
+        """Return the hosts that the operator added, and the own settings of all hosts."""
+        has_own = sa.or_(*(column.is_not(None) for column in _OWN[:3]), hosts.c.note != "")
+        query = sa.select(hosts.c.host, hosts.c.is_added, *_OWN)
+        query = query.where(is_listed(now), sa.or_(hosts.c.is_added, has_own))
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        found = {Hostname(row.host): row for row in rows}
+        added = {host for host, row in found.items() if row.is_added}
+        return added, {host: _read_own(row) for host, row in found.items()}
+
+    def add(self, names: Iterable[Hostname], operator: Requester, now: float) -> None:
+        """Register all of these hosts, or none of them.
+
+        They start without records, reported errors and silence, and keep an earlier history.
+
+        Raises:
+            HostExists: one of them is registered already.
+
+        """
+        names = sorted(names)
+        with self._database.write() as connection:
+            _require_free(connection, names, now)
+            for name in names:
+                self._insert(connection, {"host": name.text, "registered_at": now})
+                add_entry(connection, _entry(name, "added", "the host was added", operator, now))
+            self._mark_changed(connection)
+
+    def change(self, host: Hostname, own: OwnSettings, operator: Requester, now: float) -> None:
+        """Replace the own settings of a registered host."""
+        part = own.interface_id
+        values = {**asdict(own), "interface_id": None if part is None else str(part)}
+        with self._database.write() as connection:
+            mine = hosts.update().where(hosts.c.host == host.text)
+            connection.execute(mine.values(**values))
+            # The next update compares the record at Hetzner, whose TTL may be another one.
+            stale = records.update().where(records.c.host == host.text)
+            connection.execute(stale.values(checked_at=0.0, verify_after=0.0))
+            add_entry(
+                connection, _entry(host, "changed", "its settings were changed", operator, now)
+            )
+            self._mark_changed(connection)
+
+    def rename(self, old: Hostname, new: Hostname, operator: Requester, now: float) -> bool | None:
+        """Register an added host under another name, with its settings, key and history.
+
+        The records of the new name are published, and then those of the old one are deleted.
+        Returns `None` while the host is being updated.
+
+        Raises:
+            HostExists: the new name is registered already.
+
+        """
+        this = hosts.c.host == old.text
+        desired = sa.and_(records.c.host == old.text, records.c.desired.is_not(None))
+        lock, owner = f"host {old.text}", new_owner()
+        with self._database.write() as connection:
+            _require_free(connection, [new], now)
+            if not self._leases.take(connection, lock, owner, now, 1):
+                return None
+            row = connection.execute(sa.select(hosts).where(this)).mappings().one()
+            self._insert(connection, {**row, "host": new.text})
+            moved = connection.execute(sa.select(records).where(desired)).mappings().all()
+            own = {"generation": 1, "published": None, "action": None, "accepted_at": None}
+            for record in moved:
+                start = {**_NO_UPDATE, **own, "host": new.text, "retry_at": now}
+                connection.execute(records.insert(), {**record, **start})
+            self._leave(connection, old, DELETE, now)
+            connection.execute(keys.delete().where(keys.c.host == new.text))
+            connection.execute(hosts.update().where(this).values(successor=new.text))
+            for table in (history, keys):
+                renamed = table.update().where(table.c.host == old.text).values(host=new.text)
+                connection.execute(renamed)
+            why = f"the host was renamed from {old}"
+            add_entry(connection, _entry(new, "renamed", why, operator, now))
+            release(connection, lock, owner)
+            self._mark_changed(connection)
+        return True
+
+    def remove(
+        self, host: Hostname, *, delete_records: bool, operator: Requester, now: float
+    ) -> bool | None:
+        """End the registration of an added host. Returns `None` while it is being updated.
+
+        With `delete_records`, the reconciler deletes its records at Hetzner.
+        """
+        lock, owner = f"host {host.text}", new_owner()
+        with self._database.write() as connection:
+            if not self._leases.take(connection, lock, owner, now, 1):
+                return None
+            self._leave(connection, host, DELETE if delete_records else KEEP, now)
+            connection.execute(keys.delete().where(keys.c.host == host.text))
+            what = "its records are deleted" if delete_records else "its records were kept"
+            why = f"the host was removed, and {what}"
+            add_entry(connection, _entry(host, "removed", why, operator, now))
+            release(connection, lock, owner)
+            self._mark_changed(connection)
+        return True
+
+    def leaving(self) -> dict[Hostname, Hostname | None]:
+        """Return the removed hosts that aren't forgotten yet; for a renamed one, its new name."""
+        query = sa.select(hosts.c.host, hosts.c.successor).where(hosts.c.leaving.is_not(None))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(hosts.c.host)).all()
+        return {Hostname(old): None if new is None else Hostname(new) for old, new in rows}
+
+    def forget(self, host: Hostname, now: float) -> bool:
+        """Forget a removed host, if its records are deleted or kept; return whether it was.
+
+        An update that another process accepted just after the removal is undone.
+        """
+        is_mine = records.c.host == host.text
+        is_deleted = sa.and_(records.c.desired.is_(None), records.c.state == State.PUBLISHED.value)
+        this = sa.and_(hosts.c.host == host.text, hosts.c.leaving.is_not(None))
+        is_known = hosts.c.unregistered_at <= now - _SECONDS_UNTIL_KNOWN
+        with self._database.write() as connection:
+            leaving = connection.execute(sa.select(hosts.c.leaving).where(this)).scalar()
+            if leaving == DELETE:
+                undo = {**_NO_UPDATE, "desired": None, "generation": records.c.generation + 1}
+                late = sa.and_(is_mine, records.c.desired.is_not(None))
+                connection.execute(records.update().where(late).values(retry_at=now, **undo))
+                rest = sa.select(records.c.host).where(is_mine, sa.not_(is_deleted)).limit(1)
+                if connection.execute(rest).first() is not None:
+                    return False
+            if connection.execute(hosts.delete().where(this, is_known)).rowcount != 1:
+                return False
+            for column in (records.c.host, reports.c.subject):
+                connection.execute(column.table.delete().where(column == host.text))
+        return True
+
+    def keys(self) -> dict[Hostname, str]:
+        """Return all stored keys."""
+        with self._database.read() as connection:
+            return {Hostname(row.host): row.key for row in connection.execute(sa.select(keys))}
+
+    def set_keys(self, new: Mapping[Hostname, str], *, replace_known: bool = False) -> None:
+        """Store keys; those of hosts that have one already only with `replace_known`."""
+        values = excluded(keys) if replace_known else keys.c
+        rows = [{"host": host.text, "key": key} for host, key in sorted(new.items())]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(self._database.upsert(keys, {"key": values.key}), rows)
+                self._mark_changed(connection)
+
+    def remove_key(self, host: Hostname) -> None:
+        """Delete a stored key."""
+        with self._database.write() as connection:
+            connection.execute(keys.delete().where(keys.c.host == host.text))
+            self._mark_changed(connection)
+
+    def _insert(self, connection: Connection, row: Mapping[str, Any]) -> None:
+        """Insert an added host, or replace the row of a host that was registered before."""
+        new = {**row, "unregistered_at": None, "is_added": True, "leaving": None, "successor": None}
+        new = {"silent_for": 0, "silent_since": None, **new}
+        for column in (records.c.host, reports.c.subject):
+            connection.execute(column.table.delete().where(column == row["host"]))
+        changes = {name: value for name, value in new.items() if name != "host"}
+        connection.execute(self._database.upsert(hosts, changes), new)
+
+    def _leave(self, connection: Connection, host: Hostname, leaving: str, now: float) -> None:
+        is_mine = records.c.host == host.text
+        if leaving == DELETE:
+            undo = {**_NO_UPDATE, "desired": None, "generation": records.c.generation + 1}
+            connection.execute(records.update().where(is_mine).values(retry_at=now, **undo))
+        else:
+            connection.execute(records.delete().where(is_mine))
+        connection.execute(reports.delete().where(reports.c.subject == host.text))
+        gone = {"unregistered_at": now, "is_added": False, "leaving": leaving}
+        connection.execute(hosts.update().where(hosts.c.host == host.text).values(**gone))
+
+    def _mark_changed(self, connection: Connection) -> None:
+        changed = self._database.upsert(meta, {"value": excluded(meta).value})
+        connection.execute(changed, {"key": HOSTS_CHANGED, "value": uuid.uuid4().hex})
+
+
+def _require_free(connection: Connection, names: Sequence[Hostname], now: float) -> None:
+    for name in names:
+        this = sa.select(hosts.c.leaving).where(hosts.c.host == name.text)
+        if connection.execute(this.where(is_listed(now))).first() is not None:
+            raise HostExists(f"{name} is registered already.")
+
+
+def _entry(host: Hostname, event: str, why: str, by: Requester, now: float) -> Entry:
+    return Entry(now, host.text, "", event, by.source, by.protocol, None, None, why)
+
+
+def _read_own(row: Any) -> OwnSettings:  # noqa: ANN401
+    part = row.interface_id
+    own = OwnSettings(row.lost_after, row.ttl, None, row.note)
+    return own if part is None else replace(own, interface_id=ipaddress.IPv6Address(part))

@@ -1,0 +1,450 @@
+"""Hosts that the operator adds, renames, removes and sets up while the service runs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, Iterator, Mapping, Sequence
+
+import pytest
+
+from backend import cli
+from backend.auth.keys import KeyFile
+from backend.auth.registry import Registry, StoredKeys
+from backend.errors import StoreUnavailable
+from backend.model import Hostname
+from backend.settings import StoreSettings
+from backend.store import Store
+from backend.store.registrations import Registrations
+from sandbox import Sandbox
+from tests.http.conftest import Console, Serve
+from tests.http.service import HOME, HOSTS, Service, key_of, record, told
+
+NEW, OTHER = "new.example.com", "other.example.com"
+
+
+class Shell:
+    """Runs commands beside a service, as another process does."""
+
+    def __init__(self, service: Service, capture: pytest.CaptureFixture[str]) -> None:
+        self.service = service
+        self._capture = capture
+
+    def types(self, *words: str) -> tuple[int, str]:
+        """Run a command; return its exit status and its output. The service hears of it."""
+        try:
+            status = cli.run(list(words), self.service._environ)  # noqa: SLF001
+        except SystemExit as ended:
+            status = int(str(ended.code))
+        self.service.runs("registered hosts")
+        captured = self._capture.readouterr()
+        return status, captured.out + captured.err
+
+    def adds(self, *names: str) -> str:
+        status, output = self.types("hosts", "add", *names)
+        assert status == 0, output
+        return output
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """The keys in the key file, by host."""
+        return {host.text: key for host, key in KeyFile(self.service.key_file).read().items()}
+
+    @property
+    def stored_keys(self) -> Mapping[str, str]:
+        """The keys in the store, by host."""
+        return {row["host"]: row["key"] for row in self.service.rows("keys")}
+
+    def update(self, name: str, address: str, key: str | None = None) -> tuple[int, Any]:
+        """Send an update with the host's own key, or with another one."""
+        headers = {"X-Pre-Shared-Key": key or self.keys[name]}
+        body = {"fqdn": name, "ip": address}
+        return told(self.service.asks("POST", "/update", json=body, headers=headers))
+
+    def history(self, name: str) -> list[str]:
+        rows = self.service.rows("history")
+        return [row["event"] for row in rows if row["host"] == name]
+
+    def goes_on(self, *, is_known: bool = True) -> None:
+        """Run background jobs until removed hosts are forgotten, or only until nothing is due.
+
+        With `is_known`, all processes have known of the removals for long enough.
+        """
+        for _ in range(200):
+            self.service.runs("reconciler")
+            self.changes_store("update records set poll_action_at = 1, retry_at = 1")
+            if is_known:
+                self.changes_store("update hosts set unregistered_at = 1 where leaving is not null")
+            self.service.runs("removed hosts")
+            leaving = [row for row in self.service.rows("hosts") if row["leaving"]]
+            states = {row["state"] for row in self.service.rows("records")}
+            if states <= {"published"} and not (leaving and is_known):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"still to do: {leaving} {states}")
+
+    def changes_store(self, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(str(self.service.database))) as store, store:
+            store.execute(statement)
+
+
+@pytest.fixture
+def shell(service: Service, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    os.utime(service.key_file, (0, 0))
+    return Shell(service, capsys)
+
+
+def published(sandbox: Sandbox, name: str) -> Sequence[str]:
+    zone, owner = sandbox.zones.holder(name)
+    rrset = zone.rrsets.get((owner, "A"))
+    return [] if rrset is None else [one.value for one in rrset.records]
+
+
+def test_an_added_host_can_be_updated_at_once(shell: Shell, sandbox: Sandbox) -> None:
+    output = shell.adds(NEW)
+    assert "no address yet" in output
+    assert f"setup {NEW}" in output
+    assert shell.update(NEW, "198.51.100.9") == (200, record("created", "198.51.100.9", NEW))
+    assert published(sandbox, NEW) == ["198.51.100.9"]
+    assert shell.history(NEW) == ["added", "created"]
+
+
+def test_an_unchanged_update_is_answered_from_memory_after_a_host_is_added(shell: Shell) -> None:
+    home = shell.service.host()
+    home.updates("198.51.100.1")
+    shell.adds(NEW)
+    shell.service.sandbox.forget_calls()
+    assert told(home.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
+    assert shell.service.calls() == []
+
+
+BAD = {
+    "a name without a zone": (["nas.example.invalid"], "No zone for nas.example.invalid"),
+    "not a host name": (["under_score.example.com"], "Not a full host name"),
+    "a single label": (["nas"], "Not a full host name"),
+    "a URL": (["https://nas.example.com/"], "Not a full host name"),
+    "a registered host": ([HOME], "registered already"),
+    "one bad name of two": ([NEW, "nas.example.invalid"], "No zone for nas.example.invalid"),
+    "a registered host in another spelling": ([f"{HOME.upper()}."], "registered already"),
+    "nothing": ([","], "Nothing was changed"),
+}
+
+
+@pytest.mark.parametrize(("names", "problem"), BAD.values(), ids=list(BAD))
+def test_a_host_that_can_not_be_added_adds_none(
+    shell: Shell, names: list[str], problem: str
+) -> None:
+    before = shell.service.key_file.read_text()
+    status, output = shell.types("hosts", "add", *names)
+    assert status == 1
+    assert problem in output
+    assert shell.service.key_file.read_text() == before
+    assert shell.types("hosts", "list", NEW)[0] == 1
+
+
+def test_a_name_twice_a_wildcard_and_an_idn_are_added(shell: Shell) -> None:
+    shell.adds(f"{NEW},{NEW.upper()}", f"*.{NEW}", "größe.new.example.com")
+    assert {NEW, f"*.{NEW}", "xn--gre-6ka8i.new.example.com"} <= set(shell.keys)
+    assert shell.update(f"*.{NEW}", "198.51.100.9")[0] == 200
+
+
+def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"host{number}.example.com" for number in range(500)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(names)))
+    shell.service.sandbox.forget_calls()
+    assert "Added 500 hosts" in shell.adds("-")
+    assert len(shell.service.calls()) < 10
+    assert shell.update(names[499], "198.51.100.9")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"type": "CNAME", "records": [{"value": "www.example.com."}]}, "has a CNAME record"),
+        ({"type": "A", "records": [{"value": "198.51.100.3"}]}, "now A 198.51.100.3"),
+        (
+            {"type": "A", "records": [{"value": "198.51.100.3"}, {"value": "198.51.100.4"}]},
+            "several A records",
+        ),
+    ],
+)
+def test_the_records_at_the_name_are_told(
+    shell: Shell, console: Console, value: dict[str, Any], found: str
+) -> None:
+    console.changes("POST", "/zones/example.com/rrsets", {"name": "new", **value})
+    status, output = shell.types("hosts", "add", NEW)
+    assert found in output
+    assert status == (1 if "CNAME" in found else 0)
+
+
+def test_a_host_is_added_while_hetzner_is_away(shell: Shell, sandbox: Sandbox) -> None:
+    sandbox.fail(503, count=20)
+    assert "Hetzner can't be asked" in shell.adds(NEW)
+    assert NEW in shell.keys
+
+
+def test_a_rename_moves_records_key_and_history(shell: Shell, sandbox: Sandbox) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    key = shell.keys[NEW]
+    shell.types("hosts", "set", NEW, "--note", "in the attic")
+    sandbox.fail(503, path="/zones/example.com/rrsets", count=1)
+    assert shell.types("hosts", "rename", NEW, OTHER)[0] == 0
+    assert shell.keys.get(NEW) is None
+    assert shell.keys[OTHER] == key
+    shell.service.runs("reconciler")  # the new record can't be created yet
+    assert published(sandbox, NEW) == ["198.51.100.9"]
+    shell.goes_on()
+    assert published(sandbox, OTHER) == ["198.51.100.9"]
+    assert published(sandbox, NEW) == []
+    assert shell.history(OTHER)[:2] == ["added", "created"]
+    assert "renamed" in shell.history(OTHER)
+    assert "in the attic" in shell.types("hosts", OTHER)[1]
+    assert shell.update(OTHER, "198.51.100.9", key)[1]["status"] == "unchanged"
+    assert shell.update(NEW, "198.51.100.9", key)[0] == 401
+    assert [row for row in shell.service.rows("hosts") if row["host"] == NEW] == []
+
+
+def test_a_renamed_host_can_be_named_as_before_again(shell: Shell, sandbox: Sandbox) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    key = shell.keys[NEW]
+    shell.types("hosts", "rename", NEW, OTHER)
+    assert shell.types("hosts", "rename", OTHER, NEW)[0] == 0
+    shell.goes_on()
+    assert (published(sandbox, NEW), published(sandbox, OTHER)) == (["198.51.100.9"], [])
+    assert shell.update(NEW, "198.51.100.10", key)[0] == 200
+
+
+@pytest.mark.parametrize("choice", ["--keep-records", "--delete-records"])
+def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
+    shell: Shell, sandbox: Sandbox, choice: str
+) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    key = shell.keys[NEW]
+    assert shell.types("hosts", "remove", NEW, choice)[0] == 0
+    assert shell.update(NEW, "198.51.100.10", key)[0] == 401
+    assert NEW not in shell.keys
+    shell.goes_on()
+    kept = ["198.51.100.9"] if choice == "--keep-records" else []
+    assert published(sandbox, NEW) == kept
+    assert [row for row in shell.service.rows("hosts") if row["host"] == NEW] == []
+    assert [row for row in shell.service.rows("records") if row["host"] == NEW] == []
+    shell.adds(NEW)
+    assert shell.keys[NEW] != key
+
+
+def test_an_update_just_after_the_removal_is_undone(shell: Shell, sandbox: Sandbox) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    shell.types("hosts", "remove", NEW, "--delete-records")
+    # Another replica, which doesn't know of the removal yet, stores an update.
+    shell.changes_store(
+        "update records set desired = '198.51.100.10', generation = generation + 1, "
+        "state = 'pending' where host = 'new.example.com'"
+    )
+    shell.goes_on(is_known=False)
+    assert [row["leaving"] for row in shell.service.rows("hosts") if row["host"] == NEW] == [
+        "delete"
+    ]
+    shell.goes_on()
+    assert published(sandbox, NEW) == []
+
+
+@pytest.mark.parametrize("task", [["rename", HOME, NEW], ["remove", HOME, "--keep-records"]])
+def test_a_host_of_the_settings_is_changed_there(shell: Shell, task: list[str]) -> None:
+    status, output = shell.types("hosts", *task)
+    assert status == 1
+    assert f"{HOME} comes from REGISTERED_FQDNS: {task[0]} it there." in output
+
+
+def test_a_host_has_its_own_ttl_interface_id_and_time_of_silence(
+    shell: Shell, console: Console
+) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    options = ["--ttl", "300", "--interface-id", "::11:22", "--lost-after", "3d"]
+    assert shell.types("hosts", "set", NEW, *options)[0] == 0
+    assert shell.update(NEW, "198.51.100.9")[0] == 200
+    assert console.shows(NEW)["ttl"] == 300
+    assert shell.update(NEW, "2001:db8:1:2::/64")[1]["ip"] == "2001:db8:1:2::11:22"
+    assert [row["lost_after"] for row in shell.service.rows("hosts") if row["host"] == NEW] == [
+        3 * 86400
+    ]
+    assert "3 d" in shell.types("hosts", NEW)[1]
+    assert shell.types("hosts", "set", NEW, "--ttl", "default")[0] == 0
+    assert "TTL" not in shell.types("hosts", NEW)[1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--ttl", "59"],
+        ["--ttl", "an hour"],
+        ["--interface-id", "2001:db8::1"],
+        ["--lost-after", "soon"],
+        ["--note", "x" * 201],
+        [],
+    ],
+)
+def test_a_wrong_setting_changes_nothing(shell: Shell, option: list[str]) -> None:
+    shell.adds(NEW)
+    before = shell.service.rows("hosts")
+    assert shell.types("hosts", "set", NEW, *option)[0] == 1
+    assert shell.service.rows("hosts") == before
+
+
+def test_a_changed_file_of_hosts_counts_without_a_restart(
+    serve: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(f"{HOME}\n")
+    shell = Shell(serve(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)), capsys)
+    file.write_text(f"{HOME}, {NEW}\n")
+    shell.service.runs("registered hosts")
+    assert NEW not in shell.keys  # an editor may still write the file
+    os.utime(file, (1, 1))
+    shell.service.runs("registered hosts")
+    assert shell.update(NEW, "198.51.100.9")[0] == 200
+    for content in ("", "not_a_host\n"):
+        file.write_text(content)
+        os.utime(file, (2, len(content)))
+        shell.service.runs("registered hosts")
+        assert shell.update(NEW, "198.51.100.9")[0] == 200
+    file.write_text(f"{HOME}\n")
+    os.utime(file, (3, 3))
+    shell.service.runs("registered hosts")
+    assert shell.update(NEW, "198.51.100.9")[0] == 401
+    assert Hostname(NEW).text in shell.keys  # existing lines never change
+
+
+class Killed(BaseException):
+    """Ends a command between two of its steps, as a kill does."""
+
+
+STEPS = {
+    "add: the keys": (["add", OTHER], KeyFile, "complete"),
+    "add: the store": (["add", OTHER], Registrations, "add"),
+    "rename: the store": (["rename", NEW, OTHER], Registrations, "rename"),
+    "rename: the new key": (["rename", NEW, OTHER], KeyFile, "replace"),
+    "rename: the old key": (["rename", NEW, OTHER], KeyFile, "remove"),
+    "remove: the store": (["remove", NEW, "--delete-records"], Registrations, "remove"),
+    "remove: the key": (["remove", NEW, "--delete-records"], KeyFile, "remove"),
+}
+
+
+@pytest.mark.parametrize(("words", "kind", "step"), STEPS.values(), ids=list(STEPS))
+def test_a_killed_command_leaves_a_state_that_heals(  # noqa: PLR0913, PLR0917
+    shell: Shell,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    kind: type,
+    step: str,
+) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    key = shell.keys[NEW]
+
+    def die(*_: object, **_options: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, step, die)
+        with pytest.raises(Killed):
+            shell.types("hosts", *words)
+    shell.service.runs("registered hosts")
+    shell.goes_on()
+    works = {name for name in (NEW, OTHER) if shell.update(name, "198.51.100.9", key)[0] == 200}
+    begun = kind is KeyFile and words[0] != "add"
+    expected = {"add": {NEW}, "rename": {OTHER}, "remove": set()}[words[0]] if begun else {NEW}
+    assert works == expected
+    shell.goes_on()
+    assert {name for name in (NEW, OTHER) if published(sandbox, name)} == expected
+    if not begun:  # the same command succeeds now
+        assert shell.types("hosts", *words)[0] == 0
+
+
+def test_two_operators_add_the_same_host(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.adds(OTHER)
+    monkeypatch.setattr(Registry, "__contains__", lambda *_: False)  # it isn't known yet
+    keys = dict(shell.keys)
+    status, output = shell.types("hosts", "add", NEW, OTHER)
+    assert status == 1
+    assert f"{OTHER} is registered already." in output
+    assert NEW not in {row["host"] for row in shell.service.rows("hosts")}
+    assert shell.keys[OTHER] == keys[OTHER]
+
+
+def test_a_key_file_that_can_not_be_written_adds_nothing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("backend.auth.keys.os.pwrite", refuse)
+    status, output = shell.types("hosts", "add", NEW)
+    assert status == 1
+    assert "mount it writable" in output
+    assert NEW not in {row["host"] for row in shell.service.rows("hosts")}
+
+
+def test_a_store_that_is_away_adds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("The store can't be used right now.")
+
+    monkeypatch.setattr(Registrations, "add", refuse)
+    status, output = shell.types("hosts", "add", NEW)
+    assert status == 1
+    assert "The store can't be used right now" in output
+    assert NEW not in {row["host"] for row in shell.service.rows("hosts")}
+
+
+class TestKeysInTheStore:
+    """With PostgreSQL, all replicas share the keys. SQLite stands in for it here."""
+
+    @pytest.fixture
+    def replicas(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> tuple[Shell, Shell]:
+        monkeypatch.setattr(StoreSettings, "is_shared", True)
+        one, other = serve(), serve(PRE_SHARED_KEY_FILE="none")
+        keys = StoredKeys(Store(f"sqlite:///{one.database}").registrations, one.key_file)
+        keys.complete(map(Hostname, (*HOSTS, "late.example.com")))
+        for service in (one, other):
+            service.runs("registered hosts")
+        return Shell(one, capsys), Shell(other, capsys)
+
+    def test_a_key_file_is_imported(self, replicas: tuple[Shell, Shell]) -> None:
+        for replica in replicas:
+            assert replica.update(HOME, "198.51.100.1", key_of(HOME))[0] == 200
+
+    def test_a_host_added_on_one_works_on_all(self, replicas: tuple[Shell, Shell]) -> None:
+        one, other = replicas
+        one.adds(NEW)
+        _, output = one.types("setup", NEW, "--for", "curl")
+        (key,) = {key for key in one.stored_keys.values() if key in output}
+        other.service.runs("registered hosts")
+        assert other.update(NEW, "198.51.100.9", key)[0] == 200
+
+    def test_a_rotated_or_removed_key_ends_on_all(self, replicas: tuple[Shell, Shell]) -> None:
+        one, other = replicas
+        status, output = one.types("keys", "rotate", HOME)
+        assert status == 0
+        other.service.runs("registered hosts")
+        assert other.update(HOME, "198.51.100.1", key_of(HOME))[0] == 401
+        assert other.update(HOME, "198.51.100.1", output.split()[-1])[0] == 200
+        one.adds(NEW)
+        key = one.stored_keys[NEW]
+        assert one.types("hosts", "rename", NEW, OTHER)[0] == 0
+        assert one.stored_keys[OTHER] == key
+        assert one.types("hosts", "remove", OTHER, "--keep-records")[0] == 0
+        assert OTHER not in one.stored_keys
+        other.service.runs("registered hosts")
+        assert other.update(OTHER, "198.51.100.1", key)[0] == 401
