@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import requests
 
@@ -61,12 +61,16 @@ class Replica:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "backend"],
-                cwd=self._folder,
-                env=self._environ,
+                **self.surroundings,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self.wait_until_well()
+
+    @property
+    def surroundings(self) -> dict[str, Any]:
+        """The folder and the environment of the service and of commands beside it."""
+        return {"cwd": self._folder, "env": self._environ}
 
     def wait_until_well(self) -> None:
         until(self.is_well, lambda: f"the backend isn't well:\n{self.output()}", _START_SECONDS)
