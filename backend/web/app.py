@@ -10,15 +10,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Mapping,
-    NamedTuple,
-    Sequence,
-)
+from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence
 
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
@@ -31,7 +23,7 @@ from backend.model import Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
 from backend.web.caller import Network, SiteCheck, SourceCheck, client_address
-from backend.web.request import MAX_BODY, UNCHANGED, Apply, BoundedRequest, read_body
+from backend.web.request import MAX_BODY, SOURCE, UNCHANGED, Apply, BoundedRequest, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +81,7 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.register_error_handler(Exception, _crash)
     app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
-    app.after_request(SourceCheck(proxies).warn)
-    app.after_request(_refusal_log(proxies))
-    app.after_request(_log)
+    app.after_request(_log(proxies))
     return app
 
 
@@ -109,13 +99,23 @@ def _crash(error: Exception) -> Response:
     return answer
 
 
-def _refusal_log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
-    """Return a function that warns of updates which are refused before their login is checked."""
-    lines = LineLimit()
+def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
+    """Return a function that logs the current request, and warns of what it shows."""
+    sources, refusals = SourceCheck(proxies), LineLimit()
 
-    def warn(response: Response) -> Response:
-        if response.status_code in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
-            left_out = lines.take()
+    def log(response: Response) -> Response:
+        if request.url_rule is not None:
+            path = request.url_rule.rule  # without the query
+        else:
+            # Any part of an unknown path may be a key.
+            parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
+            path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
+        status = response.status_code
+        logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
+        if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
+            sources.warn(request, request.environ[SOURCE])
+        elif status in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
+            left_out = refusals.take()
             if left_out is not None:
                 source = client_address(request, proxies)
                 more = f" {left_out} earlier ones were not logged." if left_out else ""
@@ -125,19 +125,7 @@ def _refusal_log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
                 )
         return response
 
-    return warn
-
-
-def _log(response: Response) -> Response:
-    """Log the current request without its query, and without parts of the path that may be keys."""
-    if request.url_rule is not None:
-        path = request.url_rule.rule
-    else:
-        parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
-        path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
-    status = response.status_code
-    logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
-    return response
+    return log
 
 
 def _pages(problems: Callable[[], list[str]], proxies: Sequence[Network]) -> Blueprint:
@@ -213,7 +201,11 @@ class FastPath:
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        environ["PATH_INFO"] = _canonical(environ.get("PATH_INFO", ""))
+        # Clients double slashes, and append one, or the path itself. Werkzeug would redirect.
+        path = re.sub("//+", "/", environ.get("PATH_INFO", ""))
+        if path.endswith("/update/"):
+            path = path[:-1]
+        environ["PATH_INFO"] = "/nic/update" if path == "/nic/update/nic/update" else path
         digest = _digest(environ)
         if digest is None:
             return self._application(environ, start)
@@ -246,14 +238,6 @@ class FastPath:
                     if len(self._answers) > _MAX_ANSWERS:
                         self._answers.popitem(last=False)
         return response
-
-
-def _canonical(path: str) -> str:
-    """Return the path of a view. Clients double slashes, and append one, or the path itself."""
-    path = re.sub("//+", "/", path)  # Werkzeug would answer with a redirect
-    if path.endswith("/update/"):
-        path = path[:-1]
-    return "/nic/update" if path == "/nic/update/nic/update" else path
 
 
 def _digest(environ: Environ) -> bytes | None:

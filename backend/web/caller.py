@@ -7,7 +7,7 @@ import logging
 import re
 from typing import Sequence, Union
 
-from flask import Request, Response, request
+from flask import Request, request
 
 from backend.errors import CrossSite
 from backend.rate import LineLimit
@@ -38,7 +38,8 @@ def client_of(peer: str, real_ip: str, forwarded_for: str, trusted: Sequence[Net
 
     If the peer is a trusted proxy, X-Real-Ip is the next hop. If that is a trusted proxy, too, or
     isn't given, the client is the rightmost entry of X-Forwarded-For that isn't a trusted proxy. A
-    client can invent all entries to the left of it.
+    client can invent all entries to the left of it. An entry that isn't an address ends the search:
+    a proxy that writes ``unknown`` hides its client.
     """
     hop = read_ip(peer)
     if hop is None:
@@ -100,31 +101,28 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
 class SourceCheck:
     """Warns if a header of an update names another client than the one that the service uses.
 
-    In this case, a proxy or a CDN isn't set up correctly, and its address may be published. Only
-    updates whose login was accepted count. Safe to share between threads.
+    In this case, a proxy or a CDN isn't set up correctly, and its address may be published. Safe to
+    share between threads.
     """
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
         self._lines = LineLimit(1, 1 / _DAY)
 
-    def warn(self, response: Response) -> Response:
-        """Check the current request, and return its response."""
-        if response.status_code == 200 and request.path.endswith("/update"):  # noqa: PLR2004
-            seen = client_address(request, self._trusted)
-            # Each names one client, except for X-Forwarded-For.
-            named = [(name, request.headers[name]) for name in _NAMING if name in request.headers]
-            for name, value in named:
-                ip = _last_client(value, self._trusted)
-                is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
-                if is_other and self._lines.take() is not None:
-                    logger.warning(
-                        "An update seems to come from %s, but its header %s names %s. If %s is a "
-                        "proxy or a CDN, set it up as in docs/proxies.md, or add it to "
-                        "TRUSTED_PROXIES: otherwise its address is published.",
-                        *(seen, name, ip, seen),
-                    )
-        return response
+    def warn(self, update: Request, seen: str) -> None:
+        """Check an update whose login was accepted, and which seems to come from an address."""
+        # Each names one client, except for X-Forwarded-For.
+        named = [(name, update.headers[name]) for name in _NAMING if name in update.headers]
+        for name, value in named:
+            ip = _last_client(value, self._trusted)
+            is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
+            if is_other and self._lines.take() is not None:
+                logger.warning(
+                    "An update seems to come from %s, but its header %s names %s. If %s is a proxy "
+                    "or a CDN, set it up as in docs/proxies.md, or add it to TRUSTED_PROXIES: "
+                    "otherwise its address is published.",
+                    *(seen, name, ip, seen),
+                )
 
 
 class SiteCheck:

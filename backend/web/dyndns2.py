@@ -6,19 +6,14 @@ https://help.dyn.com/remote-access-api/perform-update/, with the deviations of r
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterable, Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
 from backend.auth.authorizer import Authorizer
-from backend.model import (
-    ANSWER_SECONDS,
-    Deadline,
-    Update,
-    UpdateRequest,
-)
+from backend.model import ANSWER_SECONDS, Deadline, Update
 from backend.web.caller import Network
 from backend.web.request import (
     CHALLENGE,
@@ -69,19 +64,24 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         names, update_request = read_update(request, proxies, "dyndns2")
         # Check all logins before any update, so that an answer of 401 means "nothing changed".
         names = names or [""]
-        authorized = _authorize_all(names, update_request, authorizer)
-        deadline = Deadline(ANSWER_SECONDS)
+        updates: dict[str, Update] = {}
         lines: dict[str, Line] = {}
-        for name, one in authorized.items():
-            if isinstance(one, errors.DyndnsError):
-                lines[name] = _failure(one)
-                continue
+        for name in dict.fromkeys(names):
+            named = dataclasses.replace(update_request, name=name)
+            try:
+                updates[name] = authorizer.authorize(named, is_known=bool(updates or lines))
+            except _WHOLE:
+                raise
+            except errors.DyndnsError as error:
+                lines[name] = _failure(error)
+        deadline = Deadline(ANSWER_SECONDS)
+        for name, one in updates.items():
             try:
                 outcome = apply(one, deadline)
             except errors.DyndnsError as error:
                 lines[name] = _failure(error)
                 continue
-            if len(authorized) == 1:
+            if len(names) == 1:
                 remember_answer(request.environ, one, outcome)
             text = "good" if outcome.changed else "nochg"
             addresses = [str(one.desired.address) for one in outcome.records if one.desired.address]
@@ -107,22 +107,6 @@ def http_failure(error: HTTPException) -> Response:
         # Flask would list HEAD, too.
         return _respond([Line(status, "badagent")], {"Allow": ", ".join(_METHODS)})
     return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
-
-
-def _authorize_all(
-    names: Iterable[str], update_request: UpdateRequest, authorizer: Authorizer
-) -> dict[str, Update | errors.DyndnsError]:
-    """Authorize the update of each host; each host is updated once."""
-    authorized: dict[str, Update | errors.DyndnsError] = {}
-    for name in dict.fromkeys(names):
-        named = dataclasses.replace(update_request, name=name)
-        try:
-            authorized[name] = authorizer.authorize(named, is_known=bool(authorized))
-        except _WHOLE:
-            raise
-        except errors.DyndnsError as error:
-            authorized[name] = error
-    return authorized
 
 
 def _failure(error: errors.DyndnsError) -> Line:

@@ -49,12 +49,14 @@ T = TypeVar("T")
 
 # Carries out an update, as `Updater.apply` does.
 Apply = Callable[[Update, Deadline], Outcome]
-# In the environment of a WSGI request: its update, if the update changed nothing.
-UNCHANGED = "dyndns.unchanged"
+# In the environment of a WSGI request: its update, if the update changed nothing, and the address
+# of its client.
+UNCHANGED, SOURCE = "dyndns.unchanged", "dyndns.source"
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
+_INCOMPLETE = "The body is incomplete: send the request again."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
 _MAX_ADDRESSES = 20
@@ -114,13 +116,12 @@ def read_body() -> None:
             while left > 0 and stream.read(min(left, MAX_BODY)):
                 left -= MAX_BODY
         raise RequestTooLarge(TOO_LARGE)
-    incomplete = BadRequest("The body is incomplete: send the request again.")
     try:
         body = request.get_data(cache=True, parse_form_data=False)
     except OSError:
-        raise incomplete from None
+        raise BadRequest(_INCOMPLETE) from None
     if length is not None and len(body) < length:
-        raise incomplete
+        raise BadRequest(_INCOMPLETE)
     # Werkzeug cuts off a body in chunks, which has no length, at the limit.
     if length is None and len(body) >= MAX_BODY:
         raise RequestTooLarge(TOO_LARGE)
@@ -147,26 +148,23 @@ def header_logins(request: Request) -> list[Credentials]:
         with contextlib.suppress(UnicodeError):  # WSGI decodes headers as Latin-1
             key = key.encode("latin-1").decode("utf-8")
         logins.append(Credentials(None, key))
-    header = request.headers.get("Authorization", "").strip()
-    if header:
-        scheme, _, text = header.partition(" ")
-        logins += _login(scheme.lower(), text.strip())
+    scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
+    text = text.strip()
+    if scheme.lower() == "bearer":
+        logins.append(Credentials(None, text))
+    elif scheme:
+        text = text.rstrip("=")
+        try:
+            login = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            login = b""
+        user, colon, secret = (part.strip() for part in _decoded(login).partition(":"))
+        if not colon or scheme.lower() != "basic":
+            logins.append(UNREADABLE)
+        # Some devices send empty fields, or have no field for the user.
+        elif user or secret:
+            logins.append(Credentials(user or None, secret))
     return logins
-
-
-def _login(scheme: str, text: str) -> list[Credentials]:
-    if scheme == "bearer":
-        return [Credentials(None, text)]
-    text = text.rstrip("=")
-    try:
-        login = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        return [UNREADABLE]
-    user, colon, secret = (part.strip() for part in _decoded(login).partition(":"))
-    if not colon or scheme != "basic":
-        return [UNREADABLE]
-    # Some devices send the header even if both fields are empty, or have no field for the user.
-    return [Credentials(user or None, secret)] if user or secret else []
 
 
 def _decoded(text: bytes) -> str:
@@ -255,18 +253,26 @@ def _canonical(name: str) -> str | None:
         return None
 
 
-def _names(hosts: Iterable[Parameter]) -> tuple[list[str], list[Parameter]]:
-    """Return the names in the first of several parameters, and contradicting other parameters."""
+def _names(
+    hosts: Iterable[Parameter],
+) -> tuple[list[str], list[Parameter], list[Parameter]]:
+    """Return the names in the first of several parameters.
+
+    Return also the other parameters that contradict them, and those that aren't host names.
+    """
     items = sorted(_items(hosts), key=lambda one: _HOSTS.index(one.name))
     names: list[str] = []
-    other_names = []
+    other_names, invalid_names = [], []
     for one in items:
-        name = _canonical(one.value) or one.value
+        name = _canonical(one.value)
+        if name is None:
+            invalid_names.append(one)
+            name = one.value
         if one.name == items[0].name:
             names.append(name)
         elif not _agrees(name, names):
             other_names.append(one)
-    return names, other_names
+    return names, other_names, invalid_names
 
 
 def _agrees(text: str, names: Iterable[str]) -> bool:
@@ -305,8 +311,7 @@ def read_update(
         bare = [one for one in unknown if not one.value and "." in one.name]
         hosts = [Parameter(_HOSTS[0], one.name) for one in bare]
         unknown = [one for one in unknown if one not in bare]
-    names, other_names = _names(hosts)
-    invalid_names = [one for one in _items(hosts) if _canonical(one.value) is None]
+    names, other_names, invalid_names = _names(hosts)
     if len(names) > (_MAX_HOSTS if is_lenient else 1):
         problem = TooManyHosts(
             f"A request may name up to {_MAX_HOSTS} hosts."
@@ -336,9 +341,10 @@ def read_update(
         one for one in by_role["no effect"] if one.name != "mx" or not _canonical(one.value)
     ]
     unknown += [one for one in by_role["user"] if not secret or read_ip(one.value)]
+    source = request.environ[SOURCE] = client_address(request, proxies)
     return names[:1] if problem else names, UpdateRequest(
         protocol=protocol,
-        source=client_address(request, proxies),
+        source=source,
         logins=tuple(logins),
         addresses=tuple(addresses),
         type="".join(sorted(types)),
