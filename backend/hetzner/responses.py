@@ -37,6 +37,10 @@ class AlreadyExists(ChangeRefused):
     """The RRSet to create exists already."""
 
 
+class HetznerMalformed(HetznerUnreachable):
+    """A successful call has an answer that isn't one of the Cloud API."""
+
+
 # The API's error codes. Unknown codes count by their status: 429 and 5xx busy, others refused.
 _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
@@ -87,22 +91,22 @@ def plain(text: str) -> str:
 
 @contextlib.contextmanager
 def understood() -> Iterator[None]:
-    """Raise `HetznerUnreachable` if the block can't read an answer."""
+    """Raise `HetznerMalformed` if the block can't read an answer."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise _unknown_shape() from None
 
 
-def _unknown_shape() -> HetznerUnreachable:
-    return HetznerUnreachable(
+def _unknown_shape() -> HetznerMalformed:
+    return HetznerMalformed(
         "Hetzner's API sends JSON in a form that this version doesn't know",
         hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
     )
 
 
 def id_of(action: object) -> int:
-    """Return the id of an action; raise `HetznerUnreachable` if it has none."""
+    """Return the id of an action; raise `HetznerMalformed` if it has none."""
     number = action.get("id") if isinstance(action, dict) else None
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_ID:
         raise _unknown_shape()
@@ -113,7 +117,7 @@ def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> 
     """Return the JSON object of an answer. The token is removed where the server echoes it.
 
     Raises:
-        HetznerUnreachable: the answer isn't from the Cloud API.
+        HetznerUnreachable: the answer isn't from the Cloud API; `HetznerMalformed` after a success.
         HetznerBusy: the API can't handle the call now.
         TokenRejected, ChangeRefused: the API refuses the call permanently.
 
@@ -137,7 +141,8 @@ def _not_the_api(status: int, headers: Mapping[str, str], token: str) -> Transie
         return HetznerBusy(f"Hetzner is busy (status {status}).", pause)
     kind = headers.get("location") or headers.get("content-type") or "no content type"
     shown = _shown(kind, token)[:100]
-    return HetznerUnreachable(
+    family = HetznerMalformed if 200 <= status < 300 else HetznerUnreachable  # noqa: PLR2004
+    return family(
         f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API",
         hint="check the URL, and any proxy on the way to it.",
     )

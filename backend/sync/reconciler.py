@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
+import math
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
 from backend.events import ActionsUnknown, Postponed
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
+from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.outbox import Reporter
@@ -67,8 +68,8 @@ class Reconciler:
         self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
         self._has_begun = False
-        self._hetzner_is_away = False
-        self._probe_at = 0.0
+        # When each project that is unavailable is tried next; `None`: no known zone has the host.
+        self._probe_at: dict[Hetzner | None, float] = {}
         self._zones_seen: frozenset[Zone] = frozenset()
         self._swept_at = 0.0
 
@@ -98,27 +99,42 @@ class Reconciler:
         return self._has_begun
 
     def _retry(self, now: float) -> None:
-        """Retry due updates; of a single host while Hetzner is unavailable."""
-        if 0 < self._probe_at - now <= _PROBE_SECONDS:  # else the clock was set back
-            return
-        limit = 1 if self._hetzner_is_away else _JOBS_AT_ONCE
+        """Retry due updates; of a single host of each project that is unavailable."""
         by_host: dict[Hostname, list[Record]] = defaultdict(list)
-        for record in self._due_retries(now, limit):
+        projects: list[Hetzner | None] = []  # of the hosts
+        for record, project in self._due_retries(now):
+            if record.host not in by_host:
+                projects.append(project)
             by_host[record.host].append(record)
-        if by_host:
-            self._learn(list(self._pool.map(self._publish, by_host.values())), now)
-        self._notice_zones(now)
+        results = list(self._pool.map(self._publish, by_host.values()))
+        self._learn(list(zip(projects, results)), now)
+        zones = self._zones.known
+        if self._zones_seen and zones != self._zones_seen:
+            self._store.records.retry_now(State.REFUSED, now)
+        self._zones_seen = zones
 
-    def _due_retries(self, now: float, limit: int) -> Sequence[Record]:
-        """Return due updates; the reserve of a quota is left to requests."""
-        if not any(project.api.is_low for project in self._projects):
-            return self._store.records.due_retries(now, limit)
-        due = self._store.records.due_retries(now, _LOOKED_THROUGH)
-        return list(itertools.islice(filter(self._has_quota, due), limit))
+    def _due_retries(self, now: float) -> list[tuple[Record, Hetzner | None]]:
+        """Return due updates, each with its project.
 
-    def _has_quota(self, record: Record) -> bool:
-        location = self._zones.recall(record.host)
-        return location is None or not location.zone.project.api.is_low
+        The reserve of a quota is left to requests. A project that is unavailable gets one update
+        after each pause.
+        """
+        is_limited = self._probe_at or any(project.api.is_low for project in self._projects)
+        limit = _LOOKED_THROUGH if is_limited else _JOBS_AT_ONCE
+        # A pause that is too long began before the clock was set back.
+        closed = {one for one, at in self._probe_at.items() if 0 < at - now <= _PROBE_SECONDS}
+        chosen: list[tuple[Record, Hetzner | None]] = []
+        for record in self._store.records.due_retries(now, limit):
+            location = self._zones.recall(record.host)
+            project = None if location is None else location.zone.project
+            if project in closed or (project is not None and project.api.is_low):
+                continue
+            chosen.append((record, project))
+            if project in self._probe_at:
+                closed.add(project)
+            if len(chosen) == _JOBS_AT_ONCE:
+                break
+        return chosen
 
     def _publish(self, records: Sequence[Record]) -> DyndnsError | None:
         kinds = [record.type for record in records]
@@ -128,32 +144,28 @@ class Reconciler:
             return error
         return None
 
-    def _learn(self, results: Sequence[DyndnsError | None], now: float) -> None:
-        """Conclude from the results of several hosts whether Hetzner is unavailable."""
-        answers = [result for result in results if not isinstance(result, ShareUsedUp)]
-        if not answers:  # Hetzner wasn't asked
-            return
-        was_away = self._hetzner_is_away
-        self._hetzner_is_away = all(
-            isinstance(result, (HetznerUnreachable, HetznerBusy)) for result in answers
-        )
-        if self._hetzner_is_away:
-            self._probe_at = now + _PROBE_SECONDS
-        elif was_away:
-            self._store.records.retry_now(State.PENDING, now)
-
-    def _notice_zones(self, now: float) -> None:
-        zones = self._zones.known
-        if self._zones_seen and zones != self._zones_seen:
-            self._store.records.retry_now(State.REFUSED, now)
-        self._zones_seen = zones
+    def _learn(
+        self, results: Sequence[tuple[Hetzner | None, DyndnsError | None]], now: float
+    ) -> None:
+        """Conclude from the results of several hosts which projects are unavailable."""
+        is_away: dict[Hetzner | None, bool] = {}
+        for project, result in results:
+            if not isinstance(result, ShareUsedUp):  # else Hetzner wasn't asked
+                has_failed = isinstance(result, (HetznerUnreachable, HetznerBusy))
+                is_away[project] = is_away.get(project, True) and has_failed
+        for project, is_still_away in is_away.items():
+            if is_still_away:
+                self._probe_at[project] = now + _PROBE_SECONDS
+            elif self._probe_at.pop(project, None) is not None:
+                self._store.records.retry_now(State.PENDING, now)
 
     def _follow(self, now: float) -> None:
         """Poll the actions, many with one call."""
         due = self._store.records.due_polls(now, _ACTIONS_A_TICK)
         deadline = Deadline(_JOB_SECONDS)
         for hetzner, records in self._by_project(due, now, deadline).items():
-            for some in _portions(records, ACTIONS_A_CALL):
+            for start in range(0, len(records), ACTIONS_A_CALL):
+                some = records[start : start + ACTIONS_A_CALL]
                 if hetzner.api.is_low:
                     for record in some:
                         self._wait(record, now)
@@ -178,20 +190,23 @@ class Reconciler:
         ids = [record.action for record in records if record.action is not None]
         states: Mapping[int, ActionState] = {}
         why = "GET /actions doesn't list its action."
+        patience = 0.0  # the age of an action from which on its record decides
         try:
             states = hetzner.actions(ids, deadline)
         except OperatorError as error:
             why = str(error)
-        except DyndnsError:
-            for record in records:
-                self._wait(record, now)
-            return
+        except DyndnsError as error:
+            why = str(error)
+            # A malformed answer may stay so, while an API that is unavailable recovers.
+            patience = _LONGEST_ACTION if isinstance(error, HetznerMalformed) else math.inf
         for record in records:
             action = states.get(record.action or 0)
-            if action is None:
+            if action is not None:
+                self._judge(record, action, now)
+            elif _age(record, now) >= patience:
                 self._compare(record, why, now, deadline)
             else:
-                self._judge(record, action, now)
+                self._wait(record, now)
 
     def _judge(self, record: Record, action: ActionState, now: float) -> None:
         if action.status == "success":
@@ -261,9 +276,4 @@ class Reconciler:
 
 
 def _age(record: Record, now: float) -> float:
-    return now - (record.accepted_at or now)
-
-
-def _portions(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
+    return max(0.0, now - (record.accepted_at or now))

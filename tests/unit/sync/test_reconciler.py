@@ -15,6 +15,7 @@ from backend.errors import (
 )
 from backend.events import ActionsUnknown, Cleared, Postponed, Published, Refused
 from backend.hetzner.dns import Hetzner
+from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname, RecordType
 from backend.store import Store
@@ -236,6 +237,31 @@ def test_an_outage_is_probed_with_few_hosts_until_it_ends(env: ReconcilerEnv, cl
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
+def test_an_outage_of_one_project_does_not_delay_another(
+    store: Store, cloud: Cloud, clock: Clock, sink: RecordingSink
+) -> None:
+    other = Cloud("example.net")
+    env = ReconcilerEnv(store, cloud, clock, sink, others=[other])
+    env.publish(FIRST, "first.example.net")
+    for method in ("GET", "POST"):
+        other.failures[method] = UNREACHABLE
+    for number in range(8):
+        env.set_desired(FIRST, f"host{number}.example.net")
+    env.ticks(10)
+    other.take_calls()
+    for number in range(8):
+        env.set_desired(FIRST, f"host{number}.example.com")
+    env.ticks(3)
+    assert all(cloud.values(f"host{number}", "A") == [FIRST] for number in range(8))
+    env.ticks(57)
+    tries = other.take_calls().count("GET /zones/example.net/rrsets")
+    assert 0 < tries <= 60 / 5, "one host at a time tries the other project"
+    other.failures.clear()
+    env.ticks(6 + 8 // 4 + 1)
+    assert all(other.values(f"host{number}", "A", "example.net") == [FIRST] for number in range(8))
+    env.reconciler.stop()
+
+
 def test_setting_the_clock_back_does_not_stop_retries_or_polls(
     env: ReconcilerEnv, cloud: Cloud
 ) -> None:
@@ -385,6 +411,39 @@ class TestAnAction:
         assert env.record().state is State.PUBLISHED
         (event,) = sink.heard(ActionsUnknown)
         assert event == ActionsUnknown(str(error or "GET /actions doesn't list its action."))
+
+    def test_whose_answer_stays_malformed_ends_when_the_record_shows(
+        self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink
+    ) -> None:
+        env.publish(FIRST)
+        cloud.failures[POLL] = HetznerMalformed("Hetzner sends JSON in an unknown form.")
+        calls = [call for _, call in env.ticks(600)]
+        assert calls == [POLL] * 6 + [READ], "a few tries, then the record decides"
+        assert env.record().state is State.PUBLISHED
+        assert [event.error for event in sink.heard(ActionsUnknown)] == [
+            "Hetzner sends JSON in an unknown form."
+        ]
+
+    def test_whose_answer_stays_malformed_is_repeated_without_its_record(
+        self, env: ReconcilerEnv, cloud: Cloud
+    ) -> None:
+        env.publish(FIRST)
+        cloud.failures[POLL] = HetznerMalformed("Hetzner sends JSON in an unknown form.")
+        cloud.publish("host.example.com", "A", SECOND)
+        assert SET in [call for _, call in env.ticks(200)]
+
+    @pytest.mark.parametrize("error", [UNREACHABLE, BUSY])
+    def test_is_still_followed_after_an_outage(
+        self, env: ReconcilerEnv, cloud: Cloud, error: DyndnsError
+    ) -> None:
+        env.publish(FIRST)
+        env.fail_calls(error)
+        env.ticks(600, 10)
+        assert env.record().state is State.PUBLISHING
+        env.fail_calls(None)
+        cloud.end(env.record().action)
+        assert SET not in [call for _, call in env.ticks(120)]
+        assert env.record().state is State.PUBLISHED
 
     def test_that_cannot_be_followed_is_repeated_without_its_record(
         self, env: ReconcilerEnv, cloud: Cloud
