@@ -194,10 +194,11 @@ class Meters:
 
     def updated(self, protocol: str, outcome: str, seconds: float) -> None:
         self._count(_UPDATES, protocol, outcome)
-        self._observe(seconds, _SECONDS, protocol)
+        self._count(_SECONDS, protocol, seconds=seconds)
 
     def called(self, method: str, error: errors.DyndnsError | None, seconds: float) -> None:
-        self._observe(seconds, _CALLS, method, "ok" if error is None else _failure(error))
+        outcome = "ok" if error is None else _failure(error)
+        self._count(_CALLS, method, outcome, seconds=seconds)
 
     def turned_away(self, protocol: str, error: errors.DyndnsError) -> None:
         """Count an update that was rejected before it began."""
@@ -222,17 +223,16 @@ class Meters:
         registry.register(_Given([*families, *more]))
         return generate_latest(registry)
 
-    def _count(self, series: _Series, *values: str) -> None:
+    def _count(self, series: _Series, *values: str, seconds: float | None = None) -> None:
+        """Count one event; a histogram needs its duration."""
         place = _PLACES[series, values]
         with self._lock:
-            self._figures[place.start] += 1.0
-
-    def _observe(self, seconds: float, series: _Series, *values: str) -> None:
-        place = _PLACES[series, values]
-        bucket = bisect.bisect_left(series.buckets, seconds)
-        with self._lock:
-            self._figures[place.start + bucket] += 1.0
-            self._figures[place.stop - 1] += seconds
+            if seconds is None:
+                self._figures[place.start] += 1.0
+            else:
+                bucket = bisect.bisect_left(series.buckets, seconds)
+                self._figures[place.start + bucket] += 1.0
+                self._figures[place.stop - 1] += seconds
 
 
 class _Given(Collector):

@@ -137,17 +137,11 @@ class _BoundedAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
-        timeout = kwargs.get("timeout")
-        connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        kwargs["timeout"] = Timeout(connect=connect, total=total)
-        return super().send(*args, **kwargs)
-
 
 class Session(requests.Session):
-    """A session whose timeout is `(connect seconds, total seconds)`, or one number for both.
+    """A session for `ask`.
 
-    The session never follows a redirect: a POST would become a GET that succeeds. It asks for no
+    It never follows a redirect: a POST would become a GET that succeeds. It asks for no
     compression, so that a small answer can't expand to a large one.
     """
 
@@ -182,15 +176,20 @@ def ask(
     method: str,
     url: str,
     limit: int,
+    timeout: float | tuple[float, float],
     **options: Any,  # noqa: ANN401
 ) -> tuple[int, Mapping[str, str], bytes]:
     """Return status, headers and body; the body ends at the first chunk beyond `limit`.
+
+    `timeout` is `(seconds to connect, seconds in total)`, or one number for both.
 
     Raises:
         NoAnswer: the answer is missing, late or incomplete.
 
     """
     body = bytearray()
+    connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    options["timeout"] = Timeout(connect=connect, total=total)
     try:
         with session.request(method, url, stream=True, **options) as response:
             raw = response.raw

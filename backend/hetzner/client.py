@@ -67,7 +67,8 @@ class Quotas:
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        return any(one.bucket.level(now) < one.limit * share for one in self)
+        quotas = list(self._quotas.values())  # another thread may add one
+        return any(one.bucket.level(now) < one.limit * share for one in quotas)
 
 
 class CloudApi:
@@ -121,7 +122,11 @@ class CloudApi:
         try:
             self.quotas.require(kind)
             left = deadline.remaining()
-            session = getattr(self._local, "session", None) or self._new_session()
+            session = getattr(self._local, "session", None)
+            if session is None:  # requests doesn't guarantee that threads can share a session
+                session = self._local.session = Session()
+                session.auth = Bearer(self._token)
+                session.headers["User-Agent"] = self._agent
             status, headers, text = ask(
                 session,
                 method,
@@ -144,10 +149,3 @@ class CloudApi:
             raise
         self._observe(method, None, time.perf_counter() - start)
         return answer
-
-    def _new_session(self) -> Session:
-        # requests doesn't guarantee that threads can share a session.
-        session = self._local.session = Session()
-        session.auth = Bearer(self._token)
-        session.headers["User-Agent"] = self._agent
-        return session

@@ -86,7 +86,8 @@ class Ntfy:
 
         """
         body = {"topic": self._topic, **vars(push), "message": _shortened(push.message)}
-        options = {"json": body, "auth": self._auth, "timeout": min(seconds, _SECONDS)}
+        timeout = min(seconds, _SECONDS)
+        options: dict[str, Any] = {"json": body, "auth": self._auth, "timeout": timeout}
         try:
             status, headers, text = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
         except NoAnswer as error:

@@ -25,6 +25,7 @@ from backend.hetzner.dns import (
     RRSet,
     Zone,
 )
+from backend.hetzner.responses import HetznerMalformed
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi
@@ -314,7 +315,7 @@ def test_rate_limit_headers_set_the_flags_that_the_fake_has(fake: Side) -> None:
         ({"status": 429, "code": "rate_limit_exceeded"}, HetznerBusy),
         ({"status": 503}, HetznerBusy),
         ({"drop": True}, HetznerUnreachable),
-        ({"html": True}, HetznerUnreachable),
+        ({"html": True}, HetznerMalformed),
     ],
 )
 def test_the_errors_that_tests_put_into_the_fake_are_real(
