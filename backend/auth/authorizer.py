@@ -90,17 +90,8 @@ class Rejections:
             self._reported[key] = now
             if len(self._reported) > _MOST_REJECTIONS:
                 self._reported.popitem(last=False)
-        entry = Entry(
-            at=now,
-            host=event.host.text,
-            type="",
-            event=event.kind,
-            source=event.source,
-            protocol=protocol,
-            old=None,
-            new=None,
-            why=event.error,
-        )
+        requester = Requester(event.source, protocol)
+        entry = Entry.by(requester, event.host, event.kind, now, why=event.error)
         try:
             is_first = self._add_once(entry, cause, _DAY)
         except StoreUnavailable:

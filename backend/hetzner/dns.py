@@ -217,13 +217,16 @@ class Hetzner:
             pass
         return None
 
-    def is_right(self, rrset: RRSet | None, address: Address, ttl: int | None = None) -> bool:
+    def is_right(
+        self, rrset: RRSet | None, address: Address | None, ttl: int | None = None
+    ) -> bool:
         """Return whether an RRSet holds this address alone, with the TTL that it should have.
 
         `ttl` is that of the host, if it has one of its own.
         """
-        chosen = ttl or self.chosen_ttl
-        return rrset is not None and rrset.holds(address) and chosen in (None, rrset.ttl)
+        if rrset is None or address is None:
+            return rrset is None and address is None
+        return rrset.holds(address) and (ttl or self.chosen_ttl) in (None, rrset.ttl)
 
     def put(  # noqa: PLR0913
         self,

@@ -24,15 +24,7 @@ from backend.store.hosts import (
     rivals,
 )
 from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
-from backend.store.schema import (
-    SKEW_SECONDS,
-    Entry,
-    add_entry,
-    history,
-    hosts,
-    records,
-    reports,
-)
+from backend.store.schema import SKEW_SECONDS, Entry, add_entry, hosts, records, reports
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
@@ -56,17 +48,16 @@ _OF_NEWER = _OF_RECORD.where(records.c.generation != sa.bindparam("a_generation"
 
 
 class Notice(enum.Enum):
-    """Whether a reported or cleared error is new to the record only, or to the host."""
+    """A new error of a record, or the end of its errors: for the record only, or for the host."""
 
-    NONE = 0
-    RECORD = 1  # the host's other record fails in the same way, or still fails
-    HOST = 2
+    RECORD = "record"  # the host's other record fails in the same way, or still fails
+    HOST = "host"
 
 
 class Noted(NamedTuple):
     """The facts about a stored result that are reported."""
 
-    notice: Notice = Notice.NONE
+    notice: Notice | None = None  # None: nothing new
     rivals: Sequence[str] = ()  # the sources of requests that change the record back and forth
 
 
@@ -136,9 +127,9 @@ class Records:
         only the request itself tries to publish it. An error stays until it is cleared.
         """
         with self._database.write() as connection:
-            self._store(connection, update, now, grace)
+            self._store_desired(connection, update, now, grace)
 
-    def begin(
+    def lock(
         self,
         host: Hostname,
         owner: str,
@@ -149,17 +140,17 @@ class Records:
         """Store an update if there is one, lock the host, and return its records.
 
         All in one transaction. Returns `None` if another owner has the lock; the update is stored
-        all the same. `commit` unlocks the host.
+        all the same.
         """
         with self._database.write() as connection:
             if update is not None:
-                self._store(connection, update, now, grace)
+                self._store_desired(connection, update, now, grace)
             if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
             rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
         return {record.desired.type: record for record in map(read_record, rows)}
 
-    def commit(
+    def unlock(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
     ) -> list[Noted]:
         """Store the results for the records of a locked host, and unlock it, in one transaction.
@@ -171,17 +162,17 @@ class Records:
             release(connection, f"host {host.text}", owner)
         return noted
 
-    def note(self, result: Result, now: float) -> Notice:
-        """Do what `commit` does for one record, without a lock."""
+    def note(self, result: Result, now: float) -> Notice | None:
+        """Store the result for one record, without a lock."""
         with self._database.write() as connection:
             return self._note(connection, result, now).notice
 
-    def finish(self, record: Record) -> Notice:
+    def finish(self, record: Record) -> Notice | None:
         """Store that Hetzner has published the accepted state."""
         done = {**_key(record), "an_action": record.action, "state": State.PUBLISHED.value, **_DONE}
         with self._database.write() as connection:
             is_current = connection.execute(_OF_ACTION, done).rowcount == 1
-            return _clear_errors(connection, record) if is_current else Notice.NONE
+            return _clear_errors(connection, record) if is_current else None
 
     def poll_later(self, record: Record, at: float) -> None:
         """Store when the action of a record is polled again."""
@@ -278,15 +269,16 @@ class Records:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
-                kind, by = record.type.value, (operator.source, operator.protocol)
-                entry = Entry(now, host.text, kind, "dropped", *by, None, None, record.error)
+                entry = Entry.by(operator, host, "dropped", now, record.type, why=record.error)
                 add_entry(connection, entry)
             if rows:  # the next failure is reported again
                 connection.execute(reports.delete().where(reports.c.subject == host.text))
             release(connection, lock, owner)
         return len(rows)
 
-    def _store(self, connection: Connection, update: Update, now: float, grace: float) -> None:
+    def _store_desired(
+        self, connection: Connection, update: Update, now: float, grace: float
+    ) -> None:
         rows = [
             {
                 "host": update.host.text,
@@ -316,7 +308,7 @@ class Records:
         record = result.record
         if isinstance(result, Accepted):
             notice = _note_accepted(connection, result, now)
-            host, kind, changed_at = record.host.text, record.desired.type.value, record.changed_at
+            host, kind, changed_at = record.host.text, record.type.value, record.changed_at
             if result.change is None or changed_at is None or now - changed_at > SHORTLY:
                 return Noted(notice)
             sources = rivals(connection, host, kind, now)
@@ -331,7 +323,7 @@ class Records:
         connection.execute(_OF_GENERATION, {**_key(record), **later})
         return Noted()
 
-    def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice:
+    def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice | None:
         record, error = failed.record, failed.error
         values = {
             **_key(record),
@@ -343,21 +335,22 @@ class Records:
             "hint": error.hint,
         }
         if connection.execute(_OF_GENERATION, values).rowcount != 1:
-            return Notice.NONE  # a newer desired state came in: this one's failure doesn't matter
+            return None  # a newer desired state came in: this one's failure doesn't matter
         query = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
         known = [row.key.partition(" ") for row in connection.execute(query)]
-        kind, text = record.desired.type.value, str(error)
+        kind, text = record.type.value, str(error)
         if sum(1 for one, _, _ in known if one == kind) >= _MOST_ERRORS:
-            return Notice.NONE
+            return None
         key = f"{kind} {text}"
         if not self._leases.report(connection, record.host.text, key, now, math.inf):
-            return Notice.NONE
+            return None
         event = "refused" if failed.state is State.REFUSED else "postponed"
-        _add_entry(connection, record, now, ChangeNote(event, None, text), None)
+        entry = Entry.by(record.requester, record.host, event, now, record.type, why=text)
+        add_entry(connection, entry)
         return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
 
 
-def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice:
+def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice | None:
     record, action, change = accepted.record, accepted.action, accepted.change
     address = record.desired.address
     published = None if address is None else str(address.ip)
@@ -367,7 +360,17 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
         held["accepted_at"] = now
     if change is not None:
         held["changed_at"] = now
-        _add_entry(connection, record, now, change, published)
+        entry = Entry.by(
+            record.requester,
+            record.host,
+            change.event,
+            now,
+            record.type,
+            old=change.old,
+            new=published,
+            why=change.why,
+        )
+        add_entry(connection, entry)
     state: dict[str, Any] = {}
     if action is not None:
         # The failure of an action is cleared by the end of the next one.
@@ -377,35 +380,26 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     elif record.state is not State.PUBLISHING:  # else the action that publishes it still runs
         state = {"state": State.PUBLISHED.value, **_DONE}
     if connection.execute(_OF_GENERATION, {**_key(record), **held, **state}).rowcount == 1:
-        return _clear_errors(connection, record) if "error" in state else Notice.NONE
+        return _clear_errors(connection, record) if "error" in state else None
     # Hetzner may have accepted a newer desired state before this one: it has to be written again.
     again = {**held, "state": State.PENDING.value, "retry_at": now}
     connection.execute(_OF_NEWER, {**_key(record), **again})
-    return Notice.NONE
+    return None
 
 
-def _clear_errors(connection: Connection, record: Record) -> Notice:
+def _clear_errors(connection: Connection, record: Record) -> Notice | None:
     """Delete the reported errors of a record in the transaction of its success."""
     is_hosts = reports.c.subject == record.host.text
-    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.desired.type.value} "))
+    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.type.value} "))
     if not connection.execute(reports.delete().where(is_mine)).rowcount:
-        return Notice.NONE
+        return None
     others = sa.select(sa.func.count()).select_from(reports).where(is_hosts)
     return Notice.RECORD if connection.execute(others).scalar() else Notice.HOST
 
 
-def _add_entry(
-    connection: Connection, record: Record, now: float, change: ChangeNote, new: str | None
-) -> None:
-    """Add to the history in the transaction of the change, so that they can't disagree."""
-    entry = {"host": record.host.text, "type": record.desired.type.value, "at": now, "new": new}
-    requester = {"source": record.requester.source, "protocol": record.requester.protocol}
-    connection.execute(history.insert(), {**entry, **requester, **change._asdict()})
-
-
 def _key(record: Record) -> dict[str, Any]:
     """Return the parameters by which the statements above find a record."""
-    kind = record.desired.type.value
+    kind = record.type.value
     return {"a_host": record.host.text, "a_type": kind, "a_generation": record.generation}
 
 

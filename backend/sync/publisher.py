@@ -186,22 +186,30 @@ class Publisher:
             OperatorError, TransientError: Hetzner refuses or can't accept one of the records.
 
         """
-        owner = new_owner()
-        now = self._clock()
-        known = self._store.records.begin(host, owner, now, update, GRACE_SECONDS)
+        owner, now = new_owner(), self._clock()
+        known = self._store.records.lock(host, owner, now, update, GRACE_SECONDS)
         if known is None:
             known = wait_for_host(
-                host, lambda: self._store.records.begin(host, owner, self._clock()), deadline
+                host, lambda: self._store.records.lock(host, owner, self._clock()), deadline
             )
         self._locked[owner] = now
         attempt = _Attempt(host, deadline)
+        due: list[Record] = []
         try:
-            due = self._due(attempt, [known[kind] for kind in kinds if kind in known])
+            for record in (known[kind] for kind in kinds if kind in known):
+                attempt.outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
+                if self.is_up_to_date(record):
+                    continue
+                seconds = record.waits_for(self._clock())
+                if not seconds:
+                    due.append(record)
+                elif not attempt.errors:
+                    attempt.errors.append(_stored_error(record, seconds))
             if due:
                 self._bring(attempt, due)
         finally:
             self._locked.pop(owner, None)
-            self._finish(attempt, owner)
+            self._unlock(attempt, owner)
         if attempt.errors:
             raise attempt.errors.pop()
         return attempt.outcomes
@@ -212,20 +220,6 @@ class Publisher:
         owners = [one for one, at in list(self._locked.items()) if now - at < _LONGEST_LOCK]
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
-
-    def _due(self, attempt: _Attempt, records: Iterable[Record]) -> list[Record]:
-        """Return the records to publish; for the others, collect their outcome in the attempt."""
-        due: list[Record] = []
-        for record in records:
-            attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, Change.CACHED)
-            if self.is_up_to_date(record):
-                continue
-            seconds = record.waits_for(self._clock())
-            if not seconds:
-                due.append(record)
-            elif not attempt.errors:
-                attempt.errors.append(_stored_error(record, seconds))
-        return due
 
     def _bring(self, attempt: _Attempt, due: Sequence[Record]) -> None:
         """Bring records to their desired state, and collect the results in the attempt."""
@@ -238,7 +232,7 @@ class Publisher:
             if all(map(self._is_known, due)):  # saves the read before the write
                 ttl = self.ttl_of(attempt.host) or location.zone.project.chosen_ttl
                 found = {
-                    record.desired.type: RRSet({record.published.ip: record.comment}, ttl)
+                    record.type: RRSet({record.published.ip: record.comment}, ttl)
                     for record in due
                     if record.published is not None
                 }
@@ -250,7 +244,7 @@ class Publisher:
             return
         for record in due:
             try:
-                self._write(attempt, record, location, found.get(record.desired.type))
+                self._write(attempt, record, location, found.get(record.type))
             except DyndnsError as error:
                 self._fail(attempt, record, error)
 
@@ -314,31 +308,29 @@ class Publisher:
     def _accept(
         self, attempt: _Attempt, record: Record, written: Written, rrset: RRSet | None
     ) -> None:
+        requester = f"requested by {record.requester.source}"
         note, is_unchanged = None, written.change is Change.UNCHANGED
         # If the answer to an earlier attempt was lost, the record already has the new address.
         if not is_unchanged or record.published != record.desired.address:
             seen = record.published if is_unchanged else rrset
             old = None if seen is None else str(seen)
-            note = ChangeNote(written.change.value, old, _reason(record))
+            if record.is_accepted:
+                why = "restored: it was changed at Hetzner"
+            elif record.attempts:
+                why = f"{requester}, done at attempt {record.attempts + 1}"
+            else:
+                why = requester
+            note = ChangeNote(written.change.value, old, why)
         action = next(iter(written.actions), None)
         attempt.results.append(Accepted(record, action, note, written.comment))
-        attempt.outcomes[record.desired.type] = RecordOutcome(record.desired, written.change)
+        attempt.outcomes[record.type] = RecordOutcome(record.desired, written.change)
 
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""
         host, kind = record.host, record.type
         event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
-        entry = Entry(
-            at=self._clock(),
-            host=host.text,
-            type=kind.value,
-            event="several",
-            source=record.requester.source,
-            protocol=record.requester.protocol,
-            old=event.values,
-            new=event.new,
-            why=_SEVERAL,
-        )
+        texts = {"old": event.values, "new": event.new, "why": _SEVERAL}
+        entry = Entry.by(record.requester, host, "several", self._clock(), kind, **texts)
         if self._store.history.add_once(entry, kind.value):
             self._reporter.report(event)
 
@@ -365,22 +357,18 @@ class Publisher:
         if not attempt.errors:
             attempt.errors.append(error)
 
-    def _finish(self, attempt: _Attempt, owner: str) -> None:
+    def _unlock(self, attempt: _Attempt, owner: str) -> None:
         """Store the results, unlock the host, and report new events."""
         now = self._clock()
         try:
-            noted = self._store.records.commit(attempt.host, owner, attempt.results, now)
+            noted = self._store.records.unlock(attempt.host, owner, attempt.results, now)
         except StoreUnavailable:
             if not attempt.errors:  # otherwise the update is stored, and the caller gets that error
                 raise
             return
         for result, (notice, rivals) in zip(attempt.results, noted):
             record = result.record
-            host, kind = record.host, record.desired.type
-            if isinstance(result, Failed):
-                kept = Refused if result.state is State.REFUSED else Postponed
-                report_new(self._reporter, kept(host, kind, str(result.error)), notice)
-                continue
+            host, kind = record.host, record.type
             if isinstance(result, Accepted):
                 change, new = result.change, str(record.desired.address or "none")
                 event: Confirmed | Published = Confirmed(host, kind)
@@ -389,7 +377,8 @@ class Publisher:
                 self._reporter.report(event)
             if rivals:
                 self._reporter.report(Contested(host, kind, " and ".join(rivals)))
-            report_new(self._reporter, cleared(record, now), notice)
+            if notice is not None:
+                report_notice(self._reporter, result, notice, now)
         attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
 
 
@@ -404,15 +393,17 @@ class _Attempt:
     errors: list[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
-def cleared(record: Record, now: float) -> Cleared:
-    """Return the event that a record has no error any more."""
-    return Cleared(record.host, record.desired.type, now - record.desired_at)
+def report_notice(reporter: EventSink, result: Result, notice: Notice, now: float) -> None:
+    """Report that a record has a new error, or none any more.
 
-
-def report_new(reporter: EventSink, event: Event, notice: Notice) -> None:
-    """Report a new or cleared error; push it unless the host's other record has the same error."""
-    if notice is not Notice.NONE:
-        reporter.report(event, quietly=notice is Notice.RECORD)
+    It is pushed unless the host's other record has the same error.
+    """
+    record = result.record
+    event: Event = Cleared(record.host, record.type, now - record.desired_at)
+    if isinstance(result, Failed):
+        kind = Refused if result.state is State.REFUSED else Postponed
+        event = kind(record.host, record.type, str(result.error))
+    reporter.report(event, quietly=notice is Notice.RECORD)
 
 
 def _contradiction(record: Record, *, is_listed: bool) -> HetznerBusy:
@@ -428,12 +419,3 @@ def _stored_error(record: Record, seconds: float) -> DyndnsError:
     """Return the error of the last attempt again, without another attempt."""
     text = f"{record.error} {record.hint}".rstrip()
     return ChangeRefused(text) if record.state is State.REFUSED else HetznerBusy(text, seconds)
-
-
-def _reason(record: Record) -> str:
-    """Return the reason that the history shows for a change."""
-    if record.is_accepted:
-        return "restored: it was changed at Hetzner"
-    if record.attempts:
-        return f"requested by {record.requester.source}, done at attempt {record.attempts + 1}"
-    return f"requested by {record.requester.source}"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
-from backend.events import ActionsUnknown, Postponed
+from backend.events import ActionsUnknown
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
 from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
@@ -19,14 +19,8 @@ from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection
-from backend.store.records import Failed
-from backend.sync.publisher import (
-    LONGEST_REFUSED_PAUSE,
-    Publisher,
-    cleared,
-    pause_after,
-    report_new,
-)
+from backend.store.records import Accepted, Failed
+from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Publisher, pause_after, report_notice
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +204,7 @@ class Reconciler:
 
     def _judge(self, record: Record, action: ActionState, now: float) -> None:
         if action.status == "success":
-            self._finish(record, now)
+            self._succeed(record, now)
         elif action.status == "error":
             what = "Hetzner could not publish the record"
             failure = HetznerBusy(f"{what}: {action.error}.")
@@ -234,7 +228,7 @@ class Reconciler:
             self._reporter.report(ActionsUnknown(why))
         address = record.desired.address
         if rrset is None if address is None else rrset is not None and rrset.holds(address):
-            self._finish(record, now)
+            self._succeed(record, now)
         else:
             self._give_up(record, now)
 
@@ -250,16 +244,19 @@ class Reconciler:
             record, HetznerBusy("Hetzner doesn't confirm that it has published the record."), now
         )
 
-    def _finish(self, record: Record, now: float) -> None:
-        report_new(self._reporter, cleared(record, now), self._store.records.finish(record))
+    def _succeed(self, record: Record, now: float) -> None:
+        notice = self._store.records.finish(record)
+        if notice is not None:
+            report_notice(self._reporter, Accepted(record), notice, now)
 
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a record pending again that Hetzner has accepted, but not published."""
         # The cause may be permanent, and requests must not repeat the write either.
         until = now + pause_after(record.attempts, longest=LONGEST_REFUSED_PAUSE)
         failed = Failed(record, State.PENDING, error, until, verify_after=until)
-        event = Postponed(record.host, record.type, str(error))
-        report_new(self._reporter, event, self._store.records.note(failed, now))
+        notice = self._store.records.note(failed, now)
+        if notice is not None:
+            report_notice(self._reporter, failed, notice, now)
 
     def _wait(self, record: Record, now: float) -> None:
         """Poll again when the action is twice as old, so that a slow action costs few calls."""

@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 _MISS_SECONDS = 300.0
 # Each waiting request occupies a request thread, and unchanged updates need some of these.
 _MOST_WAITING = 6
+_PREFIX_IGNORED = "a prefix was ignored: the host part of the host is unknown"
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class HostParts:
         """
         if update.prefix is None:
             return update
-        part = self._of(update, known.get(RecordType.AAAA), deadline)
+        part = self._host_part(update, known.get(RecordType.AAAA), deadline)
         if part is not None:
             address = Address.parse(update.prefix.address_of(part))
             desired = (*update.desired, DesiredRecord(RecordType.AAAA, address))
@@ -98,23 +99,7 @@ class HostParts:
             )
         return Update(update.host, desired, update.requester)
 
-    def _report_ignored(self, update: Update) -> None:
-        event = PrefixIgnored(update.host, update.requester.source, str(update.prefix))
-        entry = Entry(
-            at=self._clock(),
-            host=event.host.text,
-            type="AAAA",
-            event="partial" if update.desired else "rejected",
-            source=event.source,
-            protocol=update.requester.protocol,
-            old=None,
-            new=event.prefix,
-            why="a prefix was ignored: the host part of the host is unknown",
-        )
-        if self._history.add_once(entry, "prefix"):
-            self._reporter.report(event)
-
-    def _of(
+    def _host_part(
         self, update: Update, record: Record | None, deadline: Deadline
     ) -> ipaddress.IPv6Address | None:
         host = update.host
@@ -129,8 +114,13 @@ class HostParts:
         found = () if rrset is None else rrset.comments
         part = next((one for one in found if isinstance(one, ipaddress.IPv6Address)), None)
         if part is None:
-            self._missed[host] = self._clock()
-            self._report_ignored(update)
+            now = self._missed[host] = self._clock()
+            event = PrefixIgnored(host, update.requester.source, str(update.prefix))
+            kind = "partial" if update.desired else "rejected"
+            texts = {"new": event.prefix, "why": _PREFIX_IGNORED}
+            entry = Entry.by(update.requester, host, kind, now, RecordType.AAAA, **texts)
+            if self._history.add_once(entry, "prefix"):
+                self._reporter.report(event)
         return part
 
 
@@ -258,7 +248,12 @@ class Updater:
             self._activity.note(update.host, now)
             known = self._store.records.of(update.host)
             if update.prefix is not None:
-                update = self._complete(update, known, deadline)
+                try:
+                    update = self._host_parts.complete(update, known, deadline)
+                except (OperatorError, TransientError):
+                    # The records without a prefix are stored; their own attempt reports the error.
+                    self._store.records.set_desired(update, self._clock(), 0)
+                    raise
             if self._is_up_to_date(update, known):
                 outcome = self._cached(update)
             else:
@@ -266,7 +261,13 @@ class Updater:
                 publish = functools.partial(
                     self._publisher.publish, update.host, kinds, deadline, update
                 )
-                outcome = _outcome(update, self._in_time(update.host, deadline, publish, update))
+                outcomes = self._in_time(update.host, deadline, publish, update)
+                # The operator may have dropped the update while it waited for the host's lock.
+                records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
+                if tuple(one.desired for one in records) != update.desired:
+                    newer = f"A newer update for {update.host}"
+                    raise Superseded(f"{newer} has replaced this update.")
+                outcome = Outcome(update.host, records)
             measured.outcome = _result(outcome)
             return outcome
 
@@ -288,16 +289,6 @@ class Updater:
     def stop(self) -> None:
         """Accept no more work; running work ends by its own time limit."""
         self._pool.shutdown(wait=False)
-
-    def _complete(
-        self, update: Update, known: Mapping[RecordType, Record], deadline: Deadline
-    ) -> Update:
-        try:
-            return self._host_parts.complete(update, known, deadline)
-        except (OperatorError, TransientError):
-            # The records without a prefix are stored; their own attempt reports the error.
-            self._store.records.set_desired(update, self._clock(), 0)
-            raise
 
     def _is_up_to_date(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
         for desired in update.desired:
@@ -342,15 +333,6 @@ class Updater:
         except FutureTimeout:
             future.add_done_callback(_log_crash)
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
-
-
-def _outcome(update: Update, outcomes: Mapping[RecordType, RecordOutcome]) -> Outcome:
-    # The operator may have dropped the update while it waited for the lock of the host.
-    kinds = [one.type for one in update.desired]
-    records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
-    if tuple(one.desired for one in records) != update.desired:
-        raise Superseded(f"A newer update for {update.host} has replaced this update.")
-    return Outcome(update.host, records)
 
 
 def _result(outcome: Outcome) -> str:

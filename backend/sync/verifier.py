@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from typing import Callable, Iterator, Mapping, Sequence, Tuple
+from typing import Callable, Mapping, Sequence
 
 from backend.errors import DyndnsError, OperatorError, StoreUnavailable
-from backend.hetzner.dns import Hetzner, RRSet, Zone
+from backend.hetzner.dns import Hetzner, Zone
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Deadline
@@ -27,8 +27,6 @@ _ZONE_SECONDS = 15.0
 _LONGEST_TICK = 120.0  # the rest is read at the next tick
 _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
-
-_Found = Mapping[Tuple[str, str], RRSet]
 
 
 class Verifier:
@@ -114,38 +112,27 @@ class Verifier:
         now = self._clock()
         ours = self._store.records.in_zone(zone.name, now)
         asking = sum(1 for _, heard_at in ours if heard_at > now - self._cache_ttl)
-        if max(asking, len(stale)) < self._pages.get(
-            zone, 1
-        ):  # only a few of our records are in a large zone
+        if max(asking, len(stale)) < self._pages.get(zone, 1):  # a few records in a large zone
             self._put_right(stale, zone)
             return
-        found = self._read(zone)
-        right = [
-            (record, "" if rrset is None else rrset.comment_of(record.desired.address))
-            for record, rrset in self._matched(zone, ours, found)
-            if self._is_right(zone.project, record, rrset)
-        ]
-        self._store.records.confirm(right, now)
-        confirmed = {(record.host, record.type) for record, _ in right}
-        # The records of silent hosts may differ, too: they are corrected at the next update.
-        wrong = [one for one in stale if (one.host, one.type) not in confirmed]
-        self._put_right(wrong, zone)
-
-    def _read(self, zone: Zone) -> _Found:
         try:
             self._pages[zone], found = zone.project.read_zone(zone, Deadline(_ZONE_SECONDS))
         except NotFound:
             self._zones.invalidate()
             raise
-        return found
-
-    def _matched(
-        self, zone: Zone, ours: Sequence[tuple[Record, float]], found: _Found
-    ) -> Iterator[tuple[Record, RRSet | None]]:
+        right: list[tuple[Record, str]] = []
         for record, _ in ours:
             location = self._zones.recall(record.host)
             if location is not None and location.zone == zone:
-                yield record, found.get((location.name, record.type.value))
+                address = record.desired.address
+                rrset = found.get((location.name, record.type.value))
+                if zone.project.is_right(rrset, address, self._publisher.ttl_of(record.host)):
+                    right.append((record, "" if rrset is None else rrset.comment_of(address)))
+        self._store.records.confirm(right, now)
+        confirmed = {(record.host, record.type) for record, _ in right}
+        # The records of silent hosts may differ, too: they are corrected at the next update.
+        wrong = [one for one in stale if (one.host, one.type) not in confirmed]
+        self._put_right(wrong, zone)
 
     def _put_right(self, records: Sequence[Record], zone: Zone | None) -> None:
         """Read records one by one, and write those that differ."""
@@ -159,9 +146,3 @@ class Verifier:
                 raise
             except DyndnsError as error:  # the publisher has stored it
                 logger.debug("%s couldn't be corrected: %s", record.host, error)
-
-    def _is_right(self, hetzner: Hetzner, record: Record, rrset: RRSet | None) -> bool:
-        address = record.desired.address
-        if address is None:
-            return rrset is None
-        return hetzner.is_right(rrset, address, self._publisher.ttl_of(record.host))

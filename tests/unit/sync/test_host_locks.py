@@ -46,9 +46,9 @@ def publish(store: Store, clock: Clock, sink: RecordingSink) -> Callable[..., Pu
 
 def is_free(store: Store, clock: Clock, name: str = "host.example.com") -> bool:
     """Check whether another process can lock a host, without keeping the lock."""
-    records = store.records.begin(host(name), "elsewhere 1 x", clock())
+    records = store.records.lock(host(name), "elsewhere 1 x", clock())
     if records is not None:
-        store.records.commit(host(name), "elsewhere 1 x", [], clock())
+        store.records.unlock(host(name), "elsewhere 1 x", [], clock())
     return records is not None
 
 
@@ -115,7 +115,7 @@ def test_a_released_lock_is_not_renewed(
     publish: Callable[..., Publisher], store: Store, other_store: Store, clock: Clock
 ) -> None:
     publisher = publish(lambda _: None)
-    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
+    assert other_store.records.lock(HOST, "elsewhere 1 x", clock()) is not None
     clock.advance(60)
     publisher.keep_locks()
     assert is_free(store, clock)
@@ -129,8 +129,8 @@ def test_waiting_for_a_locked_host_names_the_host() -> None:
 def test_an_update_is_stored_although_the_host_is_locked(
     store: Store, other_store: Store, clock: Clock
 ) -> None:
-    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
-    assert store.records.begin(HOST, "here 1 y", clock(), update("198.51.100.1"), 10) is None
+    assert other_store.records.lock(HOST, "elsewhere 1 x", clock()) is not None
+    assert store.records.lock(HOST, "here 1 y", clock(), update("198.51.100.1"), 10) is None
     assert str(store.records.of(HOST)[RecordType.A].desired.address) == "198.51.100.1"
 
 
@@ -144,7 +144,7 @@ def test_a_lock_expires_if_the_store_cannot_release_it(
     def fail(*_: object) -> None:
         raise StoreUnavailable("unavailable")
 
-    monkeypatch.setattr(store.records, "commit", fail)
+    monkeypatch.setattr(store.records, "unlock", fail)
     with pytest.raises(StoreUnavailable):
         publish(lambda _: None)
     assert not is_free(other_store, clock)

@@ -652,7 +652,7 @@ def test_waiting_for_the_host_lock_ends_with_the_deadline(
     env: PublisherEnv, other_store: Store, cloud: FakeCloudApi, clock: Clock
 ) -> None:
     env.set_desired(update(FIRST))
-    assert other_store.records.begin(HOST, "elsewhere 1 x", clock()) is not None
+    assert other_store.records.lock(HOST, "elsewhere 1 x", clock()) is not None
     with pytest.raises(HostBusy):
         env.publisher.publish(HOST, (A,), Deadline(0.01))
     assert cloud.calls == []
