@@ -130,7 +130,7 @@ class Contested(RecordEvent):
 
     level = logging.WARNING
     message = (
-        "{host} {type} was changed back and forth seven times within an hour by requests from "
+        "{host} {type} was changed back and forth repeatedly within an hour by requests from "
         "{sources}. Two devices seem to use the same host: give each device its own host name and "
         "key."
     )

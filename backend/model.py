@@ -9,7 +9,7 @@ import ipaddress
 import re
 import time
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Union
 
 import idna
 
@@ -23,6 +23,9 @@ from backend.errors import (
     MissingHostname,
 )
 
+IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
 # The time for an answer: inadyn gives up after ten seconds, and two of them are for the network.
 ANSWER_SECONDS = 8.0
 _LAN = 64  # RFC 4291 §2.5.4: the prefix length of a network that hosts are in
@@ -30,8 +33,7 @@ _WIDTH = 128
 # RFC 1123 §2.1: letters, digits and inner hyphens.
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _MAX_NAME = 253  # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text
-_INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
-_NETWORK_PART = _INTERFACE_ID << 64
+INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1: the host part of an address
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791 §3.2
 _LONGEST_QUOTE = 80
 _SHORTEST_SECRET = 3  # shorter texts are parts of many words
@@ -215,7 +217,7 @@ def to_punycode(name: str) -> str:
 class Address:
     """An IPv4 or IPv6 address that a record may contain."""
 
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    ip: IP
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -257,7 +259,7 @@ class Address:
         return str(self.ip)
 
 
-def _problem(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+def _problem(ip: IP) -> str:
     """Return why no record may contain this address; empty if one may."""
     if ip.is_unspecified:
         return "the unspecified address"
@@ -270,7 +272,7 @@ def _problem(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if not (int(ip) >> _WIDTH - 16 or ip.is_loopback):  # no network begins with 16 zero bits
         return "a host part without a prefix"
     # RFC 4291 §2.6.1: a host part of zeros addresses the routers of the network.
-    return "" if int(ip) & _INTERFACE_ID else "a bare prefix without a host part"
+    return "" if int(ip) & INTERFACE_ID else "a bare prefix without a host part"
 
 
 @dataclass(frozen=True)

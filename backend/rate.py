@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 HOUR = 3600.0
+DAY = 24 * 3600.0
 
 
 class TokenBucket:

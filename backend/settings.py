@@ -12,15 +12,14 @@ import typing
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, TypeVar, Union
+from typing import Any, Callable, Iterator, Mapping, TypeVar
 from urllib.parse import urlsplit
 
 from backend.errors import BadHostname, SettingUnusable
 from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
-from backend.model import Hostname
+from backend.model import Hostname, Network
 from backend.text import secrets_in
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Section = TypeVar("Section")
 _Read = Callable[[str, "Variable", "Reader"], Any]
 

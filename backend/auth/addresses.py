@@ -15,6 +15,7 @@ from backend.errors import (
     PrivateAddress,
 )
 from backend.model import (
+    INTERFACE_ID,
     Address,
     DesiredRecord,
     Hostname,
@@ -26,7 +27,6 @@ from backend.model import (
     UpdateRequest,
 )
 
-_INTERFACE_ID = (1 << 64) - 1  # RFC 4291 §2.5.1
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
 # A prefix followed by a host part, as a Fritz!Box builds it from <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
@@ -205,12 +205,16 @@ def parse(text: str) -> Found:
     address, slash, length = text.partition("/")
     glued = _GLUED.fullmatch(text)
     if glued is not None and not _LENGTH.fullmatch(length):
-        return _joined(Prefix.parse(f"{glued[1]}/{glued[2]}"), glued[3])
+        prefix = Prefix.parse(f"{glued[1]}/{glued[2]}")
+        try:
+            return Address.parse(prefix.address_of(HostPart(f"::{glued[3]}")))
+        except ValueError:
+            raise BadAddress("Not a prefix with a host part behind it.") from None
     try:
         bits = int(ipaddress.IPv6Address(address.strip()))
     except ValueError:
         bits = 0
-    if bits and not bits & _INTERFACE_ID:
+    if bits and not bits & INTERFACE_ID:
         return Prefix.parse(text)
     if 0 < bits < _LONGEST_HOST_PART and "." not in text:
         return HostPart(bits)
@@ -223,10 +227,3 @@ def parse(text: str) -> Found:
         if interface.ip == network.network_address and network.num_addresses > _POINT_TO_POINT:
             raise BadAddress("Not an address of a host: it is the address of a network.")
     return Address.parse(address)
-
-
-def _joined(prefix: Prefix, host_part: str) -> Address:
-    try:
-        return Address.parse(prefix.address_of(HostPart(f"::{host_part}")))
-    except ValueError:
-        raise BadAddress("Not a prefix with a host part behind it.") from None

@@ -38,12 +38,11 @@ from backend.model import (
     digest,
     to_punycode,
 )
-from backend.rate import LineLimit
+from backend.rate import DAY, LineLimit
 from backend.store.schema import Entry
 
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
-_DAY = 24 * 3600.0
 _TOP_LEVEL_DOMAIN = re.compile(r"\.([^\W\d_]{2,}|xn--[\w-]+)$")
 _WORD = re.compile(r"[\w*.-]+")
 _SEPARATOR = re.compile(r"[,\s]+")
@@ -80,7 +79,7 @@ class Rejections:
         cause = digest(_VARYING.sub("", f"{type(event).__name__} {event.error}")).hex()[:32]
         key = f"{event.host} {cause}"
         with self._lock:
-            if 0 <= now - self._reported.get(key, -_DAY) < _DAY:
+            if 0 <= now - self._reported.get(key, -DAY) < DAY:
                 return
             if event.host not in self._limits:
                 limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, self._clock)
@@ -90,10 +89,17 @@ class Rejections:
             self._reported[key] = now
             if len(self._reported) > _MOST_REJECTIONS:
                 self._reported.popitem(last=False)
-        requester = Requester(event.source, protocol)
-        entry = Entry.by(requester, event.host, event.kind, now, why=event.error)
+        entry = Entry(
+            at=now,
+            host=event.host.text,
+            type="",
+            event=event.kind,
+            source=event.source,
+            protocol=protocol,
+            why=event.error,
+        )
         try:
-            is_first = self._add_once(entry, cause, _DAY)
+            is_first = self._add_once(entry, cause, DAY)
         except StoreUnavailable:
             is_first = True
         if is_first:

@@ -16,7 +16,7 @@ from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
 from backend.hetzner.responses import MAX_ANSWER, decode
 from backend.model import Deadline
 from backend.outgoing import Bearer, NoAnswer, Session, ask
-from backend.rate import Quota
+from backend.rate import Quota, TokenBucket
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class Quotas:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._quotas: dict[int, Quota] = {}
+        self._quotas: dict[int, Quota] = {}  # by limit
+        self._buckets: dict[int, TokenBucket] = {}
         self._bucket_of: dict[str, int] = {}  # by kind of call, learnt from answers: not documented
 
     def __iter__(self) -> Iterator[Quota]:
@@ -52,23 +53,22 @@ class Quotas:
         except (KeyError, ValueError):
             return  # an answer of 401 has no quota
         if _LOWEST <= limit <= _HIGHEST:
-            self._quotas[limit] = Quota(limit, min(limit, max(0, remaining)), self._clock())
+            quota = Quota(limit, min(limit, max(0, remaining)), self._clock())
+            self._quotas[limit], self._buckets[limit] = quota, quota.bucket
             self._bucket_of[kind] = limit
 
     def require(self, kind: str) -> None:
         """Raise `HetznerBusy` if Hetzner would refuse a call of some kind because of the quota."""
-        quota = self._quotas.get(self._bucket_of.get(kind, 0))
-        if quota is None:
-            return
-        wait = quota.bucket.wait(self._clock(), _LEAST)
+        bucket = self._buckets.get(self._bucket_of.get(kind, 0))
+        wait = 0.0 if bucket is None else bucket.wait(self._clock(), _LEAST)
         if wait:
             raise HetznerBusy("The hourly quota of calls to Hetzner is used up.", wait)
 
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        quotas = list(self._quotas.values())  # another thread may add one
-        return any(one.bucket.level(now) < one.limit * share for one in quotas)
+        buckets = list(self._buckets.items())  # another thread may add one
+        return any(bucket.level(now) < limit * share for limit, bucket in buckets)
 
 
 class CloudApi:

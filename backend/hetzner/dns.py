@@ -7,16 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import (
-    Any,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    NamedTuple,
-    Sequence,
-    Union,
-)
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import quote
 
 from backend.errors import (
@@ -28,10 +19,8 @@ from backend.errors import (
 )
 from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
-from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
+from backend.model import IP, Address, Change, Deadline, DesiredRecord, RecordType
 from backend.settings import Settings
-
-IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 ACTIONS_A_CALL = 25
 _MAX_PAGES = 200
@@ -79,7 +68,7 @@ class RRSet:
     A value that isn't an address stays a text.
     """
 
-    comments: Mapping[IPAddress | str, str]
+    comments: Mapping[IP | str, str]
     ttl: int | None
 
     def holds(self, address: Address) -> bool:
@@ -123,7 +112,7 @@ def read_rrset(found: Mapping[str, Any]) -> RRSet:
     return RRSet(comments, found["ttl"])
 
 
-def _value(text: str) -> IPAddress | str:
+def _value(text: str) -> IP | str:
     try:
         return ipaddress.ip_address(text)
     except ValueError:

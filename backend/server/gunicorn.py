@@ -31,11 +31,12 @@ from backend import __version__
 from backend.auth.registry import Registry, open_keys
 from backend.errors import SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
+from backend.model import Network
 from backend.rate import LineLimit
 from backend.server import logs
 from backend.settings import FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
-from backend.web.caller import Network, client_of
+from backend.web.caller import client_of
 from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)

@@ -14,11 +14,12 @@ from sqlalchemy.engine import Connection
 
 from backend.errors import HostBusy
 from backend.model import Deadline, Hostname
+from backend.rate import DAY
 from backend.store.database import Database, excluded
 from backend.store.schema import SKEW_SECONDS, leases, reports
 
 _POLL_SECONDS = 0.05
-SAY_AGAIN = 86400.0  # a warning whose cause lasts is repeated after this
+SAY_AGAIN = DAY  # a warning whose cause lasts is repeated after this
 
 T = TypeVar("T")
 

@@ -269,7 +269,8 @@ class Records:
             rows = connection.execute(sa.select(records).where(failed)).mappings().all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
-                entry = Entry.by(operator, host, "dropped", now, record.type, why=record.error)
+                kind, by = record.type.value, (operator.source, operator.protocol)
+                entry = Entry(now, host.text, kind, "dropped", *by, why=record.error)
                 add_entry(connection, entry)
             if rows:  # the next failure is reported again
                 connection.execute(reports.delete().where(reports.c.subject == host.text))
@@ -345,8 +346,7 @@ class Records:
         if not self._leases.report(connection, record.host.text, key, now, math.inf):
             return None
         event = "refused" if failed.state is State.REFUSED else "postponed"
-        entry = Entry.by(record.requester, record.host, event, now, record.type, why=text)
-        add_entry(connection, entry)
+        add_entry(connection, entry_of(record, now, event, why=text))
         return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
 
 
@@ -360,16 +360,7 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
         held["accepted_at"] = now
     if change is not None:
         held["changed_at"] = now
-        entry = Entry.by(
-            record.requester,
-            record.host,
-            change.event,
-            now,
-            record.type,
-            old=change.old,
-            new=published,
-            why=change.why,
-        )
+        entry = entry_of(record, now, change.event, change.old, published, change.why)
         add_entry(connection, entry)
     state: dict[str, Any] = {}
     if action is not None:
@@ -385,6 +376,19 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
     again = {**held, "state": State.PENDING.value, "retry_at": now}
     connection.execute(_OF_NEWER, {**_key(record), **again})
     return None
+
+
+def entry_of(  # noqa: PLR0913, PLR0917
+    record: Record,
+    at: float,
+    event: str,
+    old: str | None = None,
+    new: str | None = None,
+    why: str = "",
+) -> Entry:
+    """Return the entry of an event in the history of a record."""
+    host, kind, by = record.host.text, record.type.value, record.requester
+    return Entry(at, host, kind, event, by.source, by.protocol, old, new, why)
 
 
 def _clear_errors(connection: Connection, record: Record) -> Notice | None:

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from backend.errors import StoreUnusable
-from backend.model import Hostname, RecordType, Requester
 
 # Seconds by which the clocks of several machines may differ.
 SKEW_SECONDS = 60.0
@@ -154,24 +153,6 @@ class Entry:
     old: str | None = None
     new: str | None = None
     why: str = ""
-
-    @classmethod
-    def by(  # noqa: PLR0913
-        cls,
-        requester: Requester,
-        host: Hostname,
-        event: str,
-        at: float,
-        kind: RecordType | None = None,
-        *,
-        old: str | None = None,
-        new: str | None = None,
-        why: str = "",
-    ) -> Entry:
-        """Return the entry of an event that a requester has caused; `kind` if of one record."""
-        type_text = "" if kind is None else kind.value
-        source, protocol = requester.source, requester.protocol
-        return cls(at, host.text, type_text, event, source, protocol, old, new, why)
 
 
 def add_entry(connection: Connection, entry: Entry) -> None:

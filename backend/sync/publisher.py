@@ -47,8 +47,8 @@ from backend.store.records import (
     Failed,
     Notice,
     Result,
+    entry_of,
 )
-from backend.store.schema import Entry
 
 # For this many seconds, background jobs leave a new update to its request.
 GRACE_SECONDS = 10.0
@@ -329,8 +329,7 @@ class Publisher:
         """Report that an update replaces several records, before it does so."""
         host, kind = record.host, record.type
         event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
-        texts = {"old": event.values, "new": event.new, "why": _SEVERAL}
-        entry = Entry.by(record.requester, host, "several", self._clock(), kind, **texts)
+        entry = entry_of(record, self._clock(), "several", event.values, event.new, _SEVERAL)
         if self._store.history.add_once(entry, kind.value):
             self._reporter.report(event)
 

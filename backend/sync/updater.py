@@ -49,7 +49,6 @@ logger = logging.getLogger(__name__)
 _MISS_SECONDS = 300.0
 # Each waiting request occupies a request thread, and unchanged updates need some of these.
 _MOST_WAITING = 6
-_PREFIX_IGNORED = "a prefix was ignored: the host part of the host is unknown"
 
 T = TypeVar("T")
 
@@ -116,9 +115,16 @@ class HostParts:
         if part is None:
             now = self._missed[host] = self._clock()
             event = PrefixIgnored(host, update.requester.source, str(update.prefix))
-            kind = "partial" if update.desired else "rejected"
-            texts = {"new": event.prefix, "why": _PREFIX_IGNORED}
-            entry = Entry.by(update.requester, host, kind, now, RecordType.AAAA, **texts)
+            entry = Entry(
+                at=now,
+                host=host.text,
+                type="AAAA",
+                event="partial" if update.desired else "rejected",
+                source=event.source,
+                protocol=update.requester.protocol,
+                new=event.prefix,
+                why="a prefix was ignored: the host part of the host is unknown",
+            )
             if self._history.add_once(entry, "prefix"):
                 self._reporter.report(event)
         return part

@@ -19,10 +19,10 @@ from backend.auth.access import Access
 from backend.auth.authorizer import Authorizer
 from backend.auth.keys import SHORTEST
 from backend.errors import DyndnsError, KeysUnavailable
-from backend.model import Update
+from backend.model import Network, Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.caller import Network, SiteCheck, SourceCheck, client_address
+from backend.web.caller import SiteCheck, SourceCheck, client_address
 from backend.web.request import MAX_BODY, SOURCE, UNCHANGED, Apply, BoundedRequest, read_body
 
 logger = logging.getLogger(__name__)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from typing import Sequence, Union
+from typing import Sequence
 
 from flask import Request, request
 
 from backend.errors import CrossSite
-from backend.rate import LineLimit
+from backend.model import IP, Network
+from backend.rate import DAY, LineLimit
 
 logger = logging.getLogger(__name__)
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 _MAX_HOPS = 20  # usual chains have two or three proxies
 # The headers in which proxies and CDNs name their client.
 _NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
-_DAY = 24 * 3600
 # RFC 6454 §6.2 (an origin) and RFC 9110 §7.2 (the header Host).
 _HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
 _AUTHORITY = re.compile(_HOST, re.IGNORECASE)
@@ -107,7 +105,7 @@ class SourceCheck:
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
-        self._lines = LineLimit(1, 1 / _DAY)
+        self._lines = LineLimit(1, 1 / DAY)
 
     def warn(self, update: Request, seen: str) -> None:
         """Check an update whose login was accepted, and which seems to come from an address."""

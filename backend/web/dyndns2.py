@@ -13,8 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
 from backend.auth.authorizer import Authorizer
-from backend.model import ANSWER_SECONDS, Deadline, Update
-from backend.web.caller import Network
+from backend.model import ANSWER_SECONDS, Deadline, Network, Update
 from backend.web.request import (
     CHALLENGE,
     Apply,

@@ -11,8 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from backend import errors
 from backend.auth.authorizer import Authorizer
-from backend.model import ANSWER_SECONDS, Change, Deadline
-from backend.web.caller import Network
+from backend.model import ANSWER_SECONDS, Change, Deadline, Network
 from backend.web.request import (
     CHALLENGE,
     TOO_LARGE,

@@ -37,12 +37,13 @@ from backend.model import (
     Credentials,
     Deadline,
     Hostname,
+    Network,
     Outcome,
     Parameter,
     Update,
     UpdateRequest,
 )
-from backend.web.caller import Network, client_address, read_ip
+from backend.web.caller import client_address, read_ip
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from flask import Response, after_this_request, g, render_template, request
 from itsdangerous import BadSignature, TimestampSigner
 
 from backend import errors
-from backend.model import Requester, UpdateRequest
-from backend.web.caller import Network, base_url, client_address, is_cross_site
+from backend.model import Network, Requester, UpdateRequest
+from backend.web.caller import base_url, client_address, is_cross_site
 from backend.web.request import CHALLENGE, answer_for, header_logins, whole_seconds
 
 _COOKIE = "dyndns-browser"

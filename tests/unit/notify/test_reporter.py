@@ -77,7 +77,7 @@ REPORTED = [
     (
         Contested(HOST, A, "198.51.100.8 and 198.51.100.9"),
         logging.WARNING,
-        "nas.example.com A was changed back and forth seven times within an hour by requests ",
+        "nas.example.com A was changed back and forth repeatedly within an hour by requests ",
     ),
     (
         ZoneFailed("example.com"),

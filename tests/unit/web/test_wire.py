@@ -9,8 +9,8 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
-from backend.model import Credentials
-from backend.web.caller import Network, base_url, client_address
+from backend.model import Credentials, Network
+from backend.web.caller import base_url, client_address
 from backend.web.request import UNREADABLE, answer_for, header_logins, whole_seconds
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
