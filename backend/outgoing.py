@@ -19,7 +19,7 @@ import http.client
 import io
 import socket
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -199,19 +199,16 @@ def ask(
             except ValueError:  # http.client accepts a negative chunk size
                 raise NoAnswer("the answer broke off") from None
             return response.status_code, response.headers, bytes(body)
-    except (requests.RequestException, exceptions.HTTPError) as error:
-        raise NoAnswer(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    reasons: Sequence[tuple[Any, str]] = (
-        (requests.exceptions.SSLError, "TLS failed, check the clock and the CA certificates"),
-        (requests.exceptions.ProxyError, "the proxy doesn't answer"),
-        ((requests.exceptions.Timeout, exceptions.TimeoutError), "no complete answer in time"),
-        (requests.exceptions.ConnectionError, _root(error)),
-        (Exception, "the answer broke off"),
-    )
-    return next(words for kind, words in reasons if isinstance(error, kind))
+    except requests.exceptions.SSLError:
+        raise NoAnswer("TLS failed, check the clock and the CA certificates") from None
+    except requests.exceptions.ProxyError:
+        raise NoAnswer("the proxy doesn't answer") from None
+    except (requests.exceptions.Timeout, exceptions.TimeoutError):
+        raise NoAnswer("no complete answer in time") from None
+    except requests.exceptions.ConnectionError as error:
+        raise NoAnswer(_root(error)) from None
+    except (requests.RequestException, exceptions.HTTPError):
+        raise NoAnswer("the answer broke off") from None
 
 
 def _root(error: BaseException) -> str:

@@ -112,7 +112,20 @@ class Records:
         self._database = database
         self._leases = leases
         self._of_host = database.prepared(_OF_HOST)
-        self._set_desired = _setting_desired(database)
+        # Built once: building a statement takes longer than running it.
+        columns = excluded(records)
+        new = {name: columns[name] for name in (*_OF_DESIRED, "state", "attempts", "verify_after")}
+        new["generation"] = records.c.generation + 1
+        upsert = database.upsert(records, new, records.c.desired.is_distinct_from(columns.desired))
+        self._set_desired = upsert.values(
+            **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
+            state=State.PENDING.value,
+            attempts=0,
+            generation=1,
+            checked_at=0.0,
+            verify_after=0.0,
+            error="",
+        )
 
     def of(self, host: Hostname) -> dict[RecordType, Record]:
         """Return the records of a host, with one indexed read."""
@@ -424,20 +437,3 @@ def _dropping(record: Record, now: float) -> sa.Update | sa.Delete:
         "verify_after": 0.0,
     }
     return records.update().where(this).values(**cleared, **dropped)
-
-
-def _setting_desired(database: Database) -> Any:  # noqa: ANN401
-    """Build the statement once: building it takes longer than running it."""
-    columns = excluded(records)
-    new = {name: columns[name] for name in (*_OF_DESIRED, "state", "attempts", "verify_after")}
-    is_new = records.c.desired.is_distinct_from(columns.desired)
-    upsert = database.upsert(records, {"generation": records.c.generation + 1, **new}, is_new)
-    return upsert.values(
-        **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
-        state=State.PENDING.value,
-        attempts=0,
-        generation=1,
-        checked_at=0.0,
-        verify_after=0.0,
-        error="",
-    )

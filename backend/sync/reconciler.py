@@ -155,9 +155,16 @@ class Reconciler:
 
     def _follow(self, now: float) -> None:
         """Poll the actions, many with one call."""
-        due = self._store.records.due_polls(now, _ACTIONS_A_TICK)
         deadline = Deadline(_JOB_SECONDS)
-        for hetzner, records in self._by_project(due, now, deadline).items():
+        by_project: dict[Hetzner, list[Record]] = defaultdict(list)
+        for record in self._store.records.due_polls(now, _ACTIONS_A_TICK):
+            try:
+                location = self._zones.find(record.host, deadline)
+            except DyndnsError as error:
+                self._cannot_tell(record, error, now)
+            else:
+                by_project[location.zone.project].append(record)
+        for hetzner, records in by_project.items():
             for start in range(0, len(records), ACTIONS_A_CALL):
                 some = records[start : start + ACTIONS_A_CALL]
                 if hetzner.api.is_low:
@@ -165,18 +172,6 @@ class Reconciler:
                         self._wait(record, now)
                 else:
                     self._follow_some(hetzner, some, now, deadline)
-
-    def _by_project(
-        self, records: Sequence[Record], now: float, deadline: Deadline
-    ) -> Mapping[Hetzner, list[Record]]:
-        found: dict[Hetzner, list[Record]] = defaultdict(list)
-        for record in records:
-            try:
-                location = self._zones.find(record.host, deadline)
-                found[location.zone.project].append(record)
-            except DyndnsError as error:
-                self._cannot_tell(record, error, now)
-        return found
 
     def _follow_some(
         self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
