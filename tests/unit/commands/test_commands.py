@@ -335,3 +335,69 @@ def test_an_error_is_reported_again_after_its_update_was_dropped(shell: Shell) -
     shell.types("hosts", "drop", HOME.text)
     shell.refuse("an error")
     assert events(shell) == ["refused", "dropped", "refused"]
+
+
+def test_hosts_alone_lists_and_a_first_label_names_a_host(shell: Shell) -> None:
+    assert shell.types("hosts") == shell.types("hosts", "list")
+    status, output = shell.types("hosts", HOME.first_label)
+    assert status == 0
+    assert "origin" in output
+    assert "REGISTERED_FQDNS" in output
+    (found,) = (one for one in shell.reads("hosts", "--json") if one["host"] == HOME.text)
+    assert shell.reads("hosts", HOME.first_label, "--json") == found
+    assert found["origin"] == "REGISTERED_FQDNS"
+
+
+def test_keys_as_json_show_no_key(shell: Shell) -> None:
+    found = shell.reads("keys", "--json")
+    assert found[0] == {
+        "host": HOME.text,
+        "registered": True,
+        "characters": 43,
+        "shared_with": [],
+    }
+    assert [key for key in shell.keys().values() if key in json.dumps(found)] == []
+
+
+def test_a_first_label_of_several_hosts_is_refused(shell: Shell) -> None:
+    shell.environ["REGISTERED_FQDNS"] = "nas.example.com,nas.example.net"
+    status, output = shell.types("hosts", "nas")
+    assert status == 1
+    assert "name one of nas.example.com, nas.example.net" in output
+
+
+def test_a_command_that_calls_nobody_needs_no_token(shell: Shell) -> None:
+    del shell.environ["HETZNER_TOKEN"]
+    for words in (["hosts"], ["keys"], ["history"], ["setup", HOME.text]):
+        assert shell.types(*words)[0] == 0
+    status, output = shell.types("hosts", "add", "new.example.com")
+    assert status == 1
+    assert "HETZNER_TOKEN is missing" in output
+
+
+def test_settings_come_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "settings"
+    lines = [f"export {name}='{value}'" for name, value in shell.environ.items()]
+    file.write_text("\ufeff# for the shell\n\n" + "\n".join(lines) + "\n")
+    expected = shell.types("hosts")
+    shell.environ = {}
+    assert shell.types("hosts", "--env-file", str(file)) == expected
+    assert shell.types("--env-file", str(file), "hosts", "list") == expected
+    shell.environ = {"REGISTERED_FQDNS": HOME.text}  # has priority
+    assert len(shell.reads("hosts", "--json", "--env-file", str(file))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("no assignment\n", "line 1 of"), (None, "No such file"), ("A=1\n=2\n", "line 2 of")],
+)
+def test_an_unusable_file_of_settings_is_refused(
+    shell: Shell, tmp_path: Path, content: str | None, problem: str
+) -> None:
+    file = tmp_path / "settings"
+    if content is not None:
+        file.write_text(content)
+    status, output = shell.types("hosts", "--env-file", str(file))
+    assert status == 1
+    assert problem in output
+    assert "assignment" not in output
