@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import Callable, Container
 
+from backend.admin.status import losses
 from backend.auth.registry import Keys
 from backend.errors import BadHostname, KeyFileUnusable, StoreUnavailable, not_registered
 from backend.events import OperatorActed
@@ -49,14 +50,19 @@ class Actions:
             self._report(host, "will be retried now", operator)
         return number
 
-    def drop_update(self, host: Hostname, operator: Requester) -> int:
-        """Drop a host's failed updates; return how many there were.
+    def drop_update(self, host: Hostname, operator: Requester) -> list[str]:
+        """Drop a host's refused updates; return what is lost by that, empty if there were none.
+
+        An update that only waits for Hetzner isn't dropped.
 
         Raises:
             HostBusy: another update of the host doesn't end in time.
 
         """
         self._check(host)
+        lost = losses(self._store.records.of(host).values())
+        if not lost:
+            return []
         number = wait_for_host(
             host,
             lambda: self._store.records.drop_update(host, operator, self._clock()),
@@ -64,7 +70,7 @@ class Actions:
         )
         if number:
             self._report(host, "had its failed update dropped", operator)
-        return number
+        return lost if number else []
 
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""

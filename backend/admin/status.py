@@ -26,6 +26,7 @@ from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenZone
 
+RETURNS = "If the device sends the address again, the service tries again."
 _LOW = 0.1
 # Leases, each with the job of the process that owns it.
 _WORK: Mapping[str, str] = {
@@ -81,10 +82,11 @@ class HostStatus:
     muted_until: float | None
     note: str = ""
     is_leaving: bool = False  # removed; its records are being deleted
+    losses: Sequence[str] = ()  # what is lost if its failed update is dropped; empty: nothing
 
     @property
     def has_failed(self) -> bool:
-        """Whether the host has an update to retry or to drop."""
+        """Whether the host has an update to retry."""
         return self.condition in (Condition.REFUSED, Condition.WAITING)
 
 
@@ -129,7 +131,26 @@ def _judge_one(
         muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
         note=activity.note,
         is_leaving=activity.leaving is not None,
+        losses=losses(records),
     )
+
+
+def losses(records: Collection[Record]) -> list[str]:
+    """Return what is lost if the failed updates of a host are dropped.
+
+    Nothing can be dropped while the host only waits for Hetzner: its update is published without
+    the operator.
+    """
+    if all(one.state is not State.REFUSED for one in records):
+        return []
+    found = []
+    for one in records:
+        if one.error:
+            address, held = one.desired.address, one.published
+            what = "The removal" if address is None else f"The address {address}"
+            rest = f"the record keeps {held}" if held else "it is no longer managed"
+            found.append(f"{one.type.value}: {what} will not be published; {rest}.")
+    return found
 
 
 def _condition(activity: HostActivity, records: Sequence[Record], lost_after: float) -> Condition:

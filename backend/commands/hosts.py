@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Mapping, Sequence
 
-from backend.admin.status import HostStatus, Snapshot
+from backend.admin.status import RETURNS, HostStatus, Snapshot
 from backend.commands.context import (
     OPERATOR,
     Context,
@@ -124,9 +124,10 @@ def _act(context: Context, arguments: argparse.Namespace) -> str:
         updates = counted(number, "pending update")
         return f"{host}: retrying {updates}." if number else f"{host} has no pending update."
     if task == "drop":
-        number = actions.drop_update(host, OPERATOR)
-        updates = counted(number, "failed update")
-        return f"{host}: dropped {updates}." if number else f"{host} has no failed update."
+        lost = actions.drop_update(host, OPERATOR)
+        updates = counted(len(lost), "failed update")
+        told = "\n".join([f"{host}: dropped {updates}.", *lost, RETURNS])
+        return told if lost else f"{host} has no update that Hetzner refuses."
     until = arguments.until if task == "mute" else None
     actions.mute(host, until, OPERATOR)
     return f"{host} is not muted." if until is None else f"{host} is muted until {moment(until)}."

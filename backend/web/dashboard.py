@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from backend import setup_guides
 from backend.admin.actions import Actions
 from backend.admin.status import (
+    RETURNS,
     Condition,
     HostStatus,
     Overview,
@@ -219,6 +220,7 @@ class Dashboard:
             now=now,
             one=status,
             kinds=list(RecordType),
+            returns=RETURNS,
             guides=guides,
             device=chosen if chosen in setup_guides.DEVICES else guides[0].device,
             url=url,

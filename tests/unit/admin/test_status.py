@@ -70,6 +70,7 @@ def test_a_transient_failure_has_no_hint_and_a_next_try(store: Store) -> None:
     one = judged(store)
     assert (one.condition, one.error) == (Condition.WAITING, "It is away.")
     assert (one.hint, one.retry_at) == ("", NOW + 20)
+    assert one.losses == []
 
 
 def test_a_refusal_has_a_hint_and_both_addresses(store: Store) -> None:
@@ -86,6 +87,9 @@ def test_a_refusal_has_a_hint_and_both_addresses(store: Store) -> None:
     assert (one.error, one.hint) == ("It is a CNAME.", "Delete it.")
     assert str(one.published[RecordType.A]) == "198.51.100.1"
     assert str(one.desired[RecordType.A]) == "198.51.100.2"
+    assert one.losses == [
+        "A: The address 198.51.100.2 will not be published; the record keeps 198.51.100.1."
+    ]
 
 
 def test_an_accepted_change_is_publishing(store: Store) -> None:

@@ -286,10 +286,15 @@ def test_retry_makes_a_refused_update_due_now(shell: Shell) -> None:
 
 def test_drop_removes_the_update_with_its_error(shell: Shell) -> None:
     shell.refuse("an error")
-    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME}: dropped 1 failed update.\n")
+    status, output = shell.types("hosts", "drop", HOME.text)
+    assert (status, output.splitlines()[0]) == (0, f"{HOME}: dropped 1 failed update.")
+    assert "A: The address 198.51.100.7 will not be published; the service stops" in output
     assert shell.store.records.of(HOME) == {}
     assert events(shell) == ["dropped", "refused"]
-    assert shell.types("hosts", "drop", HOME.text) == (0, f"{HOME} has no failed update.\n")
+    assert shell.types("hosts", "drop", HOME.text) == (
+        0,
+        f"{HOME} has no update that Hetzner refuses.\n",
+    )
 
 
 def test_a_late_answer_to_a_dropped_update_changes_nothing(
