@@ -213,6 +213,23 @@ def to_punycode(name: str) -> str:
     return ".".join(labels)
 
 
+def shown(host: Hostname) -> str:
+    """Return the name of a host as people write it: in Unicode, if that is the same name."""
+    labels = []
+    for label in host.text.split("."):
+        try:
+            is_encoded = label.startswith("xn--")
+            labels.append(label[4:].encode("ascii").decode("punycode") if is_encoded else label)
+        except UnicodeError:
+            return host.text
+    name = ".".join(labels)
+    try:
+        is_same = Hostname.parse(name) == host
+    except BadHostname:
+        is_same = False
+    return name if is_same and name.isprintable() else host.text
+
+
 @dataclass(frozen=True)
 class Address:
     """An IPv4 or IPv6 address that a record may contain."""

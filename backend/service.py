@@ -12,23 +12,23 @@ from flask import Flask
 
 from backend import __version__
 from backend.admin.actions import Actions
-from backend.admin.checks import inspect
+from backend.admin.checks import check_all, inspect
 from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.registry import Keys, Registry, open_keys
 from backend.auth.throttle import Alarm, FailedLogins
-from backend.errors import StoreUnavailable
+from backend.errors import SettingUnusable, StoreUnavailable
 from backend.hetzner.dns import open_projects
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
 from backend.monitor.collector import Collector
 from backend.monitor.watcher import TICK_SECONDS, Watcher
-from backend.notify.ntfy import Ntfy
+from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.notify.outbox import Outbox, Reporter
 from backend.server.loops import Health, Loop
-from backend.settings import Settings
+from backend.settings import NtfySettings, Settings
 from backend.store import Store
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
@@ -158,11 +158,19 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
 
     dashboard = Dashboard(
         session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
-        overview=Overview(store, hosts, lost_after),
-        actions=Actions(store, hosts, keys, reporter),
+        overview=Overview(store, hosts, lost_after, access.failure_window),
+        actions=Actions(
+            store,
+            hosts,
+            keys,
+            reporter,
+            apply=updater.apply,
+            send_test=functools.partial(_send_test, ntfy),
+        ),
         history=store.history,
         meters=meters,
         history_days=days,
+        check=functools.partial(check_all, projects, hosts),
     )
     app = create_app(
         authorizer,
@@ -187,6 +195,20 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         ],
         close=store.close,
     )
+
+
+def _send_test(ntfy: NtfySettings) -> str:
+    """Send a test message; return its topic, empty if none is set. Raises `SettingUnusable`."""
+    if not ntfy.url:
+        return ""
+    login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
+    try:
+        test = Push("Test of hetzner-dyndns", "Notifications work: the dashboard sent this.")
+        Ntfy(ntfy.url, ntfy.topic, **login).publish(test)
+    except (PushRefused, PushFailed) as error:
+        hint = "check NTFY_URL, NTFY_TOPIC and the ntfy server."
+        raise SettingUnusable(f"The test message wasn't sent: {error}", hint=hint) from None
+    return ntfy.topic
 
 
 def _first_of_all(

@@ -21,6 +21,9 @@ _HARMFUL = re.compile(r"[^A-Za-z0-9_-]")
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~/-]*)?")
 _HEAD = re.compile(r"^== (\w+): (.+)\n", re.MULTILINE)
 
+# A field, as in ``  User name        host.example.com``.
+_FIELD = re.compile(r" *(?P<name>[A-Z][\w/() -]*?(?: \[IPv[46]\])?) {2,}(?P<value>[^= ].*)")
+
 _FILE = Path(__file__).with_suffix(".txt")
 _, *_PARTS = _HEAD.split(_FILE.read_text(encoding="utf-8"))
 # By device: its name; its template.
@@ -72,6 +75,31 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
         one="1" if is_secure else "0",
     )
     return Snippet(device, DEVICES[device], text)
+
+
+class Part(NamedTuple):
+    """A part of the settings: a field of the device's form with its value, or a line of text."""
+
+    name: str  # empty: a line of text, or a value without a name
+    value: str
+    text: str = ""
+
+
+def parts(text: str) -> list[Part]:
+    """Split the settings for a device with a form into fields, in the order of the form.
+
+    Returns nothing for a device that takes a file or a command: its settings are one piece.
+    """
+    found = []
+    for line in text.splitlines():
+        field = _FIELD.fullmatch(line)
+        if field is not None:
+            found.append(Part(field["name"], field["value"]))
+        elif line.startswith("  "):
+            found.append(Part("", line.strip()))
+        elif line.strip():
+            found.append(Part("", "", line.strip()))
+    return found if any(one.name for one in found) else []
 
 
 def _escaped(text: str, characters: str) -> str:

@@ -10,7 +10,15 @@ from backend.admin.status import losses
 from backend.auth.registry import Keys
 from backend.errors import BadHostname, KeyFileUnusable, StoreUnavailable, not_registered
 from backend.events import OperatorActed
-from backend.model import Deadline, Hostname, Requester
+from backend.model import (
+    Address,
+    Deadline,
+    DesiredRecord,
+    Hostname,
+    Outcome,
+    Requester,
+    Update,
+)
 from backend.notify.outbox import Reporter
 from backend.store import Store
 from backend.store.leases import wait_for_host
@@ -27,15 +35,20 @@ class Actions:
     `KeyFileUnusable`, the others `StoreUnavailable`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         store: Store,
         hosts: Container[Hostname],
         keys: Keys,
         reporter: Reporter,
         *,
+        apply: Callable[[Update], Outcome] | None = None,
+        send_test: Callable[[], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`apply` is `Updater.apply`; `send_test` sends a test message, and says where to."""
+        self._apply = apply
+        self._send_test = send_test
         self._store = store
         self._hosts = hosts
         self._keys = keys
@@ -71,6 +84,29 @@ class Actions:
         if number:
             self._report(host, "had its failed update dropped", operator)
         return lost if number else []
+
+    def update(self, host: Hostname, address: Address, operator: Requester) -> Outcome:
+        """Update a record of a host by hand.
+
+        Raises:
+            OperatorError, TransientError: as `Updater.apply` does.
+
+        """
+        self._check(host)
+        if self._apply is None:
+            raise NotImplementedError
+        self._report(host, f"is set to {address}", operator)
+        desired = DesiredRecord(address.type, address)
+        return self._apply(Update(host, (desired,), operator))
+
+    def test_message(self) -> str:
+        """Send a test message; return where it was sent, empty if no notifications are set up.
+
+        Raises:
+            OperatorError, TransientError: it can't be sent; the text says why.
+
+        """
+        return "" if self._send_test is None else self._send_test()
 
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""

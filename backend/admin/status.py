@@ -19,15 +19,17 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
 from backend.hetzner.zones import is_undelegated
-from backend.model import Address, Hostname, RecordType
+from backend.model import Address, Hostname, RecordType, digest, shown
 from backend.rate import Quota
 from backend.store import Store
-from backend.store.hosts import HostActivity, Record, State
+from backend.store.hosts import HostActivity, Record, State, WrongLogins
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenZone
+from backend.text import counted, duration
 
 RETURNS = "If the device sends the address again, the service tries again."
 _LOW = 0.1
+_QUOTAS_STORED = 10.0  # seconds after which the store has an answer of Hetzner
 # Leases, each with the job of the process that owns it.
 _WORK: Mapping[str, str] = {
     "reconciler": "retries pending updates",
@@ -42,8 +44,8 @@ class Condition(enum.Enum):
 
     REFUSED = "refused"
     SILENT = "silent"
-    WAITING = "waiting for Hetzner"
     NEVER = "never seen"
+    WAITING = "waiting for Hetzner"
     PUBLISHING = "publishing"
     OK = "ok"
 
@@ -85,6 +87,16 @@ class HostStatus:
     losses: Sequence[str] = ()  # what is lost if its failed update is dropped; empty: nothing
 
     @property
+    def needs_operator(self) -> bool:
+        """Whether the host stays as it is until the operator does something.
+
+        A silent host that is muted is known to the operator.
+        """
+        if self.condition in (Condition.SILENT, Condition.NEVER):
+            return self.muted_until is None
+        return self.condition is Condition.REFUSED
+
+    @property
     def has_failed(self) -> bool:
         """Whether the host has an update to retry."""
         return self.condition in (Condition.REFUSED, Condition.WAITING)
@@ -96,12 +108,14 @@ def judge(
     lost_after: float,
     now: float,
 ) -> list[HostStatus]:
-    """Return the status of every registered host, the worst first."""
+    """Return the status of every registered host: those in need first, the worst first."""
     by_host: dict[Hostname, list[Record]] = {}
     for record in records:
         by_host.setdefault(record.host, []).append(record)
     judged = [_judge_one(one, by_host.get(one.host, []), lost_after, now) for one in activities]
-    return sorted(judged, key=lambda one: (one.condition.severity, one.host))
+    return sorted(
+        judged, key=lambda one: (not one.needs_operator, one.condition.severity, one.host)
+    )
 
 
 def _judge_one(
@@ -207,12 +221,74 @@ class Snapshot:
     leases: Sequence[BackgroundJob]
     waiting: int  # updates that Hetzner hasn't accepted
     oldest_update_at: float | None
+    away_since: float | None  # Hetzner has answered nothing since then; None: it answers
 
     @property
     def numbers(self) -> Mapping[Condition, int]:
         """How many hosts are in each condition."""
         found = Counter(one.condition for one in self.hosts)
         return {condition: found.get(condition, 0) for condition in Condition}
+
+    @property
+    def has_few_calls(self) -> bool:
+        """Whether any quota is low."""
+        return any(self.is_low(quota) for quota in self.quotas)
+
+    @property
+    def in_need(self) -> int:
+        """How many hosts need the operator."""
+        return sum(one.needs_operator for one in self.hosts)
+
+    @property
+    def trouble(self) -> Sequence[str]:
+        """What is wrong besides hosts, in sentences without a full stop."""
+        found = []
+        if self.away_since is not None:
+            found.append(f"Hetzner has not answered for {duration(self.now - self.away_since)}")
+        found += [
+            f"Hetzner refuses token {one.project}: {one.error.rstrip('.')}"
+            for one in self.projects
+            if one.error
+        ]
+        found += [
+            f"Zone {zone.name} isn't delegated to Hetzner"
+            for zone in self.zones
+            if is_undelegated(zone.delegation)
+        ]
+        found += [f"No process {job.work}" for job in self.leases if not job.owner]
+        if self.has_few_calls and self.away_since is None:
+            found.append("Few calls to Hetzner are left")
+        return found
+
+    @property
+    def sentence(self) -> str:
+        """The state of everything in one line."""
+        number = len(self.hosts)
+        waiting = self.numbers[Condition.WAITING]
+        if not number:
+            about = "No host is registered yet"
+        elif self.in_need:
+            verb = "needs" if self.in_need == 1 else "need"
+            about = f"{self.in_need} of {counted(number, 'host')} {verb} you"
+        elif waiting:
+            about = f"{waiting} of {counted(number, 'host')} waiting for Hetzner"
+        elif self.numbers[Condition.SILENT] or self.numbers[Condition.NEVER]:
+            about = "No host needs you"
+        elif number == 1:
+            about = "The host is fine"
+        else:
+            about = f"All {number} hosts are fine"
+        if self.trouble:
+            return f"{about} · {self.trouble[0]}"
+        answers = "Hetzner answers" if self.quotas else "Hetzner has not been asked yet"
+        return f"{about} · {answers}"
+
+    @property
+    def level(self) -> str:
+        """The worst state, as the favicon shows it: ``bad``, ``waiting`` or ``ok``."""
+        if self.in_need or self.trouble:
+            return "bad"
+        return "waiting" if self.numbers[Condition.WAITING] or not self.hosts else "ok"
 
     def left(self, quota: Quota) -> int:
         """How many calls of a quota are left."""
@@ -223,6 +299,19 @@ class Snapshot:
         return self.left(quota) < quota.limit * _LOW
 
 
+def _away_since(records: Iterable[Record], quotas: Iterable[Quota], now: float) -> float | None:
+    """Return since when every call to Hetzner has failed; `None` if the last one was answered."""
+    answered_at = max((quota.at for quota in quotas), default=0.0)
+    failing = [
+        one.desired_at
+        for one in records
+        if one.state is State.PENDING
+        and one.error
+        and answered_at < one.desired_at < now - _QUOTAS_STORED
+    ]
+    return min(failing, default=None)
+
+
 class Overview:
     """Reads the snapshot. Every method raises `StoreUnavailable`. Safe to share between threads."""
 
@@ -231,11 +320,13 @@ class Overview:
         store: Store,
         hosts: Collection[Hostname],
         lost_after: float,
+        failure_window: float = 900.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.lost_after = lost_after
+        self.failure_window = failure_window
         self._store = store
         self._hosts = hosts
-        self._lost_after = lost_after
         self._clock = clock
 
     def read(self) -> Snapshot:
@@ -247,15 +338,16 @@ class Overview:
         open_since = [
             one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
         ]
+        quotas = self._store.projects.quotas()
         leases = self._store.leases.find(_WORK)
         owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
         known = {one.name for one in leases}
         return Snapshot(
             now=now,
-            hosts=judge(activities, records, self._lost_after, now),
+            hosts=judge(activities, records, self.lost_after, now),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
-            quotas=self._store.projects.quotas(),
+            quotas=quotas,
             leases=[
                 BackgroundJob(work, owners.get(name, ""))
                 for name, work in _WORK.items()
@@ -263,6 +355,7 @@ class Overview:
             ],
             waiting=len(open_since),
             oldest_update_at=min(open_since, default=None),
+            away_since=_away_since(records, quotas, now),
         )
 
     def host(self, name: Hostname) -> tuple[HostStatus | None, float]:
@@ -272,8 +365,14 @@ class Overview:
             return None, now
         activities = self._activities((name,), now)
         mine = [one for one in activities if one.host == name]
-        judged = judge(mine, self._store.records.of(name).values(), self._lost_after, now)
+        judged = judge(mine, self._store.records.of(name).values(), self.lost_after, now)
         return next(iter(judged), None), now
+
+    def wrong_logins(self, host: Hostname) -> Sequence[WrongLogins]:
+        """Return the failed logins for a host in the current window, the most frequent first."""
+        labels = {host.first_label, shown(host).split(".", 1)[0]}
+        since = self._clock() - self.failure_window
+        return self._store.failed_logins.of([digest(label).hex()[:32] for label in labels], since)
 
     def _activities(self, hosts: Collection[Hostname], now: float) -> list[HostActivity]:
         """Return the activities of some hosts, and of hosts whose records are being deleted."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from backend.model import Address, RecordType
-from backend.store.schema import Entry
+from backend.store.history import Sample
 from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
@@ -18,6 +18,9 @@ _DAY = 86400.0
 _TICKS = 7
 _LAST_TICK = 92  # percent: leaves room for its label
 _NARROWEST = 0.4  # percent: two or three pixels
+PERIODS = 250  # of which one is as narrow as that
+# Pixels of the picture on a phone and on a desktop, and of a character of a label.
+_PHONE, _DESKTOP, _CHARACTER, _PADDING = 340.0, 900.0, 7.2, 14.0
 _STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
 
 
@@ -30,6 +33,14 @@ class Bar:
     kind: str  # even, odd (addresses alternate), lost
     label: str
     title: str
+
+    @property
+    def fits(self) -> str:
+        """Where the whole label fits: on a ``phone`` and wider, on a ``desktop``, or nowhere."""
+        needed = len(self.label) * _CHARACTER + _PADDING
+        sizes = {"phone": _PHONE, "desktop": _DESKTOP}
+        found = (name for name, size in sizes.items() if self.width / 100 * size >= needed)
+        return next(found, "")
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,28 @@ class Lane:
     marks: Sequence[Mark]
 
 
+class Tick(NamedTuple):
+    """A time on the axis."""
+
+    percent: float
+    at: float  # UTC seconds
+    label: str
+    has_hours: bool
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The picture."""
 
     lanes: Sequence[Lane]
-    ticks: Sequence[tuple[float, str]]
-    summary: str
+    ticks: Sequence[Tick]
+
+    @property
+    def kinds(self) -> Iterator[str]:
+        """What the legend explains: the kinds of the bars and marks."""
+        for lane in self.lanes:
+            yield from (bar.kind for bar in lane.bars)
+            yield from (mark.kind for mark in lane.marks)
 
 
 @dataclass(frozen=True)
@@ -79,42 +105,57 @@ class _Window:
         title = f"{label}: {since} to {moment(end)}"
         return [Bar(start, round(max(0.2, stop - start), 3), kind, label, title)]
 
-    def marks(self, entries: Iterable[Entry]) -> list[Mark]:
-        """Return a mark for each entry in the window; of overlapping marks, only the last one."""
-        found = {}
-        for one in self.inside(entries):
-            title = f"{one.event}, {moment(one.at)}" + (f": {one.why}" if one.why else "")
-            at = self.percent(one.at)
-            found[one.event, at // _NARROWEST] = Mark(at, one.event, title)
-        return list(found.values())
+    def marks(self, samples: Iterable[Sample]) -> list[Mark]:
+        """Return a mark for each sample in the window."""
+        found = []
+        for one, number in samples:
+            if self.start <= one.at <= self.end:
+                often = f", {number} times, the last one" if number > 1 else ""
+                wanted = f", wanted {one.new}" if one.event in FAILURES and one.new else ""
+                why = f": {one.why}" if one.why else ""
+                title = f"{one.event}{often} {moment(one.at)}{wanted}{why}"
+                found.append(Mark(self.percent(one.at), one.event, title))
+        return found
 
-    def inside(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [one for one in entries if self.start <= one.at <= self.end]
+
+def window(now: float, days: float) -> tuple[float, float]:
+    """Return the period to draw: the last days.
+
+    It ends at a round time, so that the picture of a host without news stays the same for a while.
+    """
+    step = days * _DAY / PERIODS / 4
+    end = now - now % step + step
+    return end - days * _DAY, end
 
 
 def draw(
-    entries: Sequence[Entry],
+    samples: Sequence[Sample],
     published: Mapping[RecordType, Address],
     silent_since: float | None,
-    now: float,
-    days: float,
+    lost_after: float,
+    period: tuple[float, float],
 ) -> Timeline:
-    """Draw the last days of one host. `entries` is its history, newest first."""
-    window = _Window(now - days * _DAY, now)
-    past = [entry for entry in reversed(entries) if entry.at <= now]
+    """Draw a period of one host.
+
+    `samples` is its history, the oldest first; `lost_after` are the seconds of silence after which
+    the history says that a host is lost.
+    """
+    seen = _Window(*period)
+    past = [one for one in samples if one.entry.at <= seen.end]
     lanes = []
     for kind in RecordType:
-        changes = [one for one in past if one.type == kind.value]
-        if changes or kind in published:
-            lanes.append(_address_lane(kind, changes, published.get(kind), window))
-    lanes.append(_contact_lane([one for one in past if not one.type], silent_since, window))
-    return Timeline(lanes, _ticks(window, days), _summary(window.inside(past), days))
+        mine = [one for one in past if one.entry.type == kind.value]
+        if mine or kind in published:
+            lanes.append(_address_lane(kind, mine, published.get(kind), seen))
+    about_host = [one for one in past if not one.entry.type]
+    lanes.append(_contact_lane(about_host, silent_since, lost_after, seen))
+    return Timeline(lanes, _ticks(seen))
 
 
 def _address_lane(
-    kind: RecordType, entries: Sequence[Entry], held: Address | None, window: _Window
+    kind: RecordType, samples: Sequence[Sample], held: Address | None, window: _Window
 ) -> Lane:
-    changes = [one for one in entries if one.event in CHANGES]
+    changes = [one.entry for one in samples if one.entry.event in CHANGES]
     first = changes[0].old if changes else None if held is None else str(held)
     periods: list[tuple[float, str | None]] = [(0.0, first)]
     periods += [(one.at, one.new) for one in changes]
@@ -126,37 +167,48 @@ def _address_lane(
             # it.
             if bar.width >= _NARROWEST or not bars or bar.start >= bars[-1].start + _NARROWEST:
                 bars.append(bar)
-    return Lane(kind.value, bars, window.marks(one for one in entries if one.event not in CHANGES))
+    others = [one for one in samples if one.entry.event not in CHANGES]
+    return Lane(kind.value, bars, window.marks(others))
 
 
-def _contact_lane(entries: Sequence[Entry], silent_since: float | None, window: _Window) -> Lane:
+def _contact_lane(
+    samples: Sequence[Sample], silent_since: float | None, lost_after: float, window: _Window
+) -> Lane:
     bars: list[Bar] = []
-    lost: float | None = None
-    for one in entries:
+    silent_from: float | None = None
+    for one, _ in samples:
         if one.event == "lost":
-            lost = one.at
-        elif one.event == "back" and lost is not None:
-            bars += window.bar(lost, one.at, "lost", "lost")
-            lost = None
+            silent_from = one.at - lost_after
+        elif one.event == "back" and silent_from is not None:
+            bars += window.bar(silent_from, one.at, "lost", "silent")
+            silent_from = None
     if silent_since is not None:
-        bars += window.bar(silent_since if lost is None else lost, window.end, "lost", "lost")
-    return Lane("contact", bars, window.marks(one for one in entries if one.event not in CONTACT))
+        bars += window.bar(silent_since, window.end, "lost", "silent")
+    elif silent_from is not None:
+        bars += window.bar(silent_from, window.end, "lost", "silent")
+    others = [one for one in samples if one.entry.event not in CONTACT]
+    return Lane("contact", bars, window.marks(others))
 
 
-def _ticks(window: _Window, days: float) -> list[tuple[float, str]]:
+def _ticks(window: _Window) -> list[Tick]:
     """Return round times (UTC) and their labels; the number of labels fits a phone."""
-    step = next((hours * 3600 for hours in _STEPS if days * 24 / hours <= _TICKS), _DAY * days)
+    hours = (window.end - window.start) / 3600
+    step = next((one * 3600 for one in _STEPS if hours / one <= _TICKS), hours * 3600)
     first = window.start - window.start % step + step
+    has_hours = step < _DAY
+    form = "%H:%M" if has_hours else "%d %b"
     times = [first + step * number for number in range(_TICKS)]
-    form = "%H:%M" if step < _DAY else "%d %b"
-    ticks = [(window.percent(at), moment(at, form)) for at in times]
-    return [tick for tick in ticks if tick[0] < _LAST_TICK]
+    ticks = [Tick(window.percent(at), at, moment(at, form), has_hours) for at in times]
+    return [tick for tick in ticks if tick.percent < _LAST_TICK]
 
 
-def _summary(entries: Sequence[Entry], days: float) -> str:
-    events = [one.event for one in entries]
-    changes = counted(sum(event in CHANGES for event in events), "address change")
-    failures = counted(sum(event in FAILURES for event in events), "failure")
-    losses = counted(events.count("lost"), "loss", "losses")
-    period = rough(days * _DAY)
-    return f"The last {period}: {changes}, {failures}, {losses} of contact. Details: see the table."
+def summary(numbers: Mapping[str, int], days: float) -> str:
+    """Write what happened in the last days; `numbers` has the number of each event."""
+
+    def total(events: Iterable[str]) -> int:
+        return sum(numbers.get(event, 0) for event in events)
+
+    changes = counted(total(CHANGES), "address change")
+    failures = counted(total(FAILURES), "failure")
+    losses = counted(numbers.get("lost", 0), "loss", "losses")
+    return f"The last {rough(days * _DAY)}: {changes}, {failures}, {losses} of contact."

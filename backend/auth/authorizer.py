@@ -231,8 +231,12 @@ class Authorizer:
         # label share a count; right keys are accepted anyway. Only a digest is stored, since people
         # type passwords into the user name field.
         labels = {name.strip().lower().split(".", 1)[0] for name in names or [str(named or "")]}
-        keys = [f"name {digest(label).hex()[:32]}" for label in sorted(labels)]
-        of_source, *of_labels = self._failures.count([f"source {network}", *keys])
+        digests = [digest(label).hex()[:32] for label in sorted(labels)]
+        keys = [f"name {label}" for label in digests]
+        # For the page of a host, which shows where wrong logins come from.
+        pairs = [f"pair {label} {network}" for label in digests]
+        found = self._failures.count([f"source {network}", *keys, *pairs])
+        of_source, *of_labels = found[: 1 + len(keys)]
         host = None
         if names or named is not None:
             candidates = (host for login in logins for host in self._candidates(named, login))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection
+from typing import Collection, Mapping, NamedTuple
 
 import sqlalchemy as sa
 
@@ -10,6 +10,16 @@ from backend.model import Hostname
 from backend.store.database import Database
 from backend.store.leases import SAY_AGAIN, Leases
 from backend.store.schema import Entry, add_entry, history
+
+
+class Sample(NamedTuple):
+    """An entry that stands for all entries of its kind within a short period."""
+
+    entry: Entry
+    number: int = 1
+
+
+_COLUMNS = [column for column in history.c if column is not history.c.id]
 
 
 class History:
@@ -29,8 +39,7 @@ class History:
         skip: int = 0,
     ) -> list[Entry]:
         """Return the newest entries, newest first: of one host or of all, of some kinds or all."""
-        columns = [column for column in history.c if column is not history.c.id]
-        query = sa.select(*columns).where(history.c.at >= since)
+        query = sa.select(*_COLUMNS).where(history.c.at >= since)
         if host is not None:
             query = query.where(history.c.host == host.text)
         if events:
@@ -38,6 +47,61 @@ class History:
         query = query.order_by(history.c.id.desc()).limit(limit).offset(skip)
         with self._database.read() as connection:
             return [Entry(*row) for row in connection.execute(query).all()]
+
+    def sample(
+        self, host: Hostname, start: float, end: float, periods: int, lasting: Collection[str]
+    ) -> list[Sample]:
+        """Return what happened to a host from `start` to `end`, at most so long as `periods` show.
+
+        Of each kind of entry, the last one in each period stands for all of them. The last entry of
+        the `lasting` events before `start` comes with them, because it still holds at `start`. The
+        oldest comes first.
+        """
+        mine, number = history.c.host == host.text, sa.func.count()
+        period = sa.cast((history.c.at - start) * periods / (end - start), sa.Integer)
+        within = (
+            sa.select(sa.func.max(history.c.id).label("id"), number.label("number"))
+            .where(mine, history.c.at >= start, history.c.at <= end)
+            .group_by(history.c.type, history.c.event, period)
+        )
+        earlier = (
+            sa.select(sa.func.max(history.c.id).label("id"), sa.literal(1).label("number"))
+            .where(mine, history.c.at < start, history.c.event.in_(list(lasting)))
+            .group_by(history.c.type)
+        )
+        last = sa.union_all(within, earlier).subquery()
+        query = (
+            sa.select(*_COLUMNS, last.c.number)
+            .join(last, history.c.id == last.c.id)
+            .order_by(history.c.id)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [Sample(Entry(*row[:-1]), row[-1]) for row in rows]
+
+    def numbers(self, host: Hostname, since: float) -> Mapping[str, int]:
+        """Return how many entries of each event a host has since a time (UTC seconds)."""
+        query = (
+            sa.select(history.c.event, sa.func.count())
+            .where(history.c.host == host.text, history.c.at >= since)
+            .group_by(history.c.event)
+        )
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def next(
+        self, host: Hostname, kind: str, after: float, events: Collection[str]
+    ) -> float | None:
+        """Return when one of some events happened to a record next; `None` if not since then."""
+        query = sa.select(sa.func.min(history.c.at)).where(
+            history.c.host == host.text,
+            history.c.type == kind,
+            history.c.at > after,
+            history.c.event.in_(list(events)),
+        )
+        with self._database.read() as connection:
+            found: float | None = connection.execute(query).scalar()
+        return found
 
     def prune(self, before: float, limit: int) -> int:
         """Delete up to `limit` entries older than a time; return the number of deleted ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,6 +28,7 @@ KEPT_SECONDS = 600.0
 _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
 # This many changes back and forth within this time mean that two devices use the host.
 _MANY_CHANGES, SHORTLY = 7, 3600.0
+_SOURCES = 5
 _CHANGES = [change.value for change in Change]
 # What happens to the records of a host that is being removed.
 DELETE, KEEP = "delete", "keep"
@@ -335,6 +336,14 @@ def _unheard(activity: HostActivity) -> sa.Update:
     )
 
 
+class WrongLogins(NamedTuple):
+    """The failed logins for one host from one source since a time (UTC seconds)."""
+
+    network: str
+    number: int
+    since: float
+
+
 class FailedLoginCounts:
     """Counters that end with their window. Every method raises `StoreUnavailable`."""
 
@@ -359,6 +368,23 @@ class FailedLoginCounts:
         with self._database.write() as connection:
             connection.execute(upsert, rows)
             return {row.key: (row.number, row.since) for row in connection.execute(theirs)}
+
+    def of(self, labels: Iterable[str], since: float) -> list[WrongLogins]:
+        """Return the failures for a host by source, in windows that began after `since` (UTC).
+
+        `labels` are the digests that `Authorizer` counts the host under.
+        """
+        key = failed_logins.c.key
+        is_of = sa.or_(*(key.like(f"pair {label} %") for label in labels))
+        query = (
+            sa.select(failed_logins)
+            .where(is_of, failed_logins.c.since > since)
+            .order_by(failed_logins.c.number.desc())
+            .limit(_SOURCES)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [WrongLogins(row.key.split(" ")[2], row.number, row.since) for row in rows]
 
     def prune(self, before: float, most: int) -> None:
         """Delete windows that began before a time, and the oldest beyond a number."""

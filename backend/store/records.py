@@ -359,7 +359,9 @@ class Records:
         if not self._leases.report(connection, record.host.text, key, now, math.inf):
             return None
         event = "refused" if failed.state is State.REFUSED else "postponed"
-        add_entry(connection, entry_of(record, now, event, why=text))
+        address = record.desired.address
+        wanted = None if address is None else str(address.ip)
+        add_entry(connection, entry_of(record, now, event, new=wanted, why=text))
         return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
 
 

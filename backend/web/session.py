@@ -16,10 +16,12 @@ from itsdangerous import BadSignature, TimestampSigner
 from backend import errors
 from backend.model import Network, Requester, UpdateRequest
 from backend.web.caller import base_url, client_address, is_cross_site
+from backend.web.pages import back_path
 from backend.web.request import CHALLENGE, answer_for, header_logins, whole_seconds
 
-_COOKIE = "dyndns-browser"
+_COOKIE, _KEY_COOKIE = "dyndns-browser", "dyndns-key"
 _COOKIE_SECONDS = 90 * 24 * 3600
+_KEY_SECONDS = 15 * 60  # for which the page of a host shows the key after it was asked to
 FORM_SECONDS = 24 * 3600
 
 # Status and headline of each error; a class that isn't listed has those of its parent.
@@ -100,9 +102,10 @@ class Session:
         """Return the operator; raise `FormRefused` unless our own page has sent the form."""
         token = request.form.get("token", "")
         is_ours = self.is_valid(token, FORM_SECONDS, "form", *astuple(g.credentials))
-        if not is_ours or is_cross_site(request, self.proxies):
+        if not is_ours or g.is_foreign:
             raise FormRefused(
-                "This form has expired, or another site has sent it: reload the page and try again."
+                "This form has expired, or another site has sent it. Nothing was changed: go back "
+                "to the page, and try again."
             )
         operator: Requester = g.operator
         return operator
@@ -121,6 +124,7 @@ class Session:
                 words = ("browser", *astuple(login))
                 cookie = self.token(*words)
                 is_known = self.is_valid(sent, _COOKIE_SECONDS, *words)
+        g.is_foreign = is_cross_site(request, self.proxies)
         source = client_address(request, self.proxies)
         page = UpdateRequest("page", source, (login,) if login else ())
         g.operator = self._authorize(page, is_known=is_known)
@@ -129,15 +133,35 @@ class Session:
 
             @after_this_request
             def remember(response: Response) -> Response:
-                response.set_cookie(
-                    _COOKIE,
-                    cookie,
-                    max_age=_COOKIE_SECONDS,
-                    secure=base_url(request, self.proxies).startswith("https:"),
-                    httponly=True,
-                    samesite="Strict",
-                )
+                self._set_cookie(response, _COOKIE, cookie, _COOKIE_SECONDS, "/")
                 return response
+
+    def show_key(self, response: Response, key: str | None, path: str) -> Response:
+        """Let the page at a path show a key in this browser, or with `None` no longer."""
+        cookie = "" if key is None else self.token(*self._key_words(key, path))
+        self._set_cookie(response, _KEY_COOKIE, cookie, _KEY_SECONDS if cookie else 0, path)
+        return response
+
+    def shows_key(self, key: str, path: str) -> bool:
+        """Return whether this browser was asked to show this key; another site can't ask it to."""
+        sent = request.cookies.get(_KEY_COOKIE, "")
+        return self.is_valid(sent, _KEY_SECONDS, *self._key_words(key, path))
+
+    def _key_words(self, key: str, path: str) -> Sequence[str | None]:
+        return ("key", key, path, *astuple(g.credentials))
+
+    def _set_cookie(
+        self, response: Response, name: str, value: str, seconds: int, path: str
+    ) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path=path,
+            secure=base_url(request, self.proxies).startswith("https:"),
+            httponly=True,
+            samesite="Strict",
+        )
 
 
 def with_headers(response: Response) -> Response:
@@ -160,6 +184,6 @@ def refusal(error: errors.DyndnsError) -> Response:
 
 
 def error_page(status: int, title: str, text: str) -> Response:
-    """Answer with a page that shows one message."""
-    page = render_template("error.html", title=title, text=text)
+    """Answer with a page that shows one message, and leads back to the page with the form."""
+    page = render_template("error.html", title=title, text=text, back=back_path())
     return with_headers(Response(page, status))

@@ -30,7 +30,7 @@ class Operator:
         service: Service | None = None,
     ) -> TestResponse:
         sent = {**({"Authorization": login} if login else {}), **(headers or {})}
-        with (service or self._service).app.test_client() as client:
+        with (service or self._service).app.test_client(use_cookies=False) as client:
             return client.open(
                 path,
                 method=method,
@@ -48,10 +48,12 @@ class Operator:
 
     def form(self, page: str, action: str) -> dict[str, str]:
         """Return the values of a form as the page contains them."""
-        found = re.search(
-            rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>', page, re.DOTALL
-        )
-        assert found, f"no form for {action}"
+        own = rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>'
+        found = re.search(own, page, re.DOTALL)
+        if not found:  # a button of the form of the page
+            assert f'formaction="{action}"' in page, f"no form for {action}"
+            found = re.search(r'<form method="post" id="act".*?>(.*?)</form>', page, re.DOTALL)
+        assert found
         fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', found[1])
         return {name: html.unescape(value) for name, value in fields}
 

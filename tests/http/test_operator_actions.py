@@ -8,6 +8,7 @@ import re
 import time
 
 import pytest
+from werkzeug.test import TestResponse
 
 from backend.model import Hostname
 from tests.http.conftest import Console, Serve
@@ -16,6 +17,16 @@ from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
 from tests.http.test_operator_pages import ACTIONS, operator, register
 
 __all__ = ["operator"]
+
+
+def key_cookie(answer: TestResponse) -> dict[str, str]:
+    """Return the header with the cookie that lets a page show a key."""
+    cookies = [one for one in answer.headers.getlist("Set-Cookie") if "dyndns-key" in one]
+    (cookie,) = cookies
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert f"Path=/hosts/{HOME}" in cookie
+    return {"Cookie": cookie.partition(";")[0]}
 
 
 def refuse(service: Service) -> None:
@@ -51,13 +62,13 @@ def test_a_foreign_form_changes_nothing(
 ) -> None:
     before = service.key_file.read_bytes()
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
-    form["until"] = "2090-01-01"
+    form.update(until="2090-01-01", ip="198.51.100.1")
     form["token"] = form["token"] if token == "right" else token or ""
     if token is None:
         del form["token"]
     answer = operator.asks("POST", f"/hosts/{HOME}/{action}", form, headers=headers)
     assert answer.status_code == 400
-    assert "reload the page" in words(answer.text)
+    assert "go back to the page" in words(answer.text)
     assert service.key_file.read_bytes() == before
     assert service.rows("history") == []
     assert key_of(HOME) not in answer.text
@@ -76,7 +87,7 @@ def test_our_own_form_is_accepted_from_every_browser(
 ) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers)
-    assert answer.status_code == 200
+    assert answer.status_code == 303
 
 
 def test_our_own_form_is_accepted_behind_a_trusted_proxy(serve: Serve) -> None:
@@ -85,7 +96,7 @@ def test_our_own_form_is_accepted_behind_a_trusted_proxy(serve: Serve) -> None:
     operator = Operator(service)
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     headers = {"Origin": "https://outside.example.com", "X-Forwarded-Host": "outside.example.com"}
-    assert operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers).status_code == 200
+    assert operator.asks("POST", f"/hosts/{HOME}/key", form, headers=headers).status_code == 303
 
 
 def test_a_form_is_valid_in_every_worker_for_a_day(
@@ -96,7 +107,7 @@ def test_a_form_is_valid_in_every_worker_for_a_day(
     operator = Operator(one)
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     path = f"/hosts/{HOME}/key"
-    assert operator.asks("POST", path, form, service=other).status_code == 200
+    assert operator.asks("POST", path, form, service=other).status_code == 303
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 25 * 3600)
     assert operator.asks("POST", path, form, service=other).status_code == 400
@@ -111,7 +122,7 @@ def test_a_form_from_a_fast_clock_is_valid(serve: Serve, monkeypatch: pytest.Mon
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
     monkeypatch.undo()
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form, service=other)
-    assert answer.status_code == 200
+    assert answer.status_code == 303
 
 
 def test_tokens_and_cookie_contain_no_secret(operator: Operator) -> None:
@@ -127,18 +138,24 @@ def test_tokens_and_cookie_contain_no_secret(operator: Operator) -> None:
 
 
 def test_a_new_password_invalidates_forms(serve: Serve) -> None:
-    one, other = serve(), serve(BASIC_AUTH_PASSWORD="another")
+    one, other = serve(), serve(BASIC_AUTH_PASSWORD="another-password")
     register(one)
     operator = Operator(one)
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
-    login = basic("operator", "another")
+    login = basic("operator", "another-password")
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form, login=login, service=other)
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_link_changes_nothing(operator: Operator, action: str) -> None:
-    assert operator.asks("GET", f"/hosts/{HOME}/{action}").status_code == 405
+def test_a_link_or_a_reload_leads_to_the_host_and_changes_nothing(
+    service: Service, operator: Operator, action: str
+) -> None:
+    before = service.key_file.read_bytes()
+    answer = operator.asks("GET", f"/hosts/{HOME}/{action}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}")
+    assert service.key_file.read_bytes() == before
+    assert service.rows("history") == []
 
 
 def test_retry_makes_the_update_due_and_redirects_back(
@@ -147,18 +164,20 @@ def test_retry_makes_the_update_due_and_redirects_back(
     refuse(service)
     (before,) = service.rows("records")
     answer = operator.presses(HOME, "retry")
-    assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}?done=retry")
+    place = f"/hosts/{HOME}?done=retry&for={HOME}"
+    assert (answer.status_code, answer.headers["Location"]) == (303, place)
     assert answer.headers["Cache-Control"] == "no-store"
     (after,) = service.rows("records")
     assert after["retry_at"] <= time.time() < before["retry_at"]
-    assert "is retrying" in operator.sees(answer.headers["Location"])
+    assert f"{HOME}: the service is retrying" in operator.sees(answer.headers["Location"])
 
 
 def test_retry_from_the_list_redirects_to_the_list(service: Service, operator: Operator) -> None:
     refuse(service)
-    form = operator.form(operator.sees(), f"/hosts/{HOME}/retry")
+    form = operator.form(operator.sees("/?q=home&state=refused&page=1"), f"/hosts/{HOME}/retry")
     answer = operator.asks("POST", f"/hosts/{HOME}/retry", form)
-    assert answer.headers["Location"] == "/?done=retry"
+    place = f"/?q=home&state=refused&page=1&done=retry&for={HOME}"
+    assert answer.headers["Location"] == place
 
 
 def test_a_dropped_update_is_gone_from_the_page(service: Service, operator: Operator) -> None:
@@ -185,15 +204,73 @@ def test_drop_keeps_the_published_address(
 
 def test_the_key_is_shown_only_on_request(operator: Operator) -> None:
     answer = operator.presses(HOME, "key")
-    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
-    assert answer.text.count(key_of(HOME)) >= 2
-    assert key_of(NAS) not in answer.text
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (303, "no-store")
+    cookie = key_cookie(answer)
+    page = operator.asks("GET", f"/hosts/{HOME}", headers=cookie)
+    assert page.text.count(key_of(HOME)) >= 2
+    assert "Content-Encoding" not in page.headers
+    assert key_of(NAS) not in page.text
+    for other in (f"/hosts/{NAS}", "/"):
+        assert "the-secret-key" not in operator.asks("GET", other, headers=cookie).text
     assert key_of(HOME) not in operator.sees(f"/hosts/{HOME}")
 
 
+def test_the_key_stays_shown_for_a_quarter_of_an_hour(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = key_cookie(operator.presses(HOME, "key"))
+    now = time.time()
+    for seconds, is_shown in ((600, True), (1000, False)):
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: now + seconds)
+        page = operator.asks("GET", f"/hosts/{HOME}", headers=cookie).text
+        assert (key_of(HOME) in page) is is_shown
+
+
+def test_an_action_keeps_device_address_and_page(operator: Operator) -> None:
+    kept = "device=curl&url=https%3A%2F%2Fother.example.net%2Fbase&kind=contact&days=30"
+    page = operator.sees(f"/hosts/{HOME}?{kept}&done=retry&for={HOME}")
+    form = operator.form(page, f"/hosts/{HOME}/key")
+    answer = operator.asks("POST", f"/hosts/{HOME}/key", form)
+    assert answer.headers["Location"] == f"/hosts/{HOME}?{kept}#setup"
+
+
+@pytest.mark.parametrize("back", ["//evil.example.net", "https://evil.example.net/", "/metrics"])
+def test_an_action_leads_to_no_other_page(operator: Operator, back: str) -> None:
+    form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/key")
+    answer = operator.asks("POST", f"/hosts/{HOME}/key", {**form, "back": back})
+    assert answer.headers["Location"] == f"/hosts/{HOME}#setup"
+
+
+def test_a_form_that_is_too_old_leads_back_to_its_page(operator: Operator) -> None:
+    form = {"token": "old", "back": f"/hosts/{HOME}?device=curl&days=30"}
+    answer = operator.asks("POST", f"/hosts/{HOME}/mute", form)
+    assert answer.status_code == 400
+    assert f'href="/hosts/{HOME}?device=curl&amp;days=30"' in answer.text
+
+
+def test_an_address_is_set_by_hand(service: Service, operator: Operator) -> None:
+    answer = operator.presses(HOME, "update", ip=" 198.51.100.44 ")
+    assert answer.headers["Location"].endswith(f"?done=updated&for={HOME}")
+    assert service.states() == {(HOME, "A"): ("198.51.100.44", "publishing")}
+    assert service.rows("history")[0]["protocol"] == "page"
+    assert "done=unchanged" in operator.presses(HOME, "update", ip="198.51.100.44").location
+    assert operator.presses(HOME, "update", ip="nonsense").status_code == 400
+    service.sandbox.fail(403, code="protected", method="POST", count=1)
+    assert "done=refused" in operator.presses(HOME, "update", ip="198.51.100.45").location
+
+
+def test_the_settings_can_be_downloaded_with_the_key(operator: Operator) -> None:
+    form = operator.form(operator.sees(f"/hosts/{HOME}?device=curl"), f"/hosts/{HOME}/download")
+    answer = operator.asks("POST", f"/hosts/{HOME}/download", form)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="curl.txt"'
+    assert key_of(HOME) in answer.text
+    assert "https://dyndns.example.com/nic/update" in answer.text
+
+
 def test_a_new_key_is_shown_once_and_replaces_the_old(service: Service, operator: Operator) -> None:
-    answer = operator.presses(HOME, "rotate")
-    found = re.search(r'<code id="key">([^<]*)</code>', answer.text)
+    cookie = key_cookie(operator.presses(HOME, "rotate"))
+    page = operator.asks("GET", f"/hosts/{HOME}", headers=cookie)
+    found = re.search(r'<code id="key">([^<]*)</code>', page.text)
     assert found
     key = html.unescape(found[1])
     host = service.host()
@@ -209,13 +286,13 @@ def test_a_new_key_is_valid_in_every_worker_at_once(serve: Serve) -> None:
     one, other = serve(), serve()
     register(one)
     assert other.host().updates("198.51.100.1").status_code == 200
-    assert Operator(one).presses(HOME, "rotate").status_code == 200
+    assert Operator(one).presses(HOME, "rotate").status_code == 303
     assert other.host().updates("198.51.100.2").status_code == 401
 
 
 def test_reloading_the_page_does_not_rotate_again(operator: Operator) -> None:
     form = operator.form(operator.sees(f"/hosts/{HOME}"), f"/hosts/{HOME}/rotate")
-    assert operator.asks("POST", f"/hosts/{HOME}/rotate", form).status_code == 200
+    assert operator.asks("POST", f"/hosts/{HOME}/rotate", form).status_code == 303
     again = operator.asks("POST", f"/hosts/{HOME}/rotate", form)
     assert again.status_code == 400
     assert "has been changed since" in words(again.text)

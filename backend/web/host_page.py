@@ -1,0 +1,263 @@
+"""The page of a host: its state, set-up, history and settings, and what the operator can do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+import segno
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
+
+from backend import setup_guides
+from backend.admin.actions import Actions
+from backend.admin.status import RETURNS, Condition, HostStatus, Overview
+from backend.admin.timeline import (
+    CHANGES,
+    CONTACT,
+    FAILURES,
+    OPERATOR_ACTIONS,
+    PERIODS,
+    draw,
+    summary,
+    window,
+)
+from backend.errors import BadRequest, CallerError, HostNotAllowed, OperatorError, TransientError
+from backend.model import Address, Hostname, RecordType, Requester
+from backend.store.history import History
+from backend.store.schema import Entry
+from backend.text import after, duration
+from backend.web.caller import base_url
+from backend.web.pages import leave
+from backend.web.session import FORM_SECONDS, Session
+
+_ENTRIES_A_PAGE = 20
+_DAYS_DRAWN = (1, 7, 30, 90)
+_MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
+_NO_KEY = "YOUR-KEY"
+_SETUP = "setup"  # the id of the section
+# The filters of a history: each label, and its events; no events stands for all events.
+_KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "": ("everything", ()),
+    "changes": ("address changes", CHANGES),
+    "failures": ("failures", FAILURES),
+    "contact": ("lost and back", CONTACT),
+    "operator": ("the operator's actions", OPERATOR_ACTIONS),
+}
+
+
+class AlreadyRotated(CallerError):
+    """The host's key has changed since the page with the form was shown."""
+
+
+@dataclass(frozen=True)
+class HostPages:
+    """The pages of the hosts."""
+
+    session: Session
+    overview: Overview
+    actions: Actions
+    history: History
+    history_days: int
+
+    def register(self, pages: Blueprint) -> None:
+        """Add the pages to those of the operator."""
+        pages.add_url_rule("/hosts/<name>", "host", self.show)
+        for action, view in (
+            ("retry", self.retry),
+            ("drop", self.drop_update),
+            ("mute", self.mute),
+            ("unmute", self.unmute),
+            ("update", self.update),
+            ("key", self.show_key),
+            ("hide", self.hide_key),
+            ("rotate", self.rotate),
+            ("download", self.download),
+        ):
+            pages.add_url_rule(f"/hosts/<name>/{action}", action, view, methods=["POST"])
+            pages.add_url_rule(f"/hosts/<name>/{action}", f"{action}-again", _lead_back)
+
+    def show(self, name: str) -> str:
+        host = Hostname.parse(name)
+        status, now = self.overview.host(host)
+        if status is None:
+            raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
+        key = self.actions.key(host)
+        shown = key if key and self.session.shows_key(key, _path(host)) else None
+        g.has_key = shown is not None
+        return render_template(
+            "host.html",
+            **self._history(status, now),
+            **self._setup(host, shown),
+            now=now,
+            one=status,
+            kinds=list(RecordType),
+            returns=RETURNS,
+            wrong=self.overview.wrong_logins(host),
+            window=duration(self.overview.failure_window),
+            key=shown,
+            token=self.session.form_token(),
+            rotation=self.session.token("rotate", host.text, key),
+        )
+
+    def retry(self, name: str) -> Response:
+        host, operator = self._check(name)
+        return leave("retry" if self.actions.retry(host, operator) else "nothing", host)
+
+    def drop_update(self, name: str) -> Response:
+        host, operator = self._check(name)
+        return leave("drop" if self.actions.drop_update(host, operator) else "nothing", host)
+
+    def mute(self, name: str) -> Response:
+        host, operator = self._check(name)
+        try:
+            until = after(request.form.get("until", ""), time.time())
+        except ValueError as error:
+            raise BadRequest(f"The end of the mute is missing or wrong: {error}.") from None
+        self.actions.mute(host, until, operator)
+        return leave("mute", host)
+
+    def unmute(self, name: str) -> Response:
+        host, operator = self._check(name)
+        self.actions.mute(host, None, operator)
+        return leave("unmute", host)
+
+    def update(self, name: str) -> Response:
+        host, operator = self._check(name)
+        address = Address.parse(request.form.get("ip", ""))
+        try:
+            outcome = self.actions.update(host, address, operator)
+        except OperatorError:
+            return leave("refused", host)
+        except TransientError:
+            return leave("waits", host)
+        return leave("updated" if outcome.changed else "unchanged", host)
+
+    def show_key(self, name: str) -> Response:
+        host, _ = self._check(name)
+        key = self.actions.key(host)
+        if key is None:
+            raise BadRequest(f"The key file has no key for {host}: restart the service to add one.")
+        return self.session.show_key(leave("", host, _SETUP), key, _path(host))
+
+    def hide_key(self, name: str) -> Response:
+        host, _ = self._check(name)
+        return self.session.show_key(leave("", host, _SETUP), None, _path(host))
+
+    def rotate(self, name: str) -> Response:
+        host, operator = self._check(name)
+        sent, key = request.form.get("rotation", ""), self.actions.key(host)
+        # The form may be sent again, for example from the history of the browser.
+        if not self.session.is_valid(sent, FORM_SECONDS, "rotate", host.text, key):
+            raise AlreadyRotated(
+                f"The key of {host} has been changed since this page was shown. Nothing was "
+                "changed now."
+            )
+        key = self.actions.rotate(host, operator)
+        return self.session.show_key(leave("rotate", host, _SETUP), key, _path(host))
+
+    def download(self, name: str) -> Response:
+        """Send the settings for a device as a file, key included."""
+        host, _ = self._check(name)
+        key = self.actions.key(host) or _NO_KEY
+        guide = setup_guides.snippet(self._device(), host, key, self._service_url())
+        response = make_response(guide.text + "\n")
+        response.mimetype = "text/plain"
+        is_compose = guide.device == "compose"
+        file = "docker-compose.yml" if is_compose else f"{guide.device}.txt"
+        response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+        g.has_key = True
+        return response
+
+    def _check(self, name: str) -> tuple[Hostname, Requester]:
+        """Check the form, and return the host and the operator of an action."""
+        operator = self.session.check_form()
+        return Hostname.parse(name), operator
+
+    def _setup(self, host: Hostname, key: str | None) -> Mapping[str, Any]:
+        """Return the settings for the chosen device."""
+        device, url = self._device(), self._service_url()
+        guide = setup_guides.snippet(device, host, key or _NO_KEY, url)
+        code = segno.make(guide.text, micro=False) if key and _fits(guide.text) else None
+        return {
+            "devices": setup_guides.DEVICES,
+            "guide": guide,
+            "parts": setup_guides.parts(guide.text),
+            "code": code.svg_data_uri(scale=4, dark="#000", light="#fff") if code else "",
+            "service": url,
+            "no_key": _NO_KEY,
+        }
+
+    def _history(self, status: HostStatus, now: float) -> Mapping[str, Any]:
+        """Return the timeline and the chosen page of the history."""
+        kind = request.args.get("kind", "")
+        kind = kind if kind in _KINDS else ""
+        page = min(_MOST_PAGES, max(1, request.args.get("page", 1, type=int)))
+        days = min(max(request.args.get("days", 7, type=int), 1), self.history_days)
+        entries = self.history.find(
+            status.host,
+            events=_KINDS[kind][1],
+            limit=_ENTRIES_A_PAGE + 1,
+            skip=(page - 1) * _ENTRIES_A_PAGE,
+        )
+        shown, period = entries[:_ENTRIES_A_PAGE], window(now, days)
+        samples = self.history.sample(status.host, *period, PERIODS, (*CHANGES, *CONTACT))
+        silent_since = status.seen_at if status.condition is Condition.SILENT else None
+        lost_after = self.overview.lost_after
+        timeline = draw(samples, status.published, silent_since, lost_after, period)
+        return {
+            "entries": [(one, self._held(one, shown)) for one in shown],
+            "page": page,
+            "has_more": len(entries) > _ENTRIES_A_PAGE,
+            "kind": kind,
+            "kind_names": {name: words for name, (words, _) in _KINDS.items()},
+            "failures": FAILURES,
+            "days": days,
+            "choices_of_days": [one for one in _DAYS_DRAWN if one <= self.history_days],
+            "timeline": timeline,
+            "summary": summary(self.history.numbers(status.host, period[0]), days),
+        }
+
+    def _held(self, entry: Entry, page: Sequence[Entry]) -> tuple[float, float | None] | None:
+        """Return from when until when the address of a change was held; `None` for other entries.
+
+        The end is `None` while the address is held.
+        """
+        if entry.event not in CHANGES or entry.new is None:
+            return None
+        host = Hostname(entry.host)
+        later = [
+            one.at
+            for one in page
+            if one.at > entry.at and one.type == entry.type and one.event in CHANGES
+        ]
+        end = min(later, default=None) or self.history.next(host, entry.type, entry.at, CHANGES)
+        return entry.at, end
+
+    def _device(self) -> str:
+        chosen = request.values.get("device", "")
+        return chosen if chosen in setup_guides.DEVICES else next(iter(setup_guides.DEVICES))
+
+    def _service_url(self) -> str:
+        """Return the URL for devices: the one the operator chose, else the one the browser uses.
+
+        A link on another site can't choose it: devices would send their keys there.
+        """
+        chosen = "" if g.is_foreign else request.values.get("url", "").strip().rstrip("/")
+        used = base_url(request, self.session.proxies) + request.script_root
+        return next(filter(setup_guides.is_address, (chosen, used, setup_guides.EXAMPLE_URL)))
+
+
+def _path(host: Hostname) -> str:
+    path: str = url_for("operator.host", name=host.text)
+    return path
+
+
+def _fits(text: str) -> bool:
+    """Whether a text fits into a code that a phone reads from a screen."""
+    return len(text.encode("utf-8")) <= 1200  # noqa: PLR2004
+
+
+def _lead_back(name: str) -> Response:
+    """Answer a reload, or a typed address, of an action with the page of the host."""
+    return make_response(redirect(url_for("operator.host", name=name), 303))

@@ -1,0 +1,201 @@
+"""What the operator's pages share: filters, regions that are refreshed in place, compression."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from typing import Any, Callable, Mapping
+from urllib.parse import parse_qsl, quote, urlencode
+
+from flask import Response, g, make_response, redirect, request
+from flask.blueprints import BlueprintSetupState
+from markupsafe import Markup, escape
+
+from backend.errors import BadHostname
+from backend.model import Hostname, shown
+from backend.text import duration, moment, rough
+
+_JUST_NOW = 5  # seconds
+_SMALLEST = 1000  # bytes; compressing less isn't worth it
+# The script of the page keeps these up to date itself, so they don't count as a change.
+_VARYING = re.compile(r"(<time [^>]*>)[^<]*(?=</time>)")
+# The path of a page of ours, perhaps with a query: where an action leads back to.
+_BACK = re.compile(r"/(hosts/[\w.*%-]+)?(\?[\w.*%&=+:/~-]*)?", re.ASCII)
+_DONE: Mapping[str, str] = {
+    "retry": "{host}: the service is retrying its update.",
+    "drop": "{host}: the failed update was dropped.",
+    "nothing": "{host}: nothing was changed, because it has no such update any more.",
+    "mute": "{host}: notifications about its loss are muted.",
+    "unmute": "{host}: notifications are on again.",
+    "rotate": "{host} has a new key, and the old key is no longer valid. Enter the new key in its "
+    "device now.",
+    "updated": "{host}: Hetzner has accepted the address.",
+    "unchanged": "{host} has this address already.",
+    "refused": "{host}: Hetzner refuses the address. See below what to do.",
+    "waits": "{host}: Hetzner can't be asked now. The address is stored, and published later.",
+    "tested": "The test message was sent: look at your phone.",
+    "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC.",
+}
+# The colour of the favicon for each state of all hosts together.
+ICONS: Mapping[str, str] = {
+    "ok": "#1a6b45",
+    "waiting": "#b36b00",
+    "bad": "#c0261f",
+}
+_SIGNS = {
+    "ok": "M4.5 8.3l2.4 2.4 4.6-5",
+    "waiting": "M8 4v4.3l2.6 1.7",
+    "bad": "M8 3.8v5M8 11.3v.9",
+}
+
+
+def icon(state: str) -> str:
+    """Return the favicon for a state, a key of `ICONS`, as a data URI."""
+    image = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
+        f"<circle cx='8' cy='8' r='8' fill='{ICONS[state]}'/><path d='{_SIGNS[state]}' fill='none' "
+        "stroke='#fff' stroke-width='2' stroke-linecap='round'/></svg>"
+    )
+    return "data:image/svg+xml," + quote(image, safe=" =:/'")
+
+
+def _ago(at: float | None, now: float) -> Markup:
+    if at is None:
+        return Markup("never")
+    words = "just now" if now - at < _JUST_NOW else f"{rough(now - at)} ago"
+    return _time(at, words, "ago")
+
+
+def _until(at: float, now: float) -> Markup:
+    return _time(at, "now" if at <= now else f"in {rough(at - now)}", "until")
+
+
+def _time(at: float, words: str, form: str) -> Markup:
+    """Return words for a time. The script shows them in the reader's time zone, by their form."""
+    exact = moment(at, "%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}" data-form="{}">{}</time>').format(
+        _iso(at), exact, form, words
+    )
+
+
+def _iso(at: float) -> str:
+    return moment(at, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _name(host: Hostname) -> Markup:
+    name = shown(host)
+    if name == host.text:
+        return escape(name)
+    return Markup('<span title="{}">{}</span>').format(host.text, name)
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "ago": _ago,
+    "lasting": lambda at, now: _time(at, rough(now - at), "lasting"),
+    "until": _until,
+    "minute": lambda at: _time(at, moment(at, "%Y-%m-%d %H:%M"), "minute"),
+    "clock": lambda at: _time(at, moment(at, "%H:%M:%S UTC"), "clock"),
+    "since": lambda at: _time(at, moment(at, "%Y-%m-%d %H:%M UTC"), "since"),
+    "iso": _iso,
+    "duration": duration,
+    "lasted": duration,
+    "name": _name,
+}
+
+
+def live(id: str, tag: str = "div", *, caller: Callable[[], str], **attributes: str) -> Markup:  # noqa: A002
+    """Return an element that the script of the page refreshes in place.
+
+    A browser that has this version of the element already, by the header `X-Have`, gets an empty
+    element with the same id.
+    """
+    body = caller()
+    # Underscores: `class` is a word of Python, and attributes have hyphens.
+    named = {name.strip("_").replace("_", "-"): value for name, value in attributes.items()}
+    extra = Markup("").join(Markup(' {}="{}"').format(*one) for one in named.items())
+    text = "\n".join((id, extra, _VARYING.sub(r"\1", body)))
+    version = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+    if version in request.headers.get("X-Have", "").split(","):
+        return Markup('<{0} id="{1}" data-live="{2}" data-same></{0}>').format(tag, id, version)
+    return Markup('<{0} id="{1}" data-live="{2}"{3}>{4}</{0}>').format(
+        tag, id, version, extra, body
+    )
+
+
+def refreshing() -> bool:
+    """Return whether only the elements that `live` makes are needed."""
+    return "X-Have" in request.headers
+
+
+def back_path() -> str:
+    """Return the page that the current form was on; empty if it names none of our pages."""
+    sent = request.form.get("back", "")
+    return sent if _BACK.fullmatch(sent) else ""
+
+
+def leave(done: str, host: Hostname | None = None, section: str = "") -> Response:
+    """Lead the browser back to the page with the form, which says what was done to which host."""
+    path = back_path() or ("/" if host is None else f"/hosts/{quote(host.text, safe='*')}")
+    path, _, query = path.partition("?")
+    found = [(name, value) for name, value in parse_qsl(query) if name not in ("done", "for")]
+    found += [("done", done)] if done else []
+    found += [("for", host.text)] if done and host is not None else []
+    target = f"{request.script_root}{path}{'?' if found else ''}{urlencode(found)}"
+    return make_response(redirect(f"{target}#{section}" if section else target, 303))
+
+
+def message() -> str:
+    """Return what the action before this page has done; empty if there was none."""
+    template = _DONE.get(request.args.get("done", ""), "")
+    try:
+        host = shown(Hostname.parse(request.args.get("for", "")))
+    except BadHostname:
+        host = "The host"
+    return template.format(host=host)
+
+
+def arguments() -> Mapping[str, str]:
+    """Return the parameters of the current page that links and forms keep.
+
+    A link on another site can't choose the URL that devices send their keys to.
+    """
+    left_out = ("done", "for", "url") if g.get("is_foreign") else ("done", "for")
+    return {name: value for name, value in request.args.items() if name not in left_out}
+
+
+def here(**changes: object) -> str:
+    """Return path and query of the current page, with some parameters changed or left out."""
+    found = {**arguments(), **changes}
+    query = urlencode({name: value for name, value in found.items() if value not in (None, "")})
+    path = quote(request.path, safe="/*")
+    return f"{path}?{query}" if query else path
+
+
+def compress(response: Response) -> Response:
+    """Compress a page. A page with a key isn't compressed, so that its size reveals nothing."""
+    has_text = response.mimetype in ("text/html", "text/plain") and not response.is_streamed
+    is_wanted = request.accept_encodings.quality("gzip") > 0
+    if has_text and not g.get("has_key") and "Content-Encoding" not in response.headers:
+        response.vary.add("Accept-Encoding")
+        body = response.get_data()
+        if is_wanted and len(body) >= _SMALLEST:
+            response.set_data(gzip.compress(body, 5, mtime=0))
+            response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def prepare(state: BlueprintSetupState) -> None:
+    """Give the templates of the application their filters and functions."""
+    environment = state.app.jinja_env
+    environment.filters.update(FILTERS)
+    functions: Mapping[str, Any] = {
+        "live": live,
+        "icon": icon,
+        "arguments": arguments,
+        "here": here,
+        "message": message,
+        "refreshing": refreshing,
+    }
+    environment.globals.update(functions)
+    environment.trim_blocks = environment.lstrip_blocks = True
