@@ -29,7 +29,7 @@ _Read = Callable[[str, "Variable", "Reader"], Any]
 FREE_THREADS = 16
 LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
-_SHORTEST_PASSWORD = 16
+_SHORTEST_PASSWORD, _REFUSED_PASSWORD = 16, 8
 INTERFACE_ID_EXAMPLE = "::211:32ff:fe11:2233"
 _MOUNTED = Path("/pre-shared-key")
 LOWEST_TTL = 60  # https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
@@ -435,6 +435,9 @@ def _check_operator(access: AccessSettings, reader: Reader) -> None:
     if ":" in name:
         hint = "choose another name: HTTP Basic forbids colons in it."
         raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
+    if 0 < len(password) < _REFUSED_PASSWORD:
+        problem = f"BASIC_AUTH_PASSWORD has fewer than {_REFUSED_PASSWORD} characters"
+        raise SettingUnusable(problem, hint=f"choose one of at least {_SHORTEST_PASSWORD}.")
     if 0 < len(password) < _SHORTEST_PASSWORD:
         problem = f"has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
         hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."

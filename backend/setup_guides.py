@@ -39,11 +39,6 @@ class Snippet(NamedTuple):
     text: str
 
 
-def snippets(host: Hostname, key: str, url: str) -> list[Snippet]:
-    """Return the settings for every device, in the order of `DEVICES`."""
-    return [snippet(device, host, key, url) for device in DEVICES]
-
-
 def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     """Return the settings for one device of `DEVICES`.
 

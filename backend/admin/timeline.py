@@ -17,8 +17,7 @@ OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 _DAY = 86400.0
 _TICKS = 7
 _LAST_TICK = 92  # percent: leaves room for its label
-_NARROWEST = 0.4  # percent: two or three pixels
-PERIODS = 250  # of which one is as narrow as that
+PERIODS = 250  # of the samples; each is two or three pixels wide
 # Pixels of the picture on a phone and on a desktop, and of a character of a label.
 _PHONE, _DESKTOP, _CHARACTER, _PADDING = 340.0, 900.0, 7.2, 14.0
 _STEPS = (4, 24, 5 * 24, 15 * 24)  # hours
@@ -162,11 +161,8 @@ def _address_lane(
     ends = [begin for begin, _ in periods[1:]] + [window.end]
     bars: list[Bar] = []
     for number, ((begin, address), end) in enumerate(zip(periods, ends)):
-        for bar in window.bar(begin, end, ("even", "odd")[number % 2], address) if address else []:
-            # Leave out a bar that is too narrow to be seen beside the previous bar; the table has
-            # it.
-            if bar.width >= _NARROWEST or not bars or bar.start >= bars[-1].start + _NARROWEST:
-                bars.append(bar)
+        if address:
+            bars += window.bar(begin, end, ("even", "odd")[number % 2], address)
     others = [one for one in samples if one.entry.event not in CHANGES]
     return Lane(kind.value, bars, window.marks(others))
 

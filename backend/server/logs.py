@@ -16,6 +16,7 @@ from backend.errors import SettingUnusable
 from backend.settings import LogSettings
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_SHORTEST_MASKED = 8
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -108,8 +109,9 @@ class _Masking(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(_FORMAT)
-        # The longest first: a secret may contain another one.
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        # Shorter texts are parts of words. The longest first: a secret may contain another one.
+        masked = {secret for secret in secrets if len(secret) >= _SHORTEST_MASKED}
+        self._secrets = sorted(masked, key=len, reverse=True)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return the time of a line in UTC."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import logging
@@ -22,8 +23,9 @@ from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Network, Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.caller import SiteCheck, SourceCheck, client_address
+from backend.web.caller import SiteCheck, SourceCheck, client_address, strip_prefix
 from backend.web.request import MAX_BODY, SOURCE, UNCHANGED, Apply, BoundedRequest, read_body
+from backend.web.session import error_page
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ _crashes = LineLimit()
 # In the environment of a WSGI request: its digest, and who had access then.
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # of about half a kilobyte
+_FOR_DEVICES = "Devices send their updates here. The page of a host shows what to enter in them."
 _UNREAD = (405, 413)  # answered without reading the login
 # The parts of a request that determine its answer, besides the body.
 _PARTS = (
@@ -77,10 +80,12 @@ def create_app(  # noqa: PLR0913, PLR0917
     if dashboard is not None:
         app.register_blueprint(_assets())
         app.register_blueprint(dashboard)
-    app.register_error_handler(HTTPException, lambda error: _protocol().http_failure(error))
+    app.register_error_handler(
+        HTTPException, functools.partial(_http_failure, has_pages=dashboard is not None)
+    )
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.register_error_handler(Exception, _crash)
-    app.wsgi_app = FastPath(app, authorizer, repeat)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = FastPath(app, authorizer, repeat, proxies)  # type: ignore[method-assign, assignment]
     app.after_request(_log(proxies))
     return app
 
@@ -88,6 +93,22 @@ def create_app(  # noqa: PLR0913, PLR0917
 def _protocol() -> ModuleType:
     """Return the protocol of the current request by its path, even if the path has no view."""
     return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
+
+
+def _http_failure(error: HTTPException, *, has_pages: bool) -> Response:
+    """Answer a request that no view handles: with a page for a person, else in the protocol."""
+    is_person = "text/html" in request.headers.get("Accept", "")
+    if has_pages and is_person and request.method == "GET":
+        is_ours = request.path in ("/update", *dyndns2.PATHS)
+        title = "This address is for devices" if is_ours else error.name
+        text = _FOR_DEVICES if is_ours else error.description or ""
+        page = error_page(error.code or 404, title, text)
+        allowed = getattr(error, "valid_methods", None)  # of 405
+        if allowed:
+            page.headers["Allow"] = ", ".join(allowed)
+        return page
+    answer: Response = _protocol().http_failure(error)
+    return answer
 
 
 def _crash(error: Exception) -> Response:
@@ -191,7 +212,14 @@ class FastPath:
     The key of an answer is a digest of the request, because a request contains a login.
     """
 
-    def __init__(self, app: Flask, authorizer: Authorizer, repeat: Repeat) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        authorizer: Authorizer,
+        repeat: Repeat,
+        proxies: Sequence[Network] = (),
+    ) -> None:
+        self._proxies = proxies
         self._application: Callable[[Environ, Start], Iterable[bytes]] = app.wsgi_app
         self._authorizer = authorizer
         self._repeat = repeat
@@ -201,6 +229,7 @@ class FastPath:
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        strip_prefix(environ, self._proxies)
         # Clients double slashes, and append one, or the path itself. Werkzeug would redirect.
         path = re.sub("//+", "/", environ.get("PATH_INFO", ""))
         if path.endswith("/update/"):

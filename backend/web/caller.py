@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from typing import Sequence
+from typing import Any, Sequence
 
 from flask import Request, request
 
@@ -22,6 +22,7 @@ _NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
 _HOST = r"(\[[0-9a-f:.]+\]|[^]\[:/?#@,\s]+)(?::([0-9]{0,5}))?"
 _AUTHORITY = re.compile(_HOST, re.IGNORECASE)
 _ORIGIN = re.compile(rf"(https?)://{_HOST}", re.IGNORECASE)
+_PREFIX = re.compile(r"(/[\w~-][\w.~-]*)+", re.ASCII)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -94,6 +95,20 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
         scheme = forwarded if forwarded in _DEFAULT_PORTS else scheme
         host = request.headers.get("X-Forwarded-Host", "").split(",")[0].strip() or host
     return f"{scheme}://{host}"
+
+
+def strip_prefix(environ: dict[str, Any], trusted: Sequence[Network]) -> None:
+    """Serve the pages below the path that a trusted proxy has removed, or left, in the request.
+
+    The proxy names it in ``X-Forwarded-Prefix``, as Traefik does.
+    """
+    prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").split(",")[0].strip().rstrip("/")
+    peer = read_ip(environ.get("REMOTE_ADDR", "")) if _PREFIX.fullmatch(prefix) else None
+    if peer is not None and _is_in(peer, trusted):
+        environ["SCRIPT_NAME"] = prefix
+        path = environ.get("PATH_INFO", "")
+        if path == prefix or path.startswith(f"{prefix}/"):
+            environ["PATH_INFO"] = path[len(prefix) :] or "/"
 
 
 class SourceCheck:

@@ -165,7 +165,12 @@ def arguments() -> Mapping[str, str]:
 
 
 def here(**changes: object) -> str:
-    """Return path and query of the current page, with some parameters changed or left out."""
+    """Return the link to the current page, with some parameters changed or left out."""
+    return request.script_root + place(**changes)
+
+
+def place(**changes: object) -> str:
+    """Return what `here` does, without the path that the proxy serves this service below."""
     found = {**arguments(), **changes}
     query = urlencode({name: value for name, value in found.items() if value not in (None, "")})
     path = quote(request.path, safe="/*")
@@ -194,6 +199,7 @@ def prepare(state: BlueprintSetupState) -> None:
         "icon": icon,
         "arguments": arguments,
         "here": here,
+        "place": place,
         "message": message,
         "refreshing": refreshing,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 from jinja2 import StrictUndefined
 
 from backend.errors import ChangeRefused
-from backend.model import Hostname, RecordType
+from backend.model import Hostname, RecordType, shown as as_written
 from backend.store.hosts import State
 from backend.store.records import Failed
+from backend.store.schema import Entry
 from backend.web.session import POLICY
 from tests.http.conftest import Serve
 from tests.http.operator import PLACE, Operator, words
-from tests.http.service import HOME, NAS, OPERATOR, PEER, Service, basic, key_of
+from tests.http.service import HOME, NAS, OPERATOR, PEER, UNICODE, Service, basic, key_of
 
 GETS = ["/", f"/hosts/{HOME}", "/metrics"]
 ACTIONS = ["retry", "drop", "mute", "unmute", "update", "key", "hide", "rotate", "download"]
@@ -311,3 +313,130 @@ def test_a_foreign_link_cannot_choose_the_service_url(operator: Operator, site: 
     assert PLACE in page.text
     own = operator.asks("GET", path, headers={"Sec-Fetch-Site": "same-origin"})
     assert "evil.example.net" in own.text
+
+
+def test_wrong_keys_are_shown_with_their_source_until_the_host_is_seen(
+    service: Service, operator: Operator
+) -> None:
+    page = words(operator.sees(f"/hosts/{HOME}"))
+    assert "Waiting for the first update" in page
+    wrong = {"X-Pre-Shared-Key": "wrong"}
+    for _ in range(3):
+        service.asks("POST", "/update", "84.46.12.7", json={"fqdn": HOME}, headers=wrong)
+    page = words(operator.sees(f"/hosts/{HOME}"))
+    assert "Wrong key from 84.46.12.7 , 3 times in the last 15 min" in page
+    assert "Waiting" not in page
+    assert "Wrong key" not in words(operator.sees(f"/hosts/{NAS}"))
+    assert service.host().updates("198.51.100.1").status_code == 200
+    service.runs("activity")
+    assert "Last good update just now" in words(operator.sees(f"/hosts/{HOME}"))
+
+
+def test_a_refresh_leaves_out_what_the_browser_has(operator: Operator) -> None:
+    page = operator.sees()
+    have = ",".join(re.findall(r'data-live="(\w+)"', page))
+    fresh = operator.asks("GET", "/", headers={"X-Have": have}).text
+    assert fresh.count("data-same") >= len(re.findall("<tbody", page))
+    assert HOME not in re.sub(r' id="[^"]*"', "", fresh)
+    assert len(fresh) < len(page) / 3
+
+
+def test_pages_are_compressed_but_not_a_page_with_a_key(operator: Operator) -> None:
+    accepts = {"Accept-Encoding": "gzip"}
+    answer = operator.asks("GET", "/", headers=accepts)
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert HOME in gzip.decompress(answer.data).decode()
+    shown = operator.presses(HOME, "key").headers.getlist("Set-Cookie")
+    cookie = next(one.partition(";")[0] for one in shown if "dyndns-key" in one)
+    page = operator.asks("GET", f"/hosts/{HOME}", headers={**accepts, "Cookie": cookie})
+    assert key_of(HOME) in page.text
+    assert "Content-Encoding" not in page.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/dyndns/"])
+def test_pages_work_below_a_path_of_a_trusted_proxy(serve: Serve, path: str) -> None:
+    service = serve(TRUSTED_PROXIES=PEER)
+    register(service)
+    operator = Operator(service)
+    below = {"X-Forwarded-Prefix": "/dyndns"}
+    page = operator.asks("GET", path, headers=below).text
+    links = re.findall(r'(?:href|src|action)="(/[^"]*)"', page)
+    assert len(links) > 10
+    assert [one for one in links if not one.startswith("/dyndns/")] == []
+    host = operator.asks("GET", f"{path}hosts/{HOME}?device=cron", headers=below).text
+    assert "https://dyndns.example.com/dyndns/update" in words(host)
+    form = operator.form(host, f"/dyndns/hosts/{HOME}/retry")
+    answer = operator.asks("POST", f"/hosts/{HOME}/retry", form, headers=below)
+    place = f"/dyndns/hosts/{HOME}?device=cron&done=nothing&for={HOME}"
+    assert answer.headers["Location"] == place
+
+
+@pytest.mark.parametrize("prefix", ["/x", "//evil.example.net", "/x/../..", "/a b", "x"])
+def test_only_a_trusted_proxy_names_a_path(serve: Serve, prefix: str) -> None:
+    trusted = PEER if prefix != "/x" else "192.0.2.1"
+    service = serve(TRUSTED_PROXIES=trusted)
+    register(service)
+    page = Operator(service).asks("GET", "/", headers={"X-Forwarded-Prefix": prefix}).text
+    links = re.findall(r'href="([^"#d][^"]*)"', page)
+    assert [one for one in links if not re.match(r"/(hosts|static|\?|$)", one)] == []
+
+
+@pytest.mark.parametrize("path", ["/update", "/nowhere", "/nic/nowhere"])
+def test_a_person_sees_no_raw_json(operator: Operator, path: str) -> None:
+    headers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = operator.asks("GET", path, headers=headers)
+    assert answer.status_code in (404, 405)
+    assert answer.mimetype == "text/html"
+    assert "All hosts" in words(answer.text)
+    assert operator.asks("GET", path).mimetype != "text/html"
+
+
+def test_the_history_says_how_long_an_address_was_held(
+    service: Service, operator: Operator
+) -> None:
+    now = time.time()
+    changes = [(now - 90000, None, "198.51.100.1"), (now - 3720, "198.51.100.1", "198.51.100.2")]
+    for store in service.store():
+        for at, old, new in changes:
+            by = ("198.51.100.9", "dyndns2", old, new, "asked for")
+            store.history.add(Entry(at, HOME, "A", "replaced", *by))
+    page = words(operator.sees(f"/hosts/{HOME}"))
+    assert "none → 198.51.100.1 held 23 h 58 min" in page
+    assert "198.51.100.1 → 198.51.100.2 held for 1 h so far" in page
+
+
+def test_a_name_is_shown_as_its_owner_writes_it(operator: Operator) -> None:
+    page = operator.sees()
+    name = as_written(Hostname(UNICODE))
+    assert Hostname.parse(name).text == UNICODE
+    assert not name.isascii()
+    assert f'<span title="{UNICODE}">{name}</span>' in page
+    assert shown(operator.sees(f"/?q={name.upper()}")) == [UNICODE]
+    assert name in words(operator.sees(f"/hosts/{UNICODE}"))
+
+
+def test_everything_is_checked_line_by_line(operator: Operator) -> None:
+    form = operator.form(operator.sees(), "/check")
+    answer = operator.asks("POST", "/check", form)
+    text = words(answer.text)
+    assert "The token can read" in text
+    assert f"ok {HOME} : The records are in zone example.com." in text
+    assert "The check has ended." in text
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert operator.asks("POST", "/check", {}).status_code == 400
+    assert operator.asks("GET", "/check").headers["Location"] == "/"
+
+
+def test_a_test_message_needs_notifications(operator: Operator) -> None:
+    answer = operator.asks("POST", "/test", operator.form(operator.sees("/?q=home"), "/test"))
+    assert answer.headers["Location"] == "/?q=home&done=untested"
+    assert "No notifications are set up" in operator.sees("/?done=untested")
+
+
+def test_a_failed_test_message_is_explained(serve: Serve) -> None:
+    service = serve(NTFY_URL="http://127.0.0.1:9", NTFY_TOPIC="topic")
+    register(service)
+    operator = Operator(service)
+    answer = operator.asks("POST", "/test", operator.form(operator.sees(), "/test"))
+    assert answer.status_code == 502
+    assert "can't be reached" in words(answer.text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.setup_guides import DEVICES, is_address, is_harmless, snippet, snippets
+from backend.setup_guides import DEVICES, Snippet, is_address, is_harmless, parts, snippet
 
 from .fakes import host
 
@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "routers.md"
 # `python -m backend setup HOST --for …`, as docs/routers.md lists them.
 DOCUMENTED = (
     *("fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "openwrt", "mikrotik"),
-    *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "client"),
+    *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "compose", "client"),
 )
 
 
@@ -38,11 +38,27 @@ def test_a_snippet_uses_the_urls_port_path_and_scheme(device: str) -> None:
     text = snippet(device, HOST, "key", "http://198.51.100.1:8080/dyndns").text
     assert "https:" not in text
     assert "198.51.100.1:8080" in text
-    assert "/dyndns/nic/update" in text or "/dyndns/update" in text or device == "client"
+    assert (
+        "/dyndns/nic/update" in text or "/dyndns/update" in text or device in ("client", "compose")
+    )
 
 
-def test_all_snippets_come_in_the_order_of_the_devices() -> None:
-    assert [one.device for one in snippets(HOST, "key", URL)] == list(DEVICES)
+FORMS = ("any", "fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "synology")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_with_a_form_has_fields(device: str) -> None:
+    text = snippet(device, HOST, "s3cret-Key_1", URL).text
+    found = parts(text)
+    assert bool(found) is (device in FORMS)
+    if found:
+        assert any(one.value == "s3cret-Key_1" for one in found)
+        assert any(one.value == HOST.text for one in found)
+
+
+def test_the_fields_of_a_fritzbox() -> None:
+    names = [one.name for one in parts(snippet("fritzbox", HOST, "key", URL).text) if one.name]
+    assert names[:5] == ["DynDNS provider", "Update URL", "Domain name", "User name", "Password"]
 
 
 def test_a_key_with_special_characters_is_quoted_in_urls() -> None:
@@ -95,6 +111,10 @@ def sections() -> dict[str, str]:
     return {device: f"{name}\n{text}" for name, device, text in found}
 
 
+def all_snippets() -> list[Snippet]:
+    return [snippet(device, HOST, "secret", URL) for device in DEVICES]
+
+
 def test_the_document_shows_what_the_command_prints() -> None:
-    printed = {one.device: f"{one.name}\n{one.text}" for one in snippets(HOST, "secret", URL)}
+    printed = {one.device: f"{one.name}\n{one.text}" for one in all_snippets()}
     assert sections() == printed

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from backend.admin.status import Condition, HostStatus, judge
+from backend.admin.status import Condition, HostStatus, Overview, Snapshot, judge
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
+from backend.rate import Quota
 from backend.store import Store
 from backend.store.hosts import HostActivity, Record, State
+from backend.store.leases import new_owner
 from backend.store.records import Accepted, Failed
 from tests.unit.fakes import host, update
 
@@ -145,3 +147,53 @@ def test_an_expired_mute_is_not_shown() -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
         (one,) = judge([replace(activity(), muted_until=until)], [], LOST_AFTER, NOW)
         assert one.muted_until == shown
+
+
+def snapshot(store: Store, *seen: HostActivity, now: float = NOW) -> Snapshot:
+    store.hosts.register([one.host for one in seen], NOW - DAY)
+    for one in seen:
+        if one.seen_at is not None:
+            store.hosts.see({one.host: one.seen_at}, NOW)
+        store.hosts.count([replace(one, heard=int(one.seen_at is not None))])
+    return Overview(store, [one.host for one in seen], LOST_AFTER, clock=lambda: now).read()
+
+
+def answered(store: Store, at: float) -> None:
+    store.projects.store_quotas([Quota(3600, 3600, at, 1)])
+
+
+def test_the_sentence_of_a_service_without_problems(store: Store) -> None:
+    for lease in ("reconciler", "watcher"):
+        store.leases.acquire(lease, new_owner(), NOW, 60)
+    answered(store, NOW - 5)
+    found = snapshot(store, activity(), activity(NAS))
+    assert (found.sentence, found.level) == ("All 2 hosts are fine · Hetzner answers", "ok")
+
+
+def test_the_sentence_counts_hosts_that_need_the_operator(store: Store) -> None:
+    for lease in ("reconciler", "watcher"):
+        store.leases.acquire(lease, new_owner(), NOW, 60)
+    answered(store, NOW - 5)
+    found = snapshot(store, activity(seen=None), activity(NAS))
+    assert found.sentence == "1 of 2 hosts needs you · Hetzner answers"
+    assert found.level == "bad"
+
+
+def test_the_snapshot_knows_since_when_hetzner_is_away(store: Store) -> None:
+    for lease in ("reconciler", "watcher"):
+        store.leases.acquire(lease, new_owner(), NOW, 60)
+    answered(store, NOW - HOUR)
+    failing = set_desired(store, "198.51.100.1", NOW - 120)
+    error = HetznerUnreachable("It is away.")
+    store.records.note(Failed(failing, State.PENDING, error, NOW + 20), NOW - 9)
+    found = snapshot(store, activity())
+    assert (found.away_since, found.level) == (NOW - 120, "bad")
+    assert found.sentence.endswith("waiting for Hetzner · Hetzner has not answered for 2 min")
+    answered(store, NOW - 60)
+    assert snapshot(store, activity()).away_since is None
+
+
+def test_a_silent_host_that_is_muted_does_not_need_the_operator() -> None:
+    for until, needs in ((NOW + 1, False), (None, True)):
+        (one,) = judge([replace(activity(lost=True), muted_until=until)], [], LOST_AFTER, NOW)
+        assert (one.condition, one.needs_operator) == (Condition.SILENT, needs)
