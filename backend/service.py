@@ -159,6 +159,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     dashboard = Dashboard(
         session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
         overview=Overview(store, hosts, lost_after, access.failure_window),
+        manager=manager,
         actions=Actions(
             store,
             hosts,

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from typing import Iterator
 from urllib.parse import unquote, unquote_plus
 
-_UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_PART = re.compile(r"(\d{1,4})(s|min|h|d|w)")
 _SPAN = re.compile(r"(\d{1,4})\s*(min|h|d|w)")
 _LONGEST_SPAN = 366 * 86400
 # Like SQLAlchemy: a password may contain any character except @.
@@ -41,12 +42,15 @@ def after(text: str, now: float) -> float:
 
 
 def span(text: str) -> int:
-    """Read a duration, in seconds or with a unit; raise `ValueError` for anything else."""
-    found = _SPAN.fullmatch(text.strip())
-    if found is not None and int(found[1]):
-        return int(found[1]) * _UNITS[found[2]]
-    if text.strip().isdecimal() and 0 < int(text) <= _LONGEST_SPAN:
-        return int(text)
+    """Read a duration, in seconds or with units; raise `ValueError` for anything else."""
+    parts = text.lower().replace(" ", "")
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(parts))
+    if parts.isdecimal():
+        seconds = int(parts)
+    elif _PART.sub("", parts):
+        seconds = 0
+    if 0 < seconds <= _LONGEST_SPAN:
+        return seconds
     raise ValueError("write a duration, as in 90min, 12h or 3d")
 
 

@@ -158,6 +158,14 @@ class HostManager:
         self._report(host, "has other settings", operator)
         return own
 
+    def own(self, host: Hostname) -> OwnSettings:
+        """Return the settings that a host has of its own."""
+        return self._registry.current.own(host)
+
+    def is_fixed(self, host: Hostname) -> bool:
+        """Return whether a host comes from REGISTERED_FQDNS."""
+        return host in self._registry.current.fixed
+
     def finish(self) -> None:
         """Forget removed hosts whose records are deleted. Call this every few seconds.
 

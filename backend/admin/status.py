@@ -230,6 +230,11 @@ class Snapshot:
         return {condition: found.get(condition, 0) for condition in Condition}
 
     @property
+    def is_new(self) -> bool:
+        """Whether no host has ever sent an update."""
+        return not any(one.seen_at or one.published for one in self.hosts)
+
+    @property
     def has_few_calls(self) -> bool:
         """Whether any quota is low."""
         return any(self.is_low(quota) for quota in self.quotas)

@@ -69,7 +69,6 @@ def create_app(  # noqa: PLR0913, PLR0917
     """Return the application, without any side effect."""
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.before_request(read_body)
     sites = SiteCheck(proxies)
     for protocol in (json_api, dyndns2):

@@ -20,6 +20,7 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
+from backend.admin.hosts import HostManager
 from backend.admin.status import (
     Condition,
     HostStatus,
@@ -31,6 +32,7 @@ from backend.hetzner.zones import delegation_hint, is_undelegated
 from backend.metrics import Meters
 from backend.model import RecordType, shown
 from backend.store.history import History
+from backend.web.host_forms import HostForms
 from backend.web.host_page import HostPages
 from backend.web.pages import compress, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
@@ -47,6 +49,7 @@ class Dashboard:
     session: Session
     overview: Overview
     actions: Actions
+    manager: HostManager
     history: History
     meters: Meters
     history_days: int
@@ -59,10 +62,11 @@ class Dashboard:
         for path, view in (("/check", self.show_check), ("/test", self.send_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
             pages.add_url_rule(path, f"{path[1:]}-again", _lead_back)
-        hosts = HostPages(
-            self.session, self.overview, self.actions, self.history, self.history_days
-        )
-        hosts.register(pages)
+        forms = HostForms(self.session, self.manager)
+        HostPages(
+            self.session, self.overview, self.actions, self.history, self.history_days, forms
+        ).register(pages)
+        forms.register(pages)
         pages.before_request(self.session.log_in)
         pages.after_request(with_headers)
         pages.after_request(compress)

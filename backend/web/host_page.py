@@ -22,12 +22,13 @@ from backend.admin.timeline import (
     summary,
     window,
 )
-from backend.errors import BadRequest, CallerError, HostNotAllowed, OperatorError, TransientError
+from backend.errors import BadRequest, CallerError, OperatorError, TransientError, not_registered
 from backend.model import Address, Hostname, RecordType, Requester
 from backend.store.history import History
 from backend.store.schema import Entry
 from backend.text import after, duration
 from backend.web.caller import base_url
+from backend.web.host_forms import HostForms
 from backend.web.pages import leave
 from backend.web.session import FORM_SECONDS, Session
 
@@ -59,6 +60,7 @@ class HostPages:
     actions: Actions
     history: History
     history_days: int
+    forms: HostForms
 
     def register(self, pages: Blueprint) -> None:
         """Add the pages to those of the operator."""
@@ -81,7 +83,7 @@ class HostPages:
         host = Hostname.parse(name)
         status, now = self.overview.host(host)
         if status is None:
-            raise HostNotAllowed(f"{host} isn't registered: add it to REGISTERED_FQDNS.")
+            raise not_registered(host)
         key = self.actions.key(host)
         shown = key if key and self.session.shows_key(key, _path(host)) else None
         g.has_key = shown is not None
@@ -89,6 +91,7 @@ class HostPages:
             "host.html",
             **self._history(status, now),
             **self._setup(host, shown),
+            **self.forms.values(host),
             now=now,
             one=status,
             kinds=list(RecordType),

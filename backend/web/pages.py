@@ -34,6 +34,11 @@ _DONE: Mapping[str, str] = {
     "unchanged": "{host} has this address already.",
     "refused": "{host}: Hetzner refuses the address. See below what to do.",
     "waits": "{host}: Hetzner can't be asked now. The address is stored, and published later.",
+    "set": "{host}: the settings were saved.",
+    "added": "{host} was added. Enter the settings below in its device.",
+    "added-all": "The hosts were added. Enter the settings on the page of each host in its device.",
+    "renamed": "{host} is the new name. Enter it in the device.",
+    "removed": "{host} was removed, and its key is invalid.",
     "tested": "The test message was sent: look at your phone.",
     "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC.",
 }

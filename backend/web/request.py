@@ -57,6 +57,7 @@ CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
+_MAX_LIST = 512 * 1024  # bytes of the form that adds hosts, about 10,000 names
 _INCOMPLETE = "The body is incomplete: send the request again."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
@@ -88,14 +89,23 @@ _FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
 
 
 class BoundedRequest(Request):
-    """A request with a limited number of form fields, and with a query that is valid UTF-8."""
+    """A request with a limited body and number of form fields, and a query that is valid UTF-8."""
 
     max_form_parts = _MAX_PARAMETERS  # older versions of Flask have no setting for this
+
+    @property
+    def max_content_length(self) -> int:  # type: ignore[override]
+        """The most bytes of a body; only the form that adds hosts may have more than an update."""
+        return _longest_body(self.path)
 
     def __init__(self, environ: dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(environ, *arguments, **named)
         # Devices send raw bytes of any encoding, which Flask can't decode.
         self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
+
+
+def _longest_body(path: str) -> int:
+    return _MAX_LIST if path == "/add" else MAX_BODY
 
 
 def read_body() -> None:
@@ -106,12 +116,12 @@ def read_body() -> None:
     sending when the connection closes may not get the answer.
 
     Raises:
-        RequestTooLarge: the body has more than `MAX_BODY` bytes.
+        RequestTooLarge: the body has too many bytes.
         BadRequest: the body is incomplete, or its chunks are invalid (RFC 9112 §7.1).
 
     """
-    length = request.content_length
-    if length is not None and length > MAX_BODY:
+    length, longest = request.content_length, _longest_body(request.path)
+    if length is not None and length > longest:
         stream, left = request.environ["wsgi.input"], min(length, _MAX_DROPPED)
         with contextlib.suppress(OSError):  # the client has gone
             while left > 0 and stream.read(min(left, MAX_BODY)):
@@ -124,7 +134,7 @@ def read_body() -> None:
     if length is not None and len(body) < length:
         raise BadRequest(_INCOMPLETE)
     # Werkzeug cuts off a body in chunks, which has no length, at the limit.
-    if length is None and len(body) >= MAX_BODY:
+    if length is None and len(body) >= longest:
         raise RequestTooLarge(TOO_LARGE)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 import pytest
+from werkzeug.test import TestResponse
 
 from backend import cli
 from backend.auth.keys import KeyFile
@@ -23,6 +24,7 @@ from backend.store import Store
 from backend.store.registrations import Registrations
 from sandbox import Sandbox
 from tests.http.conftest import Console, Serve
+from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, HOSTS, Service, key_of, record, told
 
 NEW, OTHER = "new.example.com", "other.example.com"
@@ -448,3 +450,114 @@ class TestKeysInTheStore:
         assert OTHER not in one.stored_keys
         other.service.runs("registered hosts")
         assert other.update(OTHER, "198.51.100.1", key)[0] == 401
+
+
+class TestForms:
+    """The operator adds, renames, removes and sets up hosts on the dashboard."""
+
+    @pytest.fixture
+    def operator(self, service: Service) -> Operator:
+        os.utime(service.key_file, (0, 0))
+        return Operator(service)
+
+    def adds(self, operator: Operator, names: str) -> TestResponse:
+        form = operator.form(operator.sees("/add"), "/add")
+        return operator.asks("POST", "/add", {**form, "names": names}, headers={"Origin": PLACE})
+
+    def test_an_added_host_leads_to_its_set_up(self, operator: Operator) -> None:
+        answer = self.adds(operator, NEW)
+        assert answer.status_code == 303
+        place = answer.headers["Location"]
+        assert place.startswith(f"/hosts/{NEW}?")
+        assert place.endswith("#setup")
+        page = words(operator.sees(place.partition("#")[0]))
+        assert f"{NEW} was added. Enter the settings below in its device." in page
+        assert "Waiting for the first update" in page
+
+    def test_a_pasted_list_is_added_whole(self, operator: Operator, service: Service) -> None:
+        names = "\r\n".join(f"a-rather-long-name-of-host{n}.example.com" for n in range(500))
+        answer = self.adds(operator, names)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/?done=added-all")
+        assert "The hosts were added." in words(operator.sees("/?done=added-all"))
+        assert len([row for row in service.rows("hosts") if row["is_added"]]) == 500
+
+    def test_a_wrong_list_is_shown_again_with_its_faults(
+        self, operator: Operator, service: Service
+    ) -> None:
+        answer = self.adds(operator, f"{NEW}\nnas.example.invalid\n<b>.example.com")
+        assert answer.status_code == 400
+        page = words(answer.text)
+        assert "No host was added." in page
+        assert "Not a full host name" in page
+        assert f"{NEW}\nnas.example.invalid\n&lt;b&gt;.example.com" in answer.text
+        assert [row for row in service.rows("hosts") if row["is_added"]] == []
+
+    def test_findings_are_shown_before_the_set_up(
+        self, operator: Operator, console: Console
+    ) -> None:
+        values = {"records": [{"value": "198.51.100.3"}, {"value": "198.51.100.4"}]}
+        console.changes("POST", "/zones/example.com/rrsets", {"name": "new", "type": "A", **values})
+        answer = self.adds(operator, NEW)
+        assert answer.status_code == 200
+        assert "several A records" in words(answer.text)
+        assert f'href="/hosts/{NEW}#setup"' in answer.text
+
+    def test_a_host_is_renamed_and_removed(self, operator: Operator) -> None:
+        self.adds(operator, NEW)
+        answer = operator.presses(NEW, "rename", new=OTHER)
+        assert answer.headers["Location"].startswith(f"/hosts/{OTHER}?")
+        answer = operator.presses(OTHER, "remove")
+        assert answer.status_code == 400  # without a choice
+        answer = operator.presses(OTHER, "remove", records="keep")
+        assert answer.status_code == 303
+        page = operator.sees(answer.headers["Location"])
+        assert f"{OTHER} was removed, and its key is invalid." in words(page)
+        assert operator.asks("GET", f"/hosts/{OTHER}").status_code == 404
+
+    def test_a_name_that_can_not_be_used_renames_nothing(self, operator: Operator) -> None:
+        self.adds(operator, NEW)
+        for name in ("", "nas.example.invalid", HOME):
+            answer = operator.presses(NEW, "rename", new=name)
+            assert answer.status_code == 400
+        operator.sees(f"/hosts/{NEW}")
+
+    def test_a_hosts_own_settings_are_saved_and_shown(self, operator: Operator) -> None:
+        fields = {"lost_after": "90min", "ttl": "300", "interface_id": "", "note": "<attic>"}
+        self.adds(operator, NEW)
+        answer = operator.presses(NEW, "set", **fields)
+        assert answer.status_code == 303
+        page = operator.sees(f"/hosts/{NEW}")
+        assert 'name="lost_after" value="1h30min"' in page
+        assert "&lt;attic&gt;" in page
+        assert operator.presses(NEW, "set", ttl="5").status_code == 400
+        answer = operator.presses(NEW, "set", **{**fields, "lost_after": "1h30min"})
+        assert answer.status_code == 303
+
+    def test_a_host_of_the_settings_has_no_form_to_rename_it(
+        self, operator: Operator, service: Service
+    ) -> None:
+        with contextlib.closing(Store(f"sqlite:///{service.database}")) as store:
+            store.hosts.register([Hostname(HOME)], 1)
+        page = operator.sees(f"/hosts/{HOME}")
+        assert "comes from REGISTERED_FQDNS: rename or remove it there" in words(page)
+        assert 'id="rename"' not in page
+
+    def test_another_site_adds_nothing(self, operator: Operator, service: Service) -> None:
+        form = operator.form(operator.sees("/add"), "/add")
+        elsewhere = {"Origin": "https://other.example.net"}
+        for fields, headers in (({**form, "names": NEW}, elsewhere), ({"names": NEW}, {})):
+            answer = operator.asks("POST", "/add", fields, headers=headers)
+            assert answer.status_code == 400
+        assert [row for row in service.rows("hosts") if row["is_added"]] == []
+
+    def test_an_empty_installation_shows_steps(self, serve: Serve) -> None:
+        service = serve(REGISTERED_FQDNS="")
+        operator = Operator(service)
+        assert "Three steps to the first update" in words(operator.sees())
+        assert 'id="add-first"' in operator.sees()
+        self.adds(operator, NEW)
+        assert f'href="/hosts/{NEW}#setup"' in operator.sees()
+        host = service.host(NEW)
+        host.headers = {"X-Pre-Shared-Key": KeyFile(service.key_file).read()[Hostname(NEW)]}
+        assert host.updates("198.51.100.1").status_code == 200
+        assert "Three steps" not in words(operator.sees())

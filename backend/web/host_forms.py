@@ -1,0 +1,118 @@
+"""The forms that add, rename and remove hosts, and that change a host's own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+
+from backend.admin.hosts import HostManager
+from backend.errors import FAIL, OK, BadRequest, Line
+from backend.model import Hostname, OwnSettings
+from backend.text import duration
+from backend.web.pages import leave
+from backend.web.session import Session
+
+# The fields of a host's own settings: name, label, an example, and what an empty one means.
+_FIELDS = (
+    ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
+    ("ttl", "TTL of its records, in seconds", "300", "RECORD_TTL"),
+    ("interface_id", "IPv6 address after the prefix", "::211:32ff:fe11:2233", "IPV6_INTERFACE_IDS"),
+    ("note", "Note", "in the attic", "no note"),
+)
+
+
+@dataclass(frozen=True)
+class HostForms:
+    """The forms about which hosts there are."""
+
+    session: Session
+    manager: HostManager
+
+    def register(self, pages: Blueprint) -> None:
+        """Add the forms to the pages of the operator."""
+        pages.add_url_rule("/add", "add", self.add, methods=["GET", "POST"])
+        actions = {"set": self.change, "rename": self.rename, "remove": self.remove}
+        for action, view in actions.items():
+            path = f"/hosts/<name>/{action}"
+            pages.add_url_rule(path, action, view, methods=["POST"])
+            pages.add_url_rule(path, f"{action}-again", _lead_to_host)
+
+    def values(self, host: Hostname) -> Mapping[str, Any]:
+        """Return what the page of a host needs for its forms."""
+        own = self.manager.own(host)
+        fields = [(*field, _written(own, field[0])) for field in _FIELDS]
+        return {"fields": fields, "note": own.note, "is_fixed": self.manager.is_fixed(host)}
+
+    def add(self) -> Response | tuple[str, int]:
+        """Show the form, or add the hosts that it names: all of them, or none."""
+        if request.method == "GET":
+            return self._show("", ()), 200
+        operator = self.session.check_form()
+        text = request.form.get("names", "")
+        names = text.replace(",", " ").split()
+        lines = self.manager.add(names, operator)
+        has_failed = not lines or any(line.state == FAIL for line in lines)
+        if has_failed or any(line.state != OK for line in lines):
+            return self._show(text if has_failed else "", lines), 400 if has_failed else 200
+        if len(lines) > 1:
+            return make_response(redirect(url_for("operator.overview", done="added-all"), 303))
+        return _to_host(Hostname.parse(names[0]), "added", "setup")
+
+    def rename(self, name: str) -> Response | tuple[str, int]:
+        operator = self.session.check_form()
+        new = request.form.get("new", "")
+        lines = self.manager.rename(Hostname.parse(name), new, operator)
+        if not lines or any(line.state == FAIL for line in lines):
+            raise BadRequest(
+                " ".join(f"{line.found} {line.hint}" for line in lines if line.state == FAIL)
+                or "Write the new name."
+            )
+        return _to_host(Hostname.parse(new), "renamed", "setup")
+
+    def remove(self, name: str) -> Response:
+        operator = self.session.check_form()
+        host, choice = Hostname.parse(name), request.form.get("records", "")
+        if choice not in ("delete", "keep"):
+            raise BadRequest("Choose whether the records of the host are deleted or kept.")
+        self.manager.remove(host, operator, delete_records=choice == "delete")
+        query: Mapping[str, Any] = {"done": "removed", "for": host.text}
+        return make_response(redirect(url_for("operator.overview", **query), 303))
+
+    def change(self, name: str) -> Response:
+        operator = self.session.check_form()
+        host = Hostname.parse(name)
+        texts = {field[0]: request.form[field[0]] for field in _FIELDS if field[0] in request.form}
+        self.manager.change(host, texts, operator)
+        return leave("set", host, "settings")
+
+    def _show(self, text: str, lines: Sequence[Line]) -> str:
+        is_bad = any(line.state == FAIL for line in lines)
+        added = [] if is_bad else sorted({line.what for line in lines if "." in line.what})
+        return render_template(
+            "add.html",
+            text=text,
+            lines=[line for line in lines if line.state != OK or not is_bad],
+            added=[name for name in added if not name.startswith("zone ")],
+            is_bad=is_bad,
+            has_names=bool(text.strip()),
+            token=self.session.form_token(),
+        )
+
+
+def _written(own: OwnSettings, name: str) -> str:
+    value = getattr(own, name)
+    if value is None:
+        return ""
+    return duration(value).replace(" ", "") if name == "lost_after" else str(value)
+
+
+def _to_host(host: Hostname, done: str, section: str) -> Response:
+    query: Mapping[str, Any] = {"done": done, "for": host.text, "_anchor": section}
+    return make_response(redirect(url_for("operator.host", name=host.text, **query), 303))
+
+
+def _lead_to_host(name: str) -> Response:
+    """Answer a reload of an action with the page of the host."""
+    return make_response(redirect(url_for("operator.host", name=name), 303))
