@@ -36,6 +36,8 @@ from backend.sync.updater import ActivityBuffer, Updater
 from backend.sync.verifier import MANY_HOSTS, Verifier
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard
+from backend.web.host_forms import HostForms
+from backend.web.host_page import HostPages
 from backend.web.session import Session
 
 _AGENT = f"hetzner-dyndns/{__version__}"
@@ -156,21 +158,18 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     if outbox is not None:
         health.watched.append(lambda _: outbox.problem())
 
+    session = Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies)
+    overview = Overview(store, hosts, lost_after, access.failure_window)
+    send_test = functools.partial(_send_test, ntfy)
+    actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=send_test)
+    forms = HostForms(session, manager)
+    pages = HostPages(session, overview, actions, store.history, days, forms.values)
     dashboard = Dashboard(
-        session=Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies),
-        overview=Overview(store, hosts, lost_after, access.failure_window),
-        manager=manager,
-        actions=Actions(
-            store,
-            hosts,
-            keys,
-            reporter,
-            apply=updater.apply,
-            send_test=functools.partial(_send_test, ntfy),
-        ),
-        history=store.history,
-        meters=meters,
-        history_days=days,
+        session,
+        overview,
+        actions,
+        meters,
+        [forms.register, pages.register],
         check=functools.partial(check_all, projects, hosts),
     )
     app = create_app(

@@ -6,7 +6,6 @@ import contextlib
 import time
 from typing import Callable, Container
 
-from backend.admin.status import losses
 from backend.auth.registry import Keys
 from backend.errors import BadHostname, KeyFileUnusable, StoreUnavailable, not_registered
 from backend.events import OperatorActed
@@ -21,6 +20,7 @@ from backend.model import (
 )
 from backend.notify.outbox import Reporter
 from backend.store import Store
+from backend.store.hosts import State
 from backend.store.leases import wait_for_host
 from backend.store.schema import Entry
 from backend.text import moment
@@ -63,19 +63,19 @@ class Actions:
             self._report(host, "will be retried now", operator)
         return number
 
-    def drop_update(self, host: Hostname, operator: Requester) -> list[str]:
-        """Drop a host's refused updates; return what is lost by that, empty if there were none.
+    def drop_update(self, host: Hostname, operator: Requester) -> int:
+        """Drop a host's refused updates; return how many there were.
 
-        An update that only waits for Hetzner isn't dropped.
+        `HostStatus.losses` says what is lost. An update that only waits for Hetzner isn't dropped.
 
         Raises:
             HostBusy: another update of the host doesn't end in time.
 
         """
         self._check(host)
-        lost = losses(self._store.records.of(host).values())
-        if not lost:
-            return []
+        records = self._store.records.of(host).values()
+        if all(one.state is not State.REFUSED for one in records):
+            return 0
         number = wait_for_host(
             host,
             lambda: self._store.records.drop_update(host, operator, self._clock()),
@@ -83,7 +83,7 @@ class Actions:
         )
         if number:
             self._report(host, "had its failed update dropped", operator)
-        return lost if number else []
+        return number
 
     def update(self, host: Hostname, address: Address, operator: Requester) -> Outcome:
         """Update a record of a host by hand.

@@ -145,11 +145,11 @@ def _judge_one(
         muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
         note=activity.note,
         is_leaving=activity.leaving is not None,
-        losses=losses(records),
+        losses=_losses(records),
     )
 
 
-def losses(records: Collection[Record]) -> list[str]:
+def _losses(records: Collection[Record]) -> list[str]:
     """Return what is lost if the failed updates of a host are dropped.
 
     Nothing can be dropped while the host only waits for Hetzner: its update is published without
@@ -221,7 +221,7 @@ class Snapshot:
     leases: Sequence[BackgroundJob]
     waiting: int  # updates that Hetzner hasn't accepted
     oldest_update_at: float | None
-    away_since: float | None  # Hetzner has answered nothing since then; None: it answers
+    away_since: float | None = None  # Hetzner has answered nothing since then; None: it answers
 
     @property
     def numbers(self) -> Mapping[Condition, int]:

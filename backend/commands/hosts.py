@@ -124,10 +124,11 @@ def _act(context: Context, arguments: argparse.Namespace) -> str:
         updates = counted(number, "pending update")
         return f"{host}: retrying {updates}." if number else f"{host} has no pending update."
     if task == "drop":
-        lost = actions.drop_update(host, OPERATOR)
-        updates = counted(len(lost), "failed update")
+        status, _ = context.overview.host(host)
+        number = actions.drop_update(host, OPERATOR)
+        updates, lost = counted(number, "failed update"), status.losses if status else ()
         told = "\n".join([f"{host}: dropped {updates}.", *lost, RETURNS])
-        return told if lost else f"{host} has no update that Hetzner refuses."
+        return told if number else f"{host} has no update that Hetzner refuses."
     until = arguments.until if task == "mute" else None
     actions.mute(host, until, OPERATOR)
     return f"{host} is not muted." if until is None else f"{host} is muted until {moment(until)}."

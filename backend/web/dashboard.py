@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Sequence
 
 from flask import (
     Blueprint,
@@ -20,7 +20,6 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
-from backend.admin.hosts import HostManager
 from backend.admin.status import (
     Condition,
     HostStatus,
@@ -31,9 +30,6 @@ from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
 from backend.metrics import Meters
 from backend.model import RecordType, shown
-from backend.store.history import History
-from backend.web.host_forms import HostForms
-from backend.web.host_page import HostPages
 from backend.web.pages import compress, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
 
@@ -49,11 +45,9 @@ class Dashboard:
     session: Session
     overview: Overview
     actions: Actions
-    manager: HostManager
-    history: History
     meters: Meters
-    history_days: int
-    check: Callable[[], Iterable[object]]  # yields `commands.check.Line`
+    host_pages: Sequence[Callable[[Blueprint], None]]  # each adds pages about hosts
+    check: Callable[[], Iterable[object]]  # yields `errors.Line`
 
     def blueprint(self) -> Blueprint:
         pages = Blueprint("operator", __name__)
@@ -62,11 +56,8 @@ class Dashboard:
         for path, view in (("/check", self.show_check), ("/test", self.send_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
             pages.add_url_rule(path, f"{path[1:]}-again", _lead_back)
-        forms = HostForms(self.session, self.manager)
-        HostPages(
-            self.session, self.overview, self.actions, self.history, self.history_days, forms
-        ).register(pages)
-        forms.register(pages)
+        for register in self.host_pages:
+            register(pages)
         pages.before_request(self.session.log_in)
         pages.after_request(with_headers)
         pages.after_request(compress)

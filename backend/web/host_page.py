@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import segno
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
@@ -28,7 +28,6 @@ from backend.store.history import History
 from backend.store.schema import Entry
 from backend.text import after, duration
 from backend.web.caller import base_url
-from backend.web.host_forms import HostForms
 from backend.web.pages import leave
 from backend.web.session import FORM_SECONDS, Session
 
@@ -60,7 +59,7 @@ class HostPages:
     actions: Actions
     history: History
     history_days: int
-    forms: HostForms
+    forms: Callable[[Hostname], Mapping[str, Any]]  # returns the values of `host_settings.html`
 
     def register(self, pages: Blueprint) -> None:
         """Add the pages to those of the operator."""
@@ -91,7 +90,7 @@ class HostPages:
             "host.html",
             **self._history(status, now),
             **self._setup(host, shown),
-            **self.forms.values(host),
+            **self.forms(host),
             now=now,
             one=status,
             kinds=list(RecordType),

@@ -93,7 +93,7 @@ class BoundedRequest(Request):
 
     max_form_parts = _MAX_PARAMETERS  # older versions of Flask have no setting for this
 
-    @property
+    @property  # type: ignore[misc]
     def max_content_length(self) -> int:  # type: ignore[override]
         """The most bytes of a body; only the form that adds hosts may have more than an update."""
         return _longest_body(self.path)

@@ -29,6 +29,7 @@ HOMES = {
     "werkzeug": {"web"},
     "markupsafe": {"web"},
     "itsdangerous": {"web"},
+    "segno": {"web"},
     "gunicorn": {"server"},
     "prometheus_client": {"metrics", "admin.status"},
 }
