@@ -4,7 +4,7 @@
 
     DyndnsError                    its text is safe to show to a caller
     ├─ CallerError                 change the request
-    │  ├─ BadRequest               ─ RequestTooLarge
+    │  ├─ BadRequest               ─ RequestTooLarge, BadChallenge
     │  ├─ BadHostname              ─ MissingHostname
     │  ├─ BadAddress               ─ BadRecordType, AddressMismatch, PrivateAddress
     │  ├─ TooManyHosts
@@ -60,6 +60,10 @@ class BadRequest(CallerError):
 
 class RequestTooLarge(BadRequest):
     """The body exceeds the size limit of an update."""
+
+
+class BadChallenge(BadRequest):
+    """The text can't be the value of a certificate challenge."""
 
 
 class BadHostname(CallerError):

@@ -296,6 +296,45 @@ class TokenRefused(Event):
 
 
 @dataclass(frozen=True)
+class ChallengePublished(Event):
+    """A text for a certificate is in DNS. It is only pushed after a failure."""
+
+    level = logging.INFO
+    message = "{host}: a certificate challenge of {source} is published ({after})."
+    push = PushPolicy.ALWAYS
+    title = "{host} can get certificates again"
+    tags = ("white_check_mark",)
+
+    host: Hostname
+    source: str
+    after: float  # seconds
+
+
+@dataclass(frozen=True)
+class ChallengeFailed(Event):
+    """A text for a certificate could not be published, or not be removed."""
+
+    level = logging.WARNING
+    message = "{host}: a certificate challenge failed. {error}"
+    push = PushPolicy.ALWAYS
+    title = "{host} may get no certificate"
+    tags = ("lock",)
+
+    host: Hostname
+    error: str
+
+
+@dataclass(frozen=True)
+class ChallengeRemoved(Event):
+    """A text for a certificate was removed from DNS."""
+
+    level = logging.DEBUG
+    message = "{host}: a certificate challenge is removed."
+
+    host: Hostname
+
+
+@dataclass(frozen=True)
 class OperatorActed(Event):
     """The operator acted on a host, on the dashboard or with a command."""
 

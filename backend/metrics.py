@@ -26,7 +26,7 @@ from backend.model import Change
 _DOUBLE = 8
 _NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 
-PROTOCOLS = ("json", "dyndns2", "page")
+PROTOCOLS = ("json", "dyndns2", "page", "httpreq", "acme-dns")
 METHODS = ("GET", "POST", "PUT", "DELETE")  # of calls to Hetzner
 # The outcome of an update or call that failed. A class that isn't listed has the outcome of its
 # parent.

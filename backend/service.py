@@ -30,6 +30,7 @@ from backend.notify.outbox import Outbox, Reporter
 from backend.server.loops import Health, Loop
 from backend.settings import NtfySettings, Settings
 from backend.store import Store
+from backend.sync.challenges import Challenges
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from backend.sync.updater import ActivityBuffer, Updater
@@ -133,6 +134,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     threads = settings.server.threads
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
+    challenges = Challenges(store, zones, reporter, publisher.shares, meters=meters)
     collector = Collector(store, projects, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
@@ -146,6 +148,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("host locks", 5, publisher.keep_locks),
         Loop("reconciler", 1, reconciler.tick),
         *([Loop("verifier", 5, verifier.tick)] if verifies_zones else []),
+        Loop("challenges", 3, challenges.tick),  # those from before ACME_DNS was switched off, too
         Loop("collector", 3, collector.tick),
         Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),
         Loop("registered hosts", 2, hosts.refresh),
@@ -179,6 +182,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         health.problems,
         access.trusted_proxies,
         dashboard.blueprint() if access.operator_name else None,
+        challenges if access.acme_dns else None,
     )
     return Service(
         app=app,

@@ -27,6 +27,9 @@ _Read = Callable[[str, "Variable", "Reader"], Any]
 # free slot also use them, so there are more of them than requests that arrive during one call to
 # Hetzner.
 FREE_THREADS = 16
+# Certificate challenges that one worker waits for. With ACME_DNS=1 it has two threads more for each
+# of them, as one more request of each name may wait.
+CHALLENGE_SLOTS = 6
 LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
 _SHORTEST_PASSWORD, _REFUSED_PASSWORD = 16, 8
@@ -299,6 +302,7 @@ class AccessSettings:
     operator_password: str = _setting("BASIC_AUTH_PASSWORD", _password, is_secret=True)
     trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", _networks, _PRIVATE_RANGES)
     allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", _switch, 0)
+    acme_dns: bool = _setting("ACME_DNS", _switch, 0)
     interface_ids: Mapping[Hostname, ipaddress.IPv6Address] = _setting(
         "IPV6_INTERFACE_IDS", _interface_ids
     )

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from typing import Callable, Sequence
+from typing import Callable, Sequence, TypeVar
 
 from backend.auth.access import NO_KEYS, AcceptedKeys, Access, HostList
 from backend.auth.addresses import requested_update
@@ -29,8 +29,10 @@ from backend.errors import (
 from backend.events import EventSink, PartlyUsed, Rejected
 from backend.metrics import Meters
 from backend.model import (
+    Challenge,
     Credentials,
     Hostname,
+    OwnSettings,
     Parameter,
     Requester,
     Update,
@@ -40,6 +42,8 @@ from backend.model import (
 )
 from backend.rate import DAY, LineLimit
 from backend.store.schema import Entry
+
+T = TypeVar("T")
 
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
@@ -158,6 +162,43 @@ class Authorizer:
             KeysUnavailable: this process hasn't read the key file yet.
 
         """
+
+        def read(host: Hostname, own: OwnSettings) -> tuple[Update, str]:
+            return requested_update(
+                host, request, own.interface_id, allow_private=self._allow_private
+            )
+
+        update, skipped = self._authorize(request, read, is_known=is_known)
+        if skipped:
+            partly = PartlyUsed(update.host, request.source, skipped)
+            self._rejections.report(partly, request.protocol)
+        return update
+
+    def authorize_challenge(self, request: UpdateRequest, value: str) -> Challenge:
+        """Return the certificate challenge that a request may set or clear.
+
+        A wildcard answers for its parent: if only the wildcard is registered, or the login is that
+        of the wildcard. Raises what `authorize` raises.
+        """
+        with contextlib.suppress(BadHostname):
+            hosts, named = self._hosts(), Hostname.parse(request.name)
+            wildcard = Hostname.parse(f"*.{request.name}")
+            is_wildcards = named not in hosts.names or any(
+                wildcard in self._candidates(named, login) for login in request.logins
+            )
+            if wildcard in hosts.names and is_wildcards:
+                request = dataclasses.replace(request, name=wildcard.text)
+        requester = Requester(request.source, request.protocol)
+        return self._authorize(request, lambda host, _: Challenge(host, value, requester))
+
+    def _authorize(
+        self,
+        request: UpdateRequest,
+        read: Callable[[Hostname, OwnSettings], T],
+        *,
+        is_known: bool = False,
+    ) -> T:
+        """Find the host of a request, and return what `read` makes of both."""
         hosts: Sequence[Hostname] = ()  # of the login
         named, problem, owner = None, request.problem, None
         try:
@@ -175,19 +216,13 @@ class Authorizer:
                 raise problem
             host = self._host(request, named, hosts)
             self._check_names(request, host)
-            interface_id = access.hosts.own(host).interface_id
-            update, skipped = requested_update(
-                host, request, interface_id, allow_private=self._allow_private
-            )
+            return read(host, access.hosts.own(host))
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
             if owner is not None:
                 rejected = Rejected(owner, request.source, str(error))
                 self._rejections.report(rejected, request.protocol)
             raise
-        if skipped:
-            self._rejections.report(PartlyUsed(host, request.source, skipped), request.protocol)
-        return update
 
     def authorize_operator(
         self,

@@ -23,6 +23,8 @@ from backend.model import IP, Address, Change, Deadline, DesiredRecord, RecordTy
 from backend.settings import Settings
 
 ACTIONS_A_CALL = 25
+CHALLENGE_COMMENT = "certificate challenge, set by hetzner-dyndns"
+_CHALLENGE_TTL = 60  # seconds, the API's minimum
 _MAX_PAGES = 200
 _ZONES_A_PAGE = "50"  # the API's maximum
 _RRSETS_A_PAGE = "100"
@@ -63,9 +65,9 @@ class Location:
 
 @dataclass(frozen=True)
 class RRSet:
-    """The addresses of one family at one name, each with its comment.
+    """The records of one type at one name, each with its comment.
 
-    A value that isn't an address stays a text.
+    A value that isn't an address stays a text. TXT values keep their quotes.
     """
 
     comments: Mapping[IP | str, str]
@@ -152,20 +154,36 @@ class Hetzner:
             CnameInTheWay: the name has a CNAME record.
 
         """
-        query = [("name", location.name), ("type", "A"), ("type", "AAAA"), ("type", "CNAME")]
-        answer = self.api.call("GET", location.zone.path, deadline, query)
-        with understood():
-            found = {
-                rrset["type"]: read_rrset(rrset)
-                for rrset in answer["rrsets"]
-                if rrset["name"] == location.name
-            }
-        if "CNAME" in found:
-            raise CnameInTheWay(
-                f"{location.name} in {location.zone.name} is a CNAME, so it can't have addresses",
-                hint="delete the CNAME record at Hetzner.",
-            )
+        found = self._read(location, ("A", "AAAA"), deadline)
         return {kind: found[kind.value] for kind in RecordType if kind.value in found}
+
+    def read_texts(self, location: Location, deadline: Deadline) -> RRSet:
+        """Read the TXT records at a name; raise the errors of `read`."""
+        return self._read(location, ("TXT",), deadline).get("TXT", RRSet({}, None))
+
+    def add_text(self, location: Location, text: str, found: RRSet, deadline: Deadline) -> int:
+        """Add a TXT record to those that `read_texts` has found; return the id of the action.
+
+        Raises:
+            NotFound: the zone doesn't exist any more.
+
+        """
+        body: dict[str, Any] = {"records": [{"value": text, "comment": CHALLENGE_COMMENT}]}
+        if not found.comments:  # the RRSet is created, else it keeps its TTL
+            body["ttl"] = _CHALLENGE_TTL
+        path = f"{_rrset_path(location, 'TXT')}/actions/add_records"
+        return id_of(self.api.call("POST", path, deadline, body=body).get("action"))
+
+    def remove_texts(self, location: Location, texts: Iterable[str], deadline: Deadline) -> None:
+        """Remove TXT records that exist. The RRSet ends with its last record.
+
+        Raises:
+            NotFound: the RRSet or the zone doesn't exist any more.
+
+        """
+        body = {"records": [{"value": text} for text in texts]}
+        path = f"{_rrset_path(location, 'TXT')}/actions/remove_records"
+        id_of(self.api.call("POST", path, deadline, body=body).get("action"))
 
     def read_zone(
         self,
@@ -239,7 +257,7 @@ class Hetzner:
 
         """
         address = desired.address
-        path = f"{location.zone.path}/{quote(location.name, safe='@*')}/{desired.type.value}"
+        path = _rrset_path(location, desired.type.value)
         if address is None:
             return self._delete(path, rrset, deadline)
         record = {"value": str(address.ip)}
@@ -271,6 +289,25 @@ class Hetzner:
         answer = self.api.call("GET", "/actions", deadline, query)
         with understood():
             return {id_of(action): _action_state(action) for action in answer["actions"]}
+
+    def _read(
+        self, location: Location, kinds: Sequence[str], deadline: Deadline
+    ) -> dict[str, RRSet]:
+        query = [("name", location.name), *(("type", kind) for kind in (*kinds, "CNAME"))]
+        answer = self.api.call("GET", location.zone.path, deadline, query)
+        with understood():
+            found = {
+                rrset["type"]: read_rrset(rrset)
+                for rrset in answer["rrsets"]
+                if rrset["name"] == location.name
+            }
+        if "CNAME" in found:
+            what = "a challenge" if "TXT" in kinds else "addresses"
+            raise CnameInTheWay(
+                f"{location.name} in {location.zone.name} is a CNAME, so it can't have {what}",
+                hint="delete the CNAME record at Hetzner.",
+            )
+        return found
 
     def _pages(
         self, path: str, size: str, deadline: Deadline, selection: Sequence[tuple[str, str]] = ()
@@ -315,6 +352,10 @@ def open_projects(
         Hetzner(CloudApi(token, url, agent, observe), records.ttl, records.chosen_ttl)
         for token in settings.hetzner.tokens
     ]
+
+
+def _rrset_path(location: Location, kind: str) -> str:
+    return f"{location.zone.path}/{quote(location.name, safe='@*')}/{kind}"
 
 
 def _action_state(action: Mapping[str, Any]) -> ActionState:

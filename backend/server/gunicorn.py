@@ -34,7 +34,7 @@ from backend.metrics import FIGURES, Slots
 from backend.model import Network
 from backend.rate import LineLimit
 from backend.server import logs
-from backend.settings import FREE_THREADS, ServerSettings, Settings, read
+from backend.settings import CHALLENGE_SLOTS, FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
 from backend.web.caller import client_of
 from backend.web.request import MAX_BODY
@@ -210,7 +210,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_exit": self._stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
         }
-        for name, value in {**options(self._settings.server, self._sink), **hooks}.items():
+        server, has_challenges = self._settings.server, self._settings.access.acme_dns
+        settings = options(server, self._sink, has_challenges=has_challenges)
+        for name, value in {**settings, **hooks}.items():
             if name in self.cfg.settings:  # older versions lack some options
                 self.cfg.set(name, value)
 
@@ -237,9 +239,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 _leave(0)
 
 
-def options(server: ServerSettings, sink: socket.socket) -> dict[str, Any]:
+def options(
+    server: ServerSettings, sink: socket.socket, *, has_challenges: bool = False
+) -> dict[str, Any]:
     """Return gunicorn's settings; older versions don't know all of them."""
-    threads = server.threads + FREE_THREADS
+    threads = server.threads + FREE_THREADS + (2 * CHALLENGE_SLOTS if has_challenges else 0)
     return {
         "bind": f"fd://{sink.fileno()}",
         "workers": server.workers,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import schema
+from backend.store.challenges import Challenges
 from backend.store.database import Database, connect, excluded, reason
 from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, Hosts
@@ -143,6 +144,7 @@ class Store:
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
         self.registrations = Registrations(self._database, self.leases)
+        self.challenges = Challenges(self._database)
 
     def ping(self) -> None:
         """Make sure that records can be read; raise `StoreUnavailable` otherwise."""

@@ -140,7 +140,7 @@ class Publisher:
         self.ttl_of = ttl_of
         self._is_checked_elsewhere = is_checked_elsewhere
         self._clock = clock
-        self._shares = Shares()
+        self.shares = Shares()
         self._began = clock()
         self._locked: dict[str, float] = {}  # when each lock was taken, by its owner
 
@@ -227,7 +227,7 @@ class Publisher:
             location = self._zones.find(attempt.host, attempt.deadline)
             is_short = location.zone.project.api.is_short
             if is_short and not all(record.is_accepted for record in due):
-                self._shares.take(attempt.host)
+                self.shares.take(attempt.host)
             found: Mapping[RecordType, RRSet]
             if all(map(self._is_known, due)):  # saves the read before the write
                 ttl = self.ttl_of(attempt.host) or location.zone.project.chosen_ttl

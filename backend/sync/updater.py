@@ -131,9 +131,13 @@ class HostParts:
 
 
 class HostSlots:
-    """Gives each host at most one slot; one more request of the same host may wait for it."""
+    """Gives each host at most one slot; one more request of the same host may wait for it.
 
-    def __init__(self, number: int) -> None:
+    `otherwise` is what follows for a request without a slot, in messages.
+    """
+
+    def __init__(self, number: int, otherwise: str = "this update is queued") -> None:
+        self._otherwise = otherwise
         self._free = number
         self._busy: set[Hostname] = set()
         self._waiting: set[Hostname] = set()
@@ -156,7 +160,7 @@ class HostSlots:
             if host in self._busy or host in self._waiting:
                 self._wait(host, deadline)
             if not self._free:
-                raise HetznerBusy("Many updates are waiting for Hetzner: this update is queued.")
+                raise HetznerBusy(f"Many updates are waiting for Hetzner: {self._otherwise}.")
             self._free -= 1
             self._busy.add(host)
 
@@ -169,7 +173,7 @@ class HostSlots:
 
     def _wait(self, host: Hostname, deadline: Deadline) -> None:
         if host in self._waiting or len(self._waiting) >= _MOST_WAITING:
-            raise HostBusy(f"Other updates of {host} aren't finished: this update is queued.")
+            raise HostBusy(f"Other updates of {host} aren't finished: {self._otherwise}.")
         self._waiting.add(host)
         try:
             is_free = self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())

@@ -65,14 +65,17 @@ def create_app(  # noqa: PLR0913, PLR0917
     problems: Callable[[], list[str]],
     proxies: Sequence[Network],
     dashboard: Blueprint | None = None,
+    challenges: Challenges | None = None,
 ) -> Flask:
     """Return the application, without any side effect."""
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
     app.before_request(read_body)
     sites = SiteCheck(proxies)
-    for protocol in (json_api, dyndns2):
-        updates = protocol.blueprint(authorizer, apply, proxies)
+    protocols = [protocol.blueprint(authorizer, apply, proxies) for protocol in (json_api, dyndns2)]
+    if challenges is not None:
+        protocols.append(acme.blueprint(authorizer, challenges, proxies))
+    for updates in protocols:
         updates.before_request(sites.refuse)
         app.register_blueprint(updates)
     app.register_blueprint(_pages(problems, proxies))

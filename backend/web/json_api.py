@@ -72,7 +72,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         if update_request.removes:
             status = "deleted" if outcome.changed else "unchanged"
             types = [one.desired.type.value for one in outcome.records]
-            return _json(200, {"status": status, "fqdn": str(outcome.host), "types": types})
+            return answer(200, {"status": status, "fqdn": str(outcome.host), "types": types})
         records = [
             {
                 "status": _STATUSES[one.change],
@@ -82,7 +82,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
             for one in outcome.records
         ]
         first = {"status": records[0]["status"], "fqdn": str(outcome.host), **records[0]}
-        return _json(200, {**first, "records": records} if len(records) > 1 else first)
+        return answer(200, {**first, "records": records} if len(records) > 1 else first)
 
     return api
 
@@ -96,7 +96,7 @@ def refusal(error: errors.DyndnsError) -> Response:
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = whole_seconds(retry_after)
-    return _json(status, {"error": str(error), "code": code}, headers)
+    return answer(status, {"error": str(error), "code": code}, headers)
 
 
 def http_failure(error: HTTPException) -> Response:
@@ -105,12 +105,13 @@ def http_failure(error: HTTPException) -> Response:
     default = "bad_request" if status < 500 else "internal"  # noqa: PLR2004
     code, sentence = _HTTP_FAILURES.get(status, (default, "The request can't be read."))
     allow = dict(error.get_headers()).get("Allow")
-    return _json(status, {"error": sentence, "code": code}, {"Allow": allow} if allow else None)
+    return answer(status, {"error": sentence, "code": code}, {"Allow": allow} if allow else None)
 
 
-def _json(
+def answer(
     status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Return a JSON answer."""
     text = json.dumps(body, ensure_ascii=False).replace("<", "\\u003c")  # never taken for HTML
     return Response(
         f"{text}\n",

@@ -148,16 +148,22 @@ def whole_seconds(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
+def header_text(request: Request, name: str) -> str:
+    """Return a header, which may be UTF-8 or Latin-1."""
+    text = request.headers.get(name, "").strip()
+    with contextlib.suppress(UnicodeError):  # WSGI decodes headers as Latin-1
+        return text.encode("latin-1").decode("utf-8")
+    return text
+
+
 def header_logins(request: Request) -> list[Credentials]:
     """Return the key and the login in the headers, if any.
 
     A login that can't be read counts as a wrong one.
     """
     logins = []
-    key = request.headers.get("X-Pre-Shared-Key", "").strip()
+    key = header_text(request, "X-Pre-Shared-Key")
     if key:
-        with contextlib.suppress(UnicodeError):  # WSGI decodes headers as Latin-1
-            key = key.encode("latin-1").decode("utf-8")
         logins.append(Credentials(None, key))
     scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
     text = text.strip()
@@ -190,7 +196,7 @@ class _Object(List[Tuple[str, Any]]):
     """A JSON object with all of its pairs, duplicates included."""
 
 
-def _parameters(request: Request) -> tuple[list[Parameter], CallerError | None]:
+def read_parameters(request: Request) -> tuple[list[Parameter], CallerError | None]:
     """Return the parameters of query and body, and why the body can't be read, if it can't."""
     problem: CallerError | None = None
     pairs: list[tuple[str, str]] = []
@@ -313,7 +319,7 @@ def read_update(
     """
     is_lenient = protocol == "dyndns2"
     by_role: dict[str, list[Parameter]] = defaultdict(list)
-    given, problem = _parameters(request)
+    given, problem = read_parameters(request)
     for one in given:
         by_role[_role(one.name, protocol)].append(one)
     unknown = by_role["unknown"]

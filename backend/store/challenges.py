@@ -1,0 +1,156 @@
+"""The certificate challenges that are, or may be, at Hetzner, until they are removed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import sqlalchemy as sa
+
+from backend.model import Challenge, Hostname, Requester
+from backend.store.database import Database, excluded
+from backend.store.hosts import is_past
+from backend.store.schema import Entry, add_entry, metadata, reports
+
+# A certificate for a host and its wildcard needs two values at a time, and clients that never clean
+# up leave each of theirs for an hour.
+MOST_VALUES = 10
+
+challenges = sa.Table(
+    "challenges",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),  # _acme-challenge.…
+    sa.Column("value", sa.String, primary_key=True),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),  # who asked for it, and
+    sa.Column("protocol", sa.String, nullable=False),  # by which protocol
+    sa.Column("is_published", sa.Boolean, nullable=False),
+    sa.Column("remove_at", sa.Float, nullable=False, index=True),  # UTC seconds
+    sa.Column("attempts", sa.Integer, nullable=False),  # to remove it
+)
+
+
+@dataclass(frozen=True)
+class StoredChallenge:
+    """A challenge, and when it is to be removed (UTC seconds)."""
+
+    challenge: Challenge
+    is_published: bool
+    remove_at: float
+    attempts: int
+
+
+class Challenges:
+    """The challenges. Times are UTC seconds; every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, challenge: Challenge, now: float, remove_at: float) -> bool:
+        """Store a challenge before Hetzner is asked; return whether it is published already.
+
+        Beyond `MOST_VALUES`, the values at the same name that end first are removed.
+        """
+        key = {"name": challenge.name.text, "value": challenge.value}
+        row = {
+            "host": challenge.host.text,
+            "source": challenge.requester.source,
+            "protocol": challenge.requester.protocol,
+            "remove_at": remove_at,
+            "attempts": 0,
+        }
+        upsert = self._database.upsert(challenges, {n: excluded(challenges)[n] for n in row})
+        is_published = sa.select(challenges.c.is_published).where(_is(challenge))
+        c = challenges.c
+        kept = sa.select(c.value).where(c.name == key["name"], c.value != challenge.value)
+        kept = kept.order_by(c.remove_at.desc()).limit(MOST_VALUES - 1)
+        is_beyond = sa.and_(c.name == key["name"], c.value != challenge.value, c.remove_at > now)
+        with self._database.write() as connection:
+            connection.execute(upsert, {**key, **row, "is_published": False})
+            values = connection.execute(kept).scalars().all()
+            beyond = challenges.update().where(is_beyond, c.value.not_in(values))
+            connection.execute(beyond.values(remove_at=now))
+            return bool(connection.execute(is_published).scalar())
+
+    def keep(
+        self, challenge: Challenge, added: float, remove_at: float, entry: Entry
+    ) -> bool | None:
+        """Store that a challenge is published; return whether a failure was reported before.
+
+        `added` is what `add` got as `remove_at`. Returns `None` if the challenge was set again or
+        removed since.
+        """
+        this = challenges.update().where(_is(challenge), challenges.c.remove_at == added)
+        published = this.values(is_published=True, remove_at=remove_at)
+        with self._database.write() as connection:
+            if not connection.execute(published).rowcount:
+                return None
+            add_entry(connection, entry)
+            failures = reports.c.subject == f"{FAILED} {challenge.host}"
+            return bool(connection.execute(reports.delete().where(failures)).rowcount)
+
+    def expire(self, challenge: Challenge, now: float, added: float | None = None) -> bool:
+        """Make the removal of a challenge due; return whether there is one.
+
+        With `added`, only if the challenge wasn't set again since `add` got this as `remove_at`.
+        """
+        due = challenges.update().where(_is(challenge)).values(remove_at=now)
+        if added is not None:
+            due = due.where(challenges.c.remove_at == added)
+        with self._database.write() as connection:
+            return bool(connection.execute(due).rowcount)
+
+    def forget(self, challenge: Challenge) -> None:
+        """Delete a challenge that isn't ours to remove."""
+        with self._database.write() as connection:
+            connection.execute(challenges.delete().where(_is(challenge)))
+
+    def due_names(self, now: float, limit: int) -> list[Hostname]:
+        """Return the names with due removals, the longest overdue first."""
+        at = challenges.c.remove_at
+        query = sa.select(challenges.c.name).where(is_past(at, now)).group_by(challenges.c.name)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(sa.func.min(at)).limit(limit))
+            return [Hostname(row.name) for row in found]
+
+    def due(self, name: Hostname, now: float) -> list[StoredChallenge]:
+        """Return the challenges at a name that are to be removed."""
+        is_due = sa.and_(challenges.c.name == name.text, is_past(challenges.c.remove_at, now))
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(challenges).where(is_due)).all()
+        return [
+            StoredChallenge(
+                Challenge(Hostname(row.host), row.value, Requester(row.source, row.protocol)),
+                row.is_published,
+                row.remove_at,
+                row.attempts,
+            )
+            for row in rows
+        ]
+
+    def removed(self, found: Sequence[StoredChallenge], entries: Sequence[Entry]) -> None:
+        """Delete challenges that Hetzner doesn't hold any more, unless they were set again."""
+        with self._database.write() as connection:
+            for one in found:
+                connection.execute(challenges.delete().where(_is_same(one)))
+            for entry in entries:
+                add_entry(connection, entry)
+
+    def postpone(self, found: Sequence[StoredChallenge], at: float) -> None:
+        """Store when the failed removal of challenges is tried again."""
+        with self._database.write() as connection:
+            for one in found:
+                later = {"remove_at": at, "attempts": one.attempts + 1}
+                connection.execute(challenges.update().where(_is_same(one)).values(later))
+
+
+FAILED = "challenge_failed"  # in the history
+
+
+def _is(challenge: Challenge) -> sa.ColumnElement[bool]:
+    c = challenges.c
+    return sa.and_(c.name == challenge.name.text, c.value == challenge.value)
+
+
+def _is_same(one: StoredChallenge) -> sa.ColumnElement[bool]:
+    return sa.and_(_is(one.challenge), challenges.c.remove_at == one.remove_at)

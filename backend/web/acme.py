@@ -1,0 +1,87 @@
+"""The protocols for certificate challenges (DNS-01): lego's httpreq, and acme-dns.
+
+https://go-acme.github.io/lego/dns/httpreq/ and https://github.com/joohoi/acme-dns#api. Errors are
+answered as `/update` does.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from flask import Blueprint, Response, request
+
+from backend.auth.authorizer import Authorizer
+from backend.errors import BadHostname, BadRequest, CallerError
+from backend.model import CHALLENGE_LABEL, Challenge, Credentials, UpdateRequest
+from backend.sync.challenges import Challenges
+from backend.web.caller import Network, client_address
+from backend.web.json_api import answer
+from backend.web.request import header_logins, header_text, read_parameters
+
+
+def blueprint(
+    authorizer: Authorizer, challenges: Challenges, proxies: Sequence[Network]
+) -> Blueprint:
+    """Return the views of both protocols."""
+    api = Blueprint("acme", __name__)
+
+    def httpreq() -> Challenge:
+        asked, value = _read(proxies, "httpreq", ("fqdn", "value"), header_logins(request))
+        return authorizer.authorize_challenge(asked, value)
+
+    @api.post("/acme/present")
+    def present() -> Response:
+        challenge = httpreq()
+        challenges.present(challenge)
+        return answer(200, {"status": "published", "fqdn": f"{challenge.name}."})
+
+    @api.post("/acme/cleanup")
+    def clean_up() -> Response:
+        challenge = httpreq()
+        status = "removed" if challenges.clean_up(challenge) else "unchanged"
+        return answer(200, {"status": status, "fqdn": f"{challenge.name}."})
+
+    @api.post("/acme-dns/update")
+    def update() -> Response:
+        logins = header_logins(request)
+        key = header_text(request, "X-Api-Key")
+        if key:
+            logins.append(Credentials(header_text(request, "X-Api-User") or None, key))
+        asked, value = _read(proxies, "acme-dns", ("subdomain", "txt"), logins)
+        challenges.present(authorizer.authorize_challenge(asked, value))
+        return answer(200, {"txt": value})  # acme.sh looks for the value
+
+    return api
+
+
+def _read(
+    proxies: Sequence[Network], protocol: str, fields: tuple[str, str], logins: list[Credentials]
+) -> tuple[UpdateRequest, str]:
+    """Return the request and the value of the challenge; only valid logins see its problems."""
+    given, problem = read_parameters(request)
+    names, values = ([one.value for one in given if one.name == field] for field in fields)
+    if problem is None and (len(names) != 1 or len(values) != 1):
+        hint = " Leave HTTPREQ_MODE empty." if protocol == "httpreq" else ""
+        problem = BadRequest(f"Send a JSON object with {fields[0]} and {fields[1]}, once.{hint}")
+    name = names[0] if names else ""
+    if protocol == "httpreq":
+        name, wrong = _host_of(name)
+        problem = problem or wrong
+    return UpdateRequest(
+        protocol=protocol,
+        source=client_address(request, proxies),
+        logins=tuple(logins),
+        name=name,
+        unknown=tuple(one for one in given if one.name not in fields),
+        problem=problem,
+    ), (values[0] if values else "")
+
+
+def _host_of(name: str) -> tuple[str, CallerError | None]:
+    """Return the host of a challenge's name, and a problem if it isn't one."""
+    label, host = name[: len(CHALLENGE_LABEL)], name[len(CHALLENGE_LABEL) :]
+    if label.lower() == CHALLENGE_LABEL and not host.startswith("*"):
+        return host, None
+    return name.lstrip("*."), BadHostname(
+        "Not the name of a certificate challenge: write it as in _acme-challenge.host.example.com."
+    )
