@@ -28,13 +28,14 @@ from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
 from backend.notify.outbox import Outbox, Reporter
 from backend.server.loops import Health, Loop
-from backend.settings import NtfySettings, Settings
+from backend.settings import CHALLENGE_SLOTS, NtfySettings, Settings
 from backend.store import Store
 from backend.sync.challenges import Challenges
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
-from backend.sync.updater import ActivityBuffer, Updater
+from backend.sync.updater import ActivityBuffer, HostSlots, Updater
 from backend.sync.verifier import MANY_HOSTS, Verifier
+from backend.web.acme import blueprint as acme_api
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard
 from backend.web.host_forms import HostForms
@@ -134,7 +135,10 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     threads = settings.server.threads
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
-    challenges = Challenges(store, zones, reporter, publisher.shares, meters=meters)
+    slots_of_challenges = HostSlots(CHALLENGE_SLOTS, "send the challenge again")
+    challenges = Challenges(
+        store, zones, reporter, publisher.shares, slots_of_challenges, meters=meters
+    )
     collector = Collector(store, projects, reporter)
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
@@ -182,7 +186,9 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         health.problems,
         access.trusted_proxies,
         dashboard.blueprint() if access.operator_name else None,
-        challenges if access.acme_dns else None,
+        acme_api(authorizer, challenges.present, challenges.clean_up, access.trusted_proxies)
+        if access.acme_dns
+        else None,
     )
     return Service(
         app=app,

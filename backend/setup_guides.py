@@ -19,7 +19,7 @@ EXAMPLE_URL = "https://your-backend.example.com"
 _HARMFUL = re.compile(r"[^A-Za-z0-9_-]")
 # The same for a URL, which must not end the quotes around it in a shell.
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~/-]*)?")
-_HEAD = re.compile(r"^== (\w+): (.+)\n", re.MULTILINE)
+_HEAD = re.compile(r"^== ([\w.-]+): (.+)\n", re.MULTILINE)
 
 # A field, as in ``  User name        host.example.com``.
 _FIELD = re.compile(r" *(?P<name>[A-Z][\w/() -]*?(?: \[IPv[46]\])?) {2,}(?P<value>[^= ].*)")
@@ -47,15 +47,22 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     parts = urlsplit(url)
     is_secure = parts.scheme == "https"
     shell_key = key.replace("'", r"'\''")  # for single quotes, in a shell and in OpenWrt's UCI
-    text = Template(_TEMPLATES[device].strip("\n")).substitute(
+    json_key = _escaped(key, r'["\\]')
+    text = Template(
+        _TEMPLATES[device].strip("\n")
+    ).substitute(
         host=host.text,
         below=host.text.replace("*", "any", 1),  # a name that the wildcard matches
+        parent=host.text[2:] if host.is_wildcard else host.text,
         key=key,
         url_key=quote(key, safe=""),
         shell_key=shell_key,
         # Some cron versions turn `%` into a line end, even in quotes. Others keep a `\` before it.
         cron_key=shell_key.replace("%", r"""'$(printf "\045")'"""),
         compose_key=key.replace("'", "''").replace("$", "$$"),
+        json_key=json_key,
+        yaml_json_key=json_key.replace("'", "''"),
+        quoted_key=_escaped(key, '"'),
         inadyn_key=_escaped(key, r'["\\$]'),
         # A string in the text of a script, which is a string itself.
         routeros_key=_escaped(_escaped(key, r'["\\$]'), r'["\\$?]'),

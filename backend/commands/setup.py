@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if host not in context.registry:
             raise not_registered(host)
         key = context.keys.read().get(host)
+        has_certificates = context.settings.access.acme_dns
     if key is None:
         raise KeyFileUnusable(f"{host} has no key yet", hint="start the service once.")
     guide = snippet(arguments.device, host, key, url)
@@ -58,11 +59,13 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     print(guide.text)
     if arguments.device == _ANY:
         print("\nSettings for one device, with --for:")
-        print("\n".join(f"  {device:<11} {name}" for device, name in DEVICES.items()))
+        print("\n".join(f"  {device:<12} {name}" for device, name in DEVICES.items()))
     if url == EXAMPLE_URL:
         print("\nReplace the example URL, or pass your own: --url https://…", file=sys.stderr)
     elif url.startswith("http:"):
         print("\nWithout TLS (https), others on the network can read the key.", file=sys.stderr)
+    if "/acme" in guide.text and not has_certificates:
+        print("\nFor certificates, the service needs ACME_DNS=1.", file=sys.stderr)
     if not is_harmless(key):
         note = "Some devices don't accept this key: use only letters, digits, - and _."
         print(f"\n{note}", file=sys.stderr)

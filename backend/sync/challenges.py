@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Sequence
+from typing import Callable, Protocol, Sequence
 
 from backend.errors import (
     DyndnsError,
@@ -21,13 +21,11 @@ from backend.hetzner.zones import Zones
 from backend.metrics import Meters
 from backend.model import Challenge, Change, Deadline, Hostname
 from backend.notify.outbox import Reporter
-from backend.settings import CHALLENGE_SLOTS
 from backend.store import Store
 from backend.store.challenges import FAILED, StoredChallenge
 from backend.store.leases import new_owner, wait_for_host
 from backend.store.schema import Entry
 from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Shares, pause_after
-from backend.sync.updater import HostSlots
 
 KEPT_SECONDS = 3600.0  # clients that clean up do so after a minute
 # For a challenge and its answer. Many proxies wait for an answer for 60 seconds.
@@ -35,11 +33,18 @@ _ANSWER_SECONDS = 55.0
 # For Hetzner to accept it. The rest is for the action, which takes up to 17 seconds.
 _ACCEPT_SECONDS = 25.0
 # A request that takes longer has ended with its process.
-_GRACE_SECONDS = 90.0
+_GRACE_SECONDS = 70.0
 _LOCK_SECONDS = 45.0  # longer than any work under the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
 _REMOVE_SECONDS = 15.0
 _NAMES_A_TICK = 20
+
+
+class Slots(Protocol):
+    """Bounds the waiting requests, as `HostSlots` does."""
+
+    def acquire(self, host: Hostname, deadline: Deadline) -> None: ...
+    def release(self, host: Hostname) -> None: ...
 
 
 class Challenges:
@@ -54,6 +59,7 @@ class Challenges:
         zones: Zones,
         reporter: Reporter,
         shares: Shares,
+        slots: Slots,
         *,
         meters: Meters | None = None,
         clock: Callable[[], float] = time.time,
@@ -66,7 +72,7 @@ class Challenges:
         self._meters = meters or Meters()
         self._clock = clock
         self._sleep = sleep
-        self._slots = HostSlots(CHALLENGE_SLOTS, "send the challenge again")
+        self._slots = slots
         self._refused: dict[Hostname, tuple[float, DyndnsError]] = {}
 
     def present(self, challenge: Challenge) -> None:

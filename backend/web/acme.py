@@ -6,23 +6,25 @@ answered as `/update` does.
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Callable, Sequence
 
 from flask import Blueprint, Response, request
 
 from backend.auth.authorizer import Authorizer
 from backend.errors import BadHostname, BadRequest, CallerError
 from backend.model import CHALLENGE_LABEL, Challenge, Credentials, UpdateRequest
-from backend.sync.challenges import Challenges
 from backend.web.caller import Network, client_address
 from backend.web.json_api import answer
 from backend.web.request import header_logins, header_text, read_parameters
 
 
 def blueprint(
-    authorizer: Authorizer, challenges: Challenges, proxies: Sequence[Network]
+    authorizer: Authorizer,
+    present: Callable[[Challenge], None],
+    clean_up: Callable[[Challenge], bool],
+    proxies: Sequence[Network],
 ) -> Blueprint:
-    """Return the views of both protocols."""
+    """Return the views of both protocols; two arguments are methods of `sync.challenges`."""
     api = Blueprint("acme", __name__)
 
     def httpreq() -> Challenge:
@@ -30,15 +32,15 @@ def blueprint(
         return authorizer.authorize_challenge(asked, value)
 
     @api.post("/acme/present")
-    def present() -> Response:
+    def httpreq_present() -> Response:
         challenge = httpreq()
-        challenges.present(challenge)
+        present(challenge)
         return answer(200, {"status": "published", "fqdn": f"{challenge.name}."})
 
     @api.post("/acme/cleanup")
-    def clean_up() -> Response:
+    def httpreq_cleanup() -> Response:
         challenge = httpreq()
-        status = "removed" if challenges.clean_up(challenge) else "unchanged"
+        status = "removed" if clean_up(challenge) else "unchanged"
         return answer(200, {"status": status, "fqdn": f"{challenge.name}."})
 
     @api.post("/acme-dns/update")
@@ -48,7 +50,7 @@ def blueprint(
         if key:
             logins.append(Credentials(header_text(request, "X-Api-User") or None, key))
         asked, value = _read(proxies, "acme-dns", ("subdomain", "txt"), logins)
-        challenges.present(authorizer.authorize_challenge(asked, value))
+        present(authorizer.authorize_challenge(asked, value))
         return answer(200, {"txt": value})  # acme.sh looks for the value
 
     return api

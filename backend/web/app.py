@@ -65,7 +65,7 @@ def create_app(  # noqa: PLR0913, PLR0917
     problems: Callable[[], list[str]],
     proxies: Sequence[Network],
     dashboard: Blueprint | None = None,
-    challenges: Challenges | None = None,
+    acme: Blueprint | None = None,
 ) -> Flask:
     """Return the application, without any side effect."""
     app = Flask(__name__, static_folder=None)
@@ -73,8 +73,8 @@ def create_app(  # noqa: PLR0913, PLR0917
     app.before_request(read_body)
     sites = SiteCheck(proxies)
     protocols = [protocol.blueprint(authorizer, apply, proxies) for protocol in (json_api, dyndns2)]
-    if challenges is not None:
-        protocols.append(acme.blueprint(authorizer, challenges, proxies))
+    if acme is not None:
+        protocols.append(acme)
     for updates in protocols:
         updates.before_request(sites.refuse)
         app.register_blueprint(updates)

@@ -152,9 +152,10 @@ class Program:
 class Hetzner(Program):
     """The sandbox, with records served by real DNS."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, action_seconds: float = 0.1) -> None:
         arguments = ["-m", "sandbox", "--http-port", "0", "--dns-port", "0"]
-        arguments += ["--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"]
+        arguments += ["--token", TOKEN, "--zone", "example.com"]
+        arguments += ["--action-seconds", str(action_seconds)]
         super().__init__("hetzner", arguments, folder)
         self._session = new_session()
         self.api_url = ""

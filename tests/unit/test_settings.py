@@ -74,6 +74,7 @@ DEFAULTS: dict[str, Any] = {
     "BASIC_AUTH_PASSWORD": "",
     "TRUSTED_PROXIES": tuple(map(ipaddress.ip_network, _PRIVATE_RANGES)),
     "ALLOW_PRIVATE_ADDRESSES": False,
+    "ACME_DNS": False,
     "IPV6_INTERFACE_IDS": {},
     "AUTH_FAILURE_LIMIT": 10,
     "AUTH_FAILURE_WINDOW": 900,
@@ -115,6 +116,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
         tuple(map(ipaddress.ip_network, ("192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"))),
     ),
     "ALLOW_PRIVATE_ADDRESSES": ("1", True),
+    "ACME_DNS": ("1", True),
     "IPV6_INTERFACE_IDS": (
         " Host.example.com. = ::211:32ff:fe11:2233 ,",
         {host("host.example.com"): ipaddress.IPv6Address("::211:32ff:fe11:2233")},

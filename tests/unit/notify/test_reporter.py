@@ -8,6 +8,9 @@ from backend.events import (
     ActionsUnknown,
     AnsweredFromCache,
     CameBack,
+    ChallengeFailed,
+    ChallengePublished,
+    ChallengeRemoved,
     Cleared,
     Confirmed,
     Contested,
@@ -37,6 +40,21 @@ HOST = host("nas.example.com")
 A = RecordType.A
 PUBLISHED = Published(HOST, A, "198.51.100.1", "198.51.100.2", "requested by 198.51.100.2")
 REPORTED = [
+    (
+        ChallengePublished(HOST, "198.51.100.2", 4),
+        logging.INFO,
+        "nas.example.com: a certificate challenge of 198.51.100.2 is published (4 s).",
+    ),
+    (
+        ChallengeFailed(HOST, "Hetzner is away."),
+        logging.WARNING,
+        "nas.example.com: a certificate challenge failed. Hetzner is away.",
+    ),
+    (
+        ChallengeRemoved(HOST),
+        logging.DEBUG,
+        "nas.example.com: a certificate challenge is removed.",
+    ),
     (
         PUBLISHED,
         logging.INFO,
@@ -145,13 +163,14 @@ ALWAYS = [
     *(FellSilent(HOST, 1, 1), CameBack(HOST, 1), LoginsBlocked("x", HOST)),
     *(Contested(HOST, A, "x and y"), ActionsUnknown("x"), ZoneFailed("x")),
     TokenRefused(1, "x"),
+    *(ChallengePublished(HOST, "x", 1), ChallengeFailed(HOST, "x")),
 ]
 NEVER = [
     *(Confirmed(HOST, A), AnsweredFromCache(HOST, A)),
     *(PrefixIgnored(HOST, "198.51.100.1", "2001:db8:1:2::/64"), LoginFailed("x", HOST)),
     *(Rejected(HOST, "x", "x"), PartlyUsed(HOST, "x", "x")),
     SeveralRecords(HOST, A, "x", "y"),
-    OperatorActed(HOST, "x", "y"),
+    *(OperatorActed(HOST, "x", "y"), ChallengeRemoved(HOST)),
 ]
 
 
