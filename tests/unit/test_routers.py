@@ -11,9 +11,11 @@ from .fakes import host
 
 HOST = host("host.example.com")
 URL = "https://your-backend.example.com"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "routers.md"
-# `python -m backend setup HOST --for …`, as docs/routers.md lists them.
+DOCS = Path(__file__).parents[2] / "docs"
+# `python -m backend setup HOST --for …`, as docs/certificates.md and docs/routers.md list them.
+CERTIFICATES = ("lego", "traefik", "caddy", "certbot", "acme.sh", "cert-manager", "proxmox")
 DOCUMENTED = (
+    *CERTIFICATES,
     *("fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "openwrt", "mikrotik"),
     *("synology", "ddclient", "inadyn", "curl", "cron", "powershell", "compose", "client"),
 )
@@ -29,18 +31,21 @@ def test_a_snippet_has_host_key_and_url_without_placeholders(device: str) -> Non
     assert (guide.device, guide.name) == (device, DEVICES[device])
     for part in ("host.example.com", "s3cret-Key_1", "your-backend.example.com"):
         assert part in guide.text
-    assert "$" not in guide.text
+    # Variables of the shell in which certbot runs a hook.
+    text = re.sub(r"\$(CERTBOT_[A-Z]+|1)", "", guide.text) if device == "certbot" else guide.text
+    assert "$" not in text
     assert guide.text == guide.text.strip("\n")
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_snippet_uses_the_urls_port_path_and_scheme(device: str) -> None:
     text = snippet(device, HOST, "key", "http://198.51.100.1:8080/dyndns").text
-    assert "https:" not in text
+    assert "https:" not in text.replace("https://acme-v02.api.letsencrypt.org", "")
     assert "198.51.100.1:8080" in text
-    assert (
-        "/dyndns/nic/update" in text or "/dyndns/update" in text or device in ("client", "compose")
-    )
+    if device in CERTIFICATES:
+        assert "http://198.51.100.1:8080/dyndns/acme" in text
+    else:
+        assert "/dyndns/nic/update" in text or "/dyndns/update" in text or device in ("client", "compose")
 
 
 FORMS = ("any", "fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "synology")
@@ -102,10 +107,10 @@ def test_the_service_url_is_normalised_or_refused(url: str, *, is_valid: bool) -
 
 
 def sections() -> dict[str, str]:
-    """Return the snippet of each device section of docs/routers.md."""
+    """Return the snippet of each device section of the documents."""
     found = re.findall(
-        r"^### ([^\n]+) \(`(\w+)`\)\n\n```\n(.*?)\n```$",
-        DOCUMENT.read_text(),
+        r"^### ([^\n]+) \(`([\w.-]+)`\)\n\n```\n(.*?)\n```$",
+        "".join((DOCS / name).read_text() for name in ("routers.md", "certificates.md")),
         re.DOTALL | re.MULTILINE,
     )
     return {device: f"{name}\n{text}" for name, device, text in found}
@@ -115,6 +120,12 @@ def all_snippets() -> list[Snippet]:
     return [snippet(device, HOST, "secret", URL) for device in DEVICES]
 
 
-def test_the_document_shows_what_the_command_prints() -> None:
+def test_a_wildcard_asks_for_certificates_of_its_parent() -> None:
+    text = snippet("lego", host("*.home.example.com"), "key", URL).text
+    assert "--domains 'home.example.com' run" in text
+    assert "HTTPREQ_USERNAME='*.home.example.com'" in text
+
+
+def test_the_documents_show_what_the_command_prints() -> None:
     printed = {one.device: f"{one.name}\n{one.text}" for one in all_snippets()}
     assert sections() == printed

@@ -30,11 +30,19 @@ def test_the_key_goes_to_standard_output_only(
     environ: dict[str, str], device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["setup", HOST, "--for", device, "--url", "https://dyn.example.net/"]
-    assert cli.run(words, environ) == 0
+    assert cli.run(words, {**environ, "ACME_DNS": "1"}) == 0
     printed = capsys.readouterr()
     assert printed.err == f"{DEVICES[device]}, for {HOST}:\n\n"
     assert "the-key-of-the-nas" in printed.out
     assert "dyn.example.net" in printed.out
+
+
+@pytest.mark.parametrize(("switch", "is_told"), [("", True), ("1", False)])
+def test_it_says_that_certificates_need_a_switch(
+    environ: dict[str, str], switch: str, capsys: pytest.CaptureFixture[str], *, is_told: bool
+) -> None:
+    assert cli.run(["setup", HOST, "--for", "acme.sh"], {**environ, "ACME_DNS": switch}) == 0
+    assert ("the service needs ACME_DNS=1" in capsys.readouterr().err) is is_told
 
 
 def test_without_a_device_it_lists_all_devices(
