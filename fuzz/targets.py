@@ -24,6 +24,7 @@ from backend.errors import (
     BadAddress,
     BadHostname,
     BadRecordType,
+    CallerError,
     DyndnsError,
     KeyFileUnusable,
     SettingUnusable,
@@ -33,6 +34,7 @@ from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Zone
 from backend.hetzner.responses import decode
 from backend.model import (
     Address,
+    Challenge,
     Credentials,
     Deadline,
     DesiredRecord,
@@ -40,9 +42,11 @@ from backend.model import (
     Parameter,
     Prefix,
     RecordType,
+    Requester,
     UpdateRequest,
 )
 from backend.store.database import connect
+from backend.web.acme import read_challenge
 from backend.web.caller import client_address
 from backend.web.request import BoundedRequest, header_logins, read_update
 
@@ -153,6 +157,29 @@ def json_request(data: bytes) -> None:
             _believable(lambda: [read_update(request, TRUSTED, "json")[1]])
 
 
+def acme_request(data: bytes) -> None:
+    for protocol, fields in (("httpreq", ("fqdn", "value")), ("acme-dns", ("subdomain", "txt"))):
+        environ = {
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(data)),
+            "REQUEST_METHOD": "POST",
+            "wsgi.input": io.BytesIO(data),
+        }
+        with APP.request_context({**_environ(), **environ}):
+            asked, value = read_challenge(TRUSTED, protocol, fields, [])
+        try:
+            if asked.problem is not None:
+                raise asked.problem
+            host = Hostname.parse(asked.name)
+            name = Challenge(host, value, Requester(asked.source, protocol)).name.text
+        except CallerError as error:
+            _fit_to_show(error)
+            continue
+        assert len(value) == 43
+        assert '"' not in value
+        assert name == f"_acme-challenge.{host.text[2:] if host.is_wildcard else host}"
+
+
 def key_file(text: str) -> None:
     for content in (text, f"{text} {SECRET}", f"home.example.com {SECRET}\n{text}"):
         try:
@@ -218,6 +245,8 @@ def hetzner_object(answer: Mapping[str, Any]) -> None:
         "create": lambda: dns.put(location, desired, None, deadline),
         "put": lambda: dns.put(location, desired, rrset, deadline),
         "actions": lambda: dns.actions([1], deadline),
+        "texts": lambda: {"TXT": dns.read_texts(location, deadline)},
+        "text": lambda: dns.add_text(location, '"text"', rrset, deadline),
     }
     for name, call in calls.items():
         try:
@@ -275,7 +304,9 @@ def _fit_to_store(name: str, found: Any) -> None:  # noqa: ANN401
     elif name == "actions":
         assert all(isinstance(one, ActionState) for one in found.values())
         json.dumps([one.error for one in found.values()], ensure_ascii=False).encode("utf-8")
-    elif name == "read":
+    elif name == "text":
+        assert 0 <= found < 2**63
+    elif name in ("read", "texts"):
         for rrset in found.values():
             str(rrset).encode("utf-8")
             "".join(rrset.comments.values()).encode("utf-8")
@@ -296,4 +327,4 @@ TEXTS = (
     setting,
     store_url,
 )
-BYTES = (dyndns2_request, json_request, hetzner_answer)
+BYTES = (dyndns2_request, json_request, acme_request, hetzner_answer)

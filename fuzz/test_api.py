@@ -21,15 +21,20 @@ CHECKS = [
     openapi.response_headers_conformance,
     openapi.response_schema_conformance,
 ]
+OPERATIONS = (
+    *(("POST", "/update"), ("DELETE", "/update")),
+    *(("POST", "/acme/present"), ("POST", "/acme/cleanup"), ("POST", "/acme-dns/update")),
+)
 STATUSES: Counter[tuple[str, int]] = Counter()
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     token = "a" * 64
-    with Sandbox([f"example.com={token}"], [token], limits=(10**9, 10**9)) as sandbox:
+    fast = {"limits": (10**9, 10**9), "action_seconds": 0}
+    with Sandbox([f"example.com={token}"], [token], **fast) as sandbox:
         limits = {"AUTH_FAILURE_LIMIT": "1000000", "ALLOW_PRIVATE_ADDRESSES": "1"}
-        service = Service(sandbox, tmp_path_factory.mktemp("fuzz"), **limits)
+        service = Service(sandbox, tmp_path_factory.mktemp("fuzz"), **limits, ACME_DNS="1")
         yield service
         service.stop()
 
@@ -38,10 +43,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def requests_(service: Service) -> dict[str, Any]:
     """Return the strategies for requests; without feedback, so that runs can be repeated."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", service.app)
-    update = document["/update"]
     return {
-        method: update[method].as_strategy(feedback=FeedbackSources())
-        for method in ("POST", "DELETE")
+        f"{method} {path}": document[path][method].as_strategy(feedback=FeedbackSources())
+        for method, path in OPERATIONS
     }
 
 
@@ -56,31 +60,35 @@ def logins(name: str) -> dict[str, dict[str, str]]:
 
 
 # Without the pytest plugin of schemathesis, which doesn't support every version of pytest.
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize("operation", [" ".join(one) for one in OPERATIONS])
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_match_the_openapi_document(
     requests_: dict[str, Any],
-    method: str,
+    operation: str,
     data: st.DataObject,
 ) -> None:
-    case = data.draw(requests_[method], "case")
+    case = data.draw(requests_[operation], "case")
     name = data.draw(st.sampled_from(HOSTS), "host")
     if isinstance(case.body, dict) and data.draw(st.booleans(), "known host"):
         # Otherwise hardly any request passes the login.
-        case.body["fqdn"] = name
-        case.body["ip"] = data.draw(st.ip_addresses(v=4).map(str), "ip")
-    for header in ("X-Pre-Shared-Key", "Authorization"):
+        if "acme" in operation:
+            case.body["fqdn"] = f"_acme-challenge.{name.replace('*.', '')}."
+            case.body["subdomain"] = name
+            case.body.pop("subdomain" if "/acme/" in operation else "fqdn")
+        else:
+            case.body["fqdn"] = name
+            case.body["ip"] = data.draw(st.ip_addresses(v=4).map(str), "ip")
+    for header in ("X-Pre-Shared-Key", "Authorization", "X-Api-User", "X-Api-Key"):
         case.headers.pop(header, None)
     case.headers.update(data.draw(st.sampled_from(list(logins(name).values())), "login"))
     response = case.call()
     case.validate_response(response, checks=CHECKS)
     assert response.status_code != 500
-    STATUSES[method, response.status_code] += 1
+    STATUSES[operation, response.status_code] += 1
 
 
 def test_requests_reached_every_kind_of_answer() -> None:
     print(dict(STATUSES))
-    assert {(method, status) for method in ("POST", "DELETE") for status in (200, 400, 401)} <= set(
-        STATUSES
-    )
+    reached = {(" ".join(one), status) for one in OPERATIONS for status in (200, 400, 401)}
+    assert reached <= set(STATUSES)

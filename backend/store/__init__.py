@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import schema
-from backend.store.challenges import Challenges
+from backend.store.challenges import Challenges, challenges
 from backend.store.database import Database, connect, excluded, reason
 from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, Hosts
@@ -32,6 +32,7 @@ _READS = [
         schema.hosts.c.seen_at,
         schema.leases.c.until,
         schema.reports.c.key,
+        challenges.c.value,
     )
 ] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
 # These change no row.
@@ -43,6 +44,7 @@ _WRITES = [
         (schema.leases, schema.leases.c.name),
         (schema.reports, schema.reports.c.subject),
         (schema.history, schema.history.c.id),
+        (challenges, challenges.c.name),
     )
 ]
 

@@ -28,7 +28,7 @@ def blueprint(
     api = Blueprint("acme", __name__)
 
     def httpreq() -> Challenge:
-        asked, value = _read(proxies, "httpreq", ("fqdn", "value"), header_logins(request))
+        asked, value = read_challenge(proxies, "httpreq", ("fqdn", "value"), header_logins(request))
         return authorizer.authorize_challenge(asked, value)
 
     @api.post("/acme/present")
@@ -49,14 +49,14 @@ def blueprint(
         key = header_text(request, "X-Api-Key")
         if key:
             logins.append(Credentials(header_text(request, "X-Api-User") or None, key))
-        asked, value = _read(proxies, "acme-dns", ("subdomain", "txt"), logins)
+        asked, value = read_challenge(proxies, "acme-dns", ("subdomain", "txt"), logins)
         present(authorizer.authorize_challenge(asked, value))
         return answer(200, {"txt": value})  # acme.sh looks for the value
 
     return api
 
 
-def _read(
+def read_challenge(
     proxies: Sequence[Network], protocol: str, fields: tuple[str, str], logins: list[Credentials]
 ) -> tuple[UpdateRequest, str]:
     """Return the request and the value of the challenge; only valid logins see its problems."""

@@ -24,6 +24,11 @@ def test_every_call_of_the_adapter_fits_the_document() -> None:
                 hetzner.actions(written.actions, Deadline(20))
             there = hetzner.read(location, Deadline(20))[RecordType.A]
             hetzner.put(location, DesiredRecord(RecordType.A, None), there, Deadline(20))
+            for text in ('"one"', '"two"'):
+                texts = hetzner.read_texts(location, Deadline(20))
+                hetzner.add_text(location, text, texts, Deadline(20))
+            hetzner.remove_texts(location, ['"one"', '"two"'], Deadline(20))
+            assert hetzner.read_texts(location, Deadline(20)).comments == {}
         calls = sandbox.calls()
     assert {call.method for call in calls} == {"GET", "POST", "DELETE"}
     for call in calls:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Callable, Iterator
 
 import pytest
 
+from backend.hetzner.client import CloudApi
+from backend.hetzner.dns import CHALLENGE_COMMENT, Hetzner, Location
+from backend.model import Deadline
 from sandbox import Sandbox
 
 hcloud = pytest.importorskip("hcloud", reason="the official client needs Python 3.10 or newer")
@@ -103,6 +106,27 @@ def test_it_replaces_adds_comments_and_removes_records(
     }
     zones.remove_rrset_records(home, [ZoneRecord("192.0.2.2"), ZoneRecord("192.0.2.3")])
     assert refused(zones.get_rrset, ZONE, "home", "A") == "not_found"
+
+
+def test_it_shows_challenges_as_the_adapter_sets_them(client: Client, sandbox: Sandbox) -> None:
+    hetzner = Hetzner(CloudApi(sandbox.token, sandbox.http_url, "test"), 600)
+    (zone,) = hetzner.zones(Deadline(20))
+    location = Location(zone, "_acme-challenge.home")
+    for text in ('"one"', '"two"'):
+        found = hetzner.read_texts(location, Deadline(20))
+        action = hetzner.add_text(location, text, found, Deadline(20))
+        client.actions.get_by_id(action).wait_until_finished()
+    rrset = client.zones.get_rrset(ZONE, "_acme-challenge.home", "TXT")
+    assert {record.value: record.comment for record in rrset.records} == {
+        '"one"': CHALLENGE_COMMENT,
+        '"two"': CHALLENGE_COMMENT,
+    }
+    assert rrset.ttl == 60
+    hetzner.remove_texts(location, ['"one"'], Deadline(20))
+    rrset = client.zones.get_rrset(ZONE, "_acme-challenge.home", "TXT")
+    assert [record.value for record in rrset.records] == ['"two"']
+    client.zones.remove_rrset_records(rrset, [ZoneRecord('"two"')])
+    assert hetzner.read_texts(location, Deadline(20)).comments == {}
 
 
 def test_it_changes_ttl_labels_and_protection(client: Client, home: BoundZoneRRSet) -> None:

@@ -114,6 +114,7 @@ class Backend(Program):
             "LISTEN_ADDRESS": "127.0.0.1",
             "LISTEN_PORT": str(self.port),
             "ALLOW_PRIVATE_ADDRESSES": "1",
+            "ACME_DNS": "1",
             "AUTH_FAILURE_LIMIT": "5",
             "DEBUG_LOGGING": "1",
             "LOG_FILE": str(folder / "logs" / "log"),
@@ -202,6 +203,27 @@ def send_valid_requests(caller: Caller) -> None:
     caller.update(buggy.HOST, "198.51.100.7")
     bug = {"auth": ("bug", key_of(buggy.HOST))}
     caller.send("GET", f"/nic/update?hostname={buggy.HOST}", **bug)
+
+
+VALUE = "LHDhK3oGRvkiefQnx7OOczTY5Tic_xZ6HcMOc_gmtoM"
+
+
+def send_challenges(caller: Caller, sandbox: Sandbox) -> None:
+    """Set texts for certificates, with right and wrong logins and values."""
+    login, wrong = {"auth": ("home", key_of(HOME))}, marked("wrong-key")
+    body = {"fqdn": f"_acme-challenge.{HOME}.", "value": VALUE}
+    for path in ("/acme/present", "/acme/cleanup"):
+        caller.send("POST", path, json=body, **login)
+        caller.send("POST", path, json=body, auth=("home", wrong))
+        for field in ("fqdn", "value", "keyAuth"):
+            caller.send("POST", path, json={**body, field: wrong}, **login)
+    for key in (key_of(NAS), wrong):
+        headers = {"X-Api-User": "nas", "X-Api-Key": key}
+        for value in (VALUE, wrong):
+            update = {"subdomain": NAS, "txt": value}
+            caller.send("POST", "/acme-dns/update", json=update, headers=headers)
+    sandbox.fail(status=422, body=json.dumps(_ECHO), method="POST", path="*/add_records")
+    caller.send("POST", "/acme/present", json={**body, "value": VALUE[::-1]}, **login)
 
 
 def send_invalid_requests(caller: Caller) -> None:
@@ -323,6 +345,7 @@ def settings(sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict[str, str]:
 def collect_outputs(backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy) -> dict[str, bytes]:
     caller = Caller(backend.port)
     send_valid_requests(caller)
+    send_challenges(caller, sandbox)
     send_invalid_requests(caller)
     fail_hetzner(caller, sandbox)
     backend.wait_until(lambda: "could not publish the record" in backend.output, "an action's end")
@@ -397,10 +420,14 @@ TRACES = (
     ("output", "The keys read before stay in use."),
     ("output", "Fatal Python error: Segmentation fault"),
     ("output", "No push gets through to ntfy"),
+    ("output", "home.example.com: a certificate challenge of 127.0.0.1 is published"),
+    ("output", "home.example.com: a certificate challenge failed. Hetzner refuses the call"),
     ("log files", "A request to /update failed"),
     ("answers", "hetzner_refused"),
     ("answers", "invalid_fqdn"),
     ("statuses", "(200, 'good')"),
+    ("statuses", "(200, 'published')"),
+    ("statuses", "(200, 'removed')"),
     ("statuses", "(200, 'deleted')"),
     ("statuses", "(403, 'fqdn_not_allowed')"),
     ("statuses", "(413, 'too_large')"),
