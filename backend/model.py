@@ -197,6 +197,7 @@ class OwnSettings:
     ttl: int | None = None  # seconds
     interface_id: ipaddress.IPv6Address | None = None
     note: str = ""
+    certificates: bool | None = None  # false: its key gets none, even with ACME_DNS=1
 
 
 def to_punycode(name: str) -> str:

@@ -242,9 +242,16 @@ def _read_note(text: str) -> str:
     return text
 
 
+def _read_switch(text: str) -> bool | None:
+    if text in ("", "on", "off"):
+        return text == "on" if text else None
+    raise BadRequest("The switch for certificates is wrong: write on or off.")
+
+
 _READERS: Mapping[str, Callable[[str], object]] = {
     "lost_after": _read_lost_after,
     "ttl": _read_ttl,
     "interface_id": _read_interface_id,
+    "certificates": _read_switch,
     "note": _read_note,
 }

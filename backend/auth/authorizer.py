@@ -19,6 +19,7 @@ from backend.errors import (
     BadRequest,
     DyndnsError,
     ForeignHost,
+    HostNotAllowed,
     MissingCredentials,
     MissingHostname,
     StoreUnavailable,
@@ -188,8 +189,13 @@ class Authorizer:
             )
             if wildcard in hosts.names and is_wildcards:
                 request = dataclasses.replace(request, name=wildcard.text)
-        requester = Requester(request.source, request.protocol)
-        return self._authorize(request, lambda host, _: Challenge(host, value, requester))
+
+        def read(host: Hostname, own: OwnSettings) -> Challenge:
+            if own.certificates is False:
+                raise HostNotAllowed(f"The operator has switched certificates off for {host}.")
+            return Challenge(host, value, Requester(request.source, request.protocol))
+
+        return self._authorize(request, read)
 
     def _authorize(
         self,

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--lost-after", "silence after which it is lost, as in 3d: LOST_CONNECTION_TIMEOUT"),
         ("--ttl", "of its records, in seconds: RECORD_TTL"),
         ("--interface-id", "its IPv6 address after the prefix: IPV6_INTERFACE_IDS"),
+        ("--certificates", "`off`: its key gets none, even with ACME_DNS=1"),
         ("--note", "a line for people"),
     ):
         setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes it")
@@ -135,16 +136,19 @@ def _act(context: Context, arguments: argparse.Namespace) -> str:
 
 
 def _set(context: Context, arguments: argparse.Namespace) -> str:
-    names = ("lost_after", "ttl", "interface_id", "note")
+    names = ("lost_after", "ttl", "interface_id", "certificates", "note")
     given = {name: getattr(arguments, name) for name in names}
     texts = {
         name: "" if text == _DEFAULT else text for name, text in given.items() if text is not None
     }
     if not texts:
-        raise BadHostname("Nothing to set: give --lost-after, --ttl, --interface-id or --note.")
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise BadHostname(f"Nothing to set: give one of {options}.")
     host = context.host(arguments.host)
     own = context.manager.change(host, texts, OPERATOR)
-    shown = ", ".join(f"{name}={value}" for name, value in vars(own).items() if value)
+    shown = ", ".join(
+        f"{name}={value}" for name, value in vars(own).items() if value not in (None, "")
+    )
     return f"{host} has {shown or 'no settings of its own'}."
 
 
@@ -199,6 +203,7 @@ def _print_one(context: Context, one: HostStatus, now: float) -> None:
         ("lost after", "" if own.lost_after is None else duration(own.lost_after)),
         ("TTL", "" if own.ttl is None else f"{own.ttl} s"),
         ("interface id", str(own.interface_id or "")),
+        ("certificates", {None: "", True: "on", False: "off"}[own.certificates]),
         ("note", own.note),
     ]
     width = max(len(name) for name, _ in rows)

@@ -41,7 +41,10 @@ _NO_UPDATE = {
 }
 
 
-_OWN = (hosts.c.lost_after, hosts.c.ttl, hosts.c.interface_id, hosts.c.note)
+_OWN = (
+    *(hosts.c.lost_after, hosts.c.ttl, hosts.c.interface_id, hosts.c.certificates),
+    hosts.c.note,
+)
 
 
 class HostExists(BadRequest):
@@ -65,7 +68,7 @@ class Registrations:
 
     def read(self, now: float) -> tuple[set[Hostname], dict[Hostname, OwnSettings]]:
         """Return the hosts that the operator added, and the own settings of all hosts."""
-        has_own = sa.or_(*(column.is_not(None) for column in _OWN[:3]), hosts.c.note != "")
+        has_own = sa.or_(*(column.is_not(None) for column in _OWN[:-1]), hosts.c.note != "")
         query = sa.select(hosts.c.host, hosts.c.is_added, *_OWN)
         query = query.where(is_listed(now), sa.or_(hosts.c.is_added, has_own))
         with self._database.read() as connection:
@@ -251,5 +254,5 @@ def _entry(host: Hostname, event: str, why: str, by: Requester, now: float) -> E
 
 def _read_own(row: Any) -> OwnSettings:  # noqa: ANN401
     part = row.interface_id
-    own = OwnSettings(row.lost_after, row.ttl, None, row.note)
+    own = OwnSettings(row.lost_after, row.ttl, None, row.note, row.certificates)
     return own if part is None else replace(own, interface_id=ipaddress.IPv6Address(part))

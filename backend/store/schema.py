@@ -97,6 +97,7 @@ hosts = sa.Table(
     sa.Column("lost_after", sa.Integer),
     sa.Column("ttl", sa.Integer),
     sa.Column("interface_id", sa.String),
+    sa.Column("certificates", sa.Boolean),
     sa.Column("note", sa.String, nullable=False, server_default=""),
 )
 

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, Mapping
 import pytest
 from werkzeug.test import TestResponse
 
+from backend.model import Hostname, OwnSettings, Requester
 from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.conftest import FIRST, READ_ONLY as READER, SECOND, Console, Serve
@@ -90,6 +91,12 @@ class Acme:
     def removes(self) -> None:
         self.service.runs("challenges")
 
+    def removes_later(self, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        loops, later = self.service._services.loops, time.time() + seconds  # noqa: SLF001
+        job = next(one._action for one in loops if one._name == "challenges")  # noqa: SLF001
+        monkeypatch.setattr(job.__self__, "_clock", lambda: later)
+        self.removes()
+
     def history(self) -> list[str]:
         return [row["event"] for row in self.service.rows("history")]
 
@@ -122,11 +129,7 @@ def test_acme_dns_publishes_until_its_time_is_over(
     assert acme.answer() == quoted(VALUE)
     acme.removes()
     assert acme.shown() == quoted(VALUE)
-    service, now = acme.service, time.time()
-    for loop in service._services.loops:  # noqa: SLF001
-        if loop._name == "challenges":  # noqa: SLF001
-            monkeypatch.setattr(loop._action.__self__, "_clock", lambda: now + 3601)  # noqa: SLF001
-    acme.removes()
+    acme.removes_later(3601, monkeypatch)
     assert acme.shown() == []
 
 
@@ -385,3 +388,34 @@ def test_the_answers_are_counted(acme: Acme) -> None:
         text = client.get("/metrics", auth=OPERATOR).get_data(as_text=True)
     for outcome in ("created", "deleted"):
         assert f'dyndns_updates_total{{outcome="{outcome}",protocol="httpreq"}} 1.0' in text
+
+
+def test_a_host_can_be_excluded(serve: Serve) -> None:
+    acme = Acme(serve(ACME_DNS="1"))
+    (store,) = acme.service.store()
+    store.hosts.register(acme.service.hosts, time.time())
+    off = OwnSettings(certificates=False)
+    store.registrations.change(Hostname(HOME), off, Requester("", "operator"), time.time())
+    acme.service.runs("registered hosts")
+    assert refused(acme.presents()) == (403, "fqdn_not_allowed")
+    assert refused(acme.updates()) == (403, "fqdn_not_allowed")
+    assert acme.presents(login=(WILDCARD, key_of(WILDCARD))).status_code == 200
+    assert acme.service.host().updates("198.51.100.7").status_code == 200
+
+
+def test_another_process_removes_what_a_killed_one_has_set(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme, other = Acme(serve(ACME_DNS="1")), Acme(serve(ACME_DNS="0"))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(challenges.Challenges, "_follow", die)
+    with pytest.raises(KeyboardInterrupt):
+        acme.presents()
+    other.removes()
+    assert acme.shown() == quoted(VALUE)
+    other.removes_later(71, monkeypatch)
+    assert acme.shown() == []
+    assert acme.service.rows("challenges") == []
