@@ -242,7 +242,8 @@ class Challenges:
             longest = LONGEST_REFUSED_PAUSE if isinstance(error, OperatorError) else 60.0
             pause = pause_after(max(one.attempts for one in due), error, longest=longest)
             self._store.challenges.postpone(due, now + min(pause, LONGEST_REFUSED_PAUSE))
-            self._report(due[0].challenge, now, error)
+            if isinstance(error, OperatorError):
+                self._report(due[0].challenge, now, error)
             return
         told = [one.challenge for one in due if one.is_published]
         why = "removed: the certificate doesn't need it any more"

@@ -334,11 +334,14 @@ def test_a_removal_that_fails_is_repeated(acme: Acme, monkeypatch: pytest.Monkey
     acme.presents()
     acme.cleans_up()
     acme.sandbox.fail(503, count=1, headers={"Retry-After": "0"})
+    acme.sandbox.fail(423, "protected", count=1, method="POST")
     monkeypatch.setattr(challenges, "pause_after", lambda *_, **__: 0.0)
-    acme.removes()
-    assert acme.shown() == quoted(VALUE)
+    for _ in range(2):
+        acme.removes()
+        assert acme.shown() == quoted(VALUE)
     acme.removes()
     assert acme.shown() == []
+    # Only the refusal needs the operator.
     assert acme.history() == ["challenge", "challenge_failed", "challenge_removed"]
 
 
