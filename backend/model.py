@@ -16,7 +16,6 @@ import idna
 from backend.errors import (
     AddressMismatch,
     BadAddress,
-    BadChallenge,
     BadHostname,
     BadRecordType,
     CallerError,
@@ -40,9 +39,6 @@ _LONGEST_QUOTE = 80
 _SHORTEST_SECRET = 3  # shorter texts are parts of many words
 # Words with underscores, as in external_ip_address, are names of parameters.
 _LIKE_A_KEY = re.compile(r"(?<![\w.-])(?![a-z]+(?:_[a-z]+)+(?![\w.-]))[\w-]{16,}(?![\w.-])")
-# The unpadded base64url of a SHA-256 (RFC 8555 §8.4).
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-CHALLENGE_LABEL = "_acme-challenge."
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
@@ -332,27 +328,6 @@ class Update:
     desired: tuple[DesiredRecord, ...]
     requester: Requester
     prefix: Prefix | None = None  # for an AAAA record whose host part isn't known yet
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """A text in DNS that proves to a certificate authority who controls a host (RFC 8555 §8.4)."""
-
-    host: Hostname
-    value: str
-    requester: Requester
-
-    def __post_init__(self) -> None:
-        if not _CHALLENGE.fullmatch(self.value):
-            raise BadChallenge(
-                "Not the value of a certificate challenge: it has 43 letters, digits, - and _."
-            )
-
-    @property
-    def name(self) -> Hostname:
-        """The only name at which the host may set texts; a wildcard has that of its parent."""
-        parent = self.host.text[2:] if self.host.is_wildcard else self.host.text
-        return Hostname(CHALLENGE_LABEL + parent)
 
 
 class Change(enum.Enum):

@@ -34,7 +34,6 @@ from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Zone
 from backend.hetzner.responses import decode
 from backend.model import (
     Address,
-    Challenge,
     Credentials,
     Deadline,
     DesiredRecord,
@@ -45,6 +44,7 @@ from backend.model import (
     Requester,
     UpdateRequest,
 )
+from backend.store.challenges import Challenge
 from backend.store.database import connect
 from backend.web.acme import read_challenge
 from backend.web.caller import client_address

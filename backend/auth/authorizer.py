@@ -30,7 +30,6 @@ from backend.errors import (
 from backend.events import EventSink, PartlyUsed, Rejected
 from backend.metrics import Meters
 from backend.model import (
-    Challenge,
     Credentials,
     Hostname,
     OwnSettings,
@@ -42,6 +41,7 @@ from backend.model import (
     to_punycode,
 )
 from backend.rate import DAY, LineLimit
+from backend.store.challenges import Challenge
 from backend.store.schema import Entry
 
 T = TypeVar("T")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Sequence
 
 import sqlalchemy as sa
 
-from backend.model import Challenge, Hostname, Requester
+from backend.errors import BadChallenge
+from backend.model import Hostname, Requester
 from backend.store.database import Database, excluded
 from backend.store.hosts import is_past
 from backend.store.schema import Entry, add_entry, metadata, reports
 
+CHALLENGE_LABEL = "_acme-challenge."
+# The unpadded base64url of a SHA-256 (RFC 8555 §8.4).
+_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 # A certificate for a host and its wildcard needs two values at a time, and clients that never clean
 # up leave each of theirs for an hour.
 MOST_VALUES = 10
@@ -28,6 +33,27 @@ challenges = sa.Table(
     sa.Column("remove_at", sa.Float, nullable=False, index=True),  # UTC seconds
     sa.Column("attempts", sa.Integer, nullable=False),  # to remove it
 )
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A text in DNS that proves to a certificate authority who controls a host (RFC 8555 §8.4)."""
+
+    host: Hostname
+    value: str
+    requester: Requester
+
+    def __post_init__(self) -> None:
+        if not _VALUE.fullmatch(self.value):
+            raise BadChallenge(
+                "Not the value of a certificate challenge: it has 43 letters, digits, - and _."
+            )
+
+    @property
+    def name(self) -> Hostname:
+        """The only name at which the host may set texts; a wildcard has that of its parent."""
+        parent = self.host.text[2:] if self.host.is_wildcard else self.host.text
+        return Hostname(CHALLENGE_LABEL + parent)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from backend.hetzner.dns import CHALLENGE_COMMENT, ActionState, Location
 from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters
-from backend.model import Challenge, Change, Deadline, Hostname
+from backend.model import Change, Deadline, Hostname
 from backend.notify.outbox import Reporter
 from backend.store import Store
-from backend.store.challenges import FAILED, StoredChallenge
+from backend.store.challenges import FAILED, Challenge, StoredChallenge
 from backend.store.leases import new_owner, wait_for_host
 from backend.store.schema import Entry
 from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Shares, pause_after

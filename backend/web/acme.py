@@ -12,8 +12,9 @@ from flask import Blueprint, Response, request
 
 from backend.auth.authorizer import Authorizer
 from backend.errors import BadHostname, BadRequest, CallerError
-from backend.model import CHALLENGE_LABEL, Challenge, Credentials, UpdateRequest
-from backend.web.caller import Network, client_address
+from backend.model import Credentials, Network, UpdateRequest
+from backend.store.challenges import CHALLENGE_LABEL, Challenge
+from backend.web.caller import client_address
 from backend.web.json_api import answer
 from backend.web.request import header_logins, header_text, read_parameters
 
