@@ -62,7 +62,7 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
         compose_key=key.replace("'", "''").replace("$", "$$"),
         json_key=json_key,
         yaml_json_key=json_key.replace("'", "''"),
-        quoted_key=_escaped(key, '"'),
+        caddy_key=_caddy_token(key),
         inadyn_key=_escaped(key, r'["\\$]'),
         # A string in the text of a script, which is a string itself.
         routeros_key=_escaped(_escaped(key, r'["\\$]'), r'["\\$?]'),
@@ -102,6 +102,11 @@ def parts(text: str) -> list[Part]:
         elif line.strip():
             found.append(Part("", "", line.strip()))
     return found if any(one.name for one in found) else []
+
+
+def _caddy_token(text: str) -> str:
+    """Return a token of a Caddyfile. In backticks, nothing is escaped; in quotes, only quotes."""
+    return f'"{_escaped(text, chr(34))}"' if "`" in text else f"`{text}`"
 
 
 def _escaped(text: str, characters: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 import yaml
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from backend.model import Hostname
 from backend.setup_guides import DEVICES, snippet
@@ -252,9 +253,85 @@ def test_inadyn_accepts_the_file(
     subprocess.run(["inadyn", "--check-config", "-f", str(file)], check=True)
 
 
+CLIENTS_IN_SH = {
+    "lego": ("lego", "HTTPREQ_ENDPOINT", "HTTPREQ_USERNAME", "HTTPREQ_PASSWORD", "/acme"),
+    "acme.sh": (
+        *("acme.sh", "ACMEDNS_BASE_URL", "ACMEDNS_USERNAME", "ACMEDNS_PASSWORD"),
+        "/acme-dns",
+    ),
+}
+
+
+@pytest.mark.parametrize("device", CLIENTS_IN_SH)
+@few
+@each_login
+def test_sh_passes_the_login_to_a_client_of_acme(device: str, name: Hostname, key: str) -> None:
+    program, url, user, secret, path = CLIENTS_IN_SH[device]
+    script, _ = text_for(device, name, key).split("\n\n", 1)
+    script = re.sub(rf"^{re.escape(program)} .*", "env -0", script, flags=re.MULTILINE)
+    ran = subprocess.run(["sh", "-euc", script], capture_output=True, check=True)
+    found = dict(one.split("=", 1) for one in ran.stdout.decode().split("\0") if one)
+    assert (found[url], found[user], found[secret]) == (f"{URL}{path}", name.text, key)
+
+
+@few
+@each_login
+def test_the_hook_of_certbot_passes_the_login_to_curl(name: Hostname, key: str) -> None:
+    script, command = text_for("certbot", name, key).split("\n\nThen, as root:\n")
+    variables = "CERTBOT_DOMAIN=home.example.com CERTBOT_VALIDATION=value; set -- present\n"
+    ((*_, option, login, _, fqdn, _, value, url),) = ran_by_sh(f"{variables}{script}", "curl")
+    assert (option, login) == ("-u", f"{name}:{key}")
+    assert (fqdn, value) == ("fqdn=_acme-challenge.home.example.com", "value=value")
+    assert url == f"{URL}/acme/present"
+    assert key not in command or key in "certbot"
+
+
+@each_login
+def test_yaml_reads_the_settings_of_traefik(name: Hostname, key: str) -> None:
+    text = text_for("traefik", name, key)
+    block = text.partition("of Traefik:\n")[2].partition("\n\n")[0]
+    found = yaml.safe_load(block)["environment"]
+    written = found["HTTPREQ_PASSWORD"]
+    assert (found["HTTPREQ_ENDPOINT"], found["HTTPREQ_USERNAME"]) == (f"{URL}/acme", name.text)
+    assert "$" not in written.replace("$$", "")
+    assert written.replace("$$", "$") == key
+
+
+@each_login
+def test_kubernetes_reads_the_account_of_cert_manager(name: Hostname, key: str) -> None:
+    text = text_for("cert-manager", name, key).rpartition("\n\n")[0]
+    secret, issuer = yaml.safe_load_all(text)
+    parent = name.text[2:] if name.is_wildcard else name.text
+    account = json.loads(secret["stringData"]["acmedns.json"])[parent]
+    assert (account["username"], account["password"]) == (name.text, key)
+    (solver,) = issuer["spec"]["acme"]["solvers"]
+    assert solver["dns01"]["acmeDNS"]["host"] == f"{URL}/acme-dns"
+
+
+@pytest.mark.real("caddy")
+@settings(max_examples=15, deadline=None)  # each starts Caddy
+@each_login
+def test_caddy_reads_the_login(
+    tmp_path_factory: pytest.TempPathFactory, name: Hostname, key: str
+) -> None:
+    # No Caddyfile can contain these: {$NAME} is a variable, and nothing else escapes a backtick.
+    assume("{$" not in key and not ("`" in key and "\\" in key))
+    lines = text_for("caddy", name, key).splitlines()
+    tokens = [line.split(maxsplit=1)[1] for line in lines if line.startswith("\t\t\t")]
+    file = tmp_path_factory.getbasetemp() / "Caddyfile"
+    file.write_text(
+        ":1 {\n" + "".join(f"respond /{n} {t}\n" for n, t in enumerate(tokens)) + "}\n", "utf-8"
+    )
+    command = ["caddy", "adapt", "--config", str(file), "--adapter", "caddyfile"]
+    ran = subprocess.run(command, capture_output=True, check=True)
+    bodies = set(re.findall(r'"body":("(?:[^"\\]|\\.)*")', ran.stdout.decode()))
+    assert set(map(json.loads, bodies)) == {name.text, key, f"{URL}/acme-dns"}
+
+
 def test_every_device_with_its_own_syntax_is_tested() -> None:
     key = "a'b\\c%d$e\"f"
     quoting = {one for one in DEVICES if text_for(one, HOSTS[0], key).count(key) == 0}
     assert quoting == {
         *("openwrt", "mikrotik", "inadyn", "curl", "cron", "powershell", "client"),
+        *("lego", "traefik", "certbot", "acme.sh", "cert-manager"),
     }, "a new device needs a test here"

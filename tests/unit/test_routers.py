@@ -45,7 +45,11 @@ def test_a_snippet_uses_the_urls_port_path_and_scheme(device: str) -> None:
     if device in CERTIFICATES:
         assert "http://198.51.100.1:8080/dyndns/acme" in text
     else:
-        assert "/dyndns/nic/update" in text or "/dyndns/update" in text or device in ("client", "compose")
+        assert (
+            "/dyndns/nic/update" in text
+            or "/dyndns/update" in text
+            or device in ("client", "compose")
+        )
 
 
 FORMS = ("any", "fritzbox", "speedport", "vodafone", "unifi", "opnsense", "pfsense", "synology")
