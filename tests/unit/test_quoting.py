@@ -277,15 +277,15 @@ def test_sh_passes_the_login_to_a_client_of_acme(device: str, name: Hostname, ke
 @few
 @each_login
 def test_the_hook_of_certbot_passes_the_login_to_curl(name: Hostname, key: str) -> None:
-    script, command = text_for("certbot", name, key).split("\n\nThen, as root:\n")
+    script, _ = text_for("certbot", name, key).split("\n\nThen, as root:\n")
     variables = "CERTBOT_DOMAIN=home.example.com CERTBOT_VALIDATION=value; set -- present\n"
     ((*_, option, login, _, fqdn, _, value, url),) = ran_by_sh(f"{variables}{script}", "curl")
     assert (option, login) == ("-u", f"{name}:{key}")
     assert (fqdn, value) == ("fqdn=_acme-challenge.home.example.com", "value=value")
     assert url == f"{URL}/acme/present"
-    assert key not in command or key in "certbot"
 
 
+@few
 @each_login
 def test_yaml_reads_the_settings_of_traefik(name: Hostname, key: str) -> None:
     text = text_for("traefik", name, key)
@@ -297,6 +297,7 @@ def test_yaml_reads_the_settings_of_traefik(name: Hostname, key: str) -> None:
     assert written.replace("$$", "$") == key
 
 
+@few
 @each_login
 def test_kubernetes_reads_the_account_of_cert_manager(name: Hostname, key: str) -> None:
     text = text_for("cert-manager", name, key).rpartition("\n\n")[0]
