@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.specs.openapi import checks as openapi
 
+from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.service import HOSTS, OPERATOR, Service, basic, key_of
 
@@ -35,7 +36,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Sandbox([f"example.com={token}"], [token], **fast) as sandbox:
         limits = {"AUTH_FAILURE_LIMIT": "1000000", "ALLOW_PRIVATE_ADDRESSES": "1"}
         service = Service(sandbox, tmp_path_factory.mktemp("fuzz"), **limits, ACME_DNS="1")
-        yield service
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(challenges, "_FIRST_PAUSE", 0.0)  # before the first poll of an action
+            yield service
         service.stop()
 
 
