@@ -34,8 +34,8 @@ COMMANDS: Mapping[str, str] = {
 # Error classes, each with the section of the documents that helps.
 SECTIONS: Mapping[type[DyndnsError], str] = {
     KeyFileUnusable: 'README.md, "The key file can\'t be used"',
-    SettingUnusable: 'README.md, "Settings"',
-    HostNotAllowed: 'README.md, "Settings"',
+    SettingUnusable: 'docs/settings.md, "Settings"',
+    HostNotAllowed: 'docs/settings.md, "Settings"',
     StoreUnusable: 'docs/operations.md, "When the store can\'t be used"',
     StoreUnavailable: 'docs/operations.md, "When the store can\'t be used"',
 }
@@ -124,7 +124,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
             prog="python -m backend",
             usage="python -m backend [-h] [--version] [--env-file FILE] [COMMAND] …",
             description="A dynamic-DNS service for zones at Hetzner. Settings come from the "
-            "environment: see README.md.",
+            "environment: see docs/settings.md.",
             epilog="commands:\n" + "\n".join(f"  {n:<11} {words}" for n, words in COMMANDS.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[_env_file_parser()],

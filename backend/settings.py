@@ -1,6 +1,6 @@
 """Every setting: a field of a dataclass, with its variable, default, bounds, and reader.
 
-To add a setting, add a field here, a row to the README's table, and a line to .secrets.example.
+To add a setting, add a field here, a row to docs/settings.md, and a line to .secrets.example.
 """
 
 from __future__ import annotations

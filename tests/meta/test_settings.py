@@ -1,6 +1,6 @@
-"""The settings, the README and the example file agree.
+"""The settings, their document and the example file agree.
 
-README.md: in the section "Settings", a row ``| `NAME` | `default` | text |`` a setting; the middle
+docs/settings.md: a row ``| `NAME` | `default` | text |`` a setting; the middle
 cell is empty when there is no default. backend/.secrets.example: a line ``NAME=value``, or
 ``#NAME=default`` commented out.
 """
@@ -17,8 +17,9 @@ from client import update_dns
 from tests.meta.documents import DOCUMENTS, README, ROOT, Block, blocks, code, rows as rows_of
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
+SETTINGS = DOCUMENTS["docs/settings.md"]
 EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
-# Other programs whose variables the README names.
+# Other programs whose variables the documents name.
 ELSEWHERE = (
     *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
     *("tests/e2e", "tests/containers", "backend/web", "backend"),
@@ -34,10 +35,9 @@ each_variable = pytest.mark.parametrize("variable", VARIABLES, ids=lambda variab
 
 
 def rows() -> dict[str, str]:
-    """The defaults in the README's table, by name."""
-    section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
-    found = re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", section, re.MULTILINE)
-    assert len(found) == len(re.findall(r"^\| `", section, re.MULTILINE)), "a row of another form"
+    """The defaults in the table, by name."""
+    found = re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`|) *\| .+ \|$", SETTINGS, re.MULTILINE)
+    assert len(found) == len(re.findall(r"^\| `", SETTINGS, re.MULTILINE)), "a row of another form"
     return dict(found)
 
 
@@ -49,8 +49,8 @@ def examples() -> dict[str, str]:
 
 
 @each_variable
-def test_the_readme_has_every_setting_with_its_default(variable: Variable) -> None:
-    assert variable.name in rows(), "README.md, Settings: a row is missing"
+def test_the_table_has_every_setting_with_its_default(variable: Variable) -> None:
+    assert variable.name in rows(), "docs/settings.md: a row is missing"
     assert rows()[variable.name] == variable.default
 
 
@@ -109,9 +109,8 @@ def test_the_readme_lists_exactly_the_clients_variables() -> None:
     assert f"({update_dns.DEFAULT_INTERVAL})" in told["INTERVAL"]
 
 
-def test_the_readme_documents_secret_files() -> None:
-    section = README.split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
-    assert "_FILE`" in section.split("\n| ", 1)[0]
+def test_the_table_documents_secret_files() -> None:
+    assert "_FILE`" in SETTINGS.split("\n| ", 1)[0]
 
 
 def test_the_example_with_a_token_gives_no_warning() -> None:
