@@ -1,10 +1,14 @@
-"""Parses and formats times, durations and numbers for people; finds secrets in URLs."""
+"""Parses and formats times, durations, numbers and commands for people; finds secrets in URLs."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import socket
+import sys
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Iterator
 from urllib.parse import unquote, unquote_plus
 
@@ -15,6 +19,9 @@ _LONGEST_SPAN = 366 * 86400
 # Like SQLAlchemy: a password may contain any character except @.
 _LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
 _OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
+# Where the image has this package, and a file that podman creates in every container.
+_IN_IMAGE = Path("/app/backend")
+_OF_PODMAN = Path("/run/.containerenv")
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 
 
@@ -93,6 +100,32 @@ def rough(seconds: float) -> str:
     """Write a duration in its largest unit: ``3 h``, ``2 days``."""
     number, unit = duration(seconds).split()[:2]
     return counted(int(number), "day") if unit == "d" else f"{number} {unit}"
+
+
+def command(*words: str) -> str:
+    """Write a command of the backend for a shell: for this Python, or for this container.
+
+    The command reads the same ``--env-file`` as this process.
+    """
+    python = Path(sys.executable)
+    shown = python.relative_to(Path.cwd()) if Path.cwd() in python.parents else python
+    start = [str(shown)]
+    if is_in_container():
+        # By default, the host name of a container is its id.
+        engine = "podman" if _OF_PODMAN.exists() else "docker"
+        start = [engine, "exec", socket.gethostname(), "python"]
+    files = [
+        part
+        for name, value in zip(sys.argv, [*sys.argv[1:], ""])
+        if name.partition("=")[0] == "--env-file"
+        for part in ([name] if "=" in name else [name, value])
+    ]
+    return " ".join(map(shlex.quote, [*start, "-m", "backend", *files, *words]))
+
+
+def is_in_container() -> bool:
+    """Return whether this process runs in a container of the image."""
+    return Path(__file__).parent == _IN_IMAGE
 
 
 def secrets_in(url: str) -> Iterator[str]:

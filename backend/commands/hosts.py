@@ -17,7 +17,7 @@ from backend.commands.context import (
 )
 from backend.errors import FAIL, OK, BadHostname, Line, not_registered
 from backend.model import RecordType
-from backend.text import after, counted, duration, moment
+from backend.text import after, command, counted, duration, moment
 
 TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
 
@@ -95,7 +95,7 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
         )
         return 0
     print(f"Added {counted(len(set(names)), 'host')}. The service knows within 5 seconds.")
-    print(f"Next, see the settings for a device: python -m backend setup {names[0]}")
+    print(f"Next, see what to enter into its device: {command('setup', names[0])}")
     return 0
 
 

@@ -36,6 +36,7 @@ from backend.rate import LineLimit
 from backend.server import logs
 from backend.settings import CHALLENGE_SLOTS, FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
+from backend.text import command, is_in_container
 from backend.web.caller import client_of
 from backend.web.request import MAX_BODY
 
@@ -127,16 +128,21 @@ def _register(settings: Settings) -> Registry:
 
 def _next_steps(settings: Settings, hosts: Registry) -> Iterator[str]:
     """Say where the dashboard is, or how to switch it on, and what to do next."""
-    if settings.access.operator_name:
-        yield f"Dashboard: port {settings.server.port}, path /, as {settings.access.operator_name}."
+    name, port = settings.access.operator_name, settings.server.port
+    if name and is_in_container():
+        yield f"Dashboard: path / of the port that you publish for port {port}, user name {name}."
+    elif name:
+        address = settings.server.address or "localhost"
+        shown = f"[{address}]" if ":" in address else address
+        yield f"Dashboard: http://{shown}:{port}/, user name {name}."
     else:
         yield (
             "The dashboard is off: set BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD to switch it on."
         )
     if hosts:
-        yield f"Settings for a device: python -m backend setup {next(iter(hosts))}"
+        yield f"Next, see what to enter into a device: {command('setup', str(next(iter(hosts))))}"
     else:
-        yield "Next, add a host: python -m backend hosts add NAME"
+        yield f"Next, add a host: {command('hosts', 'add', 'NAME')}"
 
 
 def _leave(status: int) -> NoReturn:
