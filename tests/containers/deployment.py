@@ -70,6 +70,23 @@ http {{
 """
 
 
+def start_hetzner(engine: Engine, image: str, name: str, network: str, *options: str) -> None:
+    """Start the sandbox in a container, with the Python and Flask of the backend's image."""
+    mounts = {ROOT / "sandbox": "sandbox", Path(dnslib.__file__).parent: "dnslib"}
+    volumes = [f"--volume={path}:/app/{at}:ro" for path, at in mounts.items()]
+    engine.run(
+        *("run", "--detach", "--name", name, "--network", network, *volumes, *options),
+        *("--entrypoint", "python", image, "-m", "sandbox"),
+        *("--host", "0.0.0.0", "--http-port", "8090", "--dns-port", "5354"),
+        *("--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"),
+    )
+    until_logged(engine, name, "sandbox ready")
+
+
+def until_logged(engine: Engine, name: str, words: str) -> None:
+    until(lambda: words in engine.logs(name), words, lambda: engine.logs(name))
+
+
 class Deployment:
     """The steps of the README; `test.yml` beside each compose file has the differences."""
 
@@ -90,7 +107,8 @@ class Deployment:
     def start(self) -> None:
         self.engine.run("network", "create", FAR)
         self.engine.run("network", "create", "--subnet", SUBNET, "--gateway", GATEWAY, NEAR)
-        self._start_hetzner()
+        published = f"127.0.0.1:{self._hetzner_port}:8090"
+        start_hetzner(self.engine, self._images.backend, HETZNER, FAR, "--publish", published)
         self._start_backend()
         self._start_client()
         self._start_proxy()  # listens at the client's gateway, which exists from here on
@@ -106,19 +124,6 @@ class Deployment:
         self.engine.attempt("rm", "--force", HETZNER)
         for network in (FAR, NEAR):
             self.engine.attempt("network", "rm", network)
-
-    def _start_hetzner(self) -> None:
-        """Start the sandbox with the Python and Flask of the backend's image."""
-        mounts = {ROOT / "sandbox": "sandbox", Path(dnslib.__file__).parent: "dnslib"}
-        volumes = [f"--volume={path}:/app/{name}:ro" for path, name in mounts.items()]
-        self.engine.run(
-            *("run", "--detach", "--name", HETZNER, "--network", FAR, *volumes),
-            *("--publish", f"127.0.0.1:{self._hetzner_port}:8090"),
-            *("--entrypoint", "python", self._images.backend, "-m", "sandbox"),
-            *("--host", "0.0.0.0", "--http-port", "8090", "--dns-port", "5354"),
-            *("--token", TOKEN, "--zone", "example.com", "--action-seconds", "0.1"),
-        )
-        self._until_logged(HETZNER, "sandbox ready")
 
     def _start_backend(self) -> None:
         shutil.copytree(
@@ -205,6 +210,3 @@ class Deployment:
             f"{name} to be started again",
             lambda: self.engine.logs(name),
         )
-
-    def _until_logged(self, name: str, words: str) -> None:
-        until(lambda: words in self.engine.logs(name), words, lambda: self.engine.logs(name))
