@@ -124,9 +124,9 @@ class ForeignHost(HostNotAllowed):
 class TooManyFailures(CallerError):
     """Too many failed logins from one source or for one host."""
 
-    def __init__(self, problem: str, retry_after: float, *, hint: str = "") -> None:
+    def __init__(self, problem: str, retry_after: float) -> None:
         """The caller may try again after `retry_after` seconds."""
-        super().__init__(problem, hint=hint)
+        super().__init__(problem)
         self.retry_after = retry_after
 
 

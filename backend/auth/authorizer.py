@@ -40,8 +40,9 @@ from backend.model import (
     digest,
     to_punycode,
 )
-from backend.rate import DAY, LineLimit
+from backend.rate import LineLimit
 from backend.store.challenges import Challenge
+from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Rejections:
 
     def __init__(
         self,
-        add_once: Callable[[Entry, str, float], bool],
+        add_once: Callable[[Entry, str], bool],
         reporter: EventSink,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -84,7 +85,7 @@ class Rejections:
         cause = digest(_VARYING.sub("", f"{type(event).__name__} {event.error}")).hex()[:32]
         key = f"{event.host} {cause}"
         with self._lock:
-            if 0 <= now - self._reported.get(key, -DAY) < DAY:
+            if 0 <= now - self._reported.get(key, -SAY_AGAIN) < SAY_AGAIN:
                 return
             if event.host not in self._limits:
                 limit = LineLimit(_REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND, self._clock)
@@ -104,7 +105,7 @@ class Rejections:
             why=event.error,
         )
         try:
-            is_first = self._add_once(entry, cause, DAY)
+            is_first = self._add_once(entry, cause)
         except StoreUnavailable:
             is_first = True
         if is_first:

@@ -114,14 +114,14 @@ class History:
         with self._database.write() as connection:
             add_entry(connection, entry)
 
-    def add_once(self, entry: Entry, cause: str, seconds: float = SAY_AGAIN) -> bool:
-        """Add an entry, unless one of the same host and cause was added within `seconds`.
+    def add_once(self, entry: Entry, cause: str) -> bool:
+        """Add an entry, unless one of the same host and cause was added within `SAY_AGAIN`.
 
         Returns whether it was added.
         """
         with self._database.write() as connection:
             subject = f"{entry.event} {entry.host}"
-            is_first = self._leases.report(connection, subject, cause, entry.at, seconds)
+            is_first = self._leases.report(connection, subject, cause, entry.at, SAY_AGAIN)
             if is_first:
                 add_entry(connection, entry)
         return is_first

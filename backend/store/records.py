@@ -361,7 +361,7 @@ class Records:
         event = "refused" if failed.state is State.REFUSED else "postponed"
         address = record.desired.address
         wanted = None if address is None else str(address.ip)
-        add_entry(connection, entry_of(record, now, event, new=wanted, why=text))
+        add_entry(connection, entry_of(record, now, event, None, wanted, text))
         return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
 
 
@@ -394,12 +394,7 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
 
 
 def entry_of(  # noqa: PLR0913, PLR0917
-    record: Record,
-    at: float,
-    event: str,
-    old: str | None = None,
-    new: str | None = None,
-    why: str = "",
+    record: Record, at: float, event: str, old: str | None, new: str | None, why: str
 ) -> Entry:
     """Return the entry of an event in the history of a record."""
     host, kind, by = record.host.text, record.type.value, record.requester
