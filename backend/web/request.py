@@ -96,16 +96,12 @@ class BoundedRequest(Request):
     @property  # type: ignore[misc]
     def max_content_length(self) -> int:  # type: ignore[override]
         """The most bytes of a body; only the form that adds hosts may have more than an update."""
-        return _longest_body(self.path)
+        return _MAX_LIST if self.path == "/add" else MAX_BODY
 
     def __init__(self, environ: dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(environ, *arguments, **named)
         # Devices send raw bytes of any encoding, which Flask can't decode.
         self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
-
-
-def _longest_body(path: str) -> int:
-    return _MAX_LIST if path == "/add" else MAX_BODY
 
 
 def read_body() -> None:
@@ -120,7 +116,7 @@ def read_body() -> None:
         BadRequest: the body is incomplete, or its chunks are invalid (RFC 9112 §7.1).
 
     """
-    length, longest = request.content_length, _longest_body(request.path)
+    length, longest = request.content_length, request.max_content_length or MAX_BODY
     if length is not None and length > longest:
         stream, left = request.environ["wsgi.input"], min(length, _MAX_DROPPED)
         with contextlib.suppress(OSError):  # the client has gone
