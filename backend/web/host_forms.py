@@ -19,6 +19,7 @@ _FIELDS = (
     ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
     ("ttl", "TTL of its records, in seconds", "300", "RECORD_TTL"),
     ("interface_id", "IPv6 address after the prefix", "::211:32ff:fe11:2233", "IPV6_INTERFACE_IDS"),
+    ("certificates", "Certificates, on or off", "off", "ACME_DNS"),
     ("note", "Note", "in the attic", "no note"),
 )
 
@@ -103,8 +104,8 @@ class HostForms:
 
 def _written(own: OwnSettings, name: str) -> str:
     value = getattr(own, name)
-    if value is None:
-        return ""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "on", False: "off"}[value]
     return duration(value).replace(" ", "") if name == "lost_after" else str(value)
 
 

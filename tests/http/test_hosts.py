@@ -523,13 +523,16 @@ class TestForms:
 
     def test_a_hosts_own_settings_are_saved_and_shown(self, operator: Operator) -> None:
         fields = {"lost_after": "90min", "ttl": "300", "interface_id": "", "note": "<attic>"}
+        fields["certificates"] = "off"
         self.adds(operator, NEW)
         answer = operator.presses(NEW, "set", **fields)
         assert answer.status_code == 303
         page = operator.sees(f"/hosts/{NEW}")
         assert 'name="lost_after" value="1h30min"' in page
+        assert 'name="certificates" value="off"' in page
         assert "&lt;attic&gt;" in page
         assert operator.presses(NEW, "set", ttl="5").status_code == 400
+        assert operator.presses(NEW, "set", certificates="maybe").status_code == 400
         answer = operator.presses(NEW, "set", **{**fields, "lost_after": "1h30min"})
         assert answer.status_code == 303
 
