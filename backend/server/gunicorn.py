@@ -216,9 +216,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_exit": self._stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
         }
-        server, has_challenges = self._settings.server, self._settings.access.acme_dns
-        settings = options(server, self._sink, has_challenges=has_challenges)
-        for name, value in {**settings, **hooks}.items():
+        for name, value in {**options(self._settings, self._sink), **hooks}.items():
             if name in self.cfg.settings:  # older versions lack some options
                 self.cfg.set(name, value)
 
@@ -245,11 +243,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 _leave(0)
 
 
-def options(
-    server: ServerSettings, sink: socket.socket, *, has_challenges: bool = False
-) -> dict[str, Any]:
+def options(settings: Settings, sink: socket.socket) -> dict[str, Any]:
     """Return gunicorn's settings; older versions don't know all of them."""
-    threads = server.threads + FREE_THREADS + (2 * CHALLENGE_SLOTS if has_challenges else 0)
+    server = settings.server
+    threads = server.threads + FREE_THREADS
+    if settings.access.acme_dns:
+        threads += 2 * CHALLENGE_SLOTS
     return {
         "bind": f"fd://{sink.fileno()}",
         "workers": server.workers,

@@ -34,7 +34,7 @@ def of(environ: Mapping[str, str]) -> dict[str, Values]:
             root.removeHandler(handler)
             handler.close()
     with gunicorn._listen(settings.server) as listening:  # noqa: SLF001
-        options = gunicorn.options(settings.server, listening)
+        options = gunicorn.options(settings, listening)
         bound = listening.getsockname()
     service = build(settings)
     try:

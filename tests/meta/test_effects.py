@@ -35,6 +35,7 @@ CONSUMERS: dict[str, set[str]] = {
     "LISTEN_PORT": {"socket"},
     "WEB_CONCURRENCY": {"gunicorn"},
     "THREADS": {"gunicorn", "service"},
+    "ACME_DNS": {"gunicorn", "service"},
 }
 
 
