@@ -33,6 +33,8 @@ from backend.settings import AccessSettings, NtfySettings, Settings, read
 from backend.store import file_hint, file_of, opened
 from backend.text import counted
 
+_MOST_PASSED = 40  # more are folded into one line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -45,12 +47,19 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.json:
         print_json({"ok": not has_failed, "checks": [asdict(line) for line in lines]})
     else:
+        passed = [line for line in lines if line.state == OK]
+        are_folded = len(passed) > _MOST_PASSED
         rows = []
         for line in lines:
-            rows.append((line.state, line.what, line.found))
+            if line.state != OK or not are_folded:
+                rows.append((line.state, line.what, line.found))
             if line.hint:
                 rows.append(("", "", f"-> {line.hint}"))
+        if are_folded:
+            rows.append((OK, f"{len(passed)} others", "They passed; --json lists them."))
         print_table(("STATE", "WHAT", "FOUND"), rows)
+        numbers = [f"{sum(line.state == one for line in lines)} {one}" for one in (OK, WARN, FAIL)]
+        print(f"\n{counted(len(lines), 'check')}: {', '.join(numbers)}.")
     return 1 if has_failed else 0
 
 

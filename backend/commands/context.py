@@ -6,7 +6,11 @@ import argparse
 import contextlib
 import functools
 import json
+import os
+import pydoc
+import shutil
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, Sequence
@@ -27,6 +31,17 @@ from backend.store import Store, opened
 
 OPERATOR = Requester("", "command")
 AGENT = f"hetzner-dyndns/{__version__} command"
+
+
+_NARROWEST = 24  # characters of the last column of a table
+_RED, _GREEN, _YELLOW, _BLUE = "31", "32", "33", "34"
+# The colours of states, and of events in the history.
+_COLOURS: Mapping[str, str] = {
+    **dict.fromkeys(("fail", "refused", "silent", "lost"), _RED),
+    **dict.fromkeys(("ok", "back"), _GREEN),
+    **dict.fromkeys(("warn", "never seen", "waiting for Hetzner", "postponed"), _YELLOW),
+    "publishing": _BLUE,
+}
 
 
 @dataclass(frozen=True)
@@ -99,13 +114,61 @@ def print_json(found: object) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a header and aligned columns. Control characters become spaces."""
+def print_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    summary: str = "",
+    *,
+    in_pages: bool = False,
+) -> None:
+    """Print a table with a header and aligned columns. Control characters become spaces.
+
+    On a terminal the table fits its width, states have colours, and `summary` is the last line;
+    with `in_pages`, a pager shows what is longer than the screen.
+    """
     cells = [
         ["".join(c if c.isprintable() else " " for c in cell) for cell in row]
         for row in (heads, *rows)
     ]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        sys.stdout.write(line.rstrip() + "\n")
+    if not sys.stdout.isatty():
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return
+    columns, height = shutil.get_terminal_size()
+    room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    if room >= min(widths[-1], _NARROWEST):
+        lines = [line for row in cells for line in _aligned(row, [*widths[:-1], room])]
+    else:
+        lines = [line for row in cells[1:] for line in _stacked(cells[0], row, columns)]
+    lines += ["", *textwrap.wrap(summary, columns)] if summary else []
+    if in_pages and len(lines) >= height:
+        os.environ.setdefault("LESS", "FRX")  # with colours
+        pydoc.pager("\n".join(lines))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Yield a row as lines: the last cell continues below itself."""
+    first, *others = textwrap.wrap(row[-1], max(1, widths[-1])) or [""]
+    padded = [_coloured(cell) + " " * (width - len(cell)) for cell, width in zip(row, widths[:-1])]
+    yield "  ".join([*padded, _coloured(first)]).rstrip()
+    for other in others:
+        yield " " * (sum(widths[:-1]) + 2 * len(padded)) + other
+
+
+def _stacked(heads: Sequence[str], row: Sequence[str], columns: int) -> Iterator[str]:
+    """Yield a row as lines for a narrow terminal: one for each cell."""
+    width = max(map(len, heads))
+    for head, cell in zip(heads, row):
+        if cell:
+            yield from _aligned((head, cell), (width, max(_NARROWEST, columns - width - 2)))
+    yield ""
+
+
+def _coloured(cell: str) -> str:
+    """Return a state in its colour, unless NO_COLOR is set (https://no-color.org)."""
+    colour = _COLOURS.get(cell)
+    has_colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\033[{colour}m{cell}\033[0m" if colour and has_colours else cell

@@ -6,9 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import Mapping
 
+from backend.admin.timeline import FAILURES
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
-from backend.text import before, moment
+from backend.text import before, counted, moment
 
 _MOST = 1_000_000
 
@@ -48,9 +49,14 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         rows = []
         for one in entries:
             at = moment(one.at, "%Y-%m-%d %H:%M:%S")
-            has_changed = one.old is not None or one.new is not None
-            change = f"{one.old or 'none'} -> {one.new or 'none'}" if has_changed else ""
+            change = ""
+            if one.event in FAILURES:
+                change = f"wanted {one.new}" if one.new else ""
+            elif one.old is not None or one.new is not None:
+                change = f"{one.old or 'none'} -> {one.new or 'none'}"
             by = f"{one.protocol} {one.source}".strip()
             rows.append((at, one.host, one.type, one.event, change, by, one.why))
-        print_table(heads, rows)
+        hosts = len({one.host for one in entries})
+        summary = f"{counted(len(entries), 'entry', 'entries')} of {counted(hosts, 'host')}."
+        print_table(heads, rows, summary, in_pages=True)
     return 0

@@ -185,7 +185,9 @@ def _print_list(snapshot: Snapshot) -> None:
                 " ".join(text for text in (one.error, one.hint, retry) if text),
             )
         )
-    print_table(("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM"), rows)
+    print_table(
+        ("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM"), rows, snapshot.sentence
+    )
     if not rows:
         print("No host is registered: add one with `hosts add NAME`.", file=sys.stderr)
 

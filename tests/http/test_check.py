@@ -276,3 +276,22 @@ def test_readable_and_short_keys_are_warnings(setup: Setup) -> None:
     assert f"The key of {HOME} has fewer than 16 characters" in lines[0][1]
     assert "chmod 600" in lines[1][1]
     assert not any("s3cr3t" in text for line in lines for text in line)
+
+
+def test_many_passed_checks_are_one_line(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"h{number}.example.com" for number in range(1000)]
+    environ = {
+        "HETZNER_TOKEN": FIRST,
+        "HETZNER_API_URL": sandbox.http_url,
+        "REGISTERED_FQDNS": ",".join([*names, "home.example.invalid"]),
+        "PRE_SHARED_KEY_FILE": str(tmp_path / "pre-shared-key"),
+        "STATE_URL": f"sqlite:///{tmp_path / 'state.db'}",
+    }
+    assert cli.run(["check"], environ) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 25
+    assert any(line.startswith("fail") and "home.example.invalid" in line for line in lines)
+    assert any(line.startswith("ok     100") and "others" in line for line in lines)
+    assert lines[-1].endswith("1 fail.")
