@@ -50,16 +50,12 @@ class Condition(enum.Enum):
     OK = "ok"
 
     @property
-    def severity(self) -> int:
-        """The sort key: the worst condition comes first."""
-        return list(Condition).index(self)
-
-    @property
     def slug(self) -> str:
         """The name in style sheets, URLs and metrics."""
         return self.name.lower()
 
 
+_SEVERITY = {one: rank for rank, one in enumerate(Condition)}
 _CONDITIONS = {
     State.REFUSED: Condition.REFUSED,
     State.PENDING: Condition.WAITING,
@@ -82,6 +78,7 @@ class HostStatus:
     hint: str  # empty: the operator has nothing to do
     retry_at: float | None
     muted_until: float | None
+    lost_after: float = 0.0  # seconds of silence after which it counts as lost
     note: str = ""
     is_leaving: bool = False  # removed; its records are being deleted
     losses: Sequence[str] = ()  # what is lost if its failed update is dropped; empty: nothing
@@ -114,7 +111,8 @@ def judge(
         by_host.setdefault(record.host, []).append(record)
     judged = [_judge_one(one, by_host.get(one.host, []), lost_after, now) for one in activities]
     return sorted(
-        judged, key=lambda one: (not one.needs_operator, one.condition.severity, one.host)
+        judged,
+        key=lambda one: (not one.needs_operator, _SEVERITY[one.condition], one.host.text),
     )
 
 
@@ -143,6 +141,7 @@ def _judge_one(
         hint=hint,
         retry_at=min((one.retry_at for one in relevant if not one.is_accepted), default=None),
         muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
+        lost_after=activity.lost_after or lost_after,
         note=activity.note,
         is_leaving=activity.leaving is not None,
         losses=_losses(records),
@@ -176,7 +175,7 @@ def _condition(activity: HostActivity, records: Sequence[Record], lost_after: fl
             found.add(Condition.NEVER)
     elif activity.silent_since is not None or activity.is_silent(lost_after):
         found.add(Condition.SILENT)
-    return min(found, key=lambda one: one.severity, default=Condition.OK)
+    return min(found, key=_SEVERITY.__getitem__, default=Condition.OK)
 
 
 def _explain(
@@ -328,7 +327,7 @@ class Overview:
         failure_window: float = 900.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.lost_after = lost_after
+        self._lost_after = lost_after
         self.failure_window = failure_window
         self._store = store
         self._hosts = hosts
@@ -337,7 +336,8 @@ class Overview:
     def read(self) -> Snapshot:
         """Return the state of all hosts, of Hetzner and of the background jobs."""
         now = self._clock()
-        activities = self._activities(self._hosts, now)
+        found = self._store.hosts.registered(now)
+        activities = [one for one in found if one.host in self._hosts or one.leaving is not None]
         names = {one.host for one in activities}
         records = [one for one in self._store.records.all() if one.host in names]
         open_since = [
@@ -349,7 +349,7 @@ class Overview:
         known = {one.name for one in leases}
         return Snapshot(
             now=now,
-            hosts=judge(activities, records, self.lost_after, now),
+            hosts=judge(activities, records, self._lost_after, now),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=quotas,
@@ -368,9 +368,8 @@ class Overview:
         now = self._clock()
         if name not in self._hosts:
             return None, now
-        activities = self._activities((name,), now)
-        mine = [one for one in activities if one.host == name]
-        judged = judge(mine, self._store.records.of(name).values(), self.lost_after, now)
+        mine = self._store.hosts.registered(now, name)
+        judged = judge(mine, self._store.records.of(name).values(), self._lost_after, now)
         return next(iter(judged), None), now
 
     def wrong_logins(self, host: Hostname) -> Sequence[WrongLogins]:
@@ -378,11 +377,6 @@ class Overview:
         labels = {host.first_label, shown(host).split(".", 1)[0]}
         since = self._clock() - self.failure_window
         return self._store.failed_logins.of([digest(label).hex()[:32] for label in labels], since)
-
-    def _activities(self, hosts: Collection[Hostname], now: float) -> list[HostActivity]:
-        """Return the activities of some hosts, and of hosts whose records are being deleted."""
-        found = self._store.hosts.registered(now)
-        return [one for one in found if one.host in hosts or one.leaving is not None]
 
 
 def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:

@@ -262,8 +262,11 @@ class Hosts:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self, now: float) -> list[HostActivity]:
-        """Return the activity of every registered host, and of those whose records are deleted."""
+    def registered(self, now: float, host: Hostname | None = None) -> list[HostActivity]:
+        """Return the activity of every registered host, and of those whose records are deleted.
+
+        With `host`, return only its activity.
+        """
         is_shown = sa.or_(is_listed(now), hosts.c.leaving == DELETE)
         query = sa.select(
             hosts.c.host,
@@ -277,6 +280,8 @@ class Hosts:
             hosts.c.note,
             hosts.c.leaving,
         ).where(is_shown)
+        if host is not None:
+            query = query.where(hosts.c.host == host.text)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [HostActivity(Hostname(row.host), *tuple(row)[1:]) for row in rows]

@@ -205,8 +205,7 @@ class HostPages:
         shown, period = entries[:_ENTRIES_A_PAGE], window(now, days)
         samples = self.history.sample(status.host, *period, PERIODS, (*CHANGES, *CONTACT))
         silent_since = status.seen_at if status.condition is Condition.SILENT else None
-        lost_after = self.overview.lost_after
-        timeline = draw(samples, status.published, silent_since, lost_after, period)
+        timeline = draw(samples, status.published, silent_since, status.lost_after, period)
         return {
             "entries": [(one, self._held(one, shown)) for one in shown],
             "page": page,

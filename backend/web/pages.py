@@ -62,7 +62,7 @@ def icon(state: str) -> str:
         f"<circle cx='8' cy='8' r='8' fill='{ICONS[state]}'/><path d='{_SIGNS[state]}' fill='none' "
         "stroke='#fff' stroke-width='2' stroke-linecap='round'/></svg>"
     )
-    return "data:image/svg+xml," + quote(image, safe=" =:/'")
+    return "data:image/svg+xml," + quote(image, safe="=:/'")
 
 
 def _ago(at: float | None, now: float) -> Markup:

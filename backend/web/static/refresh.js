@@ -132,7 +132,13 @@
   show();
   setInterval(show, 1000);
   if (live().length) {
-    setInterval(refresh, SECONDS * 1000);
+    const again = async () => {
+      const start = Date.now();
+      await refresh();
+      // A page that takes long, as with thousands of hosts, is refreshed less often.
+      setTimeout(again, Math.max(SECONDS * 1000, 10 * (Date.now() - start)));
+    };
+    setTimeout(again, SECONDS * 1000);
     document.addEventListener("visibilitychange", refresh);
   }
 
