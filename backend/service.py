@@ -103,7 +103,10 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
 
     keys = open_keys(settings, store.registrations)
     hosts = Registry(access, store.hosts, store.registrations, keys)
-    verifies_zones = len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
+
+    def verifies_zones() -> bool:
+        return len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
+
     alarm = Alarm(reporter, _first_of_all(store, "failed logins", access.failure_window))
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     # Logins of requests are trimmed, too.
@@ -131,7 +134,9 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     )
     days = settings.store.history_days
     reconciler = Reconciler(store, publisher, zones, projects, reporter, history_days=days)
-    verifier = Verifier(store, publisher, zones, projects, cache_ttl=cache_ttl)
+    verifier = Verifier(
+        store, publisher, zones, projects, cache_ttl=cache_ttl, is_needed=verifies_zones
+    )
     threads = settings.server.threads
     updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
 
@@ -151,7 +156,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("alarm", 2, alarm.report),
         Loop("host locks", 5, publisher.keep_locks),
         Loop("reconciler", 1, reconciler.tick),
-        *([Loop("verifier", 5, verifier.tick)] if verifies_zones else []),
+        Loop("verifier", 5, verifier.tick),
         Loop("challenges", 3, challenges.tick),  # those from before ACME_DNS was switched off, too
         Loop("collector", 3, collector.tick),
         Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),

@@ -214,3 +214,4 @@ class LeaderElection:
         """Let another process take over at once."""
         if self._is_leader:
             self._leases.release(self._name, self._owner)
+            self._is_leader = False

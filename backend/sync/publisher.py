@@ -129,7 +129,7 @@ class Publisher:
         *,
         cache_ttl: float,
         ttl_of: Callable[[Hostname], int | None] = lambda _: None,
-        is_checked_elsewhere: bool = False,
+        is_checked_elsewhere: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`ttl_of` returns the TTL that a host has of its own."""
@@ -151,7 +151,7 @@ class Publisher:
         """
         if record.state not in (State.PUBLISHING, State.PUBLISHED):
             return False
-        if self._is_checked_elsewhere and record.checked_at > 0:
+        if record.checked_at > 0 and self._is_checked_elsewhere():
             return True
         now = self._clock()
         # After the clock was set back, neither time may count for too long.

@@ -40,13 +40,16 @@ class Verifier:
         projects: Sequence[Hetzner],
         *,
         cache_ttl: float,
+        is_needed: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`is_needed` returns whether there are enough hosts; the number may change."""
         self._store = store
         self._publisher = publisher
         self._zones = zones
         self._projects = projects
         self._cache_ttl = cache_ttl
+        self._is_needed = is_needed
         self._clock = clock
         self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pause_until = 0.0
@@ -55,6 +58,9 @@ class Verifier:
 
     def tick(self) -> None:
         """Check the records of active hosts that weren't checked for `REQUEST_CACHE_TTL`."""
+        if not self._is_needed():
+            self._election.resign()
+            return
         now = self._clock()
         # After the clock was set back, the pause must not take longer.
         is_paused = 0 < self._pause_until - now <= _PAUSE_AFTER_FAILURE

@@ -39,11 +39,15 @@ class VerifierEnv:
         self.publisher = Publisher(
             *(store, zones, sink),
             cache_ttl=CACHE_TTL,
-            is_checked_elsewhere=True,
+            is_checked_elsewhere=lambda: True,
             clock=clock,
         )
+        self.is_needed = True
         self.verifier = Verifier(
-            store, self.publisher, zones, projects, cache_ttl=CACHE_TTL, clock=clock
+            *(store, self.publisher, zones, projects),
+            cache_ttl=CACHE_TTL,
+            is_needed=lambda: self.is_needed,
+            clock=clock,
         )
         store.hosts.register([host(name) for name in NAMES], clock())
         for number, name in enumerate(NAMES):
@@ -78,6 +82,15 @@ def test_a_zone_is_read_once_for_all_due_hosts(env: VerifierEnv) -> None:
     assert env.tick_after(CACHE_TTL - 1) == []
     assert env.tick_after(1) == [READ_ZONE]
     assert {env.record(name).checked_at for name in NAMES} == {env.clock()}
+
+
+def test_with_few_hosts_nothing_is_read_and_no_lease_is_kept(env: VerifierEnv) -> None:
+    assert env.tick_after(CACHE_TTL) == [READ_ZONE]
+    assert env.store.leases.find(["verifier"])
+    env.is_needed = False
+    env.mark_seen()
+    assert env.tick_after(CACHE_TTL) == []
+    assert env.store.leases.find(["verifier"]) == []
 
 
 def test_a_host_without_activity_is_not_checked(env: VerifierEnv) -> None:
