@@ -13,6 +13,7 @@ from tests.e2e.processes import OPERATOR, ROOT, Backend
 # The screenshots are kept for review.
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
 AXE = ROOT / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+VNU = ROOT / ".cache" / "node" / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 SECONDS = 40.0

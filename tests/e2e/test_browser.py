@@ -8,7 +8,16 @@ from typing import Any, Iterator
 
 import pytest
 
-from tests.e2e.browsing import SCHEMES, SCREENSHOTS, SIZES, Browser, browsers, violations
+from tests.e2e.browsing import (
+    SCHEMES,
+    SCREENSHOTS,
+    SIZES,
+    VNU,
+    Browser,
+    browsers,
+    need,
+    violations,
+)
 from tests.e2e.processes import OPERATOR, Backend, Hetzner, run, until
 
 pytestmark = pytest.mark.real("chromium", "curl")
@@ -373,3 +382,15 @@ def test_axe_finds_no_serious_violation(
     page.get_by_role("button", name="Show key").click()
     page.locator("#key").wait_for()
     assert violations(page) == []
+
+
+def test_the_pages_are_valid_html(backend: Backend, gallery: tuple[str, ...], folder: Any) -> None:  # noqa: ANN401
+    if not VNU.exists():
+        need("vnu-jar (npm install --prefix .cache/node vnu-jar@24.10.17)")
+    files = []
+    for number, path in enumerate((*gallery, "/add")):
+        files.append(folder / f"{number}.html")
+        answer = backend.session.get(f"{backend.url}{path}", auth=OPERATOR, timeout=20)
+        files[-1].write_bytes(answer.content)
+    ran = run(["java", "-jar", str(VNU), *map(str, files)], folder)
+    assert (ran.returncode, ran.stderr) == (0, "")
