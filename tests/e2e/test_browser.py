@@ -195,6 +195,7 @@ def test_a_tap_on_the_timeline_shows_details(browser: Browser, backend: Backend,
     page = browser.open(f"/hosts/{host}", "phone", has_touch=True)
     page.locator(".timeline g.bar").first.tap()
     assert "198.51.100.90" in page.locator("#detail").inner_text()
+    assert "UTC" not in page.locator("#detail").inner_text()
 
 
 def test_the_first_host_in_need_is_in_the_first_screen_of_a_phone(

@@ -81,6 +81,7 @@
   const two = (number) => String(number).padStart(2, "0");
   const day = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const clock = (at) => `${two(at.getHours())}:${two(at.getMinutes())}`;
+  const UTC = /(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g;
   const UNITS = [[86400, "day"], [3600, "h"], [60, "min"], [1, "s"]];
 
   function rough(seconds) {
@@ -113,6 +114,12 @@
       const at = new Date(one.dateTime);
       write(one, FORMS[one.dataset.form](at, now));
       one.title = `${day(at)} ${FORMS.clock(at)}`;
+    }
+    for (const one of document.querySelectorAll(".timeline title")) {
+      write(one, one.textContent.replace(UTC, (_, date, time) => {
+        const at = new Date(`${date}T${time}Z`);
+        return `${day(at)} ${clock(at)}`;
+      }));
     }
     const month = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
     for (const one of document.querySelectorAll("text[data-at]")) {
