@@ -49,4 +49,5 @@ def test_the_openapi_document_is_public(service: Service) -> None:
     answer = service.asks("GET", "/openapi.json")
     assert answer.status_code == 200
     assert answer.get_json()["openapi"] == "3.1.0"
-    assert list(answer.get_json()["paths"]) == ["/update"]
+    certificates = ["/acme/present", "/acme/cleanup", "/acme-dns/update"]
+    assert list(answer.get_json()["paths"]) == ["/update", *certificates]

@@ -253,6 +253,16 @@ def test_inadyn_accepts_the_file(
     subprocess.run(["inadyn", "--check-config", "-f", str(file)], check=True)
 
 
+@few
+@each_login
+def test_compose_reads_the_settings_of_the_client(name: Hostname, key: str) -> None:
+    found = yaml.safe_load(text_for("compose", name, key))["services"]["client"]["environment"]
+    written = found.pop("PRE_SHARED_KEY")
+    assert found == {"BACKEND_URL": URL, "FQDN": name.text}
+    assert "$" not in written.replace("$$", "")
+    assert written.replace("$$", "$") == key
+
+
 CLIENTS_IN_SH = {
     "lego": ("lego", "HTTPREQ_ENDPOINT", "HTTPREQ_USERNAME", "HTTPREQ_PASSWORD", "/acme"),
     "acme.sh": (
@@ -334,5 +344,5 @@ def test_every_device_with_its_own_syntax_is_tested() -> None:
     quoting = {one for one in DEVICES if text_for(one, HOSTS[0], key).count(key) == 0}
     assert quoting == {
         *("openwrt", "mikrotik", "inadyn", "curl", "cron", "powershell", "client"),
-        *("lego", "traefik", "certbot", "acme.sh", "cert-manager"),
+        *("lego", "traefik", "certbot", "acme.sh", "cert-manager", "compose"),
     }, "a new device needs a test here"
