@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from backend.model import Hostname, RecordType
@@ -20,7 +20,12 @@ class PushPolicy(enum.Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """The base class of events. `message` and `title` are templates over the event's fields."""
+    """The base class of events. `message` and `title` are templates over the event's fields.
+
+    Events about a host share a push with others of the same class and `cause`: `plural` is its
+    title after the number of hosts, `line` the template of the line for each event, and `advice`
+    the template of the text below.
+    """
 
     level: ClassVar[int]
     message: ClassVar[str]
@@ -28,6 +33,23 @@ class Event:
     title: ClassVar[str] = ""
     priority: ClassVar[int] = 3
     tags: ClassVar[tuple[str, ...]] = ()
+    plural: ClassVar[str] = ""
+    line: ClassVar[str] = "{host}"
+    advice: ClassVar[str] = ""
+    # An event ends those about the same host and topic that have another class.
+    topic: ClassVar[str] = ""
+    # A push waits until no event has joined it for this many seconds.
+    gathers: ClassVar[float] = 5.0
+
+    @property
+    def cause(self) -> str:
+        """What events must have in common, besides their class, to share a push."""
+        return ""
+
+    @property
+    def waits(self) -> float:
+        """The seconds in which more events of the same cause may follow."""
+        return self.gathers
 
 
 @dataclass(frozen=True)
@@ -47,10 +69,19 @@ class Published(RecordEvent):
     push = PushPolicy.CHANGING
     title = "{host} has a new address"
     tags = ("arrows_counterclockwise",)
+    plural = "hosts have new addresses"
+    line = "{host} {type}: {old} -> {new}"
 
     old: str
     new: str
     why: str
+    # Of the requester: a new prefix moves all hosts behind one router.
+    network: str = field(default="", compare=False)
+
+    @property
+    def cause(self) -> str:
+        """The network from which the updates came."""
+        return self.network
 
 
 @dataclass(frozen=True)
@@ -80,6 +111,10 @@ class Postponed(RecordEvent):
     push = PushPolicy.ALWAYS
     title = "{host} can't be updated now"
     tags = ("hourglass",)
+    plural = "hosts can't be updated now"
+    advice = "The updates will be retried. {error} Act only if this lasts."
+    topic = "failure"
+    gathers = 10.0  # a caller that updates its hosts one by one waits up to 8 s for each
 
     error: str
 
@@ -93,8 +128,17 @@ class Refused(RecordEvent):
     push = PushPolicy.ALWAYS
     title = "{host} can't be updated"
     tags = ("no_entry",)
+    plural = "hosts can't be updated"
+    advice = "{error}"
+    topic = "failure"
 
     error: str
+    kind: str = field(default="", compare=False)  # the class of the error
+
+    @property
+    def cause(self) -> str:
+        """The class of the error: its text may name the host."""
+        return self.kind
 
 
 @dataclass(frozen=True)
@@ -106,6 +150,9 @@ class Cleared(RecordEvent):
     push = PushPolicy.ALWAYS
     title = "{host} is up to date again"
     tags = ("white_check_mark",)
+    plural = "hosts are up to date again"
+    line = "{host} {type}: {after} after the request"
+    topic = "failure"
 
     after: float  # seconds since the request
 
@@ -137,6 +184,9 @@ class Contested(RecordEvent):
     push = PushPolicy.ALWAYS
     title = "Two devices update {host}"
     tags = ("warning",)
+    plural = "hosts are updated by two devices each"
+    line = "{host} {type}: requests from {sources}"
+    advice = "Give each device its own host name and key."
 
     sources: str
 
@@ -186,10 +236,24 @@ class FellSilent(Event):
     title = "{host} is lost"
     priority = 4  # ntfy's apps vibrate long and show a pop-over
     tags = ("rotating_light",)
+    plural = "hosts are lost"
+    line = "{host}: no update for {after} ({seen_at})"
+    advice = (
+        "If they share an internet connection, check it first. Then check that the hosts and their "
+        "update clients work, and that each client has the key of its host."
+    )
+    topic = "silence"
 
     host: Hostname
     seen_at: float | None  # None: never
     after: float  # seconds
+    # The seconds in which more hosts are about to count as lost.
+    others_within: float = field(default=0.0, compare=False)
+
+    @property
+    def waits(self) -> float:
+        """Wait for hosts that fell silent a little later."""
+        return max(self.gathers, self.others_within)
 
 
 @dataclass(frozen=True)
@@ -201,9 +265,19 @@ class CameBack(Event):
     push = PushPolicy.ALWAYS
     title = "{host} is back"
     tags = ("white_check_mark",)
+    plural = "hosts are back"
+    line = "{host}: after {after}"
+    topic = "silence"
 
     host: Hostname
     after: float  # seconds
+    # The seconds in which the hosts that were lost with it may be back as well.
+    others_within: float = field(default=0.0, compare=False)
+
+    @property
+    def waits(self) -> float:
+        """Wait for the hosts that were lost with it."""
+        return max(self.gathers, self.others_within)
 
 
 @dataclass(frozen=True)
@@ -275,6 +349,12 @@ class LoginsBlocked(Event):
     push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
     tags = ("lock",)
+    plural = "hosts have failed logins"
+    line = "{host}: the last one from {source}"
+    advice = (
+        "Wrong keys are rejected for a while, but the correct keys still work. If a source is your "
+        "own device, set its key to the one in the key file.{left_out}"
+    )
 
     source: str
     host: Hostname

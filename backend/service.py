@@ -26,10 +26,12 @@ from backend.model import Credentials
 from backend.monitor.collector import Collector
 from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
-from backend.notify.outbox import Outbox, Reporter
+from backend.notify.outbox import Outbox
+from backend.notify.reporter import Grouping, Reporter
 from backend.server.loops import Health, Loop
 from backend.settings import CHALLENGE_SLOTS, NtfySettings, Settings
 from backend.store import Store
+from backend.store.leases import LeaderElection
 from backend.sync.challenges import Challenges
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
@@ -48,6 +50,8 @@ _SHORTEST_ROUND = 60
 _DRAIN_SECONDS = 3.0
 # If several processes notice a problem with ntfy within this time, only one logs it.
 _NTFY_PROBLEM_SECONDS = 60.0
+# If the machine that sends the pushes dies, another one continues after this time.
+_PUSH_LEASE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,12 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
         is_first = _first_of_all(store, "ntfy", _NTFY_PROBLEM_SECONDS, without_store=True)
         outbox = Outbox(Ntfy(ntfy.url, ntfy.topic, **login), is_first, count=meters.pushed)
+    grouping = None
+    if outbox is not None:
+        election = LeaderElection(store.leases, "pushes", _PUSH_LEASE_SECONDS)
+        grouping = Grouping(store.pushes, election, outbox.put)
     reporter = Reporter(
-        outbox.put if outbox is not None else lambda _: None,
+        grouping.put if grouping is not None else lambda _: None,
         on_change=ntfy.on_change,
         debugging=settings.log.debug,
     )
@@ -166,6 +174,9 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("store probe", 5, health.probe),
         Loop("pulse", 5, health.pulse),
     ]
+    if grouping is not None:
+        loops.append(Loop("pushes", 1, grouping.tick))
+        grouping.wake = loops[-1].wake
     health.watched = [loop.problem for loop in loops]
     if outbox is not None:
         health.watched.append(lambda _: outbox.problem())
@@ -207,6 +218,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
             watcher.stop,
             activities.flush,
             alarm.report,
+            *([grouping.stop] if grouping is not None else []),
         ],
         close=store.close,
     )

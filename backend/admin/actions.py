@@ -18,7 +18,7 @@ from backend.model import (
     Requester,
     Update,
 )
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.hosts import State
 from backend.store.leases import wait_for_host

@@ -19,7 +19,7 @@ from backend.errors import (
 )
 from backend.events import OperatorActed
 from backend.model import Deadline, Hostname, OwnSettings, Requester
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.settings import INTERFACE_ID_EXAMPLE, LARGEST, LOWEST_TTL, interface_id
 from backend.store import Store
 from backend.store.leases import wait_for_host

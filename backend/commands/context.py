@@ -25,7 +25,7 @@ from backend.errors import BadHostname
 from backend.hetzner.dns import open_projects
 from backend.hetzner.zones import Zones
 from backend.model import Hostname, Requester
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.settings import Settings, read
 from backend.store import Store, opened
 

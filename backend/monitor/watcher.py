@@ -16,6 +16,9 @@ from backend.store.leases import LeaderElection
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least this often
 # If the leader on another machine is killed, the next one takes over after this time and a tick.
 _LEASE_SECONDS = 40.0
+# Hosts behind one line send their updates at different times, so they are lost one after the other,
+# and are back one after the other: within this many seconds, but with a short timeout sooner.
+_SPREAD_SECONDS = 300.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
 
@@ -123,7 +126,7 @@ class Watcher:
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
         for activity in judge(activities, self._lost_after):
-            event = self._flip(activity, now)
+            event = self._flip(activity, now, self._others_within(activity, activities))
             if event is not None:
                 self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
 
@@ -140,11 +143,30 @@ class Watcher:
             self._waits_since = self._monotonic()
         return is_due
 
-    def _flip(self, activity: HostActivity, now: float) -> Event | None:
+    def _others_within(self, flipped: HostActivity, activities: Iterable[HostActivity]) -> float:
+        """Return the seconds in which other hosts are likely to change in the same way."""
+        spread = min(_SPREAD_SECONDS, self._lost_after / 10)
+        others = (one for one in activities if one.host != flipped.host)
+        if flipped.silent_since is None:
+            ages = [one.silent_for for one in others if one.silent_since is None]
+            left = [self._lost_after - age for age in ages if age <= self._lost_after]
+            soon = [seconds + self._interval for seconds in left if seconds <= spread]
+            return max((one for one in soon if one <= 2 * spread), default=0.0)
+        start = flipped.silent_since
+        is_alone = not any(
+            one.silent_since is not None
+            and abs(one.silent_since - start) <= spread
+            and one.silent_for > self._lost_after
+            for one in others
+        )
+        return 0.0 if is_alone else spread
+
+    def _flip(self, activity: HostActivity, now: float, others_within: float) -> Event | None:
         """Store the change; return its event unless another process has stored it."""
         if activity.silent_since is None:
-            lost = FellSilent(activity.host, activity.seen_at, activity.silent_for)
+            seen_at, after = activity.seen_at, activity.silent_for
+            lost = FellSilent(activity.host, seen_at, after, others_within)
             return lost if self._store.hosts.fall_silent(activity, now) else None
         away = max(0.0, (activity.seen_at or now) - activity.silent_since)
-        back = CameBack(activity.host, away)
+        back = CameBack(activity.host, away, others_within)
         return back if self._store.hosts.come_back(activity, now) else None

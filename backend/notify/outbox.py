@@ -1,4 +1,4 @@
-"""Reports events: a log line and perhaps a push, which waits in a queue."""
+"""A queue of pushes, which waits while the server is away."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import itertools
 import logging
 import threading
 import time
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
-from backend.events import Event, PushPolicy
 from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
-from backend.text import counted, duration, moment
+from backend.text import counted
 
 logger = logging.getLogger(__name__)
-events = logging.getLogger("hetzner-dyndns")
 
 _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one repeats
 _LIFETIME = 3600.0  # seconds after which a push is useless
@@ -209,39 +207,3 @@ class Outbox:
         if lost:
             logger.warning("%s lost. The log has all events.", counted(lost, "push", "pushes"))
         return lost
-
-
-class Reporter:
-    """Logs events, and pushes those whose policy asks for it."""
-
-    def __init__(
-        self,
-        push: Callable[[Push], None] = lambda _: None,
-        *,
-        on_change: bool = False,
-        debugging: bool = False,
-    ) -> None:
-        self._push = push
-        self._pushed = {PushPolicy.ALWAYS}
-        if on_change or debugging:
-            self._pushed.add(PushPolicy.CHANGING)
-
-    def report(self, event: Event, *, quietly: bool = False) -> None:
-        is_pushed = event.push in self._pushed and not quietly
-        if not events.isEnabledFor(event.level) and not is_pushed:
-            return  # an unchanged update ends here
-        words = {name: _FORMATS.get(name, str)(value) for name, value in vars(event).items()}
-        message = event.message.format(**words)
-        events.log(event.level, "%s", message)
-        if is_pushed:
-            self._push(Push(event.title.format(**words), message, event.priority, event.tags))
-
-
-# How a field of an event is written; `str` writes all others.
-_FORMATS: Mapping[str, Callable[[Any], str]] = {
-    "host": lambda host: str(host or "an unknown host"),
-    "type": lambda kind: str(kind.value),
-    "after": duration,
-    "seen_at": lambda at: f"last seen {moment(at)}" if at else "none since its registration",
-    "left_out": lambda more: f" {more} earlier ones were not logged." if more else "",
-}

@@ -21,6 +21,7 @@ from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, Hosts
 from backend.store.leases import Leases
 from backend.store.projects import Projects
+from backend.store.pushes import Pushes
 from backend.store.records import Records
 from backend.store.registrations import Registrations
 
@@ -32,6 +33,7 @@ _READS = [
         schema.hosts.c.seen_at,
         schema.leases.c.until,
         schema.reports.c.key,
+        schema.pushes.c.at,
         challenges.c.value,
     )
 ] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
@@ -43,6 +45,7 @@ _WRITES = [
         (schema.hosts, schema.hosts.c.host),
         (schema.leases, schema.leases.c.name),
         (schema.reports, schema.reports.c.subject),
+        (schema.pushes, schema.pushes.c.cause),
         (schema.history, schema.history.c.id),
         (challenges, challenges.c.name),
     )
@@ -145,6 +148,7 @@ class Store:
         self.history = History(self._database, self.leases)
         self.failed_logins = FailedLoginCounts(self._database)
         self.projects = Projects(self._database)
+        self.pushes = Pushes(self._database)
         self.registrations = Registrations(self._database, self.leases)
         self.challenges = Challenges(self._database)
 

@@ -50,7 +50,7 @@ _OF_NEWER = _OF_RECORD.where(records.c.generation != sa.bindparam("a_generation"
 class Notice(enum.Enum):
     """A new error of a record, or the end of its errors: for the record only, or for the host."""
 
-    RECORD = "record"  # the host's other record fails in the same way, or still fails
+    RECORD = "record"  # the host fails in the same way already, or its other record still fails
     HOST = "host"
 
 
@@ -351,18 +351,22 @@ class Records:
         if connection.execute(_OF_GENERATION, values).rowcount != 1:
             return None  # a newer desired state came in: this one's failure doesn't matter
         query = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
-        known = [row.key.partition(" ") for row in connection.execute(query)]
+        known = [row.key.split(" ", 2) for row in connection.execute(query)]
         kind, text = record.type.value, str(error)
         if sum(1 for one, _, _ in known if one == kind) >= _MOST_ERRORS:
             return None
-        key = f"{kind} {text}"
+        event = "refused" if failed.state is State.REFUSED else "postponed"
+        key = f"{kind} {event} {text}"
         if not self._leases.report(connection, record.host.text, key, now, math.inf):
             return None
-        event = "refused" if failed.state is State.REFUSED else "postponed"
         address = record.desired.address
         wanted = None if address is None else str(address.ip)
         add_entry(connection, entry_of(record, now, event, None, wanted, text))
-        return Notice.RECORD if any(one == text for _, _, one in known) else Notice.HOST
+        # An outage has a different error now and then: the host is waiting all the same.
+        is_known = any(
+            other == event and (event == "postponed" or one == text) for _, other, one in known
+        )
+        return Notice.RECORD if is_known else Notice.HOST
 
 
 def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice | None:

@@ -75,6 +75,30 @@ reports = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
 )
 
+# Notifications that wait for others with the same cause. Any process adds them, and the leader
+# sends them.
+pushes = sa.Table(
+    "pushes",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("cause", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False, index=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("is_trouble", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("due", sa.Float, nullable=False),  # unless another one joins
+    sa.Column("content", sa.String, nullable=False),  # for `backend.notify.grouping`
+)
+
+# The causes of which a push was sent lately.
+causes = sa.Table(
+    "causes",
+    metadata,
+    sa.Column("cause", sa.String, primary_key=True),
+    sa.Column("sent_at", sa.Float, nullable=False),
+    sa.Column("pause", sa.Float, nullable=False),  # seconds until its next push
+)
+
 hosts = sa.Table(
     "hosts",
     metadata,

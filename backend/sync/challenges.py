@@ -20,7 +20,7 @@ from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters
 from backend.model import Change, Deadline, Hostname
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.challenges import FAILED, Challenge, StoredChallenge
 from backend.store.leases import new_owner, wait_for_host

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping, Sequence
 
+from backend.auth.throttle import network_of
 from backend.errors import (
     ChangeRefused,
     DyndnsError,
@@ -34,7 +35,7 @@ from backend.hetzner.dns import Location, RRSet, Written
 from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.rate import TokenBucket
 from backend.store import Store
 from backend.store.hosts import Record, State
@@ -372,7 +373,8 @@ class Publisher:
                 change, new = result.change, str(record.desired.address or "none")
                 event: Confirmed | Published = Confirmed(host, kind)
                 if change is not None:
-                    event = Published(host, kind, change.old or "none", new, change.why)
+                    network = network_of(record.requester.source)
+                    event = Published(host, kind, change.old or "none", new, change.why, network)
                 self._reporter.report(event)
             if rivals:
                 self._reporter.report(Contested(host, kind, " and ".join(rivals)))
@@ -400,8 +402,10 @@ def report_notice(reporter: EventSink, result: Result, notice: Notice, now: floa
     record = result.record
     event: Event = Cleared(record.host, record.type, now - record.desired_at)
     if isinstance(result, Failed):
-        kind = Refused if result.state is State.REFUSED else Postponed
-        event = kind(record.host, record.type, str(result.error))
+        error = result.error
+        event = Postponed(record.host, record.type, str(error))
+        if result.state is State.REFUSED:
+            event = Refused(record.host, record.type, str(error), type(error).__name__)
     reporter.report(event, quietly=notice is Notice.RECORD)
 
 

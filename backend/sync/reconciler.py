@@ -15,7 +15,7 @@ from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
 from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection

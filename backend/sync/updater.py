@@ -36,7 +36,7 @@ from backend.model import (
     RecordType,
     Update,
 )
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.history import History
 from backend.store.hosts import Hosts, Record

@@ -452,3 +452,41 @@ def test_a_host_still_lost_after_its_mute_is_reported_once(
     assert [type(event) for event in sink.pushed] == [FellSilent]
     (found,) = store.hosts.registered(clock())
     assert found.muted_until is None
+
+
+class TestHostsBehindOneLine:
+    """Their events say for how long others are likely to follow, so that they share a push."""
+
+    @pytest.fixture
+    def line(self, store: Store, clock: Clock, sink: RecordingSink) -> Guard:
+        """Return a watcher of two hosts that were seen a minute and a half apart."""
+        guard = Guard(store, clock, sink, hosts=(NAS, ROUTER))
+        guard.sees(NAS)
+        guard.watch(100)
+        guard.sees(ROUTER)
+        return guard
+
+    def test_are_lost_one_after_the_other(self, line: Guard) -> None:
+        lost = line.watch(LOST_AFTER + 300)
+        assert [event.host for event in lost if isinstance(event, FellSilent)] == [NAS, ROUTER]
+        first, last = (event.waits for event in lost if isinstance(event, FellSilent))
+        assert 60 < first <= 180
+        assert last == FellSilent.gathers
+
+    def test_are_back_one_after_the_other(self, line: Guard) -> None:
+        line.watch(LOST_AFTER + 300)
+        line.sees(ROUTER)
+        (first,) = line.watch(120)
+        assert (first, first.waits) == (CameBack(ROUTER, first.after), 180.0)
+        line.sees(NAS)
+        (last,) = line.watch(120)
+        assert (last, last.waits) == (CameBack(NAS, last.after), CameBack.gathers)
+
+    def test_are_not_waited_for_when_they_were_seen(self, line: Guard) -> None:
+        line.watch(1000)
+        line.sees(ROUTER)
+        (lost,) = line.watch(1000)
+        assert (lost.host, lost.waits) == (NAS, FellSilent.gathers)
+        line.sees(NAS)
+        (back,) = line.watch(120)
+        assert back.waits == CameBack.gathers

@@ -32,7 +32,7 @@ from backend.events import (
 )
 from backend.model import RecordType
 from backend.notify.ntfy import Push
-from backend.notify.outbox import Reporter
+from backend.notify.reporter import HostPush, Reporter
 from backend.text import duration
 from tests.unit.fakes import host
 
@@ -199,9 +199,9 @@ def test_an_unchanged_address_is_logged_only_in_debug(caplog: pytest.LogCaptureF
 
 
 def pushed(event: Event, **options: bool) -> list[Push]:
-    pushes: list[Push] = []
+    pushes: list[Push | HostPush] = []
     Reporter(pushes.append, **options).report(event)
-    return pushes
+    return [one.push if isinstance(one, HostPush) else one for one in pushes]
 
 
 @pytest.mark.parametrize("event", ALWAYS, ids=lambda event: type(event).__name__)
@@ -215,7 +215,7 @@ def test_errors_and_their_ends_are_pushed(event: Event) -> None:
 
 def test_a_quiet_event_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hetzner-dyndns")
-    pushes: list[Push] = []
+    pushes: list[Push | HostPush] = []
     Reporter(pushes.append).report(Refused(HOST, A, "x"), quietly=True)
     assert pushes == []
     assert len(caplog.records) == 1
