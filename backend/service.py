@@ -25,7 +25,9 @@ from backend.metrics import Meters, Slots
 from backend.model import Credentials
 from backend.monitor.collector import Collector
 from backend.monitor.watcher import TICK_SECONDS, Watcher
-from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.notify.channels import open_channels, send_test
+from backend.notify.heartbeat import Heartbeat
+from backend.notify.ntfy import Push
 from backend.notify.outbox import Outbox
 from backend.notify.reporter import Grouping, Reporter
 from backend.server.loops import Health, Loop
@@ -48,8 +50,9 @@ _AGENT = f"hetzner-dyndns/{__version__}"
 # With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
 _SHORTEST_ROUND = 60
 _DRAIN_SECONDS = 3.0
-# If several processes notice a problem with ntfy within this time, only one logs it.
-_NTFY_PROBLEM_SECONDS = 60.0
+# If several processes notice a problem with a channel within this time, only one logs it.
+_CHANNEL_PROBLEM_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 57.0  # a tick later, a minute is over
 # If the machine that sends the pushes dies, another one continues after this time.
 _PUSH_LEASE_SECONDS = 30.0
 
@@ -60,7 +63,7 @@ class Service:
 
     app: Flask
     loops: Sequence[Loop]
-    outbox: Outbox | None
+    outboxes: Sequence[Outbox]
     keys: Keys
     stop_updates: Callable[[], None]
     # These resign from leader elections, and write data that is only in memory.
@@ -69,8 +72,8 @@ class Service:
 
     def start(self) -> None:
         """Start the background threads."""
-        if self.outbox is not None:
-            self.outbox.start()
+        for outbox in self.outboxes:
+            outbox.start()
         for loop in self.loops:
             loop.start()
 
@@ -82,8 +85,11 @@ class Service:
         with contextlib.suppress(StoreUnavailable):
             for ending in self.endings:
                 ending()
-        if self.outbox is not None:
-            self.outbox.stop(_DRAIN_SECONDS)
+        end = time.monotonic() + _DRAIN_SECONDS
+        for outbox in self.outboxes:
+            outbox.end(_DRAIN_SECONDS)
+        for outbox in self.outboxes:
+            outbox.stop(max(0.0, end - time.monotonic()))
         self.close()
 
 
@@ -94,18 +100,20 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     meters = Meters(slots)
     store = Store(settings.store.url, pool_size=settings.server.threads)
     activities = ActivityBuffer(store.hosts)
-    ntfy, outbox = settings.ntfy, None
-    if ntfy.url:
-        login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
-        is_first = _first_of_all(store, "ntfy", _NTFY_PROBLEM_SECONDS, without_store=True)
-        outbox = Outbox(Ntfy(ntfy.url, ntfy.topic, **login), is_first, count=meters.pushed)
-    grouping = None
-    if outbox is not None:
-        election = LeaderElection(store.leases, "pushes", _PUSH_LEASE_SECONDS)
-        grouping = Grouping(store.pushes, election, outbox.put)
+    is_first = _first_of_all(store, "channels", _CHANNEL_PROBLEM_SECONDS, without_store=True)
+    outboxes = [
+        Outbox(channel, is_first, count=meters.pushed) for channel in open_channels(settings.ntfy)
+    ]
+
+    def put(push: Push) -> None:
+        for outbox in outboxes:
+            outbox.put(push)
+
+    election = LeaderElection(store.leases, "pushes", _PUSH_LEASE_SECONDS)
+    grouping = Grouping(store.pushes, election, put)
     reporter = Reporter(
-        grouping.put if grouping is not None else lambda _: None,
-        on_change=ntfy.on_change,
+        grouping.put if outboxes else lambda _: None,
+        on_change=settings.ntfy.on_change,
         debugging=settings.log.debug,
     )
 
@@ -174,17 +182,17 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("store probe", 5, health.probe),
         Loop("pulse", 5, health.pulse),
     ]
-    if grouping is not None:
+    if outboxes:
         loops.append(Loop("pushes", 1, grouping.tick))
         grouping.wake = loops[-1].wake
+    loops += _heartbeats(settings.ntfy.heartbeat_url, store, health)
     health.watched = [loop.problem for loop in loops]
-    if outbox is not None:
-        health.watched.append(lambda _: outbox.problem())
+    health.watched += [outbox.problem for outbox in outboxes]
 
     session = Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies)
     overview = Overview(store, hosts, lost_after, access.failure_window)
-    send_test = functools.partial(_send_test, ntfy)
-    actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=send_test)
+    test = functools.partial(_send_test, settings.ntfy)
+    actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=test)
     forms = HostForms(session, manager)
     pages = HostPages(session, overview, actions, store.history, days, forms.values)
     dashboard = Dashboard(
@@ -209,7 +217,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     return Service(
         app=app,
         loops=loops,
-        outbox=outbox,
+        outboxes=outboxes,
         keys=keys,
         stop_updates=updater.stop,
         endings=[
@@ -218,24 +226,28 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
             watcher.stop,
             activities.flush,
             alarm.report,
-            *([grouping.stop] if grouping is not None else []),
+            *([grouping.stop] if outboxes else []),
         ],
         close=store.close,
     )
 
 
+def _heartbeats(url: str, store: Store, health: Health) -> list[Loop]:
+    """Return the job that calls the URL, if there is one."""
+    if not url:
+        return []
+    is_due = _first_of_all(store, "heartbeat", _HEARTBEAT_SECONDS)
+    return [Loop("heartbeat", 5, Heartbeat(url, is_due, health.problems).tick)]
+
+
 def _send_test(ntfy: NtfySettings) -> str:
-    """Send a test message; return its topic, empty if none is set. Raises `SettingUnusable`."""
-    if not ntfy.url:
-        return ""
-    login = {"username": ntfy.username, "password": ntfy.password, "token": ntfy.token}
-    try:
-        test = Push("Test of hetzner-dyndns", "Notifications work: the dashboard sent this.")
-        Ntfy(ntfy.url, ntfy.topic, **login).publish(test)
-    except (PushRefused, PushFailed) as error:
-        hint = "check NTFY_URL, NTFY_TOPIC and the ntfy server."
-        raise SettingUnusable(f"The test message wasn't sent: {error}", hint=hint) from None
-    return ntfy.topic
+    """Send a test message to all channels; return where to. Raises `SettingUnusable`."""
+    deliveries = send_test(ntfy, "the dashboard")
+    for one in deliveries:
+        if not one.is_sent:
+            raise SettingUnusable(f"{one.channel}: {one.found} {one.hint}")
+    names = [ntfy.topic if one.channel == "ntfy" else one.channel for one in deliveries]
+    return ", ".join(names)
 
 
 def _first_of_all(

@@ -13,12 +13,11 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, TypeVar
-from urllib.parse import urlsplit
 
-from backend.errors import BadHostname, SettingUnusable
-from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
+from backend import readers
+from backend.errors import SettingUnusable
 from backend.model import Hostname, Network
-from backend.text import secrets_in
+from backend.text import parts_of, secrets_in
 
 Section = TypeVar("Section")
 _Read = Callable[[str, "Variable", "Reader"], Any]
@@ -33,7 +32,6 @@ CHALLENGE_SLOTS = 6
 LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
 _SHORTEST_PASSWORD, _REFUSED_PASSWORD = 16, 8
-INTERFACE_ID_EXAMPLE = "::211:32ff:fe11:2233"
 _MOUNTED = Path("/pre-shared-key")
 LOWEST_TTL = 60  # https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
 # The proxy in front of hetzner-dyndns runs on the same machine or in the same private network.
@@ -42,7 +40,6 @@ _PRIVATE_RANGES = (
 )
 _QUOTED = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
 
 
 class Reader:
@@ -82,9 +79,10 @@ class Reader:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             hint = f"name a readable file, or set {variable.name}."
             raise SettingUnusable(f"{name}: can't read {path} ({reason})", hint=hint) from None
-        if variable.read is _hosts and path:
+        if variable.read is readers.hosts and path:
             self.hosts_file = Path(path)
-        return _COMMENT.sub("", text) if variable.read in (_hosts, _tokens) else text
+        lists = (readers.hosts, readers.tokens, readers.channels)
+        return _COMMENT.sub("", text) if variable.read in lists else text
 
     def _clean(self, variable: Variable, source: str, text: str) -> str:
         """Return a value without ``NAME=`` in front of it, and without the quotes around it."""
@@ -128,7 +126,7 @@ class Variable:
 
     @property
     def has_file(self) -> bool:
-        return self.is_secret or self.read is _hosts
+        return self.is_secret or self.read is readers.hosts
 
 
 def _text(text: str, variable: Variable, _reader: Reader) -> str:
@@ -182,94 +180,8 @@ def _switch(text: str, variable: Variable, reader: Reader) -> bool:
     return False
 
 
-def _items(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
-    """Split a list at commas and line ends; remove blanks, duplicates and quotes."""
-    items = (reader.unquoted(variable.name, item.strip()) for item in re.split(r"[,\r\n]", text))
-    return tuple(dict.fromkeys(filter(None, items)))
-
-
-def _hosts(text: str, variable: Variable, reader: Reader) -> tuple[Hostname, ...]:
-    """Read a list of host names. Linux limits a variable to 128 KiB, about 5,000 names."""
-    names = _items(text, variable, reader)
-    return tuple(dict.fromkeys(_host(variable, name) for name in names))
-
-
-def _host(variable: Variable, name: str) -> Hostname:
-    try:
-        return Hostname.parse(name)
-    except BadHostname as error:
-        raise SettingUnusable(f"{variable.name}: {name!r}: {error}") from None
-
-
-def _interface_ids(
-    text: str, variable: Variable, reader: Reader
-) -> dict[Hostname, ipaddress.IPv6Address]:
-    """Read a list of ``host=::host:part``."""
-    found = {}
-    for item in _items(text, variable, reader):
-        name, _, given = item.partition("=")
-        try:
-            found[_host(variable, name.strip())] = interface_id(given)
-        except ValueError:
-            hint = "write each host with the part of its address after the prefix, as in "
-            hint += f"nas.example.com={INTERFACE_ID_EXAMPLE}."
-            raise SettingUnusable(f"{variable.name}: {item!r}", hint=hint) from None
-    return found
-
-
-def interface_id(text: str) -> ipaddress.IPv6Address:
-    """Read the part of an IPv6 address after the prefix; raise `ValueError` for anything else."""
-    part = ipaddress.IPv6Address(text.strip())
-    # The lowest 64 bits, and optionally the number of a network within the provider's prefix.
-    if "%" in text or int(part) >> 80 or not int(part) & ((1 << 64) - 1):
-        raise ValueError(text)
-    return part
-
-
-def _networks(text: str, variable: Variable, reader: Reader) -> tuple[Network, ...]:
-    """Read a list of networks and addresses."""
-    try:
-        items = _items(text, variable, reader)
-        return tuple(ipaddress.ip_network(item, strict=False) for item in items)
-    except ValueError as error:
-        hint = "list networks, as in 10.0.0.0/8,::1."
-        raise SettingUnusable(f"{variable.name}: {error}", hint=hint) from None
-
-
-def _tokens(text: str, variable: Variable, reader: Reader) -> tuple[str, ...]:
-    """Read the API tokens, one for each project."""
-    found = _items(text, variable, reader)
-    if not found and reader.needs_token:
-        raise SettingUnusable(
-            f"{variable.name} is missing",
-            hint="set it to a Read & Write API token of the project that holds your zones "
-            "(console.hetzner.com, Security, API tokens).",
-        )
-    for token in found:
-        if not _TOKEN.fullmatch(token):
-            problem = f"{variable.name} has a character that is invalid in a token"
-            raise SettingUnusable(problem, hint="copy the token again.")
-        if is_old_token(token):
-            reader.warn(f"{variable.name}: {IS_OLD}", MAKE_NEW)
-    return found
-
-
-def _url(text: str, variable: Variable, _reader: Reader) -> str:
-    """Read an http or https URL, without its final slashes."""
-    given = text.rstrip("/")
-    try:
-        parts = urlsplit(given)
-        is_full = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_full = False
-    if given and not (is_full and given.isprintable() and " " not in given):
-        hint = "write it as in https://example.com."
-        raise SettingUnusable(f"{variable.name} isn't a full URL", hint=hint)
-    return given
-
-
 def _setting(name: str, read: _Read, default: object = "", **options: Any) -> Any:  # noqa: ANN401
-    is_shown = not options.get("is_secret") and read is not _url  # a URL may hold a login
+    is_shown = not options.get("is_secret") and read is not readers.url  # a URL may hold a login
     metadata = {"variable": Variable(name, read, str(default), **options)}
     return dataclasses.field(repr=is_shown, metadata=metadata)
 
@@ -278,8 +190,8 @@ def _setting(name: str, read: _Read, default: object = "", **options: Any) -> An
 class HetznerSettings:
     """The settings for calls to Hetzner."""
 
-    tokens: tuple[str, ...] = _setting("HETZNER_TOKEN", _tokens, is_secret=True)
-    api_url: str = _setting("HETZNER_API_URL", _url, "https://api.hetzner.cloud/v1")
+    tokens: tuple[str, ...] = _setting("HETZNER_TOKEN", readers.tokens, is_secret=True)
+    api_url: str = _setting("HETZNER_API_URL", readers.url, "https://api.hetzner.cloud/v1")
     zone_cache_ttl: int = _setting("ZONE_CACHE_TTL", _number, 86400, low=1, high=_YEAR)
 
 
@@ -296,15 +208,17 @@ class RecordSettings:
 class AccessSettings:
     """Who may update which host."""
 
-    hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", _hosts)
+    hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", readers.hosts)
     key_file: Path = _setting("PRE_SHARED_KEY_FILE", _key_file, "pre-shared-key")  # noqa: RUF009
     operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
     operator_password: str = _setting("BASIC_AUTH_PASSWORD", _password, is_secret=True)
-    trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES", _networks, _PRIVATE_RANGES)
+    trusted_proxies: tuple[Network, ...] = _setting(
+        "TRUSTED_PROXIES", readers.networks, _PRIVATE_RANGES
+    )
     allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", _switch, 0)
     acme_dns: bool = _setting("ACME_DNS", _switch, 0)
     interface_ids: Mapping[Hostname, ipaddress.IPv6Address] = _setting(
-        "IPV6_INTERFACE_IDS", _interface_ids
+        "IPV6_INTERFACE_IDS", readers.interface_ids
     )
     failure_limit: int = _setting("AUTH_FAILURE_LIMIT", _number, 10, low=1)
     failure_window: int = _setting("AUTH_FAILURE_WINDOW", _number, 900, low=1, high=_YEAR)
@@ -328,11 +242,14 @@ class StoreSettings:
 class NtfySettings:
     """The settings for pushes. Without a URL there are none."""
 
-    url: str = _setting("NTFY_URL", _url)
+    url: str = _setting("NTFY_URL", readers.url)
     topic: str = _setting("NTFY_TOPIC", _text)
     username: str = _setting("NTFY_USERNAME", _text)
     password: str = _setting("NTFY_PASSWORD", _password, is_secret=True)
     token: str = _setting("NTFY_TOKEN", _text, is_secret=True)
+    ca_bundle: Path | None = _setting("NTFY_CA_BUNDLE", readers.certificates)  # noqa: RUF009
+    urls: tuple[str, ...] = _setting("NOTIFY_URLS", readers.channels, is_secret=True)
+    heartbeat_url: str = _setting("HEARTBEAT_URL", readers.url, is_secret=True)
     on_change: bool = _setting("NOTIFY_ON_CHANGE", _switch, 0)
 
 
@@ -352,6 +269,7 @@ class LogSettings:
     file: Path | None = _setting("LOG_FILE", _path)  # noqa: RUF009
     max_bytes: int = _setting("LOG_MAX_BYTES", _number, 1048576)
     backup_count: int = _setting("LOG_BACKUP_COUNT", _number, 3, high=1000)
+    zone: str = _setting("TZ", readers.zone)  # empty: UTC
 
 
 @dataclass(frozen=True)
@@ -385,6 +303,10 @@ class Settings:
                 yield from (value,) if isinstance(value, str) else value
             if isinstance(value, str):
                 yield from secrets_in(value)
+            if variable.is_secret and variable.read in (readers.channels, readers.url):
+                for url in (value,) if isinstance(value, str) else value:
+                    yield from secrets_in(url)
+                    yield from parts_of(url)
 
 
 _SECTIONS: Mapping[str, Any] = typing.get_type_hints(Settings)
@@ -422,7 +344,7 @@ def read(
 
 def hosts_in(file: Path) -> tuple[Hostname, ...]:
     """Return the hosts that REGISTERED_FQDNS_FILE lists; raise `SettingUnusable` if it can't be."""
-    (variable,) = (one for one in VARIABLES if one.read is _hosts)
+    (variable,) = (one for one in VARIABLES if one.read is readers.hosts)
     found: tuple[Hostname, ...] = Reader({f"{variable.name}_FILE": str(file)}).value(variable)
     return found
 

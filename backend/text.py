@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Iterator
 from urllib.parse import unquote, unquote_plus
@@ -23,6 +24,26 @@ _OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
 _IN_IMAGE = Path("/app/backend")
 _OF_PODMAN = Path("/run/.containerenv")
 _LATEST = 253_402_300_799.0  # the end of the year 9999
+
+_DELIMITERS = re.compile(r"[/?&=:@#,;]+")
+_DOMAIN = re.compile(r"([a-z0-9-]+\.)+[a-z]{2,}|[0-9]+(\.[0-9]+){3}|localhost", re.IGNORECASE)
+# Shorter parts of a URL are words such as `path`, which the log needs.
+_SHORTEST_SECRET = 8
+_ZONES = Path("/usr/share/zoneinfo")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_LONGEST_ZONE = 64
+
+
+def use_zone(name: str) -> None:
+    """Let `local` use a time zone; an empty or unknown name means UTC."""
+    os.environ["TZ"] = name if is_zone(name) else "UTC"
+    time.tzset()
+
+
+def is_zone(name: str) -> bool:
+    """Whether this system knows a time zone."""
+    is_name = len(name) < _LONGEST_ZONE and _ZONE.fullmatch(name) is not None
+    return name == "UTC" or (is_name and (_ZONES / name).is_file())
 
 
 def before(text: str, now: float) -> float:
@@ -67,11 +88,10 @@ def _read(text: str, now: float, direction: int) -> float:
         return now + direction * int(span[1]) * _UNITS[span[2]]
     try:
         found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-        aware = found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
-        return min(aware.timestamp(), _LATEST)
+        return min(found.timestamp(), _LATEST)
     except (ValueError, OverflowError):
         raise ValueError(
-            "write a date (2026-12-01), a time in UTC (2026-12-01T18:30) or a duration (3d, 12h)"
+            "write a date (2026-12-01), a time (2026-12-01T18:30) or a duration (3d, 12h)"
         ) from None
 
 
@@ -83,6 +103,11 @@ def counted(number: int, thing: str, things: str = "") -> str:
 def moment(at: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
     """Write a time (UTC seconds), by default to the minute: ``2026-11-24 12:03 UTC``."""
     return time.strftime(form, time.gmtime(at))
+
+
+def local(at: float, form: str = "%Y-%m-%d %H:%M %Z") -> str:
+    """Write a time (UTC seconds) in the operator's time zone: ``2026-11-24 13:03 CET``."""
+    return time.strftime(form, time.localtime(at))
 
 
 def duration(seconds: float) -> str:
@@ -142,3 +167,11 @@ def secrets_in(url: str) -> Iterator[str]:
         written.append(login["user"])
     for secret in written:
         yield from (secret, unquote(secret), unquote_plus(secret))
+
+
+def parts_of(url: str) -> Iterator[str]:
+    """Return the parts of a URL that may be secrets, as the key in a path or a query."""
+    for part in _DELIMITERS.split(url.partition("://")[2]):
+        for secret in (part, unquote(part), unquote_plus(part)):
+            if len(secret) >= _SHORTEST_SECRET and not _DOMAIN.fullmatch(secret):
+                yield secret

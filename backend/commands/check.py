@@ -1,4 +1,4 @@
-"""Tests settings, key file, store, tokens, zones, hosts and ntfy without changing anything."""
+"""Tests settings, key file, store, tokens, zones, hosts and channels without changing anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from backend.admin.checks import check_all
 from backend.auth.keys import KeyFile
@@ -28,7 +27,7 @@ from backend.errors import (
 )
 from backend.hetzner.dns import open_projects
 from backend.model import Hostname
-from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.notify.channels import send_test
 from backend.settings import AccessSettings, NtfySettings, Settings, read
 from backend.store import file_hint, file_of, opened
 from backend.text import counted
@@ -86,8 +85,8 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     _progress("store")
     yield _check_store(settings.store.url)
     yield from check_all(open_projects(settings, AGENT), hosts, _progress)
-    _progress("ntfy")
-    yield _check_ntfy(settings.ntfy)
+    _progress("notifications")
+    yield from _check_notifications(settings.ntfy)
 
 
 def _hosts(settings: Settings) -> list[Hostname]:
@@ -166,22 +165,15 @@ def _check_store(url: str) -> Line:
     return Line(OK, what, f"{kind}: can be read and written.")
 
 
-def _check_ntfy(ntfy: NtfySettings) -> Line:
-    """Send a test message."""
-    what = "ntfy"
-    if not ntfy.url:
-        hint = "Set NTFY_URL and NTFY_TOPIC."
-        return Line(WARN, what, "Not set, so the service sends no notifications.", hint)
-    topic = Ntfy(
-        ntfy.url, ntfy.topic, username=ntfy.username, password=ntfy.password, token=ntfy.token
-    )
+def _check_notifications(ntfy: NtfySettings) -> Iterator[Line]:
+    """Send a test message to every channel."""
     try:
-        topic.publish(Push("Test of hetzner-dyndns", "Notifications work: `check` sent this."))
-    except PushRefused as error:
-        hint = "Check NTFY_URL, NTFY_TOPIC and the login."
-        return Line(FAIL, what, f"The test message was refused: {error}.", hint)
-    except PushFailed as error:
-        hint = "Check NTFY_URL and the ntfy server."
-        return Line(FAIL, what, f"The test message wasn't delivered: {error}.", hint)
-    place = urlsplit(ntfy.url).hostname
-    return Line(OK, what, f"Sent a test message to topic {ntfy.topic} at {place}.")
+        deliveries = send_test(ntfy, "`check`")
+    except SettingUnusable as error:
+        yield failed_line(FAIL, "notifications", error)
+        return
+    if not deliveries:
+        hint = "Set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS."
+        yield Line(WARN, "ntfy", "Not set, so the service sends no notifications.", hint)
+    for one in deliveries:
+        yield Line(OK if one.is_sent else FAIL, one.channel, one.found, one.hint)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import asdict
 from typing import Mapping
 
 from backend.admin.timeline import FAILURES
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
-from backend.text import before, counted, moment
+from backend.text import before, counted, local
 
 _MOST = 1_000_000
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since",
         type=time_argument(before),
         default=0.0,
-        help="a date, a time (UTC), or a duration before now, as in 3d",
+        help="a date, a time, or a duration before now, as in 3d",
     )
     parser.add_argument("--limit", type=_limit, default=_MOST, help="show only the newest entries")
     parser.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
@@ -45,10 +46,18 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.json:
         print_json([asdict(entry) for entry in entries])
     else:
-        heads = ("TIME (UTC)", "HOST", "TYPE", "EVENT", "CHANGE", "BY", "WHY")
+        heads = (
+            f"TIME ({local(time.time(), '%Z')})",
+            "HOST",
+            "TYPE",
+            "EVENT",
+            "CHANGE",
+            "BY",
+            "WHY",
+        )
         rows = []
         for one in entries:
-            at = moment(one.at, "%Y-%m-%d %H:%M:%S")
+            at = local(one.at, "%Y-%m-%d %H:%M:%S")
             change = ""
             if one.event in FAILURES:
                 change = f"wanted {one.new}" if one.new else ""

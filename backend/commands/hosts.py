@@ -17,7 +17,7 @@ from backend.commands.context import (
 )
 from backend.errors import FAIL, OK, BadHostname, Line, not_registered
 from backend.model import RecordType
-from backend.text import after, command, counted, duration, moment
+from backend.text import after, command, counted, duration, local
 
 TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         task = tasks.add_parser(name, help=words)
         task.add_argument("host")
         if name == "mute":
-            help_text = "a date, a time (UTC), or a duration from now, as in 3d"
+            help_text = "a date, a time, or a duration from now, as in 3d"
             task.add_argument("until", type=time_argument(after), help=help_text)
 
 
@@ -132,7 +132,7 @@ def _act(context: Context, arguments: argparse.Namespace) -> str:
         return told if number else f"{host} has no update that Hetzner refuses."
     until = arguments.until if task == "mute" else None
     actions.mute(host, until, OPERATOR)
-    return f"{host} is not muted." if until is None else f"{host} is muted until {moment(until)}."
+    return f"{host} is not muted." if until is None else f"{host} is muted until {local(until)}."
 
 
 def _set(context: Context, arguments: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
@@ -64,8 +65,17 @@ class PushFailed(Exception):
 class Ntfy:
     """A topic on an ntfy server. Not safe to share between threads."""
 
-    def __init__(
-        self, url: str, topic: str, *, username: str = "", password: str = "", token: str = ""
+    name = "ntfy"
+
+    def __init__(  # noqa: PLR0913
+        self,
+        url: str,
+        topic: str,
+        *,
+        username: str = "",
+        password: str = "",
+        token: str = "",
+        ca_bundle: Path | None = None,
     ) -> None:
         self._url = url
         self._host = urlsplit(url).hostname
@@ -76,6 +86,8 @@ class Ntfy:
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
         self._has_login = self._auth is not None or "@" in url
         self._session = Session()
+        # Passed to each request: REQUESTS_CA_BUNDLE would replace that of the session.
+        self._verify = {} if ca_bundle is None else {"verify": str(ca_bundle)}
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
         """Send one push, within a few seconds.
@@ -86,8 +98,8 @@ class Ntfy:
 
         """
         body = {"topic": self._topic, **vars(push), "message": _shortened(push.message)}
-        timeout = min(seconds, _SECONDS)
-        options: dict[str, Any] = {"json": body, "auth": self._auth, "timeout": timeout}
+        options: dict[str, Any] = {"json": body, "auth": self._auth, **self._verify}
+        options["timeout"] = min(seconds, _SECONDS)
         try:
             status, headers, text = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
         except NoAnswer as error:

@@ -9,7 +9,8 @@ import threading
 import time
 from typing import Callable, NamedTuple, Sequence
 
-from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.notify.channels import Channel
+from backend.notify.ntfy import Push, PushFailed, PushRefused
 from backend.text import counted
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one repeats
 _LIFETIME = 3600.0  # seconds after which a push is useless
 _MOST_WAITING = 100
-_LONGEST_TRY = 10.0  # seconds
+_LONGEST_TRY = 30.0  # seconds; a channel may have a lower limit
 _UNBELIEVED_PAUSE = 0.5
 
 
@@ -34,19 +35,21 @@ class Outbox:
     """Sends pushes on its own thread, the most urgent first. Safe to share between threads.
 
     `is_first` returns true in the first process that asks for a key within some time. Only that
-    process logs that ntfy has a problem, and that the problem has cleared.
+    process logs that the channel has a problem, and that the problem has cleared.
     """
 
     def __init__(
         self,
-        ntfy: Ntfy,
+        channel: Channel,
         is_first: Callable[[str], bool] = lambda _: True,
         *,
         pauses: Sequence[float] = _PAUSES,
         count: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ntfy = ntfy
+        self._channel = channel
+        self._name = channel.name
+        self._setting = "NTFY_URL" if channel.name == "ntfy" else "NOTIFY_URLS"
         self._is_first = is_first
         self._problems: dict[str, bool] = {}  # whether this process has logged them
         self._pauses = pauses
@@ -60,15 +63,15 @@ class Outbox:
         self._end: float | None = None  # the deadline of a stop
         self._has_ended = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="ntfy", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=channel.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def problem(self) -> str:
+    def problem(self, _patience: float = 0.0) -> str:
         """Return a problem if the thread has died. An unreachable server isn't a problem."""
         has_died = self._thread.ident is not None and not self._thread.is_alive()
-        return "ntfy has died" if has_died and self._end is None else ""
+        return f"{self._name} has died" if has_died and self._end is None else ""
 
     def put(self, push: Push) -> None:
         """Queue a push. If too many wait, the least urgent one is dropped."""
@@ -83,11 +86,16 @@ class Outbox:
                 dropped, why = self._waiting.pop(), "too many pushes are waiting"
         self._lose(dropped, why)
 
-    def stop(self, seconds: float) -> None:
-        """Send the waiting pushes, for at most a few seconds."""
+    def end(self, seconds: float) -> None:
+        """Let the thread end: it sends the waiting pushes for at most a few seconds."""
         with self._changed:
-            self._end = self._clock() + seconds
+            if self._end is None:
+                self._end = self._clock() + seconds
             self._changed.notify_all()
+
+    def stop(self, seconds: float) -> None:
+        """Send the waiting pushes, for at most a few seconds, and drop the others."""
+        self.end(seconds)
         if self._thread.is_alive():
             self._thread.join(seconds)
         with self._changed:
@@ -126,13 +134,14 @@ class Outbox:
             self._lose(queued, "it is too old")
             return 0.0
         try:
-            self._ntfy.publish(queued.push, self._seconds_left())
+            self._channel.publish(queued.push, self._seconds_left())
         except PushRefused as error:
             self._complain(
-                "ntfy refuses pushes",
-                f"ntfy refuses pushes: {error}. Until you correct this, events are only logged.",
+                f"{self._name} refuses pushes",
+                f"{self._name} refuses pushes: {error}. Until you correct this, events are only "
+                "logged.",
             )
-            self._lose(queued, "ntfy refused it", is_logged=True)
+            self._lose(queued, f"{self._name} refused it", is_logged=True)
         except PushFailed as error:
             return self._fail(queued, error)
         except Exception:
@@ -154,15 +163,15 @@ class Outbox:
             return 0.0 if is_stopping else min(self._pauses[0], _UNBELIEVED_PAUSE)
         if error.believed_after:
             self._complain(
-                "ntfy refuses pushes",
-                f"ntfy refuses pushes: {error}. Pushes wait for up to an hour. Until ntfy accepts "
-                "them, events are only logged.",
+                f"{self._name} refuses pushes",
+                f"{self._name} refuses pushes: {error}. Pushes wait for up to an hour. Until "
+                f"{self._name} accepts them, events are only logged.",
             )
         elif not is_stopping:  # after the deadline, the attempt may have had too little time
             self._complain(
-                "ntfy is away",
-                f"No push gets through to ntfy ({error}). Pushes wait for up to an hour. "
-                "Updates are not affected. If this lasts, check NTFY_URL and the server.",
+                f"{self._name} is away",
+                f"No push gets through to {self._name} ({error}). Pushes wait for up to an hour. "
+                f"Updates are not affected. If this lasts, check {self._setting} and the server.",
             )
         return max(self._pauses[min(number, len(self._pauses)) - 1], error.retry_after)
 
@@ -179,11 +188,11 @@ class Outbox:
             text = f"{lost} could not be delivered since the last one: see the log."
             self.put(Push("Notifications were lost", text, tags=("wastebasket",)))
         if any(self._problems.values()):
-            logger.info("ntfy accepts pushes again.")
+            logger.info("%s accepts pushes again.", self._name)
         self._problems.clear()
 
     def _complain(self, problem: str, sentence: str) -> None:
-        """Log a problem of ntfy or its settings once, not at every push."""
+        """Log a problem of the channel or its settings once, not at every push."""
         if problem not in self._problems:
             self._problems[problem] = self._is_first(problem)
             if self._problems[problem]:

@@ -14,7 +14,7 @@ from backend.events import Event, PushPolicy
 from backend.notify.ntfy import Push
 from backend.store.leases import LeaderElection
 from backend.store.pushes import Pushes, WaitingPush
-from backend.text import duration, moment
+from backend.text import duration, local
 
 events = logging.getLogger("hetzner-dyndns")
 
@@ -182,6 +182,6 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "host": lambda host: str(host or "an unknown host"),
     "type": lambda kind: str(kind.value),
     "after": duration,
-    "seen_at": lambda at: f"last seen {moment(at)}" if at else "none since its registration",
+    "seen_at": lambda at: f"last seen {local(at)}" if at else "none since its registration",
     "left_out": lambda more: f" {more} earlier ones were not logged." if more else "",
 }

@@ -32,6 +32,7 @@ from backend.auth.registry import Registry, open_keys
 from backend.errors import SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
 from backend.model import Network
+from backend.notify.apprise import check_urls
 from backend.rate import LineLimit
 from backend.server import logs
 from backend.settings import CHALLENGE_SLOTS, FREE_THREADS, ServerSettings, Settings, read
@@ -106,6 +107,7 @@ def _prepare(environ: Mapping[str, str]) -> Settings:
     logs.set_up(settings.log, settings.secrets())
     for warning in warnings:
         logger.warning("%s", warning)
+    check_urls(settings.ntfy.urls)
     prepare_store(settings.store.url)
     with contextlib.closing(Store(settings.store.url, pool_size=1)) as store:
         keys = open_keys(settings, store.registrations)

@@ -7,17 +7,17 @@ import fcntl
 import logging
 import os
 import sys
-import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Iterable, Iterator, TextIO
 
 from backend.errors import SettingUnusable
 from backend.settings import LogSettings
+from backend.text import local, use_zone
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _SHORTEST_MASKED = 8
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TIME = "%Y-%m-%dT%H:%M:%S"
 
 
 def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
@@ -27,6 +27,7 @@ def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
         SettingUnusable: the file can't be written.
 
     """
+    use_zone(settings.zone)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if settings.file is not None:
         file = settings.file
@@ -114,8 +115,10 @@ class _Masking(logging.Formatter):
         self._secrets = sorted(masked, key=len, reverse=True)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return the time of a line in UTC."""
-        return time.strftime(datefmt or _TIME, time.gmtime(record.created))
+        """Return the time of a line in the time zone TZ, by default UTC."""
+        offset = local(record.created, "%z")
+        zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}"
+        return local(record.created, datefmt or _TIME) + zone
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import certifi
 import pytest
 
 from backend.settings import VARIABLES, Variable
@@ -23,11 +25,15 @@ VALUES = {
     "url": ("https://one.example.com", "https://other.example.com"),
     "path": ("one", "other"),
     "key_file": ("one", "other"),
+    "channels": ("json://one.example.com", "json://other.example.com"),
+    "certificates": ("one.pem", "other.pem"),
+    "zone": ("UTC", "Etc/UTC"),
 }
 SPECIAL = {"LISTEN_ADDRESS": ("127.0.0.1", "127.0.0.2"), "RECORD_TTL": ("60", "61")}
 # Who uses a setting, where that isn't only the service; logs leave out every secret.
 CONSUMERS: dict[str, set[str]] = {
     "DEBUG_LOGGING": {"log", "service"},
+    "TZ": set(),  # it sets the time zone of the process
     "LOG_FILE": {"log"},
     "LOG_MAX_BYTES": {"log"},
     "LOG_BACKUP_COUNT": {"log"},
@@ -56,6 +62,8 @@ def test_a_setting_reaches_all_its_consumers(
     variable: Variable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in VALUES["certificates"]:
+        shutil.copy(certifi.where(), name)
     environ = {one.name: values(one)[0] for one in VARIABLES}
     if variable.name in ("NTFY_USERNAME", "NTFY_PASSWORD"):
         del environ["NTFY_TOKEN"]  # which counts before them

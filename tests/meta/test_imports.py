@@ -13,7 +13,7 @@ BACKEND = Path(__file__).parents[2] / "backend"
 # From the bottom to the top: modules of `backend`, and packages with all their modules.
 LAYERS = {
     "values": {"__init__", "model", "errors", "events", "text", "rate", "outgoing"},
-    "adapters": {"store", "hetzner", "notify", "metrics", "settings", "setup_guides"},
+    "adapters": {"store", "hetzner", "notify", "metrics", "settings", "readers", "setup_guides"},
     "policy": {"auth", "sync", "monitor", "admin"},
     "interface": {"web", "commands"},
     "start": {"server", "service", "cli", "__main__"},
@@ -21,6 +21,7 @@ LAYERS = {
 RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in parts}
 # The modules, or packages with all their modules, that may import a library.
 HOMES = {
+    "apprise": {"notify.apprise"},
     "idna": {"model"},
     "requests": {"outgoing", "notify.ntfy"},
     "urllib3": {"outgoing"},
@@ -101,7 +102,7 @@ def test_no_circle_and_no_long_chain_of_imports() -> None:
     assert len(longest_chain("__main__")) <= MOST_IN_A_CHAIN
 
 
-MOST_IN_A_CHAIN = 10
+MOST_IN_A_CHAIN = 11
 
 
 def is_pythons_own(library: str) -> bool:

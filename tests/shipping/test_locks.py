@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Iterator
 
@@ -11,8 +12,11 @@ from packaging.requirements import Requirement
 from tests.shipping.tools import ROOT
 
 LOCKS = {
-    "backend/requirements.lock": "backend/requirements-postgresql.txt",
-    "client/requirements.lock": "client/requirements.txt",
+    "backend/requirements.lock": (
+        "backend/requirements-postgresql.txt",
+        "backend/requirements-apprise.txt",
+    ),
+    "client/requirements.lock": ("client/requirements.txt",),
 }
 each_lock = pytest.mark.parametrize("lock", LOCKS)
 
@@ -38,7 +42,7 @@ def locked(file: str) -> dict[str, str]:
 @each_lock
 def test_a_lock_satisfies_its_requirements(lock: str) -> None:
     versions = locked(lock)
-    for requirement in requirements_of(LOCKS[lock]):
+    for requirement in itertools.chain(*map(requirements_of, LOCKS[lock])):
         name = re.sub("[-_.]+", "-", requirement.name).lower()
         assert name in versions, f"{name} is missing: make lock"
         assert requirement.specifier.contains(versions[name]), f"{name}: make lock"

@@ -5,10 +5,12 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Callable
 
+import certifi
 import pytest
 
 from backend.errors import SettingUnusable
 from backend.settings import VARIABLES, Settings, Variable, read
+from backend.text import is_zone
 
 from .fakes import host
 
@@ -18,7 +20,11 @@ _PRIVATE_RANGES = (
     *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
     *("::1/128", "fc00::/7", "fe80::/10"),
 )
-SECRETS = ["HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD", "NTFY_TOKEN"]
+SECRETS = [
+    *("HETZNER_TOKEN", "BASIC_AUTH_PASSWORD", "STATE_URL", "NTFY_PASSWORD", "NTFY_TOKEN"),
+    *("NOTIFY_URLS", "HEARTBEAT_URL"),
+]
+URLS = ["NOTIFY_URLS", "HEARTBEAT_URL"]
 PASSWORDS = ["BASIC_AUTH_PASSWORD", "NTFY_PASSWORD"]
 # Settings that need another one.
 PARTNERS = {
@@ -85,10 +91,14 @@ DEFAULTS: dict[str, Any] = {
     "NTFY_USERNAME": "",
     "NTFY_PASSWORD": "",
     "NTFY_TOKEN": "",
+    "NTFY_CA_BUNDLE": None,
+    "NOTIFY_URLS": (),
+    "HEARTBEAT_URL": "",
     "NOTIFY_ON_CHANGE": False,
     "LOST_CONNECTION_TIMEOUT": 10800,
     "CONNECTION_CHECK_INTERVAL": 60,
     "DEBUG_LOGGING": False,
+    "TZ": "",
     "LOG_FILE": None,
     "LOG_MAX_BYTES": 1048576,
     "LOG_BACKUP_COUNT": 3,
@@ -130,6 +140,13 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "NTFY_USERNAME": ("user", "user"),
     "NTFY_PASSWORD": ("pass word", "pass word"),
     "NTFY_TOKEN": ("tk_x", "tk_x"),
+    "NTFY_CA_BUNDLE": (certifi.where(), Path(certifi.where())),
+    "NOTIFY_URLS": (
+        "json://a.example.com/x?to=a,b, mailto://me:p,w@b.example.com\ntgram://1:x/2",
+        ("json://a.example.com/x?to=a,b", "mailto://me:p,w@b.example.com", "tgram://1:x/2"),
+    ),
+    "HEARTBEAT_URL": ("https://hc.example.com/a1/", "https://hc.example.com/a1"),
+    "TZ": ("UTC", "UTC"),
     "NOTIFY_ON_CHANGE": ("1", True),
     "LOST_CONNECTION_TIMEOUT": (" 300 ", 300),
     "CONNECTION_CHECK_INTERVAL": ("5", 5),
@@ -375,14 +392,14 @@ def test_the_invalid_host_name_is_named_among_many() -> None:
     )
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", [name for name in SECRETS if name not in URLS])
 class TestASecret:
     def read(self, name: str, environ: dict[str, str]) -> object:
         needed = {key: text for key, text in NEEDED.items() if key != name}
         found, _ = read({**needed, **PARTNERS.get(name, {}), **environ})
         (variable,) = (one for one in VARIABLES if one.name == name)
         text = value(found, variable)
-        return text[0] if name == "HETZNER_TOKEN" else text
+        return text[0] if isinstance(text, tuple) else text
 
     def test_may_come_from_a_file(self, name: str, tmp_path: Path) -> None:
         file = tmp_path / "secret"
@@ -515,6 +532,8 @@ def test_the_text_of_the_settings_has_no_secret(show: Callable[[object], str]) -
         "STATE_URL": "postgresql+psycopg://u:SECRET-3@db/x",
         "NTFY_PASSWORD": "SECRET-4",
         "NTFY_TOKEN": "SECRET-5",
+        "NOTIFY_URLS": "json://host.example.com/SECRET-7",
+        "HEARTBEAT_URL": "https://host.example.com/SECRET-8",
     }
     assert set(secrets) == set(SECRETS)
     logins = {
@@ -559,3 +578,46 @@ def test_every_secret_and_every_login_in_a_url_is_masked() -> None:
         "postgresql+psycopg://dyndns:p%40ss@db/name",
     }
     assert not secrets & {"admin", "dyndns", "me"}
+
+
+def test_an_unknown_time_zone_is_utc_with_a_warning() -> None:
+    settings, warnings = read({**NEEDED, "TZ": "Europe/Atlantis"})
+    assert settings.log.zone == ""
+    assert "TZ: 'Europe/Atlantis' isn't a time zone of this system: using UTC." in str(warnings[0])
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "Europe", "UTC\n", "a b"])
+def test_a_time_zone_is_a_name(name: str) -> None:
+    assert not is_zone(name)
+
+
+@pytest.mark.parametrize(("text", "reason"), [(None, "No such file"), ("x", "no certificate")])
+def test_unusable_certificates_stop_the_start(
+    tmp_path: Path, text: str | None, reason: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingUnusable, match=f"NTFY_CA_BUNDLE: can't read .*{reason}"):
+        read({**NEEDED, "NTFY_CA_BUNDLE": str(file)})
+
+
+def test_all_parts_of_channels_and_the_heartbeat_are_secret() -> None:
+    urls = "mailto://me:pw@mail.example.com?to=owner@example.com,tgram://123456789:AAx%2Bsecret/555"
+    heartbeat = "https://hc.example.com/6e1f0c3a-uuid"
+    settings, _ = read({**NEEDED, "NOTIFY_URLS": urls, "HEARTBEAT_URL": heartbeat})
+    secrets = set(settings.secrets())
+    assert {*urls.split(","), "pw", "123456789", "AAx+secret", "AAx%2Bsecret"} <= secrets
+    assert {heartbeat, "6e1f0c3a-uuid"} <= secrets
+    assert not secrets & {"mail.example.com", "example.com", "hc.example.com"}
+    assert "secret" not in repr(settings)
+    assert "6e1f0c3a" not in repr(settings)
+
+
+def test_urls_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("# mail\njson://a.example.com/x\njson://b.example.com\n", encoding="utf-8")
+    urls = settings(NOTIFY_URLS_FILE=str(file)).ntfy.urls
+    assert urls == ("json://a.example.com/x", "json://b.example.com")
+    file.write_text("https://hc.example.com/a1\n", encoding="utf-8")
+    assert settings(HEARTBEAT_URL_FILE=str(file)).ntfy.heartbeat_url == "https://hc.example.com/a1"

@@ -26,6 +26,8 @@ Answer = Union[Exception, Callable[[], None], None]
 class Server:
     """Stands in for `Ntfy`: gives the prepared answers, and then accepts every push."""
 
+    name = "ntfy"
+
     def __init__(self, *answers: Answer) -> None:
         self.answers: list[Answer] = list(answers)
         self.tries: list[str] = []

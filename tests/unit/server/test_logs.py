@@ -33,7 +33,7 @@ def _root() -> Iterator[None]:
 
 
 def set_up(*, debug: bool = False, file: Path | None = None, secrets: Sequence[str] = ()) -> None:
-    logs.set_up(LogSettings(debug, file, max_bytes=0, backup_count=0), secrets)
+    logs.set_up(LogSettings(debug, file, max_bytes=0, backup_count=0, zone=""), secrets)
 
 
 def lines(folder: Path) -> list[str]:

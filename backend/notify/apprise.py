@@ -1,0 +1,129 @@
+"""Sends one push by the apprise library, in a process of its own.
+
+The library has plugins for over a hundred services. Its own process limits the time and the memory
+that a server can cost, and drops what a plugin logs, which may contain secrets. The job comes by
+standard input, because others can read the arguments of a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from backend.errors import SettingUnusable
+from backend.notify.ntfy import Push, PushFailed
+
+_CHECK_SECONDS = 60.0
+_LONGEST_LIFE = 90  # seconds, if nobody waits for the process any more
+_MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
+_PRIORITY_OF_WARNINGS = 4
+
+
+class AppriseChannel:
+    """The service at one URL, which is a secret. Each push starts a process."""
+
+    def __init__(self, number: int, url: str) -> None:
+        self.name = f"channel {number}"
+        self._url = url
+
+    def publish(self, push: Push, seconds: float) -> None:
+        """Send one push.
+
+        Raises:
+            PushFailed: apprise couldn't send it in time.
+
+        """
+        answer = _run({"urls": [self._url], "push": vars(push)}, seconds)
+        if answer != [True]:
+            hint = "check its URL in NOTIFY_URLS, and the server"
+            raise PushFailed(f"apprise can't send it, {hint}" if answer else "no answer in time")
+
+
+def check_urls(urls: Sequence[str]) -> None:
+    """Make sure that the library can read all URLs.
+
+    Raises:
+        SettingUnusable: it can't, or the library is missing. The text contains no URL.
+
+    """
+    if not urls:
+        return
+    answer = _run({"urls": list(urls)}, _CHECK_SECONDS)
+    if not answer:
+        hint = "install backend/requirements-apprise.txt, or leave NOTIFY_URLS empty."
+        raise SettingUnusable("NOTIFY_URLS needs the apprise library", hint=hint)
+    if False in answer:
+        number = answer.index(False) + 1
+        problem = f"NOTIFY_URLS: apprise can't read URL {number} of {len(urls)}"
+        hint = "write it as in https://appriseit.com/services/, and escape special characters."
+        raise SettingUnusable(problem, hint=hint)
+
+
+def _run(job: Mapping[str, Any], seconds: float) -> list[bool]:
+    """Let a new process do a job; return its answer, which is empty without the library."""
+    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "backend.notify.apprise"],
+            input=json.dumps(job).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+            timeout=seconds,
+            check=False,
+        )
+        answer: list[bool] = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return []
+    return answer
+
+
+def _main() -> None:
+    signal.alarm(_LONGEST_LIFE)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
+    with contextlib.suppress(OSError):  # if memory is short, this process ends, and no worker
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    job = json.load(sys.stdin)
+    logging.disable(logging.CRITICAL)
+    answer, sys.stdout = sys.stdout, sys.stderr  # a plugin may print
+    try:
+        import apprise  # noqa: PLC0415 - missing in the service's own process
+    except ImportError:
+        return
+    asset = apprise.AppriseAsset(app_id="hetzner-dyndns", async_mode=False)
+    answer.write(json.dumps([_do(apprise, url, asset, job.get("push")) for url in job["urls"]]))
+    answer.flush()
+    os._exit(0)  # a plugin may have left a thread
+
+
+def _do(library: Any, url: str, asset: Any, push: Mapping[str, Any] | None) -> bool:  # noqa: ANN401
+    """Read a URL, and send a push to its service if there is one."""
+    try:
+        service = library.Apprise.instantiate(url, asset=asset)
+        if service is None or push is None:
+            return service is not None
+        sender = library.Apprise(asset=asset)
+        sender.add(service)
+        is_urgent = push["priority"] >= _PRIORITY_OF_WARNINGS
+        return bool(
+            sender.notify(
+                title=push["title"],
+                body=push["message"],
+                body_format=library.NotifyFormat.TEXT,
+                notify_type=library.NotifyType.WARNING if is_urgent else library.NotifyType.INFO,
+            )
+        )
+    except Exception:  # noqa: BLE001 - of any plugin; its text may contain a secret
+        return False
+
+
+if __name__ == "__main__":
+    _main()
