@@ -22,7 +22,7 @@ smtp = pytest.importorskip("aiosmtpd.smtp")
 pytest.importorskip("apprise")
 
 NAS = HOSTS[0]
-PASSWORD, KEY = "the-mail-pässword", "the-webhooks-secret-key"
+PASSWORD, KEY = "the-mail-p@ssword", "the-webhooks-secret-key"
 
 pytestmark = pytest.mark.real()
 
@@ -44,7 +44,7 @@ class Mailbox:
         )
         self._server.start()
         self.url = (
-            f"mailto://me:the-mail-p%C3%A4ssword@127.0.0.1:{self._server.port}"
+            f"mailto://me:the-mail-p%40ssword@127.0.0.1:{self._server.port}"
             "?from=dyndns@example.com&to=owner@example.com"
         )
 
@@ -155,7 +155,7 @@ def test_a_push_arrives_by_mail_webhook_and_ntfy(
     assert mailbox.logins == [("me", PASSWORD)]
     assert webhook.titles() == [f"{NAS} has a new address"]
     assert "none -> 198.51.100.1" in webhook.calls[0]["message"]
-    for secret in (PASSWORD, "p%C3%A4ssword", KEY):
+    for secret in (PASSWORD, "p%40ssword", KEY):
         assert secret not in output
 
 
