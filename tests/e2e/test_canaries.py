@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from tests.e2e.fake_ntfy import FakeNtfy
 from tests.e2e.processes import ROOT, Program, run, until
 from tests.ports import free_port
 
+HAS_APPRISE = importlib.util.find_spec("apprise") is not None
 # A word that appears nowhere else: not in a folder name, not in a message.
 MARK = "zeisig"
 HOME, NAS, LAB, SILENT = (f"{name}.example.com" for name in ("home", "nas", "lab", "silent"))
@@ -340,6 +342,8 @@ def settings(sandbox: Sandbox, ntfy: FakeNtfy, folder: Path) -> dict[str, str]:
         "HETZNER_API_URL": sandbox.http_url.replace("http://", f"http://{user}"),
         "NTFY_URL": f"http://{user}127.0.0.1:{ntfy.port}",
         "NTFY_TOPIC": "dyndns",
+        "HEARTBEAT_URL": f"http://127.0.0.1:1/{marked('heartbeat-key')}",
+        **({"NOTIFY_URLS": f"json://127.0.0.1:1/{marked('webhook-key')}"} if HAS_APPRISE else {}),
     }
 
 
@@ -350,7 +354,7 @@ def collect_outputs(backend: Backend, sandbox: Sandbox, ntfy: FakeNtfy) -> dict[
     send_invalid_requests(caller)
     fail_hetzner(caller, sandbox)
     backend.wait_until(lambda: "could not publish the record" in backend.output, "an action's end")
-    backend.wait_until(lambda: any(b"is lost" in push for push in ntfy.pushes), "a lost host")
+    backend.wait_until(lambda: any(b"lost" in push for push in ntfy.pushes), "a lost host")
     backend.wait_until(
         lambda: any(b"Failed logins" in push for push in ntfy.pushes), "a push about failed logins"
     )
@@ -436,7 +440,7 @@ TRACES = (
     ("statuses", "(500, 'internal')"),
     ("statuses", "(502, 'hetzner_refused')"),
     ("statuses", "(503, 'unavailable')"),
-    ("pushes", "is lost"),
+    ("pushes", " lost"),
     ("pushes", "Failed logins for lab.example.com"),
     ("pushes", "can't be updated"),
     ("store", "home.example.com"),
