@@ -19,8 +19,7 @@ from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.registry import Keys, Registry, open_keys
 from backend.auth.throttle import Alarm, FailedLogins
 from backend.errors import SettingUnusable, StoreUnavailable
-from backend.hetzner.dns import open_projects
-from backend.hetzner.zones import Zones
+from backend.hetzner.zones import Zones, open_projects
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
 from backend.monitor.collector import Collector

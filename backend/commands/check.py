@@ -25,7 +25,7 @@ from backend.errors import (
     StoreUnusable,
     failed_line,
 )
-from backend.hetzner.dns import open_projects
+from backend.hetzner.zones import open_projects
 from backend.model import Hostname
 from backend.notify.channels import send_test
 from backend.settings import AccessSettings, NtfySettings, Settings, read

@@ -22,8 +22,7 @@ from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.registry import Keys, Registry, open_keys
 from backend.errors import BadHostname
-from backend.hetzner.dns import open_projects
-from backend.hetzner.zones import Zones
+from backend.hetzner.zones import Zones, open_projects
 from backend.model import Hostname, Requester
 from backend.notify.reporter import Reporter
 from backend.settings import Settings, read

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import quote
 
 from backend.errors import (
     ChangeRefused,
     CnameInTheWay,
-    DyndnsError,
     HetznerUnreachable,
     TokenRejected,
 )
 from backend.hetzner.client import CloudApi
 from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
 from backend.model import IP, Address, Change, Deadline, DesiredRecord, RecordType
-from backend.settings import Settings
 
 ACTIONS_A_CALL = 25
 CHALLENGE_COMMENT = "certificate challenge, set by hetzner-dyndns"
@@ -339,19 +337,6 @@ class Hetzner:
             else:
                 return Written(Change.DELETED, [id_of(answer.get("action"))])
         return Written(Change.UNCHANGED, [])
-
-
-def open_projects(
-    settings: Settings,
-    agent: str,
-    observe: Callable[[str, DyndnsError | None, float], None] = lambda *_: None,
-) -> list[Hetzner]:
-    """Return the projects of all tokens. The other arguments are those of `CloudApi`."""
-    records, url = settings.records, settings.hetzner.api_url
-    return [
-        Hetzner(CloudApi(token, url, agent, observe), records.ttl, records.chosen_ttl)
-        for token in settings.hetzner.tokens
-    ]
 
 
 def _rrset_path(location: Location, kind: str) -> str:

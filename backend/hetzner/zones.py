@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, SecondaryZone, TransientError, ZoneNotFound
+from backend.hetzner.client import CloudApi
 from backend.hetzner.dns import PRIMARY, Hetzner, Location, Zone
 from backend.model import Deadline, Hostname
+from backend.settings import Settings
 
 # The maximum age of a list that has no usable zone for a host. Until then, repeated requests don't
 # list the zones again.
@@ -173,3 +175,16 @@ def delegation_hint(delegation: str) -> str:
 def is_undelegated(delegation: str) -> bool:
     """Whether this delegation status keeps resolvers from finding the zone at Hetzner."""
     return delegation in _UNDELEGATED
+
+
+def open_projects(
+    settings: Settings,
+    agent: str,
+    observe: Callable[[str, DyndnsError | None, float], None] = lambda *_: None,
+) -> list[Hetzner]:
+    """Return the projects of all tokens. The other arguments are those of `CloudApi`."""
+    records, url = settings.records, settings.hetzner.api_url
+    return [
+        Hetzner(CloudApi(token, url, agent, observe), records.ttl, records.chosen_ttl)
+        for token in settings.hetzner.tokens
+    ]
