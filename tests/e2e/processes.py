@@ -227,6 +227,11 @@ class Backend(Program):
         self.session = new_session()
 
     def start(self) -> None:
+        keys = self.folder / "pre-shared-key"
+        # A service with PostgreSQL imports the key file, and makes all other keys in the store.
+        if self._environ.get("STATE_URL", "").startswith("postgresql") and not keys.exists():
+            hosts = self._environ["REGISTERED_FQDNS"].split(",")
+            keys.write_text("".join(f"{host} the-key-of-{host}\n" for host in hosts), "utf-8")
         super().start()
         self.wait_until(self._is_well, "to be well")
 
@@ -235,7 +240,7 @@ class Backend(Program):
         super().stop()
 
     def key_of(self, host: str) -> str:
-        """Return the key that the service generated for a host."""
+        """Return the key of a host in the key file."""
         lines = (self.folder / "pre-shared-key").read_text(encoding="utf-8").splitlines()
         return dict(line.split() for line in lines)[host]
 
