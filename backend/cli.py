@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, str] = {
 }
 # Error classes, each with the section of the documents that helps.
 SECTIONS: Mapping[type[DyndnsError], str] = {
-    KeyFileUnusable: 'README.md, "The key file can\'t be used"',
+    KeyFileUnusable: 'docs/troubleshooting.md, "The key file can\'t be used"',
     SettingUnusable: 'docs/settings.md, "Settings"',
     HostNotAllowed: 'docs/settings.md, "Settings"',
     StoreUnusable: 'docs/operations.md, "When the store can\'t be used"',

@@ -65,7 +65,8 @@ def explain(path: Path, error: OSError, missing: str) -> KeyFileUnusable:
     """Return the error that the operator sees; `missing` is the hint if there is no file."""
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise PermissionError
         problem = "it is a directory (Docker makes one when a mounted file is missing)"
-        hint = "remove it, then `touch` the file, `chown 1000:1000` and `chmod 600` it"
+        hint = "remove it (with Docker, after `docker compose down`), then `touch` the file, "
+        hint += "`chown 1000:1000` and `chmod 600` it"
     elif isinstance(error, (FileNotFoundError, NotADirectoryError)) and not path.parent.is_dir():
         problem = f"the folder {path.parent} doesn't exist"
         hint = "create it, or name another file"

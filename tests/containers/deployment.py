@@ -131,6 +131,7 @@ class Deployment:
         )
         secrets = (self._server / ".secrets.example").read_text(encoding="utf-8")
         secrets = secrets.replace("HETZNER_TOKEN=", f"HETZNER_TOKEN={TOKEN}")
+        secrets = secrets.replace("REGISTERED_FQDNS=", f"REGISTERED_FQDNS={HOST}")
         secrets += "\nLISTEN_ADDRESS=127.0.0.1\nLISTEN_PORT=8080\n"  # for a manual start
         secrets += f"BASIC_AUTH_USERNAME={OPERATOR[0]}\nBASIC_AUTH_PASSWORD={OPERATOR[1]}\n"
         (self._server / ".secrets").write_text(secrets, encoding="utf-8")

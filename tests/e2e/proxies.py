@@ -152,10 +152,11 @@ def as_documented(block: str, port: int, backend: str, folder: Path) -> str:
 
 
 def documented_nginx(
-    folder: Path, backend: str, document: str = "README.md", *, cdn: str = ""
+    folder: Path, backend: str, document: str = "docs/proxies.md", *, cdn: str = ""
 ) -> Proxy:
     """Return an nginx as a document configures it, behind the CDN at an address or behind none."""
-    (block,) = (one.text for one in blocks() if one[:2] == (document, "nginx"))
+    shown = [one.text for one in blocks() if one[:2] == (document, "nginx")]
+    (block,) = (text for text in shown if "proxy_pass" in text)
     if cdn:
         block = block.replace("    location /", f"{behind_a_cdn('nginx', cdn)}\n    location /", 1)
     port = free_port()

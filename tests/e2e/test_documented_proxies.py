@@ -25,12 +25,12 @@ def nginx_blocks() -> list[Block]:
 
 
 def texts() -> list[str]:
-    """Return the documented files, and the README's file with the lines of docs/security.md."""
+    """Return the documented files, and the first one with the lines of docs/security.md."""
     found: dict[str, list[str]] = {block.document: [] for block in nginx_blocks()}
     for block in nginx_blocks():
         found[block.document].append(block.text)
     before, inside = found.pop("docs/security.md")
-    whole = found["README.md"][0].replace("access_log off;", f"{inside}\n", 1)
+    whole = found["docs/proxies.md"][0].replace("access_log off;", f"{inside}\n", 1)
     return [*(text for texts in found.values() for text in texts), f"{before}\n{whole}"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+import requests
 
 from tests.e2e.processes import ROOT, TOKEN, Hetzner, Program, environment
 from tests.meta.documents import README, Block, blocks
@@ -20,7 +21,7 @@ LISTS_ALL = ".venv/bin/python -m backend keys list"
 
 
 def step(heading: str) -> list[str]:
-    """Return the code blocks of one step."""
+    """Return the commands and settings of one section of the README."""
     section = README.partition(f"### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     of_readme = [one for one in blocks() if one.document == "README.md"]
     return [one.text for one in of_readme if is_in(one, section)]
@@ -82,6 +83,11 @@ class Person:
         path = self.folder / "backend" / ".secrets"
         path.write_text(filled_in(path.read_text(encoding="utf-8"), {**pairs, **own}))
 
+    def is_known(self) -> bool:
+        """Return whether the service knows the key of the host."""
+        url = f"http://127.0.0.1:{self.port}/nic/update?hostname={HOST}&myip=198.51.100.2"
+        return requests.get(url, auth=(HOST, self.key), timeout=20).ok
+
     @property
     def key(self) -> str:
         path = self.folder / "pre-shared-key"
@@ -109,29 +115,31 @@ def person(hetzner: Hetzner, tmp_path: Path) -> Iterator[Person]:
 
 @pytest.mark.real("curl", "dig")
 def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None:
-    get, settings, start = step("2. The backend")
+    get, settings, serve = step("Without Docker")
     person.run(get)
     assert (person.folder / "backend" / ".secrets").stat().st_mode & 0o777 == 0o600
     person.write_secrets(settings)
-    load, check, serve = start.splitlines()
-    assert "fail" not in person.run(f"{load}\n{check}")
-    shell = person.command(f"{load}\n{serve.replace('.venv', 'exec .venv')}")
+    shell = person.command(serve.replace(".venv", "exec .venv"))
     backend = Terminal("backend", shell, person.folder, PYTHONPATH=str(person.folder))
     backend.start()
     try:
-        backend.wait_until(lambda: " starts on port " in backend.output, "to start")
-        assert person.key
-        set_up, client = step("4. A host")
-        assert person.key in person.run(f"{load}\n{set_up}")
+        next_step = f"Next, add a host: {sys.executable} -m backend --env-file backend/.secrets"
+        backend.wait_until(lambda: next_step in backend.output, "to start")
+        _, first_host, check = step("The first host")
+        told = person.run(first_host)
+        assert f"setup {HOST}" in told
+        assert person.key in told
         (of_all,) = (one.text for one in blocks() if one.text.startswith(LISTS_ALL))
-        assert person.key in person.run(f"{load}\n{of_all}")
+        assert person.key in person.run(f"set -a; . backend/.secrets; set +a\n{of_all}")
+        (client,) = (one.text for one in blocks() if "client/update_dns.py http" in one.text)
+        backend.wait_until(person.is_known, "the host to be known")
         person.run(client, INTERVAL="0", IP="198.51.100.3")
         hetzner.expect(HOST, "198.51.100.3")
-        ip, update, dig = step("5. Check that it works")[0].splitlines()
+        ip, update, dig = check.splitlines()
         assert person.run(ip).strip() == SEEN
         assert f"good {SEEN}" in person.run(update)
         hetzner.expect(HOST, SEEN)
         assert person.run(dig).strip() == SEEN
-        assert "ok" in person.run(f"{load}\n{check}").lower()
+        assert person.run(".venv/bin/python -m backend check --env-file backend/.secrets")
     finally:
         backend.stop()

@@ -18,7 +18,8 @@ RUN: dict[str, str] = {
     f"{_CLONE}\nmake demo": ".ci/run",
     f"{_CLONE}\nmake test": ".ci/run",
     f"{_CLONE}\npython3": "e2e/test_walk",
-    "set -a; . backend/.secrets": "e2e/test_walk",
+    ".venv/bin/python -m backend --env-file": "e2e/test_walk",
+    ".venv/bin/python -m backend hosts add": "e2e/test_walk",
     ".venv/bin/python -m backend setup host": "e2e/test_walk",
     ".venv/bin/python -m backend keys list": "e2e/test_walk",
     "python3 -m venv .venv\n.venv/bin/python -m pip install -r client": "e2e/test_walk",
@@ -44,6 +45,11 @@ RUN: dict[str, str] = {
     "curl -X POST http://127.0.0.1:8090/_sandbox/reset": "sandbox/test_docs",
 }
 NOT_RUN: dict[str, str] = {
+    "mkdir hetzner-dyndns": "it would fetch what was published",
+    "docker compose up -d": "Caddy's image isn't here: containers/test_first_start",
+    "docker run -d": "it would fetch what was published: containers/test_first_start",
+    "docker compose exec backend": "the same commands without Docker: e2e/test_walk",
+    "docker compose -f backend/docker-compose.yml down": "the tests' folder has another project",
     "docker compose -f backend/docker-compose.yml pull": "it would fetch what was published",
     "docker compose -f backend/docker-compose.yml exec": "commands in an image: test_starting",
     "sudo systemctl stop ddclient": "the tests run no services of the system",

@@ -14,7 +14,7 @@ import pytest
 
 from backend.settings import VARIABLES, Variable, read
 from client import update_dns
-from tests.meta.documents import DOCUMENTS, README, ROOT, Block, blocks, code, rows as rows_of
+from tests.meta.documents import DOCUMENTS, ROOT, Block, blocks, code, rows as rows_of
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
 SETTINGS = DOCUMENTS["docs/settings.md"]
@@ -103,8 +103,11 @@ def test_compose_files_and_images_name_settings_that_are_there(file: str) -> Non
     assert {name for name in named if name not in NAMES | FILES | CLIENT} == set()
 
 
-def test_the_readme_lists_exactly_the_clients_variables() -> None:
-    told = {re.findall(r"`(\w+)`", row[0])[0]: row[1] for row in rows_of(README, "The client")}
+def test_the_documents_list_exactly_the_clients_variables() -> None:
+    told = {
+        re.findall(r"`(\w+)`", row[0])[0]: row[1]
+        for row in rows_of(DOCUMENTS["docs/clients.md"], "The client")
+    }
     assert set(told) == CLIENT
     assert f"({update_dns.DEFAULT_INTERVAL})" in told["INTERVAL"]
 

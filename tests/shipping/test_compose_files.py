@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any, Mapping, Tuple
 
@@ -69,11 +71,29 @@ def test_the_build_section_is_there_and_good_once_uncommented(file: str) -> None
     assert service["build"] == {"context": "."}
 
 
-@pytest.mark.parametrize("file", [COMPOSE_FILES[0], COMPOSE_FILES[2]])
-def test_the_backend_container_gets_secrets_keys_and_data(file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "settings", "volumes"),
+    [
+        (COMPOSE_FILES[0], ".secrets", ["./pre-shared-key:/pre-shared-key", "data:/data"]),
+        (COMPOSE_FILES[2], ".env", ["data:/data"]),
+    ],
+)
+def test_the_backend_container_gets_settings_keys_and_data(
+    file: str, settings: str, volumes: list[str]
+) -> None:
     backend = load(file)["services"]["backend"]
-    assert backend["env_file"] == ".secrets"
-    assert backend["volumes"] == ["./pre-shared-key:/pre-shared-key", "data:/data"]
+    assert (backend["env_file"], backend["volumes"]) == (settings, volumes)
+
+
+def test_the_example_contains_the_documented_caddyfile(tmp_path: Path) -> None:
+    caddy = load(COMPOSE_FILES[2])["services"]["caddy"]
+    text = caddy["environment"]["CADDYFILE"].replace("$$", "$")
+    assert text == (ROOT / "docs/examples/caddy/Caddyfile").read_text(encoding="utf-8")
+    shell, option, line = caddy["command"]
+    line = line.replace("/tmp", str(tmp_path)).replace("caddy run", "echo run")  # noqa: S108
+    ended = subprocess.run([shell, option, line], env={**os.environ, "CADDYFILE": text}, check=True)
+    assert ended.returncode == 0
+    assert (tmp_path / "Caddyfile").read_text(encoding="utf-8").rstrip() == text.rstrip()
 
 
 def test_the_compose_file_uses_the_clients_settings() -> None:

@@ -41,6 +41,7 @@ def test_compose_understands_a_compose_file(file: str, tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / file, folder)
     (folder / ".secrets").write_text("HETZNER_TOKEN=x\n")
+    (folder / ".env").write_text("HETZNER_TOKEN=x\nDOMAIN=your-backend.example.com\n")
     output = run("docker-compose", "-f", str(folder / "docker-compose.yml"), "config")
     assert "level=warning" not in output
 
