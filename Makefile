@@ -35,7 +35,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.run ## run sandbox, backend and client together (ONCE=1: once, then exit)
-	@$(BIN)/python -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
+	@$(BIN)/python -B -m demo --http-port $(HTTP_PORT) --hetzner-port $(HETZNER_PORT) --dns-port $(DNS_PORT) $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(VENV)/.dev ## run every test that needs no system package (VERSIONS=lowest: with the lowest versions; JOBS=0: one at a time)
 	$(BIN)/python -m pytest -m "not real" --numprocesses $(JOBS) --dist loadfile $(ARGS)

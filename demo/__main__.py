@@ -1,4 +1,4 @@
-"""Runs the demo: sends an address, shows the answer, and looks the address up in DNS."""
+"""Runs the demo: updates, a wrong key, an outage of Hetzner, and a host that falls silent."""
 
 from __future__ import annotations
 
@@ -17,39 +17,62 @@ from demo.invitation import invitation
 from demo.keeper import Keeper
 from demo.ports import NAMES, Ports, checked
 from demo.processes import ENDINGS, DemoFailed, say
-from demo.stage import HOST, LAPTOP, OPERATOR, Stage
+from demo.stage import HOST, LAPTOP, NAS, OPERATOR, Stage
 
 _CLIENT_SECONDS = 30
+_PUSH_SECONDS = 30
+_SILENCE_SECONDS = 8
+_KNOWN_SECONDS = 5  # until every process of the service knows a new host
 
 
 def play(stage: Stage) -> None:
-    """Send one update with each protocol, and check the answers and DNS."""
+    """Show each step, and check answers, DNS and pushes."""
     say("\n1. The client sends an address for the first time")
     client = stage.client(HOST, "198.51.100.10", interval=0)
     if client.wait(_CLIENT_SECONDS) != 0:
         raise DemoFailed("The client reported an error; see its lines above.")
     stage.expect_in_dns(HOST, "198.51.100.10")
 
-    say("\n2. A router sends a new address with dyndns2")
-    _expect(_router(stage, "198.51.100.11", stage.key(HOST)), "good 198.51.100.11")
+    say("\n2. The operator adds a host while the service runs")
+    stage.command("hosts", "add", NAS)
+    known_at = time.monotonic() + _KNOWN_SECONDS
+    stage.command("hosts", "set", NAS, "--lost-after", str(_SILENCE_SECONDS))
+
+    say("\n3. A router sends a new address with dyndns2")
+    _expect(_router(stage, HOST, "198.51.100.11"), "good 198.51.100.11")
     stage.expect_in_dns(HOST, "198.51.100.11")
 
-    say("\n3. The router sends the same address again: answered from the cache")
+    say("\n4. The router sends the same address again: answered from the cache")
     before = stage.calls()
-    _expect(_router(stage, "198.51.100.11", stage.key(HOST)), "nochg 198.51.100.11")
+    _expect(_router(stage, HOST, "198.51.100.11"), "nochg 198.51.100.11")
     calls = f"{stage.calls() - before} calls to Hetzner"
     say(f"   {calls}")
     _expect(calls, "0 calls to Hetzner")
 
-    say("\n4. A request with a wrong key")
-    _expect(_router(stage, "203.0.113.66", "not-the-key"), "badauth")
+    say("\n5. A request with a wrong key")
+    _expect(_router(stage, HOST, "203.0.113.66", "not-the-key"), "badauth")
     stage.expect_in_dns(HOST, "198.51.100.11")
 
+    say("\n6. The new host sends its only update")
+    time.sleep(max(0.0, known_at - time.monotonic()))
+    _expect(_router(stage, NAS, "198.51.100.40"), "good 198.51.100.40")
 
-def _router(stage: Stage, address: str, key: str) -> str:
-    path = f"/nic/update?hostname={HOST}&myip={address}"
+    say("\n7. Hetzner has an outage: the service stores the update and publishes it by itself")
+    stage.fail_hetzner()
+    _expect(_router(stage, HOST, "198.51.100.12"), "911")
+    stage.repair_hetzner()
+    say("   The outage has ended, and nobody sends the update again.")
+    stage.expect_in_dns(HOST, "198.51.100.12")
+
+    say(f"\n8. {NAS} sends no update for {_SILENCE_SECONDS} seconds: a push reports it")
+    stage.pushes.expect(f"{NAS} is lost", _PUSH_SECONDS)
+
+
+def _router(stage: Stage, host: str, address: str, key: str = "") -> str:
+    path = f"/nic/update?hostname={host}&myip={address}"
     say(f"   GET {path}")
-    answer = stage.web.get(stage.url + path, auth=("host", key), timeout=10).text.strip()
+    login = (host, key or stage.key(host))
+    answer = stage.web.get(stage.url + path, auth=login, timeout=20).text.strip()
     say(f"   answer: {answer}")
     return answer
 
@@ -87,11 +110,15 @@ def _run(ports: Ports, *, once: bool) -> None:
 
 
 def invite(stage: Stage) -> None:
-    """Print commands to try, and the URL of the dashboard."""
+    """Print the URL of the dashboard, and commands to try."""
+    say(f"\nLook at all of it on the dashboard: {stage.url}/")
+    say("User name {}, password {}".format(*OPERATOR))
+    say(f"  {HOST}: its page shows the outage and the request with a wrong key")
+    say(f"  {NAS}: silent, until it sends an update")
+    say(f"  {LAPTOP}: the client keeps it up to date")
     say("\nNow you. In another terminal:")
-    say(invitation(HOST, stage.key(HOST), stage.ports, stage.folder))
-    say(f"Meanwhile the client keeps {LAPTOP} up to date. The status page is at {stage.url}/,")
-    say("user {}, password {}. Ctrl-C ends everything.\n".format(*OPERATOR))
+    say(invitation(HOST, NAS, stage.key, stage.ports, stage.folder))
+    say("Ctrl-C ends everything.\n")
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

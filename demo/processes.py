@@ -118,5 +118,5 @@ def undisturbed() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
+    """Print a line at once; lines of different threads aren't mixed."""
+    print(f"{text}\n", end="", flush=True)

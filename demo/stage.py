@@ -12,12 +12,14 @@ import requests
 from demo.keeper import ROOT, Keeper
 from demo.ports import Ports
 from demo.processes import DemoFailed, Program, say, undisturbed
+from demo.pushes import Pushes
 
 TOKEN = "demo" * 16
 OPERATOR = ("operator", "operatorofthedemo")
-HOST, LAPTOP = "host.example.com", "laptop.example.com"
+HOST, LAPTOP, NAS = "host.example.com", "laptop.example.com", "nas.example.com"
 _START_SECONDS = 30
-_DNS_SECONDS = 10
+_DNS_SECONDS = 30  # includes the pause until a failed update is tried again
+_COMMAND_SECONDS = 30
 
 
 class Stage:
@@ -27,6 +29,20 @@ class Stage:
         self.ports = ports
         self.url = f"http://127.0.0.1:{ports.http}"
         self._keeper = keeper
+        self.pushes = Pushes()
+        self._settings = {
+            "HETZNER_TOKEN": TOKEN,
+            "HETZNER_API_URL": f"http://127.0.0.1:{ports.hetzner}/v1",
+            "REGISTERED_FQDNS": f"{HOST},{LAPTOP}",
+            "BASIC_AUTH_USERNAME": OPERATOR[0],
+            "BASIC_AUTH_PASSWORD": OPERATOR[1],
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": str(ports.http),
+            "RECORD_TTL": "60",
+            "NTFY_URL": self.pushes.url,
+            "NTFY_TOPIC": "demo",
+            "CONNECTION_CHECK_INTERVAL": "1",
+        }
         self.programs: list[Program] = []
         self.web = requests.Session()
         self.web.trust_env = False  # a proxy of the user can't reach this machine's loopback
@@ -39,19 +55,7 @@ class Stage:
             *("--dns-port", str(self.ports.dns), "--token", TOKEN),
         )
         sandbox.expect("sandbox ready", _START_SECONDS)
-        backend = self.run(
-            "backend",
-            *("-m", "backend"),
-            HETZNER_TOKEN=TOKEN,
-            HETZNER_API_URL=f"http://127.0.0.1:{self.ports.hetzner}/v1",
-            REGISTERED_FQDNS=f"{HOST},{LAPTOP}",
-            BASIC_AUTH_USERNAME=OPERATOR[0],
-            BASIC_AUTH_PASSWORD=OPERATOR[1],
-            LISTEN_ADDRESS="127.0.0.1",
-            LISTEN_PORT=str(self.ports.http),
-            RECORD_TTL="60",
-        )
-        self._wait_for(backend)
+        self._wait_for(self.run("backend", "-m", "backend", **self._settings))
 
     def run(self, name: str, *command: str, **variables: str) -> Program:
         """Start a program; `end` stops it."""
@@ -69,6 +73,22 @@ class Stage:
             PRE_SHARED_KEY=self.key(host),
             INTERVAL=str(interval),
         )
+
+    def command(self, *words: str) -> None:
+        """Run a command of the backend."""
+        say(f"   python -m backend {' '.join(words)}")
+        if self.run("command", "-m", "backend", *words, **self._settings).wait(_COMMAND_SECONDS):
+            raise DemoFailed("The command failed; see its lines above.")
+
+    def fail_hetzner(self) -> None:
+        """Make the sandbox answer every call 503, as in an outage of Hetzner."""
+        url = f"http://127.0.0.1:{self.ports.hetzner}/_sandbox/fail"
+        self.web.post(url, json={"status": 503, "count": None}, timeout=5).raise_for_status()
+
+    def repair_hetzner(self) -> None:
+        """End the outage."""
+        url = f"http://127.0.0.1:{self.ports.hetzner}/_sandbox/fail"
+        self.web.delete(url, timeout=5).raise_for_status()
 
     @property
     def folder(self) -> Path:
@@ -106,6 +126,7 @@ class Stage:
         """Stop every program."""
         for program in reversed(self.programs):
             program.end()
+        self.pushes.stop()
 
     def _wait_for(self, backend: Program) -> None:
         deadline = time.monotonic() + _START_SECONDS

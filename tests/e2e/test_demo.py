@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from sandbox import Sandbox
 from tests.e2e.processes import ROOT, environment, until
 from tests.ports import free_port
 
-HOST, LAPTOP = "host.example.com", "laptop.example.com"
+HOST, LAPTOP, NAS = "host.example.com", "laptop.example.com", "nas.example.com"
 LAST_LINE = "Ctrl-C ends everything."
 
 
@@ -121,7 +122,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 def paragraphs(output: str) -> list[str]:
     """Return the printed paragraphs between the introduction and the last line."""
-    text = output.partition("Now you. In another terminal:\n")[2].partition("Meanwhile ")[0]
+    text = output.partition("Now you. In another terminal:\n")[2].partition(LAST_LINE)[0]
     return [part.strip("\n") for part in text.split("\n\n") if part.strip()]
 
 
@@ -145,8 +146,9 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
         assert ended.returncode == 0, (command, ended)
         return ended.stdout + ended.stderr
 
-    dig, by_json, as_router, by_ddclient, calls = commands
-    assert typed(dig) == "198.51.100.11\n"
+    by_client, dig, by_json, as_router, by_ddclient, calls = commands
+    assert f"{NAS} A: 198.51.100.41 (updated)" in typed(by_client)
+    assert typed(dig) == "198.51.100.12\n"
     for command, answer, address in (
         (by_json, '"status": "updated"', "198.51.100.20"),
         (as_router, "good 198.51.100.22", "198.51.100.22"),
@@ -160,15 +162,36 @@ def test_every_printed_command_works_as_printed(demo: Demo, tmp_path: Path) -> N
 
 def test_the_printed_dashboard_url_works(demo: Demo) -> None:
     demo.wait_for_invitation()
-    found = re.search(r"status page is at (\S+),\nuser (\w+), password (\w+)", demo.output)
+    form = r"on the dashboard: (\S+)\nUser name (\w+), password (\w+)\n"
+    found = re.search(form, demo.output)
     assert found is not None
     page = requests.get(found[1], auth=(found[2], found[3]), timeout=20)
-    assert (page.status_code, LAPTOP in page.text) == (200, True)
+    assert page.status_code == 200
+    assert [host for host in (HOST, LAPTOP, NAS) if host not in page.text] == []
+    history = requests.get(f"{found[1]}hosts/{HOST}", auth=(found[2], found[3]), timeout=20).text
+    assert "198.51.100.12" in history
 
 
-def test_the_invitation_mentions_the_dns_delay() -> None:
-    text = invitation(HOST, "key", Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
-    assert "for half a second after an update you may still see the old one" in text
+@pytest.mark.parametrize("programs", [[], ["dig"], ["curl", "ddclient", "dig"]])
+def test_the_invitation_names_only_programs_that_are_there(
+    programs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in programs else None)
+    text = invitation(HOST, NAS, str, Ports(8080, 8090, 5354), Path("/tmp/demo"))  # noqa: S108
+    started = set(re.findall(r"^(curl|dig|ddclient) ", text, re.MULTILINE))
+    assert started == set(programs)
+    assert "update_dns.py" in text
+    delay = "for half a second after an update you may still see the old one"
+    assert (delay in text) is ("dig" in programs)
+
+
+def test_the_steps_run_once_and_show_each_push(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, *ports(), "--once")
+    assert demo.process.wait(120) == 0, demo.output
+    assert "Everything works." in demo.output
+    for words in ("answer: 911", "answer: badauth", f"push | {NAS} is lost (priority 4)"):
+        assert words in demo.output
+    assert demo.leftovers({}) == []
 
 
 def test_polls_of_actions_are_not_counted_as_calls() -> None:
