@@ -114,8 +114,10 @@ def _command(name: str) -> Any:  # noqa: ANN401
 
 def _serve(environ: Mapping[str, str]) -> int:
     environ = dict(environ)
-    # gunicorn converts this variable to a number at import, and fails if it isn't a number.
-    os.environ.pop("WEB_CONCURRENCY", None)
+    # gunicorn and flask read these variables themselves. gunicorn fails at its import if
+    # WEB_CONCURRENCY isn't a number, and at a static file if SENDFILE isn't a switch.
+    for name in ("WEB_CONCURRENCY", "SENDFILE", "PORT", "FORWARDED_ALLOW_IPS", "FLASK_DEBUG"):
+        os.environ.pop(name, None)
     server = importlib.import_module("backend.server.gunicorn")
     return int(server.run(environ, importlib.import_module("backend.service").build))
 

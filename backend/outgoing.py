@@ -151,6 +151,14 @@ class Session(requests.Session):
             self.mount(scheme, _BoundedAdapter())
         self.headers["Accept-Encoding"] = "identity"
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Ignore .netrc: all logins are in the settings."""
+        trusted, self.trust_env = self.trust_env, False
+        try:
+            return super().prepare_request(request)
+        finally:
+            self.trust_env = trusted
+
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         """Ignore Location. Otherwise, requests reads the whole body of a redirect first."""
         return

@@ -134,7 +134,9 @@ def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
             parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
             path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
         status = response.status_code
-        logger.debug("%s %s %s -> %s", request.remote_addr, request.method, path, status)
+        if logger.isEnabledFor(logging.DEBUG):
+            source = client_address(request, proxies)
+            logger.debug("%s %s %s -> %s", source, request.method, path, status)
         if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
             sources.warn(request, request.environ[SOURCE])
         elif status in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
@@ -250,7 +252,8 @@ class FastPath:
                 self._answers.clear()
             answer = self._answers.get(digest)
         if answer is not None and self._repeat(answer.update):
-            logger.debug("%s again: %s", environ["PATH_INFO"], answer.status)
+            source, path = answer.update.requester.source, environ["PATH_INFO"]
+            logger.debug("%s %s again: %s", source, path, answer.status)
             start(answer.status, list(answer.headers))
             return [answer.body]
         environ[_DIGEST] = digest, access

@@ -143,6 +143,8 @@ def test_each_event_is_one_line_at_level_info(hetzner: Hetzner, folder: Path, ho
     expected = [
         f"INFO New keys in pre-shared-key for {host}.",
         "INFO hetzner-dyndns ",
+        "INFO Dashboard: http://127.0.0.1:",
+        "INFO Next, see what to enter into a device: ",
         f"INFO {host} A: none -> 198.51.100.1 {by}).",
         f"INFO {host} A: 198.51.100.1 -> 198.51.100.2 {by}).",
         f"ERROR {host} A can't be published. Hetzner refuses the call (protected, ",
@@ -167,6 +169,18 @@ def test_with_debug_logging_requests_and_hetzners_answers_are_logged(
         "DEBUG POST /zones/example.com/rrsets: 201",
     ):
         assert line in logged.output
+
+
+def test_with_debug_logging_the_callers_address_is_logged(logged: Backend, host: str) -> None:
+    for _ in range(8):  # both workers learn the answer
+        logged.session.post(
+            f"{logged.url}/update",
+            json={"fqdn": host},
+            headers={"X-Pre-Shared-Key": logged.key_of(host), "X-Real-Ip": "203.0.113.9"},
+            timeout=20,
+        ).raise_for_status()
+    assert "DEBUG 203.0.113.9 POST /update -> 200" in logged.output
+    assert "DEBUG 203.0.113.9 /update again: 200" in logged.output
 
 
 def test_with_debug_logging_an_unchanged_update_is_logged(logged: Backend, host: str) -> None:

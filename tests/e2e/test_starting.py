@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 import pytest
 
-from tests.e2e.processes import TOKEN, Backend, Hetzner, run
+from tests.e2e.processes import OPERATOR, TOKEN, Backend, Hetzner, run
 
 
 class SetUp(NamedTuple):
@@ -156,6 +156,28 @@ def test_any_number_of_workers_starts_the_service(
     lines = [line for line in backend.output.splitlines() if "WARNING" in line]
     assert len(lines) == (warning is not None), backend.output
     assert f"WARNING WEB_CONCURRENCY {warning}" in "".join(lines) or not warning
+
+
+def test_variables_of_gunicorn_and_flask_change_nothing(
+    hetzner: Hetzner, folder: Path, host: str
+) -> None:
+    others = {
+        "GUNICORN_CMD_ARGS": "--workers 5 --bind 127.0.0.1:1 --no-such-option",
+        "PORT": "no port",
+        "FORWARDED_ALLOW_IPS": "*",
+        "SENDFILE": "maybe",
+        "FLASK_DEBUG": "1",
+        "FLASK_ENV": "development",
+        "FLASK_RUN_PORT": "1",
+        "PYTHONOPTIMIZE": "2",
+    }
+    with Backend(folder, hetzner, **others) as backend:
+        backend.wait_until(lambda: len(backend.workers()) == 2, "two workers")
+        assert backend.update(host, "198.51.100.1")["status"] == "created"
+        page = backend.session.get(f"{backend.url}/", auth=OPERATOR, timeout=20)
+        for path in re.findall(r"/static/[\w./-]+", page.text):
+            assert backend.session.get(f"{backend.url}{path}", timeout=20).ok
+    assert "Traceback" not in backend.output
 
 
 def test_a_token_in_quotes_works_with_one_warning(

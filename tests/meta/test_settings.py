@@ -17,12 +17,19 @@ from client import update_dns
 from tests.meta.documents import DOCUMENTS, ROOT, Block, blocks, code, rows as rows_of
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES
 
-SETTINGS = DOCUMENTS["docs/settings.md"]
+SETTINGS = DOCUMENTS["docs/settings.md"].partition("\n## ")[0]
 EXAMPLE = (ROOT / "backend" / ".secrets.example").read_text(encoding="utf-8")
 # Other programs whose variables the documents name.
 ELSEWHERE = (
     *("client/update_dns.py", "Makefile", "tests/conftest.py", ".github/workflows", ".ci"),
-    *("tests/e2e", "tests/containers", "backend/web", "backend"),
+    *(
+        "tests/e2e",
+        "tests/containers",
+        "tests/client",
+        "tests/unit/notify",
+        "backend/web",
+        "backend",
+    ),
 )
 # Variables in compose files and Dockerfiles that are not settings.
 OF_OTHERS = {"NET_BIND_SERVICE"}

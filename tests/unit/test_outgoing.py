@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import requests
 from requests.structures import CaseInsensitiveDict
 
-from backend.outgoing import retry_after
+from backend.outgoing import Session, retry_after
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,18 @@ def test_retry_after_stays_within_its_bounds(header: str, seconds: float | None)
 
 def test_an_answer_may_omit_retry_after() -> None:
     assert retry_after({}, 1.0, 300.0) is None
+
+
+def test_an_entry_in_netrc_adds_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine ntfy.example.com login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    session = Session()
+    for url, login in (
+        ("https://ntfy.example.com", None),
+        ("https://me:secret@ntfy.example.com", "Basic bWU6c2VjcmV0"),
+    ):
+        sent = session.prepare_request(requests.Request("POST", url))
+        assert sent.headers.get("Authorization") == login
+    assert session.trust_env  # for proxies and certificates
