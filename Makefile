@@ -62,7 +62,8 @@ lock: $(VENV)/bin/python ## renew the locked versions that the images are made o
 	$(LOCK) client/requirements.txt --output-file client/requirements.lock
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name '.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "$(PYTHON) is missing or older than 3.8: install Python 3.8 or newer, or name one with PYTHON=/path/to/python3" >&2; exit 1; }

@@ -13,7 +13,7 @@ from typing import Iterable, Iterator, TextIO
 
 from backend.errors import SettingUnusable
 from backend.settings import LogSettings
-from backend.text import local, use_zone
+from backend.text import is_in_container, local, use_zone
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _SHORTEST_MASKED = 8
@@ -35,10 +35,11 @@ def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             handlers.append(SharedRotatingFile(file, settings.max_bytes, settings.backup_count))
         except OSError as error:
+            place = " in /data" if is_in_container() else ""
             raise SettingUnusable(
                 f"LOG_FILE: can't write {file} ({error.strerror})",
-                hint=f"name a file that this user (uid {os.getuid()}) may write, or leave it empty "
-                "to log to standard output only.",
+                hint=f"name a file{place} that this user (uid {os.getuid()}) may write, or leave "
+                "it empty to log to standard output only.",
             ) from None
     formatter = _Masking(secrets)
     for handler in handlers:

@@ -63,6 +63,17 @@ def test_one_line_names_the_problem_and_the_hint(
     assert "Traceback" not in ended.stderr + ended.stdout
 
 
+def test_a_log_file_outside_the_volume_is_refused_with_a_hint(
+    engine: Engine, images: Images
+) -> None:
+    command = ["run", "--rm", *HARDENED, *SETTINGS, "--env", "LOG_FILE=/logs/backend.log"]
+    ended = engine.attempt(*command, images.backend)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "LOG_FILE: can't write /logs/backend.log (Read-only file system)" in line
+    assert "name a file in /data that this user (uid 1000) may write" in line
+
+
 def test_the_image_takes_empty_settings_as_absent(
     engine: Engine, images: Images, tmp_path: Path
 ) -> None:
