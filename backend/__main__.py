@@ -1,4 +1,4 @@
-"""Runs ``python -m backend``."""
+"""Runs ``python -m backend``, and ``hetzner-dyndns`` of the installed package."""
 
 from __future__ import annotations
 
@@ -7,5 +7,11 @@ import sys
 
 from backend.cli import run
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command that the arguments name."""
     sys.exit(run(sys.argv[1:], os.environ))
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ _LONGEST_SPAN = 366 * 86400
 # Like SQLAlchemy: a password may contain any character except @.
 _LOGIN = re.compile(r"[\w+.-]+://(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@")
 _OPTION = re.compile(r"[?&]([^=&]+)=([^&]+)")
+_INSTALLED = "hetzner-dyndns"  # the command of the installed package
 # Where the image has this package, and a file that podman creates in every container.
 _IN_IMAGE = Path("/app/backend")
 _OF_PODMAN = Path("/run/.containerenv")
@@ -134,18 +135,20 @@ def command(*words: str) -> str:
     """
     python = Path(sys.executable)
     shown = python.relative_to(Path.cwd()) if Path.cwd() in python.parents else python
-    start = [str(shown)]
-    if is_in_container():
+    start = [str(shown), "-m", "backend"]
+    if Path(sys.argv[0]).name == _INSTALLED:
+        start = [_INSTALLED]
+    elif is_in_container():
         # By default, the host name of a container is its id.
         engine = "podman" if _OF_PODMAN.exists() else "docker"
-        start = [engine, "exec", socket.gethostname(), "python"]
+        start = [engine, "exec", socket.gethostname(), "python", "-m", "backend"]
     files = [
         part
         for name, value in zip(sys.argv, [*sys.argv[1:], ""])
         if name.partition("=")[0] == "--env-file"
         for part in ([name] if "=" in name else [name, value])
     ]
-    return " ".join(map(shlex.quote, [*start, "-m", "backend", *files, *words]))
+    return " ".join(map(shlex.quote, [*start, *files, *words]))
 
 
 def is_in_container() -> bool:

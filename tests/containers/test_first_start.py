@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from typing import Iterator, NamedTuple
 
@@ -12,12 +13,25 @@ import requests
 
 from tests.containers.conftest import Images
 from tests.containers.deployment import HOST, OPERATOR, TOKEN, start_hetzner, until_logged
-from tests.containers.engine import Engine, until
+from tests.containers.engine import ROOT, Engine, until
+from tests.meta.documents import blocks
 from tests.ports import free_port
 
 NAME, HETZNER, NETWORK, VOLUME = (
     f"hetzner-dyndns-first-{what}" for what in ("start", "hetzner", "network", "volume")
 )
+
+# Only the network and the port differ from the example.
+BESIDE = """\
+services:
+  backend:
+    environment: {{HETZNER_API_URL: "http://{hetzner}:8090/v1"}}
+    ports: !override
+      - "127.0.0.1:{port}:80"
+    networks: [default, first]
+networks:
+  first: {{external: true, name: {network}}}
+"""
 
 pytestmark = [
     pytest.mark.real("dig"),
@@ -112,3 +126,31 @@ def test_a_refused_token_is_logged_without_an_update(first: First) -> None:
     first.run(token="wr0n" * 16)
     until_logged(first.engine, NAME, "ERROR Hetzner refuses token 1.")
     until_logged(first.engine, NAME, "check HETZNER_TOKEN.")
+
+
+def test_the_example_needs_only_a_file_with_settings(
+    first: First, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Start all but Caddy, whose image isn't here."""
+    folder = tmp_path_factory.mktemp("first") / "example"
+    folder.mkdir()
+    shutil.copy(ROOT / "docs/examples/caddy/docker-compose.yml", folder)
+    (block,) = (one.text for one in blocks() if one.text.startswith("DOMAIN="))
+    (folder / ".env").write_text(block.replace("the-token", TOKEN), encoding="utf-8")
+    beside = BESIDE.format(hetzner=HETZNER, port=first.port, network=NETWORK)
+    (folder / "test.yml").write_text(beside, encoding="utf-8")
+    engine = first.engine
+    try:
+        engine.compose(folder, "up", "--detach", "--no-build", "--pull", "never", "backend")
+        until(first.is_well, "the service", lambda: engine.logs("hetzner-dyndns-backend"))
+        run = ("exec", "-T", "backend", "python", "-m", "backend")
+        engine.compose(folder, *run, "hosts", "add", HOST)
+        set_up = engine.compose(folder, *run, "setup", HOST, "--for", "any")
+        key = re.findall(r"^Password +(\S+)$", set_up, re.MULTILINE)[0]
+
+        def is_known() -> bool:
+            return first.update(key, "198.51.100.9").status_code == 200
+
+        until(is_known, "the host to be known", lambda: engine.logs("hetzner-dyndns-backend"))
+    finally:
+        engine.compose(folder, "down", "--volumes", "--timeout", "20")

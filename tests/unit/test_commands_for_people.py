@@ -26,6 +26,11 @@ def test_a_python_in_the_folder_is_named_relative_to_it(
     assert text.command("check") == "'/opt/a folder/python' -m backend check"
 
 
+def test_the_installed_command_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/hetzner-dyndns", "--env-file", "s"])
+    assert text.command("check") == "hetzner-dyndns --env-file s check"
+
+
 @pytest.mark.parametrize("words", [["--env-file", "my secrets"], ["--env-file=my secrets"]])
 def test_the_command_reads_the_same_settings(
     monkeypatch: pytest.MonkeyPatch, words: list[str]
