@@ -24,7 +24,8 @@ pytestmark = pytest.mark.real("systemd-analyze")
 def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
     text = unit.read_text(encoding="utf-8")
-    copy.write_text(text.replace("/opt/hetzner-dyndns/.venv/bin/python", sys.executable))
+    program = f'"{sys.executable}"'  # its path may contain a space
+    copy.write_text(text.replace("/opt/hetzner-dyndns/.venv/bin/python", program))
     assert run("systemd-analyze", "verify", "--man=no", str(copy)) == ""
 
 
