@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import resource
+import signal
 import socket
 import time
 import traceback
@@ -62,6 +63,7 @@ _STATUSES: Mapping[str, HTTPStatus] = {
     "LimitRequestLine": HTTPStatus.REQUEST_URI_TOO_LONG,
     "UnsupportedTransferCoding": HTTPStatus.NOT_IMPLEMENTED,
 }
+_ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
@@ -86,6 +88,7 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     _replace_private_parts()
+    _hold_signals_at_forks()
     # The workers share the memory of loaded objects until they write to it, and a garbage
     # collection writes to all objects. Freezing the objects saves each worker 10 of 80 MB.
     gc.freeze()
@@ -213,7 +216,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         hooks = {
             "pre_fork": self._before_fork,
-            "post_worker_init": self._replace_errors,
+            "post_worker_init": self._set_up_worker,
             "child_exit": self._after_death,
             "worker_exit": self._stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
@@ -231,7 +234,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
         worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
 
-    def _replace_errors(self, worker: Any) -> None:  # noqa: ANN401
+    def _set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         # The stock answer and its log line quote the request, which may contain a key.
         worker.handle_error = _Unreadable(self._settings.access.trusted_proxies).refuse
 
@@ -366,6 +370,18 @@ def _replace_private_parts() -> None:
     # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
     if hasattr(os, "memfd_create"):
         base.WorkerTmp = _Heartbeat
+
+
+def _hold_signals_at_forks() -> None:
+    """Hold back the signals that end a worker until it has its handlers.
+
+    Until then it has those of the master, which would only note the signal: the worker would run
+    on, and the master would wait for it for the whole `graceful_timeout`.
+    """
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS),
+    )
 
 
 def _refusing_bare_line_feeds(read: Callable[..., None]) -> Callable[..., None]:

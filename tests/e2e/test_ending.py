@@ -24,6 +24,15 @@ def own_backend(hetzner: Hetzner, folder: Path) -> Iterator[Backend]:
         backend.stop()
 
 
+def test_a_worker_that_is_stopped_while_it_starts_ends(hetzner: Hetzner, folder: Path) -> None:
+    with Backend(folder, hetzner, module="tests.e2e.early_signal") as backend:
+        (found,) = re.findall(r"^first worker: (\d+)$", backend.output, re.MULTILINE)
+        backend.wait_until(
+            lambda: int(found) not in backend.workers() and len(backend.workers()) == 2,
+            "a new worker",
+        )
+
+
 def test_after_kill_9_an_unchanged_address_is_answered_from_memory(
     own_backend: Backend, hetzner: Hetzner, host: str
 ) -> None:
