@@ -192,7 +192,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     overview = Overview(store, hosts, lost_after, access.failure_window)
     test = functools.partial(_send_test, settings.ntfy)
     actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=test)
-    forms = HostForms(session, manager)
+    forms = HostForms(session, manager, overview)
     pages = HostPages(session, overview, actions, store.history, days, forms.values)
     dashboard = Dashboard(
         session,

@@ -379,6 +379,28 @@ class Overview:
         return self._store.failed_logins.of([digest(label).hex()[:32] for label in labels], since)
 
 
+def origin(*, is_fixed: bool) -> str:
+    """Return where a host was registered."""
+    return "REGISTERED_FQDNS" if is_fixed else "added"
+
+
+def describe(one: HostStatus, *, is_fixed: bool) -> Mapping[str, object]:
+    """Return a host as JSON shows it. Times are UTC seconds."""
+    return {
+        "host": one.host.text,
+        "origin": origin(is_fixed=is_fixed),
+        "state": one.condition.value,
+        "since": one.since,
+        "published": {kind.value: str(address) for kind, address in one.published.items()},
+        "seen_at": one.seen_at,
+        "changed_at": one.changed_at,
+        "error": one.error,
+        "hint": one.hint,
+        "muted_until": one.muted_until,
+        "note": one.note,
+    }
+
+
 def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     """Yield every gauge; without a snapshot only those that need no store."""
     yield _gauge("dyndns_build_info", "Version of the service", ("version",), [((__version__,), 1)])

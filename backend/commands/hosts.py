@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Mapping, Sequence
 
-from backend.admin.status import RETURNS, HostStatus, Snapshot
+from backend.admin.status import RETURNS, HostStatus, Snapshot, describe, origin
 from backend.commands.context import (
     OPERATOR,
     Context,
@@ -159,13 +159,13 @@ def _list(context: Context, arguments: argparse.Namespace) -> None:
         if status is None:
             raise not_registered(host)
         if arguments.json:
-            print_json(_object(context, status))
+            print_json(describe(status, is_fixed=_is_fixed(context, status)))
         else:
             _print_one(context, status, now)
     else:
         snapshot = context.overview.read()
         if arguments.json:
-            print_json([_object(context, one) for one in snapshot.hosts])
+            print_json([describe(one, is_fixed=_is_fixed(context, one)) for one in snapshot.hosts])
         else:
             _print_list(snapshot)
 
@@ -197,7 +197,7 @@ def _print_one(context: Context, one: HostStatus, now: float) -> None:
     seen = "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
     rows = [
         ("host", one.host.text),
-        ("origin", _origin(context, one)),
+        ("origin", origin(is_fixed=_is_fixed(context, one))),
         ("state", one.condition.value),
         *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),
         ("last seen", seen),
@@ -214,21 +214,5 @@ def _print_one(context: Context, one: HostStatus, now: float) -> None:
             print(f"{name:<{width}}  {value}")
 
 
-def _origin(context: Context, one: HostStatus) -> str:
-    return "REGISTERED_FQDNS" if one.host in context.registry.current.fixed else "added"
-
-
-def _object(context: Context, one: HostStatus) -> Mapping[str, object]:
-    return {
-        "host": one.host.text,
-        "origin": _origin(context, one),
-        "state": one.condition.value,
-        "since": one.since,
-        "published": {kind.value: str(address) for kind, address in one.published.items()},
-        "seen_at": one.seen_at,
-        "changed_at": one.changed_at,
-        "error": one.error,
-        "hint": one.hint,
-        "muted_until": one.muted_until,
-        "note": one.note,
-    }
+def _is_fixed(context: Context, one: HostStatus) -> bool:
+    return one.host in context.registry.current.fixed

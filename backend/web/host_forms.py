@@ -1,13 +1,23 @@
-"""The forms that add, rename and remove hosts, and that change a host's own settings."""
+"""The list of hosts as JSON; forms that add, rename and remove hosts, and change their settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 
 from backend.admin.hosts import HostManager
+from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
 from backend.text import duration
@@ -26,19 +36,26 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class HostForms:
-    """The forms about which hosts there are."""
+    """Which hosts there are: a list, and the forms that change it."""
 
     session: Session
     manager: HostManager
+    overview: Overview
 
     def register(self, pages: Blueprint) -> None:
         """Add the forms to the pages of the operator."""
+        pages.add_url_rule("/hosts.json", "hosts", self.list_hosts)
         pages.add_url_rule("/add", "add", self.add, methods=["GET", "POST"])
         actions = {"set": self.change, "rename": self.rename, "remove": self.remove}
         for action, view in actions.items():
             path = f"/hosts/<name>/{action}"
             pages.add_url_rule(path, action, view, methods=["POST"])
             pages.add_url_rule(path, f"{action}-again", _lead_to_host)
+
+    def list_hosts(self) -> Response:
+        """Answer with all hosts as JSON, the worst first."""
+        hosts = self.overview.read().hosts
+        return jsonify([describe(one, is_fixed=self.manager.is_fixed(one.host)) for one in hosts])
 
     def values(self, host: Hostname) -> Mapping[str, Any]:
         """Return what the page of a host needs for its forms."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 import pytest
+from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
 from backend import cli
@@ -27,6 +28,7 @@ from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
 from tests.http.service import HOME, HOSTS, Service, key_of, record, told
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 NEW, OTHER = "new.example.com", "other.example.com"
 
 
@@ -564,3 +566,21 @@ class TestForms:
         host.headers = {"X-Pre-Shared-Key": KeyFile(service.key_file).read()[Hostname(NEW)]}
         assert host.updates("198.51.100.1").status_code == 200
         assert "Three steps" not in words(operator.sees())
+
+    def test_hosts_as_json_are_as_the_document_says(
+        self, operator: Operator, service: Service
+    ) -> None:
+        self.adds(operator, NEW)
+        with contextlib.closing(Store(f"sqlite:///{service.database}")) as store:
+            store.hosts.register([Hostname(HOME)], 1)
+        service.host().updates("198.51.100.1")
+        answer = operator.asks("GET", "/hosts.json")
+        assert answer.mimetype == "application/json"
+        document = service.asks("GET", "/openapi.json").get_json()
+        schema = {**document["components"]["schemas"]["Host"], "$schema": DRAFT}
+        found = {one["host"]: one for one in answer.get_json()}
+        for one in found.values():
+            Draft202012Validator(schema).validate(one)
+        assert found[NEW]["origin"] == "added"
+        assert found[HOME]["published"] == {"A": "198.51.100.1"}
+        assert operator.asks("GET", "/hosts.json", login=None).status_code == 401

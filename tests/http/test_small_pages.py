@@ -50,4 +50,4 @@ def test_the_openapi_document_is_public(service: Service) -> None:
     assert answer.status_code == 200
     assert answer.get_json()["openapi"] == "3.1.0"
     certificates = ["/acme/present", "/acme/cleanup", "/acme-dns/update"]
-    assert list(answer.get_json()["paths"]) == ["/update", *certificates]
+    assert list(answer.get_json()["paths"]) == ["/update", *certificates, "/hosts.json"]
