@@ -80,7 +80,8 @@ def first(engine: Engine, images: Images) -> Iterator[First]:
         start_hetzner(engine, images.backend, HETZNER, NETWORK)
         yield First(engine, images.backend, free_port())
     finally:
-        engine.attempt("rm", "--force", NAME, HETZNER)
+        for name in (NAME, HETZNER):  # podman removes none if one is missing
+            engine.attempt("rm", "--force", name)
         engine.attempt("volume", "rm", "--force", VOLUME)
         engine.attempt("network", "rm", NETWORK)
 

@@ -56,6 +56,7 @@ http {{
 {inside}
 }}
 """
+_OF_CLOUDFLARE = "173.245.48.0/20"
 _TLS_SERVER = """
 server {{
 {listeners}
@@ -156,7 +157,7 @@ def documented_nginx(
 ) -> Proxy:
     """Return an nginx as a document configures it, behind the CDN at an address or behind none."""
     shown = [one.text for one in blocks() if one[:2] == (document, "nginx")]
-    (block,) = (text for text in shown if "proxy_pass" in text)
+    (block,) = (text for text in shown if "server_name" in text)
     if cdn:
         block = block.replace("    location /", f"{behind_a_cdn('nginx', cdn)}\n    location /", 1)
     port = free_port()
@@ -169,9 +170,10 @@ def for_one_proxy(language: str) -> str:
 
 
 def behind_a_cdn(language: str, address: str) -> str:
-    """Return what docs/proxies.md shows last in a language, for a CDN with this address."""
+    """Return what docs/proxies.md shows in a language for a CDN, with this address."""
     shown = [one.text for one in blocks() if one[:2] == ("docs/proxies.md", language)]
-    return shown[-1].replace("173.245.48.0/20", f"{address}/32")
+    (block,) = (text for text in shown if _OF_CLOUDFLARE in text)
+    return block.replace(_OF_CLOUDFLARE, f"{address}/32")
 
 
 def lax_nginx(folder: Path, backend: str, *, buffering: bool) -> Proxy:
