@@ -138,10 +138,11 @@ def certificates(text: str, variable: Variable, _reader: Reader) -> Path | None:
     try:
         if text:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
-    except OSError as error:  # also ssl.SSLError
-        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+    except (OSError, ValueError) as error:  # ValueError: not a path
+        is_empty = isinstance(error, ssl.SSLError)
+        reason = "no certificate in it" if is_empty else getattr(error, "strerror", "not a path")
         hint = "name a readable PEM file with the certificate of your CA."
-        raise SettingUnusable(f"{variable.name}: can't read {text} ({reason})", hint=hint) from None
+        raise SettingUnusable(f"{variable.name}: can't read {text!r} ({reason})", hint=hint) from None
     return Path(text) if text else None
 
 
