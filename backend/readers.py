@@ -142,7 +142,8 @@ def certificates(text: str, variable: Variable, _reader: Reader) -> Path | None:
         is_empty = isinstance(error, ssl.SSLError)
         reason = "no certificate in it" if is_empty else getattr(error, "strerror", "not a path")
         hint = "name a readable PEM file with the certificate of your CA."
-        raise SettingUnusable(f"{variable.name}: can't read {text!r} ({reason})", hint=hint) from None
+        problem = f"{variable.name}: can't read {text!r} ({reason})"
+        raise SettingUnusable(problem, hint=hint) from None
     return Path(text) if text else None
 
 

@@ -8,6 +8,7 @@ standard input, because others can read the arguments of a process.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -56,10 +57,13 @@ def check_urls(urls: Sequence[str]) -> None:
     """
     if not urls:
         return
-    answer = _run({"urls": list(urls)}, _CHECK_SECONDS)
-    if not answer:
+    if importlib.util.find_spec("apprise") is None:
         hint = "install backend/requirements-apprise.txt, or leave NOTIFY_URLS empty."
         raise SettingUnusable("NOTIFY_URLS needs the apprise library", hint=hint)
+    answer = _run({"urls": list(urls)}, _CHECK_SECONDS)
+    if not answer:
+        hint = "look whether this machine has 128 MB of free memory, and try again."
+        raise SettingUnusable("NOTIFY_URLS: apprise gives no answer", hint=hint)
     if False in answer:
         number = answer.index(False) + 1
         problem = f"NOTIFY_URLS: apprise can't read URL {number} of {len(urls)}"
@@ -68,7 +72,7 @@ def check_urls(urls: Sequence[str]) -> None:
 
 
 def _run(job: Mapping[str, Any], seconds: float) -> list[bool]:
-    """Let a new process do a job; return its answer, which is empty without the library."""
+    """Let a new process do a job; return its answer, which is empty if it fails."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     try:
         done = subprocess.run(
@@ -94,10 +98,8 @@ def _main() -> None:
     job = json.load(sys.stdin)
     logging.disable(logging.CRITICAL)
     answer, sys.stdout = sys.stdout, sys.stderr  # a plugin may print
-    try:
-        import apprise  # noqa: PLC0415 - missing in the service's own process
-    except ImportError:
-        return
+    import apprise  # noqa: PLC0415 - not in the service's own process
+
     asset = apprise.AppriseAsset(app_id="hetzner-dyndns", async_mode=False)
     answer.write(json.dumps([_do(apprise, url, asset, job.get("push")) for url in job["urls"]]))
     answer.flush()

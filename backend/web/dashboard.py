@@ -20,11 +20,11 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
+from backend.admin.gauges import gauges
 from backend.admin.status import (
     Condition,
     HostStatus,
     Overview,
-    gauges,
 )
 from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated

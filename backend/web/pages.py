@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from flask import Response, g, make_response, redirect, request
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup, escape
+from werkzeug.exceptions import HTTPException
 
 from backend.errors import BadHostname
 from backend.model import Hostname, shown
@@ -135,7 +136,10 @@ def refreshing() -> bool:
 
 def back_path() -> str:
     """Return the page that the current form was on; empty if it names none of our pages."""
-    sent = request.form.get("back", "")
+    try:
+        sent = request.form.get("back", "")
+    except HTTPException:  # a body that is too large, or can't be read
+        return ""
     return sent if _BACK.fullmatch(sent) else ""
 
 

@@ -32,7 +32,7 @@ HOMES = {
     "itsdangerous": {"web"},
     "segno": {"web"},
     "gunicorn": {"server"},
-    "prometheus_client": {"metrics", "admin.status"},
+    "prometheus_client": {"metrics", "admin.gauges"},
 }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.admin.status import Condition, HostStatus, Snapshot, gauges
+from backend.admin.gauges import gauges
+from backend.admin.status import Condition, HostStatus, Snapshot
 from backend.metrics import Meters
 from backend.model import Address, Hostname, RecordType
 from backend.rate import Quota
