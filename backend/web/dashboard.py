@@ -20,15 +20,14 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
-from backend.admin.gauges import gauges
 from backend.admin.status import (
     Condition,
     HostStatus,
     Overview,
+    Snapshot,
 )
 from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
-from backend.metrics import Meters
 from backend.model import RecordType, shown
 from backend.web.pages import compress, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
@@ -45,7 +44,7 @@ class Dashboard:
     session: Session
     overview: Overview
     actions: Actions
-    meters: Meters
+    metrics: Callable[[Snapshot | None], bytes]  # as Prometheus reads them
     host_pages: Sequence[Callable[[Blueprint], None]]  # each adds pages about hosts
     check: Callable[[], Iterable[object]]  # yields `errors.Line`
 
@@ -113,7 +112,7 @@ class Dashboard:
             snapshot = self.overview.read()
         except StoreUnavailable:
             snapshot = None
-        text = self.meters.exposition(gauges(snapshot))
+        text = self.metrics(snapshot)
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
