@@ -110,9 +110,9 @@ class _Window:
         for one, number in samples:
             if self.start <= one.at <= self.end:
                 often = f", {number} times, the last one" if number > 1 else ""
-                wanted = f", wanted {one.new}" if one.event in FAILURES and one.new else ""
+                desired = f", desired {one.new}" if one.event in FAILURES and one.new else ""
                 why = f": {one.why}" if one.why else ""
-                title = f"{one.event}{often} {moment(one.at)}{wanted}{why}"
+                title = f"{one.event}{often} {moment(one.at)}{desired}{why}"
                 found.append(Mark(self.percent(one.at), one.event, title))
         return found
 

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             at = local(one.at, "%Y-%m-%d %H:%M:%S")
             change = ""
             if one.event in FAILURES:
-                change = f"wanted {one.new}" if one.new else ""
+                change = f"desired {one.new}" if one.new else ""
             elif one.old is not None or one.new is not None:
                 change = f"{one.old or 'none'} -> {one.new or 'none'}"
             by = f"{one.protocol} {one.source}".strip()

@@ -279,7 +279,7 @@ def test_everything_works_without_javascript(
     page.locator("#entries-summary").click()
     page.get_by_label("Show", exact=True).select_option("failures")
     page.locator("form", has=page.locator("#kind")).get_by_role("button").click()
-    assert "wanted 198.51.100.7" in page.locator("table.entries").inner_text()
+    assert "desired 198.51.100.7" in page.locator("table.entries").inner_text()
     if page.locator("#setup-box").get_attribute("open") is None:  # closed once the host is seen
         page.locator("#setup-summary").click()
     page.get_by_label("Device", exact=True).select_option("curl")

@@ -94,9 +94,9 @@ def test_a_label_is_shown_only_where_all_of_it_fits() -> None:
     assert [bar.fits for bar in drawn(entries, days=3).lanes[0].bars] == ["phone", "", "phone"]
 
 
-def test_a_mark_tells_the_address_that_was_wanted() -> None:
+def test_a_mark_tells_the_desired_address() -> None:
     (mark,) = drawn([entry(5, "refused", None, "198.51.100.7")]).lanes[0].marks
-    assert "wanted 198.51.100.7" in mark.title
+    assert "desired 198.51.100.7" in mark.title
 
 
 def test_the_summary_counts_every_event() -> None:
