@@ -328,7 +328,7 @@ class LoginFailed(Event):
     level = logging.WARNING
     message = (
         "Failed login from {source} for {host}.{left_out} If {source} is your own device, "
-        "compare its login with the key file."
+        "compare its user name and key with the output of `setup`."
     )
 
     source: str
@@ -343,8 +343,8 @@ class LoginsBlocked(Event):
     level = logging.WARNING
     message = (
         "Too many failed logins for {host}, the last one from {source}: wrong keys are rejected "
-        "for a while, but the correct key still works. If {source} is your own device, set its "
-        "key to the one in the key file.{left_out}"
+        "for a while, but the correct key still works. If {source} is your own device, enter "
+        "the key that the dashboard and `setup` show.{left_out}"
     )
     push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
@@ -353,7 +353,7 @@ class LoginsBlocked(Event):
     line = "{host}: the last one from {source}"
     advice = (
         "Wrong keys are rejected for a while, but the correct keys still work. If a source is your "
-        "own device, set its key to the one in the key file.{left_out}"
+        "own device, enter the key that the dashboard and `setup` show.{left_out}"
     )
 
     source: str
@@ -397,7 +397,7 @@ class ChallengeFailed(Event):
     level = logging.WARNING
     message = "{host}: a certificate challenge failed. {error}"
     push = PushPolicy.ALWAYS
-    title = "{host} may get no certificate"
+    title = "A certificate of {host} may fail"
     tags = ("lock",)
 
     host: Hostname

@@ -129,9 +129,7 @@ class Actions:
         keys = self._keys.read()
         key = keys.get(host)
         if key is None:
-            raise KeyFileUnusable(
-                f"The key file has no key for {host}", hint="start the service once."
-            )
+            raise KeyFileUnusable(f"{host} has no key yet", hint="start the service once.")
         if keys.get(other) == key:
             return False
         self._keys.replace(other, key)

@@ -17,6 +17,7 @@ from backend.model import Hostname, OwnSettings
 from backend.settings import AccessSettings, Settings, hosts_in
 from backend.store.hosts import Hosts
 from backend.store.registrations import Registrations
+from backend.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +67,13 @@ class StoredKeys:
         imported = KeyFile(self._file).read() if self._file.exists() else {}
         new = {host: key for host, key in imported.items() if host not in known}
         if new:
-            logger.info("%d keys of %s are in the store now.", len(new), self._file)
+            logger.info("Imported %s from %s into the store.", counted(len(new), "key"), self._file)
         other = [
             host.text for host in imported if known.get(host, imported[host]) != imported[host]
         ]
         if other:
             logger.warning(
-                "The store has other keys than %s for %s: those of the store count.",
+                "The keys in the store and in %s differ for %s: those in the store count.",
                 *(self._file, ", ".join(other)),
             )
         missing = [host for host in hosts if host not in known and host not in new]

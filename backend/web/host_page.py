@@ -139,7 +139,7 @@ class HostPages:
         host, _ = self._check(name)
         key = self.actions.key(host)
         if key is None:
-            raise BadRequest(f"The key file has no key for {host}: restart the service to add one.")
+            raise BadRequest(f"{host} has no key yet: restart the service, which makes one.")
         return self.session.show_key(leave("", host, _SETUP), key, _path(host))
 
     def hide_key(self, name: str) -> Response:
