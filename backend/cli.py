@@ -26,8 +26,8 @@ _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
-    "check": "test settings, key file, store, tokens, zones and notifications; changes nothing",
-    "hosts": "list, add, rename, remove hosts; their settings; retry, drop, mute",
+    "check": "test settings, key file, store, tokens, zones and notifications; change nothing",
+    "hosts": "list, add, rename or remove hosts; change settings; retry, drop, mute",
     "keys": "list the hosts that have a key; replace or share a key",
     "history": "show address changes, failures and lost hosts",
     "notify": "send a test message to every channel: `notify test`",

@@ -156,7 +156,7 @@ class HostManager:
         own = dataclasses.replace(known.get(host, OwnSettings()), **new)
         self._store.registrations.change(host, own, operator, self._clock())
         self._registry.refresh()
-        self._report(host, "has other settings", operator)
+        self._report(host, "has new settings", operator)
         return own
 
     def own(self, host: Hostname) -> OwnSettings:
@@ -232,7 +232,7 @@ def _read_interface_id(text: str) -> object:
         return interface_id(text) if text else None
     except ValueError:
         raise BadRequest(
-            "The interface id is wrong: write the part of the IPv6 address after the prefix, as in "
+            "The host part is wrong: write the part of the IPv6 address after the prefix, as in "
             f"{INTERFACE_ID_EXAMPLE}."
         ) from None
 

@@ -157,7 +157,7 @@ def _losses(records: Collection[Record]) -> list[str]:
         if one.error:
             address, held = one.desired.address, one.published
             what = "The removal" if address is None else f"The address {address}"
-            rest = f"the record keeps {held}" if held else "it is no longer managed"
+            rest = f"the record keeps {held}" if held else "the record is no longer managed"
             found.append(f"{one.type.value}: {what} will not be published; {rest}.")
     return found
 

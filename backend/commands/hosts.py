@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting = tasks.add_parser("set", help="change settings of one host")
     setting.add_argument("host")
     for option, words in (
-        ("--lost-after", "silence after which it is lost, as in 3d: LOST_CONNECTION_TIMEOUT"),
-        ("--ttl", "of its records, in seconds: RECORD_TTL"),
-        ("--interface-id", "its IPv6 address after the prefix: IPV6_INTERFACE_IDS"),
-        ("--certificates", "`off`: its key gets none, even with ACME_DNS=1"),
+        ("--lost-after", "silence after which it is lost, as in 3d; else LOST_CONNECTION_TIMEOUT"),
+        ("--ttl", "TTL of its records, in seconds; else RECORD_TTL"),
+        ("--interface-id", "host part of its IPv6 address; else IPV6_INTERFACE_IDS"),
+        ("--certificates", "`off`: its key gets no certificates, even with ACME_DNS=1"),
         ("--note", "a line for people"),
     ):
-        setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes it")
+        setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes this setting")
     for name, words in (
         ("retry", "retry the pending and refused updates of a host now"),
         ("drop", "drop the failed update of a host"),
@@ -204,7 +204,7 @@ def _print_one(context: Context, one: HostStatus, now: float) -> None:
         ("problem", " ".join(filter(None, (one.error, one.hint)))),
         ("lost after", "" if own.lost_after is None else duration(own.lost_after)),
         ("TTL", "" if own.ttl is None else f"{own.ttl} s"),
-        ("interface id", str(own.interface_id or "")),
+        ("host part", str(own.interface_id or "")),
         ("certificates", {None: "", True: "on", False: "off"}[own.certificates]),
         ("note", own.note),
     ]

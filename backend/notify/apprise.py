@@ -44,8 +44,8 @@ class AppriseChannel:
         """
         answer = _run({"urls": [self._url], "push": vars(push)}, seconds)
         if answer != [True]:
-            hint = "check its URL in NOTIFY_URLS, and the server"
-            raise PushFailed(f"apprise can't send it, {hint}" if answer else "no answer in time")
+            refusal = "apprise can't send it; check its URL in NOTIFY_URLS and the server"
+            raise PushFailed(refusal if answer else "no answer in time")
 
 
 def check_urls(urls: Sequence[str]) -> None:

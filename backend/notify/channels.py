@@ -92,7 +92,7 @@ def _try(channel: Channel, push: Push, settings: NtfySettings) -> Delivery:
     except PushFailed as error:
         hint = "Check NTFY_URL and the ntfy server."
         if not is_ntfy:
-            hint = "Try the URL with `apprise -vv`, which shows the reason, and secrets with it."
+            hint = "`apprise -vv -b test URL` shows the reason; its output contains secrets."
         return Delivery(name, False, f"The test message wasn't delivered: {error}.", hint)
     place = f" to topic {settings.topic} at {urlsplit(settings.url).hostname}" if is_ntfy else ""
     return Delivery(name, True, f"Sent a test message{place}.")

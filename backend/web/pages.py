@@ -40,8 +40,8 @@ _DONE: Mapping[str, str] = {
     "added-all": "The hosts were added. Enter the settings on the page of each host in its device.",
     "renamed": "{host} is the new name. Enter it in the device.",
     "removed": "{host} was removed, and its key is invalid.",
-    "tested": "The test message was sent: look at your phone.",
-    "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC.",
+    "tested": "The test message was sent: check that it has arrived.",
+    "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS.",
 }
 # The colour of the favicon for each state of all hosts together.
 ICONS: Mapping[str, str] = {

@@ -288,7 +288,8 @@ def test_drop_removes_the_update_with_its_error(shell: Shell) -> None:
     shell.refuse("an error")
     status, output = shell.types("hosts", "drop", HOME.text)
     assert (status, output.splitlines()[0]) == (0, f"{HOME}: dropped 1 failed update.")
-    assert "A: The address 198.51.100.7 will not be published; it is no longer managed." in output
+    lost = "The address 198.51.100.7 will not be published; the record is no longer managed."
+    assert f"A: {lost}" in output
     assert shell.store.records.of(HOME) == {}
     assert events(shell) == ["dropped", "refused"]
     assert shell.types("hosts", "drop", HOME.text) == (
