@@ -22,7 +22,7 @@ def invitation(
     parts = [
         (
             "",
-            f"Let {silent} send an update, so that it is back:",
+            f"Let {silent} send an update, so that the host is back:",
             (
                 f"PRE_SHARED_KEY='{key_of(silent)}' INTERVAL=0 {client} \\\n"
                 f"  http://{backend} {silent} 198.51.100.41"
@@ -43,12 +43,12 @@ def invitation(
         ),
         (
             "curl",
-            "Send one like a router:",
+            "Send an address as a router does:",
             f"curl 'http://host:{key}@{backend}/nic/update?hostname={host}&myip=198.51.100.22'",
         ),
         (
             "ddclient",
-            "Send one with ddclient:",
+            "Send an address with ddclient:",
             (
                 f"(umask 077; cat > {settings}) <<'END'\n"
                 f"protocol=dyndns2, server={backend}, ssl=no\n"
