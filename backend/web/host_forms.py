@@ -61,7 +61,7 @@ class HostForms:
         """Return what the page of a host needs for its forms."""
         own = self.manager.own(host)
         fields = [(*field, _written(own, field[0])) for field in _FIELDS]
-        return {"fields": fields, "note": own.note, "is_fixed": self.manager.is_fixed(host)}
+        return {"fields": fields, "is_fixed": self.manager.is_fixed(host)}
 
     def add(self) -> Response | tuple[str, int]:
         """Show the form, or add the hosts that it names: all of them, or none."""
