@@ -17,6 +17,6 @@ def test_the_picture_has_every_layer() -> None:
 
 def test_every_file_that_is_named_is_there() -> None:
     root = BACKEND.parent
-    for name in re.findall(r"`([\w/]+\.(?:py|json|js))`", TEXT):
+    for name in re.findall(r"`(\w[\w/]*\.(?:py|json|js))`", TEXT):
         places = [root / name, BACKEND / name, *BACKEND.rglob(name), *root.glob(f"*/{name}")]
         assert any(place.exists() for place in places), name
