@@ -22,6 +22,7 @@ from backend.errors import (
 from backend.text import use_zone
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
+_COMMENT = re.compile(r"\s+#.*")
 # Command names, each with its line in the help. All but `serve` are modules in `commands/`.
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
@@ -56,7 +57,8 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         arguments.insert(0, tasks[0])
     try:
         for path in files.env_file:
-            environ = {**_read_env_file(Path(path)), **environ}
+            given = {name: value for name, value in environ.items() if value}
+            environ = {**_read_env_file(Path(path)), **given}
         use_zone(environ.get("TZ", "").strip(" '\""))
         options = parser.parse_args(arguments)
         status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
@@ -103,7 +105,7 @@ def _read_env_file(path: Path) -> dict[str, str]:
             raise SettingUnusable(problem, hint="write one variable a line.")
         name, value = parts.groups()
         is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-        found[name] = value[1:-1] if is_quoted else value
+        found[name] = value[1:-1] if is_quoted else _COMMENT.sub("", value)
     return found
 
 

@@ -122,6 +122,15 @@ def duration(seconds: float) -> str:
     return " ".join(shown) or "0 s"
 
 
+def exactly(seconds: int) -> str:
+    """Write a duration so that `span` reads the same one: ``1d2h``, ``90s``."""
+    found, rest = "", seconds
+    for unit in ("d", "h", "min", "s"):
+        number, rest = divmod(rest, _UNITS[unit])
+        found += f"{number}{unit}" if number else ""
+    return found or "0s"
+
+
 def rough(seconds: float) -> str:
     """Write a duration in its largest unit: ``3 h``, ``2 days``."""
     number, unit = duration(seconds).split()[:2]

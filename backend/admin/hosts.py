@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import time
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
 from backend.auth.registry import Keys, Registry
 from backend.errors import (
@@ -55,6 +53,7 @@ class HostManager:
         self._inspect = inspect
         self._reporter = reporter
         self._clock = clock
+        self._problem = ""  # the last one with the keys
 
     def add(self, names: Iterable[str], operator: Requester) -> Sequence[Line]:
         """Add hosts; return what was found at Hetzner and, if it failed, why no host was added.
@@ -70,14 +69,17 @@ class HostManager:
             lines = list(self._inspect(hosts))
         if not hosts or any(line.state == FAIL for line in lines):
             return lines
-        for host in self._store.registrations.leaving():
-            if host in hosts:  # a removed host gets a new key
-                self._keys.remove(host)
-        self._keys.complete(hosts)
+        registrations = self._store.registrations
+        self._keys.require_writable()
+        known = self._keys.read() if self._keys.exist() else {}
+        for host in registrations.leaving():
+            if host in hosts and host in known:  # a removed host gets a new key
+                self._keys.move(host, None, known[host])
         try:
-            self._store.registrations.add(hosts, operator, self._clock())
+            registrations.add(hosts, operator, self._clock())
         except HostExists as error:  # another operator has added it
             return [*lines, Line(FAIL, "", str(error), "No host was added: try again.")]
+        self._keys.complete(hosts)  # if this process is killed now, `finish` does it
         self._registry.refresh()
         for host in hosts:
             self._report(host, "was added", operator)
@@ -101,13 +103,14 @@ class HostManager:
         if not hosts or any(line.state == FAIL for line in lines):
             return lines
         new = hosts[0]
+        self._keys.require_writable()
         registrations = self._store.registrations
         wait_for_host(
             old,
             lambda: registrations.rename(old, new, operator, self._clock()),
             Deadline(_LOCK_SECONDS),
         )
-        self._move_key(old, new)
+        self._move_keys()
         self._registry.refresh()
         self._report(new, f"is the new name of {old}", operator)
         return lines
@@ -126,6 +129,7 @@ class HostManager:
         registrations = self._store.registrations
         if host not in registrations.leaving():
             self._require_added(host, "remove")
+        self._keys.require_writable()
         wait_for_host(
             host,
             lambda: registrations.remove(
@@ -133,7 +137,7 @@ class HostManager:
             ),
             Deadline(_LOCK_SECONDS),
         )
-        self._move_key(host, None)
+        self._move_keys()
         self._registry.refresh()
         what = "its records are being deleted" if delete_records else "its records were kept"
         self._report(host, f"was removed, and {what}", operator)
@@ -151,17 +155,16 @@ class HostManager:
         """
         if host not in self._registry:
             raise not_registered(host)
-        _, known = self._store.registrations.read(self._clock())
-        new: dict[str, Any] = {name: _READERS[name](text) for name, text in texts.items()}
-        own = dataclasses.replace(known.get(host, OwnSettings()), **new)
-        self._store.registrations.change(host, own, operator, self._clock())
+        new = {name: _READERS[name](text) for name, text in texts.items()}
+        self._store.registrations.change(host, new, operator, self._clock())
         self._registry.refresh()
         self._report(host, "has new settings", operator)
-        return own
+        return self.own(host)
 
     def own(self, host: Hostname) -> OwnSettings:
         """Return the settings that a host has of its own."""
-        return self._registry.current.own(host)
+        _, own = self._store.registrations.read(self._clock())
+        return own.get(host, OwnSettings())
 
     def is_fixed(self, host: Hostname) -> bool:
         """Return whether a host comes from REGISTERED_FQDNS."""
@@ -170,13 +173,39 @@ class HostManager:
     def finish(self) -> None:
         """Forget removed hosts whose records are deleted. Call this every few seconds.
 
-        Moves and deletes keys, too, if the process that should do so was killed.
+        Also does what is left to do about keys after a process was killed.
         """
-        for host, successor in self._store.registrations.leaving().items():
-            with contextlib.suppress(KeyFileUnusable):  # the keys log it
-                self._move_key(host, successor)
-                if self._store.registrations.forget(host, self._clock()):
-                    logger.info("%s is removed.", host)
+        registered = list(self._registry)
+        try:
+            leaving = self._move_keys()
+            known = self._keys.keys() if registered else {}
+            missing = set(registered).difference(known, leaving, leaving.values())
+            if missing:
+                self._keys.complete(sorted(missing))
+        except KeyFileUnusable as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                logger.error("The keys of hosts can't be changed now. %s", error)  # noqa: TRY400
+            return
+        self._problem = ""
+        for host in leaving:
+            if self._store.registrations.forget(host, self._clock()):
+                logger.info("%s is removed.", host)
+
+    def _move_keys(self) -> Mapping[Hostname, Hostname | None]:
+        """Give the keys of renamed hosts to their new names, and delete those of removed hosts.
+
+        Returns the removed hosts, and the new names of the renamed ones.
+        """
+        if not self._store.registrations.leaving():
+            return {}
+        # In this order: the key of a host that is added again in the meantime is another one.
+        known = self._keys.read() if self._keys.exist() else {}
+        leaving = self._store.registrations.leaving()
+        for host, successor in leaving.items():
+            if host in known:
+                self._keys.move(host, successor, known[host])
+        return leaving
 
     def _parsed(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
         """Return the hosts of these names, and a line for each name that can't be added."""
@@ -199,14 +228,6 @@ class HostManager:
             raise not_registered(host)
         if host in self._registry.current.fixed:
             raise BadRequest(f"{host} comes from REGISTERED_FQDNS: {verb} it there.")
-
-    def _move_key(self, old: Hostname, new: Hostname | None) -> None:
-        """Give the key of a removed host to its successor, if there is one, and delete it."""
-        key = self._keys.read().get(old)
-        if key is not None and new is not None:
-            self._keys.replace(new, key)
-        if key is not None:
-            self._keys.remove(old)
 
     def _report(self, host: Hostname, what: str, operator: Requester) -> None:
         self._reporter.report(OperatorActed(host, what, operator.source))

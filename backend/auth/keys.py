@@ -254,20 +254,37 @@ class KeyFile:
             _await_editor(self._path)
             _rewrite(self._path, put_key)
 
-    def remove(self, host: Hostname) -> None:
-        """Remove the lines of a host, whose key is invalid at once; raise as `replace` does."""
+    def move(self, old: Hostname, new: Hostname | None, key: str) -> None:
+        """Remove the lines of a host if its key is still this one; raise as `replace` does.
 
-        def drop_key(text: str) -> str:
-            parse(text, self._path)
+        The key is invalid at once. Another host gets it, unless that host has a key.
+        """
+
+        def move_key(text: str) -> str:
+            known = parse(text, self._path)
+            if known.get(old) != key:
+                return text
+            if new is not None and new not in known:
+                text = _appended(text, {new: key})
             lines = text.splitlines(keepends=True)
-            for number in reversed(_lines_of(host, lines)):
+            for number in reversed(_lines_of(old, lines)):
                 del lines[number]
             return "".join(lines)
 
         with _explained(self._path):
             _await_editor(self._path)
-            if host in self.read():
-                _rewrite(self._path, drop_key)
+            _rewrite(self._path, move_key)
+
+    def exist(self) -> bool:
+        """Return whether there is a key file; the first start without hosts makes none."""
+        return self._path.exists()
+
+    def require_writable(self) -> None:
+        """Raise `KeyFileUnusable` if the file exists and can't be changed."""
+        with _explained(self._path):
+            if self.exist():
+                self.read()
+                os.close(os.open(self._path, os.O_RDWR))
 
 
 def weak_keys(keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:

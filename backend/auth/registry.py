@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import logging
 import secrets
+import threading
 import time
 from pathlib import Path
 from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Union
 
-from backend.auth.access import AcceptedKeys, HostList
+from backend.auth.access import NO_KEYS, AcceptedKeys, HostList
 from backend.auth.keys import KeyFile, weak_keys
 from backend.errors import DyndnsError, KeyFileUnusable, KeysUnavailable, StoreUnavailable
 from backend.model import Hostname, OwnSettings
@@ -36,6 +37,7 @@ class StoredKeys:
         self._table = table
         self._file = file
         self._accepted: AcceptedKeys | None = None
+        self._lock = threading.Lock()
 
     def keys(self) -> Mapping[Hostname, str]:
         return self.accepted().newest
@@ -43,40 +45,44 @@ class StoredKeys:
     def accepted(self) -> AcceptedKeys:
         if self._accepted is None:
             try:
-                self._accepted = AcceptedKeys(self._table.keys())
+                self.refresh()
             except StoreUnavailable:
                 raise KeysUnavailable("The keys can't be read right now.") from None
-        return self._accepted
+        return self._accepted or NO_KEYS
 
     def refresh(self) -> None:
         """Learn of changes by other processes; `accepted` reads nothing."""
-        keys = self._table.keys()
-        if self._accepted is None or keys != self._accepted.newest:
-            self._accepted = AcceptedKeys(keys)
+        with self._lock:  # an older answer of the store must not replace a newer one
+            keys = self.read()
+            if self._accepted is None or keys != self._accepted.newest:
+                self._accepted = AcceptedKeys(keys)
 
     def read(self) -> Mapping[Hostname, str]:
-        return self._table.keys()
+        return {host: key for host, key in self._table.keys().items() if key}
 
     def load(self) -> None:
         with contextlib.suppress(KeysUnavailable):
             self.accepted()
 
     def complete(self, hosts: Iterable[Hostname]) -> None:
-        """Import the keys of the key file, and make a key for each host that has none."""
+        """Import the keys of the key file, and make a key for each host that has none.
+
+        The key of a host that was removed, or replaced, isn't imported again.
+        """
         known = self._table.keys()
         imported = KeyFile(self._file).read() if self._file.exists() else {}
         new = {host: key for host, key in imported.items() if host not in known}
         if new:
-            logger.info("Imported %s from %s into the store.", counted(len(new), "key"), self._file)
+            logger.info("%s of %s are in the store now.", counted(len(new), "key"), self._file)
         other = [
-            host.text for host in imported if known.get(host, imported[host]) != imported[host]
+            host.text for host, key in imported.items() if known.get(host, key) not in ("", key)
         ]
         if other:
             logger.warning(
-                "The keys in the store and in %s differ for %s: those in the store count.",
+                "The store has other keys than %s for %s: those of the store count.",
                 *(self._file, ", ".join(other)),
             )
-        missing = [host for host in hosts if host not in known and host not in new]
+        missing = [host for host in hosts if not known.get(host) and host not in new]
         new.update((host, secrets.token_urlsafe(32)) for host in missing)
         self._table.set_keys(new)
         self.refresh()
@@ -97,9 +103,15 @@ class StoredKeys:
         self._table.set_keys({host: key}, replace_known=True)
         self.refresh()
 
-    def remove(self, host: Hostname) -> None:
-        self._table.remove_key(host)
+    def move(self, old: Hostname, _new: Hostname | None, key: str) -> None:
+        self._table.remove_key(old, key)  # `Registrations.rename` has moved it
         self.refresh()
+
+    def exist(self) -> bool:
+        return True
+
+    def require_writable(self) -> None:
+        """Do nothing: a change of the store shows whether it can be written."""
 
 
 Keys = Union[KeyFile, StoredKeys]
@@ -129,13 +141,14 @@ class Registry(Collection[Hostname]):
         self._registrations = registrations
         self._keys = keys
         self._clock = clock
-        self._file_state = _state_of(self._file)
+        self._file_state: tuple[int, ...] = ()  # of the list that is in use
         self._problem = ""
         self._version: str | None = None
+        self._lock = threading.Lock()
         # The same object until the list changes.
         self.current = HostList(self._fixed, (), self._with_variables({}))
-        with contextlib.suppress(StoreUnavailable):  # `refresh` tries again
-            self._read(self._fixed)
+        with contextlib.suppress(StoreUnavailable):  # `refresh` is called again
+            self.refresh()
 
     def __contains__(self, host: object) -> bool:
         return host in self.current.names
@@ -155,16 +168,20 @@ class Registry(Collection[Hostname]):
             StoreUnavailable: the store can't be read.
 
         """
-        fixed = self._reread()
-        if fixed != self._fixed:
-            try:
-                self._register(fixed)
-            except DyndnsError as error:
-                self._complain(f"The hosts of {self._file} aren't registered: {error}")
-                self._file_state = ()
-                return
-        if fixed != self._fixed or self._registrations.version() != self._version:
-            self._read(fixed)
+        with self._lock:
+            state = _state_of(self._file)
+            if state and 0 <= self._clock() - state[0] / 1e9 < _GRACE_SECONDS:
+                state = self._file_state
+            fixed = self._fixed if state == self._file_state else self._reread()
+            if fixed != self._fixed:
+                try:
+                    self._register(fixed)
+                except DyndnsError as error:
+                    fixed = self._complain(f"{self._file} isn't used: {error}")
+                    state = self._file_state
+            if fixed != self._fixed or self._registrations.version() != self._version:
+                self._read(fixed)
+            self._file_state = state
 
     def _register(self, fixed: Sequence[Hostname]) -> None:
         self._keys.complete(fixed)
@@ -195,12 +212,8 @@ class Registry(Collection[Hostname]):
 
     def _reread(self) -> Sequence[Hostname]:
         """Return the hosts of REGISTERED_FQDNS_FILE, or those known before if it can't be used."""
-        state = _state_of(self._file)
-        if self._file is None or state == self._file_state:
+        if self._file is None:
             return self._fixed
-        if state and 0 <= self._clock() - state[0] / 1e9 < _GRACE_SECONDS:
-            return self._fixed
-        self._file_state = state
         try:
             found = hosts_in(self._file)
         except DyndnsError as error:

@@ -26,6 +26,12 @@ _CHECK_SECONDS = 60.0
 _LONGEST_LIFE = 90  # seconds, if nobody waits for the process any more
 _MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
 _PRIORITY_OF_WARNINGS = 4
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_INHERITED = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    *_PROXIES,
+    *map(str.upper, _PROXIES),
+)
 
 
 class AppriseChannel:
@@ -74,13 +80,15 @@ def check_urls(urls: Sequence[str]) -> None:
 def _run(job: Mapping[str, Any], seconds: float) -> list[bool]:
     """Let a new process do a job; return its answer, which is empty if it fails."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    # A plugin needs no secret of the service.
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "backend.notify.apprise"],
             input=json.dumps(job).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+            env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, path))},
             timeout=seconds,
             check=False,
         )

@@ -41,7 +41,8 @@ def is_listed(now: float) -> sa.ColumnElement[bool]:
     """
     ends = hosts.c.unregistered_at
     is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
-    return sa.and_(hosts.c.registered_at.is_not(None), sa.or_(ends.is_(None), is_kept))
+    is_registered = sa.or_(ends.is_(None), is_kept)
+    return sa.and_(hosts.c.registered_at.is_not(None), hosts.c.leaving.is_(None), is_registered)
 
 
 def is_registered(now: float) -> sa.ColumnElement[bool]:
@@ -68,6 +69,14 @@ def is_registered(now: float) -> sa.ColumnElement[bool]:
 def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
     """Return the condition that a time has come, or was set before the clock was set back."""
     return sa.or_(at <= now, at > now + _LONGEST_WAIT)
+
+
+def first_generation(now: float) -> int:
+    """Return the generation of a new row: higher than those of a deleted row before.
+
+    Otherwise a late answer of Hetzner to the deleted one would count for the new one.
+    """
+    return int(now * 1000)
 
 
 class State(enum.Enum):
@@ -236,12 +245,16 @@ class Hosts:
         """
         ends = hosts.c.unregistered_at
         is_kept = ends.between(now + KEPT_SECONDS / 2, now + KEPT_SECONDS)
-        ending = sa.select(hosts.c.host).where(ends.is_not(None), sa.not_(is_kept))
+        ending = sa.select(hosts.c.host).where(
+            ends.is_not(None), sa.not_(is_kept), hosts.c.leaving.is_(None)
+        )
         with self._database.read() as connection:
             found = {Hostname(row.host) for row in connection.execute(ending)}
         mine = [{"name": name.text} for name in sorted(found.intersection(names))]
         if mine:
-            this = sa.and_(hosts.c.host == sa.bindparam("name"), ends.is_not(None))
+            this = sa.and_(
+                hosts.c.host == sa.bindparam("name"), ends.is_not(None), hosts.c.leaving.is_(None)
+            )
             kept = hosts.update().where(this).values(unregistered_at=now + KEPT_SECONDS)
             with self._database.write() as connection:
                 connection.execute(kept, mine)

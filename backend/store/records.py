@@ -10,13 +10,14 @@ from typing import Any, Iterable, NamedTuple, Sequence, Union
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.errors import DyndnsError
+from backend.errors import DyndnsError, not_registered
 from backend.model import Hostname, RecordType, Requester, Update
 from backend.store.database import Database, excluded
 from backend.store.hosts import (
     SHORTLY,
     Record,
     State,
+    first_generation,
     is_listed,
     is_past,
     is_registered,
@@ -36,6 +37,9 @@ _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
 _COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
+_LEAVING = sa.select(hosts.c.host).where(
+    hosts.c.host == sa.bindparam("name"), hosts.c.leaving.is_not(None)
+)
 # Built once: building a statement takes longer than running it.
 _OF_RECORD = records.update().where(
     records.c.host == sa.bindparam("a_host"), records.c.type == sa.bindparam("a_type")
@@ -121,7 +125,7 @@ class Records:
             **{name: sa.bindparam(name) for name in ("host", "type", *_OF_DESIRED)},
             state=State.PENDING.value,
             attempts=0,
-            generation=1,
+            generation=sa.bindparam("generation"),
             checked_at=0.0,
             verify_after=0.0,
             error="",
@@ -302,10 +306,14 @@ class Records:
                 "source": update.requester.source,
                 "protocol": update.requester.protocol,
                 "retry_at": now + grace,
+                "generation": first_generation(now),
             }
             # Everywhere in the same order, so that two processes can't deadlock.
             for desired in sorted(update.desired, key=lambda one: one.type.value)
         ]
+        # Another process may have removed the host since the request was authorized.
+        if connection.execute(_LEAVING, {"name": update.host.text}).first() is not None:
+            raise not_registered(update.host)
         if rows:  # an update may bring nothing but a prefix whose host part isn't known
             connection.execute(self._set_desired, rows)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.errors import BadRequest
+from backend.errors import BadRequest, not_registered
 from backend.model import Hostname, OwnSettings, Requester
 from backend.store.database import Database, excluded
-from backend.store.hosts import DELETE, KEEP, State, is_listed
+from backend.store.hosts import DELETE, KEEP, State, first_generation, is_listed
 from backend.store.leases import Leases, new_owner, release
 from backend.store.schema import (
     HOSTS_CHANGED,
@@ -47,6 +47,14 @@ _OWN = (
 )
 
 
+_ANEW = {
+    "seen_at": None,
+    "muted_until": None,
+    **{column.name: None for column in _OWN},
+    "note": "",
+}
+
+
 class HostExists(BadRequest):
     """The host is registered already, or is still being removed."""
 
@@ -60,6 +68,10 @@ class Registrations:
     def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
         self._leases = leases
+        new = excluded(keys).key
+        self._set_key = database.upsert(keys, {"key": new})
+        is_void = keys.c.key == ""
+        self._add_key = database.upsert(keys, {"key": sa.case((is_void, new), else_=keys.c.key)})
 
     def version(self) -> str:
         """Return a text that differs after each change by a method of this class."""
@@ -90,17 +102,25 @@ class Registrations:
         with self._database.write() as connection:
             _require_free(connection, names, now)
             for name in names:
-                self._insert(connection, {"host": name.text, "registered_at": now})
+                self._insert(connection, {**_ANEW, "host": name.text, "registered_at": now})
                 add_entry(connection, _entry(name, "added", "the host was added", operator, now))
             self._mark_changed(connection)
 
-    def change(self, host: Hostname, own: OwnSettings, operator: Requester, now: float) -> None:
-        """Replace the own settings of a registered host."""
-        part = own.interface_id
-        values = {**asdict(own), "interface_id": None if part is None else str(part)}
+    def change(
+        self, host: Hostname, values: Mapping[str, object], operator: Requester, now: float
+    ) -> None:
+        """Change some of the own settings of a host, by the names of `OwnSettings`.
+
+        Raises:
+            HostNotAllowed: the host isn't registered any more.
+
+        """
+        part = values.get("interface_id")
+        stored = {**values, **({"interface_id": str(part)} if part is not None else {})}
         with self._database.write() as connection:
-            mine = hosts.update().where(hosts.c.host == host.text)
-            connection.execute(mine.values(**values))
+            mine = hosts.update().where(hosts.c.host == host.text, is_listed(now))
+            if connection.execute(mine.values(**stored)).rowcount != 1:
+                raise not_registered(host)
             # The next update compares the record at Hetzner, whose TTL may be another one.
             stale = records.update().where(records.c.host == host.text)
             connection.execute(stale.values(checked_at=0.0, verify_after=0.0))
@@ -117,6 +137,7 @@ class Registrations:
 
         Raises:
             HostExists: the new name is registered already.
+            HostNotAllowed: the host isn't registered any more, or comes from REGISTERED_FQDNS.
 
         """
         this = hosts.c.host == old.text
@@ -126,19 +147,29 @@ class Registrations:
             _require_free(connection, [new], now)
             if not self._leases.take(connection, lock, owner, now, 1):
                 return None
-            row = connection.execute(sa.select(hosts).where(this)).mappings().one()
+            added = sa.select(hosts).where(this, hosts.c.is_added, is_listed(now))
+            row = connection.execute(added).mappings().first()
+            if row is None:
+                raise not_registered(old)
             self._insert(connection, {**row, "host": new.text})
             moved = connection.execute(sa.select(records).where(desired)).mappings().all()
-            own = {"generation": 1, "published": None, "action": None, "accepted_at": None}
+            own = {
+                "generation": first_generation(now),
+                "published": None,
+                "action": None,
+                "accepted_at": None,
+            }
             for record in moved:
                 start = {**_NO_UPDATE, **own, "host": new.text, "retry_at": now}
                 connection.execute(records.insert(), {**record, **start})
             self._leave(connection, old, DELETE, now)
-            connection.execute(keys.delete().where(keys.c.host == new.text))
             connection.execute(hosts.update().where(this).values(successor=new.text))
-            for table in (history, keys):
-                renamed = table.update().where(table.c.host == old.text).values(host=new.text)
-                connection.execute(renamed)
+            of_old = history.c.host == old.text
+            connection.execute(history.update().where(of_old).values(host=new.text))
+            key = connection.execute(sa.select(keys.c.key).where(keys.c.host == old.text)).scalar()
+            if key:
+                connection.execute(self._set_key, {"host": new.text, "key": key})
+            connection.execute(_void(old))
             why = f"the host was renamed from {old}"
             add_entry(connection, _entry(new, "renamed", why, operator, now))
             release(connection, lock, owner)
@@ -151,13 +182,22 @@ class Registrations:
         """End the registration of an added host. Returns `None` while it is being updated.
 
         With `delete_records`, the reconciler deletes its records at Hetzner.
+
+        Raises:
+            HostNotAllowed: the host isn't registered any more, or comes from REGISTERED_FQDNS.
+
         """
         lock, owner = f"host {host.text}", new_owner()
         with self._database.write() as connection:
             if not self._leases.take(connection, lock, owner, now, 1):
                 return None
+            is_mine = sa.and_(hosts.c.is_added, is_listed(now))
+            removable = sa.or_(is_mine, hosts.c.leaving.is_not(None))
+            this = sa.select(hosts.c.host).where(hosts.c.host == host.text, removable)
+            if connection.execute(this).first() is None:
+                raise not_registered(host)
             self._leave(connection, host, DELETE if delete_records else KEEP, now)
-            connection.execute(keys.delete().where(keys.c.host == host.text))
+            connection.execute(_void(host))
             what = "its records are deleted" if delete_records else "its records were kept"
             why = f"the host was removed, and {what}"
             add_entry(connection, _entry(host, "removed", why, operator, now))
@@ -197,23 +237,23 @@ class Registrations:
         return True
 
     def keys(self) -> dict[Hostname, str]:
-        """Return all stored keys."""
+        """Return all stored keys; an empty one is that of a removed host."""
         with self._database.read() as connection:
             return {Hostname(row.host): row.key for row in connection.execute(sa.select(keys))}
 
     def set_keys(self, new: Mapping[Hostname, str], *, replace_known: bool = False) -> None:
         """Store keys; those of hosts that have one already only with `replace_known`."""
-        values = excluded(keys) if replace_known else keys.c
+        statement = self._set_key if replace_known else self._add_key
         rows = [{"host": host.text, "key": key} for host, key in sorted(new.items())]
         if rows:
             with self._database.write() as connection:
-                connection.execute(self._database.upsert(keys, {"key": values.key}), rows)
+                connection.execute(statement, rows)
                 self._mark_changed(connection)
 
-    def remove_key(self, host: Hostname) -> None:
-        """Delete a stored key."""
+    def remove_key(self, host: Hostname, key: str) -> None:
+        """Make a stored key void, if it is this one."""
         with self._database.write() as connection:
-            connection.execute(keys.delete().where(keys.c.host == host.text))
+            connection.execute(_void(host).where(keys.c.key == key))
             self._mark_changed(connection)
 
     def _insert(self, connection: Connection, row: Mapping[str, Any]) -> None:
@@ -250,6 +290,11 @@ def _require_free(connection: Connection, names: Sequence[Hostname], now: float)
 
 def _entry(host: Hostname, event: str, why: str, by: Requester, now: float) -> Entry:
     return Entry(now, host.text, "", event, by.source, by.protocol, None, None, why)
+
+
+def _void(host: Hostname) -> sa.Update:
+    """Return a statement that makes a key void. An import doesn't bring it back."""
+    return keys.update().where(keys.c.host == host.text).values(key="")
 
 
 def _read_own(row: Any) -> OwnSettings:  # noqa: ANN401

@@ -98,17 +98,15 @@ def base_url(request: Request, trusted: Sequence[Network]) -> str:
 
 
 def strip_prefix(environ: dict[str, Any], trusted: Sequence[Network]) -> None:
-    """Serve the pages below the path that a trusted proxy has removed, or left, in the request.
+    """Make the links of the pages begin with the path that a trusted proxy has removed.
 
-    The proxy names it in ``X-Forwarded-Prefix``, as Traefik does.
+    The proxy names it in ``X-Forwarded-Prefix``, as Traefik does. The path of the request stays as
+    it is: the proxy may pass on a caller's header, and has rules for paths.
     """
     prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").split(",")[0].strip().rstrip("/")
     peer = read_ip(environ.get("REMOTE_ADDR", "")) if _PREFIX.fullmatch(prefix) else None
     if peer is not None and _is_in(peer, trusted):
         environ["SCRIPT_NAME"] = prefix
-        path = environ.get("PATH_INFO", "")
-        if path == prefix or path.startswith(f"{prefix}/"):
-            environ["PATH_INFO"] = path[len(prefix) :] or "/"
 
 
 class SourceCheck:

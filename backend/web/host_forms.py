@@ -20,7 +20,7 @@ from backend.admin.hosts import HostManager
 from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
-from backend.text import duration
+from backend.text import exactly
 from backend.web.pages import leave
 from backend.web.session import Session
 
@@ -123,7 +123,7 @@ def _written(own: OwnSettings, name: str) -> str:
     value = getattr(own, name)
     if value is None or isinstance(value, bool):
         return {None: "", True: "on", False: "off"}[value]
-    return duration(value).replace(" ", "") if name == "lost_after" else str(value)
+    return exactly(value) if name == "lost_after" else str(value)
 
 
 def _to_host(host: Hostname, done: str, section: str) -> Response:

@@ -57,7 +57,7 @@ CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
-_MAX_LIST = 512 * 1024  # bytes of the form that adds hosts, about 10,000 names
+_MAX_LIST = 64 * 1024  # bytes of the form that adds hosts, about 1,500 names
 _INCOMPLETE = "The body is incomplete: send the request again."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen

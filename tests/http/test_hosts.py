@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -19,14 +20,15 @@ from backend import cli
 from backend.auth.keys import KeyFile
 from backend.auth.registry import Registry, StoredKeys
 from backend.errors import StoreUnavailable
-from backend.model import Hostname
+from backend.model import Hostname, Requester
 from backend.settings import StoreSettings
 from backend.store import Store
+from backend.store.records import Accepted
 from backend.store.registrations import Registrations
 from sandbox import Sandbox
 from tests.http.conftest import Console, Serve
 from tests.http.operator import PLACE, Operator, words
-from tests.http.service import HOME, HOSTS, Service, key_of, record, told
+from tests.http.service import HOME, HOSTS, Service, basic, key_of, record, said, told
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 NEW, OTHER = "new.example.com", "other.example.com"
@@ -333,13 +335,12 @@ class Killed(BaseException):
 
 
 STEPS = {
-    "add: the keys": (["add", OTHER], KeyFile, "complete"),
     "add: the store": (["add", OTHER], Registrations, "add"),
+    "add: the key": (["add", OTHER], KeyFile, "complete"),
     "rename: the store": (["rename", NEW, OTHER], Registrations, "rename"),
-    "rename: the new key": (["rename", NEW, OTHER], KeyFile, "replace"),
-    "rename: the old key": (["rename", NEW, OTHER], KeyFile, "remove"),
+    "rename: the key": (["rename", NEW, OTHER], KeyFile, "move"),
     "remove: the store": (["remove", NEW, "--delete-records"], Registrations, "remove"),
-    "remove: the key": (["remove", NEW, "--delete-records"], KeyFile, "remove"),
+    "remove: the key": (["remove", NEW, "--delete-records"], KeyFile, "move"),
 }
 
 
@@ -366,9 +367,12 @@ def test_a_killed_command_leaves_a_state_that_heals(  # noqa: PLR0913, PLR0917
     shell.service.runs("registered hosts")
     shell.goes_on()
     works = {name for name in (NEW, OTHER) if shell.update(name, "198.51.100.9", key)[0] == 200}
-    begun = kind is KeyFile and words[0] != "add"
+    begun = kind is KeyFile
     expected = {"add": {NEW}, "rename": {OTHER}, "remove": set()}[words[0]] if begun else {NEW}
     assert works == expected
+    if words[0] == "add" and begun:  # the service makes the key
+        assert shell.update(OTHER, "198.51.100.9", shell.keys[OTHER])[0] == 200
+        expected = {NEW, OTHER}
     shell.goes_on()
     assert {name for name in (NEW, OTHER) if published(sandbox, name)} == expected
     if not begun:  # the same command succeeds now
@@ -389,14 +393,21 @@ def test_two_operators_add_the_same_host(shell: Shell, monkeypatch: pytest.Monke
 def test_a_key_file_that_can_not_be_written_adds_nothing(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EROFS, "Read-only file system")
+    shell.adds(OTHER)
+    before = shell.service.rows("hosts")
+    open_file = os.open
 
-    monkeypatch.setattr("backend.auth.keys.os.pwrite", refuse)
-    status, output = shell.types("hosts", "add", NEW)
-    assert status == 1
-    assert "mount it writable" in output
-    assert NEW not in {row["host"] for row in shell.service.rows("hosts")}
+    def refuse(path: str, flags: int, *more: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_file(path, flags, *more)
+
+    monkeypatch.setattr("backend.auth.keys.os.open", refuse)
+    for task in (["add", NEW], ["rename", OTHER, NEW], ["remove", OTHER, "--keep-records"]):
+        status, output = shell.types("hosts", *task)
+        assert status == 1
+        assert "mount it writable" in output
+        assert shell.service.rows("hosts") == before
 
 
 def test_a_store_that_is_away_adds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,6 +419,68 @@ def test_a_store_that_is_away_adds_nothing(shell: Shell, monkeypatch: pytest.Mon
     assert status == 1
     assert "The store can't be used right now" in output
     assert NEW not in {row["host"] for row in shell.service.rows("hosts")}
+
+
+BY = Requester("", "command")
+
+
+def test_a_worker_that_knows_nothing_of_a_removal_keeps_no_host(shell: Shell) -> None:
+    shell.adds(NEW)
+    key = shell.keys[NEW]
+    store = Store(f"sqlite:///{shell.service.database}")
+    now = time.time()
+    store.registrations.remove(Hostname(NEW), delete_records=True, operator=BY, now=now)
+    store.hosts.extend_registrations([Hostname(NEW)], now)
+    shell.service.sandbox.forget_calls()
+    # Its keys and its list of hosts are from before, too.
+    address = {"hostname": NEW, "myip": "198.51.100.10"}
+    login = {"Authorization": basic(NEW, key)}
+    answer = shell.service.asks("GET", "/nic/update", query_string=address, headers=login)
+    assert said(answer) == (404, b"nohost\n")
+    assert shell.service.calls() == []
+    assert shell.types("hosts", "add", NEW)[0] == 0
+
+
+def test_a_late_deletion_does_not_count_for_a_host_that_is_added_again(
+    shell: Shell, sandbox: Sandbox
+) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    shell.types("hosts", "remove", NEW, "--delete-records")
+    (record,) = Store(f"sqlite:///{shell.service.database}").records.of(Hostname(NEW)).values()
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.10")
+    shell.update(NEW, "198.51.100.11")
+    store = Store(f"sqlite:///{shell.service.database}")
+    store.records.note(Accepted(record), time.time())  # the answer of Hetzner to the deletion
+    shell.goes_on()
+    assert shell.update(NEW, "198.51.100.11")[0] == 200
+    assert published(sandbox, NEW) == ["198.51.100.11"]
+
+
+@pytest.mark.parametrize(
+    "words", [["rename", NEW, "third.example.com"], ["set", NEW, "--ttl", "60"]]
+)
+def test_a_removed_host_is_neither_renamed_nor_changed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    shell.adds(NEW)
+    shell.types("hosts", "rename", NEW, OTHER)
+    names = frozenset(map(Hostname, (NEW, OTHER)))
+    monkeypatch.setattr(Registry, "__contains__", lambda _, host: host in names)
+    status, output = shell.types("hosts", *words)
+    assert status == 1
+    assert f"{NEW} isn't registered" in output
+
+
+def test_a_host_that_is_added_again_has_no_old_settings(shell: Shell) -> None:
+    shell.adds(NEW)
+    shell.types("hosts", "set", NEW, "--ttl", "60", "--note", "in the attic")
+    shell.types("hosts", "mute", NEW, "3d")
+    shell.types("hosts", "remove", NEW, "--keep-records")
+    shell.adds(NEW)
+    (row,) = (row for row in shell.service.rows("hosts") if row["host"] == NEW)
+    assert (row["ttl"], row["note"], row["muted_until"]) == (None, "", None)
 
 
 class TestKeysInTheStore:
@@ -437,6 +510,17 @@ class TestKeysInTheStore:
         other.service.runs("registered hosts")
         assert other.update(NEW, "198.51.100.9", key)[0] == 200
 
+    def test_a_removed_key_is_not_imported_again(self, replicas: tuple[Shell, Shell]) -> None:
+        one, _ = replicas
+        old = key_of("late.example.com")
+        with one.service.key_file.open("a") as file:
+            file.write(f"late.example.com {old}\n")
+        one.adds("late.example.com")
+        first = one.stored_keys["late.example.com"]
+        one.types("hosts", "remove", "late", "--keep-records")
+        one.adds("late.example.com")
+        assert one.stored_keys["late.example.com"] not in ("", first, old)
+
     def test_a_rotated_or_removed_key_ends_on_all(self, replicas: tuple[Shell, Shell]) -> None:
         one, other = replicas
         status, output = one.types("keys", "rotate", HOME)
@@ -449,7 +533,7 @@ class TestKeysInTheStore:
         assert one.types("hosts", "rename", NEW, OTHER)[0] == 0
         assert one.stored_keys[OTHER] == key
         assert one.types("hosts", "remove", OTHER, "--keep-records")[0] == 0
-        assert OTHER not in one.stored_keys
+        assert not one.stored_keys[OTHER]
         other.service.runs("registered hosts")
         assert other.update(OTHER, "198.51.100.1", key)[0] == 401
 
@@ -584,3 +668,11 @@ class TestForms:
         assert found[NEW]["origin"] == "added"
         assert found[HOME]["published"] == {"A": "198.51.100.1"}
         assert operator.asks("GET", "/hosts.json", login=None).status_code == 401
+
+    def test_saving_the_settings_of_a_host_changes_no_other(self, operator: Operator) -> None:
+        self.adds(operator, NEW)
+        operator.presses(NEW, "set", lost_after="90061", ttl="", interface_id="", note="")
+        page = operator.sees(f"/hosts/{NEW}")
+        (shown,) = re.findall(r'name="lost_after" value="([^"]*)"', page)
+        operator.presses(NEW, "set", lost_after=shown, ttl="", interface_id="", note="x")
+        assert 'value="1d1h1min1s"' in operator.sees(f"/hosts/{NEW}")
