@@ -175,11 +175,12 @@ class HostManager:
 
         Also does what is left to do about keys after a process was killed.
         """
-        registered = list(self._registry)
+        hosts = self._registry.current
+        added = hosts.names - hosts.fixed
         try:
             leaving = self._move_keys()
-            known = self._keys.keys() if registered else {}
-            missing = set(registered).difference(known, leaving, leaving.values())
+            known = self._keys.keys() if added else {}
+            missing = added.difference(known, leaving, leaving.values())
             if missing:
                 self._keys.complete(sorted(missing))
         except KeyFileUnusable as error:
