@@ -79,7 +79,14 @@ class HostManager:
             registrations.add(hosts, operator, self._clock())
         except HostExists as error:  # another operator has added it
             return [*lines, Line(FAIL, "", str(error), "No host was added: try again.")]
-        self._keys.complete(hosts)  # if this process is killed now, `finish` does it
+        try:
+            self._keys.complete(hosts)  # if this process is killed now, `finish` does it
+        except KeyFileUnusable:
+            for host in hosts:
+                registrations.remove(
+                    host, delete_records=False, operator=operator, now=self._clock()
+                )
+            raise
         self._registry.refresh()
         for host in hosts:
             self._report(host, "was added", operator)

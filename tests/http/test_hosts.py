@@ -410,6 +410,20 @@ def test_a_key_file_that_can_not_be_written_adds_nothing(
         assert shell.service.rows("hosts") == before
 
 
+def test_a_full_disk_adds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.auth.keys.os.pwrite", refuse)
+        status, output = shell.types("hosts", "add", NEW)
+    assert status == 1
+    assert "free space on its disk" in output
+    assert shell.types("hosts", "list", NEW)[0] == 1
+    shell.adds(NEW)
+    assert shell.update(NEW, "198.51.100.9")[0] == 200
+
+
 def test_a_store_that_is_away_adds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise StoreUnavailable("The store can't be used right now.")
