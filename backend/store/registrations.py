@@ -24,6 +24,7 @@ from backend.store.schema import (
     keys,
     meta,
     meta_value,
+    pushes,
     records,
     reports,
 )
@@ -272,7 +273,8 @@ class Registrations:
             connection.execute(records.update().where(is_mine).values(retry_at=now, **undo))
         else:
             connection.execute(records.delete().where(is_mine))
-        connection.execute(reports.delete().where(reports.c.subject == host.text))
+        for column in (reports.c.subject, pushes.c.host):
+            connection.execute(column.table.delete().where(column == host.text))
         gone = {"unregistered_at": now, "is_added": False, "leaving": leaving}
         connection.execute(hosts.update().where(hosts.c.host == host.text).values(**gone))
 

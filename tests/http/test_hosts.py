@@ -23,6 +23,7 @@ from backend.errors import StoreUnavailable
 from backend.model import Hostname, Requester
 from backend.settings import StoreSettings
 from backend.store import Store
+from backend.store.pushes import WaitingPush
 from backend.store.records import Accepted
 from backend.store.registrations import Registrations
 from sandbox import Sandbox
@@ -244,6 +245,14 @@ def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
     assert [row for row in shell.service.rows("records") if row["host"] == NEW] == []
     shell.adds(NEW)
     assert shell.keys[NEW] != key
+
+
+def test_a_removed_host_is_not_reported_as_lost(shell: Shell) -> None:
+    shell.adds(NEW)
+    store = Store(f"sqlite:///{shell.service.database}")
+    store.pushes.add([WaitingPush("lost", NEW, "contact", True, 1, 10**11, "{}")], 1)
+    shell.types("hosts", "remove", NEW, "--keep-records")
+    assert shell.service.rows("pushes") == []
 
 
 def test_an_update_just_after_the_removal_is_undone(shell: Shell, sandbox: Sandbox) -> None:
