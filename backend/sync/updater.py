@@ -94,7 +94,7 @@ class HostParts:
         else:
             raise BadAddress(
                 f"{update.prefix} is the prefix of a network, and {update.host} has neither an "
-                "AAAA record to take the host part of, nor an entry in IPV6_INTERFACE_IDS."
+                "AAAA record to take the host part of, nor a host part in its settings."
             )
         return Update(update.host, desired, update.requester)
 
