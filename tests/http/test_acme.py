@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, Mapping
 import pytest
 from werkzeug.test import TestResponse
 
-from backend.model import Hostname, OwnSettings, Requester
+from backend.model import Hostname, Requester
 from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.conftest import FIRST, READ_ONLY as READER, SECOND, Console, Serve
@@ -397,8 +397,8 @@ def test_a_host_can_be_excluded(serve: Serve) -> None:
     acme = Acme(serve(ACME_DNS="1"))
     (store,) = acme.service.store()
     store.hosts.register(acme.service.hosts, time.time())
-    off = OwnSettings(certificates=False)
-    store.registrations.change(Hostname(HOME), off, Requester("", "operator"), time.time())
+    off, operator = {"certificates": False}, Requester("", "operator")
+    store.registrations.change(Hostname(HOME), off, operator, time.time())
     acme.service.runs("registered hosts")
     assert refused(acme.presents()) == (403, "fqdn_not_allowed")
     assert refused(acme.updates()) == (403, "fqdn_not_allowed")
