@@ -9,7 +9,8 @@ from tests.containers.engine import BASE, Engine, in_git
 
 # Files for the build and start of the image, which must not be in it.
 FOR_PEOPLE = {".dockerignore", ".secrets.example", "Dockerfile", "docker-compose.yml"}
-FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt", "hetzner-dyndns.service"}
+FOR_PEOPLE |= {"requirements.txt", "requirements-postgresql.txt", "requirements-apprise.txt"}
+FOR_PEOPLE |= {"hetzner-dyndns.service"}
 
 
 @pytest.fixture(params=["backend", "client"])

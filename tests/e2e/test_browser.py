@@ -193,8 +193,13 @@ def test_times_are_shown_in_the_time_zone_of_the_reader(
 def test_a_tap_on_the_timeline_shows_details(browser: Browser, backend: Backend, host: str) -> None:
     backend.update(host, "198.51.100.90")
     page = browser.open(f"/hosts/{host}", "phone", has_touch=True)
-    page.locator(".timeline g.bar").first.tap()
-    assert "198.51.100.90" in page.locator("#detail").inner_text()
+
+    def has_details() -> bool:
+        # A refresh may replace the picture just now: then the tap is lost.
+        page.locator(".timeline g.bar").first.tap()
+        return "198.51.100.90" in page.locator("#detail").inner_text()
+
+    until(has_details, "the details")
     assert "UTC" not in page.locator("#detail").inner_text()
 
 
