@@ -40,6 +40,7 @@ class Shell:
 
     def __init__(self, service: Service, capture: pytest.CaptureFixture[str]) -> None:
         self.service = service
+        self.store = Store(f"sqlite:///{service.database}")
         self._capture = capture
 
     def types(self, *words: str) -> tuple[int, str]:
@@ -103,7 +104,9 @@ class Shell:
 @pytest.fixture
 def shell(service: Service, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     os.utime(service.key_file, (0, 0))
-    return Shell(service, capsys)
+    shell = Shell(service, capsys)
+    yield shell
+    shell.store.close()
 
 
 def published(sandbox: Sandbox, name: str) -> Sequence[str]:
@@ -249,7 +252,7 @@ def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
 
 def test_a_removed_host_is_not_reported_as_lost(shell: Shell) -> None:
     shell.adds(NEW)
-    store = Store(f"sqlite:///{shell.service.database}")
+    store = shell.store
     store.pushes.add([WaitingPush("lost", NEW, "contact", True, 1, 10**11, "{}")], 1)
     shell.types("hosts", "remove", NEW, "--keep-records")
     assert shell.service.rows("pushes") == []
@@ -450,7 +453,7 @@ BY = Requester("", "command")
 def test_a_worker_that_knows_nothing_of_a_removal_keeps_no_host(shell: Shell) -> None:
     shell.adds(NEW)
     key = shell.keys[NEW]
-    store = Store(f"sqlite:///{shell.service.database}")
+    store = shell.store
     now = time.time()
     store.registrations.remove(Hostname(NEW), delete_records=True, operator=BY, now=now)
     store.hosts.extend_registrations([Hostname(NEW)], now)
@@ -470,11 +473,11 @@ def test_a_late_deletion_does_not_count_for_a_host_that_is_added_again(
     shell.adds(NEW)
     shell.update(NEW, "198.51.100.9")
     shell.types("hosts", "remove", NEW, "--delete-records")
-    (record,) = Store(f"sqlite:///{shell.service.database}").records.of(Hostname(NEW)).values()
+    (record,) = shell.store.records.of(Hostname(NEW)).values()
     shell.adds(NEW)
     shell.update(NEW, "198.51.100.10")
     shell.update(NEW, "198.51.100.11")
-    store = Store(f"sqlite:///{shell.service.database}")
+    store = shell.store
     store.records.note(Accepted(record), time.time())  # the answer of Hetzner to the deletion
     shell.goes_on()
     assert shell.update(NEW, "198.51.100.11")[0] == 200
@@ -512,14 +515,17 @@ class TestKeysInTheStore:
     @pytest.fixture
     def replicas(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> tuple[Shell, Shell]:
+    ) -> Iterator[tuple[Shell, Shell]]:
         monkeypatch.setattr(StoreSettings, "is_shared", True)
         one, other = serve(), serve(PRE_SHARED_KEY_FILE="none")
-        keys = StoredKeys(Store(f"sqlite:///{one.database}").registrations, one.key_file)
+        shells = Shell(one, capsys), Shell(other, capsys)
+        keys = StoredKeys(shells[0].store.registrations, one.key_file)
         keys.complete(map(Hostname, (*HOSTS, "late.example.com")))
         for service in (one, other):
             service.runs("registered hosts")
-        return Shell(one, capsys), Shell(other, capsys)
+        yield shells
+        for shell in shells:
+            shell.store.close()
 
     def test_a_key_file_is_imported(self, replicas: tuple[Shell, Shell]) -> None:
         for replica in replicas:
