@@ -26,7 +26,6 @@ from backend.web import dyndns2, json_api
 from backend.web.caller import SiteCheck, SourceCheck, client_address, strip_prefix
 from backend.web.request import (
     MAX_BODY,
-    MAX_LIST,
     SOURCE,
     UNCHANGED,
     Apply,
@@ -78,7 +77,6 @@ def create_app(  # noqa: PLR0913, PLR0917
     """Return the application, without any side effect."""
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_LIST
     app.before_request(read_body)
     sites = SiteCheck(proxies)
     protocols = [protocol.blueprint(authorizer, apply, proxies) for protocol in (json_api, dyndns2)]

@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Iterable,
@@ -57,7 +58,7 @@ CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
-MAX_LIST = 64 * 1024  # bytes of the form that adds hosts, about 1,500 names
+_MAX_LIST = 64 * 1024  # bytes of the form that adds hosts, about 1,500 names
 _INCOMPLETE = "The body is incomplete: send the request again."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
@@ -89,9 +90,16 @@ _FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
 
 
 class BoundedRequest(Request):
-    """A request with a limited number of form fields, and with a query that is valid UTF-8."""
+    """A request with a limited body and number of form fields, and a query that is valid UTF-8."""
 
     max_form_parts = _MAX_PARAMETERS  # older versions of Flask have no setting for this
+
+    if not TYPE_CHECKING:  # the versions of Flask declare it differently
+
+        @property
+        def max_content_length(self) -> int:
+            """The most bytes of a body; only the form that adds hosts may have a longer one."""
+            return _MAX_LIST if self.path == "/add" else MAX_BODY
 
     def __init__(self, environ: dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(environ, *arguments, **named)
@@ -111,7 +119,7 @@ def read_body() -> None:
         BadRequest: the body is incomplete, or its chunks are invalid (RFC 9112 §7.1).
 
     """
-    length, longest = request.content_length, MAX_LIST if request.path == "/add" else MAX_BODY
+    length, longest = request.content_length, _MAX_LIST if request.path == "/add" else MAX_BODY
     if length is not None and length > longest:
         stream, left = request.environ["wsgi.input"], min(length, _MAX_DROPPED)
         with contextlib.suppress(OSError):  # the client has gone
@@ -124,7 +132,7 @@ def read_body() -> None:
         raise BadRequest(_INCOMPLETE) from None
     if length is not None and len(body) < length:
         raise BadRequest(_INCOMPLETE)
-    # Werkzeug cuts off a body in chunks, which has no length, at the larger limit.
+    # Werkzeug cuts off a body in chunks, which has no length, at the limit.
     if length is None and len(body) >= longest:
         raise RequestTooLarge(TOO_LARGE)
 
