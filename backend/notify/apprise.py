@@ -23,7 +23,7 @@ from backend.errors import SettingUnusable
 from backend.notify.ntfy import Push, PushFailed
 
 _CHECK_SECONDS = 60.0
-_LONGEST_LIFE = 90  # seconds, if nobody waits for the process any more
+_LONGEST_LIFE = 90  # seconds, if the service has ended and no process waits
 _MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
 _PRIORITY_OF_WARNINGS = 4
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

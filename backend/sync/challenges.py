@@ -173,7 +173,7 @@ class Challenges:
         if text in found.comments:
             if is_published:
                 return None
-            if found.comments[text] != CHALLENGE_COMMENT:  # somebody else's, who removes it
+            if found.comments[text] != CHALLENGE_COMMENT:  # another client's, which removes it
                 self._store.challenges.forget(challenge)
                 return None
             # The answer to an earlier attempt was lost, and with it the id of the action.
