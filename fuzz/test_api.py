@@ -73,15 +73,19 @@ def test_answers_match_the_openapi_document(
 ) -> None:
     case = data.draw(requests_[operation], "case")
     name = data.draw(st.sampled_from(HOSTS), "host")
-    if isinstance(case.body, dict) and data.draw(st.booleans(), "known host"):
-        # Otherwise hardly any request passes the login.
+    # Generated bodies hardly ever pass the login, and the rest of one is seldom valid.
+    kind = data.draw(st.sampled_from(["generated", "of a known host", "valid"]), "kind")
+    if isinstance(case.body, dict) and kind != "generated":
+        if kind == "valid":
+            case.body = {"value": "x" * 43, "txt": "x" * 43} if "acme" in operation else {}
         if "acme" in operation:
             case.body["fqdn"] = f"_acme-challenge.{name.replace('*.', '')}."
             case.body["subdomain"] = name
             case.body.pop("subdomain" if "/acme/" in operation else "fqdn")
         else:
             case.body["fqdn"] = name
-            case.body["ip"] = data.draw(st.ip_addresses(v=4).map(str), "ip")
+            if operation.startswith("POST"):
+                case.body["ip"] = data.draw(st.ip_addresses(v=4).map(str), "ip")
     for header in ("X-Pre-Shared-Key", "Authorization", "X-Api-User", "X-Api-Key"):
         case.headers.pop(header, None)
     case.headers.update(data.draw(st.sampled_from(list(logins(name).values())), "login"))
