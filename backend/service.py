@@ -136,6 +136,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         meters=meters,
+        refresh=hosts.refresh_early,
     )
 
     projects = open_projects(settings, _AGENT, meters.called)

@@ -127,8 +127,12 @@ class Authorizer:
         queue: LoginQueue | None = None,
         allow_private: bool = False,
         meters: Meters | None = None,
+        refresh: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`hosts` and `keys` return the same object as long as nothing changes."""
+        """`hosts` and `keys` return the same object as long as nothing changes.
+
+        `refresh` is called when a login fails; it returns whether another process has changed them.
+        """
         self._hosts = hosts
         self._keys = keys
         self._access = Access(HostList(), NO_KEYS)
@@ -139,6 +143,7 @@ class Authorizer:
         self._queue = queue or LoginQueue()
         self._allow_private = allow_private
         self._meters = meters or Meters()
+        self._refresh = refresh
 
     def access(self) -> Access:
         """Return the registered hosts and the accepted keys: the same object until they change.
@@ -215,15 +220,15 @@ class Authorizer:
                 named = Hostname.parse(request.name) if request.name else None
             except BadHostname as error:
                 problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
-            access = self.access()
-            hosts = self._hosts_of(request, named, access, is_known=is_known)
+            hosts = self._hosts_of(request, named, is_known=is_known)
+            registered = self._hosts()
             # The operator may update all hosts.
-            owner = named if named in (hosts or access.hosts.names) else next(iter(hosts), None)
+            owner = named if named in (hosts or registered.names) else next(iter(hosts), None)
             if problem is not None:
                 raise problem
             host = self._host(request, named, hosts)
             self._check_names(request, host)
-            return read(host, access.hosts.own(host))
+            return read(host, registered.own(host))
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
             if owner is not None:
@@ -293,14 +298,28 @@ class Authorizer:
         raise Unauthorized(problem)
 
     def _hosts_of(
-        self, request: UpdateRequest, named: Hostname | None, access: Access, *, is_known: bool
+        self, request: UpdateRequest, named: Hostname | None, *, is_known: bool
     ) -> list[Hostname]:
         """Return the hosts that the logins of a request are valid for; none for the operator.
 
         A wrong login next to a right one is counted if the right one isn't valid for the named
         host.
         """
-        registered, keys = access
+        right, wrong = self._valid(request, named)
+        if wrong and named not in right and self._refresh():
+            right, wrong = self._valid(request, named)
+        if wrong and (not right or named not in (None, *right)):
+            asked = dataclasses.replace(request, logins=tuple(wrong))
+            problem = "Wrong key, or unknown host."
+            self.authorize_operator(asked, named, is_known=is_known, problem=problem)
+            return []
+        return list(dict.fromkeys(right))
+
+    def _valid(
+        self, request: UpdateRequest, named: Hostname | None
+    ) -> tuple[list[Hostname], list[Credentials]]:
+        """Return the hosts that the logins of a request are valid for, and the other logins."""
+        registered, keys = self.access()
         right: list[Hostname] = []
         wrong: list[Credentials] = []
         for login in request.logins:
@@ -315,12 +334,7 @@ class Authorizer:
             right += opened
             if named in registered.names and keys.open(named, login.digest):
                 right.append(named)
-        if wrong and (not right or named not in (None, *right)):
-            asked = dataclasses.replace(request, logins=tuple(wrong))
-            problem = "Wrong key, or unknown host."
-            self.authorize_operator(asked, named, is_known=is_known, problem=problem)
-            return []
-        return list(dict.fromkeys(right))
+        return right, wrong
 
     def _host(
         self, request: UpdateRequest, named: Hostname | None, hosts: Sequence[Hostname]

@@ -15,6 +15,7 @@ from backend.auth.access import NO_KEYS, AcceptedKeys, HostList
 from backend.auth.keys import KeyFile, weak_keys
 from backend.errors import DyndnsError, KeyFileUnusable, KeysUnavailable, StoreUnavailable
 from backend.model import Hostname, OwnSettings
+from backend.rate import LineLimit
 from backend.settings import AccessSettings, Settings, hosts_in
 from backend.store.hosts import Hosts
 from backend.store.registrations import Registrations
@@ -145,6 +146,7 @@ class Registry(Collection[Hostname]):
         self._problem = ""
         self._version: str | None = None
         self._lock = threading.Lock()
+        self._early = LineLimit(capacity=2.0, per_second=1.0)
         # The same object until the list changes.
         self.current = HostList(self._fixed, (), self._with_variables({}))
         with contextlib.suppress(StoreUnavailable):  # `refresh` is called again
@@ -182,6 +184,17 @@ class Registry(Collection[Hostname]):
             if fixed != self._fixed or self._registrations.version() != self._version:
                 self._read(fixed)
             self._file_state = state
+
+    def refresh_early(self) -> bool:
+        """Refresh, at most once a second; return whether another process has changed something.
+
+        Then a device isn't refused just because this process doesn't know its new host yet.
+        """
+        before = self.current
+        if self._early.take() is not None:
+            with contextlib.suppress(StoreUnavailable):
+                self.refresh()
+        return self.current is not before
 
     def _register(self, fixed: Sequence[Hostname]) -> None:
         self._keys.complete(fixed)
