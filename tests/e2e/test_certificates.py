@@ -169,6 +169,26 @@ def test_certbot_with_its_plugin_for_acme_dns(machine: Machine) -> None:
     assert len(machine.texts()) == 2  # acme-dns has no clean-up: they stay for an hour
 
 
+def test_lego_by_acme_dns(machine: Machine) -> None:
+    """Run lego's code inside a plugin of certbot: Debian's lego lacks this protocol."""
+    if "dns-multi" not in machine.pebble.run(f"{find('certbot')} plugins", machine.folder).stdout:
+        miss("certbot-dns-multi")
+    storage, settings = machine.folder / "accounts.json", machine.folder / "lego.ini"
+    storage.write_text(json.dumps(account(machine.host, machine.host, machine.key)))
+    settings.write_text(
+        "dns_multi_provider = acme-dns\n"
+        f"ACME_DNS_API_BASE = {machine.backend.url}/acme-dns\n"
+        f"ACME_DNS_STORAGE_PATH = {storage}\n"
+    )
+    for file in (storage, settings):
+        file.chmod(0o600)
+    line = f"certbot certonly -a dns-multi --dns-multi-credentials {settings}"
+    line += f" --dns-multi-propagation-seconds 0 -d {machine.host} -d '*.{machine.host}'"
+    expect_success(machine, machine.certbot(line), machine.host, f"*.{machine.host}")
+    rows = machine.backend.query("select event, protocol from history where type = 'TXT'")
+    assert ("challenge", "acme-dns") in rows
+
+
 def test_a_wrong_key_is_told(machine: Machine) -> None:
     machine.key = "not-the-key-of-this-host"
     ended = machine.lego()
