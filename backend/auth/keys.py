@@ -47,6 +47,8 @@ _HINTS = {
     errno.EFBIG: _FULL,
 }
 _START_FIRST = "start the service once to create it, or run this in the service's folder"
+# `move` writes this line if no key is left. Otherwise, a file without keys counts as an accident.
+_EMPTIED = "# The last host was removed.\n"
 _RESTORE = "before you restart: a restart would generate new keys"
 _KEPT = "The keys read before stay in use."
 _NONE_YET = "No keys are loaded: updates are answered 503 until the file can be read."
@@ -154,13 +156,15 @@ class KeyFile:
             self._accepted = AcceptedKeys({**unfinished, **known.newest, **finished}, complete)
             self._grace_ends = self._monotonic() + wait
         else:
-            keys, problem = _parse_lines(_decode(content, self._path), self._path)
+            text = _decode(content, self._path)
+            keys, problem = _parse_lines(text, self._path)
+            is_emptied = _EMPTIED in text
             if problem is not None:
                 logger.error("%s The other lines count. %s", problem, _KEPT)
-            elif complete and not keys:
+            elif complete and not keys and not is_emptied:
                 lost = ("it has no key any more", f"restore its keys {_RESTORE}")
                 logger.error("%s %s", _unusable(self._path, *lost), _KEPT)
-            is_whole = keys and problem is None
+            is_whole = (keys or is_emptied) and problem is None
             self._accepted = AcceptedKeys(keys if is_whole else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
@@ -269,7 +273,8 @@ class KeyFile:
             lines = text.splitlines(keepends=True)
             for number in reversed(_lines_of(old, lines)):
                 del lines[number]
-            return "".join(lines)
+            text = "".join(lines)
+            return text if parse(text, self._path) else text + _EMPTIED
 
         with _explained(self._path):
             _await_editor(self._path)
@@ -335,6 +340,7 @@ def _lines_of(host: Hostname, lines: Sequence[str]) -> list[int]:
 
 
 def _appended(text: str, keys: Mapping[Hostname, str]) -> str:
+    text = text.replace(_EMPTIED, "")
     feed = "" if text.endswith("\n") or not text else "\n"
     return text + feed + "".join(f"{host} {key}\n" for host, key in keys.items())
 

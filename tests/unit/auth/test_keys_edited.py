@@ -148,6 +148,23 @@ def test_a_file_that_lost_all_keys_invalidates_none(
     assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER})
 
 
+def test_removing_the_last_key_is_no_accident(
+    file: KeyFile, path: Path, now: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = KeyFile(path)
+    service.move(ROUTER, None, OTHER)
+    service.move(NAS, None, OLD)
+    assert not opens(file, OLD)
+    assert caplog.records == []
+    service.complete([ROUTER])
+    key = file.keys()[ROUTER]
+    assert file.accepted() == AcceptedKeys({ROUTER: key})
+    path.write_text("")
+    now.ahead = 3.0
+    assert opens(file, key, ROUTER.text)
+    assert "it has no key any more" in caplog.text
+
+
 def test_a_rotated_key_is_accepted_at_once(file: KeyFile, path: Path) -> None:
     rotated = KeyFile(path).rotate(NAS)
     assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER})
