@@ -16,7 +16,7 @@ from backend.commands.context import (
     time_argument,
 )
 from backend.errors import FAIL, OK, BadHostname, Line, not_registered
-from backend.model import RecordType
+from backend.model import OwnSettings, RecordType
 from backend.text import after, command, counted, duration, local
 
 TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--lost-after", "silence after which it is lost, as in 3d; else LOST_CONNECTION_TIMEOUT"),
         ("--ttl", "TTL of its records, in seconds; else RECORD_TTL"),
         ("--interface-id", "host part of its IPv6 address; else IPV6_INTERFACE_IDS"),
-        ("--certificates", "`off`: its key gets no certificates, even with ACME_DNS=1"),
+        ("--certificates", "`off`: none for its own key, even with ACME_DNS=1; *.HOST has its own"),
         ("--note", "a line for people"),
     ):
         setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes this setting")
@@ -146,10 +146,19 @@ def _set(context: Context, arguments: argparse.Namespace) -> str:
         raise BadHostname(f"Nothing to set: give one of {options}.")
     host = context.host(arguments.host)
     own = context.manager.change(host, texts, OPERATOR)
-    shown = ", ".join(
-        f"{name}={value}" for name, value in vars(own).items() if value not in (None, "")
+    shown = ", ".join(f"{name}: {value}" for name, value in _named(own) if value)
+    return f"Settings of {host}: {shown or 'none of its own, so the variables apply'}."
+
+
+def _named(own: OwnSettings) -> Sequence[tuple[str, str]]:
+    """Return the settings of a host with their names; an empty value means that there is none."""
+    return (
+        ("lost after", "" if own.lost_after is None else duration(own.lost_after)),
+        ("TTL", "" if own.ttl is None else f"{own.ttl} s"),
+        ("host part", str(own.interface_id or "")),
+        ("certificates", {None: "", True: "on", False: "off"}[own.certificates]),
+        ("note", own.note),
     )
-    return f"{host} has {shown or 'no settings of its own'}."
 
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:
@@ -193,7 +202,6 @@ def _print_list(snapshot: Snapshot) -> None:
 
 
 def _print_one(context: Context, one: HostStatus, now: float) -> None:
-    own = context.registry.current.own(one.host)
     seen = "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
     rows = [
         ("host", one.host.text),
@@ -202,11 +210,7 @@ def _print_one(context: Context, one: HostStatus, now: float) -> None:
         *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),
         ("last seen", seen),
         ("problem", " ".join(filter(None, (one.error, one.hint)))),
-        ("lost after", "" if own.lost_after is None else duration(own.lost_after)),
-        ("TTL", "" if own.ttl is None else f"{own.ttl} s"),
-        ("host part", str(own.interface_id or "")),
-        ("certificates", {None: "", True: "on", False: "off"}[own.certificates]),
-        ("note", own.note),
+        *_named(context.registry.current.own(one.host)),
     ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

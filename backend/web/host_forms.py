@@ -29,7 +29,7 @@ _FIELDS = (
     ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
     ("ttl", "TTL of its records, in seconds", "300", "RECORD_TTL"),
     ("interface_id", "Host part of its IPv6 address", "::211:32ff:fe11:2233", "IPV6_INTERFACE_IDS"),
-    ("certificates", "Certificates, on or off", "off", "ACME_DNS"),
+    ("certificates", "Certificates for its own key, on or off", "off", "ACME_DNS"),
     ("note", "Note", "in the attic", "no note"),
 )
 

@@ -288,7 +288,8 @@ def test_a_host_has_its_own_ttl_interface_id_and_time_of_silence(
     shell.adds(NEW)
     shell.update(NEW, "198.51.100.9")
     options = ["--ttl", "300", "--interface-id", "::11:22", "--lost-after", "3d"]
-    assert shell.types("hosts", "set", NEW, *options)[0] == 0
+    told = f"Settings of {NEW}: lost after: 3 d, TTL: 300 s, host part: ::11:22."
+    assert shell.types("hosts", "set", NEW, *options) == (0, f"{told}\n")
     assert shell.update(NEW, "198.51.100.9")[0] == 200
     assert console.shows(NEW)["ttl"] == 300
     assert shell.update(NEW, "2001:db8:1:2::/64")[1]["ip"] == "2001:db8:1:2::11:22"
