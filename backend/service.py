@@ -13,7 +13,7 @@ from flask import Flask
 from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.checks import check_all, inspect
-from backend.admin.gauges import gauges
+from backend.admin.gauges import exposition
 from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
@@ -200,7 +200,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         session,
         overview,
         actions,
-        lambda snapshot: meters.exposition(gauges(snapshot)),
+        functools.partial(exposition, meters),
         [forms.register, pages.register],
         check=functools.partial(check_all, projects, hosts),
     )

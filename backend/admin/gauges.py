@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from backend import __version__
-from backend.admin.status import Condition, Snapshot
+from backend.admin.status import Snapshot
 from backend.hetzner.zones import is_undelegated
+from backend.metrics import Meters
+from backend.store.conditions import Condition, HostLine
+
+_AT_ONCE = 250  # hosts
 
 
-def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
+def exposition(
+    meters: Meters, snapshot: Snapshot | None, lines: Sequence[HostLine]
+) -> Iterator[bytes]:
+    """Yield the text for Prometheus in parts: the counters, the gauges, and those of each host."""
+    yield meters.exposition(_gauges(snapshot))
+    if snapshot is not None:
+        yield from _host_gauges(lines, snapshot.now)
+
+
+def _gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     """Yield every gauge; without a snapshot only those that need no store."""
     yield _gauge("dyndns_build_info", "Version of the service", ("version",), [((__version__,), 1)])
     up = [((), snapshot is not None)]
     yield _gauge("dyndns_store_up", "1 while the store answers", (), up)
     if snapshot is None:
         return
-    hosts, oldest = snapshot.hosts, snapshot.oldest_update_at
+    oldest = snapshot.oldest_update_at
     waiting = [((), snapshot.waiting)]
     yield _gauge("dyndns_updates_waiting", "Updates that Hetzner hasn't accepted", (), waiting)
     age = 0.0 if oldest is None else max(0.0, snapshot.now - oldest)
     help_text = "Age of the oldest update that Hetzner hasn't accepted; 0 without any"
     yield _gauge("dyndns_oldest_update_age_seconds", help_text, (), [((), age)])
-    states = [
-        ((one.host, state.slug), one.condition is state) for one in hosts for state in Condition
-    ]
-    yield _gauge("dyndns_host_state", "1 for the state of a host", ("host", "state"), states)
-    seen = [
-        ((one.host,), max(0.0, snapshot.now - one.seen_at))
-        for one in hosts
-        if one.seen_at is not None
-    ]
-    help_text = "Time since the last update of a host; missing for a host never seen"
-    yield _gauge("dyndns_host_last_seen_age_seconds", help_text, ("host",), seen)
-    muted = [((one.host,), one.muted_until is not None) for one in hosts]
-    yield _gauge("dyndns_host_muted", "1 while a host is muted", ("host",), muted)
     labels, quotas = ("project", "limit"), snapshot.quotas
     left = [((one.project, one.limit), snapshot.left(one)) for one in quotas]
     help_text = "Calls left of Hetzner's rate limit, by the limit per hour"
@@ -49,6 +49,47 @@ def gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
     zones = [((zone.name,), is_undelegated(zone.delegation)) for zone in snapshot.zones]
     help_text = "1 for a zone that isn't delegated to Hetzner"
     yield _gauge("dyndns_zone_undelegated", help_text, ("zone",), zones)
+
+
+def _host_gauges(lines: Sequence[HostLine], now: float) -> Iterator[bytes]:
+    """Yield the text of every gauge of each host, some hosts at a time.
+
+    There may be many hosts, and `Metric` objects take ten times as long. A host name needs no
+    escapes.
+    """
+    states = {
+        condition: "".join(
+            f'dyndns_host_state{{host="\0",state="{one.slug}"}} {float(one is condition)}\n'
+            for one in Condition
+        )
+        for condition in Condition
+    }
+    texts: Sequence[tuple[str, str, Callable[[HostLine], str]]] = (
+        (
+            "dyndns_host_state",
+            "1 for the state of a host",
+            lambda one: states[one.condition].replace("\0", one.host),
+        ),
+        (
+            "dyndns_host_last_seen_age_seconds",
+            "Time since the last update of a host; missing for a host never seen",
+            lambda one: (
+                ""
+                if one.seen_at is None
+                else f'dyndns_host_last_seen_age_seconds{{host="{one.host}"}} '
+                f"{max(0.0, now - one.seen_at)}\n"
+            ),
+        ),
+        (
+            "dyndns_host_muted",
+            "1 while a host is muted",
+            lambda one: f'dyndns_host_muted{{host="{one.host}"}} {float(one.is_muted)}\n',
+        ),
+    )
+    for name, help_text, text_of in texts:
+        yield f"# HELP {name} {help_text}\n# TYPE {name} gauge\n".encode()
+        for start in range(0, len(lines), _AT_ONCE):
+            yield "".join(map(text_of, lines[start : start + _AT_ONCE])).encode()
 
 
 def _gauge(

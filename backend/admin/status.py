@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import time
-from collections import Counter
 from dataclasses import dataclass
-from typing import (
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from typing import Callable, Collection, Container, Iterator, Mapping, Sequence
 
 from backend.hetzner.zones import is_undelegated
 from backend.model import Address, Hostname, RecordType, digest, shown
 from backend.rate import Quota
 from backend.store import Store
+from backend.store.conditions import ALL, CONDITIONS, Condition, Group, HostLine, Judged, Selection
 from backend.store.hosts import HostActivity, Record, State, WrongLogins
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenZone
@@ -26,6 +19,7 @@ from backend.text import counted, duration
 RETURNS = "If the device sends the address again, the service tries again."
 _LOW = 0.1
 _QUOTAS_STORED = 10.0  # seconds after which the store has an answer of Hetzner
+_READ_AT_ONCE = 500  # hosts
 # Leases, each with the job of the process that owns it.
 _WORK: Mapping[str, str] = {
     "reconciler": "retries pending updates",
@@ -35,36 +29,13 @@ _WORK: Mapping[str, str] = {
 _OPTIONAL = "verifier"  # runs only with many hosts
 
 
-class Condition(enum.Enum):
-    """The condition of a host, the worst first."""
-
-    REFUSED = "refused"
-    SILENT = "silent"
-    NEVER = "never seen"
-    WAITING = "waiting for Hetzner"
-    PUBLISHING = "publishing"
-    OK = "ok"
-
-    @property
-    def slug(self) -> str:
-        """The name in style sheets, URLs and metrics."""
-        return self.name.lower()
-
-
-_SEVERITY = {one: rank for rank, one in enumerate(Condition)}
-_CONDITIONS = {
-    State.REFUSED: Condition.REFUSED,
-    State.PENDING: Condition.WAITING,
-    State.PUBLISHING: Condition.PUBLISHING,
-}
-
-
 @dataclass(frozen=True)
 class HostStatus:
     """One host as the operator sees it. Times are UTC seconds."""
 
     host: Hostname
     condition: Condition
+    needs_operator: bool  # it stays as it is until the operator does something
     since: float | None  # None: there is no problem
     published: Mapping[RecordType, Address]
     desired: Mapping[RecordType, Address | None]  # only what isn't published yet
@@ -80,50 +51,20 @@ class HostStatus:
     losses: Sequence[str] = ()  # what is lost if its failed update is dropped; empty: nothing
 
     @property
-    def needs_operator(self) -> bool:
-        """Whether the host stays as it is until the operator does something.
-
-        A silent host that is muted is known to the operator.
-        """
-        if self.condition in (Condition.SILENT, Condition.NEVER):
-            return self.muted_until is None
-        return self.condition is Condition.REFUSED
-
-    @property
     def has_failed(self) -> bool:
         """Whether the host has an update to retry."""
         return self.condition in (Condition.REFUSED, Condition.WAITING)
 
 
-def judge(
-    activities: Iterable[HostActivity],
-    records: Iterable[Record],
-    lost_after: float,
-    now: float,
-) -> list[HostStatus]:
-    """Return the status of every registered host: those in need first, the worst first."""
-    by_host: dict[Hostname, list[Record]] = {}
-    for record in records:
-        by_host.setdefault(record.host, []).append(record)
-    judged = [_judge_one(one, by_host.get(one.host, []), lost_after, now) for one in activities]
-    return sorted(
-        judged,
-        key=lambda one: (not one.needs_operator, _SEVERITY[one.condition], one.host.text),
-    )
-
-
-def _judge_one(
-    activity: HostActivity,
-    records: Sequence[Record],
-    lost_after: float,
-    now: float,
-) -> HostStatus:
-    condition = _condition(activity, records, lost_after)
-    relevant = [record for record in records if _CONDITIONS.get(record.state) is condition]
+def status_of(found: Judged, lost_after: float, now: float) -> HostStatus:
+    """Return the status of a host. `lost_after` counts for a host without a time of its own."""
+    activity, records, condition, needs_operator = found
+    relevant = [record for record in records if CONDITIONS.get(record.state) is condition]
     since, error, hint = _explain(condition, activity, relevant)
     return HostStatus(
         host=activity.host,
         condition=condition,
+        needs_operator=needs_operator,
         since=since,
         published={one.type: one.published for one in records if one.published is not None},
         desired={
@@ -162,18 +103,6 @@ def _losses(records: Collection[Record]) -> list[str]:
     return found
 
 
-def _condition(activity: HostActivity, records: Sequence[Record], lost_after: float) -> Condition:
-    found = {_CONDITIONS[record.state] for record in records if record.state in _CONDITIONS}
-    if activity.leaving is not None:
-        found.add(Condition.PUBLISHING)
-    elif activity.seen_at is None:
-        if not records:  # a host with a record was just seen, but that isn't stored yet
-            found.add(Condition.NEVER)
-    elif activity.silent_since is not None or activity.is_silent(lost_after):
-        found.add(Condition.SILENT)
-    return min(found, key=_SEVERITY.__getitem__, default=Condition.OK)
-
-
 def _explain(
     condition: Condition, activity: HostActivity, relevant: Sequence[Record]
 ) -> tuple[float | None, str, str]:
@@ -209,7 +138,7 @@ class Snapshot:
     """The state of the service at one moment. Times are UTC seconds."""
 
     now: float
-    hosts: Sequence[HostStatus]
+    groups: Sequence[Group]  # the hosts, by their condition
     projects: Sequence[Project]
     zones: Sequence[SeenZone]
     quotas: Sequence[Quota]
@@ -219,15 +148,22 @@ class Snapshot:
     away_since: float | None = None  # Hetzner has answered nothing since then; None: it answers
 
     @property
+    def number(self) -> int:
+        """How many hosts there are."""
+        return sum(group.number for group in self.groups)
+
+    @property
     def numbers(self) -> Mapping[Condition, int]:
         """How many hosts are in each condition."""
-        found = Counter(one.condition for one in self.hosts)
-        return {condition: found.get(condition, 0) for condition in Condition}
+        found = dict.fromkeys(Condition, 0)
+        for group in self.groups:
+            found[group.condition] += group.number
+        return found
 
     @property
     def is_new(self) -> bool:
         """Whether no host has ever sent an update."""
-        return not any(one.seen_at or one.published for one in self.hosts)
+        return not any(group.known for group in self.groups)
 
     @property
     def has_few_calls(self) -> bool:
@@ -237,7 +173,7 @@ class Snapshot:
     @property
     def in_need(self) -> int:
         """How many hosts need the operator."""
-        return sum(one.needs_operator for one in self.hosts)
+        return sum(group.number for group in self.groups if group.needs_operator)
 
     @property
     def trouble(self) -> Sequence[str]:
@@ -263,7 +199,7 @@ class Snapshot:
     @property
     def sentence(self) -> str:
         """The state of everything in one line."""
-        number = len(self.hosts)
+        number = self.number
         waiting = self.numbers[Condition.WAITING]
         if not number:
             about = "No host is registered yet"
@@ -288,7 +224,7 @@ class Snapshot:
         """The worst state, as the favicon shows it: ``bad``, ``waiting`` or ``ok``."""
         if self.in_need or self.trouble:
             return "bad"
-        return "waiting" if self.numbers[Condition.WAITING] or not self.hosts else "ok"
+        return "waiting" if self.numbers[Condition.WAITING] or not self.groups else "ok"
 
     def left(self, quota: Quota) -> int:
         """How many calls of a quota are left."""
@@ -299,26 +235,16 @@ class Snapshot:
         return self.left(quota) < quota.limit * _LOW
 
 
-def _away_since(records: Iterable[Record], quotas: Iterable[Quota], now: float) -> float | None:
-    """Return since when every call to Hetzner has failed; `None` if the last one was answered."""
-    answered_at = max((quota.at for quota in quotas), default=0.0)
-    failing = [
-        one.desired_at
-        for one in records
-        if one.state is State.PENDING
-        and one.error
-        and answered_at < one.desired_at < now - _QUOTAS_STORED
-    ]
-    return min(failing, default=None)
-
-
 class Overview:
-    """Reads the snapshot. Every method raises `StoreUnavailable`. Safe to share between threads."""
+    """Reads the state of the hosts and of the service. Safe to share between threads.
+
+    Every method raises `StoreUnavailable`.
+    """
 
     def __init__(
         self,
         store: Store,
-        hosts: Collection[Hostname],
+        hosts: Container[Hostname],
         lost_after: float,
         failure_window: float = 900.0,
         clock: Callable[[], float] = time.time,
@@ -330,22 +256,17 @@ class Overview:
         self._clock = clock
 
     def read(self) -> Snapshot:
-        """Return the state of all hosts, of Hetzner and of the background jobs."""
+        """Return how all hosts are, and the state of Hetzner and of the background jobs."""
         now = self._clock()
-        found = self._store.hosts.registered(now)
-        activities = [one for one in found if one.host in self._hosts or one.leaving is not None]
-        names = {one.host for one in activities}
-        records = [one for one in self._store.records.all() if one.host in names]
-        open_since = [
-            one.desired_at for one in records if one.state in (State.PENDING, State.REFUSED)
-        ]
         quotas = self._store.projects.quotas()
+        answered_at = max((quota.at for quota in quotas), default=0.0)
+        backlog = self._store.conditions.backlog(answered_at, now - _QUOTAS_STORED, now)
         leases = self._store.leases.find(_WORK)
         owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
         known = {one.name for one in leases}
         return Snapshot(
             now=now,
-            hosts=judge(activities, records, self._lost_after, now),
+            groups=self._store.conditions.groups(now, self._lost_after),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=quotas,
@@ -354,19 +275,37 @@ class Overview:
                 for name, work in _WORK.items()
                 if name in known or name != _OPTIONAL
             ],
-            waiting=len(open_since),
-            oldest_update_at=min(open_since, default=None),
-            away_since=_away_since(records, quotas, now),
+            waiting=backlog.number,
+            oldest_update_at=backlog.oldest_at,
+            away_since=backlog.failing_since,
         )
+
+    def groups(self, text: str) -> Sequence[Group]:
+        """Return how many of the hosts whose name or address contains a text are how."""
+        return self._store.conditions.groups(self._clock(), self._lost_after, text)
+
+    def lines(
+        self, selection: Selection = ALL, first: int = 0, number: int | None = None
+    ) -> Sequence[HostLine]:
+        """Return hosts in one line each: those in need first, the worst first."""
+        now = self._clock()
+        return self._store.conditions.lines(now, self._lost_after, selection, first, number)
+
+    def details(self, lines: Sequence[HostLine]) -> Iterator[HostStatus]:
+        """Yield the status of these hosts, reading some of them at a time."""
+        now = self._clock()
+        for start in range(0, len(lines), _READ_AT_ONCE):
+            names = [line.host for line in lines[start : start + _READ_AT_ONCE]]
+            for found in self._store.conditions.find(names, now, self._lost_after):
+                yield status_of(found, self._lost_after, now)
 
     def host(self, name: Hostname) -> tuple[HostStatus | None, float]:
         """Return the status of one host, and the time; `None` for a host that isn't registered."""
         now = self._clock()
         if name not in self._hosts:
             return None, now
-        mine = self._store.hosts.registered(now, name)
-        judged = judge(mine, self._store.records.of(name).values(), self._lost_after, now)
-        return next(iter(judged), None), now
+        found = self._store.conditions.find([name.text], now, self._lost_after)
+        return next((status_of(one, self._lost_after, now) for one in found), None), now
 
     def wrong_logins(self, host: Hostname) -> Sequence[WrongLogins]:
         """Return the failed logins for a host in the current window, the most frequent first."""

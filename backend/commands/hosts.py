@@ -172,17 +172,17 @@ def _list(context: Context, arguments: argparse.Namespace) -> None:
         else:
             _print_one(context, status, now)
     else:
-        snapshot = context.overview.read()
+        hosts = list(context.overview.details(context.overview.lines()))
         if arguments.json:
-            print_json([describe(one, is_fixed=_is_fixed(context, one)) for one in snapshot.hosts])
+            print_json([describe(one, is_fixed=_is_fixed(context, one)) for one in hosts])
         else:
-            _print_list(snapshot)
+            _print_list(context.overview.read(), hosts)
 
 
-def _print_list(snapshot: Snapshot) -> None:
+def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
     now = snapshot.now
     rows = []
-    for one in snapshot.hosts:
+    for one in hosts:
         retry = f"Next try in {duration(one.retry_at - now)}." if one.retry_at else ""
         rows.append(
             (

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.errors import StoreUnusable
 from backend.store import schema
 from backend.store.challenges import Challenges, challenges
+from backend.store.conditions import Conditions
 from backend.store.database import Database, connect, excluded, reason
 from backend.store.history import History
 from backend.store.hosts import FailedLoginCounts, Hosts
@@ -143,6 +144,7 @@ class Store:
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))
         self.hosts = Hosts(self._database)
+        self.conditions = Conditions(self._database)
         self.leases = Leases(self._database)
         self.records = Records(self._database, self.leases)
         self.history = History(self._database, self.leases)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 import sqlalchemy as sa
@@ -43,6 +43,11 @@ def is_listed(now: float) -> sa.ColumnElement[bool]:
     is_kept = sa.and_(ends > now, ends <= now + KEPT_SECONDS + SKEW_SECONDS)
     is_registered = sa.or_(ends.is_(None), is_kept)
     return sa.and_(hosts.c.registered_at.is_not(None), hosts.c.leaving.is_(None), is_registered)
+
+
+def is_shown(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a host is registered, or removed with records to be deleted."""
+    return sa.or_(is_listed(now), hosts.c.leaving == DELETE)
 
 
 def is_registered(now: float) -> sa.ColumnElement[bool]:
@@ -160,7 +165,7 @@ def read_record(row: Mapping[Any, Any]) -> Record:
     )
 
 
-# The dashboard reads all records repeatedly, and most of them are unchanged.
+# Most updates repeat the address of the last one.
 @functools.lru_cache(maxsize=8192)
 def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text)
@@ -199,6 +204,15 @@ class HostActivity:
     def is_silent(self, lost_after: float) -> bool:
         """Whether it sent no update for longer than its own time, or than `lost_after` seconds."""
         return self.silent_for > (self.lost_after or lost_after)
+
+
+ACTIVITY = [hosts.c[field.name] for field in fields(HostActivity)]
+
+
+def read_activity(row: Iterable[Any]) -> HostActivity:
+    """Make an activity from the values of its columns."""
+    name, *values = row
+    return HostActivity(Hostname(name), *values)
 
 
 class Hosts:
@@ -275,29 +289,11 @@ class Hosts:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def registered(self, now: float, host: Hostname | None = None) -> list[HostActivity]:
-        """Return the activity of every registered host, and of those whose records are deleted.
-
-        With `host`, return only its activity.
-        """
-        is_shown = sa.or_(is_listed(now), hosts.c.leaving == DELETE)
-        query = sa.select(
-            hosts.c.host,
-            hosts.c.registered_at,
-            hosts.c.seen_at,
-            hosts.c.silent_for,
-            hosts.c.silent_since,
-            hosts.c.heard,
-            hosts.c.muted_until,
-            hosts.c.lost_after,
-            hosts.c.note,
-            hosts.c.leaving,
-        ).where(is_shown)
-        if host is not None:
-            query = query.where(hosts.c.host == host.text)
+    def registered(self, now: float) -> list[HostActivity]:
+        """Return the activity of every registered host, and of those whose records are deleted."""
+        query = sa.select(*ACTIVITY).where(is_shown(now))
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return [HostActivity(Hostname(row.host), *tuple(row)[1:]) for row in rows]
+            return list(map(read_activity, connection.execute(query)))
 
     def count(self, activities: Iterable[HostActivity]) -> None:
         """Store for how long hosts have been silent, except those seen in the meantime."""

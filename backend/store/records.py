@@ -261,9 +261,6 @@ class Records:
         with self._database.write() as connection:
             connection.execute(_OF_GENERATION, {**_key(record), "checked_at": 0.0})
 
-    def all(self) -> list[Record]:
-        return self._read(sa.select(records).order_by(records.c.host, records.c.type))
-
     def retry(self, host: Hostname, now: float) -> int:
         """Make the pending and refused records of a host due; return how many there are."""
         waiting = sa.and_(records.c.host == host.text, records.c.state.in_(_WAITING))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 from flask import (
     Blueprint,
@@ -20,15 +20,11 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
-from backend.admin.status import (
-    Condition,
-    HostStatus,
-    Overview,
-    Snapshot,
-)
+from backend.admin.status import Overview, Snapshot
 from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
-from backend.model import RecordType, shown
+from backend.model import RecordType
+from backend.store.conditions import Condition, Group, HostLine, Selection
 from backend.web.pages import compress, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
 
@@ -44,7 +40,8 @@ class Dashboard:
     session: Session
     overview: Overview
     actions: Actions
-    metrics: Callable[[Snapshot | None], bytes]  # as Prometheus reads them
+    # The text for Prometheus, in parts.
+    metrics: Callable[[Snapshot | None, Sequence[HostLine]], Iterator[bytes]]
     host_pages: Sequence[Callable[[Blueprint], None]]  # each adds pages about hosts
     check: Callable[[], Iterable[object]]  # yields `errors.Line`
 
@@ -69,11 +66,13 @@ class Dashboard:
         snapshot = self.overview.read()
         query, state = request.args.get("q", ""), request.args.get("state", "")
         text = query.strip().lower()
-        found = [
-            one for one in snapshot.hosts if _is_in(one, state) and (not text or _has(one, text))
-        ]
-        last = max(1, -(-len(found) // _HOSTS_A_PAGE))
+        groups = self.overview.groups(text) if text else snapshot.groups
+        found = sum(one.number for one in groups if _is_in(one, state))
+        last = max(1, -(-found // _HOSTS_A_PAGE))
         number = min(last, max(1, request.args.get("page", 1, type=int)))
+        condition = next((one for one in Condition if one.slug == state), None)
+        selection = Selection(text, condition, in_need=state == "need")
+        lines = self.overview.lines(selection, (number - 1) * _HOSTS_A_PAGE, _HOSTS_A_PAGE)
         return render_template(
             "overview.html",
             snapshot=snapshot,
@@ -82,7 +81,7 @@ class Dashboard:
             conditions=list(Condition),
             kinds=list(RecordType),
             found=found,
-            rows=found[(number - 1) * _HOSTS_A_PAGE : number * _HOSTS_A_PAGE],
+            rows=list(self.overview.details(lines)),
             page=number,
             pages=last,
             query=query,
@@ -108,25 +107,17 @@ class Dashboard:
         return leave("tested" if self.actions.test_message() else "untested")
 
     def show_metrics(self) -> Response:
+        lines: Sequence[HostLine] = ()
         try:
-            snapshot = self.overview.read()
+            snapshot, lines = self.overview.read(), self.overview.lines()
         except StoreUnavailable:
             snapshot = None
-        text = self.metrics(snapshot)
-        return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+        texts = self.metrics(snapshot, lines)
+        return Response(texts, content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _is_in(one: HostStatus, state: str) -> bool:
-    return one.needs_operator if state == "need" else state in ("", one.condition.slug)
-
-
-def _has(one: HostStatus, text: str) -> bool:
-    """Whether the name or an address of a host contains a text."""
-    return (
-        text in one.host.text
-        or ("xn--" in one.host.text and text in shown(one.host))
-        or any(text in str(address) for address in one.published.values())
-    )
+def _is_in(group: Group, state: str) -> bool:
+    return group.needs_operator if state == "need" else state in ("", group.condition.slug)
 
 
 def _lead_back() -> Response:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 
 from backend import setup_guides
 from backend.admin.actions import Actions
-from backend.admin.status import RETURNS, Condition, HostStatus, Overview
+from backend.admin.status import RETURNS, HostStatus, Overview
 from backend.admin.timeline import (
     CHANGES,
     CONTACT,
@@ -24,6 +24,7 @@ from backend.admin.timeline import (
 )
 from backend.errors import BadRequest, CallerError, OperatorError, TransientError, not_registered
 from backend.model import Address, Hostname, RecordType, Requester
+from backend.store.conditions import Condition
 from backend.store.history import History
 from backend.store.schema import Entry
 from backend.text import after, duration

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
-from typing import Any, Callable, Mapping
+import zlib
+from typing import Any, Callable, Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import Response, g, make_response, redirect, request
@@ -19,6 +19,7 @@ from backend.text import duration, moment, rough
 
 _JUST_NOW = 5  # seconds
 _SMALLEST = 1000  # bytes; compressing less isn't worth it
+_LEVEL, _GZIP = 5, 31  # of compression; 31 stands for the gzip format
 # The script of the page keeps these up to date itself, so they don't count as a change.
 _VARYING = re.compile(r"(<time [^>]*>)[^<]*(?=</time>)")
 # The path of a page of ours, perhaps with a query: where an action leads back to.
@@ -188,15 +189,29 @@ def place(**changes: object) -> str:
 
 def compress(response: Response) -> Response:
     """Compress a page. A page with a key isn't compressed, so that its size reveals nothing."""
-    has_text = response.mimetype in ("text/html", "text/plain") and not response.is_streamed
-    is_wanted = request.accept_encodings.quality("gzip") > 0
-    if has_text and not g.get("has_key") and "Content-Encoding" not in response.headers:
+    is_page = response.mimetype == "text/html" and not response.is_streamed
+    may_be = (is_page or response.mimetype == "text/plain") and not g.get("has_key")
+    if may_be and "Content-Encoding" not in response.headers:
         response.vary.add("Accept-Encoding")
-        body = response.get_data()
-        if is_wanted and len(body) >= _SMALLEST:
-            response.set_data(gzip.compress(body, 5, mtime=0))
+        is_large = response.is_streamed or len(response.get_data()) >= _SMALLEST
+        if is_large and request.accept_encodings.quality("gzip") > 0:
+            packed = _compressed(response.iter_encoded())
+            if response.is_streamed:
+                response.response = packed
+            else:
+                response.set_data(b"".join(packed))
             response.headers["Content-Encoding"] = "gzip"
     return response
+
+
+def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a text in the gzip format."""
+    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    for part in parts:
+        packed = packer.compress(part)
+        if packed:
+            yield packed
+    yield packer.flush()
 
 
 def prepare(state: BlueprintSetupState) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.admin.gauges import gauges
-from backend.admin.status import Condition, HostStatus, Snapshot
+from backend.admin.gauges import exposition
+from backend.admin.status import Snapshot
 from backend.metrics import Meters
-from backend.model import Address, Hostname, RecordType
 from backend.rate import Quota
+from backend.store.conditions import Condition, HostLine
 from backend.store.projects import Project, SeenZone
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,22 +21,9 @@ PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
 
 def told() -> str:
     """The metrics of a service that has a value for each metric."""
-    host = HostStatus(
-        host=Hostname("host.example.com"),
-        condition=Condition.OK,
-        since=None,
-        published={RecordType.A: Address.parse("198.51.100.1")},
-        desired={},
-        seen_at=1.0,
-        changed_at=1.0,
-        error="",
-        hint="",
-        retry_at=None,
-        muted_until=None,
-    )
     snapshot = Snapshot(
         now=2.0,
-        hosts=[host],
+        groups=[],
         projects=[Project(1, "", 1.0)],
         zones=[SeenZone("example.com", 1, "primary", "valid")],
         quotas=[Quota(3600, 3600, 1.0, 1)],
@@ -44,7 +31,8 @@ def told() -> str:
         waiting=0,
         oldest_update_at=None,
     )
-    return Meters().exposition(gauges(snapshot)).decode()
+    lines = [HostLine("host.example.com", Condition.OK, 1.0, is_muted=False)]
+    return b"".join(exposition(Meters(), snapshot, lines)).decode()
 
 
 def bare(name: str) -> str:

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from backend.admin.status import Condition, HostStatus, Overview, Snapshot, judge
+from backend.admin.status import HostStatus, Overview, Snapshot
 from backend.errors import ChangeRefused, HetznerUnreachable
 from backend.model import Hostname, RecordType
 from backend.rate import Quota
 from backend.store import Store
+from backend.store.conditions import Condition, HostLine, Selection
 from backend.store.hosts import HostActivity, Record, State
 from backend.store.leases import new_owner
 from backend.store.records import Accepted, Failed
-from tests.unit.fakes import host, update
+from backend.store.schema import Entry
+from tests.unit.fakes import ROUTER, host, update
 
 HOME, NAS = host("home.example.com"), host("nas.example.com")
 NOW = 1_800_000_000.0
@@ -36,8 +39,25 @@ def record(store: Store, kind: RecordType = RecordType.A) -> Record:
     return store.records.of(HOME)[kind]
 
 
+def overview(store: Store, *activities: HostActivity, now: float = NOW) -> Overview:
+    """Store the activities of hosts, and return the overview of them."""
+    store.hosts.register([one.host for one in activities], NOW - 10 * DAY)
+    for one in activities:
+        if one.seen_at is not None:
+            store.hosts.see({one.host: one.seen_at}, NOW)
+        stored = replace(one, heard=int(one.seen_at is not None))
+        store.hosts.count([stored])
+        if one.silent_since is not None:
+            store.hosts.fall_silent(stored, NOW)
+        if one.muted_until is not None:
+            entry = Entry(NOW, one.host.text, "", "muted", "", "")
+            store.hosts.mute(one.host, one.muted_until, entry)
+    return Overview(store, [one.host for one in activities], LOST_AFTER, clock=lambda: now)
+
+
 def judged(store: Store, seen: HostActivity | None = None) -> HostStatus:
-    (one,) = judge([seen or activity()], store.records.all(), LOST_AFTER, NOW)
+    one, _ = overview(store, seen or activity()).host(HOME)
+    assert one is not None
     return one
 
 
@@ -139,23 +159,52 @@ def test_hosts_are_sorted_by_severity_and_name(store: Store) -> None:
         Failed(set_desired(store, "198.51.100.1"), State.REFUSED, NO, NOW + HOUR), NOW
     )
     others = [activity(NAS), activity(host("a.example.com"), seen=2 * HOUR), activity(HOME)]
-    ranked = judge(others, store.records.all(), LOST_AFTER, NOW)
-    assert [one.host.first_label for one in ranked] == ["home", "a", "nas"]
+    found = overview(store, *others)
+    lines = found.lines()
+    assert [one.host for one in lines] == [HOME.text, "a.example.com", NAS.text]
+    assert [one.host.text for one in found.details(lines)] == [one.host for one in lines]
+    assert found.lines(first=1, number=1) == lines[1:2]
 
 
-def test_an_expired_mute_is_not_shown() -> None:
+def test_hosts_are_found_by_name_address_and_condition(store: Store) -> None:
+    store.records.note(Accepted(set_desired(store, "198.51.100.1")), NOW)
+    idn = host("bücher.example.com")
+    found = overview(store, activity(), activity(NAS, seen=None), activity(idn))
+
+    def names(**selection: Any) -> list[str]:  # noqa: ANN401
+        return [one.host for one in found.lines(Selection(**selection))]
+
+    assert names(text="NAS".lower()) == names(in_need=True) == [NAS.text]
+    assert names(text="51.100.1") == [HOME.text]
+    assert names(text="bücher.ex") == [idn.text]
+    assert names(text="%") == names(text="_") == []
+    assert names(condition=Condition.OK) == [HOME.text, idn.text]
+    assert names(condition=Condition.OK, text="home") == [HOME.text]
+    assert [one.number for one in found.groups("home")] == [1]
+
+
+def test_hosts_of_other_processes_and_leaving_ones_are_shown(store: Store) -> None:
+    found = overview(store, activity(), activity(NAS))
+    store.registrations.add([host("old.example.com")], ROUTER, NOW)
+    store.registrations.remove(
+        host("old.example.com"), delete_records=True, operator=ROUTER, now=NOW
+    )
+    store.hosts.register([HOME], NOW)
+    (old, home) = found.lines()
+    assert (old.host, old.condition) == ("old.example.com", Condition.PUBLISHING)
+    assert (home.host, found.read().number) == (HOME.text, 2)
+
+
+def test_an_expired_mute_is_not_shown(store: Store) -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
-        (one,) = judge([replace(activity(), muted_until=until)], [], LOST_AFTER, NOW)
+        found = overview(store, replace(activity(), muted_until=until))
+        (one,) = found.details(found.lines())
         assert one.muted_until == shown
+        assert found.lines() == [HostLine(HOME.text, Condition.OK, NOW - 60, shown is not None)]
 
 
-def snapshot(store: Store, *seen: HostActivity, now: float = NOW) -> Snapshot:
-    store.hosts.register([one.host for one in seen], NOW - DAY)
-    for one in seen:
-        if one.seen_at is not None:
-            store.hosts.see({one.host: one.seen_at}, NOW)
-        store.hosts.count([replace(one, heard=int(one.seen_at is not None))])
-    return Overview(store, [one.host for one in seen], LOST_AFTER, clock=lambda: now).read()
+def snapshot(store: Store, *activities: HostActivity) -> Snapshot:
+    return overview(store, *activities).read()
 
 
 def answered(store: Store, at: float) -> None:
@@ -193,7 +242,9 @@ def test_the_snapshot_knows_since_when_hetzner_is_away(store: Store) -> None:
     assert snapshot(store, activity()).away_since is None
 
 
-def test_a_silent_host_that_is_muted_does_not_need_the_operator() -> None:
-    for until, needs in ((NOW + 1, False), (None, True)):
-        (one,) = judge([replace(activity(lost=True), muted_until=until)], [], LOST_AFTER, NOW)
+def test_a_silent_host_that_is_muted_does_not_need_the_operator(store: Store) -> None:
+    for until, needs in ((NOW + 1, False), (NOW - 1, True)):
+        found = overview(store, replace(activity(lost=True), muted_until=until))
+        (one,) = found.details(found.lines())
         assert (one.condition, one.needs_operator) == (Condition.SILENT, needs)
+        assert found.read().in_need == int(needs)

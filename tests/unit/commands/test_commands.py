@@ -390,7 +390,8 @@ def test_settings_come_from_a_file(shell: Shell, tmp_path: Path) -> None:
     assert shell.types("hosts", "--env-file", str(file)) == expected
     assert shell.types("--env-file", str(file), "hosts", "list") == expected
     shell.environ = {"REGISTERED_FQDNS": HOME.text}  # has priority
-    assert len(shell.reads("hosts", "--json", "--env-file", str(file))) == 1
+    hosts = shell.reads("hosts", "--json", "--env-file", str(file))
+    assert [one["host"] for one in hosts if one["origin"] == "REGISTERED_FQDNS"] == [HOME.text]
 
 
 @pytest.mark.parametrize(
