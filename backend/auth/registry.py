@@ -186,14 +186,19 @@ class Registry(Collection[Hostname]):
             self._file_state = state
 
     def refresh_early(self) -> bool:
-        """Refresh, at most once a second; return whether another process has changed something.
+        """Read the hosts in the store now, at most once a second; return whether they changed.
 
-        Then a device isn't refused just because this process doesn't know its new host yet.
+        Then a device isn't refused just because this process doesn't know its new host yet. This
+        doesn't wait for a running `refresh`, because anyone can cause a call.
         """
         before = self.current
-        if self._early.take() is not None:
-            with contextlib.suppress(StoreUnavailable):
-                self.refresh()
+        if self._early.take() is not None and self._lock.acquire(blocking=False):
+            try:
+                with contextlib.suppress(StoreUnavailable):
+                    if self._registrations.version() != self._version:
+                        self._read(self._fixed)
+            finally:
+                self._lock.release()
         return self.current is not before
 
     def _register(self, fixed: Sequence[Hostname]) -> None:
@@ -227,6 +232,8 @@ class Registry(Collection[Hostname]):
         """Return the hosts of REGISTERED_FQDNS_FILE, or those known before if it can't be used."""
         if self._file is None:
             return self._fixed
+        if self._file.exists() and not self._file.is_file():  # reading a pipe waits for a writer
+            return self._complain(f"{self._file} isn't a regular file: restore it.")
         try:
             found = hosts_in(self._file)
         except DyndnsError as error:

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
 from backend import cli
+from backend.auth import registry
 from backend.auth.keys import KeyFile
 from backend.auth.registry import Registry, StoredKeys
 from backend.errors import StoreUnavailable
@@ -341,6 +343,57 @@ def test_a_changed_file_of_hosts_counts_without_a_restart(
     shell.service.runs("registered hosts")
     assert shell.update(NEW, "198.51.100.9")[0] == 401
     assert Hostname(NEW).text in shell.keys  # existing lines never change
+
+
+def test_a_pipe_in_place_of_the_file_of_hosts_is_not_read(
+    serve: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(f"{HOME}\n")
+    shell = Shell(serve(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)), capsys)
+    file.unlink()
+    os.mkfifo(file)
+    os.utime(file, (1, 1))
+    job = threading.Thread(target=shell.service.runs, args=["registered hosts"], daemon=True)
+    job.start()
+    job.join(10)
+    assert not job.is_alive()
+    assert shell.update(HOME, "198.51.100.9")[0] == 200
+
+
+def test_a_failed_login_waits_for_no_file_and_no_other_thread(
+    serve: Serve,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(f"{HOME}\n")
+    shell = Shell(serve(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)), capsys)
+    file.write_text(f"{HOME}\n{NEW}\n")
+    os.utime(file, (1, 1))
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_file: Path) -> Sequence[Hostname]:
+        hangs.set()
+        goes_on.wait(30)
+        return [Hostname(HOME)]
+
+    monkeypatch.setattr(registry, "hosts_in", hang)
+    assert shell.update(HOME, "198.51.100.9", "wrong")[0] == 401
+    assert not hangs.is_set()
+    job = threading.Thread(target=shell.service.runs, args=["registered hosts"])
+    job.start()
+    assert hangs.wait(10)
+    answers: list[int] = []
+    login = threading.Thread(
+        target=lambda: answers.append(shell.update(HOME, "198.51.100.9", "wrong")[0]), daemon=True
+    )
+    login.start()
+    login.join(10)
+    goes_on.set()
+    job.join(10)
+    assert answers == [401]
 
 
 class Killed(BaseException):
