@@ -91,6 +91,10 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+# For transactions that are durable, and for others. With FULL, an update survives a power failure.
+_SYNCHRONOUS: Mapping[bool, str] = {True: "FULL", False: "NORMAL"}
+
+
 def tune_sqlite(engine: Engine, file: Path) -> None:
     """Set up every connection of an engine to a file."""
 
@@ -117,7 +121,6 @@ def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
     # Statements outside of a transaction commit at once; `_begin` opens transactions.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL").close()
-    connection.execute("PRAGMA synchronous=FULL").close()  # an update survives a power failure
     identity = _identity(file)
     if identity is None:  # deleted just after it was opened
         raise sqlite3.OperationalError("unable to open database file")
@@ -134,7 +137,10 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 def _begin(connection: Connection) -> None:
     # Reading needs no transaction. Writing locks at once: a read lock can't be upgraded later.
-    if connection.get_execution_options().get("write"):
+    options = connection.get_execution_options()
+    if options.get("write"):
+        synchronous = _SYNCHRONOUS[options.get("durable", True)]
+        connection.connection.cursor().execute(f"PRAGMA synchronous={synchronous}").close()
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -256,6 +262,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(write=True)
+        self._writing_soon = engine.execution_options(write=True, durable=False)
         self._is_postgresql = engine.dialect.name == "postgresql"
         # The writers of this process wait here: SQLite would let them sleep, longer each time.
         self._writers = threading.Lock()
@@ -326,15 +333,19 @@ class Database:
             self._note_success(_Use.READING)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction, and commit it at the end; raise `StoreUnavailable` if that fails."""
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a transaction, and commit it at the end; raise `StoreUnavailable` if that fails.
+
+        Without `durable`, SQLite doesn't wait for the disk: a power failure may undo the
+        transaction, unless a durable one has followed. It survives the end of the process.
+        """
         started = time.monotonic()
         if started < self._closed_until:
             raise self._closed_by(_CLOSED)
         if not self._is_postgresql and not self._writers.acquire(timeout=_BUSY_SECONDS):
             raise StoreBusy("The store is too busy to be written right now.")
         try:
-            with self._writing.begin() as connection:
+            with (self._writing if durable else self._writing_soon).begin() as connection:
                 yield connection
         except self._errors as error:
             raise self._translated(error, _Use.WRITING, started) from None

@@ -171,16 +171,20 @@ def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text)
 
 
+# Built once: building a statement takes longer than running it.
+_LAST_CHANGES = (
+    sa.select(history.c.new, history.c.source)
+    .where(history.c.host == sa.bindparam("name"), history.c.type == sa.bindparam("kind"))
+    .where(history.c.at > sa.bindparam("since"), history.c.event.in_(_CHANGES))
+    .order_by(history.c.id.desc())
+    .limit(_MANY_CHANGES)
+)
+
+
 def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence[str]:
     """Return the sources of the requests that change a record back and forth, if any do."""
-    query = (
-        sa.select(history.c.new, history.c.source)
-        .where(history.c.host == host, history.c.type == kind, history.c.at > now - SHORTLY)
-        .where(history.c.event.in_(_CHANGES))
-        .order_by(history.c.id.desc())
-        .limit(_MANY_CHANGES)
-    )
-    changes = connection.execute(query).all()
+    since = {"name": host, "kind": kind, "since": now - SHORTLY}
+    changes = connection.execute(_LAST_CHANGES, since).all()
     addresses = {change.new for change in changes}
     is_fight = len(changes) == _MANY_CHANGES and 1 < len(addresses) <= _MANY_CHANGES / 2
     return sorted({change.source for change in changes}) if is_fight else ()
@@ -286,7 +290,7 @@ class Hosts:
         seen_at = sa.case((is_newer, new), else_=known)
         heard = {"seen_at": seen_at, "silent_for": 0, "heard": hosts.c.heard + 1}
         statement = self._database.upsert(hosts, heard)
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.execute(statement, rows)
 
     def registered(self, now: float) -> list[HostActivity]:
@@ -297,7 +301,7 @@ class Hosts:
 
     def count(self, activities: Iterable[HostActivity]) -> None:
         """Store for how long hosts have been silent, except those seen in the meantime."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             for activity in sorted(activities, key=lambda one: one.host):
                 connection.execute(_unheard(activity).values(silent_for=activity.silent_for))
 

@@ -76,7 +76,10 @@ def _process(owner: str) -> tuple[bool, str]:
 
 
 class Leases:
-    """Exclusive work. Times are UTC seconds; every method raises `StoreUnavailable`."""
+    """Exclusive work. Times are UTC seconds; every method raises `StoreUnavailable`.
+
+    Leases aren't written durably: a power failure ends the work of their owners.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -91,7 +94,7 @@ class Leases:
 
     def acquire(self, name: str, owner: str, now: float, seconds: float) -> bool:
         """Take or renew a lease; fail while another owner has it."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             return self.take(connection, name, owner, now, seconds)
 
     def take(
@@ -139,18 +142,23 @@ class Leases:
     def renew(self, owners: Iterable[str], now: float, seconds: float) -> None:
         """Extend every lease of some owners."""
         theirs = leases.c.owner.in_(list(owners))
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.execute(leases.update().where(theirs).values(until=now + seconds))
 
     def release(self, name: str, owner: str) -> None:
         """Release a lease; without effect if it already belongs to another owner."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             release(connection, name, owner)
+
+
+_RELEASE = leases.delete().where(
+    leases.c.name == sa.bindparam("a_name"), leases.c.owner == sa.bindparam("an_owner")
+)
 
 
 def release(connection: Connection, name: str, owner: str) -> None:
     """Release a lease within a transaction; without effect if it already has another owner."""
-    connection.execute(leases.delete().where(leases.c.name == name, leases.c.owner == owner))
+    connection.execute(_RELEASE, {"a_name": name, "an_owner": owner})
 
 
 def _has_changed_row(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401

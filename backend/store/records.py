@@ -116,7 +116,6 @@ class Records:
         self._database = database
         self._leases = leases
         self._of_host = database.prepared(_OF_HOST)
-        # Built once: building a statement takes longer than running it.
         columns = excluded(records)
         new = {name: columns[name] for name in (*_OF_DESIRED, "state", "attempts", "verify_after")}
         new["generation"] = records.c.generation + 1
@@ -184,30 +183,36 @@ class Records:
         with self._database.write() as connection:
             return self._note(connection, result, now).notice
 
-    def finish(self, record: Record) -> Notice | None:
-        """Store that Hetzner has published the accepted state."""
-        done = {**_key(record), "an_action": record.action, "state": State.PUBLISHED.value, **_DONE}
-        with self._database.write() as connection:
-            is_current = connection.execute(_OF_ACTION, done).rowcount == 1
-            return _clear_errors(connection, record) if is_current else None
+    def note_actions(
+        self, polled: Iterable[tuple[Record, float | None]]
+    ) -> list[tuple[Record, Notice | None]]:
+        """Store when the actions of records are polled next; `None`: they have succeeded.
 
-    def poll_later(self, record: Record, at: float) -> None:
-        """Store when the action of a record is polled again."""
-        with self._database.write() as connection:
-            later = {**_key(record), "an_action": record.action, "poll_action_at": at}
-            connection.execute(_OF_ACTION, later)
+        Returns the records that are published now. The transaction isn't durable: after a power
+        failure, the actions are polled again.
+        """
+        published = []
+        with self._database.write(durable=False) as connection:
+            for record, poll_at in sorted(polled, key=lambda one: (one[0].host, one[0].type.value)):
+                done = {"state": State.PUBLISHED.value, **_DONE}
+                new = {"poll_action_at": poll_at} if poll_at is not None else done
+                key = {**_key(record), "an_action": record.action}
+                is_current = connection.execute(_OF_ACTION, {**key, **new}).rowcount == 1
+                if is_current and poll_at is None:
+                    published.append((record, _clear_errors(connection, record)))
+        return published
 
     def due_retries(self, now: float, limit: int) -> list[Record]:
         """Return the records whose next attempt is due, the longest overdue first."""
         has_come = is_past(records.c.retry_at, now)
         is_due = sa.and_(records.c.state.in_(_WAITING), has_come, is_registered(now))
-        return self._first(is_due, records.c.retry_at, limit)
+        return self._read(is_due, limit, records.c.retry_at)
 
     def due_polls(self, now: float, limit: int) -> list[Record]:
         """Return the records whose action is due to be polled, the longest overdue first."""
         has_come = is_past(records.c.poll_action_at, now)
         is_due = sa.and_(records.c.state == State.PUBLISHING.value, has_come)
-        return self._first(is_due, records.c.poll_action_at, limit)
+        return self._read(is_due, limit, records.c.poll_action_at)
 
     def retry_now(self, state: State, now: float) -> None:
         """Make every record in a state due."""
@@ -231,7 +236,7 @@ class Records:
             ),
             is_registered(now),
         )
-        return self._first(is_due, records.c.checked_at, limit)
+        return self._read(is_due, limit, records.c.checked_at)
 
     def in_zone(self, zone: str, now: float) -> list[tuple[Record, float]]:
         """Return the published records of a zone, each with when its host was last seen."""
@@ -249,7 +254,7 @@ class Records:
 
     def confirm(self, seen: Iterable[tuple[Record, str]], now: float) -> None:
         """Store that Hetzner holds the desired state of some records, each with this comment."""
-        # Everywhere in the same order, so that two processes can't deadlock.
+        # Several rows are always written in this order, so that two processes can't deadlock.
         ordered = sorted(seen, key=lambda one: (one[0].host, one[0].type.value))
         rows = [{**_key(one), "checked_at": now, "comment": comment} for one, comment in ordered]
         if rows:
@@ -305,7 +310,6 @@ class Records:
                 "retry_at": now + grace,
                 "generation": first_generation(now),
             }
-            # Everywhere in the same order, so that two processes can't deadlock.
             for desired in sorted(update.desired, key=lambda one: one.type.value)
         ]
         # Another process may have removed the host since the request was authorized.
@@ -314,12 +318,10 @@ class Records:
         if rows:  # an update may bring nothing but a prefix whose host part isn't known
             connection.execute(self._set_desired, rows)
 
-    def _first(
-        self, condition: sa.ColumnElement[bool], order: sa.Column[float], limit: int
+    def _read(
+        self, condition: sa.ColumnElement[bool], limit: int, order: sa.Column[float]
     ) -> list[Record]:
-        return self._read(sa.select(records).where(condition).order_by(order).limit(limit))
-
-    def _read(self, query: sa.Select[Any]) -> list[Record]:
+        query = sa.select(records).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
             return [read_record(row) for row in connection.execute(query).mappings().all()]
 

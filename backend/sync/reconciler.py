@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 _LEASE = "reconciler"
 _LEASE_SECONDS = 40.0
-# For each of the two jobs of a tick. Before each, the lease has at least half of its time left.
+# For polling actions, and for each retry. Before both, the lease has half of its time left.
 _JOB_SECONDS = 15.0
-_JOBS_AT_ONCE = 4
+_LONGEST_TICK = 60.0
+_JOBS_AT_ONCE = 8
 _ACTIONS_A_TICK = 200
 _LOOKED_THROUGH = 1000  # the due updates that one search reads to find a project with quota left
 _PROBE_SECONDS = 5.0  # while Hetzner is unavailable, one host is tried in this time
@@ -62,29 +63,37 @@ class Reconciler:
         self._election = LeaderElection(store.leases, _LEASE, _LEASE_SECONDS)
         self._pool = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="reconcile")
         self._has_begun = False
+        self._is_stopping = False
+        # What this tick has found out about actions, as `note_actions` stores it.
+        self._polled: list[tuple[Record, float | None]] = []
         # When each project that is unavailable is tried next; `None`: no known zone has the host.
         self._probe_at: dict[Hetzner | None, float] = {}
         self._zones_seen: frozenset[Zone] = frozenset()
         self._swept_at = 0.0
 
     def tick(self) -> None:
-        """Do all work that is due, if this process is the leader."""
-        now = self._clock()
-        if not self._lead(now):
-            return
-        self._sweep(now)
-        self._follow(now)
-        now = self._clock()
-        if self._lead(now):
-            self._retry(now)
+        """Do all work that is due, if this process is the leader.
+
+        While updates are due and Hetzner accepts some of them, this goes on without a pause.
+        """
+        deadline = Deadline(_LONGEST_TICK)
+        has_more = True
+        while has_more and not deadline.has_passed:
+            now = self._clock()
+            if not self._lead(now):
+                return
+            self._sweep(now)
+            self._follow(now)
+            now = self._clock()
+            has_more = self._lead(now) and self._retry(now)
 
     def stop(self) -> None:
         """Let another process take over at once."""
-        self._pool.shutdown(wait=False)
+        self._is_stopping = True
         self._election.resign()
 
     def _lead(self, now: float) -> bool:
-        if not self._election.keep(now):
+        if self._is_stopping or not self._election.keep(now):
             self._has_begun = False
         elif not self._has_begun:
             # A new leader may have new tokens: a refused update may succeed now.
@@ -92,8 +101,11 @@ class Reconciler:
             self._has_begun = True
         return self._has_begun
 
-    def _retry(self, now: float) -> None:
-        """Retry due updates; of a single host of each project that is unavailable."""
+    def _retry(self, now: float) -> bool:
+        """Retry some due updates; return whether Hetzner accepted any of them.
+
+        Of each project that is unavailable, only the updates of a single host are retried.
+        """
         by_host: dict[Hostname, list[Record]] = defaultdict(list)
         projects: list[Hetzner | None] = []  # of the hosts
         for record, project in self._due_retries(now):
@@ -106,6 +118,7 @@ class Reconciler:
         if self._zones_seen and zones != self._zones_seen:
             self._store.records.retry_now(State.REFUSED, now)
         self._zones_seen = zones
+        return None in results
 
     def _due_retries(self, now: float) -> list[tuple[Record, Hetzner | None]]:
         """Return due updates, each with its project.
@@ -172,6 +185,10 @@ class Reconciler:
                         self._wait(record, now)
                 else:
                     self._follow_some(hetzner, some, now, deadline)
+        polled, self._polled = self._polled, []
+        for record, notice in self._store.records.note_actions(polled) if polled else ():
+            if notice is not None:
+                report_notice(self._reporter, Accepted(record), notice, now)
 
     def _follow_some(
         self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
@@ -199,7 +216,7 @@ class Reconciler:
 
     def _judge(self, record: Record, action: ActionState, now: float) -> None:
         if action.status == "success":
-            self._succeed(record, now)
+            self._polled.append((record, None))
         elif action.status == "error":
             what = "Hetzner could not publish the record"
             failure = HetznerBusy(f"{what}: {action.error}.")
@@ -223,7 +240,7 @@ class Reconciler:
             self._reporter.report(ActionsUnknown(why))
         address = record.desired.address
         if rrset is None if address is None else rrset is not None and rrset.holds(address):
-            self._succeed(record, now)
+            self._polled.append((record, None))
         else:
             self._give_up(record, now)
 
@@ -239,11 +256,6 @@ class Reconciler:
             record, HetznerBusy("Hetzner doesn't confirm that it has published the record."), now
         )
 
-    def _succeed(self, record: Record, now: float) -> None:
-        notice = self._store.records.finish(record)
-        if notice is not None:
-            report_notice(self._reporter, Accepted(record), notice, now)
-
     def _reopen(self, record: Record, error: DyndnsError, now: float) -> None:
         """Make a record pending again that Hetzner has accepted, but not published."""
         # The cause may be permanent, and requests must not repeat the write either.
@@ -255,7 +267,7 @@ class Reconciler:
 
     def _wait(self, record: Record, now: float) -> None:
         """Poll again when the action is twice as old, so that a slow action costs few calls."""
-        self._store.records.poll_later(record, now + min(60.0, max(2.0, _age(record, now))))
+        self._polled.append((record, now + min(60.0, max(2.0, _age(record, now)))))
 
     def _sweep(self, now: float) -> None:
         if 0 <= now - self._swept_at < _SWEEP_SECONDS:

@@ -193,7 +193,7 @@ def test_drop_keeps_the_published_address(
     service.host().updates("198.51.100.9")
     for store in service.store():
         (publishing,) = store.records.of(Hostname(HOME)).values()
-        store.records.finish(publishing)
+        store.records.note_actions([(publishing, None)])
     service.sandbox.fail(403, code="protected", method="POST", count=1)
     assert service.host().updates("198.51.100.1").status_code == 502
     operator.presses(HOME, "drop")

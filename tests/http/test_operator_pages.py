@@ -164,7 +164,7 @@ def test_a_desired_address_is_shown_beside_the_published_one(
 ) -> None:
     service.host().updates("198.51.100.1")
     for store in service.store():
-        store.records.finish(store.records.of(Hostname(HOME))[RecordType.A])
+        store.records.note_actions([(store.records.of(Hostname(HOME))[RecordType.A], None)])
     service.sandbox.fail(403, code="protected", method="POST", count=None)
     service.host().updates("198.51.100.2")
     for path in ("/", f"/hosts/{HOME}"):

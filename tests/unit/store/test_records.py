@@ -117,7 +117,7 @@ def test_setting_the_clock_back_makes_retries_and_polls_due(store: Store, back: 
 
 
 def test_a_finished_action_makes_the_record_published(store: Store) -> None:
-    store.records.finish(accepted(store, action=ACTION))
+    store.records.note_actions([(accepted(store, action=ACTION), None)])
     record = of(store)
     assert (record.state, record.action, record.error) == (State.PUBLISHED, None, "")
 
@@ -125,7 +125,7 @@ def test_a_finished_action_makes_the_record_published(store: Store) -> None:
 def test_an_older_finished_action_does_not_end_the_newer_action(store: Store) -> None:
     older = accepted(store, action=ACTION)
     store.records.note(Accepted(older, ACTION + 1), NOW)
-    store.records.finish(older)
+    store.records.note_actions([(older, None)])
     assert (of(store).state, of(store).action) == (State.PUBLISHING, ACTION + 1)
 
 
@@ -134,7 +134,7 @@ def test_a_finished_older_action_leaves_the_newer_update_pending(
 ) -> None:
     older = accepted(store, action=ACTION)
     set_desired(store, SECOND)
-    store.records.finish(older)
+    store.records.note_actions([(older, None)])
     assert of(store).state is State.PENDING
 
 
@@ -261,7 +261,7 @@ class TestALateAnswer:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, ACTION)
         store.records.note(Accepted(older, ACTION + 1), NOW + 1)
-        store.records.finish(newer)
+        store.records.note_actions([(newer, None)])
         assert of(store).state is State.PENDING
 
     @pytest.mark.parametrize("state", [State.PENDING, State.REFUSED])
@@ -276,7 +276,7 @@ class TestALateAnswer:
     def test_that_delays_an_older_update_leaves_the_newer_one_unchanged(self, store: Store) -> None:
         older = set_desired(store, FIRST)
         newer = accepted(store, SECOND, action=ACTION)
-        store.records.poll_later(older, NOW + 60)
+        store.records.note_actions([(older, NOW + 60)])
         store.records.note(Delayed(older, verify_after=NOW + 60), 0)
         store.records.doubt(older)
         store.records.confirm([(older, "x")], NOW + 60)
@@ -324,7 +324,7 @@ def test_delaying_a_check_changes_only_its_time(store: Store) -> None:
 
 def test_delaying_a_poll_changes_only_its_time(store: Store) -> None:
     before = accepted(store, action=ACTION)
-    store.records.poll_later(before, NOW + 60)
+    store.records.note_actions([(before, NOW + 60)])
     assert of(store) == before
     assert store.records.due_polls(NOW + 59, 9) == []
     assert store.records.due_polls(NOW + 60, 9) == [before]

@@ -48,7 +48,7 @@ class Worker:
             self.publisher.publish(desired.host, kinds, Deadline(5))
         for record in self.store.records.of(desired.host).values():
             if record.state is State.PUBLISHING:
-                self.store.records.finish(record)
+                self.store.records.note_actions([(record, None)])
         self.clock.advance(4000)
         return [
             (text, any(event is one for one in self.sink.pushed))
@@ -171,7 +171,7 @@ def test_a_refused_check_and_its_end_are_each_reported_once(
     worker: Worker,
 ) -> None:
     assert worker.update(V4) == []
-    worker.store.records.finish(worker.store.records.of(HOST)[RecordType.A])
+    worker.store.records.note_actions([(worker.store.records.of(HOST)[RecordType.A], None)])
     for _ in range(2):
         assert worker.fail(PROTECTED, V4) == reported_once(PROTECTED)
         assert worker.fail(PROTECTED, V4) == []

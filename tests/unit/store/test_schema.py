@@ -16,11 +16,11 @@ from sqlalchemy.exc import OperationalError
 
 from backend.errors import StoreUnusable
 from backend.store import Store, database, file_hint, opened, prepare_store
-from backend.store.database import connect, reason, require_escaped
+from backend.store.database import Database, connect, reason, require_escaped
 from backend.store.schema import MIGRATIONS, VERSION, migrate
-from tests.stores import flushing_set_up
 from tests.unit.fakes import host, update
 
+SYNCHRONOUS = database._SYNCHRONOUS  # noqa: SLF001 - before a fixture replaces it for all tests
 ADD_COLOUR = {2: ["ALTER TABLE hosts ADD COLUMN colour VARCHAR"]}
 REPAINT = {**ADD_COLOUR, 3: ["UPDATE hosts SET colour = 'red'", "UPDATE hosts SET seen_at = 7"]}
 
@@ -100,16 +100,18 @@ def test_a_prerelease_store_is_refused_and_not_changed(file: Path) -> None:
     assert query(file, "SELECT * FROM meta") == [("version", "4")]
 
 
-def test_the_database_uses_a_wal_and_full_synchronisation(
+def test_the_database_uses_a_wal_and_waits_for_the_disk_if_asked(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_set_up", flushing_set_up)
+    monkeypatch.setattr(database, "_SYNCHRONOUS", SYNCHRONOUS)
     prepare_store(url_of(file))
     assert query(file, "PRAGMA journal_mode") == [("wal",)]
-    engine = connect(url_of(file), pool_size=1)
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
-    engine.dispose()
+    store = Database(connect(url_of(file), pool_size=1))
+    for durable, synchronous in ((True, "FULL"), (False, "NORMAL"), (True, "FULL")):
+        with store.write(durable=durable) as connection:
+            number = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        assert ["OFF", "NORMAL", "FULL"][number] == synchronous
+    store.close()
 
 
 def test_an_older_store_is_migrated_with_its_data(

@@ -291,7 +291,7 @@ class TestCache:
     ) -> None:
         env = PublisherEnv(store, cloud, clock, sink, cache_ttl=0)
         env.update(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         cloud.take_calls()
         assert env.change(FIRST) is Change.UNCHANGED
         assert cloud.take_calls() == [READ]
@@ -302,7 +302,7 @@ class TestCache:
     ) -> None:
         env.update(FIRST)
         if is_finished:
-            env.store.records.finish(env.record())
+            env.store.records.note_actions([(env.record(), None)])
         clock.advance(-86400)
         assert not env.is_up_to_date()
 
@@ -469,7 +469,7 @@ class TestAnOutage:
         self, env: PublisherEnv, cloud: FakeCloudApi, sink: RecordingSink
     ) -> None:
         env.update(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         cloud.lost_answers["POST"] = UNREACHABLE
         assert env.error(SECOND) is UNREACHABLE
         assert cloud.values("host", "A") == [SECOND], (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import pytest
@@ -163,7 +164,7 @@ class TestAnUpdate:
 
     def test_makes_no_call_once_published(self, env: ReconcilerEnv) -> None:
         env.publish(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         assert env.ticks(100) == []
 
     def test_is_retried_with_growing_pauses_while_hetzner_is_unreachable(
@@ -215,13 +216,55 @@ class TestAnUpdate:
         assert cloud.rrsets == {}
 
 
-def test_all_hosts_are_published_a_few_at_a_time(env: ReconcilerEnv, cloud: Cloud) -> None:
+def test_a_backlog_is_published_in_one_tick_a_few_hosts_at_a_time(
+    env: ReconcilerEnv, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, free, is_within = cloud.call, threading.Semaphore(8), []
+
+    def counted(*arguments: object, **options: object) -> object:
+        is_within.append(free.acquire(blocking=False))
+        try:
+            return call(*arguments, **options)
+        finally:
+            free.release()
+
+    monkeypatch.setattr(cloud, "call", counted)
     names = [f"host{number}.example.com" for number in range(30)]
     for name in names:
         env.set_desired(FIRST, name)
-    most = max(env.tick().count(CREATE) for _ in range(15))
-    assert most == 4
+    env.tick()
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
+    assert all(is_within)
+
+
+def test_a_backlog_leaves_the_reserve_of_the_quota(
+    env: ReconcilerEnv, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        env.set_desired(FIRST, f"host{number}.example.com")
+    call = cloud.call
+
+    def last_calls(*arguments: object, **options: object) -> object:
+        cloud.is_low = len(cloud.calls) >= 20
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(cloud, "call", last_calls)
+    assert 20 <= len(env.tick()) <= 20 + 2 * 8
+
+
+def test_a_stopped_reconciler_leaves_the_rest_of_a_backlog(
+    env: ReconcilerEnv, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        env.set_desired(FIRST, f"host{number}.example.com")
+    call = cloud.call
+
+    def stopping(*arguments: object, **options: object) -> object:
+        env.reconciler.stop()
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(cloud, "call", stopping)
+    assert 0 < env.tick().count(CREATE) <= 8
 
 
 def test_an_outage_is_probed_with_few_hosts_until_it_ends(env: ReconcilerEnv, cloud: Cloud) -> None:
@@ -231,9 +274,9 @@ def test_an_outage_is_probed_with_few_hosts_until_it_ends(env: ReconcilerEnv, cl
     for name in names:
         env.set_desired(FIRST, name)
     tries = times(env.ticks(120), READ)
-    assert len(tries) <= 4 + 120 / 5, "30 hosts must make no more calls than a few"
+    assert len(tries) <= 8 + 120 / 5, "30 hosts must make no more calls than a few"
     env.fail_calls(None)
-    env.ticks(6 + 30 // 4 + 1)
+    env.ticks(6)
     assert all(cloud.values(name.split(".")[0], "A") == [FIRST] for name in names)
 
 
@@ -257,7 +300,7 @@ def test_an_outage_of_one_project_does_not_delay_another(
     tries = other.take_calls().count("GET /zones/example.net/rrsets")
     assert 0 < tries <= 60 / 5, "one host at a time tries the other project"
     other.failures.clear()
-    env.ticks(6 + 8 // 4 + 1)
+    env.ticks(6)
     assert all(other.values(f"host{number}", "A", "example.net") == [FIRST] for number in range(8))
     env.reconciler.stop()
 
@@ -280,7 +323,7 @@ class TestARefusedUpdate:
     @pytest.fixture(autouse=True)
     def _refused(self, env: ReconcilerEnv) -> None:
         env.publish(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         env.fail_calls(PROTECTED, "POST")
         env.publish(SECOND)
         assert env.record().state is State.REFUSED
@@ -617,7 +660,7 @@ class TestHistory:
         self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
         env.publish(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         cloud.publish("host.example.com", "A", "198.51.100.66")
         env.clock.advance(301)
         env.publish(FIRST)
@@ -630,7 +673,7 @@ class TestHistory:
         self, env: ReconcilerEnv, cloud: Cloud
     ) -> None:
         env.publish(FIRST)
-        env.store.records.finish(env.record())
+        env.store.records.note_actions([(env.record(), None)])
         cloud.rrsets.clear()
         env.clock.advance(301)
         env.publish(FIRST)

@@ -58,7 +58,7 @@ class VerifierEnv:
     def publish(self, name: str, address: str) -> None:
         self.store.records.set_desired(update(address, name=name), self.clock(), 10)
         self.publisher.publish(host(name), [A], Deadline(5))
-        self.store.records.finish(self.record(name))
+        self.store.records.note_actions([(self.record(name), None)])
 
     def mark_seen(self) -> None:
         now = self.clock.now + 1
@@ -183,7 +183,7 @@ def test_a_record_recreated_after_its_removal_is_deleted(
 ) -> None:
     env.store.records.set_desired(removal(A, name=NAMES[1]), env.clock(), 10)
     env.publisher.publish(host(NAMES[1]), [A], Deadline(5))
-    env.store.records.finish(env.record(NAMES[1]))
+    env.store.records.note_actions([(env.record(NAMES[1]), None)])
     cloud.publish(NAMES[1], "A", "198.51.100.66")
     env.tick_after(CACHE_TTL)
     assert ("example.com", "host1", "A") not in cloud.rrsets
