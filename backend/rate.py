@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Hashable
+
+from backend.errors import ShareUsedUp
 
 HOUR = 3600.0
 DAY = 24 * 3600.0
+# While the quota is short, a host may use its attempts at once, and then one per this many seconds.
+_ATTEMPTS_AT_ONCE = 4.0
+_SECONDS_AN_ATTEMPT = 120.0
+_MOST_HOSTS = 20_000
 
 
 class TokenBucket:
@@ -81,3 +88,37 @@ class LineLimit:
                 return None
             left_out, self._left_out = self._left_out, 0
             return left_out
+
+
+class Shares:
+    """Keeps one host from using up the rest of a quota. Safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+
+    def take(self, host: Hashable) -> None:
+        """Count an attempt to change a host's records while the quota is short.
+
+        Raises:
+            ShareUsedUp: the host has used up its share.
+
+        """
+        now = self._clock()
+        with self._lock:
+            bucket = self._buckets.pop(host, None)
+            if bucket is None:
+                bucket = TokenBucket(_ATTEMPTS_AT_ONCE, 1 / _SECONDS_AN_ATTEMPT, now)
+            self._buckets[host] = bucket
+            if len(self._buckets) > _MOST_HOSTS:
+                self._buckets.popitem(last=False)
+            if bucket.take(now):
+                return
+            wait = bucket.wait(now)
+        raise ShareUsedUp(
+            f"{host} has used up its share of calls while the quota is short",
+            wait,
+            hint="the update is published later. If other hosts wait as well, raise "
+            "REQUEST_CACHE_TTL.",
+        )

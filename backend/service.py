@@ -31,7 +31,7 @@ from backend.notify.ntfy import Push
 from backend.notify.outbox import Outbox
 from backend.notify.reporter import Grouping, Reporter
 from backend.server.loops import Health, Loop
-from backend.settings import CHALLENGE_SLOTS, NtfySettings, Settings
+from backend.settings import CHALLENGE_SLOTS, MOST_QUEUED, NtfySettings, Settings
 from backend.store import Store
 from backend.store.leases import LeaderElection
 from backend.sync.challenges import Challenges
@@ -155,7 +155,12 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         store, publisher, zones, projects, cache_ttl=cache_ttl, is_needed=verifies_zones
     )
     threads = settings.server.threads
-    updater = Updater(store, publisher, activities, reporter, slots=threads, meters=meters)
+    updater = Updater(
+        *(store, publisher, activities, reporter),
+        threads=threads,
+        queued=MOST_QUEUED,
+        meters=meters,
+    )
 
     slots_of_challenges = HostSlots(CHALLENGE_SLOTS, "send the challenge again")
     challenges = Challenges(

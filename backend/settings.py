@@ -22,10 +22,11 @@ from backend.text import parts_of, secrets_in
 Section = TypeVar("Section")
 _Read = Callable[[str, "Variable", "Reader"], Any]
 
-# Threads that answer unchanged updates while other threads wait for Hetzner. Requests that find no
-# free slot also use them, so there are more of them than requests that arrive during one call to
-# Hetzner.
-FREE_THREADS = 16
+# Updates of one worker that wait while `THREADS` others call Hetzner, each in a request thread.
+MOST_QUEUED = 48
+# Request threads besides the `THREADS` whose updates call Hetzner: for these, and for unchanged
+# updates.
+FREE_THREADS = MOST_QUEUED + 16
 # Certificate challenges that one worker waits for. With ACME_DNS=1 it has two threads more for each
 # of them, as one more request of each name may wait.
 CHALLENGE_SLOTS = 6

@@ -7,7 +7,6 @@ answers show that a project has several buckets.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
@@ -87,7 +86,8 @@ class CloudApi:
         self._url = url
         self._host = urlsplit(url).hostname
         self._agent = agent
-        self._local = threading.local()
+        # The sessions that aren't in use; requests doesn't guarantee that threads can share one.
+        self._idle: list[Session] = []
         self.quotas = Quotas()
 
     @property
@@ -120,13 +120,14 @@ class CloudApi:
         kind = f"{method} actions" if "/actions" in path else method
         start = time.perf_counter()
         try:
+            session = self._idle.pop()
+        except IndexError:
+            session = Session()
+            session.auth = Bearer(self._token)
+            session.headers["User-Agent"] = self._agent
+        try:
             self.quotas.require(kind)
             left = deadline.remaining()
-            session = getattr(self._local, "session", None)
-            if session is None:  # requests doesn't guarantee that threads can share a session
-                session = self._local.session = Session()
-                session.auth = Bearer(self._token)
-                session.headers["User-Agent"] = self._agent
             status, headers, text = ask(
                 session,
                 method,
@@ -147,5 +148,7 @@ class CloudApi:
         except DyndnsError as error:
             self._observe(method, error, time.perf_counter() - start)
             raise
+        finally:
+            self._idle.append(session)
         self._observe(method, None, time.perf_counter() - start)
         return answer

@@ -21,11 +21,12 @@ from backend.hetzner.zones import Zones
 from backend.metrics import Meters
 from backend.model import Change, Deadline, Hostname
 from backend.notify.reporter import Reporter
+from backend.rate import Shares
 from backend.store import Store
 from backend.store.challenges import FAILED, Challenge, StoredChallenge
 from backend.store.leases import new_owner, wait_for_host
 from backend.store.schema import Entry
-from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Shares, pause_after
+from backend.sync.publisher import LONGEST_REFUSED_PAUSE, pause_after
 
 KEPT_SECONDS = 3600.0  # clients that clean up do so after a minute
 # For a challenge and its answer. Many proxies wait for an answer for 60 seconds.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping, Sequence
 
@@ -36,7 +35,7 @@ from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.reporter import Reporter
-from backend.rate import TokenBucket
+from backend.rate import Shares
 from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import new_owner, wait_for_host
@@ -63,10 +62,8 @@ _VERIFY_PAUSE = 60.0
 # The records of active hosts are verified each REQUEST_CACHE_TTL. After twice that time without a
 # verification, a record is read before it is written.
 _KNOWN_FOR = 2
-# While the quota is short, a host may use its attempts at once, and then one per this many seconds.
-_ATTEMPTS_AT_ONCE = 4.0
-_SECONDS_AN_ATTEMPT = 120.0
-_MOST_HOSTS = 20_000
+# Writes of AAAA records at the same time as those of the A records of their hosts.
+_SECOND_WRITES = 32
 _SEVERAL = "several records at one name: the update replaces them with one"
 # Hetzner says that the RRSet exists, but doesn't list it.
 _UNLISTED = RRSet({}, None)
@@ -83,40 +80,6 @@ def pause_after(
     grown = min(longest, first * 2.0 ** min(attempts, 10))
     asked = error.retry_after if isinstance(error, HetznerBusy) else 0.0
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
-
-
-class Shares:
-    """Keeps one host from using up the rest of a quota. Safe to share between threads."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: OrderedDict[Hostname, TokenBucket] = OrderedDict()
-
-    def take(self, host: Hostname) -> None:
-        """Count an attempt to change a host's records while the quota is short.
-
-        Raises:
-            ShareUsedUp: the host has used up its share.
-
-        """
-        now = self._clock()
-        with self._lock:
-            bucket = self._buckets.pop(host, None)
-            if bucket is None:
-                bucket = TokenBucket(_ATTEMPTS_AT_ONCE, 1 / _SECONDS_AN_ATTEMPT, now)
-            self._buckets[host] = bucket
-            if len(self._buckets) > _MOST_HOSTS:
-                self._buckets.popitem(last=False)
-            if bucket.take(now):
-                return
-            wait = bucket.wait(now)
-        raise ShareUsedUp(
-            f"{host} has used up its share of calls while the quota is short",
-            wait,
-            hint="the update is published later. If other hosts wait as well, raise "
-            "REQUEST_CACHE_TTL.",
-        )
 
 
 class Publisher:
@@ -144,6 +107,7 @@ class Publisher:
         self.shares = Shares()
         self._began = clock()
         self._locked: dict[str, float] = {}  # when each lock was taken, by its owner
+        self._pool = ThreadPoolExecutor(_SECOND_WRITES, thread_name_prefix="second record")
 
     def is_up_to_date(self, record: Record) -> bool:
         """Whether a record is accepted, and was verified within `REQUEST_CACHE_TTL`.
@@ -187,6 +151,16 @@ class Publisher:
             OperatorError, TransientError: Hetzner refuses or can't accept one of the records.
 
         """
+        return self.complete(self.begin(host, deadline, update), kinds)
+
+    def begin(self, host: Hostname, deadline: Deadline, update: Update | None = None) -> Attempt:
+        """Store an update if there is one, and lock its host; `complete` does the rest.
+
+        Raises:
+            HostBusy: another update of the host doesn't end before the deadline.
+            StoreUnavailable: the update could not be stored.
+
+        """
         owner, now = new_owner(), self._clock()
         known = self._store.records.lock(host, owner, now, update, GRACE_SECONDS)
         if known is None:
@@ -194,10 +168,15 @@ class Publisher:
                 host, lambda: self._store.records.lock(host, owner, self._clock()), deadline
             )
         self._locked[owner] = now
-        attempt = _Attempt(host, deadline)
+        return Attempt(host, owner, known, deadline)
+
+    def complete(
+        self, attempt: Attempt, kinds: Iterable[RecordType]
+    ) -> dict[RecordType, RecordOutcome]:
+        """Bring records of a locked host to the desired state, and unlock it: see `publish`."""
         due: list[Record] = []
         try:
-            for record in (known[kind] for kind in kinds if kind in known):
+            for record in (attempt.known[kind] for kind in kinds if kind in attempt.known):
                 attempt.outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
                 if self.is_up_to_date(record):
                     continue
@@ -209,8 +188,8 @@ class Publisher:
             if due:
                 self._bring(attempt, due)
         finally:
-            self._locked.pop(owner, None)
-            self._unlock(attempt, owner)
+            self._locked.pop(attempt.owner, None)
+            self._unlock(attempt)
         if attempt.errors:
             raise attempt.errors.pop()
         return attempt.outcomes
@@ -222,8 +201,11 @@ class Publisher:
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
 
-    def _bring(self, attempt: _Attempt, due: Sequence[Record]) -> None:
-        """Bring records to their desired state, and collect the results in the attempt."""
+    def _bring(self, attempt: Attempt, due: Sequence[Record]) -> None:
+        """Bring records to their desired state, and collect the results in the attempt.
+
+        The records of both families are written at the same time.
+        """
         try:
             location = self._zones.find(attempt.host, attempt.deadline)
             is_short = location.zone.project.api.is_short
@@ -243,11 +225,17 @@ class Publisher:
             for record in due:
                 self._fail(attempt, record, error)
             return
-        for record in due:
-            try:
-                self._write(attempt, record, location, found.get(record.type))
-            except DyndnsError as error:
-                self._fail(attempt, record, error)
+        others = [
+            self._pool.submit(self._write, record, location, found, attempt.deadline)
+            for record in due[1:]
+        ]
+        written = [self._write(due[0], location, found, attempt.deadline)]
+        written += [other.result() for other in others]
+        for record, result in zip(due, written):
+            if isinstance(result, DyndnsError):
+                self._fail(attempt, record, result)
+            else:
+                self._accept(attempt, record, *result)
 
     def _is_known(self, record: Record) -> bool:
         """Whether Hetzner certainly holds the last published record, so that no read is needed."""
@@ -276,38 +264,48 @@ class Publisher:
             raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def _write(
-        self, attempt: _Attempt, record: Record, location: Location, rrset: RRSet | None
-    ) -> None:
-        """Write the desired state of one record to Hetzner; raise the errors of the calls."""
-        desired, seen = record.desired, rrset
-        rewrite, exists, is_again = record.is_doubtful, False, False
-        while True:
-            if rrset is not None and len(rrset.comments) > 1:
-                self._warn_of_several(record, rrset)
-            try:
-                written = location.zone.project.put(
-                    location,
-                    desired,
-                    rrset,
-                    attempt.deadline,
-                    replaced=record.published,
-                    rewrite=rewrite or exists,
-                    ttl=self.ttl_of(record.host),
-                )
-                break
-            except (AlreadyExists, NotFound, SecondaryZone) as error:  # changed since it was read
-                if is_again:
-                    raise _contradiction(record, is_listed=rrset is not _UNLISTED) from None
-                is_again, exists = True, isinstance(error, AlreadyExists)
-            location, found = self._read(record.host, attempt.deadline)
-            seen = found.get(record.type)
-            rrset = _UNLISTED if exists and seen is None else seen
+        self,
+        record: Record,
+        location: Location,
+        found: Mapping[RecordType, RRSet],
+        deadline: Deadline,
+    ) -> tuple[Written, RRSet | None] | DyndnsError:
+        """Write the desired state of one record to Hetzner.
+
+        Returns what was done, and the RRSet that was there before; or why it could not be done.
+        """
+        rrset = seen = found.get(record.type)
+        exists, is_again = False, False
+        try:
+            while True:
+                if rrset is not None and len(rrset.comments) > 1:
+                    self._warn_of_several(record, rrset)
+                try:
+                    written = location.zone.project.put(
+                        location,
+                        record.desired,
+                        rrset,
+                        deadline,
+                        replaced=record.published,
+                        rewrite=record.is_doubtful or exists,
+                        ttl=self.ttl_of(record.host),
+                    )
+                    break
+                except (AlreadyExists, NotFound, SecondaryZone) as error:  # it has changed
+                    if is_again:
+                        return _contradiction(record, is_listed=rrset is not _UNLISTED)
+                    is_again, exists = True, isinstance(error, AlreadyExists)
+                location, found = self._read(record.host, deadline)
+                seen = found.get(record.type)
+                rrset = _UNLISTED if exists and seen is None else seen
+        except DyndnsError as error:
+            return error
         if exists and written.change is Change.UNCHANGED:  # an earlier write of ours created it
-            written, seen = written._replace(change=Change.CREATED), None
-        self._accept(attempt, record, written, seen)
+            return written._replace(change=Change.CREATED), None
+        return written, seen
 
     def _accept(
-        self, attempt: _Attempt, record: Record, written: Written, rrset: RRSet | None
+        self, attempt: Attempt, record: Record, written: Written, rrset: RRSet | None
     ) -> None:
         requester = f"requested by {record.requester.source}"
         note, is_unchanged = None, written.change is Change.UNCHANGED
@@ -334,7 +332,7 @@ class Publisher:
         if self._store.history.add_once(entry, kind.value):
             self._reporter.report(event)
 
-    def _fail(self, attempt: _Attempt, record: Record, error: DyndnsError) -> None:
+    def _fail(self, attempt: Attempt, record: Record, error: DyndnsError) -> None:
         """Collect a failure. The failed verification of an accepted record isn't one."""
         now = self._clock()
         if isinstance(error, OperatorError):
@@ -357,11 +355,11 @@ class Publisher:
         if not attempt.errors:
             attempt.errors.append(error)
 
-    def _unlock(self, attempt: _Attempt, owner: str) -> None:
+    def _unlock(self, attempt: Attempt) -> None:
         """Store the results, unlock the host, and report new events."""
         now = self._clock()
         try:
-            noted = self._store.records.unlock(attempt.host, owner, attempt.results, now)
+            noted = self._store.records.unlock(attempt.host, attempt.owner, attempt.results, now)
         except StoreUnavailable:
             if not attempt.errors:  # otherwise the update is stored, and the caller gets that error
                 raise
@@ -384,10 +382,12 @@ class Publisher:
 
 
 @dataclass
-class _Attempt:
-    """One attempt to bring the records of a host to their desired state, and its results."""
+class Attempt:
+    """One attempt to bring the records of a locked host to their desired state, and its results."""
 
     host: Hostname
+    owner: str  # of the lock
+    known: Mapping[RecordType, Record]
     deadline: Deadline
     results: list[Result] = field(default_factory=list)
     outcomes: dict[RecordType, RecordOutcome] = field(default_factory=dict)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
-from typing import Any, Callable, Mapping, TypeVar
+from typing import Any, Callable, Mapping, Sequence, TypeVar
 
 from backend.errors import (
     BadAddress,
@@ -217,8 +216,8 @@ class ActivityBuffer:
 class Updater:
     """Applies updates. Safe to share between threads.
 
-    At most `slots` updates wait for Hetzner at a time, one for each host; the other threads answer
-    unchanged updates, however slow Hetzner is.
+    At most `threads` updates call Hetzner at a time, one for each host, and `queued` more wait for
+    that. So the other request threads answer unchanged updates, however slow Hetzner is.
     """
 
     def __init__(  # noqa: PLR0913
@@ -228,7 +227,8 @@ class Updater:
         activity: ActivityBuffer,
         reporter: Reporter,
         *,
-        slots: int,
+        threads: int,
+        queued: int,
         meters: Meters | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -239,8 +239,8 @@ class Updater:
         self._meters = meters or Meters()
         self._clock = clock
         self._host_parts = HostParts(self._read, store.history, reporter)
-        self._slots = HostSlots(slots)
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="publish")
+        self._slots = HostSlots(threads + queued)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="publish")
 
     def apply(self, update: Update, deadline: Deadline | None = None) -> Outcome:
         """Apply an update by a deadline, which several updates may share.
@@ -268,10 +268,7 @@ class Updater:
                 outcome = self._cached(update)
             else:
                 kinds = [one.type for one in update.desired]
-                publish = functools.partial(
-                    self._publisher.publish, update.host, kinds, deadline, update
-                )
-                outcomes = self._in_time(update.host, deadline, publish, update)
+                outcomes = self._publish(update, kinds, deadline)
                 # The operator may have dropped the update while it waited for the host's lock.
                 records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
                 if tuple(one.desired for one in records) != update.desired:
@@ -316,26 +313,34 @@ class Updater:
         return Outcome(update.host, records)
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
-        read = functools.partial(self._publisher.read, host, deadline)
-        return self._in_time(host, deadline, read)
+        self._slots.acquire(host, deadline)
+        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
 
-    def _in_time(
-        self,
-        host: Hostname,
-        deadline: Deadline,
-        work: Callable[[], T],
-        update: Update | None = None,
-    ) -> T:
-        """Do work in the slot of a host, on another thread: the caller is answered in time.
+    def _publish(
+        self, update: Update, kinds: Sequence[RecordType], deadline: Deadline
+    ) -> Mapping[RecordType, RecordOutcome]:
+        """Publish an update. Without a slot, it is only stored, and published later.
 
-        Without a slot, the update that the work is about is stored, and published later.
+        It is stored before it waits for a thread: a newer one must not be stored before it.
         """
+        host = update.host
         try:
             self._slots.acquire(host, deadline)
         except TransientError:
-            if update is not None:
-                self._store.records.set_desired(update, self._clock(), GRACE_SECONDS)
+            self._store.records.set_desired(update, self._clock(), GRACE_SECONDS)
             raise
+        try:
+            attempt = self._publisher.begin(host, deadline, update)
+        except BaseException:
+            self._slots.release(host)
+            raise
+        return self._in_time(host, deadline, lambda: self._publisher.complete(attempt, kinds))
+
+    def _in_time(self, host: Hostname, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Do work on another thread, so that the caller is answered in time.
+
+        The slot of the host is released when the work ends.
+        """
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: self._slots.release(host))
         try:

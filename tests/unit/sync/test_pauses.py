@@ -4,7 +4,8 @@ import pytest
 
 from backend.errors import HetznerBusy, HetznerUnreachable, ShareUsedUp
 from backend.model import Hostname
-from backend.sync.publisher import Shares, pause_after
+from backend.rate import Shares
+from backend.sync.publisher import pause_after
 from tests.unit.fakes import Clock, host
 
 ONE, TWO = host("one.example.com"), host("two.example.com")

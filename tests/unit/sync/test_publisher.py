@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from backend.errors import (
@@ -188,6 +190,24 @@ def test_both_record_types_are_read_with_one_call(env: PublisherEnv, cloud: Fake
     assert [one.change for one in results.values()] == [Change.CREATED, Change.CREATED]
     assert cloud.take_calls() == [LIST, READ, CREATE, CREATE]
     assert cloud.values("host", "AAAA") == ["2001:db8::1"]
+
+
+def test_both_record_types_are_written_at_the_same_time(
+    env: PublisherEnv, cloud: FakeCloudApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.update(FIRST, "2001:db8::1")
+    call, both = cloud.call, threading.Barrier(2)
+
+    def meeting(*arguments: object, **options: object) -> object:
+        both.wait(10)  # fails unless both calls have begun
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(cloud, "call", meeting)
+    results = env.update(SECOND, "2001:db8::2")
+    assert isinstance(results, dict)
+    assert [one.change for one in results.values()] == [Change.REPLACED, Change.REPLACED]
+    assert (cloud.values("host", "A"), cloud.values("host", "AAAA")) == ([SECOND], ["2001:db8::2"])
+    assert [entry.type for entry in env.store.history.find(HOST, limit=2)] == ["AAAA", "A"]
 
 
 def test_an_update_does_not_change_the_other_record_type(

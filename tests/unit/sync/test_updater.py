@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterator
 
 import pytest
@@ -66,10 +67,10 @@ class SlowPublisher:
     def is_up_to_date(self, _record: Record | None) -> bool:
         return False
 
-    def publish(
-        self, _host: Hostname, _kinds: object, _deadline: Deadline, desired: Update
-    ) -> dict[RecordType, RecordOutcome]:
+    def begin(self, _host: Hostname, _deadline: Deadline, desired: Update) -> None:
         self._store.records.set_desired(desired, 0, 10)
+
+    def complete(self, _attempt: None, _kinds: object) -> dict[RecordType, RecordOutcome]:
         self.started.release()
         self.released.wait(TIMEOUT)
         return self._finish()
@@ -94,7 +95,7 @@ def updater(
     clock: Clock,
     sink: RecordingSink,
 ) -> Iterator[Updater]:
-    updater = Updater(store, publisher, activities, sink, slots=2, clock=clock)
+    updater = Updater(store, publisher, activities, sink, threads=2, queued=1, clock=clock)
     yield updater
     updater.stop()
 
@@ -200,7 +201,7 @@ def test_an_unavailable_store_causes_no_call(
     store = Store("sqlite:////missing/store.db")
     zones = Zones([Hetzner(cloud, 60)], 86400, clock)
     publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
-    updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
+    updater = Updater(store, publisher, activities, sink, threads=1, queued=0, clock=clock)
     with pytest.raises(StoreUnavailable):
         updater.apply(update(FIRST))
     updater.stop()
@@ -236,7 +237,7 @@ def test_an_update_replaced_while_it_is_published_is_superseded(
 ) -> None:
     publisher = SlowPublisher(store, lambda: results)
     publisher.released.set()
-    updater = Updater(store, publisher, activities, sink, slots=1, clock=clock)
+    updater = Updater(store, publisher, activities, sink, threads=1, queued=0, clock=clock)
     with pytest.raises(Superseded, match=r"host\.example\.com"):
         updater.apply(update(FIRST))
     updater.stop()
@@ -270,18 +271,33 @@ class TestAHangingPublisher:
             updater.apply(update(FIRST))
         assert store.records.of(HOST)[A].state is State.PENDING
 
+    def test_keeps_its_thread_so_a_further_update_is_stored_and_waits(
+        self, updater: Updater, publisher: SlowPublisher, store: Store
+    ) -> None:
+        self.occupy(updater, "one", "two")
+        third = update(FIRST, name="third.example.com")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(updater.apply, third, Deadline(TIMEOUT))
+            while A not in store.records.of(third.host):
+                assert not waiting.done()
+            publisher.released.set()
+            assert waiting.result().records[0].change is Change.CREATED
+
     def test_keeps_its_slot_so_further_updates_are_refused(
         self, updater: Updater, publisher: SlowPublisher, store: Store
     ) -> None:
-        for number in range(2):
-            with pytest.raises(HetznerUnreachable):
-                updater.apply(update(FIRST, name=f"host{number}.example.com"))
-        third = update(FIRST, name="third.example.com")
+        self.occupy(updater, "one", "two", "queued")
+        fourth = update(FIRST, name="fourth.example.com")
         with pytest.raises(HetznerBusy, match="queue"):
-            updater.apply(third)
-        assert store.records.of(third.host)[A].state is State.PENDING, "the update is stored"
+            updater.apply(fourth)
+        assert store.records.of(fourth.host)[A].state is State.PENDING, "the update is stored"
         publisher.released.set()
-        assert self.retry(updater, third) == Change.CREATED
+        assert self.retry(updater, fourth) == Change.CREATED
+
+    def occupy(self, updater: Updater, *names: str) -> None:
+        for name in names:
+            with pytest.raises(HetznerUnreachable):
+                updater.apply(update(FIRST, name=f"{name}.example.com"))
 
     def retry(self, updater: Updater, desired: Update) -> Change:
         """Repeat the update until a slot is free."""
@@ -321,17 +337,22 @@ class TestAHangingPublisher:
                 thread.join(TIMEOUT)
 
 
+@pytest.mark.parametrize("place", ["begin", "complete"])
 def test_an_unexpected_exception_is_raised_to_the_caller(
-    store: Store, activities: ActivityBuffer, sink: RecordingSink, clock: Clock
+    store: Store, activities: ActivityBuffer, sink: RecordingSink, clock: Clock, place: str
 ) -> None:
     class Crashing:
         def is_up_to_date(self, _record: Record | None) -> bool:
             return False
 
-        def publish(self, *_: object) -> dict[RecordType, RecordOutcome]:
+        def begin(self, *_: object) -> None:
+            if place == "begin":
+                raise ZeroDivisionError
+
+        def complete(self, *_: object) -> dict[RecordType, RecordOutcome]:
             raise ZeroDivisionError
 
-    updater = Updater(store, Crashing(), activities, sink, slots=1, clock=clock)
+    updater = Updater(store, Crashing(), activities, sink, threads=1, queued=0, clock=clock)
     for _ in range(3):  # a crash must release its slot
         with pytest.raises(ZeroDivisionError):
             updater.apply(update(FIRST))
