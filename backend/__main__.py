@@ -1,4 +1,4 @@
-"""Runs ``python -m backend``, and ``hetzner-dyndns`` of the installed package."""
+"""Runs ``python -m backend``, and ``hetzner-dyndns`` in the image."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from backend.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
-from backend.text import use_zone
+from backend.text import program, use_zone
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s+#.*")
@@ -128,8 +128,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     """Return the parser for the arguments of one command."""
     if name == "serve":
         parser = argparse.ArgumentParser(
-            prog="python -m backend",
-            usage="python -m backend [-h] [--version] [--env-file FILE] [COMMAND] …",
+            prog=program(),
+            usage=f"{program()} [-h] [--version] [--env-file FILE] [COMMAND] …",
             description="A dynamic-DNS service for zones at Hetzner. Settings come from the "
             "environment: see docs/settings.md.",
             epilog="commands:\n" + "\n".join(f"  {n:<11} {words}" for n, words in COMMANDS.items()),
@@ -140,7 +140,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         return parser
     command = _command(name)
     parser = argparse.ArgumentParser(
-        prog=f"python -m backend {name}",
+        prog=f"{program()} {name}",
         description=command.__doc__,
         parents=[_env_file_parser()],
     )

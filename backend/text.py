@@ -145,12 +145,12 @@ def command(*words: str) -> str:
     python = Path(sys.executable)
     shown = python.relative_to(Path.cwd()) if Path.cwd() in python.parents else python
     start = [str(shown), "-m", "backend"]
-    if Path(sys.argv[0]).name == _INSTALLED:
-        start = [_INSTALLED]
-    elif is_in_container():
+    if is_in_container():
         # By default, the host name of a container is its id.
         engine = "podman" if _OF_PODMAN.exists() else "docker"
-        start = [engine, "exec", socket.gethostname(), "python", "-m", "backend"]
+        start = [engine, "exec", socket.gethostname(), _INSTALLED]
+    elif program() == _INSTALLED:
+        start = [_INSTALLED]
     files = [
         part
         for name, value in zip(sys.argv, [*sys.argv[1:], ""])
@@ -158,6 +158,12 @@ def command(*words: str) -> str:
         for part in ([name] if "=" in name else [name, value])
     ]
     return " ".join(map(shlex.quote, [*start, *files, *words]))
+
+
+def program() -> str:
+    """Return the words that call this program, as its help shows them."""
+    is_installed = Path(sys.argv[0]).name == _INSTALLED or is_in_container()
+    return _INSTALLED if is_installed else "python -m backend"
 
 
 def is_in_container() -> bool:

@@ -208,7 +208,11 @@ class KeyFile:
                     _await_editor(self._path)
                     keys = self.read()
             if not keys.keys() >= registered.keys():
+                is_new = not self._path.exists()
                 _rewrite(self._path, add_keys, os.O_CREAT)
+                if is_new and os.geteuid() == 0:  # for the service, which runs as another user
+                    owner = self._path.absolute().parent.stat()
+                    os.chown(self._path, owner.st_uid, owner.st_gid)
             if self._is_open_to_others():
                 with contextlib.suppress(OSError):  # `warnings` reports it
                     self._path.chmod(_MODE)

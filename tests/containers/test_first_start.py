@@ -96,13 +96,13 @@ def test_a_router_succeeds_after_run_and_hosts_add(
     assert "starts on port 80. Registered hosts: 0." in lines[0]
     assert f"port 80, user name {OPERATOR[0]}." in lines[1]
     # The command in the log works as it stands, but for the name of the host.
-    found = re.search(r"Next, add a host: (\w+) exec (\S+) (python .* NAME)$", lines[2])
+    found = re.search(r"Next, add a host: (\w+) exec (\S+) (hetzner-dyndns .* NAME)$", lines[2])
     assert found is not None, lines
     assert len(lines) == 3, lines
     program, container, command = found.groups()
     assert program == first.engine.name
     added = first.engine.run("exec", container, *command.replace("NAME", HOST).split())
-    assert f"python -m backend setup {HOST}" in added
+    assert f"hetzner-dyndns setup {HOST}" in added
     set_up = first.command("setup", HOST, "--for", "fritzbox")
     key = re.findall(r"^ *Password +(\S+)$", set_up, re.MULTILINE)[0]
 

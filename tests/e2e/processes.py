@@ -104,13 +104,13 @@ class Program:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
+    def start(self, stdin: int = subprocess.DEVNULL) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self.folder,
                 env=self._environ,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

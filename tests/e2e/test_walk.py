@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import shutil
 import subprocess
@@ -17,7 +19,24 @@ from tests.meta.documents import README, Block, blocks
 from tests.ports import free_port
 
 HOST, SEEN = "host.example.com", "203.0.113.7"
-LISTS_ALL = ".venv/bin/python -m backend keys list"
+LISTS_ALL = "hetzner-dyndns keys list"
+ANSWERS = {
+    "API token: ": TOKEN,
+    "[operator]: ": "",
+    "16 characters: ": "a-password of $16, or more",
+}
+# The folder of a normal user, even where root runs the tests.
+INSTALLED = f"""#!/bin/sh
+exec "{sys.executable}" -c '
+import sys
+from pathlib import Path
+from backend import installed
+folder = Path.home() / ".config" / "hetzner-dyndns"
+installed.OF_SYSTEM = folder / ".env", folder
+sys.argv = sys.argv[1:]
+installed.main()
+' "$0" "$@"
+"""
 
 
 def step(heading: str) -> list[str]:
@@ -44,12 +63,22 @@ class Person:
             )
         # The header that the proxy would add.
         (folder / ".curlrc").write_text(f'header = "X-Real-Ip: {SEEN}"\n', encoding="utf-8")
+        command = folder / "bin" / "hetzner-dyndns"
+        command.parent.mkdir()
+        command.write_text(INSTALLED, encoding="utf-8")
+        command.chmod(0o755)
+        self.home = folder / ".config" / "hetzner-dyndns"
+        # Settings that the README leaves at their defaults.
+        self.environ = {
+            "PATH": f"{command.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "HETZNER_API_URL": hetzner.api_url,
+            "LISTEN_PORT": str(self.port),
+        }
 
     def command(self, text: str) -> list[str]:
         """Return a command for the shell, without the installation."""
-        lines = [
-            line for line in text.splitlines() if not re.search("git clone|-m (venv|pip)", line)
-        ]
+        lines = [line for line in text.splitlines() if not re.search("-m (venv|pip)|^pipx ", line)]
         for old, new in {
             ".venv/bin/python": sys.executable,
             "https://your-backend.example.com": f"http://127.0.0.1:{self.port}",
@@ -61,7 +90,7 @@ class Person:
         return ["sh", "-e", "-c", "\n".join(lines)]
 
     def run(self, text: str, **variables: str) -> str:
-        environ = environment(self.folder, PYTHONPATH=str(self.folder), **variables)
+        environ = environment(self.folder, **{**self.environ, **variables})
         ended = subprocess.run(
             self.command(text),
             cwd=self.folder,
@@ -75,14 +104,6 @@ class Person:
         assert ended.returncode == 0, (text, ended.stdout, ended.stderr)
         return ended.stdout
 
-    def write_secrets(self, settings: str) -> None:
-        """Write backend/.secrets as the README shows, but with the sandbox's URL."""
-        own = {"HETZNER_TOKEN": TOKEN, "LISTEN_PORT": str(self.port)}
-        own["HETZNER_API_URL"] = self._hetzner.api_url
-        pairs = dict(line.split("=", 1) for line in settings.splitlines())
-        path = self.folder / "backend" / ".secrets"
-        path.write_text(filled_in(path.read_text(encoding="utf-8"), {**pairs, **own}))
-
     def is_known(self) -> bool:
         """Return whether the service knows the key of the host."""
         url = f"http://127.0.0.1:{self.port}/nic/update?hostname={HOST}&myip=198.51.100.2"
@@ -90,22 +111,28 @@ class Person:
 
     @property
     def key(self) -> str:
-        path = self.folder / "pre-shared-key"
+        path = self.home / "pre-shared-key"
         return dict(map(str.split, path.read_text().splitlines()))[HOST] if path.exists() else ""
 
 
-def filled_in(text: str, settings: dict[str, str]) -> str:
-    for name, value in settings.items():
-        text, number = re.subn(rf"^#?{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
-        assert number == 1, name
-    return text
-
-
 class Terminal(Program):
-    """A shell with a program that runs until it is stopped."""
+    """A terminal with a program that runs until it is stopped."""
 
     def command(self, arguments: list[str]) -> list[str]:  # type: ignore[override]
         return arguments
+
+    def start(self) -> None:
+        self._keyboard, end = pty.openpty()
+        super().start(end)
+        os.close(end)
+
+    def stop(self) -> None:
+        super().stop()
+        os.close(self._keyboard)
+
+    def answer(self, question: str, text: str) -> None:
+        self.wait_until(lambda: self.output.endswith(question), f"to ask {question}")
+        os.write(self._keyboard, f"{text}\n".encode())
 
 
 @pytest.fixture
@@ -115,22 +142,23 @@ def person(hetzner: Hetzner, tmp_path: Path) -> Iterator[Person]:
 
 @pytest.mark.real("curl", "dig")
 def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None:
-    get, settings, serve = step("Without Docker")
-    person.run(get)
-    assert (person.folder / "backend" / ".secrets").stat().st_mode & 0o777 == 0o600
-    person.write_secrets(settings)
-    shell = person.command(serve.replace(".venv", "exec .venv"))
-    backend = Terminal("backend", shell, person.folder, PYTHONPATH=str(person.folder))
+    (start,) = step("Without Docker")
+    shell = person.command(start.replace("hetzner-dyndns", "exec hetzner-dyndns"))
+    backend = Terminal("backend", shell, person.folder, **person.environ)
     backend.start()
     try:
-        next_step = f"Next, add a host: {sys.executable} -m backend --env-file backend/.secrets"
+        for question, text in ANSWERS.items():
+            backend.answer(question, text)
+        next_step = "Next, add a host: hetzner-dyndns hosts add NAME"
         backend.wait_until(lambda: next_step in backend.output, "to start")
-        _, first_host, check = step("The first host")
+        assert not any(text in backend.output for text in ANSWERS.values() if text)
+        assert (person.home / ".env").stat().st_mode & 0o777 == 0o600
+        first_host, check = step("The first host")
         told = person.run(first_host)
         assert f"setup {HOST}" in told
         assert person.key in told
         (of_all,) = (one.text for one in blocks() if one.text.startswith(LISTS_ALL))
-        assert person.key in person.run(f"set -a; . backend/.secrets; set +a\n{of_all}")
+        assert person.key in person.run(of_all)
         (client,) = (one.text for one in blocks() if "client/update_dns.py http" in one.text)
         backend.wait_until(person.is_known, "the host to be known")
         person.run(client, INTERVAL="0", IP="198.51.100.3")
@@ -140,6 +168,6 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         assert f"good {SEEN}" in person.run(update)
         hetzner.expect(HOST, SEEN)
         assert person.run(dig).strip() == SEEN
-        assert person.run(".venv/bin/python -m backend check --env-file backend/.secrets")
+        assert person.run("hetzner-dyndns check")
     finally:
         backend.stop()

@@ -22,7 +22,11 @@ each_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 API = DOCUMENTS["docs/api.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-BACKEND_COMMAND = re.compile(r"python -m backend((?: [\w.*<>\[\]/:=…-]+)*)")
+BACKEND_COMMAND = re.compile(
+    r"(?:python -m backend|(?:^ *|`|sudo |exec backend )hetzner-dyndns(?= |$))"
+    r"((?: [\w.*<>\[\]/:=…-]+)*)",
+    re.MULTILINE,
+)
 
 
 @each_document
@@ -95,7 +99,7 @@ def test_every_command_and_task_and_option_is_in_the_documents() -> None:
     missing = []
     for name in cli.COMMANDS:
         parser = cli.parser_of(name)
-        missing += [name] * (f"backend {name}" not in told and name != "serve")
+        missing += [name] * (f"dyndns {name}" not in told and name != "serve")
         for action in parser._actions:  # noqa: SLF001
             choices = action.choices if isinstance(action.choices, dict) else {}
             missing += [f"{name} {task}" for task in choices if f"`{task}`" not in told]
@@ -104,7 +108,7 @@ def test_every_command_and_task_and_option_is_in_the_documents() -> None:
 
 
 def shown_tasks(told: str) -> set[str]:
-    return set(re.findall(r"python -m backend \w+ (\w+)", told)) | {"--help"}
+    return set(re.findall(r"hetzner-dyndns \w+ (\w+)", told)) | {"--help"}
 
 
 @each_document

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real("git")
 
 def test_the_installed_command_has_everything_it_needs(tmp_path: Path) -> None:
     copy, prefix, elsewhere = (tmp_path / name for name in ("copy", "prefix", "elsewhere"))
-    names = run("git", "ls-files", "backend", "pyproject.toml", "README.md", "LICENSE")
+    names = run("git", "ls-files", "backend", "pyproject.toml", "setup.cfg", "README.md", "LICENSE")
     for name in names.splitlines():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
@@ -31,3 +31,6 @@ def test_the_installed_command_has_everything_it_needs(tmp_path: Path) -> None:
     command = str(prefix / "bin" / "hetzner-dyndns")
     shown = run("env", f"PYTHONPATH={packages}", command, "--version", cwd=elsewhere)
     assert shown.startswith("hetzner-dyndns ")
+    (metadata,) = packages.glob("hetzner_dyndns-*.dist-info/METADATA")
+    lines = metadata.read_text(encoding="utf-8").splitlines()
+    assert {"License-Expression: MIT", "License-File: LICENSE"} <= set(lines)

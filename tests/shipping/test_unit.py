@@ -6,15 +6,17 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Mapping
 
 import pytest
 
+from backend import installed
 from backend.settings import Reader, ServerSettings
+from tests.meta.documents import blocks
 from tests.shipping.tools import ROOT, run
 
 UNIT = ROOT / "client" / "hetzner-dyndns-client.service"
 BACKEND = ROOT / "backend" / "hetzner-dyndns.service"
-SECRETS = ROOT / "backend" / ".secrets.example"
 UNITS = pytest.mark.parametrize("unit", [UNIT, BACKEND], ids=["client", "backend"])
 
 pytestmark = pytest.mark.real("systemd-analyze")
@@ -25,7 +27,8 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
     text = unit.read_text(encoding="utf-8")
     program = f'"{sys.executable}"'  # its path may contain a space
-    copy.write_text(text.replace("/opt/hetzner-dyndns/.venv/bin/python", program))
+    programs = "/opt/hetzner-dyndns/.venv/bin/python|/usr/local/bin/hetzner-dyndns"
+    copy.write_text(re.sub(f"(?<==)({programs})", program, text))
     assert run("systemd-analyze", "verify", "--man=no", str(copy)) == ""
 
 
@@ -56,21 +59,22 @@ def test_the_unit_starts_the_program_in_isolated_mode(tmp_path: Path) -> None:
     assert run(sys.executable, *options, copy, "--version", cwd=tmp_path).strip()
 
 
-def test_the_backends_unit_starts_it_from_where_it_was_copied(tmp_path: Path) -> None:
-    text = BACKEND.read_text(encoding="utf-8")
-    assert "cp -r backend /opt/hetzner-dyndns/" in text
-    shutil.copytree(ROOT / "backend", tmp_path / "opt" / "backend")
-    command = ["env", f"PYTHONPATH={tmp_path / 'opt'}", sys.executable, "-m", "backend"]
-    assert "ExecStart=/opt/hetzner-dyndns/.venv/bin/python -m backend\n" in text
-    assert "hetzner-dyndns" in run(*command, "--version", cwd=tmp_path)
+def test_the_backends_unit_uses_the_files_of_the_command_that_root_runs() -> None:
+    text, (settings, folder) = BACKEND.read_text(encoding="utf-8"), installed.OF_SYSTEM
+    assert f"EnvironmentFile={settings}\n" in text
+    assert f"WorkingDirectory={folder}\nStateDirectory={folder.name}\n" in text
+    assert "ExecStart=/usr/local/bin/hetzner-dyndns\n" in text
+    (block,) = (one.text for one in blocks() if "sudo hetzner-dyndns\n" in one.text)
+    commands = [line.partition("#")[0].strip() for line in text.replace("#   ", "").splitlines()]
+    assert [line for line in block.splitlines() if line not in commands] == [
+        "sudo journalctl -u hetzner-dyndns"
+    ]
 
 
-def test_the_backends_unit_listens_where_that_needs_no_capability() -> None:
-    """Use the settings of the example."""
-    unit, settings = (path.read_text(encoding="utf-8") for path in (BACKEND, SECRETS))
-    assert "install -m 600 backend/.secrets /etc/hetzner-dyndns" in unit
-    environ = {
-        **dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)),
-        **dict(re.findall(r"^(\w+)=(.*)$", settings, re.MULTILINE)),
-    }
+@pytest.mark.parametrize("settings", [{}, installed.FIRST])
+def test_the_backends_unit_listens_where_that_needs_no_capability(
+    settings: Mapping[str, str],
+) -> None:
+    unit = BACKEND.read_text(encoding="utf-8")
+    environ = {**dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)), **settings}
     assert Reader(environ).section(ServerSettings).port >= 1024

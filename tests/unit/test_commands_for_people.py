@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import text
+from backend import cli, text
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def test_a_python_in_the_folder_is_named_relative_to_it(
 def test_the_installed_command_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/hetzner-dyndns", "--env-file", "s"])
     assert text.command("check") == "hetzner-dyndns --env-file s check"
+    assert cli.parser_of("hosts").prog == "hetzner-dyndns hosts"
 
 
 @pytest.mark.parametrize("words", [["--env-file", "my secrets"], ["--env-file=my secrets"]])
@@ -49,4 +50,5 @@ def test_a_command_in_a_container_names_engine_and_container(
     monkeypatch.setattr(text, "_OF_PODMAN", tmp_path if engine == "podman" else tmp_path / "none")
     monkeypatch.setattr(socket, "gethostname", lambda: "0123456789ab")
     assert text.is_in_container()
-    assert text.command("check") == f"{engine} exec 0123456789ab python -m backend check"
+    assert text.command("check") == f"{engine} exec 0123456789ab hetzner-dyndns check"
+    assert text.program() == "hetzner-dyndns"

@@ -39,6 +39,19 @@ def test_a_missing_file_is_created_with_all_keys(path: Path) -> None:
     assert mode(path) == 0o600
 
 
+def test_a_file_that_root_creates_belongs_to_the_owner_of_its_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With systemd, root types commands for a service that runs as another user."""
+    given: list[tuple[Path, int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *words: given.append(words))
+    for hosts in ([NAS], [NAS, ROUTER]):
+        KeyFile(path).complete(hosts)
+    folder = path.parent.stat()
+    assert given == [(path, folder.st_uid, folder.st_gid)]
+
+
 def test_an_empty_file_is_filled_in_place(path: Path) -> None:
     path.touch(mode=0o644)
     inode = path.stat().st_ino
