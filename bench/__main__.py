@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Mapping
 
-from bench import cost, growth, reconnect, slow_hetzner, unchanged
+from bench import changes, cost, growth, reconnect, slow_hetzner, unchanged
 from bench.parts import require_wrk
 from bench.report import Figure, Scale, save
 
@@ -18,6 +18,7 @@ FIGURES: Mapping[str, Callable[[Path, Scale], Figure]] = {
     "unchanged": unchanged.beside_flask,
     "slow_hetzner": slow_hetzner.beside_quiet,
     "cost": cost.counted,
+    "change": changes.one_change,
     "reconnect": reconnect.beside_least,
     "growth": growth.by_hosts,
     "postgresql": unchanged.on_postgresql,

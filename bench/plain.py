@@ -31,7 +31,7 @@ def update() -> dict[str, str]:
 class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, sink: socket.socket) -> None:
         settings, _ = read({"HETZNER_TOKEN": "b" * 64})
-        self._given = options(settings.server, sink)
+        self._given = options(settings, sink)
         super().__init__()
 
     def load_config(self) -> None:
