@@ -19,7 +19,9 @@ FIGURES: Mapping[str, Callable[[Path, Scale], Figure]] = {
     "slow_hetzner": slow_hetzner.beside_quiet,
     "cost": cost.counted,
     "change": changes.one_change,
+    "families": changes.both_families,
     "reconnect": reconnect.beside_least,
+    "backlog": reconnect.backlog,
     "growth": growth.by_hosts,
     "postgresql": unchanged.on_postgresql,
 }

@@ -33,8 +33,9 @@ from bench.parts import (
     used,
 )
 from bench.report import Figure, Scale, median
-from tests.e2e.processes import TOKEN, free_port
+from tests.e2e.processes import TOKEN, free_port, new_session
 
+_SESSION = new_session()
 _HOSTS = 20
 _QUIET_SECONDS = 12.0
 _SYNC = re.compile(r"(?:fsync|fdatasync)\(")
@@ -110,7 +111,7 @@ def one_change(folder: Path, scale: Scale) -> Figure:
             for _ in range(number // _HOSTS):
                 version = next(versions) % 100
                 for index in range(_HOSTS):
-                    _send(ours.session, program.url, nic_update(fleet, index, version))
+                    _send(program, nic_update(fleet, index, version))
             settle()
 
         def settle() -> None:
@@ -138,11 +139,53 @@ def one_change(folder: Path, scale: Scale) -> Figure:
     return figure
 
 
-def _send(session: requests.Session, url: str, what: Request) -> float:
+def both_families(folder: Path, scale: Scale) -> Figure:
+    figure = Figure(
+        "families",
+        "8. A and AAAA in one update, when Hetzner takes 100 ms a call",
+        ("", "median ms", "max ms", "of one call"),
+        notes=["Target: 120 ms. Both records exist, and were verified shortly before."],
+    )
+    fleet = Fleet(1)
+    with contextlib.ExitStack() as stack:
+        hetzner = stack.enter_context(running(Hetzner(folder / "hetzner", fleet)))
+        ours = stack.enter_context(running(Backend(folder / "ours", fleet, hetzner.api_url)))
+        kinds = {"A": 1, "A and AAAA": 2}
+        times: dict[str, list[float]] = {"one call": [], **{name: [] for name in kinds}}
+        rounds = scale.number(30, 10)
+        for version in range(1, rounds + 2):
+            if version == 2:  # the first round reads and creates the records
+                hetzner.control("POST", "delay", seconds=0.1)
+            found = {"one call": _time(hetzner.addresses)}
+            for number, name in enumerate(kinds):
+                found[name] = _send(ours, _update(fleet, 2 * version + number, kinds[name]))
+            for name, seconds in found.items() if version > 1 else ():
+                times[name].append(seconds * 1000)
+    for name, some in times.items():
+        share = median(one / other for one, other in zip(some, times["one call"]))
+        figure.add(name, median(some), max(some), share)
+    return figure
+
+
+def _update(fleet: Fleet, version: int, families: int) -> Request:
+    request = nic_update(fleet, 0, version)
+    more = f",2001:db8::{version}" if families > 1 else ""
+    return request._replace(path=request.path + more)
+
+
+def _send(program: Served, what: Request) -> float:
     """Send an update that has to be published; return the seconds until the answer."""
+
+    def send() -> None:
+        answer = _SESSION.get(program.url + what.path, headers=dict(what.headers), timeout=20)
+        assert answer.text.startswith("good"), answer.text
+
+    return _time(send)
+
+
+def _time(action: Callable[[], object]) -> float:
     start = time.monotonic()
-    answer = session.get(url + what.path, headers=dict(what.headers), timeout=20)
-    assert answer.text.startswith("good"), answer.text
+    action()
     return time.monotonic() - start
 
 

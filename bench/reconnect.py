@@ -1,8 +1,9 @@
-"""Benchmark 4: the nightly reconnect, when every host gets a new address."""
+"""Benchmarks 4 and 9: the nightly reconnect, and the backlog after an outage of Hetzner."""
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import random
 import threading
 import time
@@ -22,6 +23,7 @@ _FASTER = 4
 _CALL = 0.1  # seconds that each call to Hetzner takes
 _LIVE = 4  # further hosts, whose changes are timed one by one
 _PATIENCE = 3600.0
+_THREADS = 8
 
 # Shortens the hour of the quota in the backend; the sandbox gets the same value.
 _QUICK = (
@@ -46,18 +48,18 @@ class Reconnect:
         moments = [order.uniform(0, _DURATION / _FASTER) for _ in range(self._hosts)]
         due = sorted((moment, index) for index, moment in enumerate(moments))
         over = threading.Event()
-        live = threading.Thread(target=self._live, args=(over,))
+        live = threading.Thread(target=self.send_live, args=(over,))
         live.start()
         with ThreadPoolExecutor(48) as pool:
             asked = []
             for moment, index in due:
                 time.sleep(max(0.0, self._start + moment - time.monotonic()))
-                asked.append(pool.submit(self._ask, index))
+                asked.append(pool.submit(self.ask, index))
         over.set()
         live.join()
         self.answers.update(one.result() for one in asked)
 
-    def _ask(self, index: int) -> str:
+    def ask(self, index: int) -> str:
         try:
             return str(self._send(index, 1))
         except requests.RequestException as error:
@@ -72,7 +74,7 @@ class Reconnect:
         answer = session.get(url, headers=dict(request.headers), timeout=30)
         return int(answer.status_code)
 
-    def _live(self, over: threading.Event) -> None:
+    def send_live(self, over: threading.Event) -> None:
         version = 1
         while not over.wait(20 / _FASTER):
             version = version % 200 + 1
@@ -137,6 +139,73 @@ def _measure(folder: Path, figure: Figure, name: str, hosts: int, *, is_empty: b
     )
     answers = ", ".join(f"{number} × {status}" for status, number in sorted(run.answers.items()))
     figure.notes.append(f"{name}: answers to one update of each host: {answers}.")
+
+
+def backlog(folder: Path, scale: Scale) -> Figure:
+    figure = Figure(
+        "backlog",
+        "9. The backlog after an outage: Hetzner answers again, and takes 100 ms a call",
+        ("", "seconds", "hosts a second", "of minimum", "live max s", "lost"),
+        notes=[
+            "From the first call that succeeds to the last write. Minimum: the same calls, a read",
+            "and a write for each host, with eight threads and nothing else.",
+        ],
+    )
+    hosts = scale.number(334, 120)
+    fleet = Fleet(hosts + _LIVE, 4)
+    with contextlib.ExitStack() as stack:
+        hetzner = stack.enter_context(
+            running(Hetzner(folder / "hetzner", fleet, limits=DOCUMENTED))
+        )
+        backend = stack.enter_context(
+            running(Backend(folder / "ours", fleet, hetzner.api_url, checked_before=3600))
+        )
+        backend.verify()
+        hetzner.control("POST", "fail", status=503, count=1_000_000)
+        run = Reconnect(backend, hosts)
+        with ThreadPoolExecutor(16) as pool:
+            answers = Counter(pool.map(run.ask, range(hosts)))
+        hetzner.control("DELETE", "fail")
+        hetzner.control("POST", "delay", seconds=_CALL)
+        hetzner.forget_calls()
+        over = threading.Event()
+        live = threading.Thread(target=run.send_live, args=(over,))
+        live.start()
+        _wait(backend)
+        over.set()
+        live.join()
+        calls, found = hetzner.calls(), hetzner.addresses()
+        least = _directly(hetzner, fleet, hosts)
+    lost = sum(found[fleet.hosts[index]] != fleet.address(index, 1) for index in range(hosts))
+    took = _last_write(calls, hosts) - min(float(call["started"]) for call in calls)
+    slowest = max(seconds for seconds, _ in run.live)
+    figure.add("ours", took, hosts / took, took / least, slowest, lost)
+    figure.add("minimum", least, hosts / least, 1.0, 0.0, 0)
+    figure.notes.append(f"Answers during the outage: {dict(answers)}.")
+    return figure
+
+
+def _directly(hetzner: Hetzner, fleet: Fleet, hosts: int) -> float:
+    """Read and write the records of hosts; return the seconds."""
+
+    def change(index: int) -> None:
+        label, _, zone = fleet.hosts[index].partition(".")
+        path = f"{hetzner.api_url}/zones/{zone}/rrsets"
+        session = sessions.get()
+        session.get(path, params={"name": label}, timeout=20).raise_for_status()
+        body = {"records": [{"value": fleet.address(index, 2)}]}
+        path += f"/{label}/A/actions/set_records"
+        session.post(path, json=body, timeout=20).raise_for_status()
+        sessions.put(session)
+
+    sessions: queue.Queue[requests.Session] = queue.Queue()
+    for _ in range(_THREADS):
+        sessions.put(new_session())
+        sessions.queue[-1].headers.update(hetzner.session.headers)
+    start = time.monotonic()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(change, range(hosts)))
+    return time.monotonic() - start
 
 
 def _wait(backend: Backend) -> None:
