@@ -113,4 +113,4 @@ def _write(file: Path, settings: Mapping[str, str]) -> None:
 
 
 def _stop(reason: str) -> NoReturn:
-    sys.exit(f"hetzner-dyndns can't start. {reason}")
+    sys.exit(f"hetzner-dyndns: {reason}")
