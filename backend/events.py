@@ -384,6 +384,8 @@ class ChallengePublished(Event):
     push = PushPolicy.ALWAYS
     title = "{host} can get certificates again"
     tags = ("white_check_mark",)
+    plural = "hosts can get certificates again"
+    topic = "certificates"
 
     host: Hostname
     source: str
@@ -399,6 +401,9 @@ class ChallengeFailed(Event):
     push = PushPolicy.ALWAYS
     title = "A certificate of {host} may fail"
     tags = ("lock",)
+    plural = "certificates may fail"
+    advice = "{error}"
+    topic = "certificates"
 
     host: Hostname
     error: str

@@ -218,7 +218,8 @@ class Challenges:
             self._refused[challenge.host] = (now + _GRACE_SECONDS, error)
         try:
             self._store.challenges.expire(challenge, now, added)
-            self._report(challenge, now, error)
+            if not isinstance(error, Superseded):  # the client itself has caused it
+                self._report(challenge, now, error)
         except StoreUnavailable:
             return  # it is removed when its time is over
 

@@ -330,6 +330,22 @@ def test_a_lost_answer_leaves_nothing_behind(acme: Acme) -> None:
     assert acme.shown() == []
 
 
+def test_a_client_that_gives_up_is_not_reported(
+    acme: Acme, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme.sandbox.delay(30, method="GET", path="/actions")
+    statuses: list[int] = []
+    waiting = threading.Thread(target=lambda: statuses.append(acme.presents().status_code))
+    waiting.start()
+    until(lambda: any(call.path == "/actions" for call in acme.sandbox.calls()))
+    assert acme.cleans_up().status_code == 200
+    acme.sandbox.delay_no_more()
+    waiting.join(20)
+    assert statuses == [503]
+    assert acme.history() == []
+    assert "failed" not in caplog.text
+
+
 def test_a_removal_that_fails_is_repeated(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     acme.presents()
     acme.cleans_up()

@@ -213,6 +213,15 @@ def test_errors_and_their_ends_are_pushed(event: Event) -> None:
     assert push.priority == (4 if isinstance(event, FellSilent) else 3)
 
 
+def test_every_push_about_a_host_waits_for_others_of_its_cause() -> None:
+    pushes: list[Push | HostPush] = []
+    reporter = Reporter(pushes.append, on_change=True)
+    for event in [*ALWAYS, PUBLISHED]:
+        if hasattr(event, "host"):
+            reporter.report(event)
+    assert [one for one in pushes if not isinstance(one, HostPush)] == []
+
+
 def test_a_quiet_event_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hetzner-dyndns")
     pushes: list[Push | HostPush] = []
