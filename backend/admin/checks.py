@@ -85,12 +85,13 @@ def check_all(
 def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
     """Test whether hosts can be added: their zones, and the records at their names.
 
-    A host that fails can't be updated. What can't be tested now is a warning.
+    A host that fails can't be updated. What can't be tested in time is a warning.
     """
+    deadline = Deadline(_SECONDS)  # for all hosts: the operator waits for the answer
     located: dict[Zone, list[tuple[Hostname, Location]]] = defaultdict(list)
     for host in hosts:
         try:
-            location = zones.find(host, Deadline(_SECONDS))
+            location = zones.find(host, deadline)
             located[location.zone].append((host, location))
         except DyndnsError as error:
             yield _unfound(host, error)
@@ -103,7 +104,7 @@ def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
             try:
                 if len(some) <= _FEW_HOSTS or not number:
                     name = location.name if len(some) <= _FEW_HOSTS else None
-                    _, found = zone.project.read_zone(zone, Deadline(_SECONDS), _KINDS, name)
+                    _, found = zone.project.read_zone(zone, deadline, _KINDS, name)
             except DyndnsError as error:
                 yield from (_unfound(other, error) for other, _ in some[number:])
                 break

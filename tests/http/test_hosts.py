@@ -174,6 +174,17 @@ def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.M
     assert shell.update(names[499], "198.51.100.9")[0] == 200
 
 
+def test_a_hetzner_that_hangs_is_waited_for_once(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.admin.checks._SECONDS", 0.5)
+    shell.service.sandbox.delay(30)
+    shell.service.sandbox.forget_calls()
+    names = [NEW, OTHER, "third.example.com"]
+    assert shell.adds(*names).count("Hetzner can't be asked about it now") == len(names)
+    assert len(shell.service.calls()) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
