@@ -84,7 +84,7 @@ class RRSet:
         return max(self.comments.values(), default="")
 
     def __str__(self) -> str:
-        return ", ".join(sorted(map(str, self.comments)))
+        return plain(", ".join(sorted(map(str, self.comments))))
 
 
 class Written(NamedTuple):
@@ -325,7 +325,7 @@ class Hetzner:
         # Updates don't need the delegation, so an unknown shape of it is no error.
         delegation = servers.get("delegation_status") if isinstance(servers, dict) else None
         words = (zone["name"], zone["mode"], delegation or "", zone.get("status") or "")
-        name, mode, delegation, status = map(text_of, words)
+        name, mode, delegation, status = (plain(text_of(word)) for word in words)
         return Zone(name, mode, self, delegation, status)
 
     def _delete(self, path: str, rrset: RRSet | None, deadline: Deadline) -> Written:

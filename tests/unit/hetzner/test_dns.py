@@ -87,6 +87,16 @@ def test_a_zone_without_delegation_is_listed(servers: object) -> None:
     assert (zone.name, zone.delegation) == ("a.example", "")
 
 
+def test_an_answer_forges_no_log_line_and_controls_no_terminal() -> None:
+    forged = "x\r\n2026-11-30T00:00:00Z ERROR \x1b[2J"
+    servers = {"delegation_status": forged}
+    zone = {"name": forged, "mode": forged, "status": forged, "authoritative_nameservers": servers}
+    api = ScriptedApi({"zones": [zone], "meta": {"pagination": {"next_page": None}}})
+    (listed,) = Hetzner(api, 60).zones(Deadline(5))
+    shown = (listed.name, listed.mode, listed.status, listed.delegation, str(found(forged)))
+    assert all(text.isprintable() for text in shown)
+
+
 def test_the_delegation_does_not_affect_equality() -> None:
     zones = {Zone("a.example", "primary", ZONE.project, text) for text in ("", "valid", "lame")}
     assert len(zones) == 1
