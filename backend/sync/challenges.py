@@ -198,8 +198,8 @@ class Challenges:
                 return
             if state.status == "error":
                 why = state.error or "it gives no reason"
-                raise HetznerBusy(f"Hetzner could not publish {challenge.name}: {why}.")
-        raise HetznerBusy(f"Hetzner hasn't published {challenge.name} within a minute.")
+                raise HetznerBusy(f"Hetzner could not publish the challenge of {challenge.host}: {why}.")
+        raise HetznerBusy(f"Hetzner hasn't published the challenge of {challenge.host} in time.")
 
     def _keep(self, challenge: Challenge, start: float, added: float) -> None:
         now = self._clock()
