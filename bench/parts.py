@@ -217,12 +217,12 @@ class Backend(Served):
 
 
 class Plain(Served):
-    """The baseline: see `bench.plain`."""
+    """A small program to compare with: the module of this name in `bench`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("plain", ["-m", "bench.plain", str(self.port)], folder)
+    def __init__(self, folder: Path, name: str = "plain", *arguments: str) -> None:
+        port = str(free_port())
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(name, ["-m", f"bench.{name}", port, *arguments], folder)
 
     def start(self) -> None:
         super().start()
@@ -230,7 +230,7 @@ class Plain(Served):
 
         def answers() -> bool:
             try:
-                return session.get(f"{self.url}/nic/update", timeout=5).ok
+                return session.get(f"{self.url}/nic/update", timeout=5).status_code > 0
             except OSError:
                 return False
 

@@ -1,6 +1,7 @@
 """Serving: settings, logs, key file, store and socket, then gunicorn with its workers.
 
-gunicorn runs its stock threaded worker and its stock parser. The hooks below change the rest.
+gunicorn runs its stock parser, and its stock threaded worker with a fast path (`worker`). The hooks
+below change the rest.
 Settings and hooks: https://gunicorn.org/reference/settings/
 """
 
@@ -36,6 +37,7 @@ from backend.model import Network
 from backend.notify.apprise import check_urls
 from backend.rate import LineLimit
 from backend.server import logs
+from backend.server.worker import Worker
 from backend.settings import CHALLENGE_SLOTS, FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
 from backend.text import command, is_in_container
@@ -215,6 +217,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         hooks = {
+            "worker_class": Worker,
             "pre_fork": self._before_fork,
             "post_worker_init": self._set_up_worker,
             "child_exit": self._after_death,
@@ -236,6 +239,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+        worker.set_up(self._service.app.wsgi_app.repeat)
         # The stock answer and its log line quote the request, which may contain a key.
         worker.handle_error = _Unreadable(self._settings.access.trusted_proxies).refuse
 

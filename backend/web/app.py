@@ -8,7 +8,6 @@ import io
 import logging
 import re
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence
@@ -26,10 +25,12 @@ from backend.web import dyndns2, json_api
 from backend.web.caller import SiteCheck, SourceCheck, client_address, strip_prefix
 from backend.web.request import (
     MAX_BODY,
+    SENT_BYTES,
     SOURCE,
     UNCHANGED,
     Apply,
     BoundedRequest,
+    SentBytes,
     read_body,
 )
 from backend.web.session import error_page
@@ -48,7 +49,7 @@ _YEAR = 365 * 24 * 3600
 _crashes = LineLimit()
 # In the environment of a WSGI request: its digest, and who had access then.
 _DIGEST = "dyndns.digest"
-_MAX_ANSWERS = 20_000  # of about half a kilobyte
+_MAX_ANSWERS = 20_000  # by their parts, of about half a kilobyte, and as many by their bytes
 _FOR_DEVICES = "Devices send their updates here. The page of a host shows what to enter in them."
 _UNREAD = (405, 413)  # answered without reading the login
 # The parts of a request that determine its answer, besides the body.
@@ -207,10 +208,24 @@ def _assets() -> Blueprint:
 
 
 class _Answer(NamedTuple):
+    """An answer to a repeated request."""
+
+    access: Access | None  # for which it was given
     update: Update
+    path: str
     status: str
     headers: list[tuple[str, str]]
     body: bytes
+    # Of the answer to bytes:
+    protocol: str = ""
+    closes: bool = False
+
+    def text(self, date: str, *, closes: bool) -> bytes:
+        """Return the answer as gunicorn writes it."""
+        lines = [f"{self.protocol} {self.status}", "Server: gunicorn", f"Date: {date}"]
+        lines.append("Connection: close" if closes else "Connection: keep-alive")
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 
 class FastPath:
@@ -220,23 +235,27 @@ class FastPath:
     and checking its login has the same result each time, while hosts and keys stay the same. The
     store is read each time to see whether the address is still up to date.
 
-    The key of an answer is a digest of the request, because a request contains a login.
+    The key of an answer is a digest of the request, because a request contains a login: a digest
+    of the parts that determine the answer, and from the second time on also that of its bytes.
     """
 
     def __init__(
         self,
         app: Flask,
         authorizer: Authorizer,
-        repeat: Repeat,
+        is_unchanged: Repeat,
         proxies: Sequence[Network] = (),
     ) -> None:
         self._proxies = proxies
         self._application: Callable[[Environ, Start], Iterable[bytes]] = app.wsgi_app
         self._authorizer = authorizer
-        self._repeat = repeat
+        self._is_unchanged = is_unchanged
         self._lock = threading.Lock()
         self._access: Access | None = None
-        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+        # Proxies may add another header to each request, so the digests of bytes may be useless:
+        # they must not displace the others.
+        self._by_parts: dict[bytes, _Answer] = {}
+        self._by_bytes: dict[bytes, _Answer] = {}
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -247,38 +266,55 @@ class FastPath:
             path = path[:-1]
         environ["PATH_INFO"] = "/nic/update" if path == "/nic/update/nic/update" else path
         digest = _digest(environ)
-        if digest is None:
+        answer = None if digest is None else self._find(self._by_parts, digest)
+        if answer is None:
+            environ[_DIGEST] = digest, self._access
             return self._application(environ, start)
+        sent: SentBytes | None = environ.get(SENT_BYTES)
+        if sent is not None:
+            known = answer._replace(protocol=environ["SERVER_PROTOCOL"], closes=sent.closes)
+            self._keep(self._by_bytes, sent.key, known)
+        start(answer.status, list(answer.headers))
+        return [answer.body]
+
+    def repeat(self, key: bytes) -> _Answer | None:
+        """Return the answer to known bytes of a request; `None` if it may have changed."""
+        return self._find(self._by_bytes, key)
+
+    def _find(self, answers: dict[bytes, _Answer], digest: bytes) -> _Answer | None:
         try:
             access = self._authorizer.access()
         except KeysUnavailable:
-            return self._application(environ, start)
+            return None
         with self._lock:
             if access is not self._access:
                 self._access = access
-                self._answers.clear()
-            answer = self._answers.get(digest)
-        if answer is not None and self._repeat(answer.update):
-            source, path = answer.update.requester.source, environ["PATH_INFO"]
-            logger.debug("%s %s again: %s", source, path, answer.status)
-            start(answer.status, list(answer.headers))
-            return [answer.body]
-        environ[_DIGEST] = digest, access
-        return self._application(environ, start)
+                self._by_parts.clear()
+                self._by_bytes.clear()
+            answer = answers.get(digest)
+        if answer is None or not self._is_unchanged(answer.update):
+            return None
+        source = answer.update.requester.source
+        logger.debug("%s %s again: %s", source, answer.path, answer.status)
+        return answer
 
     def _learn(self, response: Response) -> Response:
         """Keep the answer to the current request if the update changed nothing."""
         environ = request.environ
-        if UNCHANGED in environ and _DIGEST in environ:
-            digest, access = environ[_DIGEST]
+        digest, access = environ[_DIGEST]
+        if UNCHANGED in environ and digest is not None:
             headers = response.get_wsgi_headers(environ).to_wsgi_list()
-            answer = _Answer(environ[UNCHANGED], response.status, headers, response.get_data())
-            with self._lock:
-                if access is self._access:  # it may have changed since the request
-                    self._answers[digest] = answer
-                    if len(self._answers) > _MAX_ANSWERS:
-                        self._answers.popitem(last=False)
+            body, update = response.get_data(), environ[UNCHANGED]
+            answer = _Answer(access, update, request.path, response.status, headers, body)
+            self._keep(self._by_parts, digest, answer)
         return response
+
+    def _keep(self, answers: dict[bytes, _Answer], digest: bytes, answer: _Answer) -> None:
+        with self._lock:
+            if answer.access is self._access:  # it may have changed since the request
+                answers[digest] = answer
+                if len(answers) > _MAX_ANSWERS:
+                    del answers[next(iter(answers))]
 
 
 def _digest(environ: Environ) -> bytes | None:

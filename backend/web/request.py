@@ -16,6 +16,7 @@ from typing import (
     Iterable,
     List,
     Mapping,
+    NamedTuple,
     Sequence,
     Tuple,
     TypeVar,
@@ -51,9 +52,9 @@ T = TypeVar("T")
 
 # Carries out an update, as `Updater.apply` does.
 Apply = Callable[[Update, Deadline], Outcome]
-# In the environment of a WSGI request: its update, if the update changed nothing, and the address
-# of its client.
-UNCHANGED, SOURCE = "dyndns.unchanged", "dyndns.source"
+# In the environment of a WSGI request: its update, if the update changed nothing; the address of
+# its client; its bytes, if the server knows them.
+UNCHANGED, SOURCE, SENT_BYTES = "dyndns.unchanged", "dyndns.source", "dyndns.bytes"
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
@@ -87,6 +88,13 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(r"[\w.;-]*")  # the name of a field of a form
+
+
+class SentBytes(NamedTuple):
+    """The bytes of one complete request, as the server has received them."""
+
+    key: bytes  # a digest, also of the address of the peer
+    closes: bool  # whether the client wants the connection to be closed after the answer
 
 
 class BoundedRequest(Request):

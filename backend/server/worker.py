@@ -1,0 +1,127 @@
+"""gunicorn's threaded worker, which answers repeated requests without using its threads."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import selectors
+import socket
+import threading
+from typing import Any, Callable, Iterable
+
+from gunicorn import util
+from gunicorn.workers.gthread import ThreadWorker
+
+from backend.web.request import SENT_BYTES, SentBytes
+
+Application = Callable[..., Iterable[bytes]]
+
+_LONGEST = 4096  # bytes of a repeated request; usual ones have a few hundred
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Answers a request at once if the fast path knows its bytes, and else as gunicorn does.
+
+    The main thread waits for requests and looks at their bytes, without taking them from the
+    socket. It answers only bytes that gunicorn and the application have read and answered before,
+    so it parses nothing. All other requests are left in the socket for the threads.
+    """
+
+    wsgi: Application
+
+    def set_up(self, repeat: Callable[[bytes], Any]) -> None:
+        """Begin to answer repeated requests; called once, after the application is loaded.
+
+        `repeat` is `FastPath.repeat`.
+        """
+        self._repeat = repeat
+        self._waiting = self._keep if hasattr(self, "_keep") else self.keepalived_conns
+        self._of_thread = threading.local()
+        application = self.wsgi
+
+        def call(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+            environ[SENT_BYTES] = self._of_thread.sent
+            return application(environ, start_response)
+
+        self.wsgi = call
+
+    def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401
+        """Handle a readable connection, or a new one, which may not be readable yet."""
+        if conn.initialized or not self._answer(conn):
+            super().enqueue_req(conn)
+
+    def on_client_socket_readable(self, conn: Any, client: socket.socket) -> None:  # noqa: ANN401
+        if not conn.initialized or not self._answer(conn):
+            super().on_client_socket_readable(conn, client)
+
+    def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
+        """Handle a request in a thread, and tell the fast path its bytes if they are complete."""
+        seen, conn.seen = getattr(conn, "seen", b""), b""
+        length = next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
+        # The parser has read the first request in these bytes, which has to be the only one.
+        _, end, body = seen.partition(b"\r\n\r\n")
+        is_complete = end and len(body) == length
+        sent = SentBytes(_key(seen, conn.client), req.should_close()) if is_complete else None
+        self._of_thread.sent = sent
+        is_kept: bool = super().handle_request(req, conn)
+        return is_kept
+
+    def _answer(self, conn: Any) -> bool:  # noqa: ANN401
+        """Answer the request of a connection, or go on waiting; false if a thread has to do it."""
+        # Older gunicorns may have read the beginning of the request together with the last one.
+        if conn.initialized and conn.parser.unreader.buf.getvalue():
+            return False
+        try:
+            seen = conn.sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            answer = self._known(_key(seen, conn.client)) if seen else None
+            if seen and answer is None:
+                conn.seen = seen
+                return False
+            is_open = False
+            if answer is not None:
+                is_full = len(self._waiting) >= self.max_keepalived
+                closes = answer.closes or is_full or not self.alive
+                text = answer.text(util.http_date(), closes=closes)
+                conn.sock.recv(len(seen))
+                # A peer that doesn't read its answers gets no more of them.
+                is_sent = conn.sock.send(text, socket.MSG_DONTWAIT) == len(text)
+                is_open = is_sent and not closes
+        except BlockingIOError:
+            is_open = True
+        except OSError:
+            is_open = False
+        if is_open:
+            self._wait(conn)
+        else:
+            self._close(conn)
+        return True
+
+    def _known(self, key: bytes) -> Any:  # noqa: ANN401
+        try:
+            return self._repeat(key)
+        except Exception:  # noqa: BLE001 - a bug would end the worker; a thread meets and logs it
+            return None
+
+    def _wait(self, conn: Any) -> None:  # noqa: ANN401
+        """Wait for the next request of a connection, or the first one."""
+        if conn.initialized:
+            self._waiting.remove(conn)
+        else:
+            conn.init()
+            conn.sock.setblocking(False)
+            readable = functools.partial(self.on_client_socket_readable, conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+        conn.set_timeout()
+        self._waiting.append(conn)
+
+    def _close(self, conn: Any) -> None:  # noqa: ANN401
+        if conn.initialized:
+            self._waiting.remove(conn)
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+
+def _key(sent: bytes, peer: Any) -> bytes:  # noqa: ANN401
+    """Return a digest of a request, which contains a login, and of its peer's address."""
+    return hashlib.sha256(f"{peer[0]} ".encode() + sent).digest()
