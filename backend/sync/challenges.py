@@ -198,7 +198,9 @@ class Challenges:
                 return
             if state.status == "error":
                 why = state.error or "it gives no reason"
-                raise HetznerBusy(f"Hetzner could not publish the challenge of {challenge.host}: {why}.")
+                raise HetznerBusy(
+                    f"Hetzner could not publish the challenge of {challenge.host}: {why}."
+                )
         raise HetznerBusy(f"Hetzner hasn't published the challenge of {challenge.host} in time.")
 
     def _keep(self, challenge: Challenge, start: float, added: float) -> None:
