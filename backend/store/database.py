@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, Mapping
+from typing import Any, Iterator, Mapping
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ from sqlalchemy.exc import (
 )
 
 from backend.errors import StoreBusy, StoreUnavailable, StoreUnusable
+from backend.store.postgresql import Reader, tune_postgresql
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,7 @@ def reason(error: Exception, url: sa.URL) -> str:
 
 # How long a writer waits for another one, here or in another process.
 _BUSY_SECONDS = 2
-# PostgreSQL cancels a statement after the first time. If that isn't reported, the server hangs or
-# the network drops packets, and the connection is closed after the second one.
-_STATEMENT_SECONDS = 2.0
-_ANSWER_SECONDS = 2.5
+_STATEMENT_SECONDS = 2.0  # after which PostgreSQL cancels a statement
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "sqlite": {
         "max_overflow": 40,  # for publishing threads and background jobs; each uses a file handle
@@ -154,45 +152,6 @@ def _let_go(context: sa.engine.ExceptionContext) -> None:
             context.execution_context.cursor.close()
 
 
-def tune_postgresql(engine: Engine) -> None:
-    """Bound the time that every connection of an engine waits for the server."""
-    no_answer = engine.dialect.loaded_dbapi.OperationalError
-
-    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401
-        wait = connection.wait
-
-        def wait_a_while(exchange: Generator[Any, Any, Any], *more: Any, **named: Any) -> Any:  # noqa: ANN401
-            end = time.monotonic() + _ANSWER_SECONDS
-            return wait(_bounded(exchange, end, give_up), *more, **named)
-
-        def give_up() -> None:
-            connection.close()  # a late answer would be taken for that to the next statement
-            raise no_answer("the server doesn't answer")
-
-        connection.wait = wait_a_while
-
-    # Before SQLAlchemy runs its own first statements.
-    sa.event.listen(engine, "connect", connected, insert=True)
-
-
-def _bounded(
-    exchange: Generator[Any, Any, Any], end: float, give_up: Callable[[], None]
-) -> Generator[Any, Any, Any]:
-    """Wrap psycopg's exchange with the server, and give up at `end`; psycopg resumes it often.
-
-    psycopg sends in whether the socket is ready to be read or written; nothing if it isn't.
-    """
-    try:
-        event = next(exchange)
-        while True:
-            ready = yield event
-            if not ready and time.monotonic() > end:
-                give_up()
-            event = exchange.send(ready)
-    except StopIteration as done:
-        return done.value
-
-
 def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
     """Return an engine for the store at an SQLAlchemy URL; nothing is opened yet.
 
@@ -247,13 +206,27 @@ class _Use(enum.Enum):
 
 
 class PreparedQuery:
-    """A query with one parameter, compiled once for the driver."""
+    """A query with one parameter, run by the driver alone: SQLAlchemy takes four times as long.
+
+    Safe to share between threads.
+    """
 
     def __init__(self, query: sa.Select[Any], engine: Engine) -> None:
-        compiled = query.compile(dialect=engine.dialect)
-        self.text = str(compiled)
-        (self.name,) = compiled.params
-        self.is_positional = compiled.positiontup is not None
+        self._engine = engine
+        self._text = str(query.compile(dialect=engine.dialect))
+
+    def fetch(self, value: str) -> list[Any]:
+        """Return the rows for a value of the parameter; raise the errors of the driver."""
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(self._text, (value,))
+            return list(cursor.fetchall())
+        except sqlite3.Error as error:
+            connection.invalidate(error)
+            raise
+        finally:
+            connection.close()
 
 
 class Database:
@@ -266,6 +239,8 @@ class Database:
         self._is_postgresql = engine.dialect.name == "postgresql"
         # The writers of this process wait here: SQLite would let them sleep, longer each time.
         self._writers = threading.Lock()
+        self._readers: list[Reader] = []
+        self._reading = threading.Lock() if self._is_postgresql else contextlib.nullcontext()
         self._driver = engine.dialect.loaded_dbapi
         self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
@@ -273,9 +248,12 @@ class Database:
         self._closed_until = 0.0  # monotonic
         self._closed_by = StoreUnavailable
 
-    def prepared(self, query: sa.Select[Any]) -> PreparedQuery:
-        """Compile a query with one parameter for `fetch`."""
-        return PreparedQuery(query, self._engine)
+    def prepared(self, query: sa.Select[Any]) -> PreparedQuery | Reader:
+        """Prepare a query with one parameter for `fetch`."""
+        if not self._is_postgresql:
+            return PreparedQuery(query, self._engine)
+        self._readers.append(Reader(query, self._engine))
+        return self._readers[-1]
 
     def upsert(
         self,
@@ -291,29 +269,21 @@ class Database:
         key = list(table.primary_key)
         return insert.on_conflict_do_update(index_elements=key, set_=changes, where=where)
 
-    def fetch(self, query: PreparedQuery, value: str) -> list[Any]:
-        """Run a prepared query by the driver alone: SQLAlchemy takes four times as long.
+    def fetch(self, query: PreparedQuery | Reader, value: str) -> list[Any]:
+        """Run a prepared query.
 
         Raises:
             StoreUnavailable: the database can't be read.
 
         """
-        started = time.monotonic()
-        if started < self._closed_until:
-            raise self._closed_by(_CLOSED)
-        try:
-            connection = self._engine.raw_connection()
+        with self._reading:
+            started = time.monotonic()
+            if started < self._closed_until:
+                raise self._closed_by(_CLOSED)
             try:
-                cursor = connection.cursor()
-                cursor.execute(query.text, (value,) if query.is_positional else {query.name: value})
-                rows = list(cursor.fetchall())
-            except self._driver.Error as error:
-                connection.invalidate(error)
-                raise
-            finally:
-                connection.close()
-        except self._errors as error:
-            raise self._translated(error, _Use.READING, started) from None
+                rows = query.fetch(value)
+            except self._errors as error:
+                raise self._translated(error, _Use.READING, started) from None
         if self._failing:
             self._note_success(_Use.READING)
         return rows
@@ -357,6 +327,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        for reader in self._readers:
+            reader.close()
         self._engine.dispose()
 
     def _translated(self, error: Exception, use: _Use, started: float) -> StoreUnavailable:

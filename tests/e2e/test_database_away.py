@@ -109,6 +109,18 @@ def test_a_hanging_database_does_not_block_callers(
     assert replica.workers() == workers
 
 
+def test_terminated_connections_fail_no_unchanged_update(
+    replica: Replica, postgresql: PostgreSQL
+) -> None:
+    assert replica.update(HOSTS[2], "198.51.100.1")[0] == 200
+    ours = "pid <> pg_backend_pid() AND datname LIKE 'dyndns%'"
+    for _ in range(5):
+        terminate = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"  # noqa: S608
+        assert postgresql.ask(terminate, database="postgres")
+        for _ in range(4):
+            assert replica.update(HOSTS[2], "198.51.100.1") == (200, "nochg 198.51.100.1\n")
+
+
 def test_a_database_hanging_during_a_publish_does_not_delay_answers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from backend.errors import StoreUnusable
-from backend.store import database
+from backend.store import postgresql
 from backend.store.database import connect
 
 
@@ -46,7 +46,7 @@ def exchange(answers: int) -> Generator[str, int, str]:
 
 def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Connection:
     sinks: list[tuple[str, Callable[..., None]]] = []
-    monkeypatch.setattr(database, "_ANSWER_SECONDS", seconds)
+    monkeypatch.setattr(postgresql, "_ANSWER_SECONDS", seconds)
     monkeypatch.setattr(
         sa.event, "listen", lambda _engine, name, act, **_: sinks.append((name, act))
     )
@@ -58,7 +58,7 @@ def limited(connection: Connection, monkeypatch: pytest.MonkeyPatch, seconds: fl
     class Engine:
         dialect = Dialect
 
-    database.tune_postgresql(Engine)  # type: ignore[arg-type]
+    postgresql.tune_postgresql(Engine)  # type: ignore[arg-type]
     ((name, act),) = sinks
     assert name == "connect"
     act(connection, None)
