@@ -20,6 +20,7 @@ from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import LeaderElection
 from backend.store.records import Accepted, Failed
+from backend.store.schema import SKEW_SECONDS
 from backend.sync.publisher import LONGEST_REFUSED_PAUSE, Publisher, pause_after, report_notice
 
 logger = logging.getLogger(__name__)
@@ -280,4 +281,6 @@ class Reconciler:
 
 
 def _age(record: Record, now: float) -> float:
-    return max(0.0, now - (record.accepted_at or now))
+    """Return the age of an action. From before the clock was set back, it counts as too old."""
+    age = now - (record.accepted_at or now)
+    return max(0.0, age) if age >= -SKEW_SECONDS else 2 * _LONGEST_ACTION

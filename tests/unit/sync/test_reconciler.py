@@ -440,6 +440,12 @@ class TestAnAction:
         env.ticks(10)
         assert env.record().state is State.PUBLISHED
 
+    def test_from_before_the_clock_was_set_back_is_abandoned(self, env: ReconcilerEnv) -> None:
+        env.publish(FIRST)
+        env.clock.advance(-DAY)
+        calls = env.ticks(7)
+        assert [call for _, call in calls] == [POLL, READ, SET]
+
     @pytest.mark.parametrize("error", [None, ChangeRefused("Update hetzner-dyndns.")])
     def test_that_cannot_be_followed_ends_when_the_record_shows(
         self, env: ReconcilerEnv, cloud: Cloud, sink: RecordingSink, error: DyndnsError | None
