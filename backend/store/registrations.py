@@ -17,6 +17,7 @@ from backend.store.hosts import DELETE, KEEP, State, first_generation, is_listed
 from backend.store.leases import Leases, new_owner, release
 from backend.store.schema import (
     HOSTS_CHANGED,
+    SKEW_SECONDS,
     Entry,
     add_entry,
     history,
@@ -221,7 +222,8 @@ class Registrations:
         is_mine = records.c.host == host.text
         is_deleted = sa.and_(records.c.desired.is_(None), records.c.state == State.PUBLISHED.value)
         this = sa.and_(hosts.c.host == host.text, hosts.c.leaving.is_not(None))
-        is_known = hosts.c.unregistered_at <= now - _SECONDS_UNTIL_KNOWN
+        since = hosts.c.unregistered_at  # in the future if the clock was set back
+        is_known = sa.or_(since <= now - _SECONDS_UNTIL_KNOWN, since > now + SKEW_SECONDS)
         with self._database.write() as connection:
             leaving = connection.execute(sa.select(hosts.c.leaving).where(this)).scalar()
             if leaving == DELETE:

@@ -263,6 +263,14 @@ def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
     assert shell.keys[NEW] != key
 
 
+def test_a_removed_host_is_forgotten_after_the_clock_was_set_back(shell: Shell) -> None:
+    shell.adds(NEW)
+    shell.types("hosts", "remove", NEW, "--keep-records")
+    shell.changes_store("update hosts set unregistered_at = unregistered_at + 90000")
+    shell.service.runs("removed hosts")
+    assert [row for row in shell.service.rows("hosts") if row["host"] == NEW] == []
+
+
 def test_a_removed_host_is_not_reported_as_lost(shell: Shell) -> None:
     shell.adds(NEW)
     store = shell.store
