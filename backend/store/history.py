@@ -19,6 +19,9 @@ class Sample(NamedTuple):
     number: int = 1
 
 
+# Entries; a change every six minutes for 90 days. Whoever has a key could fill the store.
+_MOST_OF_A_HOST = 20_000
+_HOSTS_AT_ONCE = 100
 _COLUMNS = [column for column in history.c if column is not history.c.id]
 
 
@@ -104,8 +107,23 @@ class History:
         return found
 
     def prune(self, before: float, limit: int) -> int:
-        """Delete up to `limit` entries older than a time; return the number of deleted ones."""
-        old = sa.select(history.c.id).where(history.c.at < before).limit(limit)
+        """Delete up to `limit` entries older than a time, or beyond the newest ones of a host.
+
+        Returns the number of deleted ones.
+        """
+        number = sa.func.count()
+        crowded = (
+            sa.select(history.c.host).group_by(history.c.host).having(number > _MOST_OF_A_HOST)
+        )
+        with self._database.read() as connection:
+            hosts = connection.execute(crowded.limit(_HOSTS_AT_ONCE)).scalars().all()
+        is_old = [history.c.at < before]
+        for host in hosts:
+            mine = history.c.host == host
+            newest = sa.select(history.c.id).where(mine).order_by(history.c.id.desc())
+            first_left_out = newest.offset(_MOST_OF_A_HOST).limit(1).scalar_subquery()
+            is_old.append(sa.and_(mine, history.c.id <= first_left_out))
+        old = sa.select(history.c.id).where(sa.or_(*is_old)).limit(limit)
         with self._database.write() as connection:
             return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount
 

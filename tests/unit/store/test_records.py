@@ -7,9 +7,10 @@ import sqlalchemy as sa
 
 from backend.errors import HetznerBusy, StoreUnavailable
 from backend.model import Address, DesiredRecord, Hostname, RecordType, Requester
-from backend.store import Store
+from backend.store import Store, history
 from backend.store.hosts import Record, State, first_generation
 from backend.store.records import FIRST_POLL, Accepted, ChangeNote, Delayed, Failed
+from backend.store.schema import Entry
 from tests.unit.fakes import ROUTER, host, removal, update
 
 HOST = host()
@@ -423,6 +424,17 @@ class TestHistory:
         assert store.history.prune(before=2, limit=10) == 1
         assert events(store) == ["at2", "at3"]
         assert store.history.prune(before=2, limit=10) == 0
+
+    def test_is_pruned_of_the_older_entries_of_a_host_with_too_many(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(history, "_MOST_OF_A_HOST", 3)
+        for name, number in ((HOST.text, 7), ("other.example.com", 3)):
+            for one in range(number):
+                store.history.add(Entry(NOW, name, "A", f"event{one}", "", "", None, None, ""))
+        assert [store.history.prune(before=NOW, limit=3) for _ in range(3)] == [3, 1, 0]
+        assert events(store) == ["event4", "event5", "event6"]
+        assert len(store.history.find(host("other.example.com"))) == 3
 
     def test_is_pruned_up_to_the_limit(self, store: Store) -> None:
         for at in range(5):
