@@ -23,6 +23,7 @@ FIGURES: Mapping[str, Callable[[Path, Scale], Figure]] = {
     "reconnect": reconnect.beside_least,
     "backlog": reconnect.backlog,
     "growth": growth.by_hosts,
+    "pages": growth.beside_pages,
     "postgresql": unchanged.on_postgresql,
 }
 

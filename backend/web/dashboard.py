@@ -25,7 +25,7 @@ from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
 from backend.model import RecordType
 from backend.store.conditions import Condition, Group, HostLine, Selection
-from backend.web.pages import compress, leave, prepare
+from backend.web.pages import compress, fill, in_turn, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Dashboard:
 
     def blueprint(self) -> Blueprint:
         pages = Blueprint("operator", __name__)
-        pages.add_url_rule("/", "overview", self.show_overview)
-        pages.add_url_rule("/metrics", "metrics", self.show_metrics)
+        pages.add_url_rule("/", "overview", in_turn(self.show_overview))
+        pages.add_url_rule("/metrics", "metrics", in_turn(self.show_metrics))
         for path, view in (("/check", self.show_check), ("/test", self.send_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
             pages.add_url_rule(path, f"{path[1:]}-again", _lead_back)
@@ -113,7 +113,8 @@ class Dashboard:
         except StoreUnavailable:
             snapshot = None
         texts = self.metrics(snapshot, lines)
-        return Response(texts, content_type="text/plain; version=0.0.4; charset=utf-8")
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return fill(Response(content_type=kind), texts)
 
 
 def _is_in(group: Group, state: str) -> bool:

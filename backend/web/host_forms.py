@@ -21,7 +21,7 @@ from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
 from backend.text import exactly
-from backend.web.pages import leave
+from backend.web.pages import in_turn, leave
 from backend.web.session import Session
 
 # The fields of a host's own settings: name, label, an example, and what an empty one means.
@@ -44,7 +44,7 @@ class HostForms:
 
     def register(self, pages: Blueprint) -> None:
         """Add the forms to the pages of the operator."""
-        pages.add_url_rule("/hosts.json", "hosts", self.list_hosts)
+        pages.add_url_rule("/hosts.json", "hosts", in_turn(self.list_hosts))
         pages.add_url_rule("/add", "add", self.add, methods=["GET", "POST"])
         actions = {"set": self.change, "rename": self.rename, "remove": self.remove}
         for action, view in actions.items():

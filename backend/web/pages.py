@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
+import threading
 import zlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import Response, g, make_response, redirect, request
 from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 
@@ -20,6 +23,7 @@ from backend.text import duration, moment, rough
 _JUST_NOW = 5  # seconds
 _SMALLEST = 1000  # bytes; compressing less isn't worth it
 _LEVEL, _GZIP = 5, 31  # of compression; 31 stands for the gzip format
+_TURN = threading.Lock()
 # The script of the page keeps these up to date itself, so they don't count as a change.
 _VARYING = re.compile(r"(<time [^>]*>)[^<]*(?=</time>)")
 # The path of a page of ours, perhaps with a query: where an action leads back to.
@@ -81,9 +85,8 @@ def _until(at: float, now: float) -> Markup:
 def _time(at: float, words: str, form: str) -> Markup:
     """Return words for a time. The script shows them in the reader's time zone, by their form."""
     exact = moment(at, "%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" title="{}" data-form="{}">{}</time>').format(
-        _iso(at), exact, form, words
-    )
+    text = Markup('<time datetime="%s" title="%s" data-form="%s">%s</time>')
+    return text % (_iso(at), exact, form, words)
 
 
 def _iso(at: float) -> str:
@@ -120,14 +123,13 @@ def live(id: str, tag: str = "div", *, caller: Callable[[], str], **attributes: 
     body = caller()
     # Underscores: `class` is a word of Python, and attributes have hyphens.
     named = {name.strip("_").replace("_", "-"): value for name, value in attributes.items()}
-    extra = Markup("").join(Markup(' {}="{}"').format(*one) for one in named.items())
+    extra = Markup("").join(Markup(' %s="%s"') % one for one in named.items())
     text = "\n".join((id, extra, _VARYING.sub(r"\1", body)))
     version = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
     if version in request.headers.get("X-Have", "").split(","):
-        return Markup('<{0} id="{1}" data-live="{2}" data-same></{0}>').format(tag, id, version)
-    return Markup('<{0} id="{1}" data-live="{2}"{3}>{4}</{0}>').format(
-        tag, id, version, extra, body
-    )
+        return Markup('<%s id="%s" data-live="%s" data-same></%s>') % (tag, id, version, tag)
+    text = Markup('<%s id="%s" data-live="%s"%s>%s</%s>')
+    return text % (tag, id, version, extra, body, tag)
 
 
 def refreshing() -> bool:
@@ -187,30 +189,48 @@ def place(**changes: object) -> str:
     return f"{path}?{query}" if query else path
 
 
+def in_turn(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
+    """Wrap a view that reads all hosts, so that a process runs only one such view at a time.
+
+    Otherwise many of them at once would take much memory, and delay updates.
+    """
+
+    @functools.wraps(view)
+    def run() -> ResponseReturnValue:
+        with _TURN:
+            return view()
+
+    return run
+
+
 def compress(response: Response) -> Response:
     """Compress a page. A page with a key isn't compressed, so that its size reveals nothing."""
-    is_page = response.mimetype == "text/html" and not response.is_streamed
-    may_be = (is_page or response.mimetype == "text/plain") and not g.get("has_key")
-    if may_be and "Content-Encoding" not in response.headers:
+    has_text = response.mimetype in ("text/html", "text/plain") and not response.is_streamed
+    if has_text and not g.get("has_key") and "Content-Encoding" not in response.headers:
         response.vary.add("Accept-Encoding")
-        is_large = response.is_streamed or len(response.get_data()) >= _SMALLEST
-        if is_large and request.accept_encodings.quality("gzip") > 0:
-            packed = _compressed(response.iter_encoded())
-            if response.is_streamed:
-                response.response = packed
-            else:
-                response.set_data(b"".join(packed))
-            response.headers["Content-Encoding"] = "gzip"
+        if _accepts_gzip() and len(response.get_data()) >= _SMALLEST:
+            fill(response, response.iter_encoded())
     return response
 
 
+def fill(response: Response, parts: Iterable[bytes]) -> Response:
+    """Set the body of a response, compressed if the browser accepts that."""
+    if _accepts_gzip():
+        parts = _compressed(parts)
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.set_data(b"".join(parts))
+    return response
+
+
+def _accepts_gzip() -> bool:
+    return request.accept_encodings.quality("gzip") > 0
+
+
 def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the parts of a text in the gzip format."""
     packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
     for part in parts:
-        packed = packer.compress(part)
-        if packed:
-            yield packed
+        yield packer.compress(part)
     yield packer.flush()
 
 

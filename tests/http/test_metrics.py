@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Mapping, Tuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from backend.web.pages import in_turn
 from tests.http.conftest import Serve
 from tests.http.operator import Operator
 from tests.http.service import HOME, NAS, Service, basic
@@ -132,3 +137,32 @@ def test_counters_are_readable_without_the_store(serve: Serve) -> None:
     assert figures.of("store_up") == 0
     assert figures.of("failed_logins_total") == 1
     assert not [name for name, _ in figures.samples if name == "dyndns_host_state"]
+
+
+def test_the_text_is_compressed_for_those_who_accept_it(
+    service: Service, operator: Operator
+) -> None:
+    service.host().updates("198.51.100.1")
+    plain = operator.asks("GET", "/metrics")
+    packed = operator.asks("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    names = re.findall(rb"^# TYPE (\S+)", gzip.decompress(packed.data), re.MULTILINE)
+    assert names == re.findall(rb"^# TYPE (\S+)", plain.data, re.MULTILINE)
+    assert b"dyndns_host_muted" in names
+
+
+def test_a_process_runs_one_view_of_all_hosts_at_a_time() -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    def view() -> str:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: in_turn(view)(), range(8)))
+    assert max(most) == 1
