@@ -21,7 +21,7 @@ from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
 from backend.text import exactly
-from backend.web.pages import in_turn, leave
+from backend.web.pages import host_path, in_turn, lead_to, leave
 from backend.web.session import Session
 
 # The fields of a host's own settings: name, label, an example, and what an empty one means.
@@ -78,8 +78,9 @@ class HostForms:
         if has_failed or any(line.state != OK for line in lines):
             return self._show(text if has_failed else "", lines), 400 if has_failed else 200
         if len(lines) > 1:
-            return make_response(redirect(url_for("operator.overview", done="added-all"), 303))
-        return _to_host(Hostname.parse(names[0]), "added", "setup")
+            return lead_to("/", "added-all")
+        host = Hostname.parse(names[0])
+        return lead_to(host_path(host), "added", host, "setup")
 
     def rename(self, name: str) -> Response | tuple[str, int]:
         operator = self.session.check_form()
@@ -90,7 +91,8 @@ class HostForms:
                 " ".join(f"{line.found} {line.hint}" for line in lines if line.state == FAIL)
                 or "Write the new name."
             )
-        return _to_host(Hostname.parse(new), "renamed", "setup")
+        host = Hostname.parse(new)
+        return lead_to(host_path(host), "renamed", host, "setup")
 
     def remove(self, name: str) -> Response:
         operator = self.session.check_form()
@@ -98,8 +100,7 @@ class HostForms:
         if choice not in ("delete", "keep"):
             raise BadRequest("Choose whether the records of the host are deleted or kept.")
         self.manager.remove(host, operator, delete_records=choice == "delete")
-        query: Mapping[str, Any] = {"done": "removed", "for": host.text}
-        return make_response(redirect(url_for("operator.overview", **query), 303))
+        return lead_to("/", "removed", host)
 
     def change(self, name: str) -> Response:
         operator = self.session.check_form()
@@ -127,11 +128,6 @@ def _written(own: OwnSettings, name: str) -> str:
     if value is None or isinstance(value, bool):
         return {None: "", True: "on", False: "off"}[value]
     return exactly(value) if name == "lost_after" else str(value)
-
-
-def _to_host(host: Hostname, done: str, section: str) -> Response:
-    query: Mapping[str, Any] = {"done": done, "for": host.text, "_anchor": section}
-    return make_response(redirect(url_for("operator.host", name=host.text, **query), 303))
 
 
 def _lead_to_host(name: str) -> Response:

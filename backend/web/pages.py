@@ -8,20 +8,20 @@ import re
 import threading
 import zlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
-from flask import Response, g, make_response, redirect, request
+from flask import Response, after_this_request, g, make_response, redirect, request
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 
-from backend.errors import BadHostname
 from backend.model import Hostname, shown
 from backend.text import duration, moment, rough
 
 _JUST_NOW = 5  # seconds
 _SMALLEST = 1000  # bytes; compressing less isn't worth it
+_DONE_COOKIE, _DONE_SECONDS = "dyndns-done", 60
 _LEVEL, _GZIP = 5, 31  # of compression; 31 stands for the gzip format
 _TURN = threading.Lock()
 # The script of the page keeps these up to date itself, so they don't count as a change.
@@ -148,23 +148,47 @@ def back_path() -> str:
 
 def leave(done: str, host: Hostname | None = None, section: str = "") -> Response:
     """Lead the browser back to the page with the form, which says what was done to which host."""
-    path = back_path() or ("/" if host is None else f"/hosts/{quote(host.text, safe='*')}")
-    path, _, query = path.partition("?")
-    found = [(name, value) for name, value in parse_qsl(query) if name not in ("done", "for")]
-    found += [("done", done)] if done else []
-    found += [("for", host.text)] if done and host is not None else []
-    target = f"{request.script_root}{path}{'?' if found else ''}{urlencode(found)}"
-    return make_response(redirect(f"{target}#{section}" if section else target, 303))
+    return lead_to(back_path() or ("/" if host is None else host_path(host)), done, host, section)
+
+
+def lead_to(path: str, done: str, host: Hostname | None = None, section: str = "") -> Response:
+    """Lead the browser to a page of ours, which says what was done to which host.
+
+    A cookie says it, not the URL: otherwise a link on another site could say that something was
+    done.
+    """
+    target = request.script_root + path
+    response = make_response(redirect(f"{target}#{section}" if section else target, 303))
+    if done:
+        response.set_cookie(
+            _DONE_COOKIE,
+            f"{done}:{host or ''}",
+            max_age=_DONE_SECONDS,
+            secure=g.is_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+    return response
+
+
+def host_path(host: Hostname) -> str:
+    """Return the path of the page of a host, as `lead_to` takes it."""
+    return f"/hosts/{quote(host.text, safe='*')}"
 
 
 def message() -> str:
-    """Return what the action before this page has done; empty if there was none."""
-    template = _DONE.get(request.args.get("done", ""), "")
-    try:
-        host = shown(Hostname.parse(request.args.get("for", "")))
-    except BadHostname:
-        host = "The host"
-    return template.format(host=host)
+    """Return, once, what the action before this page has done; empty if there was none."""
+    sent = request.cookies.get(_DONE_COOKIE)
+    if sent is None or refreshing():
+        return ""
+
+    @after_this_request
+    def forget(response: Response) -> Response:
+        response.delete_cookie(_DONE_COOKIE, secure=g.is_secure, httponly=True, samesite="Strict")
+        return response
+
+    done, _, name = sent.partition(":")
+    return _DONE.get(done, "").format(host=shown(Hostname(name)))
 
 
 def arguments() -> Mapping[str, str]:
@@ -172,8 +196,8 @@ def arguments() -> Mapping[str, str]:
 
     A link on another site can't choose the URL that devices send their keys to.
     """
-    left_out = ("done", "for", "url") if g.get("is_foreign") else ("done", "for")
-    return {name: value for name, value in request.args.items() if name not in left_out}
+    is_foreign = g.get("is_foreign")
+    return {name: value for name, value in request.args.items() if name != "url" or not is_foreign}
 
 
 def here(**changes: object) -> str:

@@ -125,6 +125,7 @@ class Session:
                 cookie = self.token(*words)
                 is_known = self.is_valid(sent, _COOKIE_SECONDS, *words)
         g.is_foreign = is_cross_site(request, self.proxies)
+        g.is_secure = base_url(request, self.proxies).startswith("https:")
         source = client_address(request, self.proxies)
         page = UpdateRequest("page", source, (login,) if login else ())
         g.operator = self._authorize(page, is_known=is_known)
@@ -150,15 +151,14 @@ class Session:
     def _key_words(self, key: str, path: str) -> Sequence[str | None]:
         return ("key", key, path, *astuple(g.credentials))
 
-    def _set_cookie(
-        self, response: Response, name: str, value: str, seconds: int, path: str
-    ) -> None:
+    @staticmethod
+    def _set_cookie(response: Response, name: str, value: str, seconds: int, path: str) -> None:
         response.set_cookie(
             name,
             value,
             max_age=seconds,
             path=path,
-            secure=base_url(request, self.proxies).startswith("https:"),
+            secure=g.is_secure,
             httponly=True,
             samesite="Strict",
         )

@@ -46,6 +46,18 @@ class Operator:
         assert answer.status_code == 200, answer.text
         return answer.text
 
+    def follows(self, answer: TestResponse) -> str:
+        """Return the page that an action leads to, which says what was done."""
+        assert answer.status_code == 303, answer.text
+        cookies = [one.partition(";")[0] for one in answer.headers.getlist("Set-Cookie")]
+        page = self.asks(
+            "GET",
+            answer.headers["Location"].partition("#")[0],
+            headers={"Cookie": "; ".join(cookies)},
+        )
+        assert "dyndns-done=;" in page.headers["Set-Cookie"]
+        return page.text
+
     def form(self, page: str, action: str) -> dict[str, str]:
         """Return the values of a form as the page contains them."""
         own = rf'<form [^>]*method="post" action="{re.escape(action)}">(.*?)</form>'

@@ -164,20 +164,30 @@ def test_retry_makes_the_update_due_and_redirects_back(
     refuse(service)
     (before,) = service.rows("records")
     answer = operator.presses(HOME, "retry")
-    place = f"/hosts/{HOME}?done=retry&for={HOME}"
-    assert (answer.status_code, answer.headers["Location"]) == (303, place)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/hosts/{HOME}")
     assert answer.headers["Cache-Control"] == "no-store"
     (after,) = service.rows("records")
     assert after["retry_at"] <= time.time() < before["retry_at"]
-    assert f"{HOME}: the service is retrying" in operator.sees(answer.headers["Location"])
+    assert f"{HOME}: the service is retrying" in operator.follows(answer)
+
+
+def test_a_link_of_another_site_cannot_say_that_something_was_done(operator: Operator) -> None:
+    page = operator.sees(f"/hosts/{HOME}?done=rotate&for={HOME}")
+    assert "has a new key" not in page
+
+
+def test_a_refresh_leaves_the_message_to_the_next_page(operator: Operator) -> None:
+    done = {"Cookie": f"dyndns-done=unmute:{HOME}"}
+    answer = operator.asks("GET", f"/hosts/{HOME}", headers={**done, "X-Have": ""})
+    assert "are on again" not in answer.text
+    assert "dyndns-done" not in answer.headers.get("Set-Cookie", "")
 
 
 def test_retry_from_the_list_redirects_to_the_list(service: Service, operator: Operator) -> None:
     refuse(service)
     form = operator.form(operator.sees("/?q=home&state=refused&page=1"), f"/hosts/{HOME}/retry")
     answer = operator.asks("POST", f"/hosts/{HOME}/retry", form)
-    place = f"/?q=home&state=refused&page=1&done=retry&for={HOME}"
-    assert answer.headers["Location"] == place
+    assert answer.headers["Location"] == "/?q=home&state=refused&page=1"
 
 
 def test_a_dropped_update_is_gone_from_the_page(service: Service, operator: Operator) -> None:
@@ -228,7 +238,7 @@ def test_the_key_stays_shown_for_a_quarter_of_an_hour(
 
 def test_an_action_keeps_device_address_and_page(operator: Operator) -> None:
     kept = "device=curl&url=https%3A%2F%2Fother.example.net%2Fbase&kind=contact&days=30"
-    page = operator.sees(f"/hosts/{HOME}?{kept}&done=retry&for={HOME}")
+    page = operator.sees(f"/hosts/{HOME}?{kept}")
     form = operator.form(page, f"/hosts/{HOME}/key")
     answer = operator.asks("POST", f"/hosts/{HOME}/key", form)
     assert answer.headers["Location"] == f"/hosts/{HOME}?{kept}#setup"
@@ -250,13 +260,15 @@ def test_a_form_that_is_too_old_leads_back_to_its_page(operator: Operator) -> No
 
 def test_an_address_is_set_by_hand(service: Service, operator: Operator) -> None:
     answer = operator.presses(HOME, "update", ip=" 198.51.100.44 ")
-    assert answer.headers["Location"].endswith(f"?done=updated&for={HOME}")
+    assert "Hetzner has accepted the address" in operator.follows(answer)
     assert service.states() == {(HOME, "A"): ("198.51.100.44", "publishing")}
     assert service.rows("history")[0]["protocol"] == "page"
-    assert "done=unchanged" in operator.presses(HOME, "update", ip="198.51.100.44").location
+    again = operator.presses(HOME, "update", ip="198.51.100.44")
+    assert "has this address already" in operator.follows(again)
     assert operator.presses(HOME, "update", ip="nonsense").status_code == 400
     service.sandbox.fail(403, code="protected", method="POST", count=1)
-    assert "done=refused" in operator.presses(HOME, "update", ip="198.51.100.45").location
+    refused = operator.presses(HOME, "update", ip="198.51.100.45")
+    assert "Hetzner refuses the address" in operator.follows(refused)
 
 
 def test_the_settings_can_be_downloaded_with_the_key(operator: Operator) -> None:

@@ -149,14 +149,6 @@
     document.addEventListener("visibilitychange", refresh);
   }
 
-  // A reload doesn't say again what an earlier action has done.
-  const place = new URL(location.href);
-  if (place.searchParams.has("done")) {
-    place.searchParams.delete("done");
-    place.searchParams.delete("for");
-    history.replaceState(null, "", place);
-  }
-
   for (const chooser of document.querySelectorAll("select[data-submits]")) {
     chooser.addEventListener("change", () => chooser.form.submit());
   }
