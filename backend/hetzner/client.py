@@ -125,6 +125,10 @@ class CloudApi:
             session = Session()
             session.auth = Bearer(self._token)
             session.headers["User-Agent"] = self._agent
+            # From the environment, which requests would otherwise read at each call.
+            found = session.merge_environment_settings(self._url, {}, None, None, None)
+            session.proxies, session.verify = found["proxies"], found["verify"]
+            session.trust_env = False
         try:
             self.quotas.require(kind)
             left = deadline.remaining()

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, TypeVar
+from typing import Callable, Iterable, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,6 +17,7 @@ from backend.model import Deadline, Hostname
 from backend.rate import DAY
 from backend.store.database import Database, excluded
 from backend.store.schema import SKEW_SECONDS, leases, reports
+from backend.store.statements import run
 
 _POLL_SECONDS = 0.05
 SAY_AGAIN = DAY  # a warning whose cause lasts is repeated after this
@@ -107,13 +108,13 @@ class Leases:
         """
         values = {"name": name, "owner": owner, "until": now + seconds, "now": now}
         values["latest"] = now + seconds + SKEW_SECONDS
-        if _has_changed_row(connection, self._take, {**values, "instead_of": owner}):
+        if run(connection, self._take, {**values, "instead_of": owner}).rowcount == 1:
             return True
         query = sa.select(leases.c.owner).where(leases.c.name == name)
         other = str(connection.execute(query).scalar() or "")
-        return is_dead(other) and _has_changed_row(
-            connection, self._take, {**values, "instead_of": other}
-        )
+        if not is_dead(other):
+            return False
+        return bool(run(connection, self._take, {**values, "instead_of": other}).rowcount == 1)
 
     def once(self, subject: str, key: str, now: float, seconds: float = SAY_AGAIN) -> bool:
         """Whether this is the first such call in any process within `seconds`."""
@@ -126,7 +127,7 @@ class Leases:
         """Do what `once` does within a transaction."""
         values = {"subject": subject, "key": key, "until": now + seconds, "now": now}
         values["latest"] = now + seconds + SKEW_SECONDS
-        return _has_changed_row(connection, self._report, values)
+        return bool(run(connection, self._report, values).rowcount == 1)
 
     def prune(self, now: float) -> None:
         """Delete the reports whose time is over."""
@@ -158,12 +159,7 @@ _RELEASE = leases.delete().where(
 
 def release(connection: Connection, name: str, owner: str) -> None:
     """Release a lease within a transaction; without effect if it already has another owner."""
-    connection.execute(_RELEASE, {"a_name": name, "an_owner": owner})
-
-
-def _has_changed_row(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:  # noqa: ANN401
-    options = {"preserve_rowcount": True}
-    return bool(connection.execute(statement, values, execution_options=options).rowcount == 1)
+    run(connection, _RELEASE, {"a_name": name, "an_owner": owner})
 
 
 def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:

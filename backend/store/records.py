@@ -26,6 +26,7 @@ from backend.store.hosts import (
 )
 from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
 from backend.store.schema import SKEW_SECONDS, Entry, add_entry, hosts, records, reports
+from backend.store.statements import run
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
@@ -132,9 +133,7 @@ class Records:
 
     def of(self, host: Hostname) -> dict[RecordType, Record]:
         """Return the records of a host, with one indexed read."""
-        rows = self._database.fetch(self._of_host, host.text)
-        found = [read_record(dict(zip(_COLUMNS, row))) for row in rows]
-        return {record.desired.type: record for record in found}
+        return _by_type(self._database.fetch(self._of_host, host.text))
 
     def set_desired(self, update: Update, now: float, grace: float) -> None:
         """Store the desired state before Hetzner is asked.
@@ -163,8 +162,7 @@ class Records:
                 self._store_desired(connection, update, now, grace)
             if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
-            rows = connection.execute(_OF_HOST, {"name": host.text}).mappings().all()
-        return {record.desired.type: record for record in map(read_record, rows)}
+            return _by_type(run(connection, _OF_HOST, {"name": host.text}))
 
     def unlock(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
@@ -197,7 +195,7 @@ class Records:
                 done = {"state": State.PUBLISHED.value, **_DONE}
                 new = {"poll_action_at": poll_at} if poll_at is not None else done
                 key = {**_key(record), "an_action": record.action}
-                is_current = connection.execute(_OF_ACTION, {**key, **new}).rowcount == 1
+                is_current = run(connection, _OF_ACTION, {**key, **new}).rowcount == 1
                 if is_current and poll_at is None:
                     published.append((record, _clear_errors(connection, record)))
         return published
@@ -313,10 +311,10 @@ class Records:
             for desired in sorted(update.desired, key=lambda one: one.type.value)
         ]
         # Another process may have removed the host since the request was authorized.
-        if connection.execute(_LEAVING, {"name": update.host.text}).first() is not None:
+        if run(connection, _LEAVING, {"name": update.host.text}).fetchone() is not None:
             raise not_registered(update.host)
-        if rows:  # an update may bring nothing but a prefix whose host part isn't known
-            connection.execute(self._set_desired, rows)
+        for row in rows:  # none if the update brings but a prefix whose host part isn't known
+            run(connection, self._set_desired, row)
 
     def _read(
         self, condition: sa.ColumnElement[bool], limit: int, order: sa.Column[float]
@@ -341,7 +339,7 @@ class Records:
             return Noted(self._note_failed(connection, result, now))
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
         later = {name: at for name, at in times.items() if at is not None}
-        connection.execute(_OF_GENERATION, {**_key(record), **later})
+        run(connection, _OF_GENERATION, {**_key(record), **later})
         return Noted()
 
     def _note_failed(self, connection: Connection, failed: Failed, now: float) -> Notice | None:
@@ -355,7 +353,7 @@ class Records:
             "error": error.seen,
             "hint": error.hint,
         }
-        if connection.execute(_OF_GENERATION, values).rowcount != 1:
+        if run(connection, _OF_GENERATION, values).rowcount != 1:
             return None  # a newer desired state came in: this one's failure doesn't matter
         query = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
         known = [row.key.split(" ", 2) for row in connection.execute(query)]
@@ -374,6 +372,11 @@ class Records:
             other == event and (event == "postponed" or one == text) for _, other, one in known
         )
         return Notice.RECORD if is_known else Notice.HOST
+
+
+def _by_type(rows: Iterable[Sequence[Any]]) -> dict[RecordType, Record]:
+    found = (read_record(dict(zip(_COLUMNS, row))) for row in rows)
+    return {record.desired.type: record for record in found}
 
 
 def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice | None:
@@ -396,11 +399,11 @@ def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> No
         state["poll_action_at"] = now + FIRST_POLL
     elif record.state is not State.PUBLISHING:  # else the action that publishes it still runs
         state = {"state": State.PUBLISHED.value, **_DONE}
-    if connection.execute(_OF_GENERATION, {**_key(record), **held, **state}).rowcount == 1:
+    if run(connection, _OF_GENERATION, {**_key(record), **held, **state}).rowcount == 1:
         return _clear_errors(connection, record) if "error" in state else None
     # Hetzner may have accepted a newer desired state before this one: it has to be written again.
     again = {**held, "state": State.PENDING.value, "retry_at": now}
-    connection.execute(_OF_NEWER, {**_key(record), **again})
+    run(connection, _OF_NEWER, {**_key(record), **again})
     return None
 
 

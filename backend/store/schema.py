@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from backend.errors import StoreUnusable
+from backend.store.statements import run
 
 # Seconds by which the clocks of several machines may differ.
 SKEW_SECONDS = 60.0
@@ -185,7 +186,7 @@ _ADD_ENTRY = history.insert()  # built once: building a statement takes longer t
 
 def add_entry(connection: Connection, entry: Entry) -> None:
     """Add an entry in the transaction of the change that it describes."""
-    connection.execute(_ADD_ENTRY, vars(entry))
+    run(connection, _ADD_ENTRY, vars(entry))
 
 
 def migrate(

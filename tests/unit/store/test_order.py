@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 
 import pytest
 import sqlalchemy as sa
 
-from backend.store import Store
-from backend.store.hosts import HostActivity
+from backend.store import Store, records
+from backend.store.hosts import HostActivity, Record
+from backend.store.statements import run
 from tests.unit.fakes import host, update
 
 NAMES = ["a.example.com", "b.example.com", "c.example.com"]
@@ -17,7 +18,7 @@ BOTH = ("2001:db8::1", "198.51.100.1")
 
 
 @pytest.fixture
-def written() -> Iterator[list[list[str]]]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     """Return the hosts and types of the rows written, in order."""
     rows: list[list[str]] = []
 
@@ -29,15 +30,19 @@ def written() -> Iterator[list[list[str]]]:
                 for row in (parameters if are_many else [parameters])
             )
 
+    def run_noted(connection: Any, statement: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        rows.append([value for value in values.values() if value in (*NAMES, "A", "AAAA")])
+        return run(connection, statement, values)
+
+    monkeypatch.setattr(records, "run", run_noted)
     sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
     yield rows
     sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
 
 
-def confirm(store: Store) -> None:
+def mixed(store: Store) -> list[Record]:
     of = store.records.of
-    seen = [(record, "") for name in MIXED for record in reversed(list(of(name).values()))]
-    store.records.confirm(seen, 1)
+    return [record for name in MIXED for record in reversed(list(of(name).values()))]
 
 
 WRITERS: dict[str, Callable[[Store], object]] = {
@@ -47,7 +52,8 @@ WRITERS: dict[str, Callable[[Store], object]] = {
         [HostActivity(name, 1, 1, 1, None) for name in MIXED]
     ),
     "desired": lambda store: store.records.set_desired(update(*BOTH, name=NAMES[0]), 1, 1),
-    "verified records": confirm,
+    "actions": lambda store: store.records.note_actions([(one, 1) for one in mixed(store)]),
+    "verified records": lambda store: store.records.confirm([(one, "") for one in mixed(store)], 1),
     "failed logins": lambda store: store.failed_logins.add({name.text: 1 for name in MIXED}, 1, 60),
 }
 
