@@ -22,6 +22,7 @@ from backend.store.schema import (
     records,
     reports,
 )
+from backend.store.statements import run
 
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
@@ -29,7 +30,6 @@ _LONGEST_WAIT = 3600.0 + SKEW_SECONDS  # no record waits for longer than an hour
 # This many changes back and forth within this time mean that two devices use the host.
 _MANY_CHANGES, SHORTLY = 7, 3600.0
 _SOURCES = 5
-_CHANGES = [change.value for change in Change]
 # What happens to the records of a host that is being removed.
 DELETE, KEEP = "delete", "keep"
 
@@ -175,7 +175,8 @@ def _address(text: str | None) -> Address | None:
 _LAST_CHANGES = (
     sa.select(history.c.new, history.c.source)
     .where(history.c.host == sa.bindparam("name"), history.c.type == sa.bindparam("kind"))
-    .where(history.c.at > sa.bindparam("since"), history.c.event.in_(_CHANGES))
+    .where(history.c.at > sa.bindparam("since"))
+    .where(sa.or_(*(history.c.event == change.value for change in Change)))
     .order_by(history.c.id.desc())
     .limit(_MANY_CHANGES)
 )
@@ -184,10 +185,10 @@ _LAST_CHANGES = (
 def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence[str]:
     """Return the sources of the requests that change a record back and forth, if any do."""
     since = {"name": host, "kind": kind, "since": now - SHORTLY}
-    changes = connection.execute(_LAST_CHANGES, since).all()
-    addresses = {change.new for change in changes}
+    changes = run(connection, _LAST_CHANGES, since).fetchall()
+    addresses = {new for new, _ in changes}
     is_fight = len(changes) == _MANY_CHANGES and 1 < len(addresses) <= _MANY_CHANGES / 2
-    return sorted({change.source for change in changes}) if is_fight else ()
+    return sorted({source for _, source in changes}) if is_fight else ()
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ _OF_GENERATION = _OF_RECORD.where(records.c.generation == sa.bindparam("a_genera
 _OF_ACTION = _OF_GENERATION.where(
     records.c.action == sa.bindparam("an_action"), records.c.state == State.PUBLISHING.value
 )
+_CLEAR_ERRORS = reports.delete().where(
+    reports.c.subject == sa.bindparam("a_host"), reports.c.key.like(sa.bindparam("keys"))
+)
 _OF_NEWER = _OF_RECORD.where(records.c.generation != sa.bindparam("a_generation"))
 
 
@@ -297,8 +300,11 @@ class Records:
     def _store_desired(
         self, connection: Connection, update: Update, now: float, grace: float
     ) -> None:
-        rows = [
-            {
+        # Another process may have removed the host since the request was authorized.
+        if run(connection, _LEAVING, {"name": update.host.text}).fetchone() is not None:
+            raise not_registered(update.host)
+        for desired in sorted(update.desired, key=lambda one: one.type.value):
+            row = {
                 "host": update.host.text,
                 "type": desired.type.value,
                 "desired": None if desired.address is None else str(desired.address.ip),
@@ -308,12 +314,6 @@ class Records:
                 "retry_at": now + grace,
                 "generation": first_generation(now),
             }
-            for desired in sorted(update.desired, key=lambda one: one.type.value)
-        ]
-        # Another process may have removed the host since the request was authorized.
-        if run(connection, _LEAVING, {"name": update.host.text}).fetchone() is not None:
-            raise not_registered(update.host)
-        for row in rows:  # none if the update brings but a prefix whose host part isn't known
             run(connection, self._set_desired, row)
 
     def _read(
@@ -417,12 +417,11 @@ def entry_of(  # noqa: PLR0913, PLR0917
 
 def _clear_errors(connection: Connection, record: Record) -> Notice | None:
     """Delete the reported errors of a record in the transaction of its success."""
-    is_hosts = reports.c.subject == record.host.text
-    is_mine = sa.and_(is_hosts, reports.c.key.startswith(f"{record.type.value} "))
-    if not connection.execute(reports.delete().where(is_mine)).rowcount:
+    mine = {"a_host": record.host.text, "keys": f"{record.type.value} %"}
+    if not run(connection, _CLEAR_ERRORS, mine).rowcount:
         return None
-    others = sa.select(sa.func.count()).select_from(reports).where(is_hosts)
-    return Notice.RECORD if connection.execute(others).scalar() else Notice.HOST
+    others = sa.select(reports.c.key).where(reports.c.subject == record.host.text)
+    return Notice.RECORD if connection.execute(others).first() else Notice.HOST
 
 
 def _key(record: Record) -> dict[str, Any]:
