@@ -435,4 +435,10 @@ class EventSink(Protocol):
     """Receives events, as the reporter does."""
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
-        """Report an event; `quietly` sends no push. Never raises, and never waits."""
+        """Report an event; `quietly` sends no push.
+
+        Raises:
+            StoreUnavailable: the push can't be stored, in the transaction of the thread if it is in
+                one. Events without a push never raise, and never wait.
+
+        """

@@ -27,6 +27,8 @@ _DOUBLE = 8
 _NOTE = 256  # bytes of a note's text, a multiple of _DOUBLE
 
 PROTOCOLS = ("json", "dyndns2", "page", "httpreq", "acme-dns")
+MOST_CHANNELS = 9  # of NOTIFY_URLS; the others are counted together
+CHANNELS = ("ntfy", *(f"channel {n}" for n in range(1, MOST_CHANNELS + 1)), "others")
 METHODS = ("GET", "POST", "PUT", "DELETE")  # of calls to Hetzner
 # The outcome of an update or call that failed. A class that isn't listed has the outcome of its
 # parent.
@@ -151,7 +153,7 @@ _CALLS = _Series(
     (METHODS, ("ok", *FAILURES.values())),
     (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0),
 )
-_PUSHES = _Series("dyndns_pushes", "Pushes to ntfy", ("result",), (("sent", "dropped"),))
+_PUSHES = _Series("dyndns_pushes", "Pushes", ("channel", "result"), (CHANNELS, ("sent", "dropped")))
 _FAILED_LOGINS = _Series("dyndns_failed_logins", "Wrong keys and passwords", (), ())
 _ALL = (_UPDATES, _SECONDS, _CALLS, _PUSHES, _FAILED_LOGINS)
 
@@ -173,9 +175,13 @@ class Measured:
 
 
 class Meters:
-    """Counters and durations. Safe to share between threads, and by `slots` between processes."""
+    """Counters and durations. Safe to share between threads, and by `slots` between processes.
 
-    def __init__(self, slots: Slots | None = None) -> None:
+    `channels` are those of which pushes are reported, even if there was none.
+    """
+
+    def __init__(self, slots: Slots | None = None, channels: Iterable[str] = ()) -> None:
+        self._channels = {_channel(name) for name in channels}
         self._slots = slots or Slots(figures=FIGURES)
         self._figures = self._slots.figures
         self._lock = threading.Lock()
@@ -204,9 +210,9 @@ class Meters:
         """Count an update that was rejected before it began."""
         self._count(_UPDATES, protocol, _failure(error))
 
-    def pushed(self, result: str) -> None:
+    def pushed(self, channel: str, result: str) -> None:
         """Count a push: ``sent`` or ``dropped``."""
-        self._count(_PUSHES, result)
+        self._count(_PUSHES, _channel(channel), result)
 
     def failed_login(self) -> None:
         self._count(_FAILED_LOGINS)
@@ -218,6 +224,9 @@ class Meters:
             totals = {values: figures[_PLACES[series, values]] for values in series.combinations()}
             if series is _CALLS:  # most of these never happen; all other series begin with zero
                 totals = {values: found for values, found in totals.items() if any(found)}
+            if series is _PUSHES:
+                known = self._channels
+                totals = {values: found for values, found in totals.items() if values[0] in known}
             families.append(series.family(totals))
         registry = CollectorRegistry()
         registry.register(_Given([*families, *more]))
@@ -241,6 +250,10 @@ class _Given(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
+
+
+def _channel(name: str) -> str:
+    return name if name in CHANNELS else CHANNELS[-1]
 
 
 def _failure(error: errors.DyndnsError) -> str:

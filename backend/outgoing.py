@@ -176,7 +176,14 @@ class Bearer(AuthBase):
 
 
 class NoAnswer(Exception):
-    """No complete answer came in time. The text has the reason, but no URL: it may hold a login."""
+    """No complete answer came in time. The text has the reason, but no URL: it may hold a login.
+
+    If `was_sent`, the server may have received the request and be slow.
+    """
+
+    def __init__(self, cause: str, *, was_sent: bool = False) -> None:
+        super().__init__(cause)
+        self.was_sent = was_sent
 
 
 def ask(
@@ -211,8 +218,9 @@ def ask(
         raise NoAnswer("TLS failed, check the clock and the CA certificates") from None
     except requests.exceptions.ProxyError:
         raise NoAnswer("the proxy doesn't answer") from None
-    except (requests.exceptions.Timeout, exceptions.TimeoutError):
-        raise NoAnswer("no complete answer in time") from None
+    except (requests.exceptions.Timeout, exceptions.TimeoutError) as error:
+        was_sent = not isinstance(error, requests.exceptions.ConnectTimeout)
+        raise NoAnswer("no complete answer in time", was_sent=was_sent) from None
     except requests.exceptions.ConnectionError as error:
         raise NoAnswer(_root(error)) from None
     except (requests.RequestException, exceptions.HTTPError):

@@ -27,9 +27,8 @@ from backend.monitor.collector import Collector
 from backend.monitor.watcher import TICK_SECONDS, Watcher
 from backend.notify.channels import open_channels, send_test
 from backend.notify.heartbeat import Heartbeat
-from backend.notify.ntfy import Push
-from backend.notify.outbox import Outbox
-from backend.notify.reporter import Grouping, Reporter
+from backend.notify.outbox import Grouping, Outbox
+from backend.notify.reporter import Reporter
 from backend.server.loops import Health, Loop
 from backend.settings import CHALLENGE_SLOTS, MOST_QUEUED, NtfySettings, Settings
 from backend.store import Store
@@ -63,7 +62,7 @@ class Service:
 
     app: Flask
     loops: Sequence[Loop]
-    outboxes: Sequence[Outbox]
+    pushes: Grouping
     keys: Keys
     stop_updates: Callable[[], None]
     # These resign from leader elections, and write data that is only in memory.
@@ -72,8 +71,7 @@ class Service:
 
     def start(self) -> None:
         """Start the background threads."""
-        for outbox in self.outboxes:
-            outbox.start()
+        self.pushes.start()
         for loop in self.loops:
             loop.start()
 
@@ -85,11 +83,7 @@ class Service:
         with contextlib.suppress(StoreUnavailable):
             for ending in self.endings:
                 ending()
-        end = time.monotonic() + _DRAIN_SECONDS
-        for outbox in self.outboxes:
-            outbox.end(_DRAIN_SECONDS)
-        for outbox in self.outboxes:
-            outbox.stop(max(0.0, end - time.monotonic()))
+        self.pushes.stop(_DRAIN_SECONDS)
         self.close()
 
 
@@ -97,22 +91,21 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     """Build the service. All workers share `slots`."""
     access, cache_ttl = settings.access, settings.records.request_cache_ttl
 
-    meters = Meters(slots)
+    channels = open_channels(settings.ntfy)
+    meters = Meters(slots, [channel.name for channel in channels])
     store = Store(settings.store.url, pool_size=settings.server.threads)
     activities = ActivityBuffer(store.hosts)
     is_first = _first_of_all(store, "channels", _CHANNEL_PROBLEM_SECONDS, without_store=True)
     outboxes = [
-        Outbox(channel, is_first, count=meters.pushed) for channel in open_channels(settings.ntfy)
+        Outbox(
+            channel, store.pushes, is_first, count=functools.partial(meters.pushed, channel.name)
+        )
+        for channel in channels
     ]
-
-    def put(push: Push) -> None:
-        for outbox in outboxes:
-            outbox.put(push)
-
     election = LeaderElection(store.leases, "pushes", _PUSH_LEASE_SECONDS)
-    grouping = Grouping(store.pushes, election, put)
+    grouping = Grouping(store.pushes, election, outboxes)
     reporter = Reporter(
-        grouping.put if outboxes else lambda _: None,
+        grouping.put,
         on_change=settings.ntfy.on_change,
         debugging=settings.log.debug,
     )
@@ -123,7 +116,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     def verifies_zones() -> bool:
         return len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
 
-    alarm = Alarm(reporter, _first_of_all(store, "failed logins", access.failure_window))
+    is_first = _first_of_all(store, "failed logins", access.failure_window)
+    alarm = Alarm(reporter, is_first, transaction=store.transaction)
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     # Logins of requests are trimmed, too.
     operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
@@ -190,10 +184,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     ]
     if outboxes:
         loops.append(Loop("pushes", 1, grouping.tick))
-        grouping.wake = loops[-1].wake
     loops += _heartbeats(settings.ntfy.heartbeat_url, store, health)
-    health.watched = [loop.problem for loop in loops]
-    health.watched += [outbox.problem for outbox in outboxes]
+    health.watched = [*(loop.problem for loop in loops), grouping.problem]
 
     session = Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies)
     overview = Overview(store, hosts, lost_after, access.failure_window)
@@ -223,7 +215,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     return Service(
         app=app,
         loops=loops,
-        outboxes=outboxes,
+        pushes=grouping,
         keys=keys,
         stop_updates=updater.stop,
         endings=[
@@ -232,7 +224,6 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
             watcher.stop,
             activities.flush,
             alarm.report,
-            *([grouping.stop] if outboxes else []),
         ],
         close=store.close,
     )

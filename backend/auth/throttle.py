@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, ContextManager, NamedTuple, Sequence
 
 from backend.errors import StoreUnavailable, TooManyFailures
 from backend.events import EventSink, LoginFailed, LoginsBlocked
@@ -144,9 +144,11 @@ class Alarm:
         reporter: EventSink,
         is_first: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
+        transaction: Callable[[], ContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """`is_first` is true for the first process that asks for a host within a window."""
         self._reporter = reporter
+        self._transaction = transaction
         self._is_first = is_first
         self._lines = LineLimit(_LINES_AT_ONCE, _LINES_A_SECOND, clock)
         self._pushes = LineLimit(_PUSHES_AT_ONCE, _PUSHES_A_SECOND, clock)
@@ -170,9 +172,10 @@ class Alarm:
         """Report the hosts that are over their limit."""
         while self._blocked:
             event = self._blocked.popleft()
-            left_out = self._pushes.take() if self._is_first(event.host.text) else None
-            if left_out is not None:
-                self._reporter.report(replace(event, left_out=left_out))
+            with self._transaction():
+                left_out = self._pushes.take() if self._is_first(event.host.text) else None
+                if left_out is not None:
+                    self._reporter.report(replace(event, left_out=left_out))
 
 
 class LoginQueue:

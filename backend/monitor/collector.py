@@ -88,9 +88,12 @@ class Collector:
 
     def _note_refusal(self, number: int, error: OperatorError, now: float) -> None:
         is_at_start = self._store.projects.listed_at() < self._began
-        if self._store.leases.once("projects", f"{number} {error}", now) or is_at_start:
-            self._events.report(TokenRefused(number, str(error)))
+        with self._store.transaction():
+            if self._store.leases.once("projects", f"{number} {error}", now) or is_at_start:
+                self._events.report(TokenRefused(number, str(error)))
 
     def _note_failure(self, zone: Zone, now: float) -> None:
-        if zone.has_failed and self._store.leases.once("zones", zone.name, now):
-            self._events.report(ZoneFailed(zone.name))
+        if zone.has_failed:
+            with self._store.transaction():
+                if self._store.leases.once("zones", zone.name, now):
+                    self._events.report(ZoneFailed(zone.name))

@@ -117,18 +117,20 @@ class Watcher:
         known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
         activities = self._silences.measure(known)
         for one in activities:
-            has_ended = one.muted_until is not None and one.muted_until <= now
-            if has_ended and self._store.hosts.lift(one.host, now) and one.silent_since is not None:
-                self._sink.report(FellSilent(one.host, one.seen_at, now - one.silent_since))
+            if one.muted_until is not None and one.muted_until <= now:
+                with self._store.transaction():
+                    if self._store.hosts.lift(one.host, now) and one.silent_since is not None:
+                        self._sink.report(FellSilent(one.host, one.seen_at, now - one.silent_since))
         if not self._is_due(now):
             return
         # Hosts that sent an update lately, or are lost already, need no stored silence.
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
         for activity in judge(activities, self._lost_after):
-            event = self._flip(activity, now, self._others_within(activity, activities))
-            if event is not None:
-                self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
+            with self._store.transaction():
+                event = self._flip(activity, now, self._others_within(activity, activities))
+                if event is not None:
+                    self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
 
     def _is_due(self, now: float) -> bool:
         """Return whether an interval has passed since this process started and since any check.

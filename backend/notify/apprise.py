@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -23,6 +24,7 @@ from backend.errors import SettingUnusable
 from backend.notify.ntfy import Push, PushFailed
 
 _CHECK_SECONDS = 60.0
+_ANSWER_SECONDS = 10.0  # for the server to answer; to connect, the library has 4
 _LONGEST_LIFE = 90  # seconds, if the service has ended and no process waits
 _MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
 _PRIORITY_OF_WARNINGS = 4
@@ -49,9 +51,10 @@ class AppriseChannel:
 
         """
         answer = _run({"urls": [self._url], "push": vars(push)}, seconds)
+        if answer == [False]:
+            raise PushFailed("apprise can't send it; check its URL in NOTIFY_URLS and the server")
         if answer != [True]:
-            refusal = "apprise can't send it; check its URL in NOTIFY_URLS and the server"
-            raise PushFailed(refusal if answer else "no answer in time")
+            raise PushFailed("no answer in time", is_doubtful=True)
 
 
 def check_urls(urls: Sequence[str]) -> None:
@@ -77,7 +80,7 @@ def check_urls(urls: Sequence[str]) -> None:
         raise SettingUnusable(problem, hint=hint)
 
 
-def _run(job: Mapping[str, Any], seconds: float) -> list[bool]:
+def _run(job: Mapping[str, Any], seconds: float) -> list[bool | None]:
     """Let a new process do a job; return its answer, which is empty if it fails."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     # A plugin needs no secret of the service.
@@ -92,7 +95,7 @@ def _run(job: Mapping[str, Any], seconds: float) -> list[bool]:
             timeout=seconds,
             check=False,
         )
-        answer: list[bool] = json.loads(done.stdout)
+        answer: list[bool | None] = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return []
     return answer
@@ -108,14 +111,19 @@ def _main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr  # a plugin may print
     import apprise  # noqa: PLC0415 - not in the service's own process
 
+    apprise.URLBase.socket_read_timeout = _ANSWER_SECONDS
     asset = apprise.AppriseAsset(app_id="hetzner-dyndns", async_mode=False)
     answer.write(json.dumps([_do(apprise, url, asset, job.get("push")) for url in job["urls"]]))
     answer.flush()
     os._exit(0)  # a plugin may have left a thread
 
 
-def _do(library: Any, url: str, asset: Any, push: Mapping[str, Any] | None) -> bool:  # noqa: ANN401
-    """Read a URL, and send a push to its service if there is one."""
+def _do(library: Any, url: str, asset: Any, push: Mapping[str, Any] | None) -> bool | None:  # noqa: ANN401
+    """Read a URL, and send a push to its service if there is one.
+
+    Returns `None` if that failed so late that the service may have received the push.
+    """
+    started = time.monotonic()
     try:
         service = library.Apprise.instantiate(url, asset=asset)
         if service is None or push is None:
@@ -123,16 +131,16 @@ def _do(library: Any, url: str, asset: Any, push: Mapping[str, Any] | None) -> b
         sender = library.Apprise(asset=asset)
         sender.add(service)
         is_urgent = push["priority"] >= _PRIORITY_OF_WARNINGS
-        return bool(
-            sender.notify(
-                title=push["title"],
-                body=push["message"],
-                body_format=library.NotifyFormat.TEXT,
-                notify_type=library.NotifyType.WARNING if is_urgent else library.NotifyType.INFO,
-            )
-        )
-    except Exception:  # noqa: BLE001 - of any plugin; its text may contain a secret
-        return False
+        if sender.notify(
+            title=push["title"],
+            body=push["message"],
+            body_format=library.NotifyFormat.TEXT,
+            notify_type=library.NotifyType.WARNING if is_urgent else library.NotifyType.INFO,
+        ):
+            return True
+    except Exception:  # noqa: BLE001, S110 - of any plugin; its text may contain a secret
+        pass
+    return None if time.monotonic() - started >= _ANSWER_SECONDS else False
 
 
 if __name__ == "__main__":

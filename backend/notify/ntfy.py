@@ -44,6 +44,10 @@ class Push:
     priority: int = 3
     tags: tuple[str, ...] = ()
 
+    def content(self) -> str:
+        """Return the push as JSON, for the store."""
+        return json.dumps(vars(self))
+
 
 class PushRefused(Exception):
     """Pushes are refused permanently, because of a wrong setting. The text names the correction."""
@@ -53,13 +57,22 @@ class PushFailed(Exception):
     """The server doesn't accept the push now, but may later. The text says why.
 
     `retry_after` is the pause in seconds that the server asks for. `believed_after` is the number
-    of failures in a row that may be a mistake of the server.
+    of failures in a row that may be a mistake of the server. If the failure `is_doubtful`, the
+    server may have delivered the push.
     """
 
-    def __init__(self, cause: str, retry_after: float = 0.0, believed_after: int = 0) -> None:
+    def __init__(
+        self,
+        cause: str,
+        retry_after: float = 0.0,
+        believed_after: int = 0,
+        *,
+        is_doubtful: bool = False,
+    ) -> None:
         super().__init__(cause)
         self.retry_after = retry_after
         self.believed_after = believed_after
+        self.is_doubtful = is_doubtful
 
 
 class Ntfy:
@@ -103,7 +116,8 @@ class Ntfy:
         try:
             status, headers, text = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
         except NoAnswer as error:
-            raise PushFailed(f"{self._host} can't be reached: {error}") from None
+            cause = f"{self._host} can't be reached: {error}"
+            raise PushFailed(cause, is_doubtful=error.was_sent) from None
         if status == 429 or status >= 500:  # noqa: PLR2004
             pause = retry_after(headers, 0.0, _MAX_PAUSE) or 0.0
             raise PushFailed(f"{self._host} answers {status}", pause)

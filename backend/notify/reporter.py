@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
-from backend.errors import StoreUnavailable
 from backend.events import Event, PushPolicy
 from backend.notify.ntfy import Push
-from backend.store.leases import LeaderElection
-from backend.store.pushes import Pushes, WaitingPush
 from backend.text import duration, local
 
 events = logging.getLogger("hetzner-dyndns")
 
-# Waiting in memory for the store; more than there are hosts.
-_MOST_UNSTORED = 10_000
 # Longer lists contain only the names: a long message doesn't fit into a push.
 _MOST_CHARACTERS = 3000
 
@@ -63,74 +56,6 @@ def merged(contents: Sequence[str]) -> Push:
         shown = (", " if is_long else "\n").join(lines)
         paragraphs.append(f"{shown}\n{advice}".strip())
     return Push(title, "\n\n".join(paragraphs), **fixed)
-
-
-class Grouping:
-    """Collects pushes about hosts in the store, so that one cause is one push.
-
-    Each process stores its pushes; the leader sends those of all processes.
-    """
-
-    def __init__(
-        self,
-        pushes: Pushes,
-        election: LeaderElection,
-        send: Callable[[Push], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._pushes = pushes
-        self._election = election
-        self._send = send
-        self._clock = clock
-        self.wake: Callable[[], None] = lambda: None  # lets `tick` be called at once
-        self._unstored: list[WaitingPush] = []
-        self._lock = threading.Lock()
-
-    def put(self, push: Push | HostPush) -> None:
-        """Send a push, or let it wait for others with the same cause."""
-        if isinstance(push, HostPush):
-            now = self._clock()
-            due = now + push.waits
-            fields = (push.cause, push.host, push.topic, push.is_trouble, now, due, push.content())
-            with self._lock:
-                if len(self._unstored) < _MOST_UNSTORED:
-                    self._unstored.append(WaitingPush(*fields))
-                    self.wake()
-                    return
-            push = push.push
-        self._send(push)
-
-    def tick(self) -> None:
-        """Store new pushes; as the leader, send those that are due. Call this every second."""
-        now = self._clock()
-        self._store(now)
-        if self._election.keep(now):
-            self._take(now)
-
-    def stop(self) -> None:
-        """Send all pushes that wait, even those of other processes: none of them may be left."""
-        now = self._clock()
-        try:
-            self._store(now)
-            self._take(now, everything=True)
-            self._election.resign()
-        except StoreUnavailable:
-            with self._lock:
-                unstored, self._unstored = self._unstored, []
-            for one in unstored:
-                self._send(merged([one.content]))
-
-    def _store(self, now: float) -> None:
-        with self._lock:
-            new = list(self._unstored)
-        if new:
-            self._pushes.add(new, now)
-            with self._lock:
-                del self._unstored[: len(new)]
-
-    def _take(self, now: float, *, everything: bool = False) -> None:
-        for contents in self._pushes.take(now, everything=everything):
-            self._send(merged(contents))
 
 
 class Reporter:

@@ -35,15 +35,10 @@ class Loop:
         self._clock = clock
         self._busy_since: float | None = None
         self._stopping = threading.Event()
-        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def wake(self) -> None:
-        """Run the job now."""
-        self._woken.set()
 
     def problem(self, patience: float) -> str:
         """Return the problem: the thread has died, or a run takes longer than `patience` seconds.
@@ -61,15 +56,12 @@ class Loop:
     def stop(self, seconds: float) -> None:
         """Stop the thread, and wait up to `seconds` for its end."""
         self._stopping.set()
-        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     def _run(self) -> None:
         while True:
-            self._woken.wait(self._interval)
-            self._woken.clear()
-            if self._stopping.is_set():
+            if self._stopping.wait(self._interval):
                 return
             self._busy_since = self._clock()
             try:

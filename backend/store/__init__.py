@@ -35,6 +35,7 @@ _READS = [
         schema.leases.c.until,
         schema.reports.c.key,
         schema.pushes.c.at,
+        schema.deliveries.c.at,
         challenges.c.value,
     )
 ] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
@@ -47,6 +48,7 @@ _WRITES = [
         (schema.leases, schema.leases.c.name),
         (schema.reports, schema.reports.c.subject),
         (schema.pushes, schema.pushes.c.cause),
+        (schema.deliveries, schema.deliveries.c.channel),
         (schema.history, schema.history.c.id),
         (challenges, challenges.c.name),
     )
@@ -153,6 +155,12 @@ class Store:
         self.pushes = Pushes(self._database)
         self.registrations = Registrations(self._database, self.leases)
         self.challenges = Challenges(self._database)
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Make one transaction of all that this thread writes; raise `StoreUnavailable`."""
+        with self._database.write(durable=durable):
+            yield
 
     def ping(self) -> None:
         """Make sure that records can be read; raise `StoreUnavailable` otherwise."""

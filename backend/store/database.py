@@ -243,6 +243,7 @@ class Database:
         self._writers = threading.Lock()
         self._readers: list[Reader] = []
         self._reading = threading.Lock() if self._is_postgresql else contextlib.nullcontext()
+        self._open = threading.local()  # the transaction of each thread
         self._driver = engine.dialect.loaded_dbapi
         self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
@@ -310,7 +311,12 @@ class Database:
 
         Without `durable`, SQLite doesn't wait for the disk: a power failure may undo the
         transaction, unless a durable one has followed. It survives the end of the process.
+        Within another transaction of this thread, this joins that one.
         """
+        outer: Connection | None = getattr(self._open, "connection", None)
+        if outer is not None:
+            yield outer
+            return
         started = time.monotonic()
         if started < self._closed_until:
             raise self._closed_by(_CLOSED)
@@ -318,10 +324,12 @@ class Database:
             raise StoreBusy("The store is too busy to be written right now.")
         try:
             with (self._writing if durable else self._writing_soon).begin() as connection:
+                self._open.connection = connection
                 yield connection
         except self._errors as error:
             raise self._translated(error, _Use.WRITING, started) from None
         finally:
+            self._open.connection = None
             if not self._is_postgresql:
                 self._writers.release()
         if self._failing:

@@ -76,8 +76,8 @@ reports = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
 )
 
-# Notifications that wait for others with the same cause. Any process adds them, and the leader
-# sends them.
+# Notifications that wait for others with the same cause. Any process adds them, in the transaction
+# of the event, and the leader makes deliveries of them.
 pushes = sa.Table(
     "pushes",
     metadata,
@@ -88,7 +88,20 @@ pushes = sa.Table(
     sa.Column("is_trouble", sa.Boolean, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("due", sa.Float, nullable=False),  # unless another one joins
-    sa.Column("content", sa.String, nullable=False),  # for `backend.notify.grouping`
+    sa.Column("content", sa.String, nullable=False),  # for `backend.notify.reporter`
+)
+
+# The pushes that a channel hasn't accepted yet, a row for each channel.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("channel", sa.String, nullable=False, index=True),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("doubts", sa.Integer, nullable=False),  # attempts that may have delivered it
+    sa.Column("retry_at", sa.Float, nullable=False),
+    sa.Column("content", sa.String, nullable=False),
 )
 
 # The causes of which a push was sent lately.

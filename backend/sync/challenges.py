@@ -207,11 +207,12 @@ class Challenges:
         now = self._clock()
         why = f"published for a certificate, {now - start:.0f} s after the request"
         entry = _entry(challenge, now, "challenge", why)
-        had_failed = self._store.challenges.keep(challenge, added, now + KEPT_SECONDS, entry)
-        if had_failed is None:
-            raise Superseded(f"{challenge.name} was set again, or removed, in the meantime.")
         event = ChallengePublished(challenge.host, challenge.requester.source, now - start)
-        self._reporter.report(event, quietly=not had_failed)
+        with self._store.transaction():
+            had_failed = self._store.challenges.keep(challenge, added, now + KEPT_SECONDS, entry)
+            if had_failed is None:
+                raise Superseded(f"{challenge.name} was set again, or removed, in the meantime.")
+            self._reporter.report(event, quietly=not had_failed)
 
     def _take_back(self, challenge: Challenge, added: float, error: DyndnsError) -> None:
         """Let a background job remove what may be at Hetzner, and report the failure."""
@@ -274,8 +275,9 @@ class Challenges:
     def _report(self, challenge: Challenge, now: float, error: DyndnsError) -> None:
         """Report a failure, each cause once a day until a challenge is published."""
         entry = _entry(challenge, now, FAILED, str(error))
-        if self._store.history.add_once(entry, error.seen):
-            self._reporter.report(ChallengeFailed(challenge.host, str(error)))
+        with self._store.transaction():
+            if self._store.history.add_once(entry, error.seen):
+                self._reporter.report(ChallengeFailed(challenge.host, str(error)))
 
     def _lock(self, name: Hostname, owner: str) -> bool:
         return self._store.leases.acquire(_lock_of(name), owner, self._clock(), _LOCK_SECONDS)

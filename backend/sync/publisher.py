@@ -45,6 +45,7 @@ from backend.store.records import (
     ChangeNote,
     Delayed,
     Failed,
+    Noted,
     Notice,
     Result,
     entry_of,
@@ -359,12 +360,18 @@ class Publisher:
         """Store the results, unlock the host, and report new events."""
         now = self._clock()
         try:
-            noted = self._store.records.unlock(attempt.host, attempt.owner, attempt.results, now)
+            with self._store.transaction():  # with the pushes, which a kill must not lose
+                results = attempt.results
+                noted = self._store.records.unlock(attempt.host, attempt.owner, results, now)
+                self._report(results, noted, now)
         except StoreUnavailable:
             if not attempt.errors:  # otherwise the update is stored, and the caller gets that error
                 raise
             return
-        for result, (notice, rivals) in zip(attempt.results, noted):
+        attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
+
+    def _report(self, results: Sequence[Result], noted: Sequence[Noted], now: float) -> None:
+        for result, (notice, rivals) in zip(results, noted):
             record = result.record
             host, kind = record.host, record.type
             if isinstance(result, Accepted):
@@ -378,7 +385,6 @@ class Publisher:
                 self._reporter.report(Contested(host, kind, " and ".join(rivals)))
             if notice is not None:
                 report_notice(self._reporter, result, notice, now)
-        attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
 
 
 @dataclass

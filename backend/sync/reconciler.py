@@ -186,10 +186,15 @@ class Reconciler:
                         self._wait(record, now)
                 else:
                     self._follow_some(hetzner, some, now, deadline)
+        if self._polled:
+            self._note_polled(now)
+
+    def _note_polled(self, now: float) -> None:
         polled, self._polled = self._polled, []
-        for record, notice in self._store.records.note_actions(polled) if polled else ():
-            if notice is not None:
-                report_notice(self._reporter, Accepted(record), notice, now)
+        with self._store.transaction(durable=False):
+            for record, notice in self._store.records.note_actions(polled):
+                if notice is not None:
+                    report_notice(self._reporter, Accepted(record), notice, now)
 
     def _follow_some(
         self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
@@ -237,8 +242,9 @@ class Reconciler:
         except DyndnsError as error:
             self._cannot_tell(record, error, now)
             return
-        if self._store.leases.once("hetzner", "actions", now):
-            self._reporter.report(ActionsUnknown(why))
+        with self._store.transaction():
+            if self._store.leases.once("hetzner", "actions", now):
+                self._reporter.report(ActionsUnknown(why))
         address = record.desired.address
         if rrset is None if address is None else rrset is not None and rrset.holds(address):
             self._polled.append((record, None))
@@ -262,9 +268,10 @@ class Reconciler:
         # The cause may be permanent, and requests must not repeat the write either.
         until = now + pause_after(record.attempts, longest=LONGEST_REFUSED_PAUSE)
         failed = Failed(record, State.PENDING, error, until, verify_after=until)
-        notice = self._store.records.note(failed, now)
-        if notice is not None:
-            report_notice(self._reporter, failed, notice, now)
+        with self._store.transaction():
+            notice = self._store.records.note(failed, now)
+            if notice is not None:
+                report_notice(self._reporter, failed, notice, now)
 
     def _wait(self, record: Record, now: float) -> None:
         """Poll again when the action is twice as old, so that a slow action costs few calls."""

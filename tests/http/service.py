@@ -125,7 +125,7 @@ class Service:
         if not self._stopped:
             self._stopped = True
             # No thread was started.
-            dataclasses.replace(self._services, loops=(), outboxes=()).stop()
+            dataclasses.replace(self._services, loops=()).stop()
 
     def runs(self, job: str) -> None:
         """Run a background job once."""

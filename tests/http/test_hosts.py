@@ -274,7 +274,7 @@ def test_a_removed_host_is_forgotten_after_the_clock_was_set_back(shell: Shell) 
 def test_a_removed_host_is_not_reported_as_lost(shell: Shell) -> None:
     shell.adds(NEW)
     store = shell.store
-    store.pushes.add([WaitingPush("lost", NEW, "contact", True, 1, 10**11, "{}")], 1)
+    store.pushes.add(WaitingPush("lost", NEW, "contact", True, 1, 10**11, "{}"), 1)
     shell.types("hosts", "remove", NEW, "--keep-records")
     assert shell.service.rows("pushes") == []
 

@@ -95,9 +95,18 @@ def test_only_wrong_logins_are_counted_as_failed(service: Service, operator: Ope
 def test_every_series_exists_from_the_start(operator: Operator) -> None:
     figures = Figures(operator)
     assert figures.of("updates_total", protocol="json", outcome="unavailable") == 0
-    assert figures.of("pushes_total", result="dropped") == 0
     assert figures.of("updates_waiting") == figures.of("oldest_update_age_seconds") == 0
     assert figures.of("store_up") == 1
+
+
+def test_pushes_are_counted_by_channel(serve: Serve) -> None:
+    settings = {"NTFY_URL": "http://ntfy.invalid", "NTFY_TOPIC": "dyndns"}
+    figures = Figures(Operator(serve(**settings)))
+    found = [labels for name, labels in figures.samples if name == "dyndns_pushes_total"]
+    assert sorted(found) == [
+        (("channel", "ntfy"), ("result", "dropped")),
+        (("channel", "ntfy"), ("result", "sent")),
+    ]
 
 
 def test_each_host_has_exactly_one_state(service: Service, operator: Operator) -> None:

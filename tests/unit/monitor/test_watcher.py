@@ -161,6 +161,23 @@ def test_a_silence_and_its_end_are_reported_once(guard: Guard) -> None:
     assert isinstance(again, FellSilent)
 
 
+def test_an_event_whose_push_is_not_stored_happens_again(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailable("It is away.")
+
+    for kind in (FellSilent, CameBack):
+        with monkeypatch.context() as patched:
+            patched.setattr(guard.sink, "report", fail)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    guard.watch(2 * LOST_AFTER)
+        (event,) = guard.watch(2 * INTERVAL)
+        assert isinstance(event, kind)
+        guard.sees()
+
+
 def test_a_host_never_seen_is_reported_after_the_timeout(
     store: Store, clock: Clock, sink: RecordingSink
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from backend.errors import StoreUnavailable
@@ -19,7 +21,8 @@ from backend.events import (
 )
 from backend.model import Hostname, RecordType
 from backend.notify.ntfy import Push
-from backend.notify.reporter import Grouping, Reporter
+from backend.notify.outbox import Grouping, Outbox
+from backend.notify.reporter import Reporter
 from backend.store import Store
 from backend.store.leases import LeaderElection
 from tests.unit.fakes import Clock, host
@@ -27,7 +30,28 @@ from tests.unit.fakes import Clock, host
 A, AAAA = RecordType.A, RecordType.AAAA
 HOSTS = [host(f"host{number}.example.com") for number in range(12)]
 NAS, CAM = host("nas.example.com"), host("cam.example.com")
+PATIENCE = 10.0
 AWAY = "Hetzner is busy (status 503)."
+
+
+class Mailbox(Outbox):
+    """An outbox whose channel accepts all pushes at once, without a thread."""
+
+    def __init__(self, store: Store, sent: list[Push]) -> None:
+        self.name = "ntfy"
+        self._store = store
+        self._sent = sent
+
+    def wake(self) -> None:
+        for one in self._store.pushes.queue(self.name):
+            content = json.loads(one.content)
+            self._sent.append(Push(**{**content, "tags": tuple(content["tags"])}))
+            self._store.pushes.delivered([one.id])
+
+    def end(self, _seconds: float) -> None:
+        pass
+
+    stop = end
 
 
 class Process:
@@ -35,7 +59,7 @@ class Process:
 
     def __init__(self, store: Store, clock: Clock, sent: list[Push]) -> None:
         election = LeaderElection(store.leases, "pushes", 30)
-        self.grouping = Grouping(store.pushes, election, sent.append, clock)
+        self.grouping = Grouping(store.pushes, election, [Mailbox(store, sent)], clock)
         self._reporter = Reporter(self.grouping.put, on_change=True)
 
     def report(self, *events: Event) -> None:
@@ -113,8 +137,8 @@ def test_every_cause_is_one_push(both: Processes, event: object, title: str) -> 
 
 
 def test_events_without_a_host_are_pushed_at_once(both: Processes) -> None:
-    both.first.report(ZoneFailed("example.com"))
-    assert [push.title for push in both.sent] == ["Zone example.com isn't published"]
+    both.second.report(ZoneFailed("example.com"))
+    assert both.titles(1) == ["Zone example.com isn't published"]
 
 
 def test_hosts_that_follow_each_other_within_a_minute_are_one_push(both: Processes) -> None:
@@ -249,7 +273,7 @@ class TestARestart:
     def test_keeps_the_pause_of_a_cause(self, both: Processes, store: Store, clock: Clock) -> None:
         both.first.report(Postponed(NAS, A, AWAY))
         both.wait(15)
-        both.first.grouping.stop()
+        both.first.grouping.stop(0)
         both.first = Process(store, clock, both.sent)
         both.first.report(Postponed(CAM, A, AWAY))
         assert both.wait(14) == []
@@ -257,32 +281,71 @@ class TestARestart:
 
     def test_sends_what_waits(self, both: Processes) -> None:
         both.second.report(lost(NAS))
-        both.second.grouping.stop()
-        both.first.grouping.stop()
+        both.second.grouping.stop(PATIENCE)
         assert [push.title for push in both.sent] == [f"{NAS} is lost"]
 
-    def test_sends_what_waits_without_the_store(self, both: Processes) -> None:
-        def fail(*_: object, **__: object) -> None:
-            raise StoreUnavailable("It is away.")
-
-        both.store.pushes.add = both.store.pushes.take = fail  # type: ignore[assignment,method-assign]
-        both.first.report(lost(NAS))
-        both.first.grouping.stop()
+    def test_leaves_to_the_leader_what_waits(self, both: Processes) -> None:
+        both.wait(1)
+        both.second.report(lost(NAS))
+        both.second.grouping.stop(0)
+        assert both.sent == []
+        both.first.grouping.stop(PATIENCE)
         assert [push.title for push in both.sent] == [f"{NAS} is lost"]
 
-
-def test_pushes_wait_while_the_store_is_away(
-    both: Processes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise StoreUnavailable("It is away.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(both.store.pushes, "add", fail)
+    def test_sends_nothing_without_the_store(self, both: Processes) -> None:
         both.first.report(lost(NAS))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(both.store.pushes, "is_empty", fail)
+            both.first.grouping.stop(PATIENCE)
+        assert both.sent == []
+        assert both.titles(6) == [f"{NAS} is lost"]
+
+
+class TestATransaction:
+    """An event and its push are stored together, or not at all."""
+
+    @pytest.mark.parametrize("event", [lost(NAS), ZoneFailed("example.com")])
+    def test_that_fails_stores_no_push(self, both: Processes, event: Event) -> None:
+        with pytest.raises(ZeroDivisionError):
+            report_once(both, event, 0)
+        assert both.wait(60) == []
+        assert both.store.leases.once("subject", "key", both.clock())
+
+    def test_is_undone_if_its_push_is_not_stored(
+        self, both: Processes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(both.store.pushes, "add", fail)
         with pytest.raises(StoreUnavailable):
-            both.first.grouping.tick()
-    assert both.titles(6) == [f"{NAS} is lost"]
+            report_once(both, lost(NAS))
+        assert both.store.leases.once("subject", "key", both.clock())
+
+    def test_that_ends_is_followed_by_another(self, both: Processes) -> None:
+        with both.store.transaction():
+            both.first.report(lost(NAS))
+        both.first.report(lost(CAM))
+        assert both.titles(10) == ["2 hosts are lost"]
+
+
+def report_once(both: Processes, event: Event, divisor: int = 1) -> float:
+    with both.store.transaction():
+        assert both.store.leases.once("subject", "key", both.clock())
+        both.first.report(event)
+        return 1 / divisor
+
+
+def fail(*_: object, **__: object) -> None:
+    raise StoreUnavailable("It is away.")
+
+
+def test_the_pushes_of_a_removed_channel_are_deleted_after_an_hour(
+    both: Processes, store: Store
+) -> None:
+    store.pushes.send("{}", 3, ["channel 2"], both.clock())
+    both.wait(3500, 100)
+    assert len(store.pushes.queue("channel 2")) == 1
+    both.wait(200, 100)
+    assert store.pushes.queue("channel 2") == []
+    assert both.sent == []
 
 
 def test_a_clock_that_is_set_back_delays_no_push(both: Processes) -> None:

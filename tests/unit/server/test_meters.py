@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend import errors
-from backend.metrics import FIGURES, METHODS, PROTOCOLS, Meters, Slots
+from backend.metrics import CHANNELS, FIGURES, METHODS, PROTOCOLS, Meters, Slots
 from backend.model import Change
 
 
@@ -35,8 +35,9 @@ def count_everything(meters: Meters) -> None:
     for method in METHODS:
         for error in (None, *ERRORS):
             meters.called(method, error, 0.01)
-    for result in ("sent", "dropped"):
-        meters.pushed(result)
+    for channel in CHANNELS:
+        for result in ("sent", "dropped"):
+            meters.pushed(channel, result)
     meters.failed_login()
 
 

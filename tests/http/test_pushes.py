@@ -1,0 +1,184 @@
+"""A service that is killed between any two of its steps loses no push and repeats none."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Iterator, Mapping, Sequence
+
+import pytest
+
+from backend.notify.ntfy import Ntfy, Push
+from backend.store.database import Database
+from backend.sync import challenges
+from sandbox import Sandbox
+from tests.http.service import HOME, Service, basic, key_of
+
+VALUE = "LHDhK3oGRvkiefQnx7OOczTY5Tic_xZ6HcMOc_gmtoM"
+MOST_WRITES = 200
+
+
+class Killed(BaseException):
+    """Ends the service between two of its steps, as a kill does."""
+
+
+class Reaper:
+    """Kills the service before the transaction of this number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0  # transactions; 0: no kill
+        self.titles: list[str] = []
+        write = Database.write
+
+        def counted(database: Database, **options: bool) -> ContextManager[Any]:
+            if getattr(database._open, "connection", None) is None:  # noqa: SLF001
+                self.step()
+            return write(database, **options)
+
+        def publish(_: Ntfy, push: Push, _seconds: float) -> None:
+            self.titles.append(push.title)
+
+        monkeypatch.setattr(Database, "write", counted)
+        monkeypatch.setattr(Ntfy, "publish", publish)
+
+    def step(self) -> None:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                raise Killed
+
+
+class World:
+    """A service that can be killed and started again."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox = sandbox
+        self._folder = folder
+        folder.mkdir()
+        self.service = self._new_service()
+
+    def dies_and_starts(self) -> None:
+        self.service._services.close()  # noqa: SLF001
+        self.service = self._new_service()
+        self.changes_store("delete from leases")  # their owner is dead
+
+    def _new_service(self) -> Service:
+        settings = {"NTFY_URL": "http://ntfy.invalid", "NTFY_TOPIC": "dyndns", "ACME_DNS": "1"}
+        settings.update(AUTH_FAILURE_LIMIT="2")
+        return Service(self.sandbox, self._folder, **settings)
+
+    def changes_store(self, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(str(self.service.database))) as store, store:
+            store.execute(statement)
+
+    def sends_pushes(self) -> None:
+        """Send all stored pushes, without the wait for others."""
+        pushes = self.service._services.pushes  # noqa: SLF001
+        pushes._send(time.time(), everything=True)  # noqa: SLF001
+        for outbox in pushes._outboxes.values():  # noqa: SLF001
+            outbox._send_all()  # noqa: SLF001
+
+    def is_refused(self) -> None:
+        self.sandbox.fail(423, code="protected", method="POST", count=None)
+        self.service.host().updates("198.51.100.1")
+
+    def is_accepted(self) -> None:
+        self.sandbox.fail_no_more()
+        for _ in range(100):
+            self.changes_store("update records set poll_action_at = 1, retry_at = 1")
+            self.service.runs("reconciler")
+            if {row["state"] for row in self.service.rows("records")} == {"published"}:
+                return
+            time.sleep(0.02)
+        raise AssertionError(self.service.rows("records"))
+
+    def lists_zones(self) -> None:
+        self.sandbox.show_zone("example.com", status="error")
+        self.changes_store("delete from projects")
+        self.service.runs("collector")
+
+    def guesses_keys(self) -> None:
+        for _ in range(4):
+            headers = {"Authorization": basic(HOME, "a-wrong-key")}
+            self.service.asks(
+                "GET", "/nic/update", query_string={"hostname": HOME}, headers=headers
+            )
+        self.service.runs("alarm")
+
+    def gets_no_certificate(self) -> None:
+        self.sandbox.fail(423, code="protected", method="POST", count=None)
+        self._presents()
+
+    def gets_a_certificate(self) -> None:
+        self.sandbox.fail_no_more()
+        self.dies_and_starts()  # a process doesn't ask again for a minute
+        self._presents()
+
+    def _presents(self) -> None:
+        headers = {"Authorization": basic(HOME, key_of(HOME))}
+        body = {"fqdn": f"_acme-challenge.{HOME}.", "value": VALUE}
+        self.service.asks("POST", "/acme/present", json=body, headers=headers)
+
+
+Steps = Sequence[Callable[[World], None]]
+SCENARIOS: Mapping[str, tuple[Steps, Sequence[str]]] = {
+    "a refused update": (
+        [World.is_refused, World.sends_pushes, World.is_accepted, World.sends_pushes],
+        [f"{HOME} can't be updated", f"{HOME} is up to date again"],
+    ),
+    "a broken zone": (
+        [World.lists_zones, World.sends_pushes],
+        ["Zone example.com isn't published"],
+    ),
+    "guessed keys": ([World.guesses_keys, World.sends_pushes], [f"Failed logins for {HOME}"]),
+    "a certificate": (
+        [
+            *(World.gets_no_certificate, World.sends_pushes),
+            *(World.gets_a_certificate, World.sends_pushes),
+        ],
+        [f"A certificate of {HOME} may fail", f"{HOME} can get certificates again"],
+    ),
+}
+
+
+@pytest.fixture
+def reaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
+    monkeypatch.setattr(challenges, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(challenges, "_LONGEST_PAUSE", 0.05)
+    return Reaper(monkeypatch)
+
+
+@pytest.mark.parametrize(("steps", "titles"), SCENARIOS.values(), ids=list(SCENARIOS))
+def test_a_kill_between_any_two_steps_loses_no_push(
+    sandbox: Sandbox, tmp_path: Path, reaper: Reaper, steps: Steps, titles: Sequence[str]
+) -> None:
+    for number in range(MOST_WRITES):
+        reaper.left, reaper.titles = number, []
+        sandbox.reset()
+        world = World(sandbox, tmp_path / str(number))
+        was_killed = plays(world, steps)
+        reaper.left = 0
+        world.service.stop()
+        counts = collections.Counter(reaper.titles)
+        assert set(counts) == set(titles), number
+        # A push whose process is killed before it deletes the push is sent again.
+        assert sum(counts.values()) <= len(titles) + 1, (number, counts)
+        if number and not was_killed:
+            return
+    raise AssertionError("the scenario has no end")
+
+
+def plays(world: World, steps: Steps) -> bool:
+    """Play a scenario; after the kill, start the service again and go on. Was it killed?"""
+    was_killed = False
+    for step in steps:
+        try:
+            step(world)
+        except Killed:
+            was_killed = True
+            world.dies_and_starts()
+            step(world)
+    return was_killed
