@@ -225,6 +225,8 @@ def ask(
         raise NoAnswer(_root(error)) from None
     except (requests.RequestException, exceptions.HTTPError):
         raise NoAnswer("the answer broke off") from None
+    except OSError:  # all other ones are wrapped above
+        raise NoAnswer("the file with the CA certificates can't be read") from None
 
 
 def _root(error: BaseException) -> str:

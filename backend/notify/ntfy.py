@@ -117,6 +117,8 @@ class Ntfy:
             status, headers, text = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
         except NoAnswer as error:
             cause = f"{self._host} can't be reached: {error}"
+            if "CA certificates" in cause:
+                cause = f"{cause} (NTFY_CA_BUNDLE)"
             raise PushFailed(cause, is_doubtful=error.was_sent) from None
         if status == 429 or status >= 500:  # noqa: PLR2004
             pause = retry_after(headers, 0.0, _MAX_PAUSE) or 0.0

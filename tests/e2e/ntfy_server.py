@@ -27,10 +27,17 @@ class NtfyServer(Program):
     The server answers 429 after `most` requests, and accepts one more each second.
     """
 
-    def __init__(self, folder: Path, most: int = 0) -> None:
+    def __init__(self, folder: Path, most: int = 0, certificate: Path | None = None) -> None:
+        """With the file of a certificate and its private key, the server also speaks TLS."""
         super().__init__("ntfy", [], folder)
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._tls = ""
+        if certificate is not None:
+            self._tls = (
+                f'listen-https: "127.0.0.1:{self.tls_port}"\n'
+                f'cert-file: "{certificate}"\nkey-file: "{certificate}"\n'
+            )
         self._config = folder / "server.yml"
         self._command = [str(shutil.which("ntfy")), "serve", "--config", str(self._config)]
         self._session = new_session()
@@ -47,7 +54,7 @@ class NtfyServer(Program):
             f'cache-file: "{self.folder / "cache.db"}"\n'
             f'auth-file: "{self.folder / "user.db"}"\n'
             'auth-default-access: "deny-all"\n'
-            f'log-format: "text"\n{limit}\n',
+            f'log-format: "text"\n{limit}\n{self._tls}',
             encoding="utf-8",
         )
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping
 
 import pytest
 import requests
+import trustme
 
 from tests.e2e.ntfy_server import TOPIC, WRITER, Line, NtfyServer
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
-from tests.e2e.processes import OPERATOR, Backend, Hetzner, until
+from tests.e2e.processes import OPERATOR, Backend, Hetzner, run, until
 
 __all__ = ["postgresql"]
 
@@ -397,6 +399,61 @@ def test_a_wrong_ntfy_setting_is_reported_once(
     assert words in lines[0]
     for secret in ("a-bad-password", "tk_of_nobody", WRITER[1]):
         assert secret not in backend.output
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_ntfy(folder: Path, authority: trustme.CA) -> Iterator[NtfyServer]:
+    certificate = folder / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    server = NtfyServer(folder / "tls-ntfy", certificate=certificate)
+    server.start()
+    yield server
+    server.close()
+
+
+def over_tls(server: NtfyServer, authority: trustme.CA, bundle: Path) -> dict[str, str]:
+    authority.cert_pem.write_to_path(str(bundle))
+    url = f"https://127.0.0.1:{server.tls_port}"
+    return {**server.settings(), "NTFY_URL": url, "NTFY_CA_BUNDLE": str(bundle)}
+
+
+def test_ntfy_with_a_private_ca_gets_pushes(
+    tls_ntfy: NtfyServer, authority: trustme.CA, backends: Backends, folder: Path
+) -> None:
+    bundle = folder / "ca.pem"
+    settings = over_tls(tls_ntfy, authority, bundle)
+    backend = backends.start(NOTIFY_ON_CHANGE="1", **settings)
+    backend.update(NAS, "198.51.100.1")
+    tls_ntfy.expect(f"{NAS} has a new address")
+    bundle.unlink()
+    backends.stop()
+    backend = backends.start(NOTIFY_ON_CHANGE="1", **{**settings, "NTFY_CA_BUNDLE": ""})
+    backend.update(ROUTER, "198.51.100.2")
+    until(lambda: "No push gets through" in backend.output, "its log", lambda: backend.output)
+    assert (
+        "(127.0.0.1 can't be reached: TLS failed, check the clock and the CA certificates "
+        "(NTFY_CA_BUNDLE))"
+    ) in backend.output
+    assert tls_ntfy.token not in backend.output
+    # The push waits for the right setting.
+    backends.stop()
+    authority.cert_pem.write_to_path(str(bundle))
+    backends.start(**settings)
+    tls_ntfy.expect(f"{ROUTER} has a new address")
+
+
+def test_a_file_with_another_ca_is_named(tls_ntfy: NtfyServer, folder: Path) -> None:
+    settings = over_tls(tls_ntfy, trustme.CA(), folder / "ca.pem")
+    variables = {"HETZNER_TOKEN": "t" * 64, "REGISTERED_FQDNS": NAS, **settings}
+    done = run([sys.executable, "-m", "backend", "notify", "test"], folder, **variables)
+    assert done.returncode == 1
+    assert "TLS failed, check the clock and the CA certificates (NTFY_CA_BUNDLE)" in done.stdout
+    assert tls_ntfy.token not in done.stdout + done.stderr
 
 
 def test_a_late_ntfy_server_costs_no_update_or_push(

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping
 
 import pytest
@@ -73,6 +74,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.ends.set()
     server.shutdown()
     server.server_close()
+
+
+def test_certificates_that_vanish_are_named(tmp_path: Path) -> None:
+    ntfy = Ntfy("https://127.0.0.1", "dyndns", ca_bundle=tmp_path / "ca.pem")
+    with pytest.raises(PushFailed, match=r"can't be read \(NTFY_CA_BUNDLE\)"):
+        ntfy.publish(PUSH)
 
 
 def topic(server: Server, **login: str) -> Ntfy:
