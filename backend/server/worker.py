@@ -73,28 +73,32 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         try:
             seen = conn.sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            answer = self._known(_key(seen, conn.client)) if seen else None
-            if seen and answer is None:
-                conn.seen = seen
-                return False
-            is_open = False
-            if answer is not None:
-                is_full = len(self._waiting) >= self.max_keepalived
-                closes = answer.closes or is_full or not self.alive
-                text = answer.text(util.http_date(), closes=closes)
-                conn.sock.recv(len(seen))
-                # A peer that doesn't read its answers gets no more of them.
-                is_sent = conn.sock.send(text, socket.MSG_DONTWAIT) == len(text)
-                is_open = is_sent and not closes
         except BlockingIOError:
-            is_open = True
+            self._wait(conn)
+            return True
         except OSError:
-            is_open = False
-        if is_open:
+            seen = b""
+        answer = self._known(_key(seen, conn.client)) if seen else None
+        if seen and answer is None:
+            conn.seen = seen
+            return False
+        if answer is not None and self._send(conn, len(seen), answer):
             self._wait(conn)
         else:
             self._close(conn)
         return True
+
+    def _send(self, conn: Any, length: int, answer: Any) -> bool:  # noqa: ANN401
+        """Take a request from the socket and send its answer; return whether to wait for more."""
+        closes = answer.closes or not self.alive or len(self._waiting) >= self.max_keepalived
+        text = answer.text(util.http_date(), closes=closes)
+        try:
+            conn.sock.recv(length)
+            # A peer that doesn't read its answers gets no more of them.
+            is_sent: bool = conn.sock.send(text, socket.MSG_DONTWAIT) == len(text)
+        except OSError:
+            return False
+        return is_sent and not closes
 
     def _known(self, key: bytes) -> Any:  # noqa: ANN401
         try:

@@ -236,7 +236,7 @@ class FastPath:
     store is read each time to see whether the address is still up to date.
 
     The key of an answer is a digest of the request, because a request contains a login: a digest
-    of the parts that determine the answer, and from the second time on also that of its bytes.
+    of the parts that determine the answer, and that of all its bytes if the server knows them.
     """
 
     def __init__(
@@ -270,10 +270,7 @@ class FastPath:
         if answer is None:
             environ[_DIGEST] = digest, self._access
             return self._application(environ, start)
-        sent: SentBytes | None = environ.get(SENT_BYTES)
-        if sent is not None:
-            known = answer._replace(protocol=environ["SERVER_PROTOCOL"], closes=sent.closes)
-            self._keep(self._by_bytes, sent.key, known)
+        self._keep_by_bytes(environ, answer)
         start(answer.status, list(answer.headers))
         return [answer.body]
 
@@ -307,7 +304,14 @@ class FastPath:
             body, update = response.get_data(), environ[UNCHANGED]
             answer = _Answer(access, update, request.path, response.status, headers, body)
             self._keep(self._by_parts, digest, answer)
+            self._keep_by_bytes(environ, answer)
         return response
+
+    def _keep_by_bytes(self, environ: Environ, answer: _Answer) -> None:
+        sent: SentBytes | None = environ.get(SENT_BYTES)
+        if sent is not None:
+            answer = answer._replace(protocol=environ["SERVER_PROTOCOL"], closes=sent.closes)
+            self._keep(self._by_bytes, sent.key, answer)
 
     def _keep(self, answers: dict[bytes, _Answer], digest: bytes, answer: _Answer) -> None:
         with self._lock:

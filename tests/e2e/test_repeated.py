@@ -137,6 +137,16 @@ def test_bytes_behind_a_repeat_are_another_request(
             assert receive(connection).endswith(b"\r\n\r\n127.0.0.1\n")
 
 
+def test_a_repeat_within_another_request_is_a_part_of_it(backend: Backend, host: str) -> None:
+    request = nic_update(backend, host)
+    whole = [ask(backend, request) for _ in range(3)][-1]
+    with connect(backend) as connection:
+        connection.sendall(request + b"GET /ip HTTP/1.1\r\nConnection: close\r\nX-Pad: ")
+        assert receive(connection) == whole
+        connection.sendall(request)
+        assert receive(connection).endswith(b"\r\n\r\n127.0.0.1\n")
+
+
 def test_another_peer_is_not_answered_by_the_bytes(backend: Backend, host: str) -> None:
     request = nic_update(backend, host).replace(f"&myip={ADDRESS}".encode(), b"")
     for source in ("127.0.0.1", "127.0.0.2") * 3:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
 
+import pytest
+
+from backend.web import app
+from backend.web.request import SENT_BYTES, SentBytes
 from tests.http.conftest import Serve
 from tests.http.service import (
     HOME,
@@ -201,3 +206,15 @@ def test_each_worker_lists_the_zones_once(serve: Serve) -> None:
     one.calls()
     two.host().updates("198.51.100.2")
     assert two.calls() == [LIST, setting("home")]
+
+
+def test_a_header_that_changes_each_time_displaces_no_answer(
+    router: Router, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(app, "_MAX_ANSWERS", 1)
+    caplog.set_level(logging.DEBUG, "backend.web.app")
+    for number in range(5):
+        sent = {SENT_BYTES: SentBytes(b"%d" % number, closes=False)}
+        query = {"hostname": router.name, "myip": "198.51.100.1"}
+        assert router.asks("GET", query, environ_overrides=sent).status_code == 200
+    assert caplog.text.count("/nic/update again: 200 OK") == 3
