@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as FutureTimeout
-from typing import Any, Callable, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Mapping, TypeVar
 
 from backend.errors import (
     BadAddress,
@@ -40,7 +40,7 @@ from backend.store import Store
 from backend.store.history import History
 from backend.store.hosts import Hosts, Record
 from backend.store.schema import Entry
-from backend.sync.publisher import GRACE_SECONDS, Publisher
+from backend.sync.publisher import GRACE_SECONDS, Attempt, Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +268,10 @@ class Updater:
                 outcome = self._cached(update)
             else:
                 kinds = [one.type for one in update.desired]
-                outcomes = self._publish(update, kinds, deadline)
+                attempt = self._begin(update, deadline)
+                outcomes = self._in_time(
+                    update.host, deadline, lambda: self._publisher.complete(attempt, kinds)
+                )
                 # The operator may have dropped the update while it waited for the host's lock.
                 records = tuple(outcomes[kind] for kind in kinds if kind in outcomes)
                 if tuple(one.desired for one in records) != update.desired:
@@ -316,10 +319,8 @@ class Updater:
         self._slots.acquire(host, deadline)
         return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
 
-    def _publish(
-        self, update: Update, kinds: Sequence[RecordType], deadline: Deadline
-    ) -> Mapping[RecordType, RecordOutcome]:
-        """Publish an update. Without a slot, it is only stored, and published later.
+    def _begin(self, update: Update, deadline: Deadline) -> Attempt:
+        """Take a slot for an update, store it, and lock its host; without a slot, only store it.
 
         It is stored before it waits for a thread: a newer one must not be stored before it.
         """
@@ -330,11 +331,10 @@ class Updater:
             self._store.records.set_desired(update, self._clock(), GRACE_SECONDS)
             raise
         try:
-            attempt = self._publisher.begin(host, deadline, update)
+            return self._publisher.begin(host, deadline, update)
         except BaseException:
             self._slots.release(host)
             raise
-        return self._in_time(host, deadline, lambda: self._publisher.complete(attempt, kinds))
 
     def _in_time(self, host: Hostname, deadline: Deadline, work: Callable[[], T]) -> T:
         """Do work on another thread, so that the caller is answered in time.
