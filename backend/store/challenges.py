@@ -75,7 +75,11 @@ class Challenges:
     def add(self, challenge: Challenge, now: float, remove_at: float) -> bool:
         """Store a challenge before Hetzner is asked; return whether it is published already.
 
-        Beyond `MOST_VALUES`, the values at the same name that end first are removed.
+        Beyond `MOST_VALUES`, the values of the same host that end first are removed.
+
+        Raises:
+            BadChallenge: another host has set the value. A host and a wildcard share a name.
+
         """
         key = {"name": challenge.name.text, "value": challenge.value}
         row = {
@@ -86,12 +90,16 @@ class Challenges:
             "attempts": 0,
         }
         upsert = self._database.upsert(challenges, {n: excluded(challenges)[n] for n in row})
-        is_published = sa.select(challenges.c.is_published).where(_is(challenge))
         c = challenges.c
-        kept = sa.select(c.value).where(c.name == key["name"], c.value != challenge.value)
+        is_published = sa.select(c.is_published).where(_is(challenge))
+        same = sa.select(c.host).where(c.name == key["name"], c.value == challenge.value)
+        is_mine = sa.and_(c.name == key["name"], c.host == row["host"])
+        kept = sa.select(c.value).where(is_mine, c.value != challenge.value)
         kept = kept.order_by(c.remove_at.desc()).limit(MOST_VALUES - 1)
-        is_beyond = sa.and_(c.name == key["name"], c.value != challenge.value, c.remove_at > now)
+        is_beyond = sa.and_(is_mine, c.value != challenge.value, c.remove_at > now)
         with self._database.write() as connection:
+            if connection.execute(same).scalar() not in (None, row["host"]):
+                raise BadChallenge("Another host has set this value.")
             connection.execute(upsert, {**key, **row, "is_published": False})
             values = connection.execute(kept).scalars().all()
             beyond = challenges.update().where(is_beyond, c.value.not_in(values))
@@ -174,8 +182,8 @@ FAILED = "challenge_failed"  # in the history
 
 
 def _is(challenge: Challenge) -> sa.ColumnElement[bool]:
-    c = challenges.c
-    return sa.and_(c.name == challenge.name.text, c.value == challenge.value)
+    c, host = challenges.c, challenge.host.text
+    return sa.and_(c.name == challenge.name.text, c.value == challenge.value, c.host == host)
 
 
 def _is_same(one: StoredChallenge) -> sa.ColumnElement[bool]:

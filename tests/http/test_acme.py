@@ -10,6 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from backend.model import Hostname, Requester
+from backend.store.challenges import MOST_VALUES
 from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.conftest import FIRST, READ_ONLY as READER, SECOND, Console, Serve
@@ -328,6 +329,21 @@ def test_a_lost_answer_leaves_nothing_behind(acme: Acme) -> None:
     acme.cleans_up()
     acme.removes()
     assert acme.shown() == []
+
+
+def test_a_wildcard_removes_no_value_of_the_host_with_its_name(acme: Acme) -> None:
+    wildcards = (WILDCARD, key_of(WILDCARD))
+    assert acme.presents().status_code == 200
+    assert refused(acme.presents(login=wildcards)) == (400, "bad_request")
+    assert told(acme.cleans_up(login=wildcards))[1]["status"] == "unchanged"
+    for number in range(MOST_VALUES + 1):
+        assert acme.presents(f"{number:043}", login=wildcards).status_code == 200
+    acme.removes()
+    assert VALUE in str(acme.shown())
+    assert len(acme.shown()) == MOST_VALUES + 1
+    assert acme.cleans_up().status_code == 200
+    acme.removes()
+    assert VALUE not in str(acme.shown())
 
 
 def test_a_client_that_gives_up_is_not_reported(
