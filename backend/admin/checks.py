@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Iterator, Mapping, Sequence, Tuple
 from backend.errors import FAIL, OK, WARN, DyndnsError, Line, TransientError, failed_line
 from backend.hetzner.dns import PRIMARY, Hetzner, Location, RRSet, Zone
 from backend.hetzner.zones import Zones, delegation_hint, is_undelegated, longest_match
-from backend.model import Deadline, Hostname
+from backend.model import Deadline, Hostname, shown
 from backend.text import counted
 
 RRSets = Mapping[Tuple[str, str], RRSet]
@@ -69,7 +69,7 @@ def check_all(
         progress(f"zone {name}")
         yield from _check_zone(zones[name], rrsets)
     for host, location in locations.items():
-        what = host.text
+        what = shown(host)
         if location is None and has_failed:
             found = "No valid token has a zone for this host."
             yield Line(FAIL, what, found, "See the failed tokens above.")
@@ -113,8 +113,8 @@ def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
 
 def _unfound(host: Hostname, error: DyndnsError) -> Line:
     if isinstance(error, TransientError):
-        return Line(WARN, host.text, f"Hetzner can't be asked about it now: {error}")
-    return failed_line(FAIL, host.text, error)
+        return Line(WARN, shown(host), f"Hetzner can't be asked about it now: {error}")
+    return failed_line(FAIL, shown(host), error)
 
 
 def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:

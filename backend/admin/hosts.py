@@ -16,7 +16,7 @@ from backend.errors import (
     not_registered,
 )
 from backend.events import OperatorActed
-from backend.model import Deadline, Hostname, OwnSettings, Requester
+from backend.model import Deadline, Hostname, OwnSettings, Requester, shown
 from backend.notify.reporter import Reporter
 from backend.readers import INTERFACE_ID_EXAMPLE, interface_id
 from backend.settings import LARGEST, LOWEST_TTL
@@ -226,7 +226,7 @@ class HostManager:
                 lines.append(Line(FAIL, "".join(filter(str.isprintable, name))[:80], str(error)))
                 continue
             if host in self._registry:
-                lines.append(Line(FAIL, host.text, "The host is registered already."))
+                lines.append(Line(FAIL, shown(host), "The host is registered already."))
             elif host not in hosts:
                 hosts.append(host)
         return hosts, lines

@@ -10,6 +10,7 @@ from typing import Mapping
 from backend.admin.timeline import FAILURES
 from backend.commands.context import print_json, print_table, service_context, time_argument
 from backend.errors import HostNotAllowed
+from backend.model import Hostname, shown
 from backend.text import before, counted, local
 
 _MOST = 1_000_000
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             elif one.old is not None or one.new is not None:
                 change = f"{one.old or 'none'} -> {one.new or 'none'}"
             by = f"{one.protocol} {one.source}".strip()
-            rows.append((at, one.host, one.type, one.event, change, by, one.why))
+            rows.append((at, shown(Hostname(one.host)), one.type, one.event, change, by, one.why))
         hosts = len({one.host for one in entries})
         summary = f"{counted(len(entries), 'entry', 'entries')} of {counted(hosts, 'host')}."
         print_table(heads, rows, summary, in_pages=True)

@@ -16,7 +16,7 @@ from backend.commands.context import (
     time_argument,
 )
 from backend.errors import FAIL, OK, BadHostname, Line, not_registered
-from backend.model import OwnSettings, RecordType
+from backend.model import OwnSettings, RecordType, shown
 from backend.text import after, command, counted, duration, local
 
 TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
@@ -106,8 +106,8 @@ def _words(text: str) -> Sequence[str]:
 def _print_findings(lines: Sequence[Line]) -> None:
     """Print failures and warnings; if there are only few lines, print all of them."""
     few = 20
-    shown = [line for line in lines if line.state != OK or len(lines) <= few]
-    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in shown]
+    told = [line for line in lines if line.state != OK or len(lines) <= few]
+    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in told]
     if rows:
         print_table(("STATE", "HOST", "FOUND"), rows)
 
@@ -186,7 +186,7 @@ def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
         retry = f"Next try in {duration(one.retry_at - now)}." if one.retry_at else ""
         rows.append(
             (
-                one.host.text,
+                shown(one.host),
                 one.condition.value,
                 "" if one.since is None else duration(now - one.since),
                 *(str(one.published.get(kind, "-")) for kind in RecordType),
@@ -204,7 +204,7 @@ def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
 def _print_one(context: Context, one: HostStatus, now: float) -> None:
     seen = "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
     rows = [
-        ("host", one.host.text),
+        ("host", shown(one.host)),
         ("origin", origin(is_fixed=_is_fixed(context, one))),
         ("state", one.condition.value),
         *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),

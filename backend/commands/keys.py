@@ -12,6 +12,7 @@ from backend.commands.context import (
     print_table,
     service_context,
 )
+from backend.model import Hostname, shown
 from backend.text import counted
 
 TASKS = ("list", "rotate", "share")
@@ -68,6 +69,6 @@ def _list(context: Context, *, as_json: bool) -> None:
     for one in found:
         notes = [] if one["registered"] else ["not registered"]
         notes += [f"shared with {', '.join(one['shared_with'])}"] if one["shared_with"] else []
-        shown = counted(one["characters"], "character") if one["characters"] else "none yet"
-        rows.append((one["host"], shown, "; ".join(notes)))
+        key = counted(one["characters"], "character") if one["characters"] else "none yet"
+        rows.append((shown(Hostname(one["host"])), key, "; ".join(notes)))
     print_table(("HOST", "KEY", ""), rows)

@@ -27,7 +27,7 @@ from backend.model import Address, Hostname, RecordType, Requester
 from backend.store.conditions import Condition
 from backend.store.history import History
 from backend.store.schema import Entry
-from backend.text import after, duration
+from backend.text import after, duration, local
 from backend.web.caller import base_url
 from backend.web.pages import leave
 from backend.web.session import FORM_SECONDS, Session
@@ -97,6 +97,7 @@ class HostPages:
             kinds=list(RecordType),
             returns=RETURNS,
             wrong=self.overview.wrong_logins(host),
+            zone=local(now, "%Z"),  # in which the form reads a date
             window=duration(self.overview.failure_window),
             key=shown,
             token=self.session.form_token(),

@@ -270,6 +270,7 @@ def prepare(state: BlueprintSetupState) -> None:
         "place": place,
         "message": message,
         "refreshing": refreshing,
+        "shown": shown,
     }
     environment.globals.update(functions)
     environment.trim_blocks = environment.lstrip_blocks = True

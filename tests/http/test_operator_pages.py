@@ -412,7 +412,9 @@ def test_a_name_is_shown_as_its_owner_writes_it(operator: Operator) -> None:
     assert not name.isascii()
     assert f'<span title="{UNICODE}">{name}</span>' in page
     assert shown(operator.sees(f"/?q={name[:-3]}")) == [UNICODE]
-    assert name in words(operator.sees(f"/hosts/{UNICODE}"))
+    own = operator.sees(f"/hosts/{UNICODE}")
+    assert name in words(own)
+    assert f"never seen: {name} · hetzner-dyndns</title>" in own
 
 
 def test_everything_is_checked_line_by_line(operator: Operator) -> None:

@@ -102,6 +102,19 @@ def events(shell: Shell) -> list[str]:
     return [entry.event for entry in shell.store.history.find()]
 
 
+def test_tables_show_names_as_they_are_written(shell: Shell) -> None:
+    books = host("bücher.example.com")
+    shell.environ["REGISTERED_FQDNS"] = books.text
+    KeyFile(shell.key_file).complete([books])
+    shell.store.hosts.register([books], NOW)
+    shell.types("hosts", "mute", books.text, "3d")
+    for command in (("hosts",), ("hosts", "list", books.text), ("keys", "list"), ("history",)):
+        _, output = shell.types(*command)
+        assert "bücher.example.com" in output
+        assert "xn--" not in output
+    assert shell.reads("hosts", "--json")[0]["host"] == books.text
+
+
 def test_the_list_of_keys_shows_no_key(shell: Shell) -> None:
     status, output = shell.types("keys", "list")
     assert status == 0
