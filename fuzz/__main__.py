@@ -1,4 +1,7 @@
-"""Runs every fuzz target for a limited time: `python -m fuzz [SECONDS]`, for each target."""
+"""Fuzzes each parser for a limited time, then the API and the whole service.
+
+`python -m fuzz [SECONDS]`
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,16 @@ def main() -> int:
     if importlib.util.find_spec("schemathesis") is None:
         print("schemathesis isn't installed: the API is not fuzzed", flush=True)
     else:
-        passed["test_api"] = _fuzz_api()
+        passed["test_api"] = _test("fuzz/test_api.py")
+    passed["test_service"] = _test("fuzz/test_service.py")
     failed = [name for name, has_passed in passed.items() if not has_passed]
     print(f"{len(passed)} targets, failed: {', '.join(failed) or 'none'}", flush=True)
     return 1 if failed else 0
 
 
-def _fuzz_api() -> bool:
+def _test(file: str) -> bool:
     options = ("-q", "-p", "no:schemathesis")
-    command = [sys.executable, "-m", "pytest", *options, "fuzz/test_api.py"]
+    command = [sys.executable, "-m", "pytest", *options, file]
     return subprocess.run(command, check=False).returncode == 0
 
 
