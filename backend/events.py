@@ -166,7 +166,12 @@ class SeveralRecords(RecordEvent):
         "{host} has several {type} records ({values}): the update replaces them with {new}. "
         "Give each of the other machines its own host name."
     )
-
+    push = PushPolicy.ALWAYS
+    title = "{host} has several records"
+    tags = ("warning",)
+    plural = "hosts have several records"
+    line = "{host} {type}: {values}"
+    advice = "An update replaces them with one. Give each machine its own host name."
     values: str
     new: str
 
@@ -301,6 +306,11 @@ class Rejected(Event):
 
     level = logging.WARNING
     message = "{host} was not updated: the request from {source} is invalid. {error}"
+    push = PushPolicy.ALWAYS
+    title = "{host} sends invalid updates"
+    tags = ("warning",)
+    plural = "hosts send invalid updates"
+    line = "{host} (from {source}): {error}"
     kind: ClassVar[str] = "rejected"  # in the history
 
     host: Hostname
@@ -309,16 +319,13 @@ class Rejected(Event):
 
 
 @dataclass(frozen=True)
-class PartlyUsed(Event):
+class PartlyUsed(Rejected):
     """An update has valid addresses, but also invalid values."""
 
-    level = logging.WARNING
     message = "{host} was updated, but a part of the request from {source} is invalid. {error}"
-    kind: ClassVar[str] = "partial"  # in the history
-
-    host: Hostname
-    source: str
-    error: str
+    title = "{host} sends partly invalid updates"
+    plural = "hosts send partly invalid updates"
+    kind = "partial"
 
 
 @dataclass(frozen=True)
@@ -438,7 +445,6 @@ class EventSink(Protocol):
         """Report an event; `quietly` sends no push.
 
         Raises:
-            StoreUnavailable: the push can't be stored, in the transaction of the thread if it is in
-                one. Events without a push never raise, and never wait.
+            StoreUnavailable: the push can't be stored. Events without a push never raise.
 
         """

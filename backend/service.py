@@ -126,7 +126,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         keys.accepted,
         failures,
         alarm,
-        Rejections(store.history.add_once, reporter),
+        Rejections(store.history.add_once, reporter, transaction=store.transaction),
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         meters=meters,

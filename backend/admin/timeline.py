@@ -10,7 +10,9 @@ from backend.store.history import Sample
 from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
-FAILURES = ("postponed", "refused", "rejected", "partial", "several")
+# The host has these warnings for a day after they are reported.
+WARNINGS = ("rejected", "partial", "several", "contested")
+FAILURES = ("postponed", "refused", *WARNINGS, "challenge_failed")
 CONTACT = ("lost", "back")
 OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 
@@ -146,6 +148,9 @@ def draw(
         mine = [one for one in past if one.entry.type == kind.value]
         if mine or kind in published:
             lanes.append(_address_lane(kind, mine, published.get(kind), seen))
+    texts = [one for one in past if one.entry.type == "TXT"]
+    if texts:
+        lanes.append(Lane("TXT", [], seen.marks(texts)))
     about_host = [one for one in past if not one.entry.type]
     lanes.append(_contact_lane(about_host, silent_since, lost_after, seen))
     return Timeline(lanes, _ticks(seen))

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from typing import Callable, Sequence, TypeVar
+from typing import Callable, ContextManager, Sequence, TypeVar
 
 from backend.auth.access import NO_KEYS, AcceptedKeys, Access, HostList
 from backend.auth.addresses import requested_update
@@ -67,8 +67,10 @@ class Rejections:
         add_once: Callable[[Entry, str], bool],
         reporter: EventSink,
         clock: Callable[[], float] = time.time,
+        transaction: Callable[[], ContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """`add_once` is `History.add_once`."""
+        """`add_once` is `History.add_once`, `transaction` is `Store.transaction`."""
+        self._transaction = transaction
         self._add_once = add_once
         self._reporter = reporter
         self._clock = clock
@@ -76,7 +78,7 @@ class Rejections:
         self._lock = threading.Lock()
         self._reported: OrderedDict[str, float] = OrderedDict()  # saves reads of the store
 
-    def report(self, event: Rejected | PartlyUsed, protocol: str) -> None:
+    def report(self, event: Rejected, protocol: str) -> None:
         """Report an event, unless the same problem of the host was reported within a day.
 
         Without the store, each process reports it.
@@ -105,11 +107,11 @@ class Rejections:
             why=event.error,
         )
         try:
-            is_first = self._add_once(entry, cause)
+            with self._transaction():
+                if self._add_once(entry, cause):
+                    self._reporter.report(event)
         except StoreUnavailable:
-            is_first = True
-        if is_first:
-            self._reporter.report(event)
+            self._reporter.report(event, quietly=True)
 
 
 class Authorizer:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreUnusable
 from backend.store import schema
-from backend.store.challenges import Challenges, challenges
+from backend.store.challenges import Challenges
 from backend.store.conditions import Conditions
 from backend.store.database import Database, connect, excluded, reason
 from backend.store.history import History
@@ -36,7 +36,7 @@ _READS = [
         schema.reports.c.key,
         schema.pushes.c.at,
         schema.deliveries.c.at,
-        challenges.c.value,
+        schema.challenges.c.value,
     )
 ] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
 # These change no row.
@@ -50,7 +50,7 @@ _WRITES = [
         (schema.pushes, schema.pushes.c.cause),
         (schema.deliveries, schema.deliveries.c.channel),
         (schema.history, schema.history.c.id),
-        (challenges, challenges.c.name),
+        (schema.challenges, schema.challenges.c.name),
     )
 ]
 

@@ -12,7 +12,7 @@ from backend.errors import BadChallenge
 from backend.model import Hostname, Requester
 from backend.store.database import Database, excluded
 from backend.store.hosts import is_past
-from backend.store.schema import Entry, add_entry, metadata, reports
+from backend.store.schema import Entry, add_entry, challenges, reports
 
 CHALLENGE_LABEL = "_acme-challenge."
 # The unpadded base64url of a SHA-256 (RFC 8555 §8.4).
@@ -20,19 +20,6 @@ _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 # A certificate for a host and its wildcard needs two values at a time, and clients that never clean
 # up leave each of theirs for an hour.
 MOST_VALUES = 10
-
-challenges = sa.Table(
-    "challenges",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),  # _acme-challenge.…
-    sa.Column("value", sa.String, primary_key=True),
-    sa.Column("host", sa.String, nullable=False),
-    sa.Column("source", sa.String, nullable=False),  # who asked for it, and
-    sa.Column("protocol", sa.String, nullable=False),  # by which protocol
-    sa.Column("is_published", sa.Boolean, nullable=False),
-    sa.Column("remove_at", sa.Float, nullable=False, index=True),  # UTC seconds
-    sa.Column("attempts", sa.Integer, nullable=False),  # to remove it
-)
 
 
 @dataclass(frozen=True)

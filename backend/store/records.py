@@ -334,6 +334,9 @@ class Records:
             is_new = sources and self._leases.report(
                 connection, "rivals", f"{host} {kind}", now, SAY_AGAIN
             )
+            if is_new:
+                why = f"two devices: requests from {' and '.join(sources)} change it back and forth"
+                add_entry(connection, entry_of(record, now, "contested", None, None, why))
             return Noted(notice, sources if is_new else ())
         if isinstance(result, Failed):
             return Noted(self._note_failed(connection, result, now))

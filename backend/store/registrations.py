@@ -20,6 +20,7 @@ from backend.store.schema import (
     SKEW_SECONDS,
     Entry,
     add_entry,
+    challenges,
     history,
     hosts,
     keys,
@@ -277,6 +278,8 @@ class Registrations:
             connection.execute(records.delete().where(is_mine))
         for column in (reports.c.subject, pushes.c.host):
             connection.execute(column.table.delete().where(column == host.text))
+        due = challenges.update().where(challenges.c.host == host.text)
+        connection.execute(due.values(remove_at=now))
         gone = {"unregistered_at": now, "is_added": False, "leaving": leaving}
         connection.execute(hosts.update().where(hosts.c.host == host.text).values(**gone))
 

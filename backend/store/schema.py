@@ -170,6 +170,20 @@ history = sa.Table(
     sa.Column("why", sa.String, nullable=False),
 )
 
+# Certificate challenges that are, or may be, at Hetzner.
+challenges = sa.Table(
+    "challenges",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),  # _acme-challenge.…
+    sa.Column("value", sa.String, primary_key=True),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),  # who asked for it, and
+    sa.Column("protocol", sa.String, nullable=False),  # by which protocol
+    sa.Column("is_published", sa.Boolean, nullable=False),
+    sa.Column("remove_at", sa.Float, nullable=False, index=True),  # UTC seconds
+    sa.Column("attempts", sa.Integer, nullable=False),  # to remove it
+)
+
 failed_logins = sa.Table(
     "failed_logins",
     metadata,

@@ -330,8 +330,9 @@ class Publisher:
         host, kind = record.host, record.type
         event = SeveralRecords(host, kind, str(rrset), str(record.desired.address or "none"))
         entry = entry_of(record, self._clock(), "several", event.values, event.new, _SEVERAL)
-        if self._store.history.add_once(entry, kind.value):
-            self._reporter.report(event)
+        with self._store.transaction():
+            if self._store.history.add_once(entry, kind.value):
+                self._reporter.report(event)
 
     def _fail(self, attempt: Attempt, record: Record, error: DyndnsError) -> None:
         """Collect a failure. The failed verification of an accepted record isn't one."""

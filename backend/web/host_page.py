@@ -18,6 +18,7 @@ from backend.admin.timeline import (
     FAILURES,
     OPERATOR_ACTIONS,
     PERIODS,
+    WARNINGS,
     draw,
     summary,
     window,
@@ -26,6 +27,7 @@ from backend.errors import BadRequest, CallerError, OperatorError, TransientErro
 from backend.model import Address, Hostname, RecordType, Requester
 from backend.store.conditions import Condition
 from backend.store.history import History
+from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry
 from backend.text import after, duration, local
 from backend.web.caller import base_url
@@ -38,6 +40,7 @@ _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
 _SETUP = "setup"  # the id of the section
 # The filters of a history: each label, and its events; no events stands for all events.
+_MOST_WARNINGS = 3
 _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "": ("everything", ()),
     "changes": ("address changes", CHANGES),
@@ -98,6 +101,9 @@ class HostPages:
             returns=RETURNS,
             wrong=self.overview.wrong_logins(host),
             zone=local(now, "%Z"),  # in which the form reads a date
+            warnings=self.history.find(
+                host, since=now - SAY_AGAIN, events=WARNINGS, limit=_MOST_WARNINGS
+            ),
             window=duration(self.overview.failure_window),
             key=shown,
             token=self.session.form_token(),

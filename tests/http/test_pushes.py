@@ -15,7 +15,9 @@ from backend.notify.ntfy import Ntfy, Push
 from backend.store.database import Database
 from backend.sync import challenges
 from sandbox import Sandbox
-from tests.http.service import HOME, Service, basic, key_of
+from tests.http.operator import Operator, words
+from tests.http.service import HOME, PEER, Service, basic, key_of
+from tests.http.test_operator_pages import register
 
 VALUE = "LHDhK3oGRvkiefQnx7OOczTY5Tic_xZ6HcMOc_gmtoM"
 MOST_WRITES = 200
@@ -151,6 +153,13 @@ def reaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
     return Reaper(monkeypatch)
 
 
+@pytest.fixture
+def world(sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
+    world = World(sandbox, tmp_path / "world")
+    yield world
+    world.service.stop()
+
+
 @pytest.mark.parametrize(("steps", "titles"), SCENARIOS.values(), ids=list(SCENARIOS))
 def test_a_kill_between_any_two_steps_loses_no_push(
     sandbox: Sandbox, tmp_path: Path, reaper: Reaper, steps: Steps, titles: Sequence[str]
@@ -182,3 +191,59 @@ def plays(world: World, steps: Steps) -> bool:
             world.dies_and_starts()
             step(world)
     return was_killed
+
+
+def fight(service: Service) -> None:
+    for number in range(12):
+        place = f"203.0.113.{number % 2 + 1}"
+        service.host().sends("POST", place, ip=place)
+
+
+def have_several_records(service: Service) -> None:
+    service.sandbox.publish(HOME, "A", "198.51.100.8", "198.51.100.9")
+    service.host().updates("198.51.100.1")
+
+
+def send_an_unknown_parameter(service: Service) -> None:
+    for _ in range(3):
+        service.router().updates(adresse="198.51.100.1")
+
+
+def send_a_bad_value_beside_a_good_one(service: Service) -> None:
+    for _ in range(3):
+        service.router().updates(myip="198.51.100.1,nonsense")
+
+
+def send_wrong_keys(service: Service) -> None:
+    for _ in range(5):
+        headers = {"Authorization": basic(HOME, "a-wrong-key")}
+        service.asks("GET", "/nic/update", query_string={"hostname": HOME}, headers=headers)
+    service.runs("failed logins")
+    service.runs("alarm")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "title", "hint"),
+    [
+        (
+            fight,
+            f"Two devices update {HOME}",
+            "Two devices: requests from 203.0.113.1 and 203.0.113.2 change it back and forth",
+        ),
+        (have_several_records, f"{HOME} has several records", "Several records at one name"),
+        (send_an_unknown_parameter, f"{HOME} sends invalid updates", "adresse"),
+        (send_a_bad_value_beside_a_good_one, f"{HOME} sends partly invalid updates", "nonsense"),
+        (send_wrong_keys, f"Failed logins for {HOME}", f"Wrong key from {PEER}"),
+    ],
+)
+def test_a_trouble_with_a_host_is_on_its_page_and_pushed_once(
+    world: World, reaper: Reaper, trouble: Callable[[Service], None], title: str, hint: str
+) -> None:
+    register(world.service)
+    for _ in range(2):
+        trouble(world.service)
+        world.sends_pushes()
+        world.dies_and_starts()
+    assert reaper.titles == [title]
+    page = words(Operator(world.service).sees(f"/hosts/{HOME}"))
+    assert hint in page.partition("Settings for the device")[0]

@@ -73,6 +73,18 @@ def test_a_failure_is_a_mark_with_its_reason() -> None:
     assert mark.title.endswith(": why")
 
 
+def test_certificate_challenges_have_their_own_lane() -> None:
+    entries = [
+        entry(1, "challenge_removed", kind="TXT"),
+        entry(2, "challenge", kind="TXT"),
+        entry(3, "challenge_failed", kind="TXT"),
+    ]
+    (lane, _) = drawn(entries).lanes
+    assert lane.name == "TXT"
+    kinds = [(mark.at, mark.kind) for mark in lane.marks]
+    assert kinds == [(70.0, "challenge_failed"), (80.0, "challenge"), (90.0, "challenge_removed")]
+
+
 def test_a_host_is_lost_until_it_returns_or_until_now() -> None:
     entries = [entry(1, "lost", kind=""), entry(5, "back", kind=""), entry(8, "lost", kind="")]
     (lane,) = drawn(entries, None, NOW - 2 * DAY).lanes

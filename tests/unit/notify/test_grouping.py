@@ -14,9 +14,12 @@ from backend.events import (
     Event,
     FellSilent,
     LoginsBlocked,
+    PartlyUsed,
     Postponed,
     Published,
     Refused,
+    Rejected,
+    SeveralRecords,
     ZoneFailed,
 )
 from backend.model import Hostname, RecordType
@@ -126,6 +129,9 @@ def test_hosts_lost_in_several_processes_are_one_push_with_their_names(both: Pro
         (lambda name: Published(name, AAAA, "::1", "::2", "x"), "12 hosts have new addresses"),
         (lambda name: Contested(name, A, "x"), "12 hosts are updated by two devices each"),
         (lambda name: LoginsBlocked("x", name), "12 hosts have failed logins"),
+        (lambda name: SeveralRecords(name, A, "x", "y"), "12 hosts have several records"),
+        (lambda name: Rejected(name, "x", "y"), "12 hosts send invalid updates"),
+        (lambda name: PartlyUsed(name, "x", "y"), "12 hosts send partly invalid updates"),
     ],
 )
 def test_every_cause_is_one_push(both: Processes, event: object, title: str) -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from backend.errors import HetznerBusy
-from backend.model import Hostname
+from backend.model import Hostname, Requester
 from backend.store import Store
+from backend.store.challenges import Challenge
 from backend.store.hosts import HostActivity, State
 from backend.store.records import Failed, Notice
 from tests.unit.fakes import host, update
@@ -230,3 +231,13 @@ def test_host_activity_survives_a_restart(store: Store, url: str) -> None:
     reopened = Store(url)
     assert reopened.hosts.registered(NOW) == before
     reopened.close()
+
+
+def test_the_challenge_texts_of_a_removed_host_are_due_at_once(store: Store) -> None:
+    operator = Requester("", "operator")
+    store.registrations.add([NAS, ROUTER], operator, NOW)
+    for name in (NAS, ROUTER):
+        challenge = Challenge(name, "-" * 43, operator)
+        store.challenges.add(challenge, NOW, NOW + 3600)
+    store.registrations.remove(NAS, delete_records=False, operator=operator, now=NOW)
+    assert store.challenges.due_names(NOW, 10) == [Hostname("_acme-challenge.nas.example.com")]
