@@ -41,7 +41,8 @@ def fill(backend: Backend, hetzner: Hetzner) -> None:
     until_seen(backend, len(ADDRESSES) + 1)
     long_ago = time.time() - 5 * HOUR
     with closing(sqlite3.connect(str(backend.folder / "hetzner-dyndns.db"))) as store, store:
-        store.execute("UPDATE hosts SET seen_at = ? WHERE host = ?", (long_ago, SILENT))
+        silent = "UPDATE hosts SET seen_at = ?, silent_since = seen_at WHERE host = ?"
+        store.execute(silent, (long_ago, SILENT))
         store.execute("UPDATE hosts SET registered_at = registered_at - 900000, silent_for = 0")
         store.execute("UPDATE records SET changed_at = changed_at - 200000")
 
@@ -80,7 +81,7 @@ def main() -> None:
                 )
                 context = chromium.new_context(
                     http_credentials={"username": OPERATOR[0], "password": OPERATOR[1]},
-                    viewport={"width": 1100, "height": 400},
+                    viewport={"width": 1200, "height": 400},
                     base_url=backend.url,
                 )
                 shoot(context.new_page())
