@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote
 
@@ -100,6 +101,7 @@ class FakeCloudApi:
         self.lost_answers: dict[str, DyndnsError] = {}
         self.pages = 1  # the least number of pages of a list; pages beyond the last item are empty
         self._last_action = 604_989_101_982_296  # real ids need more than 32 bits
+        self._lock = threading.Lock()
         self._actions: dict[int, dict[str, Any]] = {}
 
     def publish(
@@ -165,11 +167,12 @@ class FakeCloudApi:
             raise SecondaryZone("incorrect_zone_mode")
         if method == "GET":
             return self._page("rrsets", self._listed(zone, query), query)
-        self._change(method, zone, parts[3:], body)
-        self._last_action += 1
-        action = {"id": self._last_action, "status": "running", "error": None}
-        self._actions[self._last_action] = action
-        return {"action": dict(action)}
+        with self._lock:  # A and AAAA are written at the same time
+            self._change(method, zone, parts[3:], body)
+            self._last_action += 1
+            action = {"id": self._last_action, "status": "running", "error": None}
+            self._actions[self._last_action] = action
+            return {"action": dict(action)}
 
     def _zone(self, name: str) -> dict[str, Any]:
         servers = {"delegation_status": "valid"}

@@ -234,9 +234,9 @@ def test_an_absent_server_is_a_failure(server: Server) -> None:
 
 def test_a_server_without_tls_at_an_https_url_is_a_failure(server: Server) -> None:
     ntfy = Ntfy(server.url.replace("http:", "https:"), "dyndns")
-    assert (
-        str(failed(ntfy))
-        == "127.0.0.1 can't be reached: TLS failed, check the clock and the CA certificates"
+    assert str(failed(ntfy)) == (
+        "127.0.0.1 can't be reached: TLS failed, check the clock and the CA certificates "
+        "(NTFY_CA_BUNDLE)"
     )
 
 
