@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import requests
 
@@ -132,6 +136,41 @@ class Replica:
 
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+@contextlib.contextmanager
+def load(replica: Replica, quiet: str, busy: str) -> Iterator[Counter[int]]:
+    """Send updates of two hosts until the block ends; count the answers by status.
+
+    `quiet` has the address 198.51.100.1; `busy` changes its address each time. At the end, fail if
+    there was another answer than success for the address that was sent, or 503.
+    """
+    ends = threading.Event()
+    statuses: Counter[int] = Counter()
+    wrong: list[tuple[str, int, str]] = []
+
+    def send(host: str, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            if ends.is_set():
+                return
+            status, text = replica.update(host, address)
+            statuses[status] += 1
+            fitting = [(200, f"good {address}\n"), (200, f"nochg {address}\n"), (503, "911\n")]
+            if (status, text) not in fitting:
+                wrong.append((address, status, text))
+
+    changing = (f"10.0.{number // 250}.{number % 250 + 1}" for number in itertools.count())
+    senders = [(quiet, itertools.repeat("198.51.100.1")), (busy, changing)]
+    threads = [threading.Thread(target=send, args=sender) for sender in senders]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 def children(pid: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from backend.model import Hostname
 from backend.store import Store, prepare_store
 from sandbox import Sandbox
-from tests.e2e.cluster import Replica, in_dns, until
+from tests.e2e.cluster import Replica, in_dns, load, until
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 from tests.ports import free_port
 
@@ -23,6 +24,8 @@ UNAVAILABLE = (503, "911\n")
 # inadyn's timeout; the service allows itself eight seconds.
 PATIENCE = 10.0
 _BACK_SECONDS = 60.0
+END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
 
 pytestmark = pytest.mark.real(*PARTS)
 
@@ -54,6 +57,11 @@ def send_from_all(replica: Replica, last: int) -> list[tuple[int, str]]:
             for number, host in enumerate(HOSTS)
         ]
         return [update.result() for update in sent]
+
+
+def _database_of(replica: Replica) -> str:
+    name: str = replica.surroundings["env"]["STATE_URL"].rpartition("/")[2]
+    return name
 
 
 def expect_back(replica: Replica, sandbox: Sandbox, host: str, address: str) -> None:
@@ -140,6 +148,40 @@ def test_a_database_hanging_during_a_publish_does_not_delay_answers(
         finally:
             postgresql.resume()
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
+
+
+def test_ended_connections_cost_single_updates_only(
+    replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
+) -> None:
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
+    workers, end = replica.all_workers(), f"{END} WHERE {OTHERS}"
+    with load(replica, HOSTS[0], HOSTS[1]) as statuses:
+        for number in range(1, 20):
+            postgresql.ask(end, database=_database_of(replica))
+            until(lambda: statuses[200] >= number, replica.output, _BACK_SECONDS)  # noqa: B023
+    expect_back(replica, sandbox, HOSTS[1], "198.51.100.4")
+    replica.wait_until_well()
+    assert replica.workers() == workers
+
+
+def test_used_up_connections_are_reported_until_there_are_some(
+    replica: Replica, sandbox: Sandbox
+) -> None:
+    import psycopg  # noqa: PLC0415  # a test that needs it is skipped without it
+
+    assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
+    url = replica.surroundings["env"]["STATE_URL"].replace("+psycopg", "")
+    with contextlib.ExitStack() as held, load(replica, HOSTS[0], HOSTS[1]) as statuses:
+        first = held.enter_context(psycopg.connect(url, autocommit=True))
+        mine = [first.info.backend_pid]
+        while statuses[503] < len(HOSTS):
+            try:
+                mine.append(held.enter_context(psycopg.connect(url)).info.backend_pid)
+            except psycopg.OperationalError:
+                first.execute(f"{END} WHERE {OTHERS} AND pid <> ALL(%s)", [mine])
+    assert "too many clients already" in replica.output()
+    expect_back(replica, sandbox, HOSTS[1], "198.51.100.4")
+    replica.wait_until_well()
 
 
 def test_the_writable_database_server_is_used(
