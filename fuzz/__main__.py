@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 from fuzz import targets
 
@@ -19,8 +21,10 @@ def main() -> int:
     if importlib.util.find_spec("atheris") is None:
         print("atheris isn't installed: the parsers are not fuzzed", flush=True)
     else:
-        for target in (*targets.TEXTS, *targets.BYTES):
-            passed[target.__name__] = _fuzz_parser(target.__name__, seconds)
+        names = [target.__name__ for target in (*targets.TEXTS, *targets.BYTES)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each runs a process of its own
+            results = pool.map(lambda name: _fuzz_parser(name, seconds), names)
+        passed.update(zip(names, results))
     if importlib.util.find_spec("schemathesis") is None:
         print("schemathesis isn't installed: the API is not fuzzed", flush=True)
     else:
