@@ -4,7 +4,8 @@ PYTHON ?= python3
 VERSIONS ?= newest
 VENV ?= $(if $(filter lowest,$(VERSIONS)),.venv-lowest,.venv)
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# .ci/run sets another program here.
+PIP ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUNTIME := backend/requirements.txt client/requirements.txt sandbox/requirements.txt
 # Applies to all installed packages, so that the tests' own tools don't raise the lowest versions.
 LOWEST := $(if $(filter lowest,$(VERSIONS)),$(VENV)/lowest.txt)
