@@ -327,17 +327,15 @@ class Records:
         record = result.record
         if isinstance(result, Accepted):
             notice = _note_accepted(connection, result, now)
-            host, kind, changed_at = record.host.text, record.type.value, record.changed_at
-            if result.change is None or changed_at is None or now - changed_at > SHORTLY:
+            if result.change is None or now - (record.changed_at or 0.0) > SHORTLY:
                 return Noted(notice)
-            sources = rivals(connection, host, kind, now)
-            is_new = sources and self._leases.report(
-                connection, "rivals", f"{host} {kind}", now, SAY_AGAIN
-            )
-            if is_new:
-                why = f"two devices: requests from {' and '.join(sources)} change it back and forth"
-                add_entry(connection, entry_of(record, now, "contested", None, None, why))
-            return Noted(notice, sources if is_new else ())
+            sources = rivals(connection, record.host.text, record.type.value, now)
+            key = f"{record.host} {record.type.value}"
+            if not (sources and self._leases.report(connection, "rivals", key, now, SAY_AGAIN)):
+                return Noted(notice)
+            why = f"two devices: requests from {' and '.join(sources)} change it back and forth"
+            add_entry(connection, entry_of(record, now, "contested", None, None, why))
+            return Noted(notice, sources)
         if isinstance(result, Failed):
             return Noted(self._note_failed(connection, result, now))
         times = {"retry_at": result.retry_at, "verify_after": result.verify_after}
