@@ -124,6 +124,8 @@ class Registrations:
             mine = hosts.update().where(hosts.c.host == host.text, is_listed(now))
             if connection.execute(mine.values(**stored)).rowcount != 1:
                 raise not_registered(host)
+            if values.get("certificates") is False:
+                connection.execute(_due_challenges(host, now))
             # The next update compares the record at Hetzner, whose TTL may be another one.
             stale = records.update().where(records.c.host == host.text)
             connection.execute(stale.values(checked_at=0.0, verify_after=0.0))
@@ -278,8 +280,7 @@ class Registrations:
             connection.execute(records.delete().where(is_mine))
         for column in (reports.c.subject, pushes.c.host):
             connection.execute(column.table.delete().where(column == host.text))
-        due = challenges.update().where(challenges.c.host == host.text)
-        connection.execute(due.values(remove_at=now))
+        connection.execute(_due_challenges(host, now))
         gone = {"unregistered_at": now, "is_added": False, "leaving": leaving}
         connection.execute(hosts.update().where(hosts.c.host == host.text).values(**gone))
 
@@ -297,6 +298,11 @@ def _require_free(connection: Connection, names: Sequence[Hostname], now: float)
 
 def _entry(host: Hostname, event: str, why: str, by: Requester, now: float) -> Entry:
     return Entry(now, host.text, "", event, by.source, by.protocol, None, None, why)
+
+
+def _due_challenges(host: Hostname, now: float) -> sa.Update:
+    """Return a statement that makes the removal of all certificate challenges of a host due."""
+    return challenges.update().where(challenges.c.host == host.text).values(remove_at=now)
 
 
 def _void(host: Hostname) -> sa.Update:

@@ -428,10 +428,13 @@ def test_the_answers_are_counted(acme: Acme) -> None:
 def test_a_host_can_be_excluded(serve: Serve) -> None:
     acme = Acme(serve(ACME_DNS="1"))
     off, operator = {"certificates": False}, Requester("", "operator")
+    assert acme.presents().status_code == 200
     for store in acme.service.store():
         store.hosts.register(acme.service.hosts, time.time())
         store.registrations.change(Hostname(HOME), off, operator, time.time())
     acme.service.runs("registered hosts")
+    acme.removes()
+    assert acme.shown() == []
     assert refused(acme.presents()) == (403, "fqdn_not_allowed")
     assert refused(acme.updates()) == (403, "fqdn_not_allowed")
     assert acme.presents(login=(WILDCARD, key_of(WILDCARD))).status_code == 200
