@@ -90,6 +90,19 @@ def test_replicas_share_their_state(replicas: tuple[Replica, Replica], sandbox: 
     expect_in_dns(sandbox, host, "198.51.100.2")
 
 
+def test_every_replica_shows_all_hosts(replicas: tuple[Replica, Replica]) -> None:
+    host = HOSTS[1]
+    assert replicas[0].update(host, "198.51.100.77")[0] == 200
+    for replica in replicas:
+        url = f"http://127.0.0.1:{replica.port}"
+        page = replica.session.get(f"{url}/?q=100.77", timeout=20).text
+        assert [name for name in HOSTS if f'id="host-{name}"' in page] == [host]
+        metrics = replica.session.get(f"{url}/metrics", timeout=20).text
+        assert metrics.count("dyndns_host_muted{") == len(HOSTS)
+        listed = replica.session.get(f"{url}/hosts.json", timeout=20).json()
+        assert {one["host"] for one in listed} == set(HOSTS)
+
+
 class Sent(NamedTuple):
     """An update, its answer, and its start and end time."""
 
