@@ -251,7 +251,8 @@ def _read_lost_after(text: str) -> int | None:
 def _read_ttl(text: str) -> int | None:
     if not text:
         return None
-    if text.isdecimal() and LOWEST_TTL <= int(text) <= LARGEST:
+    # Python refuses to read a number of thousands of digits.
+    if text.isdecimal() and len(text) < 20 and LOWEST_TTL <= int(text) <= LARGEST:  # noqa: PLR2004
         return int(text)
     raise BadRequest(f"The TTL is wrong: write a number of seconds from {LOWEST_TTL} up.")
 

@@ -326,6 +326,7 @@ def test_a_host_has_its_own_ttl_interface_id_and_time_of_silence(
     "option",
     [
         ["--ttl", "59"],
+        ["--ttl", "9" * 5000],
         ["--ttl", "an hour"],
         ["--interface-id", "2001:db8::1"],
         ["--lost-after", "soon"],
