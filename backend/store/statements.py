@@ -18,7 +18,15 @@ def run(connection: Connection, statement: Any, values: Mapping[str, Any]) -> An
     text, fixed, order = _compiled(statement, connection.dialect, tuple(values))
     given = {**fixed, **values}
     cursor = connection.connection.cursor()
-    cursor.execute(text, given if order is None else [given[name] for name in order])
+    try:
+        cursor.execute(text, given if order is None else [given[name] for name in order])
+    except connection.dialect.loaded_dbapi.Error as error:
+        # A connection that was opened while the disk was read-only stays read-only: close it. An
+        # open cursor would keep the files open, and read-only for other connections.
+        cursor.close()
+        if "readonly" in str(error):
+            connection.invalidate(error)
+        raise
     return cursor
 
 
