@@ -162,6 +162,7 @@ def test_ended_connections_cost_single_updates_only(
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.4")
     replica.wait_until_well()
     assert replica.workers() == workers
+    assert "psycopg" not in replica.output()
 
 
 def test_used_up_connections_are_reported_until_there_are_some(
