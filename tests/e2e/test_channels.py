@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import json
@@ -62,7 +63,7 @@ class Mailbox:
 
 
 class Webhook(ThreadingHTTPServer):
-    """Receives JSON; `behaviour` is ``ok``, ``refuse``, ``hang`` or ``flood``."""
+    """Receives JSON; `behaviour` is ``ok``, ``refuse``, ``busy``, ``hang`` or ``flood``."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Exchange)
@@ -91,7 +92,8 @@ class _Exchange(BaseHTTPRequestHandler):
         self.server.calls.append(json.loads(body))
         if self.server.behaviour == "hang":
             self.server.is_over.wait(60)
-        self.send_response(403 if self.server.behaviour == "refuse" else 200)
+        self.send_response({"refuse": 403, "busy": 429}.get(self.server.behaviour, 200))
+        self.send_header("Retry-After", "3600")
         self.end_headers()
         while self.server.behaviour == "flood" and not self.server.is_over.is_set():
             try:
@@ -159,7 +161,16 @@ def test_a_push_arrives_by_mail_webhook_and_ntfy(
         assert secret not in output
 
 
-@pytest.mark.parametrize("behaviour", ["hang", "refuse", "flood"])
+def command_lines() -> str:
+    """Return what every user of this machine sees of its processes."""
+    found = ""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += file.read_text(errors="replace")
+    return found
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "refuse", "busy", "flood"])
 def test_a_failing_channel_delays_no_update_and_no_other_channel(
     hetzner: Hetzner, tmp_path: Path, ntfy: FakeNtfy, webhook: Webhook, behaviour: str
 ) -> None:
@@ -169,6 +180,10 @@ def test_a_failing_channel_delays_no_update_and_no_other_channel(
     with Backend(tmp_path, hetzner, **settings) as backend:
         backend.update(NAS, "198.51.100.2")
         until(lambda: webhook.calls, "the failing channel", lambda: backend.output)
+        if behaviour == "hang":  # the process of the library runs
+            shown = command_lines()
+            assert "backend.notify.apprise" in shown
+            assert KEY not in shown
         backend.update(NAS, "198.51.100.3")
         until(lambda: good.calls and ntfy.pushes, "the others", lambda: backend.output)
         until(
