@@ -137,9 +137,11 @@ class Record:
         """Whether Hetzner's name servers may lack what its API shows.
 
         The API shows an address from the moment it is accepted. The action that publishes it, for
-        this generation or an earlier one, failed or isn't followed any more.
+        this generation or an earlier one, failed or isn't followed any more, or the answer to the
+        write was lost.
         """
-        return not self.is_accepted and self.action is not None
+        may_be_written = self.state is State.PENDING and self.attempts > 0
+        return not self.is_accepted and (self.action is not None or may_be_written)
 
 
 def read_record(row: Mapping[Any, Any]) -> Record:

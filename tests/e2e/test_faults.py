@@ -32,7 +32,7 @@ WRITE = {"method": "POST", "path": "/zones/*/rrsets*"}
 # Polls of the action are not included, because other records share them.
 FAILED_READ = ("GET", "GET", "POST")
 FAILED_WRITE = ("GET", "POST", "GET", "POST")
-LOST_ANSWER = ("GET", "POST", "GET")
+LOST_ANSWER = ("GET", "POST", "GET", "POST")  # the action of the first write may fail
 QUOTA = {"RateLimit-Limit": "3600", "RateLimit-Remaining": "3000", "RateLimit-Reset": "1"}
 CASES = (
     Case(

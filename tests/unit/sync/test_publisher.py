@@ -498,7 +498,7 @@ class TestAnOutage:
         cloud.lost_answers.clear()
         cloud.take_calls()
         assert env.change(SECOND) is Change.UNCHANGED
-        assert cloud.take_calls() == [READ]
+        assert cloud.take_calls() == [READ, SET]
         assert sink.heard(Published)[-1].old == FIRST, (
             "the change must be reported with the old address"
         )
