@@ -1,6 +1,6 @@
-"""The installed command ``hetzner-dyndns``, which finds its settings, and asks for them once.
+"""The installed command ``hetzner-dyndns``: finds its settings, and asks for them at first.
 
-``python -m backend`` does the same job with the settings and the folder that its caller chooses.
+``python -m backend`` does the same with the settings and the folder that its caller chooses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backend.settings import read
 
 # The settings and the folder of keys and store if root runs the command, as for the systemd unit.
 OF_SYSTEM = Path("/etc/hetzner-dyndns.env"), Path("/var/lib/hetzner-dyndns")
-# Besides the answers: a proxy on this machine adds TLS, and addresses change.
+# Written beside the answers. A proxy on this machine adds TLS; changing addresses need a short TTL.
 FIRST = {"LISTEN_ADDRESS": "127.0.0.1", "LISTEN_PORT": "8080", "RECORD_TTL": "60"}
 
 
@@ -61,14 +61,14 @@ def _ask(file: Path) -> Mapping[str, str]:
     """Ask for the settings of the first start until they are usable."""
     if not sys.stdin.isatty():
         _stop(
-            "There are no settings. Start it in a terminal, where it asks for them, or write them "
-            f"to {file}, which only its owner may read, as lines NAME=value: "
+            "There are no settings. Run `hetzner-dyndns` in a terminal, where it asks for them, or "
+            f"write them to {file}, which only its owner may read, as lines NAME=value: "
             f"HETZNER_TOKEN, BASIC_AUTH_USERNAME, BASIC_AUTH_PASSWORD, {', '.join(FIRST)}."
         )
     print(
         "This is the first start. Create an API token (Read & Write) at console.hetzner.com, in "
-        f"the project of your zones. Your answers will be in {file}, which only you can read. "
-        "The terminal doesn't show token and password.\n"
+        f"the project of your zones. Your answers are written to {file}, which only you can read. "
+        "The terminal doesn't show the token and the password while you type.\n"
     )
     try:
         while True:
@@ -89,9 +89,9 @@ def _ask(file: Path) -> Mapping[str, str]:
 
 
 def _problem(given: Mapping[str, str]) -> str:
-    """Return why settings can't be used as they are, or nothing."""
+    """Return why the settings can't be used; an empty string if they can."""
     if any("'" in value for value in given.values()):
-        return "Choose values without apostrophes: not every program reads these in a file."
+        return "Choose values without apostrophes: some programs misread them in the file."
     try:
         _, warnings = read(given)
     except SettingUnusable as error:

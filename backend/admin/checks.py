@@ -85,7 +85,7 @@ def check_all(
 def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
     """Test whether hosts can be added: their zones, and the records at their names.
 
-    A host that fails can't be updated. What can't be tested in time is a warning.
+    A host that fails can't be updated. A host that can't be tested in time gets a warning.
     """
     deadline = Deadline(_SECONDS)  # for all hosts: the operator waits for the answer
     located: dict[Zone, list[tuple[Hostname, Location]]] = defaultdict(list)
@@ -113,7 +113,7 @@ def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
 
 def _unfound(host: Hostname, error: DyndnsError) -> Line:
     if isinstance(error, TransientError):
-        return Line(WARN, shown(host), f"Hetzner can't be asked about it now: {error}")
+        return Line(WARN, shown(host), f"The host can't be checked now: {error}")
     return failed_line(FAIL, shown(host), error)
 
 

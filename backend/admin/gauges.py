@@ -54,8 +54,7 @@ def _gauges(snapshot: Snapshot | None) -> Iterator[Metric]:
 def _host_gauges(lines: Sequence[HostLine], now: float) -> Iterator[bytes]:
     """Yield the text of every gauge of each host, some hosts at a time.
 
-    There may be many hosts, and `Metric` objects take ten times as long. A host name needs no
-    escapes.
+    With many hosts, `Metric` objects would take ten times as long. A host name needs no escaping.
     """
     states = {
         condition: "".join(

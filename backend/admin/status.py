@@ -57,7 +57,7 @@ class HostStatus:
 
 
 def status_of(found: Judged, lost_after: float, now: float) -> HostStatus:
-    """Return the status of a host. `lost_after` counts for a host without a time of its own."""
+    """Return the status of a host. `lost_after` applies to a host without its own timeout."""
     activity, records, condition, needs_operator = found
     relevant = [record for record in records if CONDITIONS.get(record.state) is condition]
     since, error, hint = _explain(condition, activity, relevant)
@@ -256,7 +256,7 @@ class Overview:
         self._clock = clock
 
     def read(self) -> Snapshot:
-        """Return how all hosts are, and the state of Hetzner and of the background jobs."""
+        """Return the number of hosts by condition, the state of Hetzner and of background jobs."""
         now = self._clock()
         quotas = self._store.projects.quotas()
         answered_at = max((quota.at for quota in quotas), default=0.0)
@@ -281,13 +281,13 @@ class Overview:
         )
 
     def groups(self, text: str) -> Sequence[Group]:
-        """Return how many of the hosts whose name or address contains a text are how."""
+        """Count the hosts whose name or address contains a text, by condition."""
         return self._store.conditions.groups(self._clock(), self._lost_after, text)
 
     def lines(
         self, selection: Selection = ALL, first: int = 0, number: int | None = None
     ) -> Sequence[HostLine]:
-        """Return hosts in one line each: those in need first, the worst first."""
+        """Return a line for each host: first those that need the operator, each by severity."""
         now = self._clock()
         return self._store.conditions.lines(now, self._lost_after, selection, first, number)
 

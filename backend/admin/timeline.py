@@ -10,7 +10,7 @@ from backend.store.history import Sample
 from backend.text import counted, moment, rough
 
 CHANGES = ("created", "replaced", "deleted")
-# The host has these warnings for a day after they are reported.
+# The page of a host shows these warnings for a day after they are reported.
 WARNINGS = ("rejected", "partial", "several", "contested")
 FAILURES = ("postponed", "refused", *WARNINGS, "challenge_failed")
 CONTACT = ("lost", "back")

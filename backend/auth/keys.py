@@ -162,7 +162,7 @@ class KeyFile:
             if problem is not None:
                 logger.error("%s The other lines count. %s", problem, _KEPT)
             elif complete and not keys and not is_emptied:
-                lost = ("it has no key any more", f"restore its keys {_RESTORE}")
+                lost = ("it no longer contains any key", f"restore its keys {_RESTORE}")
                 logger.error("%s %s", _unusable(self._path, *lost), _KEPT)
             is_whole = (keys or is_emptied) and problem is None
             self._accepted = AcceptedKeys(keys if is_whole else {**complete, **keys})

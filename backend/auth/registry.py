@@ -188,8 +188,8 @@ class Registry(Collection[Hostname]):
     def refresh_early(self) -> bool:
         """Read the hosts in the store now, at most once a second; return whether they changed.
 
-        Then a device isn't refused just because this process doesn't know its new host yet. This
-        doesn't wait for a running `refresh`, because anyone can cause a call.
+        So a device isn't refused only because this process doesn't know its new host yet. This
+        doesn't wait for a running `refresh`, because any failed login calls it.
         """
         before = self.current
         if self._early.take() is not None and self._lock.acquire(blocking=False):
@@ -232,7 +232,9 @@ class Registry(Collection[Hostname]):
         """Return the hosts of REGISTERED_FQDNS_FILE, or those known before if it can't be used."""
         if self._file is None:
             return self._fixed
-        if self._file.exists() and not self._file.is_file():  # reading a pipe waits for a writer
+        if (
+            self._file.exists() and not self._file.is_file()
+        ):  # reading a pipe would wait for a writer
             return self._complain(f"{self._file} isn't a regular file: restore it.")
         try:
             found = hosts_in(self._file)

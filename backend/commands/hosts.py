@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--lost-after", "silence after which it is lost, as in 3d; else LOST_CONNECTION_TIMEOUT"),
         ("--ttl", "TTL of its records, in seconds; else RECORD_TTL"),
         ("--interface-id", "host part of its IPv6 address; else IPV6_INTERFACE_IDS"),
-        ("--certificates", "`off`: none for its own key, even with ACME_DNS=1; *.HOST has its own"),
+        (
+            "--certificates",
+            "`off`: its key gets none, even with ACME_DNS=1; *.HOST has its own setting",
+        ),
         ("--note", "a line for people"),
     ):
         setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes this setting")
@@ -106,8 +109,8 @@ def _words(text: str) -> Sequence[str]:
 def _print_findings(lines: Sequence[Line]) -> None:
     """Print failures and warnings; if there are only few lines, print all of them."""
     few = 20
-    told = [line for line in lines if line.state != OK or len(lines) <= few]
-    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in told]
+    printed = [line for line in lines if line.state != OK or len(lines) <= few]
+    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in printed]
     if rows:
         print_table(("STATE", "HOST", "FOUND"), rows)
 
@@ -147,7 +150,7 @@ def _set(context: Context, arguments: argparse.Namespace) -> str:
     host = context.host(arguments.host)
     own = context.manager.change(host, texts, OPERATOR)
     shown = ", ".join(f"{name}: {value}" for name, value in _named(own) if value)
-    return f"Settings of {host}: {shown or 'none of its own, so the variables apply'}."
+    return f"Settings of {host}: {shown or 'none of its own; the variables apply'}."
 
 
 def _named(own: OwnSettings) -> Sequence[tuple[str, str]]:

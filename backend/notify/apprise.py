@@ -24,7 +24,7 @@ from backend.errors import SettingUnusable
 from backend.notify.ntfy import Push, PushFailed
 
 _CHECK_SECONDS = 60.0
-_ANSWER_SECONDS = 10.0  # for the server to answer; to connect, the library has 4
+_ANSWER_SECONDS = 10.0  # for the server's answer; the library waits 4 to connect
 _LONGEST_LIFE = 90  # seconds, if the service has ended and no process waits
 _MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
 _PRIORITY_OF_WARNINGS = 4
@@ -52,7 +52,9 @@ class AppriseChannel:
         """
         answer = _run({"urls": [self._url], "push": vars(push)}, seconds)
         if answer == [False]:
-            raise PushFailed("apprise can't send it; check its URL in NOTIFY_URLS and the server")
+            raise PushFailed(
+                "apprise can't send the push; check the channel's URL in NOTIFY_URLS and its server"
+            )
         if answer != [True]:
             raise PushFailed("no answer in time", is_doubtful=True)
 

@@ -49,7 +49,7 @@ _YEAR = 365 * 24 * 3600
 _crashes = LineLimit()
 # In the environment of a WSGI request: its digest, and who had access then.
 _DIGEST = "dyndns.digest"
-_MAX_ANSWERS = 20_000  # by their parts, of about half a kilobyte, and as many by their bytes
+_MAX_ANSWERS = 20_000  # in each of the two dictionaries; an answer has about half a kilobyte
 _FOR_DEVICES = "Devices send their updates here. The page of a host shows what to enter in them."
 _UNREAD = (405, 413)  # answered without reading the login
 # The parts of a request that determine its answer, besides the body.
@@ -210,13 +210,13 @@ def _assets() -> Blueprint:
 class _Answer(NamedTuple):
     """An answer to a repeated request."""
 
-    access: Access | None  # for which it was given
+    access: Access | None  # the hosts and keys for which the answer was given
     update: Update
     path: str
     status: str
     headers: list[tuple[str, str]]
     body: bytes
-    # Of the answer to bytes:
+    # Only of an answer that is found by the bytes of its request:
     protocol: str = ""
     closes: bool = False
 
@@ -252,8 +252,8 @@ class FastPath:
         self._is_unchanged = is_unchanged
         self._lock = threading.Lock()
         self._access: Access | None = None
-        # Proxies may add another header to each request, so the digests of bytes may be useless:
-        # they must not displace the others.
+        # A proxy may add a different header to each request. Then no bytes are repeated: answers by
+        # bytes must not displace answers by parts.
         self._by_parts: dict[bytes, _Answer] = {}
         self._by_bytes: dict[bytes, _Answer] = {}
         app.after_request(self._learn)

@@ -39,8 +39,8 @@ _DAYS_DRAWN = (1, 7, 30, 90)
 _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
 _SETUP = "setup"  # the id of the section
-# The filters of a history: each label, and its events; no events stands for all events.
 _MOST_WARNINGS = 3
+# The filters of a history: each label, and its events; no events stands for all events.
 _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "": ("everything", ()),
     "changes": ("address changes", CHANGES),

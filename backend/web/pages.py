@@ -34,15 +34,15 @@ _DONE: Mapping[str, str] = {
     "nothing": "{host}: nothing was changed, because it has no such update any more.",
     "mute": "{host}: notifications about its loss are muted.",
     "unmute": "{host}: notifications are on again.",
-    "rotate": "{host} has a new key, and the old key is no longer valid. Enter the new key in its "
-    "device now.",
+    "rotate": "{host} has a new key, and the old key is no longer valid. Enter the new key into "
+    "its device now.",
     "updated": "{host}: Hetzner has accepted the address.",
     "unchanged": "{host} has this address already.",
     "refused": "{host}: Hetzner refuses the address. See below what to do.",
-    "waits": "{host}: Hetzner can't be asked now. The address is stored, and published later.",
+    "waits": "{host}: Hetzner isn't available now. The stored address will be published later.",
     "set": "{host}: the settings were saved.",
-    "added": "{host} was added. Enter the settings below in its device.",
-    "added-all": "The hosts were added. Enter the settings on the page of each host in its device.",
+    "added": "{host} was added. Enter the settings below into its device.",
+    "added-all": "The hosts were added. The page of each host shows what to enter into its device.",
     "renamed": "{host} is the new name. Enter it in the device.",
     "removed": "{host} was removed, and its key is invalid.",
     "tested": "The test message was sent: check that it has arrived.",
@@ -154,8 +154,8 @@ def leave(done: str, host: Hostname | None = None, section: str = "") -> Respons
 def lead_to(path: str, done: str, host: Hostname | None = None, section: str = "") -> Response:
     """Lead the browser to a page of ours, which says what was done to which host.
 
-    A cookie says it, not the URL: otherwise a link on another site could say that something was
-    done.
+    The message is in a cookie, not in the URL: otherwise a link on another site could show a
+    message about something that wasn't done.
     """
     target = request.script_root + path
     response = make_response(redirect(f"{target}#{section}" if section else target, 303))
@@ -177,7 +177,7 @@ def host_path(host: Hostname) -> str:
 
 
 def message() -> str:
-    """Return, once, what the action before this page has done; empty if there was none."""
+    """Return once what the last action has done; empty if there was none."""
     sent = request.cookies.get(_DONE_COOKIE)
     if sent is None or refreshing():
         return ""

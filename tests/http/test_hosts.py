@@ -174,14 +174,14 @@ def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.M
     assert shell.update(names[499], "198.51.100.9")[0] == 200
 
 
-def test_a_hetzner_that_hangs_is_waited_for_once(
+def test_adding_hosts_waits_for_a_hanging_hetzner_only_once(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.admin.checks._SECONDS", 0.5)
     shell.service.sandbox.delay(30)
     shell.service.sandbox.forget_calls()
     names = [NEW, OTHER, "third.example.com"]
-    assert shell.adds(*names).count("Hetzner can't be asked about it now") == len(names)
+    assert shell.adds(*names).count("The host can't be checked now") == len(names)
     assert len(shell.service.calls()) == 1
 
 
@@ -207,7 +207,7 @@ def test_the_records_at_the_name_are_told(
 
 def test_a_host_is_added_while_hetzner_is_away(shell: Shell, sandbox: Sandbox) -> None:
     sandbox.fail(503, count=20)
-    assert "Hetzner can't be asked" in shell.adds(NEW)
+    assert "The host can't be checked now: Hetzner is busy" in shell.adds(NEW)
     assert NEW in shell.keys
 
 
@@ -658,7 +658,7 @@ class TestForms:
         assert answer.status_code == 303
         assert answer.headers["Location"] == f"/hosts/{NEW}#setup"
         page = words(operator.follows(answer))
-        assert f"{NEW} was added. Enter the settings below in its device." in page
+        assert f"{NEW} was added. Enter the settings below into its device." in page
         assert "Waiting for the first update" in page
 
     def test_a_pasted_list_is_added_whole(self, operator: Operator, service: Service) -> None:

@@ -117,26 +117,26 @@ def test_an_end_instead_of_an_answer_writes_nothing(user: Command) -> None:
     assert user.ran == []
 
 
-def test_without_a_terminal_it_says_what_to_write_where(user: Command) -> None:
+def test_without_a_terminal_the_error_names_file_and_variables(user: Command) -> None:
     told = str(user.types())
     assert str(user.home / ".config/hetzner-dyndns/.env") in told
     assert "HETZNER_TOKEN" in told
     assert user.ran == []
 
 
-def test_a_user_is_led_to_the_settings_of_the_system(user: Command) -> None:
+def test_a_user_without_settings_is_told_to_use_sudo(user: Command) -> None:
     user.system[0].touch()
     assert "as root" in str(user.types("hosts"))
     assert user.ran == []
 
 
 @pytest.mark.parametrize("words", [["--env-file", "x"], ["--env-file=x"], ["--help"]])
-def test_named_settings_leave_folder_and_words_alone(user: Command, words: list[str]) -> None:
+def test_chosen_settings_keep_the_folder_and_the_arguments(user: Command, words: list[str]) -> None:
     assert user.types(*words, answers=()) == 0
     assert user.ran == [(words, user.home)]
 
 
-def test_settings_of_the_environment_count_alone(
+def test_settings_in_the_environment_replace_the_file(
     user: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HETZNER_TOKEN", TOKEN)
@@ -144,7 +144,7 @@ def test_settings_of_the_environment_count_alone(
     assert user.ran == [([], user.home)]
 
 
-def test_an_unwritable_folder_is_told(user: Command) -> None:
+def test_an_unwritable_folder_is_reported(user: Command) -> None:
     (user.home / ".config").touch()
     told = str(user.types(answers=(TOKEN, "", PASSWORD)))
     assert f"Can't write {user.home}/.config/hetzner-dyndns/.env" in told

@@ -141,14 +141,14 @@ def test_a_file_that_lost_all_keys_invalidates_none(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     message = record.getMessage()
-    assert "it has no key any more: restore its keys before you restart: " in message
+    assert "it no longer contains any key: restore its keys before you restart: " in message
     assert message.endswith("The keys read before stay in use.")
     path.write_text(AFTER)
     now.ahead = 7200.0
     assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER})
 
 
-def test_removing_the_last_key_is_no_accident(
+def test_removing_the_last_key_is_not_taken_for_an_accident(
     file: KeyFile, path: Path, now: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = KeyFile(path)
@@ -162,7 +162,7 @@ def test_removing_the_last_key_is_no_accident(
     path.write_text("")
     now.ahead = 3.0
     assert opens(file, key, ROUTER.text)
-    assert "it has no key any more" in caplog.text
+    assert "it no longer contains any key" in caplog.text
 
 
 def test_a_rotated_key_is_accepted_at_once(file: KeyFile, path: Path) -> None:
