@@ -177,7 +177,7 @@ class Measured:
 class Meters:
     """Counters and durations. Safe to share between threads, and by `slots` between processes.
 
-    `channels` are those of which pushes are reported, even if there was none.
+    Pushes are reported for each of the `channels`, even before the first push.
     """
 
     def __init__(self, slots: Slots | None = None, channels: Iterable[str] = ()) -> None:

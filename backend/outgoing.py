@@ -176,7 +176,9 @@ class Bearer(AuthBase):
 
 
 class NoAnswer(Exception):
-    """No complete answer came in time. The text has the reason, but no URL: it may hold a login.
+    """No complete answer came in time.
+
+    The message contains the reason, but not the URL, because a URL may contain a login.
 
     If `was_sent`, the server may have received the request and be slow.
     """
@@ -225,7 +227,7 @@ def ask(
         raise NoAnswer(_root(error)) from None
     except (requests.RequestException, exceptions.HTTPError):
         raise NoAnswer("the answer broke off") from None
-    except OSError:  # all other ones are wrapped above
+    except OSError:  # requests wraps all others: see above
         raise NoAnswer("the file with the CA certificates can't be read") from None
 
 

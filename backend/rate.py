@@ -12,7 +12,7 @@ from backend.errors import ShareUsedUp
 
 HOUR = 3600.0
 DAY = 24 * 3600.0
-# While the quota is short, a host may use its attempts at once, and then one per this many seconds.
+# While the quota is short, a host has so many attempts at once, and then one in so many seconds.
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000

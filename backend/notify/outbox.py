@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _LIFETIME = 3600.0  # seconds after which a push is useless
 _PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries; the last one repeats
-# Seconds until a push is repeated that may have arrived: each repetition may be a copy.
+# Seconds before a push that may have arrived is sent again: each repetition may be a duplicate.
 _DOUBTFUL_PAUSES = (5.0, 60.0, 300.0, 600.0)
 _MOST_WAITING = 100
 _LONGEST_TRY = 30.0  # seconds; a channel may have a lower limit
@@ -77,7 +77,7 @@ class Outbox:
         return f"{self.name} has died" if has_died and self._end is None else ""
 
     def wake(self) -> None:
-        """Send the stored pushes. Only the leader calls this, again and again while any wait."""
+        """Send the stored pushes. Only the leader calls this, every second while pushes wait."""
         with self._changed:
             self._awake_until = time.monotonic() + _AWAKE_SECONDS
             self._is_woken = True
@@ -142,7 +142,8 @@ class Outbox:
         for one in young[_MOST_WAITING:]:
             self._lose(one, "too many pushes are waiting")
         self._delete()
-        latest = now + 2 * _DOUBTFUL_PAUSES[-1]  # later: the clock was set back
+        # A later time is from before the clock was set back.
+        latest = now + 2 * _DOUBTFUL_PAUSES[-1]
         waiting = young[:_MOST_WAITING]
         return next((one for one in waiting if not now < one.retry_at < latest), None)
 
@@ -245,7 +246,7 @@ class Outbox:
 
 
 class Grouping:
-    """Stores pushes, so that one cause is one push, and lets the outboxes send them.
+    """Stores pushes, merges those with the same cause, and lets the outboxes send them.
 
     Each process stores its pushes; the leader merges and sends those of all processes.
     """
@@ -274,7 +275,7 @@ class Grouping:
         """Store a push, in the transaction of its event if this thread is in one.
 
         Raises:
-            StoreUnavailable: it isn't stored, and neither is anything else of the transaction.
+            StoreUnavailable: the push isn't stored, and neither is the rest of the transaction.
 
         """
         now = self._clock()

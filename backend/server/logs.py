@@ -49,7 +49,7 @@ def set_up(settings: LogSettings, secrets: Iterable[str]) -> None:
     # Debug lines about connections and statements only help the developers of these libraries.
     for library in ("urllib3", "sqlalchemy", "werkzeug"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # It warns of each lost connection, and also raises an error, which we report once.
+    # psycopg warns of each lost connection, and also raises an error, which the store reports once.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 

@@ -20,9 +20,9 @@ _LONGEST = 4096  # bytes of a repeated request; usual ones have a few hundred
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers a request at once if the fast path knows its bytes, and else as gunicorn does.
+    """Answers a request at once if the fast path knows its bytes, and otherwise as gunicorn does.
 
-    The main thread waits for requests and looks at their bytes, without taking them from the
+    The main thread waits for requests and reads their bytes without removing them from the
     socket. It answers only bytes that gunicorn and the application have read and answered before,
     so it parses nothing. All other requests are left in the socket for the threads.
     """
@@ -67,7 +67,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return is_kept
 
     def _answer(self, conn: Any) -> bool:  # noqa: ANN401
-        """Answer the request of a connection, or go on waiting; false if a thread has to do it."""
+        """Answer the request of a connection, or go on waiting; false if a thread must answer."""
         # Older gunicorns may have read the beginning of the request together with the last one.
         if conn.initialized and conn.parser.unreader.buf.getvalue():
             return False
@@ -94,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         text = answer.text(util.http_date(), closes=closes)
         try:
             conn.sock.recv(length)
-            # A peer that doesn't read its answers gets no more of them.
+            # A peer that doesn't read its answers is disconnected.
             is_sent: bool = conn.sock.send(text, socket.MSG_DONTWAIT) == len(text)
         except OSError:
             return False

@@ -62,7 +62,7 @@ class Challenges:
     def add(self, challenge: Challenge, now: float, remove_at: float) -> bool:
         """Store a challenge before Hetzner is asked; return whether it is published already.
 
-        Beyond `MOST_VALUES`, the values of the same host that end first are removed.
+        If the host has more than `MOST_VALUES` values, those that end first are removed.
 
         Raises:
             BadChallenge: another host has set the value. A host and a wildcard share a name.

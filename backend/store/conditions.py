@@ -1,4 +1,4 @@
-"""The condition of every host, found by the database: counted, in order, and in detail."""
+"""Queries for the condition of every host: the number of hosts, an ordered list, and details."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Backlog(NamedTuple):
 
     number: int
     oldest_at: float | None
-    failing_since: float | None  # the oldest one that no answer of Hetzner explains
+    failing_since: float | None  # when the oldest of those was sent that Hetzner hasn't answered
 
 
 class Selection(NamedTuple):
-    """Hosts that fulfil each of these conditions."""
+    """Which hosts to return: those that match every field."""
 
     text: str = ""  # their name or an address contains it
     condition: Condition | None = None
@@ -97,14 +97,14 @@ class Judged(NamedTuple):
 class Conditions:
     """The conditions of all hosts. Times are UTC seconds; every method raises `StoreUnavailable`.
 
-    `lost_after` are the seconds of silence after which a host is lost that has no time of its own.
+    A host without its own timeout is lost after `lost_after` seconds of silence.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def groups(self, now: float, lost_after: float, text: str = "") -> list[Group]:
-        """Return how many hosts are in which condition; with a text, of those that match it."""
+        """Count the hosts by condition; with a text, only the hosts that match it."""
         judged = _judged(now, lost_after)
         key = (judged.c.condition, judged.c.needs_operator)
         query = sa.select(*key, sa.func.count(), sa.func.sum(judged.c.is_known)).group_by(*key)
@@ -112,9 +112,10 @@ class Conditions:
         return [Group(_ORDER[rank], bool(needs), *rest) for rank, needs, *rest in rows]
 
     def backlog(self, answered_at: float, before: float, now: float) -> Backlog:
-        """Return the updates that wait.
+        """Return the number and the age of the updates that wait.
 
-        Those fail for no known reason that were sent after Hetzner's last answer and `before`.
+        `failing_since` is about updates that were sent after Hetzner's last answer, and before the
+        time `before`: no answer explains why they fail.
         """
         is_unanswered = sa.and_(
             records.c.state == State.PENDING.value,
@@ -135,7 +136,7 @@ class Conditions:
         first: int = 0,
         number: int | None = None,
     ) -> list[HostLine]:
-        """Return a number of hosts, or all: those in need first, the worst first."""
+        """Return `number` hosts, or all: first those that need the operator, each by severity."""
         judged = _judged(now, lost_after)
         query = sa.select(judged.c.host, judged.c.condition, judged.c.seen_at, judged.c.is_muted)
         query = query.where(*self._matches(judged, selection.text)).order_by(*_order(judged))
@@ -227,7 +228,7 @@ def _judged(now: float, lost_after: float, names: Sequence[str] | None = None) -
     ).select_from(of_hosts.outerjoin(of_records, record.host == one.host))
     inner = judged.subquery()
     absent = (_RANKS[Condition.SILENT], _RANKS[Condition.NEVER])
-    # A silent host that is muted is known to the operator.
+    # The operator already knows about a silent host that is muted.
     needs = sa.or_(
         inner.c.condition == _RANKS[Condition.REFUSED],
         sa.and_(inner.c.condition.in_(absent), inner.c.is_muted == 0),
@@ -236,7 +237,7 @@ def _judged(now: float, lost_after: float, names: Sequence[str] | None = None) -
 
 
 def _number(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    """Return 1 or 0: databases don't sum up, or sort, conditions in the same way."""
+    """Return 1 or 0: databases differ in how they add and sort booleans."""
     return sa.case((condition, 1), else_=0)
 
 

@@ -119,7 +119,7 @@ def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
     # Statements outside of a transaction commit at once; `_begin` opens transactions.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL").close()
-    # The file is in the memory of the system anyway: 2 MB for each connection save no time.
+    # The operating system caches the file anyway: 2 MB for each connection would save no time.
     connection.execute("PRAGMA cache_size=-512").close()
     identity = _identity(file)
     if identity is None:  # deleted just after it was opened
@@ -311,7 +311,7 @@ class Database:
 
         Without `durable`, SQLite doesn't wait for the disk: a power failure may undo the
         transaction, unless a durable one has followed. It survives the end of the process.
-        Within another transaction of this thread, this joins that one.
+        If this thread is in a transaction already, the writes join that one.
         """
         outer: Connection | None = getattr(self._open, "connection", None)
         if outer is not None:

@@ -19,7 +19,8 @@ class Sample(NamedTuple):
     number: int = 1
 
 
-# Entries; a change every six minutes for 90 days. Whoever has a key could fill the store.
+# Entries, as many as a change every six minutes makes in 90 days. Without this limit, anyone with a
+# key could fill the store.
 _MOST_OF_A_HOST = 20_000
 _HOSTS_AT_ONCE = 100
 _COLUMNS = [column for column in history.c if column is not history.c.id]
@@ -107,9 +108,9 @@ class History:
         return found
 
     def prune(self, before: float, limit: int) -> int:
-        """Delete up to `limit` entries older than a time, or beyond the newest ones of a host.
+        """Delete up to `limit` entries that are older than a time, or too many for their host.
 
-        Returns the number of deleted ones.
+        Returns the number of deleted entries.
         """
         number = sa.func.count()
         crowded = (

@@ -79,7 +79,7 @@ def _process(owner: str) -> tuple[bool, str]:
 class Leases:
     """Exclusive work. Times are UTC seconds; every method raises `StoreUnavailable`.
 
-    Leases aren't written durably: a power failure ends the work of their owners.
+    Leases aren't written durably, because a power failure also ends the work of their owners.
     """
 
     def __init__(self, database: Database) -> None:

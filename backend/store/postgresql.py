@@ -30,7 +30,7 @@ def tune_postgresql(engine: Engine) -> None:
             return wait(_bounded(exchange, end, give_up), *more, **named)
 
         def give_up() -> None:
-            connection.close()  # a late answer would be taken for that to the next statement
+            connection.close()  # a late answer would be read as the answer to the next statement
             raise no_answer("the server doesn't answer")
 
         connection.wait = wait_a_while
@@ -60,7 +60,7 @@ def _bounded(
 class Reader:
     """A query with one parameter, over a connection of its own. Not for several threads at once.
 
-    The server prepares the query once, and nothing is sent beside its parameter. This uses libpq,
+    The server prepares the query once; after that, only its parameter is sent. This uses libpq,
     below psycopg: the cursors of psycopg and the pool of SQLAlchemy take several times as long.
     """
 
@@ -102,7 +102,7 @@ class Reader:
             pgconn.send_query_prepared(_NAME, [value.encode()])
             result = self._answer(pgconn)
         except BaseException:
-            self.close()  # a late answer would be taken for that to the next query
+            self.close()  # a late answer would be read as the answer to the next query
             raise
         self._rows.set_pgresult(result)
         rows: list[Any] = self._rows.load_rows(0, result.ntuples, tuple)

@@ -85,7 +85,8 @@ class Pushes:
     ) -> set[str]:
         """Turn the notifications of each cause that is due into one push for each channel.
 
-        `merged` returns its content and priority. Returns the channels with pushes.
+        `merged` returns the content and the priority of a push, for the contents of its
+        notifications. Returns the channels for which pushes are stored.
         """
         with self._database.read() as connection:
             is_due = bool(_due(connection, now, everything=everything))
@@ -129,7 +130,7 @@ class Pushes:
     def _remove(self, connection: Connection, group: _Group, now: float) -> None:
         """Delete a group that is sent now, and store when the next one of its cause may be sent."""
         cause = group[0].cause
-        # Another process may have added one of the same cause since.
+        # Another process may have added a notification of the same cause in the meantime.
         connection.execute(pushes.delete().where(pushes.c.id.in_([row.id for row in group])))
         connection.execute(causes.delete().where(causes.c.sent_at < now - _FORGOTTEN))
         last = connection.execute(sa.select(causes).where(causes.c.cause == cause)).first()

@@ -77,7 +77,7 @@ reports = sa.Table(
 )
 
 # Notifications that wait for others with the same cause. Any process adds them, in the transaction
-# of the event, and the leader makes deliveries of them.
+# of the event, and the leader turns them into deliveries.
 pushes = sa.Table(
     "pushes",
     metadata,

@@ -1,4 +1,4 @@
-"""Runs statements that are built once by the driver alone: SQLAlchemy takes four times as long."""
+"""Runs prebuilt statements with the driver alone, since SQLAlchemy takes four times as long."""
 
 from __future__ import annotations
 

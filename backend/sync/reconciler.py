@@ -288,6 +288,6 @@ class Reconciler:
 
 
 def _age(record: Record, now: float) -> float:
-    """Return the age of an action. From before the clock was set back, it counts as too old."""
+    """Return the age of an action. If it is from before the clock was set back, it is too old."""
     age = now - (record.accepted_at or now)
     return max(0.0, age) if age >= -SKEW_SECONDS else 2 * _LONGEST_ACTION

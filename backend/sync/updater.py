@@ -322,7 +322,7 @@ class Updater:
     def _begin(self, update: Update, deadline: Deadline) -> Attempt:
         """Take a slot for an update, store it, and lock its host; without a slot, only store it.
 
-        It is stored before it waits for a thread: a newer one must not be stored before it.
+        The update is stored before it waits for a thread, so that no newer update overtakes it.
         """
         host = update.host
         try:
