@@ -150,7 +150,7 @@ def test_a_database_hanging_during_a_publish_does_not_delay_answers(
     expect_back(replica, sandbox, HOSTS[1], "198.51.100.2")
 
 
-def test_ended_connections_cost_single_updates_only(
+def test_ended_connections_fail_only_single_updates(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.update(HOSTS[0], "198.51.100.1")[0] == 200
@@ -165,7 +165,7 @@ def test_ended_connections_cost_single_updates_only(
     assert "psycopg" not in replica.output()
 
 
-def test_used_up_connections_are_reported_until_there_are_some(
+def test_a_lack_of_connections_is_reported_until_it_ends(
     replica: Replica, sandbox: Sandbox
 ) -> None:
     import psycopg  # noqa: PLC0415  # a test that needs it is skipped without it

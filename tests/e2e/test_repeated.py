@@ -137,7 +137,9 @@ def test_bytes_behind_a_repeat_are_another_request(
             assert receive(connection).endswith(b"\r\n\r\n127.0.0.1\n")
 
 
-def test_a_repeat_within_another_request_is_a_part_of_it(backend: Backend, host: str) -> None:
+def test_a_repeat_inside_another_request_gets_no_answer_of_its_own(
+    backend: Backend, host: str
+) -> None:
     request = nic_update(backend, host)
     whole = [ask(backend, request) for _ in range(3)][-1]
     with connect(backend) as connection:

@@ -235,8 +235,8 @@ class DynamicDns(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1), number=names, ip=st.sampled_from(IPV4 + IPV6))
     def sends_json(self, worker: int, number: int, ip: str) -> None:
         name = self._name(number)
-        wanted = {"AAAA" if ":" in ip else "A": ip}
-        self._update(worker, name, wanted, "POST", "/update", {"json": {"fqdn": name, "ip": ip}})
+        desired = {"AAAA" if ":" in ip else "A": ip}
+        self._update(worker, name, desired, "POST", "/update", {"json": {"fqdn": name, "ip": ip}})
 
     @rule(
         worker=st.integers(0, 1),
@@ -246,9 +246,9 @@ class DynamicDns(RuleBasedStateMachine):
     )
     def sends_dyndns2(self, worker: int, number: int, ipv4: str, ipv6: str | None) -> None:
         name = self._name(number)
-        wanted = {"A": ipv4, **({"AAAA": ipv6} if ipv6 else {})}
-        query = {"hostname": name, "myip": ",".join(wanted.values())}
-        self._update(worker, name, wanted, "GET", "/nic/update", {"query_string": query})
+        desired = {"A": ipv4, **({"AAAA": ipv6} if ipv6 else {})}
+        query = {"hostname": name, "myip": ",".join(desired.values())}
+        self._update(worker, name, desired, "GET", "/nic/update", {"query_string": query})
 
     @rule(
         worker=st.integers(0, 1), number=names, kinds=st.sampled_from(["A", "AAAA", "all", "YES"])
@@ -261,8 +261,8 @@ class DynamicDns(RuleBasedStateMachine):
         else:
             body = {"fqdn": name, **({"type": kinds} if kinds in KINDS else {})}
             asked = ("DELETE", "/update", {"json": body})
-        wanted = dict.fromkeys([kinds] if kinds in KINDS else KINDS)
-        self._update(worker, name, wanted, *asked)
+        desired = dict.fromkeys([kinds] if kinds in KINDS else KINDS)
+        self._update(worker, name, desired, *asked)
 
     @rule(worker=st.integers(0, 1), number=names, key=st.sampled_from(["", "wrong", "other"]))
     def tries_a_wrong_key(self, worker: int, number: int, key: str) -> None:
@@ -506,7 +506,7 @@ class DynamicDns(RuleBasedStateMachine):
         self,
         worker: int,
         name: str,
-        wanted: Mapping[str, str | None],
+        desired: Mapping[str, str | None],
         method: str,
         path: str,
         options: Mapping[str, Any],
@@ -516,7 +516,7 @@ class DynamicDns(RuleBasedStateMachine):
         answer = self._sends(worker, name, method, path, options)
         text = answer.get_data(as_text=True)
         assert answer.status_code in (200, 404, 502, 503), text
-        for kind, address in wanted.items():
+        for kind, address in desired.items():
             if (name, kind) not in self.interrupted:
                 self.accepted[name, kind] = address
             assert self._stored()[name, kind] == self.accepted[name, kind], "an update is stored"
@@ -532,7 +532,7 @@ class DynamicDns(RuleBasedStateMachine):
         return answer.status_code
 
     def _has_accepted(self) -> None:
-        """Check that Hetzner has accepted what the service takes for accepted."""
+        """Check that Hetzner holds what the service stores as accepted."""
         for (name, kind), (desired, state) in self.workers[0].states().items():
             if state in ("publishing", "published") and (name, kind) not in self.edited:
                 found = self.sandbox.records(name, kind)
@@ -572,7 +572,7 @@ class DynamicDns(RuleBasedStateMachine):
             names, left = refused(), self._left_to_do()
             assert not self.above_quota, self.above_quota
             if not left and not names:
-                self.clock.sleep(60)  # for actions that nobody follows
+                self.clock.sleep(60)  # for actions that no worker polls
                 return
         assert not left, left
         assert not names, names
@@ -583,7 +583,7 @@ class DynamicDns(RuleBasedStateMachine):
         return waiting + [row for row in rows("hosts") if row["leaving"]] + rows("challenges")
 
     def _repeats(self, name: str) -> bool:
-        """Send what a host wanted last: edits at Hetzner are undone then."""
+        """Send the last accepted updates of a host again, which undoes edits at Hetzner."""
         status = 200
         for kind in KINDS:
             if (name, kind) not in self.accepted:
@@ -606,8 +606,8 @@ class DynamicDns(RuleBasedStateMachine):
                 continue
             found = self.sandbox.answer(name, kind)
             assert found == ([address] if address else []), f"{name}: {found}, not {address}"
-            told = entries.get((name, kind)) or None
-            assert told == address, f"history of {name}: {told}, not {address}"
+            recorded = entries.get((name, kind)) or None
+            assert recorded == address, f"history of {name}: {recorded}, not {address}"
         for name in (*FIXED, *ADDED):
             found = self.sandbox.answer(f"_acme-challenge.{name}", "TXT")
             assert found == [], f"{name}: {found}"

@@ -148,7 +148,7 @@ def test_counters_are_readable_without_the_store(serve: Serve) -> None:
     assert not [name for name, _ in figures.samples if name == "dyndns_host_state"]
 
 
-def test_the_text_is_compressed_for_those_who_accept_it(
+def test_the_text_is_compressed_for_clients_that_accept_it(
     service: Service, operator: Operator
 ) -> None:
     service.host().updates("198.51.100.1")

@@ -181,7 +181,7 @@ def test_a_kill_between_any_two_steps_loses_no_push(
 
 
 def plays(world: World, steps: Steps) -> bool:
-    """Play a scenario; after the kill, start the service again and go on. Was it killed?"""
+    """Play a scenario, with a restart after a kill; return whether the service was killed."""
     was_killed = False
     for step in steps:
         try:
@@ -236,7 +236,7 @@ def send_wrong_keys(service: Service) -> None:
         (send_wrong_keys, f"Failed logins for {HOME}", f"Wrong key from {PEER}"),
     ],
 )
-def test_a_trouble_with_a_host_is_on_its_page_and_pushed_once(
+def test_a_problem_of_a_host_is_on_its_page_and_pushed_once(
     world: World, reaper: Reaper, trouble: Callable[[Service], None], title: str, hint: str
 ) -> None:
     register(world.service)

@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.http.machine import machine
 
 
-def test_dns_ends_at_the_last_accepted_updates() -> None:
+def test_dns_holds_the_last_accepted_updates() -> None:
     few = settings(
         max_examples=10,
         stateful_step_count=60,

@@ -290,7 +290,7 @@ class TestARestart:
         both.second.grouping.stop(PATIENCE)
         assert [push.title for push in both.sent] == [f"{NAS} is lost"]
 
-    def test_leaves_to_the_leader_what_waits(self, both: Processes) -> None:
+    def test_leaves_waiting_pushes_to_the_leader(self, both: Processes) -> None:
         both.wait(1)
         both.second.report(lost(NAS))
         both.second.grouping.stop(0)
