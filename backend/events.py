@@ -171,7 +171,7 @@ class SeveralRecords(RecordEvent):
     tags = ("warning",)
     plural = "hosts have several records"
     line = "{host} {type}: {values}"
-    advice = "An update replaces them with one. Give each machine its own host name."
+    advice = "An update replaces these records with one. Give each machine its own host name."
     values: str
     new: str
 

@@ -24,8 +24,8 @@ _Read = Callable[[str, "Variable", "Reader"], Any]
 
 # Updates of one worker that wait while `THREADS` others call Hetzner, each in a request thread.
 MOST_QUEUED = 48
-# Request threads besides the `THREADS` whose updates call Hetzner: for these, and for unchanged
-# updates.
+# Request threads besides the `THREADS` whose updates call Hetzner: for the waiting updates, and for
+# all other requests.
 FREE_THREADS = MOST_QUEUED + 16
 # Certificate challenges that one worker waits for. With ACME_DNS=1 it has two threads more for each
 # of them, as one more request of each name may wait.

@@ -31,15 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("host", nargs="?", help="show only this host, in detail")
     listing.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
     adding = tasks.add_parser("add", help="add hosts, all of them or none")
-    adding.add_argument("names", nargs="+", metavar="NAME", help="a full name; `-` reads a list")
+    adding.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a full name; `-` reads names from standard input",
+    )
     renaming = tasks.add_parser("rename", help="rename a host; its key and history stay")
     renaming.add_argument("host", metavar="OLD")
     renaming.add_argument("name", metavar="NEW")
     removing = tasks.add_parser("remove", help="remove a host; its key is invalid at once")
     removing.add_argument("host")
     choice = removing.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--delete-records", action="store_true", help="delete them at Hetzner")
-    choice.add_argument("--keep-records", action="store_true", help="leave them at Hetzner")
+    choice.add_argument(
+        "--delete-records", action="store_true", help="delete its records at Hetzner"
+    )
+    choice.add_argument("--keep-records", action="store_true", help="keep its records at Hetzner")
     setting = tasks.add_parser("set", help="change settings of one host")
     setting.add_argument("host")
     for option, words in (
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--certificates",
             "`off`: its key gets none, even with ACME_DNS=1; *.HOST has its own setting",
         ),
-        ("--note", "a line for people"),
+        ("--note", "a note about it, for people"),
     ):
         setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes this setting")
     for name, words in (

@@ -21,7 +21,7 @@ TASKS = ("list", "rotate", "share")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="|".join(TASKS))
-    listing = tasks.add_parser("list", help="show which hosts have a key; shows no key")
+    listing = tasks.add_parser("list", help="show which hosts have a key, without the keys")
     listing.add_argument("--json", action="store_true", help="print JSON; shows no key")
     rotate = tasks.add_parser("rotate", help="replace the key of a host, and show the new one once")
     rotate.add_argument("host")

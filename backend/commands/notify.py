@@ -1,4 +1,4 @@
-"""Sends a test message to every channel of notifications."""
+"""Sends a test message to every notification channel."""
 
 from __future__ import annotations
 
