@@ -62,7 +62,7 @@ class Least(Served):
 
 
 class Cost(NamedTuple):
-    """What a number of seconds cost."""
+    """The CPU time and the fsyncs of a program in a number of seconds."""
 
     seconds: float
     cpu: float  # seconds

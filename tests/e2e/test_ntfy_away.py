@@ -1,4 +1,4 @@
-"""Two workers log an outage of ntfy once, and its end once; kills lose no push."""
+"""Two workers together log an outage of ntfy once, and its end once; kills lose no push."""
 
 from __future__ import annotations
 

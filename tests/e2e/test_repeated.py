@@ -1,4 +1,4 @@
-"""Repeated requests are answered by their bytes, exactly as at first."""
+"""A request that is recognised by its bytes gets the same answer as at first."""
 
 from __future__ import annotations
 

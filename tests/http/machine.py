@@ -222,7 +222,7 @@ class DynamicDns(RuleBasedStateMachine):
         return worker
 
     def _key_file_is_old(self) -> None:
-        """Skip the two seconds that an edited key file is given."""
+        """Skip the two seconds after which an edited key file counts."""
         self.touched = getattr(self, "touched", 0) + 1
         os.utime(self.folder / "pre-shared-key", (self.touched, self.touched))
 
@@ -342,7 +342,7 @@ class DynamicDns(RuleBasedStateMachine):
     def the_store_fails_during_an_update(
         self, worker: int, number: int, at: int, late: bool
     ) -> None:
-        """Fail one write, before it is made or after; so does a process that is killed then."""
+        """Fail one write before or after its commit, as the kill of a process does."""
         database = _store(self.workers[worker])._database  # noqa: SLF001
         write, left = database.write, iter([False] * at + [True])
 
@@ -472,7 +472,7 @@ class DynamicDns(RuleBasedStateMachine):
         return key
 
     def _types(self, *words: str, may_show_keys: bool = False) -> int:
-        """Run a command, as another process; the workers hear of it."""
+        """Run a command, as another process; then let the workers notice its changes."""
         self.caller = next(self.processes)
         self._key_file_is_old()
         output = io.StringIO()
@@ -643,7 +643,7 @@ def _store(service: Service) -> Store:
 
 @contextlib.contextmanager
 def machine() -> Iterator[Callable[[], DynamicDns]]:
-    """Return what makes a machine for each run; all runs share a sandbox."""
+    """Return a function that creates a machine for a run; all runs share a sandbox."""
     with replaced_clocks() as clock, Sandbox(
         [f"example.com={TOKEN}"],
         [TOKEN],

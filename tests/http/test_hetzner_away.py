@@ -129,7 +129,7 @@ def test_hetzners_retry_after_is_passed_on(
 
 
 def test_a_write_whose_answer_was_lost_is_repeated(service: Service, host: Host) -> None:
-    """Its action may fail, and then DNS would lack what the API shows."""
+    """The action of the lost write may fail: DNS would then lack the record that the API shows."""
     service.sandbox.actions_end("error")
     service.sandbox.fail(after=True, path=RRSETS, method="POST")
     assert refused(host.updates("198.51.100.1")) == UNAVAILABLE

@@ -77,7 +77,7 @@ class World:
             store.execute(statement)
 
     def sends_pushes(self) -> None:
-        """Send all stored pushes, without the wait for others."""
+        """Send all stored pushes without waiting for others."""
         pushes = self.service._services.pushes  # noqa: SLF001
         pushes._send(time.time(), everything=True)  # noqa: SLF001
         for outbox in pushes._outboxes.values():  # noqa: SLF001

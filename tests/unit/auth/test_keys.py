@@ -42,7 +42,7 @@ def test_a_missing_file_is_created_with_all_keys(path: Path) -> None:
 def test_a_file_that_root_creates_belongs_to_the_owner_of_its_folder(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With systemd, root types commands for a service that runs as another user."""
+    """With systemd, root runs commands for a service that runs as another user."""
     given: list[tuple[Path, int, int]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda *words: given.append(words))
