@@ -69,7 +69,10 @@ def check_urls(urls: Sequence[str]) -> None:
     if not urls:
         return
     if importlib.util.find_spec("apprise") is None:
-        hint = "install backend/requirements-apprise.txt, or leave NOTIFY_URLS empty."
+        hint = (
+            "run `pipx inject hetzner-dyndns apprise`, or in a clone install "
+            "backend/requirements-apprise.txt; or leave NOTIFY_URLS empty."
+        )
         raise SettingUnusable("NOTIFY_URLS needs the apprise library", hint=hint)
     answer = _run({"urls": list(urls)}, _CHECK_SECONDS)
     if not answer:
