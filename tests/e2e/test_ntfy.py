@@ -231,7 +231,7 @@ def test_two_replicas_report_each_event_once(
         **ntfy.settings(),
     }
     replicas = [backends.start(**settings), backends.start(**settings)]
-    hetzner.control("POST", "fail", status=423, code="protected", method="POST", count=12)
+    hetzner.control("POST", "fail", status=423, code="protected", method="POST", count=100)
     for number in range(12):
         assert refused(replicas[number % 2], ROUTER, f"198.51.100.{number}") == 502
     hetzner.control("POST", "reset")
