@@ -49,9 +49,11 @@ class Collector:
         listed_at = self._store.projects.listed_at()
         is_due = listed_at < self._began or not 0 <= now - listed_at < _LIST_SECONDS
         # If the owner of the lease dies, another process lists the zones at once.
-        leases = self._store.leases
-        if is_due and leases.acquire("collector", new_owner(), now, _RETRY_SECONDS):
-            self._list_zones(now)
+        leases, owner = self._store.leases, new_owner()
+        if is_due and leases.acquire("collector", owner, now, _RETRY_SECONDS):
+            if self._list_zones(now):
+                # A start soon after this one, with another token, lists the zones at once.
+                leases.release("collector", owner)
             self._store_quotas()
 
     def _store_quotas(self) -> None:
@@ -66,16 +68,17 @@ class Collector:
             self._store.projects.store_quotas(new)
             self._stored.update({(one.project, one.limit): one.at for one in new})
 
-    def _list_zones(self, now: float) -> None:
+    def _list_zones(self, now: float) -> bool:
+        """Store the zones of all projects; `False` if they can't be listed now."""
         listed: list[tuple[Project, Sequence[SeenZone]]] = []
         for number, project in enumerate(self._projects, 1):
             if project.api.is_low:
-                return  # the rest of the quota is for live requests
+                return False  # the rest of the quota is for live requests
             try:
                 zones = project.zones(Deadline(_JOB_SECONDS))
             except TransientError as error:
                 logger.debug("The zones of project %d can't be listed now: %s", number, error)
-                return
+                return False
             except OperatorError as error:
                 listed.append((Project(number, str(error), now), []))
                 self._note_refusal(number, error, now)
@@ -85,6 +88,7 @@ class Collector:
             seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
             listed.append((Project(number, "", now), seen))
         self._store.projects.store_zones(listed)
+        return True
 
     def _note_refusal(self, number: int, error: OperatorError, now: float) -> None:
         is_at_start = self._store.projects.listed_at() < self._began

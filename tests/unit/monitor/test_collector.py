@@ -87,6 +87,21 @@ def test_another_process_takes_over_when_the_lister_dies(store: Store, clock: Cl
     assert seen(store) == [("example.com", 1, "valid")]
 
 
+def test_a_restart_lists_zones_at_once(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container, where the ends of other processes aren't known.
+    monkeypatch.setattr("backend.store.leases.is_dead", lambda _: False)
+    sink = RecordingSink()
+    make_collector(store, clock, Api(TokenRejected("no")), sink=sink).tick()
+    clock.advance(10)
+    make_collector(store, clock, Api(TokenRejected("still no")), sink=sink).tick()
+    clock.advance(10)
+    make_collector(store, clock, Api(listing(("example.com", "valid"))), sink=sink).tick()
+    assert sink.events == [TokenRefused(1, "no"), TokenRefused(1, "still no")]
+    assert seen(store) == [("example.com", 1, "valid")]
+
+
 def test_an_answer_may_lack_the_delegation(store: Store, clock: Clock) -> None:
     answer = listing(("example.com", "valid"))
     del answer["zones"][0]["authoritative_nameservers"]
