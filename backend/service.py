@@ -175,7 +175,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("verifier", 5, verifier.tick),
         Loop("challenges", 3, challenges.tick),  # those from before ACME_DNS was switched off, too
         Loop("collector", 3, collector.tick),
-        Loop("watcher", min(TICK_SECONDS, interval), watcher.tick),
+        # Takes the lease soon, or the dashboard would report that no process does this job.
+        Loop("watcher", min(TICK_SECONDS, interval), watcher.tick, first=1),
         Loop("registered hosts", 2, hosts.refresh),
         Loop("registrations", 5, lambda: store.hosts.extend_registrations(hosts, time.time())),
         Loop("removed hosts", 5, manager.finish),

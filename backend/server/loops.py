@@ -20,7 +20,10 @@ _LOCKED = 30.0
 
 
 class Loop:
-    """Runs a job every few seconds, on its own thread. A job that fails is run again."""
+    """Runs a job every few seconds, on its own thread. A job that fails is run again.
+
+    The first run is after `first` seconds, or after the interval.
+    """
 
     def __init__(
         self,
@@ -28,9 +31,12 @@ class Loop:
         interval: float,
         action: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        first: float | None = None,
     ) -> None:
         self._name = name
         self._interval = interval
+        self._first = interval if first is None else min(first, interval)
         self._action = action
         self._clock = clock
         self._busy_since: float | None = None
@@ -60,9 +66,9 @@ class Loop:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        while True:
-            if self._stopping.wait(self._interval):
-                return
+        pause = self._first
+        while not self._stopping.wait(pause):
+            pause = self._interval
             self._busy_since = self._clock()
             try:
                 self._action()

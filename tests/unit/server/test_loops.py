@@ -57,6 +57,15 @@ def test_a_stop_does_not_wait_for_the_interval() -> None:
     assert action.done == 0
 
 
+def test_the_first_run_may_be_sooner() -> None:
+    action = Action(1)
+    loop = Loop("test", 3600, action, first=0.001)
+    loop.start()
+    assert action.done_enough.wait(PATIENCE)
+    loop.stop(PATIENCE)
+    assert action.done == 1
+
+
 def test_the_loop_does_not_keep_a_process_alive() -> None:
     loop = Loop("test", 3600, Action(1))
     loop.start()
