@@ -366,6 +366,6 @@ def _check_operator(access: AccessSettings, reader: Reader) -> None:
         problem = f"BASIC_AUTH_PASSWORD has fewer than {_REFUSED_PASSWORD} characters"
         raise SettingUnusable(problem, hint=f"choose one of at least {_SHORTEST_PASSWORD}.")
     if 0 < len(password) < _SHORTEST_PASSWORD:
-        problem = f"has fewer than {_SHORTEST_PASSWORD} characters: it can be guessed"
+        problem = f"has fewer than {_SHORTEST_PASSWORD} characters and can be guessed"
         hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
         reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)

@@ -142,7 +142,8 @@ def _is_missing(path: Path) -> bool:
 def _missing(what: str, path: Path) -> Line:
     folder = path.absolute().parent
     if folder.is_dir() and os.access(folder, os.W_OK):
-        return Line(WARN, what, f"{path} doesn't exist yet.", "The next start creates it.")
+        hint = "The next start or the first added host creates it."
+        return Line(WARN, what, f"{path} doesn't exist yet.", hint)
     hint = f"Create the folder {folder}, and let uid {os.getuid()} write there."
     return Line(FAIL, what, f"{path} doesn't exist and can't be created.", hint)
 

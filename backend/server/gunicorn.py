@@ -137,7 +137,8 @@ def _next_steps(settings: Settings, hosts: Registry) -> Iterator[str]:
     """Say where the dashboard is, or how to switch it on, and what to do next."""
     name, port = settings.access.operator_name, settings.server.port
     if name and is_in_container():
-        yield f"Dashboard: path / of the port that you publish for port {port}, user name {name}."
+        where = f"path / of your proxy, or of the port that you publish for port {port}"
+        yield f"Dashboard: {where}, user name {name}."
     elif name:
         address = settings.server.address or "localhost"
         shown = f"[{address}]" if ":" in address else address

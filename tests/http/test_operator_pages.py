@@ -324,12 +324,14 @@ def test_wrong_keys_are_shown_with_their_source_until_the_host_is_seen(
     for _ in range(3):
         service.asks("POST", "/update", "84.46.12.7", json={"fqdn": HOME}, headers=wrong)
     page = words(operator.sees(f"/hosts/{HOME}"))
-    assert "Wrong key from 84.46.12.7 , 3 times in the last 15 min" in page
+    assert "Wrong key from 84.46.12.7 , 3 times in the last 15 min. Enter the key of this" in page
     assert "Waiting" not in page
     assert "Wrong key" not in words(operator.sees(f"/hosts/{NAS}"))
     assert service.host().updates("198.51.100.1").status_code == 200
     service.runs("activity")
-    assert "Last good update just now" in words(operator.sees(f"/hosts/{HOME}"))
+    page = words(operator.sees(f"/hosts/{HOME}"))
+    assert "Last good update just now" in page
+    assert "If you haven't corrected it since, enter the key of this page" in page
 
 
 def test_a_refresh_leaves_out_what_the_browser_has(operator: Operator) -> None:
