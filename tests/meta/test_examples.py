@@ -18,6 +18,7 @@ RUN: dict[str, str] = {
     f"{_CLONE}\nmake demo": ".ci/run",
     f"{_CLONE}\nmake test": ".ci/run",
     "pipx install": "e2e/test_walk",
+    "mkdir -p -m 700 ~/.config/hetzner-dyndns": "unit/test_installed",
     "hetzner-dyndns hosts add": "e2e/test_walk",
     "hetzner-dyndns setup host": "e2e/test_walk",
     "hetzner-dyndns keys list": "e2e/test_walk",
@@ -44,7 +45,7 @@ RUN: dict[str, str] = {
     "curl -X POST http://127.0.0.1:8090/_sandbox/reset": "sandbox/test_docs",
 }
 NOT_RUN: dict[str, str] = {
-    "mkdir hetzner-dyndns": "it would fetch what was published",
+    "mkdir dyndns": "it would fetch what was published",
     "docker compose up -d": "Caddy's image isn't here: containers/test_first_start",
     "docker run -d": "it would fetch what was published: containers/test_first_start",
     "docker compose -f backend/docker-compose.yml down": "the tests' folder has another project",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Iterator, Mapping
 import pytest
 
 from backend import cli, installed
+from tests.meta.documents import blocks
 
 TOKEN, PASSWORD = "t" * 64, "a $long# password"
 
@@ -148,3 +150,22 @@ def test_an_unwritable_folder_is_reported(user: Command) -> None:
     (user.home / ".config").touch()
     told = str(user.types(answers=(TOKEN, "", PASSWORD)))
     assert f"Can't write {user.home}/.config/hetzner-dyndns/.env" in told
+
+
+def test_files_of_the_old_version_are_used_where_the_document_moves_them(user: Command) -> None:
+    (user.home / "backend").mkdir()
+    (user.home / "backend/.secrets").write_text(f"HETZNER_TOKEN={TOKEN}\nREGISTERED_FQDNS=a.b.de")
+    (user.home / "backend/pre-shared-key").write_text("a.b.de its-key\n")
+    (block,) = (each.text for each in blocks() if "mv backend/.secrets" in each.text)
+    subprocess.run(["bash", "-ec", block], check=True)
+    folder = user.home / ".config/hetzner-dyndns"
+    user.types()
+    assert user.ran == [(["--env-file", str(folder / ".env")], folder)]
+    assert user.settings(folder / ".env") == {
+        "HETZNER_TOKEN": TOKEN,
+        "REGISTERED_FQDNS": "a.b.de",
+        "LISTEN_ADDRESS": "127.0.0.1",
+        "LISTEN_PORT": "8080",
+    }
+    assert (folder / "pre-shared-key").read_text() == "a.b.de its-key\n"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / ".env")] == [448, 384]
