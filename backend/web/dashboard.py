@@ -10,12 +10,9 @@ from flask import (
     Blueprint,
     Response,
     current_app,
-    make_response,
-    redirect,
     render_template,
     request,
     stream_with_context,
-    url_for,
 )
 from werkzeug.exceptions import HTTPException
 
@@ -25,7 +22,7 @@ from backend.errors import DyndnsError, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
 from backend.model import RecordType
 from backend.store.conditions import Condition, Group, HostLine, Selection
-from backend.web.pages import compress, fill, in_turn, leave, prepare
+from backend.web.pages import compress, fill, in_turn, lead_again, leave, prepare
 from backend.web.session import Session, error_page, refusal, with_headers
 
 logger = logging.getLogger(__name__)
@@ -51,7 +48,7 @@ class Dashboard:
         pages.add_url_rule("/metrics", "metrics", in_turn(self.show_metrics))
         for path, view in (("/check", self.show_check), ("/test", self.send_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
-            pages.add_url_rule(path, f"{path[1:]}-again", _lead_back)
+            pages.add_url_rule(path, f"{path[1:]}-again", lead_again)
         for register in self.host_pages:
             register(pages)
         pages.before_request(self.session.log_in)
@@ -119,11 +116,6 @@ class Dashboard:
 
 def _is_in(group: Group, state: str) -> bool:
     return group.needs_operator if state == "need" else state in ("", group.condition.slug)
-
-
-def _lead_back() -> Response:
-    """Answer a reload of an action with the list of hosts."""
-    return make_response(redirect(url_for("operator.overview"), 303))
 
 
 def _crash(error: Exception) -> Response:

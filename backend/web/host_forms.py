@@ -9,11 +9,8 @@ from typing import Any, Mapping, Sequence
 from flask import (
     Blueprint,
     Response,
-    make_response,
-    redirect,
     render_template,
     request,
-    url_for,
 )
 
 from backend.admin.hosts import HostManager
@@ -21,7 +18,7 @@ from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
 from backend.text import exactly
-from backend.web.pages import host_path, in_turn, lead_to, leave
+from backend.web.pages import host_path, in_turn, lead_again, lead_to, leave
 from backend.web.session import Session
 
 # The fields of a host's own settings: name, label, an example, and what an empty one means.
@@ -50,7 +47,7 @@ class HostForms:
         for action, view in actions.items():
             path = f"/hosts/<name>/{action}"
             pages.add_url_rule(path, action, view, methods=["POST"])
-            pages.add_url_rule(path, f"{action}-again", _lead_to_host)
+            pages.add_url_rule(path, f"{action}-again", lead_again)
 
     def list_hosts(self) -> Response:
         """Answer with all hosts as JSON, the worst first."""
@@ -128,8 +125,3 @@ def _written(own: OwnSettings, name: str) -> str:
     if value is None or isinstance(value, bool):
         return {None: "", True: "on", False: "off"}[value]
     return exactly(value) if name == "lost_after" else str(value)
-
-
-def _lead_to_host(name: str) -> Response:
-    """Answer a reload of an action with the page of the host."""
-    return make_response(redirect(url_for("operator.host", name=name), 303))

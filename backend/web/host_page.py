@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
 import segno
-from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, make_response, render_template, request, url_for
 
 from backend import setup_guides
 from backend.admin.actions import Actions
@@ -31,7 +31,7 @@ from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry
 from backend.text import after, duration, local
 from backend.web.caller import base_url
-from backend.web.pages import leave
+from backend.web.pages import lead_again, leave
 from backend.web.session import FORM_SECONDS, Session
 
 _ENTRIES_A_PAGE = 20
@@ -80,7 +80,7 @@ class HostPages:
             ("download", self.download),
         ):
             pages.add_url_rule(f"/hosts/<name>/{action}", action, view, methods=["POST"])
-            pages.add_url_rule(f"/hosts/<name>/{action}", f"{action}-again", _lead_back)
+            pages.add_url_rule(f"/hosts/<name>/{action}", f"{action}-again", lead_again)
 
     def show(self, name: str) -> str:
         host = Hostname.parse(name)
@@ -265,8 +265,3 @@ def _path(host: Hostname) -> str:
 def _fits(text: str) -> bool:
     """Whether a text fits into a code that a phone reads from a screen."""
     return len(text.encode("utf-8")) <= 1200  # noqa: PLR2004
-
-
-def _lead_back(name: str) -> Response:
-    """Answer a reload, or a typed address, of an action with the page of the host."""
-    return make_response(redirect(url_for("operator.host", name=name), 303))

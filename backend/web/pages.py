@@ -10,7 +10,7 @@ import zlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote, urlencode
 
-from flask import Response, after_this_request, g, make_response, redirect, request
+from flask import Response, after_this_request, g, make_response, redirect, request, url_for
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
@@ -149,6 +149,12 @@ def back_path() -> str:
 def leave(done: str, host: Hostname | None = None, section: str = "") -> Response:
     """Lead the browser back to the page with the form, which says what was done to which host."""
     return lead_to(back_path() or ("/" if host is None else host_path(host)), done, host, section)
+
+
+def lead_again(name: str = "") -> Response:
+    """Answer a reload, or a typed address, of an action with the page of its host, or the list."""
+    page = url_for("operator.host", name=name) if name else url_for("operator.overview")
+    return make_response(redirect(page, 303))
 
 
 def lead_to(path: str, done: str, host: Hostname | None = None, section: str = "") -> Response:
