@@ -187,8 +187,9 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         raise StoreUnusable(
             f"STATE_URL can't be used ({type(error).__name__})",
             hint="write it as in sqlite:////data/hetzner-dyndns.db or "
-            "postgresql+psycopg://user:password@host/name, and install "
-            "backend/requirements-postgresql.txt for the latter.",
+            "postgresql+psycopg://user:password@host/name. The latter needs its driver: run "
+            "`pipx inject hetzner-dyndns 'psycopg[binary]'`, or in a clone install "
+            "backend/requirements-postgresql.txt.",
         ) from None
     if is_sqlite:
         tune_sqlite(engine, Path(str(parsed.database)))
