@@ -31,6 +31,12 @@ _LOCK_SECONDS = 8.0
 _LONGEST_NOTE = 200
 
 
+def names_in(text: str) -> Sequence[str]:
+    """Return the names in a list: between commas, spaces and line ends, without `# comments`."""
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return [name for line in lines for name in line.replace(",", " ").split()]
+
+
 class HostManager:
     """Changes which hosts are registered, and reports it in the history and in the log.
 

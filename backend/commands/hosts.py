@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Mapping, Sequence
 
+from backend.admin.hosts import names_in
 from backend.admin.status import RETURNS, HostStatus, Snapshot, describe, origin
 from backend.commands.context import (
     OPERATOR,
@@ -92,7 +93,7 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
         names = [name]
         lines = manager.rename(context.host(arguments.host), name, OPERATOR)
     else:
-        names = [word for one in arguments.names for word in _words(one)]
+        names = [name for one in arguments.names for name in names_in(_text(one))]
         lines = manager.add(names, OPERATOR)
     _print_findings(lines)
     if any(line.state == FAIL for line in lines) or not lines:
@@ -105,12 +106,13 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
         )
         return 0
     print(f"Added {counted(len(set(names)), 'host')}. The service knows within 5 seconds.")
-    print(f"Next, see what to enter into its device: {command('setup', names[0])}")
+    device = "its device" if len(set(names)) == 1 else "each device"
+    print(f"Next, see what to enter into {device}: {command('setup', names[0])}")
     return 0
 
 
-def _words(text: str) -> Sequence[str]:
-    return (sys.stdin.read() if text == "-" else text).replace(",", " ").split()
+def _text(argument: str) -> str:
+    return sys.stdin.read() if argument == "-" else argument
 
 
 def _print_findings(lines: Sequence[Line]) -> None:

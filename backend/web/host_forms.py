@@ -13,7 +13,7 @@ from flask import (
     request,
 )
 
-from backend.admin.hosts import HostManager
+from backend.admin.hosts import HostManager, names_in
 from backend.admin.status import Overview, describe
 from backend.errors import FAIL, OK, BadRequest, Line
 from backend.model import Hostname, OwnSettings
@@ -69,7 +69,7 @@ class HostForms:
             return self._show("", ()), 200
         operator = self.session.check_form()
         text = request.form.get("names", "")
-        names = text.replace(",", " ").split()
+        names = names_in(text)
         lines = self.manager.add(names, operator)
         has_failed = not lines or any(line.state == FAIL for line in lines)
         if has_failed or any(line.state != OK for line in lines):

@@ -167,7 +167,7 @@ def test_a_name_twice_a_wildcard_and_an_idn_are_added(shell: Shell) -> None:
 
 def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"host{number}.example.com" for number in range(500)]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(names)))
+    monkeypatch.setattr("sys.stdin", io.StringIO("# all\n" + "\n".join(names)))
     shell.service.sandbox.forget_calls()
     assert "Added 500 hosts" in shell.adds("-")
     assert len(shell.service.calls()) < 10
@@ -663,7 +663,7 @@ class TestForms:
 
     def test_a_pasted_list_is_added_whole(self, operator: Operator, service: Service) -> None:
         names = "\r\n".join(f"a-rather-long-name-of-host{n}.example.com" for n in range(500))
-        answer = self.adds(operator, names)
+        answer = self.adds(operator, f"# all\r\n{names} # the last")
         assert answer.headers["Location"] == "/"
         assert "The hosts were added." in words(operator.follows(answer))
         assert len([row for row in service.rows("hosts") if row["is_added"]]) == 500
