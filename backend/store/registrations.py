@@ -167,7 +167,7 @@ class Registrations:
             for record in moved:
                 start = {**_NO_UPDATE, **own, "host": new.text, "retry_at": now}
                 connection.execute(records.insert(), {**record, **start})
-            self._leave(connection, old, DELETE, now)
+            self._leave(connection, old, DELETE, operator, now)
             connection.execute(hosts.update().where(this).values(successor=new.text))
             of_old = history.c.host == old.text
             connection.execute(history.update().where(of_old).values(host=new.text))
@@ -201,7 +201,7 @@ class Registrations:
             this = sa.select(hosts.c.host).where(hosts.c.host == host.text, removable)
             if connection.execute(this).first() is None:
                 raise not_registered(host)
-            self._leave(connection, host, DELETE if delete_records else KEEP, now)
+            self._leave(connection, host, DELETE if delete_records else KEEP, operator, now)
             connection.execute(_void(host))
             what = "its records are deleted" if delete_records else "its records were kept"
             why = f"the host was removed, and {what}"
@@ -271,11 +271,14 @@ class Registrations:
         changes = {name: value for name, value in new.items() if name != "host"}
         connection.execute(self._database.upsert(hosts, changes), new)
 
-    def _leave(self, connection: Connection, host: Hostname, leaving: str, now: float) -> None:
+    def _leave(
+        self, connection: Connection, host: Hostname, leaving: str, by: Requester, now: float
+    ) -> None:
         is_mine = records.c.host == host.text
         if leaving == DELETE:
             undo = {**_NO_UPDATE, "desired": None, "generation": records.c.generation + 1}
-            connection.execute(records.update().where(is_mine).values(retry_at=now, **undo))
+            undo.update(source=by.source, protocol=by.protocol, retry_at=now)
+            connection.execute(records.update().where(is_mine).values(**undo))
         else:
             connection.execute(records.delete().where(is_mine))
         for column in (reports.c.subject, pushes.c.host):

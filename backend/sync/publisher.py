@@ -308,7 +308,7 @@ class Publisher:
     def _accept(
         self, attempt: Attempt, record: Record, written: Written, rrset: RRSet | None
     ) -> None:
-        requester = f"requested by {record.requester.source}"
+        requester = f"requested by {record.requester.source or 'the operator'}"
         note, is_unchanged = None, written.change is Change.UNCHANGED
         # If the answer to an earlier attempt was lost, the record already has the new address.
         if not is_unchanged or record.published != record.desired.address:

@@ -257,6 +257,9 @@ def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
     shell.goes_on()
     kept = ["198.51.100.9"] if choice == "--keep-records" else []
     assert published(sandbox, NEW) == kept
+    deleted = [row for row in shell.service.rows("history") if row["event"] == "deleted"]
+    by_operator = [("command", "requested by the operator")]
+    assert [(row["protocol"], row["why"]) for row in deleted] == ([] if kept else by_operator)
     assert [row for row in shell.service.rows("hosts") if row["host"] == NEW] == []
     assert [row for row in shell.service.rows("records") if row["host"] == NEW] == []
     shell.adds(NEW)
