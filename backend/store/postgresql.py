@@ -110,10 +110,11 @@ class Reader:
 
     def _open(self) -> None:
         pooled = self._engine.raw_connection()
-        self._connection = pooled.dbapi_connection
+        connection: Any = pooled.dbapi_connection
+        self._connection = connection
         pooled.detach()
-        self._rows = self._driver.adapt.Transformer(self._connection)
-        pgconn = self._connection.pgconn
+        self._rows = self._driver.adapt.Transformer(connection)
+        pgconn = connection.pgconn
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
         pgconn.send_prepare(_NAME, self._text)
