@@ -13,6 +13,7 @@ CHANGES = ("created", "replaced", "deleted")
 # The page of a host shows these warnings for a day after they are reported.
 WARNINGS = ("rejected", "partial", "several", "contested")
 FAILURES = ("postponed", "refused", *WARNINGS, "challenge_failed")
+CHALLENGES = ("challenge", "challenge_failed")
 CONTACT = ("lost", "back")
 OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 

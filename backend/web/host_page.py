@@ -13,6 +13,7 @@ from backend import setup_guides
 from backend.admin.actions import Actions
 from backend.admin.status import RETURNS, HostStatus, Overview
 from backend.admin.timeline import (
+    CHALLENGES,
     CHANGES,
     CONTACT,
     FAILURES,
@@ -104,6 +105,7 @@ class HostPages:
             warnings=self.history.find(
                 host, since=now - SAY_AGAIN, events=WARNINGS, limit=_MOST_WARNINGS
             ),
+            challenge=next(iter(self.history.find(host, events=CHALLENGES, limit=1)), None),
             window=duration(self.overview.failure_window),
             key=shown,
             token=self.session.form_token(),

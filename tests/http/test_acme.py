@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any, Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from backend.store.challenges import MOST_VALUES
 from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.conftest import FIRST, READ_ONLY as READER, SECOND, Console, Serve
+from tests.http.operator import Operator, words
 from tests.http.service import (
     HOME,
     LAB,
@@ -28,6 +30,7 @@ from tests.http.service import (
     refused,
     told,
 )
+from tests.http.test_operator_pages import register
 
 VALUE, OTHER = "LHDhK3oGRvkiefQnx7OOczTY5Tic_xZ6HcMOc_gmtoM", "-" * 43
 NAME = f"_acme-challenge.{HOME}"
@@ -285,6 +288,22 @@ def test_a_permanent_refusal_is_told(serve: Serve, host: str, answer: tuple[int,
     assert refused(acme.presents(name=host, login=(host, key_of(host)))) == answer
     assert acme.service.calls() == []
     assert acme.history() == ["challenge_failed"]
+
+
+def test_the_page_of_a_host_shows_its_last_challenge(acme: Acme) -> None:
+    register(acme.service)
+    pages = Operator(acme.service)
+
+    def shown() -> list[str]:
+        page = words(pages.sees(f"/hosts/{HOME}"))
+        return re.findall(r"Last certificate challenge (\w+)", page)
+
+    assert shown() == []
+    acme.presents()
+    assert shown() == ["published"]
+    acme.sandbox.actions_end("error")
+    acme.presents(OTHER)
+    assert shown() == ["failed"]
 
 
 def test_a_cname_at_the_name_is_told(acme: Acme) -> None:
