@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Container, Iterator, Mapping, Sequence
 
 import pytest
+from flask import g
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from werkzeug.test import TestResponse
@@ -202,7 +203,8 @@ class DynamicDns(RuleBasedStateMachine):
         was_last = self.last_caller.get(is_for_actions) == self.caller
         if not allowance.granted and was_last and kind in self.called:
             self.above_quota.append(f"{method} {path}")
-        self.last_caller[is_for_actions] = self.caller
+        is_told = g.fault is None or not g.fault.silent  # the answer says how many calls are left
+        self.last_caller[is_for_actions] = self.caller if is_told else next(self.processes)
         self.called.add(kind)
         if self.interrupting:
             self._interrupts(*self.interrupting.pop())
