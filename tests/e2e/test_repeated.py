@@ -71,11 +71,11 @@ def ask(backend: Backend, request: bytes) -> bytes:
 
 @pytest.mark.parametrize("make", [nic_update, update])
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
-@pytest.mark.parametrize("wish", [b"close", b"Close", b"keep-alive", None])
+@pytest.mark.parametrize("sent", [b"close", b"Close", b"keep-alive", None])
 def test_every_repeat_is_answered_like_the_first_unchanged_update(
-    backend: Backend, host: str, make: type[nic_update], version: bytes, wish: bytes | None
+    backend: Backend, host: str, make: type[nic_update], version: bytes, sent: bytes | None
 ) -> None:
-    lines = [] if wish is None else [b"Connection: " + wish]
+    lines = [] if sent is None else [b"Connection: " + sent]
     request = make(backend, host, *lines, version=version)
     answers = []
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_every_repeat_is_answered_like_the_first_unchanged_update(
             answer = receive(connection)
             answers.append((answer, is_closed(connection)))
     assert len(set(answers[1:])) == 1
-    closes = wish in (b"close", b"Close") or (version == b"HTTP/1.0" and wish is None)
+    closes = sent in (b"close", b"Close") or (version == b"HTTP/1.0" and sent is None)
     assert answers[1][1] is closes
 
 
