@@ -57,10 +57,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
         """Handle a request in a thread, and tell the fast path its bytes if they are complete."""
         seen, conn.seen = getattr(conn, "seen", b""), b""
-        length = next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
+        headers = dict(req.headers)
         # The parser has read the first request in these bytes, which has to be the only one.
         _, end, body = seen.partition(b"\r\n\r\n")
-        is_complete = end and len(body) == length
+        is_complete = end and len(body) == int(headers.get("CONTENT-LENGTH", 0))
+        is_complete = is_complete and "TRANSFER-ENCODING" not in headers
         sent = SentBytes(_key(seen, conn.client), req.should_close()) if is_complete else None
         self._of_thread.sent = sent
         is_kept: bool = super().handle_request(req, conn)

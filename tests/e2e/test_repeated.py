@@ -123,6 +123,20 @@ def test_a_repeat_in_pieces_gets_one_answer(
             assert receive(connection) == whole
 
 
+def test_a_repeat_is_not_answered_before_its_chunked_body(backend: Backend, host: str) -> None:
+    request = nic_update(backend, host, b"Transfer-Encoding: chunked")
+    whole = [ask(backend, request + b"0\r\n\r\n") for _ in range(3)][-1]
+    for _ in range(4):
+        with connect(backend) as connection:
+            connection.sendall(request)
+            connection.settimeout(0.2)
+            with pytest.raises(socket.timeout):
+                connection.recv(1)
+            connection.settimeout(20)
+            connection.sendall(b"0\r\n\r\n")
+            assert receive(connection) == whole
+
+
 @pytest.mark.parametrize("make", [nic_update, update])
 def test_bytes_behind_a_repeat_are_another_request(
     backend: Backend, host: str, make: type[nic_update]
