@@ -20,6 +20,7 @@ OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 _DAY = 86400.0
 _TICKS = 7
 _LAST_TICK = 86  # percent: leaves room for its label
+_NARROWEST = 0.2  # percent: the width of a bar that is still visible
 PERIODS = 250  # of the samples; each is two or three pixels wide
 # Pixels of the picture on a phone and on a desktop, and of a character of a label.
 _PHONE, _DESKTOP, _CHARACTER, _PADDING = 340.0, 900.0, 7.2, 14.0
@@ -102,10 +103,10 @@ class _Window:
         """Return a bar for the part of a period that is in the window, if any."""
         if end <= self.start or begin >= self.end:
             return []
-        start, stop = self.percent(begin), self.percent(end)
+        start, stop = min(self.percent(begin), 100 - _NARROWEST), self.percent(end)
         since = "before" if begin == 0.0 else moment(begin)
         title = f"{label}: {since} to {moment(end)}"
-        return [Bar(start, round(max(0.2, stop - start), 3), kind, label, title)]
+        return [Bar(start, round(max(_NARROWEST, stop - start), 3), kind, label, title)]
 
     def marks(self, samples: Iterable[Sample]) -> list[Mark]:
         """Return a mark for each sample in the window."""

@@ -138,7 +138,9 @@ class Hostile:
             return f"not an answer: {error}"
         if self.framing.answered <= len(answers) <= self.framing.requests:
             return ""
-        return f"{len(answers)} answers to {self.framing.requests} requests: {answers}"
+        end = "closed" if ended else "open"
+        problem = f"{len(answers)} answers to {self.framing.requests} requests: {answers}"
+        return f"{problem}, connection {end} after {self._received[-200:]!r}"
 
 
 class Neighbour:

@@ -169,9 +169,19 @@
     });
   }
 
-  // The timeline: a tap shows what a mouse shows on hover.
+  // The timeline: a tap shows what a mouse shows on hover. A bar may be narrower than a finger.
+  const FINGER = 22; // pixels around a tap
+  function partAt({ target, clientX, clientY }) {
+    const distance = (part) => {
+      const { left, right, top, bottom } = part.getBoundingClientRect();
+      return Math.hypot(Math.max(left - clientX, 0, clientX - right), Math.max(top - clientY, 0, clientY - bottom));
+    };
+    const parts = [...target.closest(".timeline").querySelectorAll("g")];
+    const [nearest] = parts.sort((one, other) => distance(one) - distance(other));
+    return target.closest("g") || (nearest && distance(nearest) <= FINGER ? nearest : null);
+  }
   document.addEventListener("click", (event) => {
-    const part = event.target.closest && event.target.closest(".timeline g");
+    const part = event.target.closest && event.target.closest(".timeline") && partAt(event);
     if (part) {
       byId("detail").hidden = false;
       byId("detail").textContent = part.querySelector("title").textContent;
