@@ -42,7 +42,11 @@ def row(page: Any, host: str) -> Any:  # noqa: ANN401
 
 
 def wait_for(locator: Any, text: str) -> None:  # noqa: ANN401
-    until(lambda: text in locator.inner_text(), f"{text!r} in the page", locator.inner_text)
+    until(
+        lambda: text in "".join(locator.all_inner_texts()),
+        f"{text!r} in the page",
+        locator.page.locator("body").inner_text,
+    )
 
 
 def refuse(backend: Backend, hetzner: Hetzner, host: str, message: str = "protected") -> None:
