@@ -7,11 +7,5 @@ import sys
 
 from backend.cli import run
 
-
-def main() -> None:
-    """Run the command that the arguments name."""
-    sys.exit(run(sys.argv[1:], os.environ))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run(sys.argv[1:], os.environ))

@@ -1,14 +1,20 @@
-"""Finds the command that the arguments name, and runs it."""
+"""Finds the command that the arguments name, and runs it.
+
+The installed command ``hetzner-dyndns`` also finds its settings, and asks for them at first.
+``python -m backend`` uses the settings and the folder that its caller chooses.
+"""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import importlib
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NoReturn, Sequence
 
 from backend import __version__
 from backend.errors import (
@@ -19,6 +25,7 @@ from backend.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
+from backend.settings import read
 from backend.text import program, use_zone
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
@@ -34,6 +41,11 @@ COMMANDS: Mapping[str, str] = {
     "notify": "send a test message to every channel: `notify test`",
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
+# The settings and the folder of keys and store if root runs the installed command, as for the
+# systemd unit.
+OF_SYSTEM = Path("/etc/hetzner-dyndns.env"), Path("/var/lib/hetzner-dyndns")
+# Written beside the answers. A proxy on this machine adds TLS; changing addresses need a short TTL.
+FIRST = {"LISTEN_ADDRESS": "127.0.0.1", "LISTEN_PORT": "8080", "RECORD_TTL": "60"}
 # Error classes, each with the section of the documents that helps.
 SECTIONS: Mapping[type[DyndnsError], str] = {
     KeyFileUnusable: 'docs/troubleshooting.md, "The key file can\'t be used"',
@@ -42,6 +54,27 @@ SECTIONS: Mapping[type[DyndnsError], str] = {
     StoreUnusable: 'docs/operations.md, "When the store can\'t be used"',
     StoreUnavailable: 'docs/operations.md, "When the store can\'t be used"',
 }
+
+
+def main() -> None:
+    """Run the installed command in the folder of the service."""
+    words = sys.argv[1:]
+    options = {word.partition("=")[0] for word in words}
+    is_chosen = os.environ.get("HETZNER_TOKEN") or os.environ.get("HETZNER_TOKEN_FILE")
+    if not (is_chosen or options & {"--env-file", "--help", "-h", "--version"}):
+        file, folder = OF_SYSTEM
+        if os.geteuid() != 0:
+            config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+            file, folder = config / "hetzner-dyndns" / ".env", config / "hetzner-dyndns"
+            if not file.exists() and OF_SYSTEM[0].exists():
+                _stop(f"The settings are in {OF_SYSTEM[0]}: run this command as root, with `sudo`.")
+        if words in ([], ["serve"]) and not file.exists():
+            _write(file, _ask(file))
+        if file.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            os.chdir(folder)
+            words = ["--env-file", str(file), *words]
+    sys.exit(run(words, os.environ))
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -146,3 +179,59 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     )
     command.add_arguments(parser)
     return parser
+
+
+def _ask(file: Path) -> Mapping[str, str]:
+    """Ask for the settings of the first start until they are usable."""
+    if not sys.stdin.isatty():
+        _stop(
+            "There are no settings. Run `hetzner-dyndns` in a terminal, where it asks for them, or "
+            f"write them to {file}, which only its owner may read, as lines NAME=value: "
+            f"HETZNER_TOKEN, BASIC_AUTH_USERNAME, BASIC_AUTH_PASSWORD, {', '.join(FIRST)}."
+        )
+    print(
+        "This is the first start. Create an API token (Read & Write) at console.hetzner.com, in "
+        f"the project of your zones. Your answers are written to {file}, which only you can read. "
+        "The terminal doesn't show the token and the password while you type.\n"
+    )
+    try:
+        while True:
+            given = {
+                "HETZNER_TOKEN": getpass.getpass("API token: ").strip(),
+                "BASIC_AUTH_USERNAME": input("User name for the dashboard [operator]: ").strip()
+                or "operator",
+                "BASIC_AUTH_PASSWORD": getpass.getpass(
+                    "Password for the dashboard, at least 16 characters: "
+                ).strip(),
+            }
+            try:
+                _, warnings = read(given)
+                problem = str(warnings[0]) if warnings else ""
+            except SettingUnusable as error:
+                problem = str(error)
+            if any("'" in value for value in given.values()):
+                problem = (
+                    "Choose values without apostrophes: some programs misread them in the file."
+                )
+            if not problem:
+                return {**given, **FIRST}
+            print(f"{problem}\n")
+    except (EOFError, KeyboardInterrupt):
+        _stop("Nothing was written.")
+
+
+def _write(file: Path, settings: Mapping[str, str]) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}.new")
+        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(opened, "w", encoding="utf-8") as text:
+            text.writelines(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+        new.replace(file)
+    except OSError as error:
+        _stop(f"Can't write {file} ({error.strerror}).")
+    print(f"\nThe settings are in {file}. Restart the service after you change them.\n")
+
+
+def _stop(reason: str) -> NoReturn:
+    sys.exit(f"hetzner-dyndns: {reason}")

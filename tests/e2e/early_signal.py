@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
-from backend.__main__ import main
+from backend.cli import run
 
 _forks: list[int] = []
 
@@ -18,4 +19,4 @@ def _terminate_first() -> None:
 
 if __name__ == "__main__":
     os.register_at_fork(after_in_child=_terminate_first, after_in_parent=lambda: _forks.append(1))
-    main()
+    sys.exit(run(sys.argv[1:], os.environ))

@@ -16,7 +16,7 @@ LAYERS = {
     "adapters": {"store", "hetzner", "notify", "metrics", "settings", "readers", "setup_guides"},
     "policy": {"auth", "sync", "monitor", "admin"},
     "interface": {"web", "commands"},
-    "start": {"server", "service", "cli", "__main__", "installed"},
+    "start": {"server", "service", "cli", "__main__"},
 }
 RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in parts}
 # The modules, or packages with all their modules, that may import a library.

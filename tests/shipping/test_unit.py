@@ -10,7 +10,7 @@ from typing import Mapping
 
 import pytest
 
-from backend import installed
+from backend import cli
 from backend.settings import Reader, ServerSettings
 from tests.meta.documents import blocks
 from tests.shipping.tools import ROOT, run
@@ -60,7 +60,7 @@ def test_the_unit_starts_the_program_in_isolated_mode(tmp_path: Path) -> None:
 
 
 def test_the_backends_unit_uses_the_files_of_the_command_that_root_runs() -> None:
-    text, (settings, folder) = BACKEND.read_text(encoding="utf-8"), installed.OF_SYSTEM
+    text, (settings, folder) = BACKEND.read_text(encoding="utf-8"), cli.OF_SYSTEM
     assert f"EnvironmentFile={settings}\n" in text
     assert f"WorkingDirectory={folder}\nStateDirectory={folder.name}\n" in text
     assert "ExecStart=/usr/local/bin/hetzner-dyndns\n" in text
@@ -71,7 +71,7 @@ def test_the_backends_unit_uses_the_files_of_the_command_that_root_runs() -> Non
     ]
 
 
-@pytest.mark.parametrize("settings", [{}, installed.FIRST])
+@pytest.mark.parametrize("settings", [{}, cli.FIRST])
 def test_the_backends_unit_listens_where_that_needs_no_capability(
     settings: Mapping[str, str],
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Iterator, Mapping
 
 import pytest
 
-from backend import cli, installed
+from backend import cli
 from tests.meta.documents import blocks
 
 TOKEN, PASSWORD = "t" * 64, "a $long# password"
@@ -27,8 +27,8 @@ class Command:
         self.ran: list[tuple[list[str], Path]] = []
         self.asked: list[str] = []
         self._patch = patch
-        patch.setattr(installed, "OF_SYSTEM", self.system)
-        patch.setattr(installed, "run", self._run)
+        patch.setattr(cli, "OF_SYSTEM", self.system)
+        patch.setattr(cli, "run", self._run)
         patch.setattr(os, "geteuid", lambda: uid)
         patch.setenv("HOME", str(home))
         for name in ("HETZNER_TOKEN", "HETZNER_TOKEN_FILE", "XDG_CONFIG_HOME"):
@@ -55,7 +55,7 @@ class Command:
         self._patch.setattr(getpass, "getpass", ask)
         self._patch.setattr("builtins.input", ask)
         with pytest.raises(SystemExit) as ended:
-            installed.main()
+            cli.main()
         return ended.value.code
 
     def settings(self, file: Path) -> Mapping[str, str]:
@@ -79,7 +79,7 @@ def test_the_first_start_asks_and_the_next_finds_the_answers(user: Command) -> N
         "HETZNER_TOKEN": TOKEN,
         "BASIC_AUTH_USERNAME": "operator",
         "BASIC_AUTH_PASSWORD": PASSWORD,
-        **installed.FIRST,
+        **cli.FIRST,
     }
     assert [stat.S_IMODE(one.stat().st_mode) for one in (folder, folder / ".env")] == [0o700, 0o600]
     assert user.types("hosts", "add", "nas.example.com") == 0
