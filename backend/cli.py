@@ -14,7 +14,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Mapping, NoReturn, Sequence
+from typing import Mapping, NoReturn, Sequence
 
 from backend import __version__
 from backend.errors import (
@@ -30,7 +30,8 @@ from backend.text import program, use_zone
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s+#.*")
-# Command names, each with its line in the help. All but `serve` are modules in `commands/`.
+# Command names, each with its line in the help. For all but `serve`, a function of the same name
+# adds the arguments to a parser, in a module of `commands/`.
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
@@ -41,6 +42,8 @@ COMMANDS: Mapping[str, str] = {
     "notify": "send a test message to every channel: `notify test`",
     "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
 }
+# The modules of commands that have no module of their own.
+MODULES = {"setup": "keys", "history": "hosts", "notify": "check"}
 # The settings and the folder of keys and store if root runs the installed command, as for the
 # systemd unit.
 OF_SYSTEM = Path("/etc/hetzner-dyndns.env"), Path("/var/lib/hetzner-dyndns")
@@ -85,7 +88,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     if name == "serve" and arguments and not arguments[0].startswith("-"):
         _, *others = COMMANDS
         parser.error(f"there is no command `{arguments[0]}`: choose from {', '.join(others)}")
-    tasks = getattr(_command(name), "TASKS", ()) if name != "serve" else ()
+    tasks = parser.get_default("tasks")
     if tasks and (not arguments or arguments[0] not in (*tasks, "-h", "--help")):
         arguments.insert(0, tasks[0])
     try:
@@ -94,7 +97,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
             environ = {**_read_env_file(Path(path)), **given}
         use_zone(environ.get("TZ", "").strip(" '\""))
         options = parser.parse_args(arguments)
-        status = _serve(environ) if name == "serve" else int(_command(name).run(options, environ))
+        status = int(options.run(options, environ))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as in `history | head`
         # Python would try to write the rest when it ends, and print a traceback.
@@ -142,12 +145,8 @@ def _read_env_file(path: Path) -> dict[str, str]:
     return found
 
 
-# Import only the modules of one command: the HEALTHCHECK needs far fewer than `serve`.
-def _command(name: str) -> Any:  # noqa: ANN401
-    return importlib.import_module(f"backend.commands.{name}")
-
-
-def _serve(environ: Mapping[str, str]) -> int:
+def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run the service until a signal stops it."""
     environ = dict(environ)
     # gunicorn and flask read these variables themselves. gunicorn fails at its import if
     # WEB_CONCURRENCY isn't a number, and at a static file if SENDFILE isn't a switch.
@@ -170,14 +169,17 @@ def parser_of(name: str) -> argparse.ArgumentParser:
             parents=[_env_file_parser()],
         )
         parser.add_argument("--version", action="version", version=f"hetzner-dyndns {__version__}")
+        parser.set_defaults(run=serve)
         return parser
-    command = _command(name)
+    # Only the modules of this command: the HEALTHCHECK needs far fewer than `serve`.
+    module = importlib.import_module(f"backend.commands.{MODULES.get(name, name)}")
+    add_arguments = getattr(module, name)
     parser = argparse.ArgumentParser(
         prog=f"{program()} {name}",
-        description=command.__doc__,
+        description=add_arguments.__doc__,
         parents=[_env_file_parser()],
     )
-    command.add_arguments(parser)
+    add_arguments(parser)
     return parser
 
 

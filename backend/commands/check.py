@@ -1,4 +1,4 @@
-"""Tests settings, key file, store, tokens, zones, hosts and channels without changing anything."""
+"""The commands `check` and `notify`: test the set-up, or only the channels of notifications."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ from backend.text import counted
 _MOST_PASSED = 40  # more are folded into one line
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def check(parser: argparse.ArgumentParser) -> None:
+    """Tests settings, key file, store, tokens, zones, hosts and channels without changing anything."""  # noqa: E501
+    parser.set_defaults(run=run_check)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run_check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the results; return 1 if a test fails."""
     lines = list(_lines(environ))
     has_failed = any(line.state == FAIL for line in lines)
@@ -178,3 +180,25 @@ def _check_notifications(ntfy: NtfySettings) -> Iterator[Line]:
         yield Line(WARN, "ntfy", "Not set, so the service sends no notifications.", hint)
     for one in deliveries:
         yield Line(OK if one.is_sent else FAIL, one.channel, one.found, one.hint)
+
+
+def notify(parser: argparse.ArgumentParser) -> None:
+    """Sends a test message to every notification channel."""
+    parser.set_defaults(run=run_notify)
+    parser.add_argument("what", choices=["test"], help="send a test message")
+
+
+def run_notify(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the result for each channel; return 1 if one of them fails."""
+    settings, _ = read(environ)
+    deliveries = send_test(settings.ntfy, "`notify test`")
+    if not deliveries:
+        hint = "set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS."
+        raise SettingUnusable("No notifications are set up", hint=hint)
+    rows = []
+    for one in deliveries:
+        rows.append(("ok" if one.is_sent else "fail", one.channel, one.found))
+        if one.hint:
+            rows.append(("", "", f"-> {one.hint}"))
+    print_table(("STATE", "CHANNEL", "FOUND"), rows)
+    return 0 if all(one.is_sent for one in deliveries) else 1

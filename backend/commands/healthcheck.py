@@ -1,4 +1,4 @@
-"""Asks the running service for its health, for the HEALTHCHECK of the container."""
+"""The command `healthcheck`, which imports little, because containers call it often."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _SECONDS = 4.0
 _REACHABLE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no arguments: the settings name the address of the service."""
+def healthcheck(parser: argparse.ArgumentParser) -> None:
+    """Asks the running service for its health, for the HEALTHCHECK of the container."""
+    parser.set_defaults(run=run_healthcheck)
 
 
-def run(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run_healthcheck(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Request ``/healthz`` and print the answer; return 0 if the service is healthy, else 1."""
     server = Reader(environ).section(ServerSettings)
     address = _REACHABLE.get(server.address, server.address)

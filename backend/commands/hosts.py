@@ -1,13 +1,16 @@
-"""Lists, adds, renames and removes hosts; changes their settings, retries or drops updates."""
+"""The commands `hosts` and `history`: what `hosts` changes, and what has changed before."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from dataclasses import asdict
 from typing import Mapping, Sequence
 
 from backend.admin.hosts import names_in
-from backend.admin.status import RETURNS, HostStatus, Snapshot, describe, origin
+from backend.admin.status import RETURNS, HostStatus, describe, origin
+from backend.admin.timeline import FAILURES
 from backend.commands.context import (
     OPERATOR,
     Context,
@@ -16,18 +19,20 @@ from backend.commands.context import (
     service_context,
     time_argument,
 )
-from backend.errors import FAIL, OK, BadHostname, Line, not_registered
-from backend.model import OwnSettings, RecordType, shown
-from backend.text import after, command, counted, duration, local
+from backend.errors import FAIL, OK, BadHostname, HostNotAllowed, not_registered
+from backend.model import Hostname, OwnSettings, RecordType, shown
+from backend.text import after, before, command, counted, duration, local
 
-TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
-
+_TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "unmute")
 _DEFAULT = "default"
+_MOST_ENTRIES = 1_000_000
+_FEW_LINES = 20  # of the report about added hosts
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a subcommand for each task."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="|".join(TASKS))
+def hosts(parser: argparse.ArgumentParser) -> None:
+    """Lists, adds, renames and removes hosts; changes their settings, retries or drops updates."""
+    parser.set_defaults(run=run_hosts, tasks=_TASKS)
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="|".join(_TASKS))
     listing = tasks.add_parser("list", help="show every host, the worst first; or one host")
     listing.add_argument("host", nargs="?", help="show only this host, in detail")
     listing.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
@@ -74,54 +79,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             task.add_argument("until", type=time_argument(after), help=help_text)
 
 
-def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run_hosts(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Carry out the task; return 1 if hosts could not be added or renamed."""
     calls_hetzner = arguments.task in ("add", "rename")
     with service_context(environ, calls_hetzner=calls_hetzner) as context:
-        if arguments.task == "list":
-            _list(context, arguments)
-        elif calls_hetzner:
+        if calls_hetzner:
             return _add_or_rename(context, arguments)
-        else:
+        if arguments.task != "list":
             print(_act(context, arguments))
+        elif arguments.host:
+            _show(context, arguments)
+        else:
+            _list(context, arguments)
     return 0
 
 
 def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
-    manager, name = context.manager, getattr(arguments, "name", "")
     if arguments.task == "rename":
-        names = [name]
-        lines = manager.rename(context.host(arguments.host), name, OPERATOR)
+        names = [arguments.name]
+        lines = context.manager.rename(context.host(arguments.host), arguments.name, OPERATOR)
     else:
-        names = [name for one in arguments.names for name in names_in(_text(one))]
-        lines = manager.add(names, OPERATOR)
-    _print_findings(lines)
+        texts = [sys.stdin.read() if text == "-" else text for text in arguments.names]
+        names = [name for text in texts for name in names_in(text)]
+        lines = context.manager.add(names, OPERATOR)
+    rows = [
+        (line.state, line.what, f"{line.found} {line.hint}".strip())
+        for line in lines
+        if line.state != OK or len(lines) <= _FEW_LINES
+    ]
+    if rows:
+        print_table(("STATE", "HOST", "FOUND"), rows)
     if any(line.state == FAIL for line in lines) or not lines:
         print("Nothing was changed: correct the failures, and try again.", file=sys.stderr)
         return 1
     if arguments.task == "rename":
         print(
-            f"{arguments.host} is {name} now; its key is the same. Change the name in its device. "
-            "The old records are deleted when the new ones are published."
+            f"{arguments.host} is {names[0]} now; its key is the same. Change the name in its "
+            "device. The old records are deleted when the new ones are published."
         )
         return 0
-    print(f"Added {counted(len(set(names)), 'host')}. The service knows within 5 seconds.")
-    device = "its device" if len(set(names)) == 1 else "each device"
+    number = len(set(names))
+    print(f"Added {counted(number, 'host')}. The service knows within 5 seconds.")
+    device = "its device" if number == 1 else "each device"
     print(f"Next, see what to enter into {device}: {command('setup', names[0])}")
     return 0
-
-
-def _text(argument: str) -> str:
-    return sys.stdin.read() if argument == "-" else argument
-
-
-def _print_findings(lines: Sequence[Line]) -> None:
-    """Print failures and warnings; if there are only few lines, print all of them."""
-    few = 20
-    printed = [line for line in lines if line.state != OK or len(lines) <= few]
-    rows = [(line.state, line.what, f"{line.found} {line.hint}".strip()) for line in printed]
-    if rows:
-        print_table(("STATE", "HOST", "FOUND"), rows)
 
 
 def _act(context: Context, arguments: argparse.Namespace) -> str:
@@ -173,28 +174,42 @@ def _named(own: OwnSettings) -> Sequence[tuple[str, str]]:
     )
 
 
+def _show(context: Context, arguments: argparse.Namespace) -> None:
+    """Print the details of one host."""
+    host = context.host(arguments.host)
+    one, now = context.overview.host(host)
+    if one is None:
+        raise not_registered(host)
+    is_fixed = host in context.registry.current.fixed
+    if arguments.json:
+        print_json(describe(one, is_fixed=is_fixed))
+        return
+    rows = [
+        ("host", shown(one.host)),
+        ("origin", origin(is_fixed=is_fixed)),
+        ("state", one.condition.value),
+        *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),
+        ("last seen", _last_seen(one, now)),
+        ("problem", " ".join(filter(None, (one.error, one.hint)))),
+        *_named(context.registry.current.own(one.host)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        if value:
+            print(f"{name:<{width}}  {value}")
+
+
 def _list(context: Context, arguments: argparse.Namespace) -> None:
-    if arguments.host:
-        host = context.host(arguments.host)
-        status, now = context.overview.host(host)
-        if status is None:
-            raise not_registered(host)
-        if arguments.json:
-            print_json(describe(status, is_fixed=_is_fixed(context, status)))
-        else:
-            _print_one(context, status, now)
-    else:
-        hosts = list(context.overview.details(context.overview.lines()))
-        if arguments.json:
-            print_json([describe(one, is_fixed=_is_fixed(context, one)) for one in hosts])
-        else:
-            _print_list(context.overview.read(), hosts)
-
-
-def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
+    """Print all hosts."""
+    found = list(context.overview.details(context.overview.lines()))
+    if arguments.json:
+        fixed = context.registry.current.fixed
+        print_json([describe(one, is_fixed=one.host in fixed) for one in found])
+        return
+    snapshot = context.overview.read()
     now = snapshot.now
     rows = []
-    for one in hosts:
+    for one in found:
         retry = f"Next try in {duration(one.retry_at - now)}." if one.retry_at else ""
         rows.append(
             (
@@ -202,7 +217,7 @@ def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
                 one.condition.value,
                 "" if one.since is None else duration(now - one.since),
                 *(str(one.published.get(kind, "-")) for kind in RecordType),
-                "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago",
+                _last_seen(one, now),
                 " ".join(text for text in (one.error, one.hint, retry) if text),
             )
         )
@@ -213,22 +228,64 @@ def _print_list(snapshot: Snapshot, hosts: Sequence[HostStatus]) -> None:
         print("No host is registered: add one with `hosts add NAME`.", file=sys.stderr)
 
 
-def _print_one(context: Context, one: HostStatus, now: float) -> None:
-    seen = "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
-    rows = [
-        ("host", shown(one.host)),
-        ("origin", origin(is_fixed=_is_fixed(context, one))),
-        ("state", one.condition.value),
-        *((kind.value, str(one.published.get(kind, "-"))) for kind in RecordType),
-        ("last seen", seen),
-        ("problem", " ".join(filter(None, (one.error, one.hint)))),
-        *_named(context.registry.current.own(one.host)),
-    ]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        if value:
-            print(f"{name:<{width}}  {value}")
+def _last_seen(one: HostStatus, now: float) -> str:
+    return "never" if one.seen_at is None else f"{duration(now - one.seen_at)} ago"
 
 
-def _is_fixed(context: Context, one: HostStatus) -> bool:
-    return one.host in context.registry.current.fixed
+def history(parser: argparse.ArgumentParser) -> None:
+    """Shows the history: address changes, failures, lost hosts and the operator's actions."""
+    parser.set_defaults(run=run_history)
+    parser.add_argument("host", nargs="?", help="show only this host")
+    parser.add_argument(
+        "--since",
+        type=time_argument(before),
+        default=0.0,
+        help="a date, a time, or a duration before now, as in 3d",
+    )
+    parser.add_argument(
+        "--limit", type=_limit, default=_MOST_ENTRIES, help="show only the newest entries"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON; times in UTC seconds")
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("write a whole number from 1 up")
+    return min(int(text), _MOST_ENTRIES)
+
+
+def run_history(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the entries, the oldest first."""
+    with service_context(environ) as context:
+        host = context.host(arguments.host) if arguments.host else None
+        stored = context.store.history
+        entries = stored.find(host, since=arguments.since, limit=arguments.limit)[::-1]
+        is_known = host is None or host in context.registry
+        if not is_known and not stored.find(host, limit=1):
+            raise HostNotAllowed(f"{host} isn't registered and has no history: check the name.")
+    if arguments.json:
+        print_json([asdict(entry) for entry in entries])
+    else:
+        heads = (
+            f"TIME ({local(time.time(), '%Z')})",
+            "HOST",
+            "TYPE",
+            "EVENT",
+            "CHANGE",
+            "BY",
+            "WHY",
+        )
+        rows = []
+        for one in entries:
+            at = local(one.at, "%Y-%m-%d %H:%M:%S")
+            change = ""
+            if one.event in FAILURES:
+                change = f"desired {one.new}" if one.new else ""
+            elif one.old is not None or one.new is not None:
+                change = f"{one.old or 'none'} -> {one.new or 'none'}"
+            by = f"{one.protocol} {one.source}".strip()
+            rows.append((at, shown(Hostname(one.host)), one.type, one.event, change, by, one.why))
+        hosts = len({one.host for one in entries})
+        summary = f"{counted(len(entries), 'entry', 'entries')} of {counted(hosts, 'host')}."
+        print_table(heads, rows, summary, in_pages=True)
+    return 0
