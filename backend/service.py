@@ -19,18 +19,17 @@ from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.registry import Keys, Registry, open_keys
 from backend.auth.throttle import Alarm, FailedLogins
-from backend.errors import SettingUnusable, StoreUnavailable
+from backend.errors import StoreUnavailable
 from backend.hetzner.zones import Zones, open_projects
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
 from backend.monitor.collector import Collector
 from backend.monitor.watcher import TICK_SECONDS, Watcher
-from backend.notify.channels import open_channels, send_test
-from backend.notify.heartbeat import Heartbeat
+from backend.notify.channels import Heartbeat, open_channels, send_test_or_fail
 from backend.notify.outbox import Grouping, Outbox
 from backend.notify.reporter import Reporter
 from backend.server.loops import Health, Loop
-from backend.settings import CHALLENGE_SLOTS, MOST_QUEUED, NtfySettings, Settings
+from backend.settings import CHALLENGE_SLOTS, MOST_QUEUED, Settings
 from backend.store import Store
 from backend.store.leases import LeaderElection
 from backend.sync.challenges import Challenges
@@ -95,7 +94,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     meters = Meters(slots, [channel.name for channel in channels])
     store = Store(settings.store.url, pool_size=settings.server.threads)
     activities = ActivityBuffer(store.hosts)
-    is_first = _first_of_all(store, "channels", _CHANNEL_PROBLEM_SECONDS, without_store=True)
+    is_first = store.leases.first("channels", _CHANNEL_PROBLEM_SECONDS, without_store=True)
     outboxes = [
         Outbox(
             channel, store.pushes, is_first, count=functools.partial(meters.pushed, channel.name)
@@ -116,7 +115,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     def verifies_zones() -> bool:
         return len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
 
-    is_first = _first_of_all(store, "failed logins", access.failure_window)
+    is_first = store.leases.first("failed logins", access.failure_window)
     alarm = Alarm(reporter, is_first, transaction=store.transaction)
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
     # Logins of requests are trimmed, too.
@@ -185,12 +184,15 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     ]
     if outboxes:
         loops.append(Loop("pushes", 1, grouping.tick))
-    loops += _heartbeats(settings.ntfy.heartbeat_url, store, health)
+    if settings.ntfy.heartbeat_url:
+        is_due = store.leases.first("heartbeat", _HEARTBEAT_SECONDS)
+        heartbeat = Heartbeat(settings.ntfy.heartbeat_url, is_due, health.problems)
+        loops.append(Loop("heartbeat", 5, heartbeat.tick))
     health.watched = [*(loop.problem for loop in loops), grouping.problem]
 
     session = Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies)
     overview = Overview(store, hosts, lost_after, access.failure_window)
-    test = functools.partial(_send_test, settings.ntfy)
+    test = functools.partial(send_test_or_fail, settings.ntfy, "the dashboard")
     actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=test)
     forms = HostForms(session, manager, overview)
     pages = HostPages(session, overview, actions, store.history, days, forms.values)
@@ -228,34 +230,3 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         ],
         close=store.close,
     )
-
-
-def _heartbeats(url: str, store: Store, health: Health) -> list[Loop]:
-    """Return the job that calls the URL, if there is one."""
-    if not url:
-        return []
-    is_due = _first_of_all(store, "heartbeat", _HEARTBEAT_SECONDS)
-    return [Loop("heartbeat", 5, Heartbeat(url, is_due, health.problems).tick)]
-
-
-def _send_test(ntfy: NtfySettings) -> str:
-    """Send a test message to all channels; return where to. Raises `SettingUnusable`."""
-    deliveries = send_test(ntfy, "the dashboard")
-    for one in deliveries:
-        if not one.is_sent:
-            raise SettingUnusable(f"{one.channel}: {one.found} {one.hint}")
-    names = [ntfy.topic if one.channel == "ntfy" else one.channel for one in deliveries]
-    return ", ".join(names)
-
-
-def _first_of_all(
-    store: Store, subject: str, seconds: float, *, without_store: bool = False
-) -> Callable[[str], bool]:
-    """Return a function that returns true to the first process that asks for a key in `seconds`."""
-
-    def is_first(key: str) -> bool:
-        with contextlib.suppress(StoreUnavailable):
-            return store.leases.once(subject, key, time.time(), seconds)
-        return without_store
-
-    return is_first

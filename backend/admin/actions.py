@@ -43,10 +43,10 @@ class Actions:
         reporter: Reporter,
         *,
         apply: Callable[[Update], Outcome] | None = None,
-        send_test: Callable[[], str] | None = None,
+        send_test: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`apply` is `Updater.apply`; `send_test` sends a test message, and says where to."""
+        """`apply` is `Updater.apply`; `send_test` returns whether there are channels."""
         self._apply = apply
         self._send_test = send_test
         self._store = store
@@ -99,14 +99,14 @@ class Actions:
         desired = DesiredRecord(address.type, address)
         return self._apply(Update(host, (desired,), operator))
 
-    def test_message(self) -> str:
-        """Send a test message; return where it was sent, empty if no notifications are set up.
+    def test_message(self) -> bool:
+        """Send a test message; return whether notifications are set up.
 
         Raises:
             OperatorError, TransientError: it can't be sent; the text says why.
 
         """
-        return "" if self._send_test is None else self._send_test()
+        return self._send_test is not None and self._send_test()
 
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""

@@ -28,7 +28,7 @@ from backend.errors import (
 from backend.hetzner.zones import open_projects
 from backend.model import Hostname
 from backend.notify.channels import send_test
-from backend.settings import AccessSettings, NtfySettings, Settings, read
+from backend.settings import read
 from backend.store import file_hint, file_of, opened
 from backend.text import counted
 
@@ -50,18 +50,22 @@ def run_check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         passed = [line for line in lines if line.state == OK]
         are_folded = len(passed) > _MOST_PASSED
-        rows = []
-        for line in lines:
-            if line.state != OK or not are_folded:
-                rows.append((line.state, line.what, line.found))
-            if line.hint:
-                rows.append(("", "", f"-> {line.hint}"))
+        rows = _rows([line for line in lines if line.state != OK] if are_folded else lines)
         if are_folded:
             rows.append((OK, f"{len(passed)} others", "They passed; --json lists them."))
         print_table(("STATE", "WHAT", "FOUND"), rows)
         numbers = [f"{sum(line.state == one for line in lines)} {one}" for one in (OK, WARN, FAIL)]
         print(f"\n{counted(len(lines), 'check')}: {', '.join(numbers)}.")
     return 1 if has_failed else 0
+
+
+def _rows(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    rows = []
+    for line in lines:
+        rows.append((line.state, line.what, line.found))
+        if line.hint:
+            rows.append(("", "", f"-> {line.hint}"))
+    return rows
 
 
 def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
@@ -74,8 +78,13 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     for warning in warnings:
         yield failed_line(WARN, "settings", warning)
     access = settings.access
-    hosts, tokens = _hosts(settings), len(settings.hetzner.tokens)
-    yield Line(OK, "settings", f"{counted(len(hosts), 'host')}, {counted(tokens, 'token')}.")
+    added: set[Hostname] = set()
+    # The check of the store reports its errors.
+    with contextlib.suppress(DyndnsError), opened(settings.store.url) as store:
+        added, _ = store.registrations.read(time.time())
+    hosts = [*access.hosts, *sorted(added.difference(access.hosts))]
+    tokens = counted(len(settings.hetzner.tokens), "token")
+    yield Line(OK, "settings", f"{counted(len(hosts), 'host')}, {tokens}.")
     if not hosts:
         hint = "Add one with `hosts add NAME`, or list them in REGISTERED_FQDNS."
         yield Line(WARN, "hosts", "No host is registered.", hint)
@@ -83,30 +92,29 @@ def _lines(environ: Mapping[str, str]) -> Iterator[Line]:
     yield Line(OK, "operator's login", found)
     if not settings.store.is_shared:  # else the keys are in the store
         _progress("key file")
-        yield from _check_key_file(access, hosts)
+        yield from _check_key_file(access.key_file, hosts)
     _progress("store")
     yield _check_store(settings.store.url)
     yield from check_all(open_projects(settings, AGENT), hosts, _progress)
     _progress("notifications")
-    yield from _check_notifications(settings.ntfy)
-
-
-def _hosts(settings: Settings) -> list[Hostname]:
-    """Return the hosts of the settings and, if the store can be read, those that were added."""
-    added: set[Hostname] = set()
-    # The check of the store reports its errors.
-    with contextlib.suppress(DyndnsError), opened(settings.store.url) as store:
-        added, _ = store.registrations.read(time.time())
-    return [*settings.access.hosts, *sorted(added.difference(settings.access.hosts))]
+    try:
+        tested = send_test(settings.ntfy, "`check`")
+    except SettingUnusable as error:
+        yield failed_line(FAIL, "notifications", error)
+        return
+    if not tested:
+        hint = "Set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS."
+        yield Line(WARN, "ntfy", "Not set, so the service sends no notifications.", hint)
+    yield from tested
 
 
 def _progress(what: str) -> None:
     print(f"checking {what} …", file=sys.stderr, flush=True)
 
 
-def _check_key_file(access: AccessSettings, hosts: Sequence[Hostname]) -> Iterator[Line]:
+def _check_key_file(path: Path, hosts: Sequence[Hostname]) -> Iterator[Line]:
     """Test the key file without changing it."""
-    what, path = "key file", access.key_file
+    what = "key file"
     if _is_missing(path):
         yield _missing(what, path)
         return
@@ -168,20 +176,6 @@ def _check_store(url: str) -> Line:
     return Line(OK, what, f"{kind}: can be read and written.")
 
 
-def _check_notifications(ntfy: NtfySettings) -> Iterator[Line]:
-    """Send a test message to every channel."""
-    try:
-        deliveries = send_test(ntfy, "`check`")
-    except SettingUnusable as error:
-        yield failed_line(FAIL, "notifications", error)
-        return
-    if not deliveries:
-        hint = "Set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS."
-        yield Line(WARN, "ntfy", "Not set, so the service sends no notifications.", hint)
-    for one in deliveries:
-        yield Line(OK if one.is_sent else FAIL, one.channel, one.found, one.hint)
-
-
 def notify(parser: argparse.ArgumentParser) -> None:
     """Sends a test message to every notification channel."""
     parser.set_defaults(run=run_notify)
@@ -191,14 +185,9 @@ def notify(parser: argparse.ArgumentParser) -> None:
 def run_notify(_arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the result for each channel; return 1 if one of them fails."""
     settings, _ = read(environ)
-    deliveries = send_test(settings.ntfy, "`notify test`")
-    if not deliveries:
+    lines = send_test(settings.ntfy, "`notify test`")
+    if not lines:
         hint = "set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS."
         raise SettingUnusable("No notifications are set up", hint=hint)
-    rows = []
-    for one in deliveries:
-        rows.append(("ok" if one.is_sent else "fail", one.channel, one.found))
-        if one.hint:
-            rows.append(("", "", f"-> {one.hint}"))
-    print_table(("STATE", "CHANNEL", "FOUND"), rows)
-    return 0 if all(one.is_sent for one in deliveries) else 1
+    print_table(("STATE", "CHANNEL", "FOUND"), _rows(lines))
+    return 1 if any(line.state == FAIL for line in lines) else 0

@@ -1,4 +1,4 @@
-"""Sends one push by the apprise library, in a process of its own.
+"""Reads URLs and sends pushes by the apprise library, in a process of its own for each job.
 
 The library has plugins for over a hundred services. Its own process limits the time and the memory
 that a server can cost, and drops what a plugin logs, which may contain secrets. The job comes by
@@ -8,7 +8,6 @@ standard input, because others can read the arguments of a process.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,12 +17,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
-from backend.errors import SettingUnusable
-from backend.notify.ntfy import Push, PushFailed
-
-_CHECK_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0  # for the server's answer; the library waits 4 to connect
 _LONGEST_LIFE = 90  # seconds, if the service has ended and no process waits
 _MOST_MEMORY = 128 * 1024 * 1024  # bytes; a push needs about 50 MB
@@ -36,56 +31,7 @@ _INHERITED = (
 )
 
 
-class AppriseChannel:
-    """The service at one URL, which is a secret. Each push starts a process."""
-
-    def __init__(self, number: int, url: str) -> None:
-        self.name = f"channel {number}"
-        self._url = url
-
-    def publish(self, push: Push, seconds: float) -> None:
-        """Send one push.
-
-        Raises:
-            PushFailed: apprise couldn't send it in time.
-
-        """
-        answer = _run({"urls": [self._url], "push": vars(push)}, seconds)
-        if answer == [False]:
-            raise PushFailed(
-                "apprise can't send the push; check the channel's URL in NOTIFY_URLS and its server"
-            )
-        if answer != [True]:
-            raise PushFailed("no answer in time", is_doubtful=True)
-
-
-def check_urls(urls: Sequence[str]) -> None:
-    """Make sure that the library can read all URLs.
-
-    Raises:
-        SettingUnusable: it can't, or the library is missing. The text contains no URL.
-
-    """
-    if not urls:
-        return
-    if importlib.util.find_spec("apprise") is None:
-        hint = (
-            "run `pipx inject hetzner-dyndns apprise`, or in a clone install "
-            "backend/requirements-apprise.txt; or leave NOTIFY_URLS empty."
-        )
-        raise SettingUnusable("NOTIFY_URLS needs the apprise library", hint=hint)
-    answer = _run({"urls": list(urls)}, _CHECK_SECONDS)
-    if not answer:
-        hint = "look whether this machine has 128 MB of free memory, and try again."
-        raise SettingUnusable("NOTIFY_URLS: apprise gives no answer", hint=hint)
-    if False in answer:
-        number = answer.index(False) + 1
-        problem = f"NOTIFY_URLS: apprise can't read URL {number} of {len(urls)}"
-        hint = "write it as in https://appriseit.com/services/, and escape special characters."
-        raise SettingUnusable(problem, hint=hint)
-
-
-def _run(job: Mapping[str, Any], seconds: float) -> list[bool | None]:
+def run(job: Mapping[str, Any], seconds: float) -> list[bool | None]:
     """Let a new process do a job; return its answer, which is empty if it fails."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     # A plugin needs no secret of the service.

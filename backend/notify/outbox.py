@@ -10,9 +10,8 @@ import time
 from typing import Callable, Sequence
 
 from backend.errors import StoreUnavailable
-from backend.notify.channels import Channel
-from backend.notify.ntfy import Push, PushFailed, PushRefused
-from backend.notify.reporter import HostPush, merged
+from backend.notify.channels import Channel, PushFailed, PushRefused
+from backend.notify.reporter import HostPush, Push, merged
 from backend.store.leases import LeaderElection
 from backend.store.pushes import Delivery, Pushes, WaitingPush
 from backend.text import counted

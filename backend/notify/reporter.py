@@ -8,13 +8,26 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
 from backend.events import Event, PushPolicy
-from backend.notify.ntfy import Push
 from backend.text import duration, local
 
 events = logging.getLogger("hetzner-dyndns")
 
 # Longer lists contain only the names: a long message doesn't fit into a push.
 _MOST_CHARACTERS = 3000
+
+
+@dataclass(frozen=True)
+class Push:
+    """One notification. Priorities: 1 (least) to 5, 3 is ntfy's default."""
+
+    title: str
+    message: str
+    priority: int = 3
+    tags: tuple[str, ...] = ()
+
+    def content(self) -> str:
+        """Return the push as JSON, for the store."""
+        return json.dumps(vars(self))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from backend.auth.registry import Registry, open_keys
 from backend.errors import SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
 from backend.model import Network
-from backend.notify.apprise import check_urls
+from backend.notify.channels import check_urls
 from backend.rate import LineLimit
 from backend.server import logs
 from backend.server.worker import Worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Callable, Iterable, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backend.errors import HostBusy
+from backend.errors import HostBusy, StoreUnavailable
 from backend.model import Deadline, Hostname
 from backend.rate import DAY
 from backend.store.database import Database, excluded
@@ -120,6 +121,21 @@ class Leases:
         """Whether this is the first such call in any process within `seconds`."""
         with self._database.write() as connection:
             return self.report(connection, subject, key, now, seconds)
+
+    def first(
+        self, subject: str, seconds: float, *, without_store: bool = False
+    ) -> Callable[[str], bool]:
+        """Return a function that is true for the first process that asks for a key in `seconds`.
+
+        While the store is unavailable, it returns `without_store`.
+        """
+
+        def is_first(key: str) -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return self.once(subject, key, time.time(), seconds)
+            return without_store
+
+        return is_first
 
     def report(
         self, connection: Connection, subject: str, key: str, now: float, seconds: float

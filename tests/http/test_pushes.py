@@ -11,7 +11,8 @@ from typing import Any, Callable, ContextManager, Iterator, Mapping, Sequence
 
 import pytest
 
-from backend.notify.ntfy import Ntfy, Push
+from backend.notify.channels import Ntfy
+from backend.notify.reporter import Push
 from backend.store.database import Database
 from backend.sync import challenges
 from sandbox import Sandbox

@@ -23,7 +23,7 @@ RANKS = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in pa
 HOMES = {
     "apprise": {"notify.apprise"},
     "idna": {"model"},
-    "requests": {"outgoing", "notify.ntfy"},
+    "requests": {"outgoing", "notify.channels"},
     "urllib3": {"outgoing"},
     "sqlalchemy": {"store"},
     "flask": {"web", "service"},  # `service` names the type of the application

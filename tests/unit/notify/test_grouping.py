@@ -23,9 +23,8 @@ from backend.events import (
     ZoneFailed,
 )
 from backend.model import Hostname, RecordType
-from backend.notify.ntfy import Push
 from backend.notify.outbox import Grouping, Outbox
-from backend.notify.reporter import Reporter
+from backend.notify.reporter import Push, Reporter
 from backend.store import Store
 from backend.store.leases import LeaderElection
 from tests.unit.fakes import Clock, host

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.notify.channels import Ntfy, PushFailed, PushRefused
+from backend.notify.reporter import Push
 from tests.hostile import ANSWERS, LATE, Hostile, Servers, together
 
 

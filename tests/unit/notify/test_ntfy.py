@@ -9,7 +9,8 @@ from typing import Any, Callable, Iterator, Mapping
 
 import pytest
 
-from backend.notify.ntfy import Ntfy, Push, PushFailed, PushRefused
+from backend.notify.channels import Ntfy, PushFailed, PushRefused
+from backend.notify.reporter import Push
 
 SECRETS = ("tk_secret", "pass:wörd", "the-password-in-the-url")
 LATE = "127.0.0.1 can't be reached: no complete answer in time"

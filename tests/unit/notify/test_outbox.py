@@ -8,8 +8,9 @@ from typing import Callable, Iterator, Union
 import pytest
 
 from backend.errors import StoreUnavailable
-from backend.notify.ntfy import Push, PushFailed, PushRefused
+from backend.notify.channels import PushFailed, PushRefused
 from backend.notify.outbox import Outbox
+from backend.notify.reporter import Push
 from backend.store import Store
 from tests.unit.fakes import Clock
 

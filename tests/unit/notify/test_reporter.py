@@ -31,8 +31,7 @@ from backend.events import (
     ZoneFailed,
 )
 from backend.model import RecordType
-from backend.notify.ntfy import Push
-from backend.notify.reporter import HostPush, Reporter
+from backend.notify.reporter import HostPush, Push, Reporter
 from backend.text import duration
 from tests.unit.fakes import host
 
