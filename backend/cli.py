@@ -25,6 +25,7 @@ from backend.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
+from backend.readers import contents
 from backend.settings import read
 from backend.text import program, use_zone
 
@@ -94,7 +95,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         for path in files.env_file:
             given = {name: value for name, value in environ.items() if value}
-            environ = {**_read_env_file(Path(path)), **given}
+            environ = {**read_env_file(path), **given}
         use_zone(environ.get("TZ", "").strip(" '\""))
         options = parser.parse_args(arguments)
         status = int(options.run(options, environ))
@@ -118,21 +119,16 @@ def _env_file_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_env_file(path: Path) -> dict[str, str]:
+def read_env_file(path: str) -> dict[str, str]:
     """Return the variables in a file, as Docker Compose and a shell read them.
 
     Raises:
         SettingUnusable: the file can't be read, or a line isn't ``NAME=value``.
 
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        problem = f"--env-file: can't read {path} ({reason})"
-        raise SettingUnusable(problem, hint="name a readable file.") from None
     found = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = contents("--env-file", path, "name a readable file.").splitlines()
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         parts = _ASSIGNMENT.fullmatch(line)

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 import typing
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterator, Mapping
 
 from backend import readers
 from backend.errors import SettingUnusable
 from backend.model import Hostname, Network
+from backend.readers import Reader, Variable
 from backend.text import parts_of, secrets_in
-
-Section = TypeVar("Section")
-_Read = Callable[[str, "Variable", "Reader"], Any]
 
 # Updates of one worker that wait while `THREADS` others call Hetzner, each in a request thread.
 MOST_QUEUED = 48
@@ -30,158 +27,16 @@ FREE_THREADS = MOST_QUEUED + 16
 # Certificate challenges that one worker waits for. With ACME_DNS=1 it has two threads more for each
 # of them, as one more request of each name may wait.
 CHALLENGE_SLOTS = 6
-LARGEST = 2**31 - 1
 _YEAR = 365 * 24 * 3600
 _SHORTEST_PASSWORD, _REFUSED_PASSWORD = 16, 8
-_MOUNTED = Path("/pre-shared-key")
 LOWEST_TTL = 60  # https://docs.hetzner.cloud/cloud.spec.json, an RRSet's ttl
 # The proxy in front of hetzner-dyndns runs on the same machine or in the same private network.
 _PRIVATE_RANGES = (
     "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,::1/128,fc00::/7,fe80::/10"
 )
-_QUOTED = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
-_COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 
 
-class Reader:
-    """Reads variables from the environment, and collects warnings about their values."""
-
-    def __init__(self, environ: Mapping[str, str], *, needs_token: bool = True) -> None:
-        self._environ = environ
-        self.needs_token = needs_token
-        self.warnings: list[SettingUnusable] = []
-        self.chosen: set[str] = set()  # the variables that the operator gave a valid value
-        self.hosts_file: Path | None = None
-
-    def section(self, kind: Callable[..., Section]) -> Section:
-        """Read only the variables of one section."""
-        found = fields(kind)  # type: ignore[arg-type]
-        variables = {field.name: field.metadata.get("variable") for field in found}
-        return kind(**{name: self.value(one) for name, one in variables.items() if one})
-
-    def value(self, variable: Variable) -> Any:  # noqa: ANN401
-        """Read a variable or its file; an empty value counts as absent."""
-        name = variable.name
-        text = self._clean(variable, name, self._environ.get(name, ""))
-        if not text and variable.has_file:
-            text = self._clean(variable, f"{name}_FILE", self._text_in_file(variable))
-        if text:
-            self.chosen.add(name)
-        elif name in self._environ and variable.read is _number:
-            self.warn(f"{name} is empty", f"using the default, {variable.default}.")
-        return variable.read(text or variable.default, variable, self)
-
-    def _text_in_file(self, variable: Variable) -> str:
-        name = f"{variable.name}_FILE"
-        path = self.unquoted(name, self._environ.get(name, ""))
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig") if path else ""
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            hint = f"name a readable file, or set {variable.name}."
-            raise SettingUnusable(f"{name}: can't read {path} ({reason})", hint=hint) from None
-        if variable.read is readers.hosts and path:
-            self.hosts_file = Path(path)
-        lists = (readers.hosts, readers.tokens, readers.channels)
-        return _COMMENT.sub("", text) if variable.read in lists else text
-
-    def _clean(self, variable: Variable, source: str, text: str) -> str:
-        """Return a value without ``NAME=`` in front of it, and without the quotes around it."""
-        assignment = rf"^[ \t]*(?:export[ \t]+)?{variable.name}[ \t]*="
-        text, count = re.subn(assignment, "", text, flags=re.MULTILINE | re.IGNORECASE)
-        if count:
-            self.warn(f"{source} contains `{variable.name}=`", "write only the value.")
-        elif variable.read is _password:
-            return text.strip()
-        return self.unquoted(source, text)
-
-    def unquoted(self, source: str, text: str) -> str:
-        """Return a text without quotes: a shell removes them, `docker run --env-file` doesn't."""
-        text = text.strip()
-        if not _QUOTED.fullmatch(text):
-            return text
-        self.warn(f"{source} has quotes around its value", "they are ignored; remove them.")
-        return text[1:-1].strip()
-
-    def warn(self, problem: str, hint: str) -> None:
-        """Add a warning, once."""
-        warning = SettingUnusable(problem, hint=hint)
-        if str(warning) not in map(str, self.warnings):
-            self.warnings.append(warning)
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One environment variable: the reader of its value, and its default as the operator writes it.
-
-    A secret is never shown. A variable with `has_file` may come from the file that NAME_FILE names.
-    """
-
-    name: str
-    read: _Read
-    default: str = ""
-    low: int = 0
-    high: int = LARGEST
-    is_secret: bool = False
-    home: str = ""  # section.field
-
-    @property
-    def has_file(self) -> bool:
-        return self.is_secret or self.read is readers.hosts
-
-
-def _text(text: str, variable: Variable, _reader: Reader) -> str:
-    if len(text.splitlines()) > 1:
-        raise SettingUnusable(f"{variable.name} has several lines", hint="write only the value.")
-    return text
-
-
-def _password(text: str, variable: Variable, reader: Reader) -> str:
-    """Read a password. Quotes are part of it, but an empty value in quotes counts as absent."""
-    if _QUOTED.fullmatch(text):
-        hint = "the quotes count as part of the password; if they aren't part of it, remove them."
-        reader.warn(f"{variable.name} has quotes around its value", hint)
-        text = text if text[1:-1].strip() else ""
-    return _text(text, variable, reader)
-
-
-def _key_file(text: str, variable: Variable, _reader: Reader) -> Path:
-    """Read the path of the key file; by default, use the one that is mounted in a container."""
-    return _MOUNTED if text == variable.default and _MOUNTED.exists() else Path(text)
-
-
-def _path(text: str, _variable: Variable, _reader: Reader) -> Path | None:
-    return Path(text) if text else None
-
-
-def _number(text: str, variable: Variable, reader: Reader) -> int:
-    """Read a whole number; an invalid one falls back to the default with a warning."""
-    try:
-        value = int(text)
-    except ValueError:
-        return _fall_back(variable, reader, "isn't a whole number")
-    if variable.low <= value <= variable.high:
-        return value
-    return _fall_back(variable, reader, f"must be from {variable.low} to {variable.high}")
-
-
-def _fall_back(variable: Variable, reader: Reader, problem: str) -> int:
-    reader.chosen.discard(variable.name)
-    hint = f"using the default, {variable.default}. Correct it, or leave it out."
-    reader.warn(f"{variable.name} {problem}", hint)
-    return int(variable.default)
-
-
-def _switch(text: str, variable: Variable, reader: Reader) -> bool:
-    """Read a 0/1 switch; any other value falls back to 0 with a warning."""
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() not in ("0", "false", "no", "off"):
-        _fall_back(variable, reader, "must be 0 or 1")
-    return False
-
-
-def _setting(name: str, read: _Read, default: object = "", **options: Any) -> Any:  # noqa: ANN401
+def _setting(name: str, read: Callable[..., Any], default: object = "", **options: Any) -> Any:  # noqa: ANN401
     is_shown = not options.get("is_secret") and read is not readers.url  # a URL may hold a login
     metadata = {"variable": Variable(name, read, str(default), **options)}
     return dataclasses.field(repr=is_shown, metadata=metadata)
@@ -193,15 +48,15 @@ class HetznerSettings:
 
     tokens: tuple[str, ...] = _setting("HETZNER_TOKEN", readers.tokens, is_secret=True)
     api_url: str = _setting("HETZNER_API_URL", readers.url, "https://api.hetzner.cloud/v1")
-    zone_cache_ttl: int = _setting("ZONE_CACHE_TTL", _number, 86400, low=1, high=_YEAR)
+    zone_cache_ttl: int = _setting("ZONE_CACHE_TTL", readers.number, 86400, low=1, high=_YEAR)
 
 
 @dataclass(frozen=True)
 class RecordSettings:
     """The settings for DNS records."""
 
-    ttl: int = _setting("RECORD_TTL", _number, 21600, low=LOWEST_TTL)
-    request_cache_ttl: int = _setting("REQUEST_CACHE_TTL", _number, 300, high=_YEAR)
+    ttl: int = _setting("RECORD_TTL", readers.number, 21600, low=LOWEST_TTL)
+    request_cache_ttl: int = _setting("REQUEST_CACHE_TTL", readers.number, 300, high=_YEAR)
     chosen_ttl: int | None = None  # for existing records, too: RECORD_TTL, if it is set
 
 
@@ -210,19 +65,19 @@ class AccessSettings:
     """Who may update which host."""
 
     hosts: tuple[Hostname, ...] = _setting("REGISTERED_FQDNS", readers.hosts)
-    key_file: Path = _setting("PRE_SHARED_KEY_FILE", _key_file, "pre-shared-key")  # noqa: RUF009
-    operator_name: str = _setting("BASIC_AUTH_USERNAME", _text)
-    operator_password: str = _setting("BASIC_AUTH_PASSWORD", _password, is_secret=True)
+    key_file: Path = _setting("PRE_SHARED_KEY_FILE", readers.key_file, "pre-shared-key")  # noqa: RUF009
+    operator_name: str = _setting("BASIC_AUTH_USERNAME", readers.line)
+    operator_password: str = _setting("BASIC_AUTH_PASSWORD", readers.password, is_secret=True)
     trusted_proxies: tuple[Network, ...] = _setting(
         "TRUSTED_PROXIES", readers.networks, _PRIVATE_RANGES
     )
-    allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", _switch, 0)
-    acme_dns: bool = _setting("ACME_DNS", _switch, 0)
+    allow_private: bool = _setting("ALLOW_PRIVATE_ADDRESSES", readers.switch, 0)
+    acme_dns: bool = _setting("ACME_DNS", readers.switch, 0)
     interface_ids: Mapping[Hostname, ipaddress.IPv6Address] = _setting(
         "IPV6_INTERFACE_IDS", readers.interface_ids
     )
-    failure_limit: int = _setting("AUTH_FAILURE_LIMIT", _number, 10, low=1)
-    failure_window: int = _setting("AUTH_FAILURE_WINDOW", _number, 900, low=1, high=_YEAR)
+    failure_limit: int = _setting("AUTH_FAILURE_LIMIT", readers.number, 10, low=1)
+    failure_window: int = _setting("AUTH_FAILURE_WINDOW", readers.number, 900, low=1, high=_YEAR)
     hosts_file: Path | None = None  # REGISTERED_FQDNS_FILE, if the hosts come from it
 
 
@@ -230,8 +85,8 @@ class AccessSettings:
 class StoreSettings:
     """The settings of the store."""
 
-    url: str = _setting("STATE_URL", _text, "sqlite:///hetzner-dyndns.db", is_secret=True)
-    history_days: int = _setting("HISTORY_DAYS", _number, 90, low=1, high=36500)
+    url: str = _setting("STATE_URL", readers.line, "sqlite:///hetzner-dyndns.db", is_secret=True)
+    history_days: int = _setting("HISTORY_DAYS", readers.number, 90, low=1, high=36500)
 
     @property
     def is_shared(self) -> bool:
@@ -244,32 +99,32 @@ class NtfySettings:
     """The settings for pushes. Without a URL there are none."""
 
     url: str = _setting("NTFY_URL", readers.url)
-    topic: str = _setting("NTFY_TOPIC", _text)
-    username: str = _setting("NTFY_USERNAME", _text)
-    password: str = _setting("NTFY_PASSWORD", _password, is_secret=True)
-    token: str = _setting("NTFY_TOKEN", _text, is_secret=True)
+    topic: str = _setting("NTFY_TOPIC", readers.line)
+    username: str = _setting("NTFY_USERNAME", readers.line)
+    password: str = _setting("NTFY_PASSWORD", readers.password, is_secret=True)
+    token: str = _setting("NTFY_TOKEN", readers.line, is_secret=True)
     ca_bundle: Path | None = _setting("NTFY_CA_BUNDLE", readers.certificates)  # noqa: RUF009
     urls: tuple[str, ...] = _setting("NOTIFY_URLS", readers.channels, is_secret=True)
     heartbeat_url: str = _setting("HEARTBEAT_URL", readers.url, is_secret=True)
-    on_change: bool = _setting("NOTIFY_ON_CHANGE", _switch, 0)
+    on_change: bool = _setting("NOTIFY_ON_CHANGE", readers.switch, 0)
 
 
 @dataclass(frozen=True)
 class WatchSettings:
     """When a host counts as silent."""
 
-    lost_after: int = _setting("LOST_CONNECTION_TIMEOUT", _number, 10800, low=1, high=_YEAR)
-    interval: int = _setting("CONNECTION_CHECK_INTERVAL", _number, 60, low=1, high=_YEAR)
+    lost_after: int = _setting("LOST_CONNECTION_TIMEOUT", readers.number, 10800, low=1, high=_YEAR)
+    interval: int = _setting("CONNECTION_CHECK_INTERVAL", readers.number, 60, low=1, high=_YEAR)
 
 
 @dataclass(frozen=True)
 class LogSettings:
     """The settings of the log."""
 
-    debug: bool = _setting("DEBUG_LOGGING", _switch, 0)
-    file: Path | None = _setting("LOG_FILE", _path)  # noqa: RUF009
-    max_bytes: int = _setting("LOG_MAX_BYTES", _number, 1048576)
-    backup_count: int = _setting("LOG_BACKUP_COUNT", _number, 3, high=1000)
+    debug: bool = _setting("DEBUG_LOGGING", readers.switch, 0)
+    file: Path | None = _setting("LOG_FILE", readers.path)  # noqa: RUF009
+    max_bytes: int = _setting("LOG_MAX_BYTES", readers.number, 1048576)
+    backup_count: int = _setting("LOG_BACKUP_COUNT", readers.number, 3, high=1000)
     zone: str = _setting("TZ", readers.zone)  # empty: UTC
 
 
@@ -277,10 +132,10 @@ class LogSettings:
 class ServerSettings:
     """Where the service listens, and with how many processes and threads."""
 
-    address: str = _setting("LISTEN_ADDRESS", _text)
-    port: int = _setting("LISTEN_PORT", _number, 80, low=1, high=65535)
-    workers: int = _setting("WEB_CONCURRENCY", _number, 2, low=1, high=64)
-    threads: int = _setting("THREADS", _number, 8, low=1, high=256)
+    address: str = _setting("LISTEN_ADDRESS", readers.line)
+    port: int = _setting("LISTEN_PORT", readers.number, 80, low=1, high=65535)
+    workers: int = _setting("WEB_CONCURRENCY", readers.number, 2, low=1, high=64)
+    threads: int = _setting("THREADS", readers.number, 8, low=1, high=256)
 
 
 @dataclass(frozen=True)
@@ -300,14 +155,13 @@ class Settings:
         """Return all secrets, including logins in URLs, which the log masks."""
         for variable in VARIABLES:
             value = attrgetter(variable.home)(self)
-            if variable.is_secret:
-                yield from (value,) if isinstance(value, str) else value
-            if isinstance(value, str):
-                yield from secrets_in(value)
-            if variable.is_secret and variable.read in (readers.channels, readers.url):
-                for url in (value,) if isinstance(value, str) else value:
-                    yield from secrets_in(url)
-                    yield from parts_of(url)
+            texts = (value,) if isinstance(value, str) else value if variable.is_secret else ()
+            for text in texts:
+                yield from secrets_in(text)
+                if variable.is_secret:
+                    yield text
+                if variable.is_secret and variable.read in (readers.channels, readers.url):
+                    yield from parts_of(text)
 
 
 _SECTIONS: Mapping[str, Any] = typing.get_type_hints(Settings)

@@ -44,6 +44,7 @@ from backend.model import (
     Requester,
     UpdateRequest,
 )
+from backend.readers import Reader
 from backend.store.challenges import Challenge
 from backend.store.database import connect
 from backend.web.acme import read_challenge
@@ -52,7 +53,7 @@ from backend.web.request import BoundedRequest, header_logins, read_update
 
 # Must not occur in our own messages.
 SECRET = "canary-7f3a9c51e2"
-TRUSTED = settings.Reader({}).section(settings.AccessSettings).trusted_proxies
+TRUSTED = Reader({}).section(settings.AccessSettings).trusted_proxies
 APP = Flask(__name__)
 APP.request_class = BoundedRequest
 APP.config["MAX_CONTENT_LENGTH"] = 16 * 1024

@@ -18,8 +18,8 @@ from backend.errors import (
 from backend.events import OperatorActed
 from backend.model import Deadline, Hostname, OwnSettings, Requester, shown
 from backend.notify.reporter import Reporter
-from backend.readers import INTERFACE_ID_EXAMPLE, interface_id
-from backend.settings import LARGEST, LOWEST_TTL
+from backend.readers import INTERFACE_ID_EXAMPLE, LARGEST, interface_id
+from backend.settings import LOWEST_TTL
 from backend.store import Store
 from backend.store.leases import wait_for_host
 from backend.store.registrations import HostExists

@@ -6,7 +6,8 @@ import argparse
 import http.client
 from typing import Mapping
 
-from backend.settings import Reader, ServerSettings
+from backend.readers import Reader
+from backend.settings import ServerSettings
 
 _SECONDS = 4.0
 # By address to listen on: the address to connect to.

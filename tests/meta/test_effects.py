@@ -8,14 +8,15 @@ from pathlib import Path
 import certifi
 import pytest
 
+from backend.readers import Variable
 from backend.server import gunicorn
-from backend.settings import VARIABLES, Variable
+from backend.settings import VARIABLES
 from tests.meta import effects
 from tests.ports import free_port
 
 # Two values of each kind of setting.
 VALUES = {
-    "text": ("one-text-of-some-length", "other-text-of-some-length"),
+    "line": ("one-text-of-some-length", "other-text-of-some-length"),
     "password": ("one-password-of-some-length", "other-password-of-some-length"),
     "tokens": ("a" * 64, "b" * 64),
     "number": ("30", "31"),
@@ -49,7 +50,7 @@ CONSUMERS: dict[str, set[str]] = {
 def values(variable: Variable) -> tuple[str, str]:
     if variable.name == "LISTEN_PORT":
         return str(free_port()), str(free_port())
-    kind = variable.read.__name__.lstrip("_")
+    kind = variable.read.__name__
     one, other = SPECIAL.get(variable.name, VALUES[kind])
     if variable.name == "STATE_URL":
         return f"sqlite:///{one}", f"sqlite:///{other}"

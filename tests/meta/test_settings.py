@@ -12,7 +12,8 @@ import subprocess
 
 import pytest
 
-from backend.settings import VARIABLES, Variable, read
+from backend.readers import Variable
+from backend.settings import VARIABLES, read
 from client import update_dns
 from tests.meta.documents import DOCUMENTS, ROOT, Block, blocks, code, rows as rows_of
 from tests.shipping.tools import COMPOSE_FILES, DOCKERFILES

@@ -11,7 +11,7 @@ from typing import Any, Mapping, Tuple
 import pytest
 import yaml
 
-from backend import settings
+from backend.readers import MOUNTED
 from backend.settings import VARIABLES
 from client import update_dns
 from tests.shipping.tools import COMPOSE_FILES, ROOT
@@ -114,7 +114,7 @@ def test_the_port_that_is_published_is_the_one_listened_on() -> None:
 def test_image_paths_match_the_compose_files_mounts() -> None:
     text = (ROOT / "backend/Dockerfile").read_text(encoding="utf-8")
     assert "PRE_SHARED_KEY_FILE" not in text
-    assert Path("/pre-shared-key") == settings._MOUNTED  # noqa: SLF001
+    assert Path("/pre-shared-key") == MOUNTED
     assert "WORKDIR /data\n" in text
     (store,) = (v.default for v in VARIABLES if v.name == "STATE_URL")
     assert re.fullmatch("sqlite:///[^/]+", store), "a file in the working directory"

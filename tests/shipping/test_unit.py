@@ -11,7 +11,8 @@ from typing import Mapping
 import pytest
 
 from backend import cli
-from backend.settings import Reader, ServerSettings
+from backend.readers import Reader
+from backend.settings import ServerSettings
 from tests.meta.documents import blocks
 from tests.shipping.tools import ROOT, run
 

@@ -59,7 +59,7 @@ class Command:
         return ended.value.code
 
     def settings(self, file: Path) -> Mapping[str, str]:
-        return cli._read_env_file(file)  # noqa: SLF001
+        return cli.read_env_file(str(file))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import certifi
 import pytest
 
 from backend.errors import SettingUnusable
-from backend.settings import VARIABLES, Settings, Variable, read
+from backend.readers import Variable
+from backend.settings import VARIABLES, Settings, read
 from backend.text import is_zone
 
 from .fakes import host
