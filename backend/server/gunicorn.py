@@ -19,7 +19,7 @@ import socket
 import time
 import traceback
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, NoReturn, Sequence
+from typing import Any, Callable, Iterator, Mapping, NoReturn, Sequence
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
@@ -46,8 +46,6 @@ from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)
 
-Environ = Dict[str, Any]
-Application = Callable[[Environ, Any], Iterable[bytes]]
 Build = Callable[[Settings, Slots], Any]  # `service.build`, which is in a layer above
 
 # gunicorn's own limit of connections for each worker, unless the process may open fewer files.
@@ -78,8 +76,8 @@ def run(environ: Mapping[str, str], build: Build) -> int:
         StoreUnavailable: the store doesn't answer.
 
     """
-    settings = _prepare(environ)
-    sink = _listen(settings.server)
+    settings = prepare(environ)
+    sink = listen(settings.server)
     hosts = _register(settings)  # last, so that a start that fails changes nothing
     logger.info(
         "hetzner-dyndns %s starts on port %d. Registered hosts: %d.",
@@ -90,7 +88,13 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     # During a reload, the old and the new workers run at the same time.
     slots = Slots(2 * settings.server.workers, FIGURES)
     _replace_private_parts()
-    _hold_signals_at_forks()
+    # Hold back the signals that end a worker until it has its handlers. Until then it has those of
+    # the master, which would only note the signal: the worker would run on, and the master would
+    # wait for it for the whole `graceful_timeout`.
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS),
+    )
     # The workers share the memory of loaded objects until they write to it, and a garbage
     # collection writes to all objects. Freezing the objects saves each worker 10 of 80 MB.
     gc.freeze()
@@ -103,7 +107,7 @@ def run(environ: Mapping[str, str], build: Build) -> int:
     return 0
 
 
-def _prepare(environ: Mapping[str, str]) -> Settings:
+def prepare(environ: Mapping[str, str]) -> Settings:
     """Read the settings, and set up the log, the keys and the store."""
     # A core dump would contain every secret.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -159,7 +163,7 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _listen(server: ServerSettings) -> socket.socket:
+def listen(server: ServerSettings) -> socket.socket:
     """Bind the address; by default all addresses, IPv4 and IPv6 on one socket.
 
     gunicorn can bind the address, too, but tries a port in use five times and then fails with a
@@ -169,7 +173,7 @@ def _listen(server: ServerSettings) -> socket.socket:
         SettingUnusable: the address can't be bound.
 
     """
-    address = server.address or ("::" if _has_ipv6() else _EVERY_IPV4)
+    address = server.address or ("::" if socket.has_dualstack_ipv6() else _EVERY_IPV4)
     try:
         return socket.create_server(
             (address, server.port),
@@ -178,31 +182,19 @@ def _listen(server: ServerSettings) -> socket.socket:
             dualstack_ipv6=address == "::",
         )
     except (OSError, UnicodeError) as error:
-        raise _unbindable(error, address, server.port) from None
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return False
-    return True
-
-
-def _unbindable(error: Exception, address: str, port: int) -> SettingUnusable:
-    number = getattr(error, "errno", None)
-    if number == errno.EADDRINUSE:
-        problem = f"LISTEN_PORT: port {port} is taken by another program (`ss -ltnp` shows which)"
-        return SettingUnusable(problem, hint="stop that program, or choose another LISTEN_PORT.")
-    if number in (errno.EACCES, errno.EPERM):
-        problem = f"LISTEN_PORT: this user may not use port {port}"
-        return SettingUnusable(problem, hint="choose a port from 1024 up, as in LISTEN_PORT=8080.")
-    # Python appends the address in parentheses.
-    reason = (getattr(error, "strerror", None) or "not an address").partition(" (")[0]
-    problem = f"LISTEN_ADDRESS: can't listen on {address} ({reason})"
-    hint = "name an address of this machine, or leave it empty for all of them."
-    return SettingUnusable(problem, hint=hint)
+        number = getattr(error, "errno", None)
+        # Python appends the address in parentheses.
+        reason = (getattr(error, "strerror", None) or "not an address").partition(" (")[0]
+        problem = f"LISTEN_ADDRESS: can't listen on {address} ({reason})"
+        hint = "name an address of this machine, or leave it empty for all of them."
+        if number == errno.EADDRINUSE:
+            program = "another program (`ss -ltnp` shows which)"
+            problem = f"LISTEN_PORT: port {server.port} is taken by {program}"
+            hint = "stop that program, or choose another LISTEN_PORT."
+        elif number in (errno.EACCES, errno.EPERM):
+            problem = f"LISTEN_PORT: this user may not use port {server.port}"
+            hint = "choose a port from 1024 up, as in LISTEN_PORT=8080."
+        raise SettingUnusable(problem, hint=hint) from None
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -221,7 +213,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": Worker,
             "pre_fork": self._before_fork,
             "post_worker_init": self._set_up_worker,
-            "child_exit": self._after_death,
+            "child_exit": lambda _, worker: self._slots.clear(worker.slot),
             "worker_exit": self._stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
         }
@@ -229,11 +221,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:  # older versions lack some options
                 self.cfg.set(name, value)
 
-    def load(self) -> Application:
+    def load(self) -> Any:  # noqa: ANN401
         self._service = self._build(self._settings, self._slots)
         self._service.keys.load()
         self._service.start()
-        return _with_readable_bodies(self._service.app)
+        return self._service.app
 
     def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
         worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
@@ -243,9 +235,6 @@ class _Server(BaseApplication):  # type: ignore[misc]
         worker.set_up(self._service.app.wsgi_app.repeat)
         # The stock answer and its log line quote the request, which may contain a key.
         worker.handle_error = _Unreadable(self._settings.access.trusted_proxies).refuse
-
-    def _after_death(self, _server: object, worker: Any) -> None:  # noqa: ANN401
-        self._slots.clear(worker.slot)
 
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         if self._service is not None:
@@ -344,16 +333,14 @@ class _Unreadable:
             status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
             left_out = self._lines.take()
             if left_out is not None:
-                source = self._source(str(address[0]) if address else "", request, error)
+                # The headers are known if gunicorn could read them, but refused another part.
+                headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
+                peer = str(address[0]) if address else ""
+                real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
+                source = client_of(peer, real, forwarded, self._trusted) or "unknown"
                 more = f" {left_out} earlier ones were not logged." if left_out else ""
                 logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")
-
-    def _source(self, peer: str, request: object, error: Exception) -> str:
-        # The headers are known if gunicorn could read them, but refused another part.
-        headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
-        real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
-        return client_of(peer, real, forwarded, self._trusted) or "unknown"
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
@@ -371,55 +358,15 @@ def _replace_private_parts() -> None:
         message.RFC9112_TARGET_INVALID = _CONTROL
     # gunicorns before 27 would wait for a CRLF after a head that ends its lines with LF alone.
     name = "read_into" if hasattr(message.Request, "read_into") else "get_data"
-    setattr(message.Request, name, _refusing_bare_line_feeds(getattr(message.Request, name)))
-    # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
-    if hasattr(os, "memfd_create"):
-        base.WorkerTmp = _Heartbeat
-
-
-def _hold_signals_at_forks() -> None:
-    """Hold back the signals that end a worker until it has its handlers.
-
-    Until then it has those of the master, which would only note the signal: the worker would run
-    on, and the master would wait for it for the whole `graceful_timeout`.
-    """
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS),
-    )
-
-
-def _refusing_bare_line_feeds(read: Callable[..., None]) -> Callable[..., None]:
-    """Wrap the method of gunicorn that reads more of a head into a buffer."""
+    read_more = getattr(message.Request, name)
 
     def read_checked(self: Any, unreader: Any, buffer: Any, stop: bool = False) -> None:  # noqa: ANN401
-        read(self, unreader, buffer, stop)
+        read_more(self, unreader, buffer, stop)
         received = bytes(buffer if isinstance(buffer, bytearray) else buffer.getvalue())
         if _BARE_LINE_FEED.search(received.partition(b"\r\n\r\n")[0]):
             raise InvalidRequestLine("")
 
-    return read_checked
-
-
-def _with_readable_bodies(application: Application) -> Application:
-    """Make the reading of a broken body raise `OSError`, as WSGI frameworks expect."""
-
-    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
-        if "HTTP_TRANSFER_ENCODING" in environ:
-            environ["wsgi.input"] = _Body(environ["wsgi.input"])
-        return application(environ, start_response)
-
-    return call
-
-
-class _Body:
-    """A chunked body. Newer gunicorns raise their own errors while it is read."""
-
-    def __init__(self, body: Any) -> None:  # noqa: ANN401
-        self._body = body
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return bytes(self._body.read(size))
-        except (OSError, ParseException) as error:
-            raise OSError(type(error).__name__) from None
+    setattr(message.Request, name, read_checked)
+    # gunicorn creates a temporary file for each worker, and ends if the disk is full or read-only.
+    if hasattr(os, "memfd_create"):
+        base.WorkerTmp = _Heartbeat

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Iterable, Iterator, TextIO
+from typing import Iterable, TextIO
 
 from backend.errors import SettingUnusable
 from backend.settings import LogSettings
@@ -71,23 +70,18 @@ class SharedRotatingFile(RotatingFileHandler):
         If the file can't be opened, report this on standard error, and try again at the next line.
         """
         try:
-            with self._locked():
+            if self._owner != os.getpid():
+                inherited = self._lock_file
+                self._open_lock()
+                inherited.close()
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            try:
                 self._follow()
                 super().emit(record)
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
         except OSError:
             self.handleError(record)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._owner != os.getpid():
-            inherited = self._lock_file
-            self._open_lock()
-            inherited.close()
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _follow(self) -> None:
         """Reopen the file if its name now belongs to another file."""

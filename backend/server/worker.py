@@ -10,6 +10,7 @@ import threading
 from typing import Any, Callable, Iterable
 
 from gunicorn import util
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from backend.web.request import SENT_BYTES, SentBytes
@@ -41,6 +42,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         def call(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
             environ[SENT_BYTES] = self._of_thread.sent
+            if "HTTP_TRANSFER_ENCODING" in environ:
+                environ["wsgi.input"] = _Body(environ["wsgi.input"])
             return application(environ, start_response)
 
         self.wsgi = call
@@ -79,14 +82,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return True
         except OSError:
             seen = b""
-        answer = self._known(_key(seen, conn.client)) if seen else None
-        if seen and answer is None:
-            conn.seen = seen
-            return False
+        answer = None
+        if seen:
+            try:
+                answer = self._repeat(_key(seen, conn.client))
+            except Exception:  # noqa: BLE001 - it would end the worker; a thread meets and logs it
+                answer = None
+            if answer is None:
+                conn.seen = seen
+                return False
         if answer is not None and self._send(conn, len(seen), answer):
             self._wait(conn)
-        else:
-            self._close(conn)
+            return True
+        if conn.initialized:
+            self._waiting.remove(conn)
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
         return True
 
     def _send(self, conn: Any, length: int, answer: Any) -> bool:  # noqa: ANN401
@@ -101,12 +113,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         return is_sent and not closes
 
-    def _known(self, key: bytes) -> Any:  # noqa: ANN401
-        try:
-            return self._repeat(key)
-        except Exception:  # noqa: BLE001 - a bug would end the worker; a thread meets and logs it
-            return None
-
     def _wait(self, conn: Any) -> None:  # noqa: ANN401
         """Wait for the next request of a connection, or the first one."""
         if conn.initialized:
@@ -119,14 +125,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.set_timeout()
         self._waiting.append(conn)
 
-    def _close(self, conn: Any) -> None:  # noqa: ANN401
-        if conn.initialized:
-            self._waiting.remove(conn)
-            self.poller.unregister(conn.sock)
-        self.nr_conns -= 1
-        conn.close()
-
 
 def _key(sent: bytes, peer: Any) -> bytes:  # noqa: ANN401
     """Return a digest of a request, which contains a login, and of its peer's address."""
     return hashlib.sha256(f"{peer[0]} ".encode() + sent).digest()
+
+
+class _Body:
+    """A chunked body. Newer gunicorns raise their own errors while it is read.
+
+    WSGI frameworks expect an `OSError`.
+    """
+
+    def __init__(self, body: Any) -> None:  # noqa: ANN401
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except (OSError, ParseException) as error:
+            raise OSError(type(error).__name__) from None

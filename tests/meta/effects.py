@@ -26,14 +26,14 @@ _PLAIN = (
 
 def of(environ: Mapping[str, str]) -> dict[str, Values]:
     """Return the values that a start with this environment gives to each consumer."""
-    settings = gunicorn._prepare(environ)  # noqa: SLF001
+    settings = gunicorn.prepare(environ)
     root = logging.getLogger()
     log = dict(_walk("log", [root.level, root.handlers], set()))
     for handler in root.handlers[:]:
         if type(handler.formatter).__module__ == "backend.server.logs":
             root.removeHandler(handler)
             handler.close()
-    with gunicorn._listen(settings.server) as listening:  # noqa: SLF001
+    with gunicorn.listen(settings.server) as listening:
         options = gunicorn.options(settings, listening)
         bound = listening.getsockname()
     service = build(settings)
