@@ -180,8 +180,7 @@ class Outbox:
         """Keep a push for later; return the seconds to wait before the next try."""
         is_stopping = self._end is not None
         if error.is_doubtful:
-            last = len(_DOUBTFUL_PAUSES) - 1
-            pause = _DOUBTFUL_PAUSES[min(delivery.doubts, last)]
+            pause = _DOUBTFUL_PAUSES[min(delivery.doubts, len(_DOUBTFUL_PAUSES) - 1)]
             with contextlib.suppress(StoreUnavailable):
                 self._pushes.doubt(delivery, self._clock() + pause)
         self._failures += 1
@@ -315,15 +314,10 @@ class Grouping:
 
     def _send(self, now: float, *, everything: bool = False) -> None:
         channels = list(self._outboxes)
-        for channel in self._pushes.merge(now, channels, _merged, everything=everything):
+        for channel in self._pushes.merge(now, channels, merged, everything=everything):
             if channel in self._outboxes:
                 self._outboxes[channel].wake()
             else:  # a channel that was removed from the settings
                 self._pushes.delivered(
                     one.id for one in self._pushes.queue(channel) if one.at < now - _LIFETIME
                 )
-
-
-def _merged(contents: Sequence[str]) -> tuple[str, int]:
-    push = merged(contents)
-    return push.content(), push.priority

@@ -50,25 +50,26 @@ class HostPush:
         return json.dumps({**vars(self.push), "host": self.host, **shared})
 
 
-def merged(contents: Sequence[str]) -> Push:
-    """Return one push for all notifications of a cause."""
+def merged(contents: Sequence[str]) -> tuple[str, int]:
+    """Return content and priority of one push for all notifications of a cause."""
     found = [json.loads(content) for content in contents]
-    first = found[0]
-    fixed = {"priority": max(one["priority"] for one in found), "tags": tuple(first["tags"])}
-    if len(found) == 1:
-        return Push(first["title"], first["message"], **fixed)
-    hosts = dict.fromkeys(one["host"] for one in found)
-    title = first["title"] if len(hosts) == 1 else f"{len(hosts)} {first['plural']}"
-    is_long = sum(len(one["line"]) for one in found) > _MOST_CHARACTERS
-    lines_of: dict[str, dict[str, None]] = {}  # by advice
-    for one in found:
-        line = one["host"] if is_long else one["line"]
-        lines_of.setdefault(one["advice"], {})[line] = None
-    paragraphs = []
-    for advice, lines in lines_of.items():
-        shown = (", " if is_long else "\n").join(lines)
-        paragraphs.append(f"{shown}\n{advice}".strip())
-    return Push(title, "\n\n".join(paragraphs), **fixed)
+    first, hosts = found[0], {one["host"] for one in found}
+    title, message = first["title"], first["message"]
+    if len(hosts) > 1:
+        title = f"{len(hosts)} {first['plural']}"
+    if len(found) > 1:
+        is_long = sum(len(one["line"]) for one in found) > _MOST_CHARACTERS
+        lines_of: dict[str, dict[str, None]] = {}  # by advice
+        for one in found:
+            line = one["host"] if is_long else one["line"]
+            lines_of.setdefault(one["advice"], {})[line] = None
+        separator = ", " if is_long else "\n"
+        paragraphs = [
+            f"{separator.join(lines)}\n{advice}".strip() for advice, lines in lines_of.items()
+        ]
+        message = "\n\n".join(paragraphs)
+    push = Push(title, message, max(one["priority"] for one in found), tuple(first["tags"]))
+    return push.content(), push.priority
 
 
 class Reporter:
