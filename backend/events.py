@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -10,17 +9,12 @@ from typing import ClassVar, Protocol
 from backend.model import Hostname, RecordType
 
 
-class PushPolicy(enum.Enum):
-    """When an event is pushed."""
-
-    NEVER = 0
-    CHANGING = 1  # NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1
-    ALWAYS = 2
-
-
 @dataclass(frozen=True)
 class Event:
     """The base class of events. `message` and `title` are templates over the event's fields.
+
+    Events without a title aren't pushed. Those that are `is_routine` are pushed only with
+    NOTIFY_ON_CHANGE=1 or DEBUG_LOGGING=1.
 
     Events about a host share a push with others of the same class and `cause`: `plural` is its
     title after the number of hosts, `line` the template of the line for each event, and `advice`
@@ -29,8 +23,8 @@ class Event:
 
     level: ClassVar[int]
     message: ClassVar[str]
-    push: ClassVar[PushPolicy] = PushPolicy.NEVER
     title: ClassVar[str] = ""
+    is_routine: ClassVar[bool] = False
     priority: ClassVar[int] = 3
     tags: ClassVar[tuple[str, ...]] = ()
     plural: ClassVar[str] = ""
@@ -66,7 +60,7 @@ class Published(RecordEvent):
 
     level = logging.INFO
     message = "{host} {type}: {old} -> {new} ({why})."
-    push = PushPolicy.CHANGING
+    is_routine = True
     title = "{host} has a new address"
     tags = ("arrows_counterclockwise",)
     plural = "hosts have new addresses"
@@ -108,7 +102,6 @@ class Postponed(RecordEvent):
     message = (
         "{host} {type} is not published yet, and will be retried. {error} Act only if this lasts."
     )
-    push = PushPolicy.ALWAYS
     title = "{host} can't be updated now"
     tags = ("hourglass",)
     plural = "hosts can't be updated now"
@@ -125,7 +118,6 @@ class Refused(RecordEvent):
 
     level = logging.ERROR
     message = "{host} {type} can't be published. {error}"
-    push = PushPolicy.ALWAYS
     title = "{host} can't be updated"
     tags = ("no_entry",)
     plural = "hosts can't be updated"
@@ -147,7 +139,6 @@ class Cleared(RecordEvent):
 
     level = logging.INFO
     message = "{host} {type} is published after all, {after} after the request."
-    push = PushPolicy.ALWAYS
     title = "{host} is up to date again"
     tags = ("white_check_mark",)
     plural = "hosts are up to date again"
@@ -166,7 +157,6 @@ class SeveralRecords(RecordEvent):
         "{host} has several {type} records ({values}): the update replaces them with {new}. "
         "Give each of the other machines its own host name."
     )
-    push = PushPolicy.ALWAYS
     title = "{host} has several records"
     tags = ("warning",)
     plural = "hosts have several records"
@@ -186,7 +176,6 @@ class Contested(RecordEvent):
         "{sources}. Two devices seem to use the same host: give each device its own host name and "
         "key."
     )
-    push = PushPolicy.ALWAYS
     title = "Two devices update {host}"
     tags = ("warning",)
     plural = "hosts are updated by two devices each"
@@ -205,7 +194,6 @@ class ZoneFailed(Event):
         "Hetzner can't publish zone {zone}, so updates of its hosts don't reach DNS. Check the "
         "zone at console.hetzner.com, or contact Hetzner's support."
     )
-    push = PushPolicy.ALWAYS
     title = "Zone {zone} isn't published"
     tags = ("warning",)
 
@@ -221,7 +209,6 @@ class ActionsUnknown(Event):
         "Hetzner doesn't confirm that it publishes changes. {error} Until Hetzner confirms changes "
         "again, a record counts as published as soon as the API shows it."
     )
-    push = PushPolicy.ALWAYS
     title = "Hetzner doesn't confirm changes"
     tags = ("warning",)
 
@@ -237,7 +224,6 @@ class FellSilent(Event):
         "{host} is lost: no update for {after} ({seen_at}). Check that the host, its internet "
         "connection and its update client work, and that the client has the host's key."
     )
-    push = PushPolicy.ALWAYS
     title = "{host} is lost"
     priority = 4  # ntfy's apps vibrate long and show a pop-over
     tags = ("rotating_light",)
@@ -267,7 +253,6 @@ class CameBack(Event):
 
     level = logging.INFO
     message = "{host} is back again after {after}."
-    push = PushPolicy.ALWAYS
     title = "{host} is back"
     tags = ("white_check_mark",)
     plural = "hosts are back"
@@ -306,7 +291,6 @@ class Rejected(Event):
 
     level = logging.WARNING
     message = "{host} was not updated: the request from {source} is invalid. {error}"
-    push = PushPolicy.ALWAYS
     title = "{host} sends invalid updates"
     tags = ("warning",)
     plural = "hosts send invalid updates"
@@ -353,7 +337,6 @@ class LoginsBlocked(Event):
         "for a while, but the correct key still works. If {source} is your own device, enter "
         "the key that the dashboard and `setup` show.{left_out}"
     )
-    push = PushPolicy.ALWAYS
     title = "Failed logins for {host}"
     tags = ("lock",)
     plural = "hosts have failed logins"
@@ -374,7 +357,6 @@ class TokenRefused(Event):
 
     level = logging.ERROR
     message = "Hetzner refuses token {number}. {error}"
-    push = PushPolicy.ALWAYS
     title = "Hetzner refuses a token"
     tags = ("key",)
 
@@ -388,7 +370,6 @@ class ChallengePublished(Event):
 
     level = logging.INFO
     message = "{host}: a certificate challenge of {source} is published ({after})."
-    push = PushPolicy.ALWAYS
     title = "{host} can get certificates again"
     tags = ("white_check_mark",)
     plural = "hosts can get certificates again"
@@ -405,7 +386,6 @@ class ChallengeFailed(Event):
 
     level = logging.WARNING
     message = "{host}: a certificate challenge failed. {error}"
-    push = PushPolicy.ALWAYS
     title = "A certificate of {host} may fail"
     tags = ("lock",)
     plural = "certificates may fail"

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
-from backend.events import Event, PushPolicy
+from backend.events import Event
 from backend.text import duration, local
 
 events = logging.getLogger("hetzner-dyndns")
@@ -73,7 +73,7 @@ def merged(contents: Sequence[str]) -> tuple[str, int]:
 
 
 class Reporter:
-    """Logs events, and pushes those whose policy asks for it."""
+    """Logs events, and pushes those that have a title."""
 
     def __init__(
         self,
@@ -83,12 +83,11 @@ class Reporter:
         debugging: bool = False,
     ) -> None:
         self._push = push
-        self._pushed = {PushPolicy.ALWAYS}
-        if on_change or debugging:
-            self._pushed.add(PushPolicy.CHANGING)
+        self._pushes_routine = on_change or debugging
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
-        is_pushed = event.push in self._pushed and not quietly
+        is_left_out = event.is_routine and not self._pushes_routine
+        is_pushed = bool(event.title) and not (quietly or is_left_out)
         if not events.isEnabledFor(event.level) and not is_pushed:
             return  # an unchanged update ends here
         words = {name: _FORMATS.get(name, str)(value) for name, value in vars(event).items()}
