@@ -82,7 +82,9 @@ class Prefix:
         if address.count(":") == 3 and "::" not in address:  # noqa: PLR2004
             address += "::"
         lan = _network(address, _LAN)
-        given = _network(address, _length(length)) if length else lan
+        if length and not (re.fullmatch("[0-9]{1,3}", length) and int(length) <= _WIDTH):
+            raise BadAddress("Not a prefix: its length must be from 0 to 128.")
+        given = _network(address, min(int(length or _LAN), _LAN))
         network = given if given.network_address == lan.network_address else lan
         if network.is_unspecified or not int(network.network_address):
             raise BadAddress("Not a prefix: it has no network part.")
@@ -112,12 +114,6 @@ def _network(address: str, length: int) -> ipaddress.IPv6Network:
         return ipaddress.IPv6Network(f"{address}/{length}", strict=False)
     except ValueError:
         raise BadAddress("Not an IPv6 prefix: write it as in 2001:db8:1:2::/64.") from None
-
-
-def _length(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= _WIDTH):  # noqa: PLR2004
-        raise BadAddress("Not a prefix: its length must be from 0 to 128.")
-    return min(int(text), _LAN)
 
 
 class RecordType(enum.Enum):
@@ -260,12 +256,24 @@ class Address:
         except ValueError:
             raise BadAddress("Not an IPv4 or IPv6 address.") from None
         ip = getattr(ip, "ipv4_mapped", None) or ip
-        problem = _problem(ip)
+        problem = ""
+        if ip.is_unspecified:
+            problem = "the unspecified address"
+        elif ip.is_multicast:
+            problem = "a multicast address"
+        elif ip.is_link_local or getattr(ip, "is_site_local", False):  # deprecated by RFC 3879
+            problem = "a link-local address"
+        elif isinstance(ip, ipaddress.IPv4Address):
+            problem = "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""
+        elif not (int(ip) >> _WIDTH - 16 or ip.is_loopback):  # no network begins with 16 zero bits
+            problem = "a host part without a prefix"
+        elif not int(ip) & INTERFACE_ID:  # RFC 4291 §2.6.1: addresses the routers of the network
+            problem = "a bare prefix without a host part"
         if problem:
             raise BadAddress(f"{ip} can't be published: it is {problem}.")
         return cls(ip)
 
-    @property
+    @functools.cached_property
     def type(self) -> RecordType:
         """The type of the records that contain such an address."""
         return RecordType.A if self.ip.version == 4 else RecordType.AAAA  # noqa: PLR2004
@@ -279,22 +287,6 @@ class Address:
 
     def __str__(self) -> str:
         return str(self.ip)
-
-
-def _problem(ip: IP) -> str:
-    """Return why no record may contain this address; empty if one may."""
-    if ip.is_unspecified:
-        return "the unspecified address"
-    if ip.is_multicast:
-        return "a multicast address"
-    if ip.is_link_local or getattr(ip, "is_site_local", False):  # deprecated by RFC 3879
-        return "a link-local address"
-    if isinstance(ip, ipaddress.IPv4Address):
-        return "in a reserved range" if ip.is_reserved or ip in _THIS_NETWORK else ""
-    if not (int(ip) >> _WIDTH - 16 or ip.is_loopback):  # no network begins with 16 zero bits
-        return "a host part without a prefix"
-    # RFC 4291 §2.6.1: a host part of zeros addresses the routers of the network.
-    return "" if int(ip) & INTERFACE_ID else "a bare prefix without a host part"
 
 
 @dataclass(frozen=True)
