@@ -78,6 +78,7 @@ HINTS = {  # for errors that only a person can fix, by HTTP status
     403: "add the host to REGISTERED_FQDNS of the backend",
     404: "check FQDN, the path of BACKEND_URL, and that the backend's token has access to the zone",
 }
+IN_BETWEEN = "check BACKEND_URL, and whether a login page or a proxy is in between"
 STATUSES = ("created", "updated", "unchanged")
 
 log = logging.getLogger("update_dns")
@@ -383,7 +384,7 @@ def spell(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{rest} s"
 
 
-class BoundedReader(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """Reads one answer, and applies the socket's timeout to the whole answer.
 
     The timeout of a Python socket limits a single `recv`, so a server that sends single bytes never
@@ -400,11 +401,9 @@ class BoundedReader(io.RawIOBase):
         self._bytes = 0
 
     def readable(self) -> bool:
-        """Return True, which BufferedReader requires."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
-        """Read available bytes, or wait for some until the time limit."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
@@ -419,23 +418,22 @@ class BoundedReader(io.RawIOBase):
         return number
 
     def close(self) -> None:
-        """Close the wrapped reader, too."""
         self._raw.close()
         super().close()
 
 
-class BoundedResponse(http.client.HTTPResponse):
+class _BoundedResponse(http.client.HTTPResponse):
     """The answer to a request, or a proxy's answer to CONNECT: http.client uses it for both."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(BoundedReader(self.fp.detach(), sock))
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock))
 
 
-class BoundedHTTPConnection(HTTPConnection):
+class _BoundedHTTPConnection(HTTPConnection):
     """A connection with time limits for a whole answer, and for all addresses of a host name."""
 
-    response_class = BoundedResponse
+    response_class = _BoundedResponse
 
     def _new_conn(self) -> socket.socket:
         # urllib3 applies the time limit to each address; here, all addresses share twice that time.
@@ -474,40 +472,34 @@ class BoundedHTTPConnection(HTTPConnection):
         return [str(address[0]) for *_, address in found]
 
 
-class BoundedHTTPSConnection(BoundedHTTPConnection, HTTPSConnection):
-    """The same over TLS."""
+class _BoundedHTTPSConnection(_BoundedHTTPConnection, HTTPSConnection):
+    pass
 
 
-class HTTPPool(HTTPConnectionPool):
-    """A pool of these connections."""
-
-    ConnectionCls = BoundedHTTPConnection
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _BoundedHTTPConnection
 
 
-class HTTPSPool(HTTPSConnectionPool):
-    """A pool of these connections, over TLS."""
-
-    ConnectionCls = BoundedHTTPSConnection
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _BoundedHTTPSConnection
 
 
-POOLS = {"http": HTTPPool, "https": HTTPSPool}
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
-class BoundedAdapter(HTTPAdapter):
+class _BoundedAdapter(HTTPAdapter):
     """Uses these pools for direct connections and through a proxy."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """Use the pools for direct connections."""
         base: Any = super()
         base.init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Use the pools through an HTTP proxy; a SOCKS proxy has its own pools."""
         base: Any = super()
         manager = base.proxy_manager_for(*args, **kwargs)
-        if isinstance(manager, ProxyManager):
-            manager.pool_classes_by_scheme = POOLS
+        if isinstance(manager, ProxyManager):  # a manager for SOCKS has its own pools
+            manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
@@ -517,7 +509,7 @@ class Session(requests.Session):
     def __init__(self, source: str | None) -> None:
         super().__init__()
         for scheme in ("http://", "https://"):
-            adapter = BoundedAdapter()
+            adapter = _BoundedAdapter()
             if source:
                 adapter.poolmanager.connection_pool_kw["source_address"] = (source, 0)
             self.mount(scheme, adapter)
@@ -563,8 +555,9 @@ def judge(response: requests.Response, body: bytes, key: str) -> Answer:
         content = None
     if not isinstance(content, dict):
         kind = clean(headers.get("Content-Type", "nothing"), key)
-        text = f"{response.url} answered {status} with {kind} instead of a JSON object; "
-        text += "check BACKEND_URL, and whether a login page or a proxy is in between"
+        text = (
+            f"{response.url} answered {status} with {kind} instead of a JSON object; {IN_BETWEEN}"
+        )
         raise UpdateFailed(text, retry_after=wait)
     if status != HTTPStatus.OK:
         reason = clean(content.get("error", "no reason given"), key).rstrip(".")
@@ -580,6 +573,7 @@ def judge(response: requests.Response, body: bytes, key: str) -> Answer:
 def redirected(response: requests.Response, key: str) -> UpdateFailed:
     """Describe a redirect, which is never followed: the key must go only to BACKEND_URL."""
     location = response.headers["Location"]
+    redirects = f"{response.url} redirects ({response.status_code}) to"
     try:
         place = clean(urllib.parse.urljoin(response.url, location), key)
         parts = urllib.parse.urlsplit(place)
@@ -587,14 +581,11 @@ def redirected(response: requests.Response, key: str) -> UpdateFailed:
     except ValueError:
         usable = False
     if not usable:
-        text = (
-            f"{response.url} redirects ({response.status_code}) to {clean(location, key)!r}, which "
-        )
-        text += "is not a URL; check BACKEND_URL, and whether a login page or a proxy is in between"
+        text = f"{redirects} {clean(location, key)!r}, which is not a URL; {IN_BETWEEN}"
         return UpdateFailed(text, kind="redirect to no URL")
     base = re.sub("/update/*$", "", place)
-    text = f"{response.url} redirects ({response.status_code}) to {place}, which is not followed; "
-    text += f"if that is the backend, set BACKEND_URL to {base}"
+    text = f"{redirects} {place}, which is not followed; if that is the backend, "
+    text += f"set BACKEND_URL to {base}"
     # Another host may be a temporary login page, as in a hotel or a train.
     host = parts.hostname
     own = host == urllib.parse.urlsplit(response.url).hostname
