@@ -48,9 +48,8 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
     is_secure = parts.scheme == "https"
     shell_key = key.replace("'", r"'\''")  # for single quotes, in a shell and in OpenWrt's UCI
     json_key = _escaped(key, r'["\\]')
-    text = Template(
-        _TEMPLATES[device].strip("\n")
-    ).substitute(
+    template = Template(_TEMPLATES[device].strip("\n"))
+    text = template.substitute(
         host=host.text,
         below=host.text.replace("*", "any", 1),  # a name that the wildcard matches
         parent=host.text[2:] if host.is_wildcard else host.text,
@@ -62,7 +61,8 @@ def snippet(device: str, host: Hostname, key: str, url: str) -> Snippet:
         compose_key=key.replace("'", "''").replace("$", "$$"),
         json_key=json_key,
         yaml_json_key=json_key.replace("'", "''"),
-        caddy_key=_caddy_token(key),
+        # In backticks, a Caddyfile has no escapes; in quotes, only those of quotes.
+        caddy_key=f'"{_escaped(key, chr(34))}"' if "`" in key else f"`{key}`",
         inadyn_key=_escaped(key, r'["\\$]'),
         # A string in the text of a script, which is a string itself.
         routeros_key=_escaped(_escaped(key, r'["\\$]'), r'["\\$?]'),
@@ -102,11 +102,6 @@ def parts(text: str) -> list[Part]:
         elif line.strip():
             found.append(Part("", "", line.strip()))
     return found if any(one.name for one in found) else []
-
-
-def _caddy_token(text: str) -> str:
-    """Return a token of a Caddyfile. In backticks, nothing is escaped; in quotes, only quotes."""
-    return f'"{_escaped(text, chr(34))}"' if "`" in text else f"`{text}`"
 
 
 def _escaped(text: str, characters: str) -> str:
