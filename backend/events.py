@@ -69,13 +69,8 @@ class Published(RecordEvent):
     old: str
     new: str
     why: str
-    # Of the requester: a new prefix moves all hosts behind one router.
-    network: str = field(default="", compare=False)
-
-    @property
-    def cause(self) -> str:
-        """The network from which the updates came."""
-        return self.network
+    # The network of the requester: a new prefix moves all hosts behind one router.
+    cause: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,12 +120,7 @@ class Refused(RecordEvent):
     topic = "failure"
 
     error: str
-    kind: str = field(default="", compare=False)  # the class of the error
-
-    @property
-    def cause(self) -> str:
-        """The class of the error: its text may name the host."""
-        return self.kind
+    cause: str = field(default="", compare=False)  # the class of the error, whose text may differ
 
 
 @dataclass(frozen=True)
