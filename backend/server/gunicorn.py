@@ -33,7 +33,6 @@ from backend import __version__
 from backend.auth.registry import Registry, open_keys
 from backend.errors import SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
-from backend.model import Network
 from backend.notify.channels import check_urls
 from backend.rate import LineLimit
 from backend.server import logs
@@ -206,6 +205,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._slots = slots
         self._build = build
         self._service: Any = None
+        self._unreadable = LineLimit()
         super().__init__()
 
     def load_config(self) -> None:
@@ -233,14 +233,40 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         worker.set_up(self._service.app.wsgi_app.repeat)
-        # The stock answer and its log line quote the request, which may contain a key.
-        worker.handle_error = _Unreadable(self._settings.access.trusted_proxies).refuse
+        worker.handle_error = self._refuse
 
     def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         if self._service is not None:
             self._service.stop()
             if not worker.alive:  # after a signal; otherwise keep gunicorn's exit code
                 _leave(0)
+
+    def _refuse(
+        self, request: object, client: socket.socket, address: Sequence[Any], error: Exception
+    ) -> None:
+        """Answer a request that gunicorn can't read with the status alone, and log some of them.
+
+        This replaces gunicorn's answer and log line, which quote the request: it may have a key.
+        """
+        kind = type(error).__name__
+        if not isinstance(error, ParseException):
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            # Without the error's message, which may quote the request.
+            where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+            logger.error("A request failed in gunicorn (%s):\n%s", kind, where)
+        else:
+            status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
+            left_out = self._unreadable.take()
+            if left_out is not None:
+                # The headers are known if gunicorn could read them, but refused another part.
+                headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
+                peer = str(address[0]) if address else ""
+                trusted = self._settings.access.trusted_proxies
+                real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
+                source = client_of(peer, real, forwarded, trusted) or "unknown"
+                more = f" {left_out} earlier ones were not logged." if left_out else ""
+                logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
+        util.write_error(client, status.value, status.phrase, "")
 
 
 def options(settings: Settings, sink: socket.socket) -> dict[str, Any]:
@@ -310,37 +336,6 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
     for name, value in request.headers:
         if name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and int(value) > MAX_BODY):
             request.force_close()
-
-
-class _Unreadable:
-    """Answers requests that gunicorn can't read, and logs some of them."""
-
-    def __init__(self, trusted: Sequence[Network]) -> None:
-        self._trusted = trusted
-        self._lines = LineLimit()
-
-    def refuse(
-        self, request: object, client: socket.socket, address: Sequence[Any], error: Exception
-    ) -> None:
-        """Answer with the status alone; the arguments are those of gunicorn's `handle_error`."""
-        kind = type(error).__name__
-        if not isinstance(error, ParseException):
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            # Without the error's message, which may quote the request.
-            where = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            logger.error("A request failed in gunicorn (%s):\n%s", kind, where)
-        else:
-            status = _STATUSES.get(kind, HTTPStatus.BAD_REQUEST)
-            left_out = self._lines.take()
-            if left_out is not None:
-                # The headers are known if gunicorn could read them, but refused another part.
-                headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
-                peer = str(address[0]) if address else ""
-                real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
-                source = client_of(peer, real, forwarded, self._trusted) or "unknown"
-                more = f" {left_out} earlier ones were not logged." if left_out else ""
-                logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
-        util.write_error(client, status.value, status.phrase, "")
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]
