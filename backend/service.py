@@ -121,15 +121,13 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     # Logins of requests are trimmed, too.
     operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
     authorizer = Authorizer(
-        lambda: hosts.current,
-        keys.accepted,
+        hosts,
         failures,
         alarm,
         Rejections(store.history.add_once, reporter, transaction=store.transaction),
         operator=operator if access.operator_name else None,
         allow_private=access.allow_private,
         meters=meters,
-        refresh=hosts.refresh_early,
     )
 
     projects = open_projects(settings, _AGENT, meters.called)
@@ -205,13 +203,17 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         check=functools.partial(check_all, projects, hosts),
     )
     app = create_app(
-        authorizer,
+        hosts.access,
+        authorizer.authorize,
         updater.apply,
         updater.repeat,
         health.problems,
         access.trusted_proxies,
         dashboard.blueprint() if access.operator_name else None,
-        acme_api(authorizer, challenges.present, challenges.clean_up, access.trusted_proxies)
+        acme_api(
+            *(authorizer.authorize_challenge, challenges.present, challenges.clean_up),
+            access.trusted_proxies,
+        )
         if access.acme_dns
         else None,
     )

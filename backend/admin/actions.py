@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from typing import Callable, Container
 
@@ -111,7 +112,8 @@ class Actions:
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""
         self._check(host)
-        key = self._keys.rotate(host)
+        key = secrets.token_urlsafe(32)
+        self._keys.replace(host, key)
         self._report_key(host, "has a new key", operator)
         return key
 
@@ -139,7 +141,7 @@ class Actions:
     def key(self, host: Hostname) -> str | None:
         """Return a host's key; `None` when it has none."""
         self._check(host)
-        return self._keys.keys().get(host)
+        return self._keys.accepted().newest.get(host)
 
     def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
         """Suppress pushes about the loss of a host until a time (UTC); `None` ends the mute."""

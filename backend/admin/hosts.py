@@ -192,7 +192,7 @@ class HostManager:
         added = hosts.names - hosts.fixed
         try:
             leaving = self._move_keys()
-            known = self._keys.keys() if added else {}
+            known = self._keys.accepted().newest if added else {}
             missing = added.difference(known, leaving, leaving.values())
             if missing:
                 self._keys.complete(sorted(missing))

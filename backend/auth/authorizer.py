@@ -11,8 +11,8 @@ import time
 from collections import OrderedDict
 from typing import Callable, ContextManager, Sequence, TypeVar
 
-from backend.auth.access import NO_KEYS, AcceptedKeys, Access, HostList
 from backend.auth.addresses import requested_update
+from backend.auth.registry import Registry
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
 from backend.errors import (
     BadHostname,
@@ -119,8 +119,7 @@ class Authorizer:
 
     def __init__(  # noqa: PLR0913
         self,
-        hosts: Callable[[], HostList],
-        keys: Callable[[], AcceptedKeys],
+        registry: Registry,
         failures: FailedLogins,
         alarm: Alarm,
         rejections: Rejections,
@@ -129,15 +128,8 @@ class Authorizer:
         queue: LoginQueue | None = None,
         allow_private: bool = False,
         meters: Meters | None = None,
-        refresh: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`hosts` and `keys` return the same object as long as nothing changes.
-
-        `refresh` is called when a login fails; it returns whether another process has changed them.
-        """
-        self._hosts = hosts
-        self._keys = keys
-        self._access = Access(HostList(), NO_KEYS)
+        self._registry = registry
         self._failures = failures
         self._alarm = alarm
         self._rejections = rejections
@@ -145,21 +137,6 @@ class Authorizer:
         self._queue = queue or LoginQueue()
         self._allow_private = allow_private
         self._meters = meters or Meters()
-        self._refresh = refresh
-
-    def access(self) -> Access:
-        """Return the registered hosts and the accepted keys: the same object until they change.
-
-        Raises:
-            KeysUnavailable: this process hasn't read the keys yet.
-
-        """
-        hosts = self._hosts()
-        keys = self._keys() if hosts.names else NO_KEYS
-        access = self._access
-        if access.hosts is not hosts or access.keys is not keys:
-            access = self._access = Access(hosts, keys)
-        return access
 
     def authorize(self, request: UpdateRequest, *, is_known: bool = False) -> Update:
         """Return the update that a request may make.
@@ -190,7 +167,7 @@ class Authorizer:
         of the wildcard. Raises what `authorize` raises.
         """
         with contextlib.suppress(BadHostname):
-            hosts, named = self._hosts(), Hostname.parse(request.name)
+            hosts, named = self._registry.current, Hostname.parse(request.name)
             wildcard = Hostname.parse(f"*.{request.name}")
             # A list, so that each request takes the same time.
             users = [wildcard in self._candidates(named, login) for login in request.logins]
@@ -223,7 +200,7 @@ class Authorizer:
             except BadHostname as error:
                 problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
             hosts = self._hosts_of(request, named, is_known=is_known)
-            registered = self._hosts()
+            registered = self._registry.current
             # The operator may update all hosts.
             owner = named if named in (hosts or registered.names) else next(iter(hosts), None)
             if problem is not None:
@@ -308,7 +285,7 @@ class Authorizer:
         host.
         """
         right, wrong = self._valid(request, named)
-        if wrong and named not in right and self._refresh():
+        if wrong and named not in right and self._registry.refresh_early():
             right, wrong = self._valid(request, named)
         if wrong and (not right or named not in (None, *right)):
             asked = dataclasses.replace(request, logins=tuple(wrong))
@@ -321,21 +298,20 @@ class Authorizer:
         self, request: UpdateRequest, named: Hostname | None
     ) -> tuple[list[Hostname], list[Credentials]]:
         """Return the hosts that the logins of a request are valid for, and the other logins."""
-        registered, keys = self.access()
+        registered, keys = self._registry.access()
         right: list[Hostname] = []
         wrong: list[Credentials] = []
         for login in request.logins:
             candidates = self._candidates(named, login)
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
-            dummy = registered.in_order[:1]
-            opened = [h for h in candidates or dummy if keys.open(h, login.digest)]
+            opened = keys.opened(candidates or registered.in_order[:1], login.digest)
             if not (opened and candidates):
                 wrong.append(login)
                 continue
             right += opened
-            if named in registered.names and keys.open(named, login.digest):
-                right.append(named)
+            if named in registered.names:
+                right += keys.opened([named], login.digest)
         return right, wrong
 
     def _host(
@@ -345,7 +321,7 @@ class Authorizer:
         if not hosts:
             if named is None:
                 raise MissingHostname("The operator may update all hosts: name one.")
-            if named not in self._hosts().names:
+            if named not in self._registry.current.names:
                 raise not_registered(named)
             return named
         if named is None:
@@ -384,7 +360,7 @@ class Authorizer:
 
         A key alone without a usable name may be that of any host.
         """
-        hosts = self._hosts()
+        hosts = self._registry.current
         if login.user is None:
             if named is None:
                 return hosts.in_order
@@ -392,7 +368,7 @@ class Authorizer:
         user = login.user.strip().lower()
         with contextlib.suppress(BadHostname):
             user = to_punycode(user)
-        return hosts.of_user(user[:-1] if user.endswith(".") else user)
+        return hosts.by_user.get(user[:-1] if user.endswith(".") else user, [])
 
 
 def _is_hostname(word: str, host: Hostname) -> bool:

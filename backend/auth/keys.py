@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hmac
 import logging
 import math
 import os
@@ -17,12 +18,12 @@ import secrets
 import stat
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
-from backend.auth.access import NO_KEYS, AcceptedKeys
 from backend.errors import BadHostname, KeyFileUnusable, KeysUnavailable
-from backend.model import Hostname
+from backend.model import Hostname, digest
 
 SHORTEST = 16
 # A file that was changed more recently may be incomplete: an editor may still write it.
@@ -31,20 +32,17 @@ _MOST_WAITS = 5
 # This program's commands hold the lock for a few milliseconds. A longer lock delays no reader.
 _LOCK_SECONDS = 1.0
 _LOCK_POLL_SECONDS = 0.01
+_NO_KEY = os.urandom(32)
 _LARGEST = 16 * 1024 * 1024  # bytes; each host needs one line
 _MODE = 0o600
-_OTHERS = 0o077
 
 _BOM = "\ufeff"
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a key may contain a #
 _LINE = re.compile(r"(\s*\S+\s+)\S+")
 
-_FULL = "free space on its disk"
 _HINTS = {
     errno.EROFS: "mount it writable, or write a line `<fqdn> <key>` for each host yourself",
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space on its disk"),
 }
 _START_FIRST = "start the service once to create it, or run this in the service's folder"
 # `move` writes this line if no key is left. Otherwise, a file without keys counts as an accident.
@@ -55,7 +53,34 @@ _NONE_YET = "No keys are loaded: updates are answered 503 until the file can be 
 
 logger = logging.getLogger(__name__)
 
-_State = Tuple[int, ...]
+
+@dataclass(repr=False)
+class AcceptedKeys:
+    """The keys of each host: the newest one, and during an edit of the file the previous one."""
+
+    newest: Mapping[Hostname, str]
+    before: Mapping[Hostname, str] | None = None  # None: no edit
+
+    def __post_init__(self) -> None:
+        # Digests have one length, so that comparing them takes the same time for every key.
+        both = (self.newest, self.before or {})
+        self._digests = [{host: digest(key) for host, key in keys.items()} for keys in both]
+
+    def opened(self, hosts: Iterable[Hostname], sent: bytes) -> list[Hostname]:
+        """Return those of some hosts that have a key with this digest.
+
+        Both keys of each host are compared, or a random text in place of a missing key, so that
+        timing doesn't reveal which keys exist.
+        """
+        found = []
+        for host in hosts:
+            right = [hmac.compare_digest(keys.get(host, _NO_KEY), sent) for keys in self._digests]
+            if any(right):
+                found.append(host)
+        return found
+
+
+NO_KEYS = AcceptedKeys({})
 
 
 def _unusable(path: Path, problem: str, hint: str) -> KeyFileUnusable:
@@ -103,14 +128,10 @@ class KeyFile:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._state: _State = ()  # of the file when it was last read
+        self._state: tuple[int, ...] = ()  # of the file when it was last read
         self._accepted = NO_KEYS
         self._grace_ends = math.inf  # monotonic; the content counts as complete then
         self._has_complained = False
-
-    def keys(self) -> Mapping[Hostname, str]:
-        """Return each host's newest key; raise as `accepted` does."""
-        return self.accepted().newest
 
     def accepted(self) -> AcceptedKeys:
         """Return the keys that are accepted now: the same object until they change.
@@ -123,7 +144,7 @@ class KeyFile:
 
         """
         try:
-            if _state_of(self._path) != self._state or self._monotonic() >= self._grace_ends:
+            if state_of(self._path) != self._state or self._monotonic() >= self._grace_ends:
                 with self._lock:
                     self._read_again()
             self._has_complained = False
@@ -138,11 +159,11 @@ class KeyFile:
         return self._accepted
 
     def _read_again(self) -> None:
-        before = _state_of(self._path)
+        before = state_of(self._path)
         if before == self._state and self._monotonic() < self._grace_ends:
             return  # another thread has already read the file
         content = read_bytes(self._path)
-        after = _state_of(self._path)
+        after = state_of(self._path)
         known = self._accepted
         complete = known.newest if known.before is None else known.before
         # The first time, there are no earlier keys to keep.
@@ -232,13 +253,7 @@ class KeyFile:
         return found
 
     def _is_open_to_others(self) -> bool:
-        return self._path.exists() and bool(self._path.stat().st_mode & _OTHERS)
-
-    def rotate(self, host: Hostname) -> str:
-        """Give a host a new key and return it; raise as `replace` does."""
-        key = secrets.token_urlsafe(32)
-        self.replace(host, key)
-        return key
+        return self._path.exists() and bool(self._path.stat().st_mode & 0o077)
 
     def replace(self, host: Hostname, key: str) -> None:
         """Give a host this key, after waiting for a running edit of the file to end.
@@ -258,9 +273,7 @@ class KeyFile:
             lines[number] = _LINE.sub(lambda found: found[1] + key, lines[number], count=1)
             return "".join(lines)
 
-        with _explained(self._path):
-            _await_editor(self._path)
-            _rewrite(self._path, put_key)
+        self._edit(put_key)
 
     def move(self, old: Hostname, new: Hostname | None, key: str) -> None:
         """Remove the lines of a host if its key is still this one; raise as `replace` does.
@@ -280,9 +293,12 @@ class KeyFile:
             text = "".join(lines)
             return text if parse(text, self._path) else text + _EMPTIED
 
+        self._edit(move_key)
+
+    def _edit(self, change: Callable[[str], str]) -> None:
         with _explained(self._path):
             _await_editor(self._path)
-            _rewrite(self._path, move_key)
+            _rewrite(self._path, change)
 
     def exist(self) -> bool:
         """Return whether there is a key file; the first start without hosts makes none."""
@@ -349,13 +365,13 @@ def _appended(text: str, keys: Mapping[Hostname, str]) -> str:
     return text + feed + "".join(f"{host} {key}\n" for host, key in keys.items())
 
 
-def _state_of(path: Path) -> _State:
+def state_of(path: Path) -> tuple[int, ...]:
     """Return the modification time, size and inode of the file, to notice a change."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _grace_left(state: _State, now: float) -> float:
+def _grace_left(state: Sequence[int], now: float) -> float:
     """Return for how long the file must stay unchanged until it counts as complete."""
     age = now - state[0] / 1e9
     return min(GRACE_SECONDS, max(0.0, GRACE_SECONDS - age))
@@ -363,13 +379,13 @@ def _grace_left(state: _State, now: float) -> float:
 
 def _await_editor(path: Path) -> None:
     """Wait until the file has been unchanged for `GRACE_SECONDS`."""
-    before = _state_of(path)
+    now = state_of(path)
     for _ in range(_MOST_WAITS):
+        before = now
         time.sleep(_grace_left(before, time.time()))
-        now = _state_of(path)
+        now = state_of(path)
         if now == before:
             return
-        before = now
     raise _unusable(path, "it keeps changing", "stop the program that writes it")
 
 
@@ -379,8 +395,7 @@ def read_bytes(path: Path) -> bytes:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            hint = "write the keys into a regular file"
-            raise _unusable(path, "it isn't a regular file", hint)
+            raise _unusable(path, "it isn't a regular file", "write the keys into a regular file")
         if found.st_size > _LARGEST:
             raise _unusable(path, "it is too large to be a key file", "restore its keys")
         end = time.monotonic() + _LOCK_SECONDS

@@ -1,4 +1,4 @@
-"""Which hosts are registered while the service runs; the keys of hosts that a database holds."""
+"""Which hosts are registered while the service runs, and which keys; the keys in a database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Union
+from typing import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Sequence,
+    Union,
+)
 
-from backend.auth.access import NO_KEYS, AcceptedKeys, HostList
-from backend.auth.keys import KeyFile, weak_keys
+from backend.auth.keys import (
+    GRACE_SECONDS,
+    NO_KEYS,
+    AcceptedKeys,
+    KeyFile,
+    state_of,
+    weak_keys,
+)
 from backend.errors import DyndnsError, KeyFileUnusable, KeysUnavailable, StoreUnavailable
 from backend.model import Hostname, OwnSettings
 from backend.rate import LineLimit
@@ -23,8 +38,7 @@ from backend.text import counted
 
 logger = logging.getLogger(__name__)
 
-# A file that was changed more recently may be incomplete: an editor may still write it.
-_GRACE_SECONDS = 2.0
+_NO_SETTINGS = OwnSettings()
 
 
 class StoredKeys:
@@ -39,9 +53,6 @@ class StoredKeys:
         self._file = file
         self._accepted: AcceptedKeys | None = None
         self._lock = threading.Lock()
-
-    def keys(self) -> Mapping[Hostname, str]:
-        return self.accepted().newest
 
     def accepted(self) -> AcceptedKeys:
         if self._accepted is None:
@@ -89,16 +100,11 @@ class StoredKeys:
         self.refresh()
         if missing:
             logger.info("New keys in the store for %s.", ", ".join(map(str, missing)))
-        for warning in self.warnings(self.keys()):
+        for warning in self.warnings(self.accepted().newest):
             logger.warning("%s", warning)
 
     def warnings(self, keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
         return weak_keys(keys)
-
-    def rotate(self, host: Hostname) -> str:
-        key = secrets.token_urlsafe(32)
-        self.replace(host, key)
-        return key
 
     def replace(self, host: Hostname, key: str) -> None:
         self._table.set_keys({host: key}, replace_known=True)
@@ -122,6 +128,38 @@ def open_keys(settings: Settings, table: Registrations) -> Keys:
     """Return the keys: in the store if several machines share it, else in the key file."""
     file = settings.access.key_file
     return StoredKeys(table, file) if settings.store.is_shared else KeyFile(file)
+
+
+class HostList:
+    """The registered hosts at one moment, and the settings that some of them have of their own."""
+
+    def __init__(
+        self,
+        fixed: Iterable[Hostname] = (),
+        added: Iterable[Hostname] = (),
+        own: Mapping[Hostname, OwnSettings] | None = None,
+    ) -> None:
+        """`fixed` are the hosts of REGISTERED_FQDNS."""
+        self.fixed = frozenset(fixed)
+        self.names = self.fixed.union(added)
+        self.in_order: Sequence[Hostname] = sorted(self.names)
+        self._own = own or {}
+        # The hosts with this full name, or with this first label.
+        self.by_user: dict[str, list[Hostname]] = {}
+        for host in self.in_order:
+            for user in {host.text, host.first_label}:
+                self.by_user.setdefault(user, []).append(host)
+
+    def own(self, host: Hostname) -> OwnSettings:
+        """Return the settings that a host has of its own."""
+        return self._own.get(host, _NO_SETTINGS)
+
+
+class Access(NamedTuple):
+    """The registered hosts and the accepted keys at one moment."""
+
+    hosts: HostList
+    keys: AcceptedKeys
 
 
 class Registry(Collection[Hostname]):
@@ -149,6 +187,7 @@ class Registry(Collection[Hostname]):
         self._early = LineLimit(capacity=2.0, per_second=1.0)
         # The same object until the list changes.
         self.current = HostList(self._fixed, (), self._with_variables({}))
+        self._access = Access(self.current, NO_KEYS)
         with contextlib.suppress(StoreUnavailable):  # `refresh` is called again
             self.refresh()
 
@@ -161,6 +200,20 @@ class Registry(Collection[Hostname]):
     def __len__(self) -> int:
         return len(self.current.names)
 
+    def access(self) -> Access:
+        """Return the registered hosts and the accepted keys: the same object until they change.
+
+        Raises:
+            KeysUnavailable: this process hasn't read the keys yet.
+
+        """
+        hosts = self.current
+        keys = self._keys.accepted() if hosts.names else NO_KEYS
+        access = self._access
+        if access.hosts is not hosts or access.keys is not keys:
+            access = self._access = Access(hosts, keys)
+        return access
+
     def refresh(self) -> None:
         """Learn of changes by other processes, and of REGISTERED_FQDNS_FILE.
 
@@ -171,8 +224,11 @@ class Registry(Collection[Hostname]):
 
         """
         with self._lock:
-            state = _state_of(self._file)
-            if state and 0 <= self._clock() - state[0] / 1e9 < _GRACE_SECONDS:
+            state: tuple[int, ...] = ()
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    state = state_of(self._file)
+            if state and 0 <= self._clock() - state[0] / 1e9 < GRACE_SECONDS:  # as for the keys
                 state = self._file_state
             fixed = self._fixed if state == self._file_state else self._reread()
             if fixed != self._fixed:
@@ -250,11 +306,3 @@ class Registry(Collection[Hostname]):
             self._problem = problem
             logger.error("%s The hosts read before stay registered.", problem)
         return self._fixed
-
-
-def _state_of(path: Path | None) -> tuple[int, ...]:
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found is not None else ()

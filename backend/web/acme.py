@@ -10,7 +10,6 @@ from typing import Callable, Sequence
 
 from flask import Blueprint, Response, request
 
-from backend.auth.authorizer import Authorizer
 from backend.errors import BadHostname, BadRequest, CallerError
 from backend.model import Credentials, Network, UpdateRequest
 from backend.store.challenges import CHALLENGE_LABEL, Challenge
@@ -20,17 +19,20 @@ from backend.web.request import header_logins, header_text, read_parameters
 
 
 def blueprint(
-    authorizer: Authorizer,
+    authorize: Callable[[UpdateRequest, str], Challenge],
     present: Callable[[Challenge], None],
     clean_up: Callable[[Challenge], bool],
     proxies: Sequence[Network],
 ) -> Blueprint:
-    """Return the views of both protocols; two arguments are methods of `sync.challenges`."""
+    """Return the views of both protocols.
+
+    `authorize` is `Authorizer.authorize_challenge`, and two arguments are methods of `Challenges`.
+    """
     api = Blueprint("acme", __name__)
 
     def httpreq() -> Challenge:
         asked, value = read_challenge(proxies, "httpreq", ("fqdn", "value"), header_logins(request))
-        return authorizer.authorize_challenge(asked, value)
+        return authorize(asked, value)
 
     @api.post("/acme/present")
     def httpreq_present() -> Response:
@@ -51,7 +53,7 @@ def blueprint(
         if key:
             logins.append(Credentials(header_text(request, "X-Api-User") or None, key))
         asked, value = read_challenge(proxies, "acme-dns", ("subdomain", "txt"), logins)
-        present(authorizer.authorize_challenge(asked, value))
+        present(authorize(asked, value))
         return answer(200, {"txt": value})  # acme.sh looks for the value
 
     return api

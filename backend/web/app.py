@@ -15,9 +15,8 @@ from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from backend.auth.access import Access
-from backend.auth.authorizer import Authorizer
 from backend.auth.keys import SHORTEST
+from backend.auth.registry import Access
 from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Network, Update
 from backend.rate import LineLimit
@@ -29,6 +28,7 @@ from backend.web.request import (
     SOURCE,
     UNCHANGED,
     Apply,
+    Authorize,
     BoundedRequest,
     SentBytes,
     read_body,
@@ -67,7 +67,8 @@ _PARTS = (
 
 
 def create_app(  # noqa: PLR0913, PLR0917
-    authorizer: Authorizer,
+    access: Callable[[], Access],
+    authorize: Authorize,
     apply: Apply,
     repeat: Repeat,
     problems: Callable[[], list[str]],
@@ -75,12 +76,12 @@ def create_app(  # noqa: PLR0913, PLR0917
     dashboard: Blueprint | None = None,
     acme: Blueprint | None = None,
 ) -> Flask:
-    """Return the application, without any side effect."""
+    """Return the application, without any side effect; `access` is `Registry.access`."""
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
     app.before_request(read_body)
     sites = SiteCheck(proxies)
-    protocols = [protocol.blueprint(authorizer, apply, proxies) for protocol in (json_api, dyndns2)]
+    protocols = [one.blueprint(authorize, apply, proxies) for one in (json_api, dyndns2)]
     if acme is not None:
         protocols.append(acme)
     for updates in protocols:
@@ -95,7 +96,7 @@ def create_app(  # noqa: PLR0913, PLR0917
     )
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
     app.register_error_handler(Exception, _crash)
-    app.wsgi_app = FastPath(app, authorizer, repeat, proxies)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = FastPath(app, access, repeat, proxies)  # type: ignore[method-assign, assignment]
     app.after_request(_log(proxies))
     return app
 
@@ -242,13 +243,13 @@ class FastPath:
     def __init__(
         self,
         app: Flask,
-        authorizer: Authorizer,
+        access: Callable[[], Access],
         is_unchanged: Repeat,
         proxies: Sequence[Network] = (),
     ) -> None:
         self._proxies = proxies
         self._application: Callable[[Environ, Start], Iterable[bytes]] = app.wsgi_app
-        self._authorizer = authorizer
+        self._current_access = access
         self._is_unchanged = is_unchanged
         self._lock = threading.Lock()
         self._access: Access | None = None
@@ -280,7 +281,7 @@ class FastPath:
 
     def _find(self, answers: dict[bytes, _Answer], digest: bytes) -> _Answer | None:
         try:
-            access = self._authorizer.access()
+            access = self._current_access()
         except KeysUnavailable:
             return None
         with self._lock:

@@ -12,11 +12,11 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
-from backend.auth.authorizer import Authorizer
 from backend.model import ANSWER_SECONDS, Deadline, Network, Update
 from backend.web.request import (
     CHALLENGE,
     Apply,
+    Authorize,
     answer_for,
     read_update,
     remember_answer,
@@ -53,7 +53,7 @@ class Line(NamedTuple):
     retry_after: float | None = None
 
 
-def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
+def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
     """Return the views of this protocol."""
     api = Blueprint("dyndns2", __name__)
 
@@ -68,7 +68,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
         for name in dict.fromkeys(names):
             named = dataclasses.replace(update_request, name=name)
             try:
-                updates[name] = authorizer.authorize(named, is_known=bool(updates or lines))
+                updates[name] = authorize(named, is_known=bool(updates or lines))
             except _WHOLE:
                 raise
             except errors.DyndnsError as error:

@@ -10,12 +10,12 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.auth.authorizer import Authorizer
 from backend.model import ANSWER_SECONDS, Change, Deadline, Network
 from backend.web.request import (
     CHALLENGE,
     TOO_LARGE,
     Apply,
+    Authorize,
     answer_for,
     read_update,
     remember_answer,
@@ -58,7 +58,7 @@ _HTTP_FAILURES = {
 }
 
 
-def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
+def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
     """Return the views of this protocol."""
     api = Blueprint("json_api", __name__)
 
@@ -66,7 +66,7 @@ def blueprint(authorizer: Authorizer, apply: Apply, proxies: Sequence[Network]) 
     def update() -> Response:
         names, update_request = read_update(request, proxies, "json")
         update_request = dataclasses.replace(update_request, name="".join(names))
-        authorized = authorizer.authorize(update_request)
+        authorized = authorize(update_request)
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
         remember_answer(request.environ, authorized, outcome)
         if update_request.removes:

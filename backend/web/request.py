@@ -50,7 +50,8 @@ from backend.web.caller import client_address, read_ip
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Carries out an update, as `Updater.apply` does.
+# These authorize and carry out an update, as `Authorizer.authorize` and `Updater.apply` do.
+Authorize = Callable[..., Update]
 Apply = Callable[[Update, Deadline], Outcome]
 # In the environment of a WSGI request: its update, if the update changed nothing; the address of
 # its client; its bytes, if the server knows them.

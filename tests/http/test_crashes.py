@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from backend.auth.access import NO_KEYS, Access, HostList
+from backend.auth.keys import NO_KEYS
+from backend.auth.registry import Access, HostList
 from backend.settings import read
 from backend.web.app import create_app
 from tests.http.service import check_form, refused, said
@@ -33,7 +34,9 @@ def never(*_: object) -> None:
 def app() -> Flask:
     broken: Any = Broken()
     settings, _ = read({"HETZNER_TOKEN": "x" * 64})
-    return create_app(broken, never, never, list, settings.access.trusted_proxies)
+    return create_app(
+        broken.access, broken.authorize, never, never, list, settings.access.trusted_proxies
+    )
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -149,7 +149,7 @@ def test_every_path_of_our_own_that_is_named_is_served(name: str) -> None:
 def served_paths() -> set[str]:
     # They only have to be made.
     certificates = acme.blueprint(None, None, None, [])  # type: ignore[arg-type]
-    app = create_app(None, None, None, list, [], acme=certificates)  # type: ignore[arg-type]
+    app = create_app(None, None, None, None, list, [], acme=certificates)  # type: ignore[arg-type]
     # Clients append the rest to the last three.
     return {rule.rule for rule in app.url_map.iter_rules()} | {
         "/metrics",

@@ -5,8 +5,9 @@ from typing import Any, Mapping, Sequence
 
 import pytest
 
-from backend.auth.access import AcceptedKeys, HostList
 from backend.auth.authorizer import Authorizer, Rejections
+from backend.auth.keys import AcceptedKeys
+from backend.auth.registry import Access, HostList
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
     AddressMismatch,
@@ -65,9 +66,28 @@ class Keys:
         return AcceptedKeys(self.known, self.before)
 
 
+class Registered:
+    """A substitute for `Registry`."""
+
+    def __init__(self, keys: Keys, hosts: HostList = HOSTS) -> None:
+        self.current = hosts
+        self._keys = keys
+
+    def access(self) -> Access:
+        return Access(self.current, self._keys.accepted())
+
+    def refresh_early(self) -> bool:
+        return False
+
+
 @pytest.fixture
 def keys() -> Keys:
     return Keys(KEYS)
+
+
+@pytest.fixture
+def registry(keys: Keys) -> Any:  # noqa: ANN401
+    return Registered(keys)
 
 
 @pytest.fixture
@@ -87,9 +107,12 @@ def rejections(store: Store, sink: RecordingSink, clock: Clock) -> Rejections:
 
 @pytest.fixture
 def authorizer(
-    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+    registry: Any,  # noqa: ANN401
+    failures: FailedLogins,
+    alarm: Alarm,
+    rejections: Rejections,
 ) -> Authorizer:
-    return Authorizer(lambda: HOSTS, keys.accepted, failures, alarm, rejections, operator=OPERATOR)
+    return Authorizer(registry, failures, alarm, rejections, operator=OPERATOR)
 
 
 def update_request(
@@ -258,18 +281,20 @@ def test_wrong_credentials_get_one_answer_and_a_report(  # noqa: PLR0913, PLR091
 def test_unknown_users_and_hosts_cause_one_comparison(
     authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch, name: str, user: str | None
 ) -> None:
-    opened = []
-    compare = AcceptedKeys.open
+    compared: list[Hostname] = []
+    compare = AcceptedKeys.opened
 
-    def counted(keys: AcceptedKeys, name: Hostname, presented: bytes) -> bool:
-        opened.append(name)
-        return compare(keys, name, presented)
+    def counted(
+        keys: AcceptedKeys, hosts: Sequence[Hostname], presented: bytes
+    ) -> Sequence[Hostname]:
+        compared.extend(hosts)
+        return compare(keys, hosts, presented)
 
-    monkeypatch.setattr(AcceptedKeys, "open", counted)
+    monkeypatch.setattr(AcceptedKeys, "opened", counted)
     refused(authorizer, update_request("nas.example.com", None, "wrong"))
-    assert len(opened) == 1
+    assert len(compared) == 1
     refused(authorizer, update_request(name, user, "wrong"))
-    assert len(opened) == 2
+    assert len(compared) == 2
 
 
 def test_no_key_matches_a_host_without_key(
@@ -351,10 +376,13 @@ def test_the_operator_must_name_a_host(authorizer: Authorizer) -> None:
 
 
 def test_without_an_operator_its_login_is_rejected(
-    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+    registry: Any,  # noqa: ANN401
+    failures: FailedLogins,
+    alarm: Alarm,
+    rejections: Rejections,
 ) -> None:
-    hosts = HostList([host("nas.example.com")])
-    authorizer = Authorizer(lambda: hosts, keys.accepted, failures, alarm, rejections)
+    registry.current = HostList([host("nas.example.com")])
+    authorizer = Authorizer(registry, failures, alarm, rejections)
     assert (
         refused(authorizer, update_request(user="operator", secret="operators-password"))
         is Unauthorized
@@ -363,9 +391,10 @@ def test_without_an_operator_its_login_is_rejected(
 
 
 def test_without_registered_hosts_every_key_is_rejected(
-    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+    registry: Any,  # noqa: ANN401
+    authorizer: Authorizer,
 ) -> None:
-    authorizer = Authorizer(HostList, keys.accepted, failures, alarm, rejections)
+    registry.current = HostList()
     assert refused(authorizer, update_request()) is Unauthorized
 
 
@@ -528,11 +557,12 @@ def test_a_private_address_is_accepted_only_if_given(authorizer: Authorizer, add
 
 
 def test_a_detected_private_address_is_accepted_if_allowed(
-    keys: Keys, failures: FailedLogins, alarm: Alarm, rejections: Rejections
+    registry: Any,  # noqa: ANN401
+    failures: FailedLogins,
+    alarm: Alarm,
+    rejections: Rejections,
 ) -> None:
-    authorizer = Authorizer(
-        lambda: HOSTS, keys.accepted, failures, alarm, rejections, allow_private=True
-    )
+    authorizer = Authorizer(registry, failures, alarm, rejections, allow_private=True)
     assert desired(authorizer, update_request(source="192.168.178.20")) == [("A", "192.168.178.20")]
     assert refused(authorizer, update_request(source="fe80::1")) is BadAddress
 
@@ -735,7 +765,7 @@ class TestASourceOverTheLimit:
     @pytest.fixture
     def authorizer(
         self,
-        keys: Keys,
+        registry: Any,  # noqa: ANN401
         failures: FailedLogins,
         alarm: Alarm,
         rejections: Rejections,
@@ -743,7 +773,7 @@ class TestASourceOverTheLimit:
     ) -> Authorizer:
         queue = LoginQueue(lambda: 0.0, slept.append)
         options: dict[str, Any] = {"operator": OPERATOR, "queue": queue}
-        return Authorizer(lambda: HOSTS, keys.accepted, failures, alarm, rejections, **options)
+        return Authorizer(registry, failures, alarm, rejections, **options)
 
     @pytest.fixture
     def over(self, authorizer: Authorizer, slept: list[float]) -> Authorizer:

@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 
 def test_a_missing_file_is_created_with_all_keys(path: Path) -> None:
     KeyFile(path).complete([NAS, ROUTER])
-    keys = KeyFile(path).keys()
+    keys = KeyFile(path).accepted().newest
     assert list(keys) == [NAS, ROUTER]
     assert keys[NAS] != keys[ROUTER]
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", key) for key in keys.values())
@@ -97,7 +97,7 @@ def test_adding_a_key_preserves_the_other_bytes(path: Path, before: bytes) -> No
     assert after.startswith(before)
     assert re.fullmatch(rb"\n?router\.example\.com \S{43}\n", after[len(before) :])
     assert path.stat().st_ino == inode
-    keys = KeyFile(path).keys()
+    keys = KeyFile(path).accepted().newest
     assert keys[NAS] == KEY
     assert list(keys) == [NAS, ROUTER]
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_complete_is_not_written(path: Path) -> None:
 def test_an_unregistered_host_keeps_its_line(path: Path) -> None:
     path.write_text(f"old.example.com {KEY}\n")
     KeyFile(path).complete([NAS])
-    assert set(KeyFile(path).keys()) == {host("old.example.com"), NAS}
+    assert set(KeyFile(path).accepted().newest) == {host("old.example.com"), NAS}
 
 
 def test_without_hosts_no_file_is_created(path: Path) -> None:
@@ -127,19 +127,19 @@ def test_the_log_names_hosts_with_new_keys_but_no_key(
     caplog.set_level(logging.DEBUG)
     KeyFile(path).complete([NAS])
     assert "nas.example.com" in caplog.text
-    assert KeyFile(path).keys()[NAS] not in caplog.text
+    assert KeyFile(path).accepted().newest[NAS] not in caplog.text
 
 
 def test_two_hosts_may_have_the_same_key(path: Path) -> None:
     path.write_text(f"nas.example.com {KEY}\nrouter.example.com {KEY}\n")
-    assert KeyFile(path).keys() == {NAS: KEY, ROUTER: KEY}
+    assert KeyFile(path).accepted().newest == {NAS: KEY, ROUTER: KEY}
 
 
 def test_the_last_of_two_lines_counts_with_a_warning(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text(f"nas.example.com {KEY}\nNAS.example.com {OTHER}\n")
-    assert KeyFile(path).keys() == {NAS: OTHER}
+    assert KeyFile(path).accepted().newest == {NAS: OTHER}
     assert "nas.example.com twice: line 2" in caplog.text
     assert KEY not in caplog.text
     assert OTHER not in caplog.text
@@ -148,7 +148,7 @@ def test_the_last_of_two_lines_counts_with_a_warning(
 @pytest.mark.parametrize("line", ["nas.example.com ab#cd", "nas.example.com ab#cd # a comment"])
 def test_a_key_may_contain_a_hash(path: Path, line: str) -> None:
     path.write_text(f"{line}\n")
-    assert KeyFile(path).keys() == {NAS: "ab#cd"}
+    assert KeyFile(path).accepted().newest == {NAS: "ab#cd"}
 
 
 @pytest.mark.parametrize(("length", "warns"), [(1, True), (15, True), (16, False), (43, False)])
@@ -159,7 +159,7 @@ def test_a_short_key_is_accepted_with_a_warning(
     path.write_text(f"nas.example.com {key}\n")
     file = KeyFile(path)
     file.complete([NAS])
-    assert file.keys() == {NAS: key}
+    assert file.accepted().newest == {NAS: key}
     assert ("nas.example.com has fewer than 16" in caplog.text) is warns
 
 
@@ -244,7 +244,7 @@ def test_a_mode_that_cannot_be_changed_causes_a_warning(
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(Path, "chmod", refuse)
     KeyFile(path).complete([NAS])
-    assert list(KeyFile(path).keys()) == [NAS]
+    assert list(KeyFile(path).accepted().newest) == [NAS]
     assert f"Other users can read {path}: let its owner run `chmod 600 {path}`." in caplog.text
 
 
@@ -277,7 +277,7 @@ def test_a_writable_file_of_another_user_is_accepted(
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ("can't use" not in ran.stdout) is starts
     if starts:
-        assert list(KeyFile(path).keys()) == [NAS]
+        assert list(KeyFile(path).accepted().newest) == [NAS]
         assert f"Other users can read {path.name}" in ran.stderr
     else:
         assert re.search(r"Permission denied.*uid 1234.*`chown 1234 ", ran.stdout)
@@ -320,7 +320,7 @@ def test_a_complete_file_may_be_read_only(path: Path) -> None:
     path.write_text(f"nas.example.com {KEY}\n")
     path.chmod(0o400)
     KeyFile(path).complete([NAS])
-    assert KeyFile(path).keys() == {NAS: KEY}
+    assert KeyFile(path).accepted().newest == {NAS: KEY}
     assert mode(path) == 0o400
 
 
@@ -337,12 +337,12 @@ class TestWhileRunning:
     def file(self, path: Path) -> KeyFile:
         path.write_text(f"nas.example.com {KEY}\n")
         file = KeyFile(path)
-        assert file.keys() == {NAS: KEY}
+        assert file.accepted().newest == {NAS: KEY}
         return file
 
     def test_a_change_is_noticed(self, path: Path, file: KeyFile) -> None:
         path.write_text(f"nas.example.com {OTHER}\nrouter.example.com {KEY}\n")
-        assert file.keys() == {NAS: OTHER, ROUTER: KEY}
+        assert file.accepted().newest == {NAS: OTHER, ROUTER: KEY}
 
     def test_a_replaced_file_of_the_same_size_is_noticed(self, path: Path, file: KeyFile) -> None:
         before = path.stat()
@@ -350,13 +350,13 @@ class TestWhileRunning:
         new.write_text(f"nas.example.com {OTHER}\n")
         os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
         new.rename(path)
-        assert file.keys() == {NAS: OTHER}
+        assert file.accepted().newest == {NAS: OTHER}
 
     def test_an_unchanged_file_is_not_read_again(self, path: Path, file: KeyFile) -> None:
         before = path.stat()
         path.write_text(f"nas.example.com {OTHER}\n")
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert file.keys() == {NAS: KEY}
+        assert file.accepted().newest == {NAS: KEY}
 
     @pytest.mark.parametrize("problem", ["deleted", "broken", "a directory", "no text"])
     def test_an_unusable_file_invalidates_no_key_and_is_logged_once(
@@ -373,7 +373,7 @@ class TestWhileRunning:
         elif path.exists():
             os.utime(path, (0, 0))  # not a running edit
         for _ in range(3):
-            assert file.keys() == {NAS: KEY}
+            assert file.accepted().newest == {NAS: KEY}
         (record,) = caplog.records
         assert record.levelno == logging.ERROR
         assert "keys read before stay in use" in record.getMessage()
@@ -383,11 +383,11 @@ class TestWhileRunning:
         self, path: Path, file: KeyFile, caplog: pytest.LogCaptureFixture
     ) -> None:
         path.unlink()
-        file.keys()
+        file.accepted()
         path.write_text(f"nas.example.com {OTHER}\n")
-        assert file.keys() == {NAS: OTHER}
+        assert file.accepted().newest == {NAS: OTHER}
         path.unlink()
-        file.keys()
+        file.accepted()
         assert len(caplog.records) == 2
 
     def test_a_restored_file_that_disappears_again_is_logged_again(
@@ -395,9 +395,9 @@ class TestWhileRunning:
     ) -> None:
         for _ in range(2):
             path.rename(path.with_name("away"))
-            file.keys()
+            file.accepted()
             path.with_name("away").rename(path)
-            file.keys()
+            file.accepted()
         assert len(caplog.records) == 2
 
 
@@ -412,15 +412,15 @@ def test_keys_are_unavailable_until_the_file_is_read(
     file = KeyFile(path)
     for _ in range(3):
         with pytest.raises(KeysUnavailable, match="key file can't be read"):
-            file.keys()
+            file.accepted()
     (record,) = caplog.records
     assert record.getMessage().endswith("updates are answered 503 until the file can be read.")
     assert "stay in use" not in caplog.text
     if path.is_dir():
         path.rmdir()
     path.write_text(f"nas.example.com {KEY}\n")
-    assert file.keys() == {NAS: KEY}
+    assert file.accepted().newest == {NAS: KEY}
     path.unlink()
-    assert file.keys() == {NAS: KEY}
+    assert file.accepted().newest == {NAS: KEY}
     assert "stay in use" in caplog.records[-1].getMessage()
     assert "restore it before you restart" in caplog.records[-1].getMessage()

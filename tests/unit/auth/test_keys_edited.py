@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from backend.auth import keys
-from backend.auth.access import AcceptedKeys
-from backend.auth.keys import KeyFile
+from backend.auth.keys import AcceptedKeys, KeyFile
 from backend.errors import KeyFileUnusable
 from backend.model import digest
 from tests.unit.fakes import host
@@ -60,7 +59,7 @@ def file(path: Path, now: Time) -> KeyFile:
 
 
 def opens(file: KeyFile, key: str, name: str = "nas.example.com") -> bool:
-    return file.accepted().open(host(name), digest(key))
+    return file.accepted().opened([host(name)], digest(key)) != []
 
 
 @pytest.mark.parametrize("written", range(len(AFTER) + 1))
@@ -157,7 +156,7 @@ def test_removing_the_last_key_is_not_taken_for_an_accident(
     assert not opens(file, OLD)
     assert caplog.records == []
     service.complete([ROUTER])
-    key = file.keys()[ROUTER]
+    key = file.accepted().newest[ROUTER]
     assert file.accepted() == AcceptedKeys({ROUTER: key})
     path.write_text("")
     now.ahead = 3.0
@@ -166,16 +165,16 @@ def test_removing_the_last_key_is_not_taken_for_an_accident(
 
 
 def test_a_rotated_key_is_accepted_at_once(file: KeyFile, path: Path) -> None:
-    rotated = KeyFile(path).rotate(NAS)
-    assert file.accepted() == AcceptedKeys({NAS: rotated, ROUTER: OTHER})
+    KeyFile(path).replace(NAS, NEW)
+    assert file.accepted() == AcceptedKeys({NAS: NEW, ROUTER: OTHER})
 
 
 def test_a_rotation_waits_for_a_running_edit(path: Path) -> None:
     path.write_text("")
     edit = threading.Timer(0.5, path.write_text, [AFTER])
     edit.start()
-    rotated = KeyFile(path).rotate(ROUTER)
-    assert path.read_text() == AFTER.replace(OTHER, rotated)
+    KeyFile(path).replace(ROUTER, OLD)
+    assert path.read_text() == AFTER.replace(OTHER, OLD)
     edit.join()
 
 
@@ -205,7 +204,7 @@ def test_a_process_that_starts_during_an_edit_waits(path: Path) -> None:
     edit.start()
     file = KeyFile(path)
     file.load()
-    assert file.keys() == {NAS: NEW, ROUTER: OTHER}
+    assert file.accepted().newest == {NAS: NEW, ROUTER: OTHER}
     edit.join()
 
 

@@ -38,10 +38,10 @@ def path(tmp_path: Path) -> Path:
 def test_a_rotation_changes_only_the_key(path: Path, before: bytes, after: bytes | None) -> None:
     path.write_bytes(before)
     file = KeyFile(path)
-    file.keys()
-    key = file.rotate(NAS)
-    assert len(key) >= 43
-    assert file.keys() == {NAS: key}
+    file.accepted()
+    key = "n" * 43
+    file.replace(NAS, key)
+    assert file.accepted().newest == {NAS: key}
     if after is not None:
         assert path.read_bytes() == after % key.encode()
     else:
@@ -69,7 +69,7 @@ def test_a_shorter_key_replaces_a_longer_one_completely(path: Path) -> None:
 def test_the_file_is_written_in_place(path: Path) -> None:
     path.write_text("nas.example.com old\n")
     inode = path.stat().st_ino
-    KeyFile(path).rotate(NAS)
+    KeyFile(path).replace(NAS, "new")
     assert path.stat().st_ino == inode
 
 
@@ -87,28 +87,28 @@ def test_readers_never_see_half_a_change(path: Path) -> None:
     thread = threading.Thread(target=change)
     thread.start()
     while not done.is_set():
-        found = reader.keys()
+        found = reader.accepted().newest
         assert found[NAS] in keys
         assert found[HOME] == "abc"
     thread.join()
-    assert reader.keys()[NAS] == keys[1]
+    assert reader.accepted().newest[NAS] == keys[1]
 
 
 def test_an_invalid_file_is_not_changed(path: Path) -> None:
     path.write_text("nas.example.com old\nrubbish\n")
     with pytest.raises(KeyFileUnusable, match="line 2"):
-        KeyFile(path).rotate(NAS)
+        KeyFile(path).replace(NAS, "new")
     assert path.read_text() == "nas.example.com old\nrubbish\n"
 
 
 def test_a_rotation_without_file_fails(path: Path) -> None:
     with pytest.raises(KeyFileUnusable, match="PRE_SHARED_KEY_FILE"):
-        KeyFile(path).rotate(NAS)
+        KeyFile(path).replace(NAS, "new")
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(path: Path) -> None:
     before = "nas.example.com old\nhome.example.com abc\n"
     path.write_text(before)
-    output = output_of("rotate(Hostname.parse('nas.example.com'))", path, room=50)
+    output = output_of("replace(Hostname.parse('nas.example.com'), 'n' * 43)", path, room=50)
     assert "File too large" in output
     assert path.read_text() == before

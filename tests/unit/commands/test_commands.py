@@ -59,7 +59,7 @@ class Shell:
         return json.loads(output)
 
     def keys(self) -> dict[str, str]:
-        return {name.text: key for name, key in KeyFile(self.key_file).keys().items()}
+        return {name.text: key for name, key in KeyFile(self.key_file).accepted().newest.items()}
 
     def publish(self, address: str) -> None:
         """Store an update of HOME as published."""
@@ -128,6 +128,7 @@ def test_rotate_shows_the_new_key_and_removes_the_old(shell: Shell) -> None:
     after = shell.keys()
     assert status == 0
     assert after["nas.example.com"] in output
+    assert len(after["nas.example.com"]) >= 43
     assert after["nas.example.com"] != before["nas.example.com"]
     assert after["home.example.com"] == before["home.example.com"]
     assert before["nas.example.com"] not in output
