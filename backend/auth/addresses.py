@@ -19,6 +19,7 @@ from backend.model import (
     Address,
     DesiredRecord,
     Hostname,
+    OwnSettings,
     Parameter,
     Prefix,
     RecordType,
@@ -41,15 +42,9 @@ Found = Union[Address, Prefix, HostPart]
 
 
 def requested_update(
-    host: Hostname,
-    request: UpdateRequest,
-    interface_id: HostPart | None = None,
-    *,
-    allow_private: bool = False,
+    request: UpdateRequest, host: Hostname, own: OwnSettings, *, allow_private: bool = False
 ) -> tuple[Update, str]:
     """Return the requested update, and the errors of values that were skipped.
-
-    `interface_id` is the host part of the host's IPv6 addresses, if it is configured.
 
     Raises:
         BadRequest: a part of the request can't be read, or has no meaning.
@@ -71,12 +66,12 @@ def requested_update(
         raise problems[0]
     prefixes = [one for one in found if isinstance(one, Prefix)]
     prefix = min(prefixes, key=lambda one: one.is_local, default=None)
-    host_part = interface_id
+    host_part = own.interface_id
     if host_part is None and RecordType.AAAA not in addresses:
         host_part = next((one for one in found if isinstance(one, HostPart)), None)
     if prefix is not None and host_part is not None:
         addresses[RecordType.AAAA] = Address.parse(prefix.address_of(host_part))
-    elif prefix is None and interface_id is not None and request.announces_prefix:
+    elif prefix is None and own.interface_id is not None and request.announces_prefix:
         addresses.pop(RecordType.AAAA, None)  # the router's own address
         if not addresses:
             raise BadAddress(

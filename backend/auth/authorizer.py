@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hmac
 import re
 import threading
@@ -33,7 +34,6 @@ from backend.model import (
     Credentials,
     Hostname,
     OwnSettings,
-    Parameter,
     Requester,
     Update,
     UpdateRequest,
@@ -50,6 +50,7 @@ T = TypeVar("T")
 _REJECTIONS_AT_ONCE, _REJECTIONS_A_SECOND = 20.0, 0.1
 _MOST_REJECTIONS = 10_000
 _TOP_LEVEL_DOMAIN = re.compile(r"\.([^\W\d_]{2,}|xn--[\w-]+)$")
+_WRONG_KEY = "Wrong key, or unknown host."
 _WORD = re.compile(r"[\w*.-]+")
 _SEPARATOR = re.compile(r"[,\s]+")
 # The parts of an error text that may differ in each request: quoted texts and addresses.
@@ -148,12 +149,7 @@ class Authorizer:
             KeysUnavailable: this process hasn't read the key file yet.
 
         """
-
-        def read(host: Hostname, own: OwnSettings) -> tuple[Update, str]:
-            return requested_update(
-                host, request, own.interface_id, allow_private=self._allow_private
-            )
-
+        read = functools.partial(requested_update, request, allow_private=self._allow_private)
         update, skipped = self._authorize(request, read, is_known=is_known)
         if skipped:
             partly = PartlyUsed(update.host, request.source, skipped)
@@ -189,8 +185,7 @@ class Authorizer:
         *,
         is_known: bool = False,
     ) -> T:
-        """Find the host of a request, and return what `read` makes of both."""
-        hosts: Sequence[Hostname] = ()  # of the login
+        """Find the host of a request, and return what `read` makes of it and its settings."""
         named, problem, owner = None, request.problem, None
         try:
             if not request.logins:
@@ -199,14 +194,20 @@ class Authorizer:
                 named = Hostname.parse(request.name) if request.name else None
             except BadHostname as error:
                 problem = problem or BadHostname(f"{request.quote(request.name)}: {error}")
-            hosts = self._hosts_of(request, named, is_known=is_known)
+            hosts, wrong = self._hosts_of(request, named)
+            if wrong and named not in hosts and self._registry.refresh_early():
+                hosts, wrong = self._hosts_of(request, named)
+            # A wrong login next to a right one counts if the right one isn't valid for the host.
+            if wrong and (not hosts or named not in (None, *hosts)):
+                asked = dataclasses.replace(request, logins=tuple(wrong))
+                self.authorize_operator(asked, named, is_known=is_known, problem=_WRONG_KEY)
+                hosts = []  # the operator may update all
             registered = self._registry.current
-            # The operator may update all hosts.
             owner = named if named in (hosts or registered.names) else next(iter(hosts), None)
             if problem is not None:
                 raise problem
             host = self._host(request, named, hosts)
-            self._check_names(request, host)
+            _check_names(request, host)
             return read(host, registered.own(host))
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
@@ -277,29 +278,11 @@ class Authorizer:
         raise Unauthorized(problem)
 
     def _hosts_of(
-        self, request: UpdateRequest, named: Hostname | None, *, is_known: bool
-    ) -> list[Hostname]:
-        """Return the hosts that the logins of a request are valid for; none for the operator.
-
-        A wrong login next to a right one is counted if the right one isn't valid for the named
-        host.
-        """
-        right, wrong = self._valid(request, named)
-        if wrong and named not in right and self._registry.refresh_early():
-            right, wrong = self._valid(request, named)
-        if wrong and (not right or named not in (None, *right)):
-            asked = dataclasses.replace(request, logins=tuple(wrong))
-            problem = "Wrong key, or unknown host."
-            self.authorize_operator(asked, named, is_known=is_known, problem=problem)
-            return []
-        return list(dict.fromkeys(right))
-
-    def _valid(
         self, request: UpdateRequest, named: Hostname | None
     ) -> tuple[list[Hostname], list[Credentials]]:
         """Return the hosts that the logins of a request are valid for, and the other logins."""
         registered, keys = self._registry.access()
-        right: list[Hostname] = []
+        right: dict[Hostname, None] = {}  # in order
         wrong: list[Credentials] = []
         for login in request.logins:
             candidates = self._candidates(named, login)
@@ -309,10 +292,10 @@ class Authorizer:
             if not (opened and candidates):
                 wrong.append(login)
                 continue
-            right += opened
+            right.update(dict.fromkeys(opened))
             if named in registered.names:
-                right += keys.opened([named], login.digest)
-        return right, wrong
+                right.update(dict.fromkeys(keys.opened([named], login.digest)))
+        return list(right), wrong
 
     def _host(
         self, request: UpdateRequest, named: Hostname | None, hosts: Sequence[Hostname]
@@ -336,25 +319,6 @@ class Authorizer:
             raise ForeignHost(f"This login isn't valid for {named}.")
         return named
 
-    def _check_names(self, request: UpdateRequest, host: Hostname) -> None:
-        """Raise `BadRequest` if a request names another host where none is expected.
-
-        Whether that host is registered makes no difference, so that no key reveals other hosts.
-        """
-        for parameter in request.other_names:
-            quoted = request.quote_parameter(parameter)
-            raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
-        for name, value in request.unknown:
-            text = value or name
-            # Without a host name, one may be anywhere in a text.
-            words = _SEPARATOR.split(text) if request.name else _WORD.findall(text)
-            for word in words:
-                named = word.strip(".-").lower()
-                is_part = f".{host}".endswith(f".{named}")
-                if _TOP_LEVEL_DOMAIN.search(named) and not is_part and _is_hostname(named, host):
-                    quoted = request.quote_parameter(Parameter(name, value))
-                    raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")
-
     def _candidates(self, named: Hostname | None, login: Credentials) -> Sequence[Hostname]:
         """Return the registered hosts of the user, or without a user, the named host.
 
@@ -371,9 +335,22 @@ class Authorizer:
         return hosts.by_user.get(user[:-1] if user.endswith(".") else user, [])
 
 
-def _is_hostname(word: str, host: Hostname) -> bool:
-    """Whether a word is a host name, and not that of a host in another spelling."""
-    try:
-        return Hostname.parse(word) != host
-    except BadHostname:
-        return False
+def _check_names(request: UpdateRequest, host: Hostname) -> None:
+    """Raise `BadRequest` if a request names another host where none is expected.
+
+    Whether that host is registered makes no difference, so that no key reveals other hosts.
+    """
+    for parameter in request.other_names:
+        quoted = request.quote_parameter(parameter)
+        raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
+    for parameter in request.unknown:
+        text = parameter.value or parameter.name
+        # Without a host name, one may be anywhere in a text.
+        for word in _SEPARATOR.split(text) if request.name else _WORD.findall(text):
+            named = word.strip(".-").lower()
+            if f".{host}".endswith(f".{named}") or not _TOP_LEVEL_DOMAIN.search(named):
+                continue
+            with contextlib.suppress(BadHostname):
+                if Hostname.parse(named) != host:
+                    quoted = request.quote_parameter(parameter)
+                    raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")

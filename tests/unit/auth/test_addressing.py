@@ -7,7 +7,7 @@ import pytest
 
 from backend.auth.addresses import parse, read, requested_update
 from backend.errors import BadAddress
-from backend.model import Address, Hostname, Parameter, Prefix, UpdateRequest
+from backend.model import Address, Hostname, OwnSettings, Parameter, Prefix, UpdateRequest
 
 HOST = Hostname("home.example.com")
 PREFIX = Prefix.parse("2001:db8:1:2::/64")
@@ -92,7 +92,7 @@ def test_the_first_parameter_for_a_prefix_counts() -> None:
         asked(("2001:db8:9::/64",), ("2001:db8:1:2::/64",)),
         asked((), ("2001:db8:1:2::5/64", "2001:db8:9::/64")),
     ):
-        assert requested_update(HOST, asks)[0].prefix == PREFIX
+        assert requested_update(asks, HOST, OwnSettings())[0].prefix == PREFIX
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def test_invalid_texts_alone_are_an_error(
 
 def published(texts: Sequence[str], prefixes: Sequence[str] = (), part: str = "") -> list[str]:
     interface_id = IPv6Address(part) if part else None
-    update, _ = requested_update(HOST, asked(texts, prefixes), interface_id)
+    own = OwnSettings(interface_id=interface_id)
+    update, _ = requested_update(asked(texts, prefixes), HOST, own)
     return [str(one.address) for one in update.desired]
 
 
@@ -138,6 +139,6 @@ def test_a_complete_address_wins_over_a_host_part() -> None:
 def test_of_several_addresses_one_that_others_reach_is_published(
     texts: tuple[str, ...], addresses: list[str], is_told: bool
 ) -> None:
-    update, skipped = requested_update(HOST, asked(texts))
+    update, skipped = requested_update(asked(texts), HOST, OwnSettings())
     assert [str(one.address) for one in update.desired] == addresses
     assert bool(skipped) is is_told
