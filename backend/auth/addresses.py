@@ -55,17 +55,18 @@ def requested_update(
     """
     _check_unknown(request)
     chosen = RecordType.parse(request.type) if request.type else None
+    requester = Requester(request.source, request.protocol)
     if request.removes:
-        return _removal(host, request, chosen), ""
+        if request.addresses and not request.is_lenient:
+            raise BadRequest("A removal has no address: leave it out, or choose the type.")
+        kinds = [kind for kind in RecordType if chosen in (None, kind)]
+        return Update(host, tuple(DesiredRecord(kind, None) for kind in kinds), requester), ""
     found, problems = read(request)
-    if not found:
-        found = [_detected(request.source, allow_private=allow_private)]
-    addresses, left_out = _one_of_each_family(found)
+    found = found or [_detected(request.source, allow_private=allow_private)]
+    addresses, prefix, left_out = _one_of_each_family(found)
     problems += left_out
     if problems and not request.is_lenient:
         raise problems[0]
-    prefixes = [one for one in found if isinstance(one, Prefix)]
-    prefix = min(prefixes, key=lambda one: one.is_local, default=None)
     host_part = own.interface_id
     if host_part is None and RecordType.AAAA not in addresses:
         host_part = next((one for one in found if isinstance(one, HostPart)), None)
@@ -87,16 +88,7 @@ def requested_update(
     desired = tuple(
         DesiredRecord(chosen or kind, addresses[kind]) for kind in RecordType if kind in addresses
     )
-    requester = Requester(request.source, request.protocol)
     return Update(host, desired, requester, prefix), " ".join(map(str, problems))
-
-
-def _removal(host: Hostname, request: UpdateRequest, chosen: RecordType | None) -> Update:
-    if request.addresses and not request.is_lenient:
-        raise BadRequest("A removal has no address: leave it out, or choose the type.")
-    types = [kind for kind in RecordType if chosen in (None, kind)]
-    requester = Requester(request.source, request.protocol)
-    return Update(host, tuple(DesiredRecord(kind, None) for kind in types), requester)
 
 
 def _check_unknown(request: UpdateRequest) -> None:
@@ -136,23 +128,24 @@ def _detected(source: str, *, allow_private: bool) -> Address:
 
 def _one_of_each_family(
     found: Iterable[Found],
-) -> tuple[dict[RecordType, Address], list[BadAddress]]:
-    """Choose the first address of each family that other networks can reach.
+) -> tuple[dict[RecordType, Address], Prefix | None, list[BadAddress]]:
+    """Choose the first address of each family, and the first prefix, that others can reach.
 
     Return further reachable addresses, and further prefixes, as errors.
     """
-    chosen: dict[RecordType, Address] = {}
-    addresses = [one for one in found if isinstance(one, Address)]
-    prefixes = sorted(
-        (one for one in found if isinstance(one, Prefix)), key=lambda one: one.is_local
-    )
-    for one in sorted(addresses, key=lambda one: one.is_local):
-        chosen.setdefault(one.type, one)
-    left_out: list[tuple[object, object]] = [
-        (chosen[one.type], one) for one in addresses if one != chosen[one.type] and not one.is_local
-    ]
-    left_out += [(prefixes[0], one) for one in prefixes if one != prefixes[0] and not one.is_local]
-    return chosen, [BadAddress(f'Of "{used}" and "{other}", send one.') for used, other in left_out]
+    addresses: dict[RecordType, Address] = {}
+    prefix: Prefix | None = None
+    left_out: list[BadAddress] = []
+    ours = [one for one in found if isinstance(one, (Address, Prefix))]
+    for one in sorted(ours, key=lambda one: (isinstance(one, Prefix), one.is_local)):
+        used: Address | Prefix
+        if isinstance(one, Address):
+            used = addresses.setdefault(one.type, one)
+        else:
+            used = prefix = prefix or one
+        if one != used and not one.is_local:
+            left_out.append(BadAddress(f'Of "{used}" and "{one}", send one.'))
+    return addresses, prefix, left_out
 
 
 def read(request: UpdateRequest) -> tuple[list[Found], list[CallerError]]:
