@@ -40,7 +40,7 @@ from backend.server.worker import Worker
 from backend.settings import CHALLENGE_SLOTS, FREE_THREADS, ServerSettings, Settings, read
 from backend.store import Store, prepare_store
 from backend.text import command, is_in_container
-from backend.web.caller import client_of
+from backend.web.caller import client_address
 from backend.web.request import MAX_BODY
 
 logger = logging.getLogger(__name__)
@@ -262,8 +262,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 headers = dict(getattr(request or getattr(error, "req", None), "headers", ()))
                 peer = str(address[0]) if address else ""
                 trusted = self._settings.access.trusted_proxies
-                real, forwarded = headers.get("X-REAL-IP", ""), headers.get("X-FORWARDED-FOR", "")
-                source = client_of(peer, real, forwarded, trusted) or "unknown"
+                environ = {f"HTTP_{name.replace('-', '_')}": headers[name] for name in headers}
+                source = client_address({**environ, "REMOTE_ADDR": peer}, trusted) or "unknown"
                 more = f" {left_out} earlier ones were not logged." if left_out else ""
                 logger.warning("A request from %s can't be read (%s).%s", source, kind, more)
         util.write_error(client, status.value, status.phrase, "")

@@ -74,7 +74,7 @@ def read_challenge(
         problem = problem or wrong
     return UpdateRequest(
         protocol=protocol,
-        source=client_address(request, proxies),
+        source=client_address(request.environ, proxies),
         logins=tuple(logins),
         name=name,
         unknown=tuple(one for one in given if one.name not in fields),

@@ -18,15 +18,15 @@ from werkzeug.exceptions import HTTPException
 from backend.auth.keys import SHORTEST
 from backend.auth.registry import Access
 from backend.errors import DyndnsError, KeysUnavailable
-from backend.model import Network, Update
+from backend.model import Change, Network, Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
 from backend.web.caller import SiteCheck, SourceCheck, client_address, strip_prefix
 from backend.web.request import (
+    APPLIED,
     MAX_BODY,
     SENT_BYTES,
     SOURCE,
-    UNCHANGED,
     Apply,
     Authorize,
     BoundedRequest,
@@ -144,14 +144,14 @@ def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
             path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
         status = response.status_code
         if logger.isEnabledFor(logging.DEBUG):
-            source = client_address(request, proxies)
+            source = client_address(request.environ, proxies)
             logger.debug("%s %s %s -> %s", source, request.method, path, status)
         if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
             sources.warn(request, request.environ[SOURCE])
         elif status in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
             left_out = refusals.take()
             if left_out is not None:
-                source = client_address(request, proxies)
+                source = client_address(request.environ, proxies)
                 more = f" {left_out} earlier ones were not logged." if left_out else ""
                 logger.warning(
                     "Refused a %s request to %s from %s (%s).%s",
@@ -169,7 +169,7 @@ def _pages(problems: Callable[[], list[str]], proxies: Sequence[Network]) -> Blu
 
     @pages.get("/ip")
     def ip() -> Response:
-        text = f"{client_address(request, proxies)}\n"
+        text = f"{client_address(request.environ, proxies)}\n"
         return Response(text, 200, uncached, mimetype="text/plain")
 
     @pages.get("/healthz")
@@ -260,7 +260,8 @@ class FastPath:
         app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        strip_prefix(environ, self._proxies)
+        if "HTTP_X_FORWARDED_PREFIX" in environ:
+            strip_prefix(environ, self._proxies)
         # Clients double slashes, and append one, or the path itself. Werkzeug would redirect.
         path = re.sub("//+", "/", environ.get("PATH_INFO", ""))
         if path.endswith("/update/"):
@@ -297,12 +298,18 @@ class FastPath:
         return answer
 
     def _learn(self, response: Response) -> Response:
-        """Keep the answer to the current request if the update changed nothing."""
+        """Keep the answer to the current request if its only update was unchanged, from memory.
+
+        The same prefix may lead to another address the next time, so its answer isn't kept.
+        """
         environ = request.environ
         digest, access = environ[_DIGEST]
-        if UNCHANGED in environ and digest is not None:
+        if digest is None or APPLIED not in environ:
+            return response
+        update, outcome = environ[APPLIED]
+        if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
             headers = response.get_wsgi_headers(environ).to_wsgi_list()
-            body, update = response.get_data(), environ[UNCHANGED]
+            body = response.get_data()
             answer = _Answer(access, update, request.path, response.status, headers, body)
             self._keep(self._by_parts, digest, answer)
             self._keep_by_bytes(environ, answer)

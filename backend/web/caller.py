@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from flask import Request, request
 
@@ -26,27 +26,22 @@ _PREFIX = re.compile(r"(/[\w~-][\w.~-]*)+", re.ASCII)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def client_address(request: Request, trusted: Sequence[Network]) -> str:
-    """Return the client's address; empty without one, as on a Unix socket."""
-    real, forwarded = (request.headers.get(name, "") for name in ("X-Real-Ip", "X-Forwarded-For"))
-    return client_of(request.environ.get("REMOTE_ADDR", ""), real, forwarded, trusted)
-
-
-def client_of(peer: str, real_ip: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+def client_address(environ: Mapping[str, Any], trusted: Sequence[Network]) -> str:
     """Return the address of the client behind the trusted proxies that a request came through.
 
-    If the peer is a trusted proxy, X-Real-Ip is the next hop. If that is a trusted proxy, too, or
-    isn't given, the client is the rightmost entry of X-Forwarded-For that isn't a trusted proxy. A
-    client can invent all entries to the left of it. An entry that isn't an address ends the search:
-    a proxy that writes ``unknown`` hides its client.
+    It is empty if the peer has no address, as on a Unix socket. If the peer is a trusted proxy,
+    X-Real-Ip is the next hop. If that is a trusted proxy, too, or isn't given, the client is the
+    rightmost entry of X-Forwarded-For that isn't a trusted proxy. A client can invent all entries
+    to the left of it. An entry that isn't an address ends the search: a proxy that writes
+    ``unknown`` hides its client.
     """
-    hop = read_ip(peer)
+    hop = read_ip(environ.get("REMOTE_ADDR", ""))
     if hop is None:
         return ""
     if _is_in(hop, trusted):
-        hop = read_ip(real_ip) or hop
+        hop = read_ip(environ.get("HTTP_X_REAL_IP", "")) or hop
     if _is_in(hop, trusted):
-        hop = _last_client(forwarded_for, trusted) or hop
+        hop = _last_client(environ.get("HTTP_X_FORWARDED_FOR", ""), trusted) or hop
     return str(hop)
 
 
@@ -150,7 +145,7 @@ class SiteCheck:
         if self._lines.take() is not None:
             logger.warning(
                 "Refused an update from a browser at %s: another web site has sent it.",
-                client_address(request, self._trusted),
+                client_address(request.environ, self._trusted),
             )
         raise CrossSite("Another web site has sent this request: only devices may send updates.")
 

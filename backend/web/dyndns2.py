@@ -5,7 +5,6 @@ https://help.dyn.com/remote-access-api/perform-update/, with the deviations of r
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Mapping, NamedTuple, Sequence
 
 from flask import Blueprint, Response, request
@@ -14,13 +13,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from backend import errors
 from backend.model import ANSWER_SECONDS, Deadline, Network, Update
 from backend.web.request import (
-    CHALLENGE,
+    APPLIED,
     Apply,
     Authorize,
     answer_for,
-    read_update,
-    remember_answer,
-    whole_seconds,
+    read_updates,
 )
 
 PATHS = ("/nic/update", "/v3/update")
@@ -50,7 +47,7 @@ class Line(NamedTuple):
 
     status: int
     text: str
-    retry_after: float | None = None
+    headers: Mapping[str, str]
 
 
 def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
@@ -60,33 +57,31 @@ def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) ->
     def update() -> Response:
         if request.method == "HEAD":  # Flask routes HEAD like GET, which would write
             return http_failure(MethodNotAllowed(_METHODS))
-        names, update_request = read_update(request, proxies, "dyndns2")
-        # Check all logins before any update, so that an answer of 401 means "nothing changed".
-        names = names or [""]
+        asked = read_updates(request, proxies, "dyndns2")
         updates: dict[str, Update] = {}
         lines: dict[str, Line] = {}
-        for name in dict.fromkeys(names):
-            named = dataclasses.replace(update_request, name=name)
+        # Check all logins before any update, so that an answer of 401 means "nothing changed".
+        for name, one in {one.name: one for one in asked}.items():
             try:
-                updates[name] = authorize(named, is_known=bool(updates or lines))
+                updates[name] = authorize(one, is_known=bool(updates or lines))
             except _WHOLE:
                 raise
             except errors.DyndnsError as error:
-                lines[name] = _failure(error)
+                lines[name] = Line(*answer_for(ANSWERS, error))
         deadline = Deadline(ANSWER_SECONDS)
-        for name, one in updates.items():
+        for name, authorized in updates.items():
             try:
-                outcome = apply(one, deadline)
+                outcome = apply(authorized, deadline)
             except errors.DyndnsError as error:
-                lines[name] = _failure(error)
+                lines[name] = Line(*answer_for(ANSWERS, error))
                 continue
-            if len(names) == 1:
-                remember_answer(request.environ, one, outcome)
+            if len(asked) == 1:
+                request.environ[APPLIED] = authorized, outcome
             text = "good" if outcome.changed else "nochg"
             addresses = [str(one.desired.address) for one in outcome.records if one.desired.address]
             # A removal has no addresses.
-            lines[name] = Line(200, f"{text} {','.join(addresses)}" if addresses else "good")
-        return _respond([lines[name] for name in names])
+            lines[name] = Line(200, f"{text} {','.join(addresses)}" if addresses else "good", {})
+        return _respond([lines[one.name] for one in asked])
 
     for path in PATHS:
         api.add_url_rule(path, view_func=update, methods=_METHODS, provide_automatic_options=False)
@@ -96,7 +91,7 @@ def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) ->
 
 def refusal(error: errors.DyndnsError) -> Response:
     """Return the answer for an error of this service."""
-    return _respond([_failure(error)])
+    return _respond([Line(*answer_for(ANSWERS, error))])
 
 
 def http_failure(error: HTTPException) -> Response:
@@ -104,21 +99,13 @@ def http_failure(error: HTTPException) -> Response:
     status = error.code or 500
     if isinstance(error, MethodNotAllowed):
         # Flask would list HEAD, too.
-        return _respond([Line(status, "badagent")], {"Allow": ", ".join(_METHODS)})
-    return _respond([Line(status, "911" if status >= 500 else "dnserr")])  # noqa: PLR2004
+        return _respond([Line(status, "badagent", {"Allow": ", ".join(_METHODS)})])
+    return _respond([Line(status, "911" if status >= 500 else "dnserr", {})])  # noqa: PLR2004
 
 
-def _failure(error: errors.DyndnsError) -> Line:
-    return Line(*answer_for(ANSWERS, error), getattr(error, "retry_after", None))
-
-
-def _respond(lines: Sequence[Line], headers: Mapping[str, str] | None = None) -> Response:
+def _respond(lines: Sequence[Line]) -> Response:
     """Answer a line for each host. The status is 200 if any host succeeded, else the first."""
     leading = next((line for line in lines if line.status == 200), lines[0])  # noqa: PLR2004
-    sent = {"Cache-Control": "no-store", **(headers or {})}
-    if leading.status == 401:  # noqa: PLR2004
-        sent["WWW-Authenticate"] = CHALLENGE
-    if leading.retry_after is not None:
-        sent["Retry-After"] = whole_seconds(leading.retry_after)
     text = "".join(f"{line.text}\n" for line in lines)
-    return Response(text, leading.status, sent, mimetype="text/plain")
+    headers = {"Cache-Control": "no-store", **leading.headers}
+    return Response(text, leading.status, headers, mimetype="text/plain")

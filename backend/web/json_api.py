@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Mapping, Sequence
 
@@ -12,14 +11,12 @@ from werkzeug.exceptions import HTTPException
 from backend import errors
 from backend.model import ANSWER_SECONDS, Change, Deadline, Network
 from backend.web.request import (
-    CHALLENGE,
+    APPLIED,
     TOO_LARGE,
     Apply,
     Authorize,
     answer_for,
-    read_update,
-    remember_answer,
-    whole_seconds,
+    read_updates,
 )
 
 # The status and the code of each error; a class that isn't listed has those of its parent.
@@ -64,11 +61,10 @@ def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) ->
 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
     def update() -> Response:
-        names, update_request = read_update(request, proxies, "json")
-        update_request = dataclasses.replace(update_request, name="".join(names))
+        (update_request,) = read_updates(request, proxies, "json")
         authorized = authorize(update_request)
         outcome = apply(authorized, Deadline(ANSWER_SECONDS))
-        remember_answer(request.environ, authorized, outcome)
+        request.environ[APPLIED] = authorized, outcome
         if update_request.removes:
             status = "deleted" if outcome.changed else "unchanged"
             types = [one.desired.type.value for one in outcome.records]
@@ -89,13 +85,7 @@ def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) ->
 
 def refusal(error: errors.DyndnsError) -> Response:
     """Return the answer for an error of this service."""
-    status, code = answer_for(ANSWERS, error)
-    headers = {}
-    if status == 401:  # noqa: PLR2004
-        headers["WWW-Authenticate"] = CHALLENGE
-    retry_after = getattr(error, "retry_after", None)
-    if retry_after is not None:
-        headers["Retry-After"] = whole_seconds(retry_after)
+    status, code, headers = answer_for(ANSWERS, error)
     return answer(status, {"error": str(error), "code": code}, headers)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
-import logging
 import math
 import re
 from collections import defaultdict
@@ -19,7 +19,6 @@ from typing import (
     NamedTuple,
     Sequence,
     Tuple,
-    TypeVar,
 )
 from urllib.parse import parse_qsl
 
@@ -35,7 +34,6 @@ from backend.errors import (
     TooManyHosts,
 )
 from backend.model import (
-    Change,
     Credentials,
     Deadline,
     Hostname,
@@ -47,15 +45,12 @@ from backend.model import (
 )
 from backend.web.caller import client_address, read_ip
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
 # These authorize and carry out an update, as `Authorizer.authorize` and `Updater.apply` do.
 Authorize = Callable[..., Update]
 Apply = Callable[[Update, Deadline], Outcome]
-# In the environment of a WSGI request: its update, if the update changed nothing; the address of
-# its client; its bytes, if the server knows them.
-UNCHANGED, SOURCE, SENT_BYTES = "dyndns.unchanged", "dyndns.source", "dyndns.bytes"
+# In the environment of a WSGI request: its update and the outcome, if it makes only one; its
+# client's address; its bytes, if the server knows them.
+APPLIED, SOURCE, SENT_BYTES = "dyndns.applied", "dyndns.source", "dyndns.bytes"
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
@@ -99,21 +94,12 @@ class SentBytes(NamedTuple):
 
 
 class BoundedRequest(Request):
-    """A request with a limited body and number of form fields, and a query that is valid UTF-8."""
+    """A request with a limited body and number of form fields."""
 
-    max_form_parts = _MAX_PARAMETERS  # older versions of Flask have no setting for this
-
+    # Older versions of Flask have no settings for these.
+    max_form_parts = _MAX_PARAMETERS
     if not TYPE_CHECKING:  # the versions of Flask declare it differently
-
-        @property
-        def max_content_length(self) -> int:
-            """The most bytes of a body; only the form that adds hosts may have a longer one."""
-            return _MAX_LIST if self.path == "/add" else MAX_BODY
-
-    def __init__(self, environ: dict[str, Any], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
-        super().__init__(environ, *arguments, **named)
-        # Devices send raw bytes of any encoding, which Flask can't decode.
-        self.query_string = self.query_string.decode("utf-8", "replace").encode("utf-8")
+        max_content_length = _MAX_LIST  # `read_body` has a lower limit, too
 
 
 def read_body() -> None:
@@ -128,6 +114,8 @@ def read_body() -> None:
         BadRequest: the body is incomplete, or its chunks are invalid (RFC 9112 §7.1).
 
     """
+    # Devices send raw bytes of any encoding in the query, which Flask can't decode.
+    request.query_string = request.query_string.decode("utf-8", "replace").encode("utf-8")
     length, longest = request.content_length, _MAX_LIST if request.path == "/add" else MAX_BODY
     if length is not None and length > longest:
         stream, left = request.environ["wsgi.input"], min(length, _MAX_DROPPED)
@@ -146,14 +134,21 @@ def read_body() -> None:
         raise RequestTooLarge(TOO_LARGE)
 
 
-def answer_for(table: Mapping[type[DyndnsError], T], error: DyndnsError) -> T:
-    """Return the row of a protocol's table for an error's class, or for its nearest parent."""
-    return next(table[family] for family in type(error).__mro__ if family in table)
+def answer_for(
+    table: Mapping[type[DyndnsError], tuple[int, str]], error: DyndnsError
+) -> tuple[int, str, dict[str, str]]:
+    """Return the status and the word of a protocol's table for an error, and the headers.
 
-
-def whole_seconds(seconds: float) -> str:
-    """Return a pause for ``Retry-After``: whole seconds, at least one."""
-    return str(max(1, math.ceil(seconds)))
+    A class that isn't in the table has the row of its nearest parent.
+    """
+    status, word = next(table[family] for family in type(error).__mro__ if family in table)
+    headers = {}
+    if status == 401:  # noqa: PLR2004
+        headers["WWW-Authenticate"] = CHALLENGE
+    pause = getattr(error, "retry_after", None)
+    if pause is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(pause)))
+    return status, word, headers
 
 
 def header_text(request: Request, name: str) -> str:
@@ -212,8 +207,10 @@ def read_parameters(request: Request) -> tuple[list[Parameter], CallerError | No
     number = request.query_string.count(b"&")
     if number <= _MAX_PARAMETERS:
         pairs += request.args.items(multi=True)
+        body = request.get_data(cache=True, parse_form_data=False)
+        text = _decoded(body).strip("\ufeff \t\r\n")
         try:
-            pairs += _body(request)
+            pairs += _fields(request, text) if text else []
         except BadRequest as error:
             problem = error
     if max(number, len(pairs)) > _MAX_PARAMETERS:
@@ -225,17 +222,13 @@ def read_parameters(request: Request) -> tuple[list[Parameter], CallerError | No
     ], problem
 
 
-def _body(request: Request) -> list[tuple[str, str]]:
-    """Return the fields of a JSON object or a form, whatever type the headers name.
+def _fields(request: Request, text: str) -> list[tuple[str, str]]:
+    """Return the fields of a body: a JSON object or a form, whatever type the headers name.
 
     Raises:
         BadRequest: the body is something else.
 
     """
-    body = request.get_data(cache=True, parse_form_data=False)
-    text = _decoded(body).strip("\ufeff \t\r\n") if body else ""
-    if not text:
-        return []
     if request.mimetype == "multipart/form-data" and text.startswith("--"):
         fields = list(request.form.items(multi=True))
         is_whole = text.endswith("--") and all(name is not None for name, _ in fields)
@@ -295,16 +288,14 @@ def _names(
             name = one.value
         if one.name == items[0].name:
             names.append(name)
-        elif not _agrees(name, names):
+            continue
+        # Other parameters may have a part of one of the names, or a number of the host.
+        part = name.lower().strip(".")
+        is_part = any(f".{known}".endswith(f".{part}") for known in names)
+        is_label = any(known.split(".", 1)[0] == part for known in names)
+        if not (is_part or is_label or part.isdigit()):
             other_names.append(one)
     return names, other_names, invalid_names
-
-
-def _agrees(text: str, names: Iterable[str]) -> bool:
-    """Whether a text beside host names may be a part of one of them, or a number of the host."""
-    text = text.lower().strip(".")
-    whole = any(f".{name}".endswith(f".{text}") or name.split(".", 1)[0] == text for name in names)
-    return whole or text.isdigit()
 
 
 def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list[Parameter]:
@@ -317,10 +308,10 @@ def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list
     ]
 
 
-def read_update(
+def read_updates(
     request: Request, proxies: Sequence[Network], protocol: str
-) -> tuple[list[str], UpdateRequest]:
-    """Return the names of the hosts that a request wants to update, and the request without a name.
+) -> list[UpdateRequest]:
+    """Return what a request wants to update: one for each name of a host, or one without a name.
 
     Query and body have the same parameters, in upper or lower case. Only callers with a valid login
     see the problem of a request: see `UpdateRequest.problem`.
@@ -366,8 +357,8 @@ def read_update(
         one for one in by_role["no effect"] if one.name != "mx" or not _canonical(one.value)
     ]
     unknown += [one for one in by_role["user"] if not secret or read_ip(one.value)]
-    source = request.environ[SOURCE] = client_address(request, proxies)
-    return names[:1] if problem else names, UpdateRequest(
+    source = request.environ[SOURCE] = client_address(request.environ, proxies)
+    update_request = UpdateRequest(
         protocol=protocol,
         source=source,
         logins=tuple(logins),
@@ -382,12 +373,5 @@ def read_update(
         invalid_names=tuple(invalid_names),
         problem=problem,
     )
-
-
-def remember_answer(environ: dict[str, Any], update: Update, outcome: Outcome) -> None:
-    """Let the fast path keep the answer if this update, the only one of its request, was cached.
-
-    The same prefix may lead to another address the next time, so its answer isn't kept.
-    """
-    if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
-        environ[UNCHANGED] = update
+    names = (names[:1] if problem else names) or [""]
+    return [dataclasses.replace(update_request, name=name) for name in names]

@@ -17,7 +17,7 @@ from backend import errors
 from backend.model import Network, Requester, UpdateRequest
 from backend.web.caller import base_url, client_address, is_cross_site
 from backend.web.pages import back_path
-from backend.web.request import CHALLENGE, answer_for, header_logins, whole_seconds
+from backend.web.request import answer_for, header_logins
 
 _COOKIE, _KEY_COOKIE = "dyndns-browser", "dyndns-key"
 _COOKIE_SECONDS = 90 * 24 * 3600
@@ -126,7 +126,7 @@ class Session:
                 is_known = self.is_valid(sent, _COOKIE_SECONDS, *words)
         g.is_foreign = is_cross_site(request, self.proxies)
         g.is_secure = base_url(request, self.proxies).startswith("https:")
-        source = client_address(request, self.proxies)
+        source = client_address(request.environ, self.proxies)
         page = UpdateRequest("page", source, (login,) if login else ())
         g.operator = self._authorize(page, is_known=is_known)
         g.credentials = login
@@ -173,13 +173,9 @@ def with_headers(response: Response) -> Response:
 
 def refusal(error: errors.DyndnsError) -> Response:
     """Answer an error with a page that says what to do."""
-    status, title = answer_for(ANSWERS, error)
+    status, title, headers = answer_for(ANSWERS, error)
     response = error_page(status, title, str(error))
-    if isinstance(error, errors.Unauthorized):
-        response.headers["WWW-Authenticate"] = CHALLENGE
-    retry_after = getattr(error, "retry_after", None)
-    if retry_after is not None:
-        response.headers["Retry-After"] = whole_seconds(retry_after)
+    response.headers.update(headers)
     return response
 
 

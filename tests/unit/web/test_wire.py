@@ -8,10 +8,17 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from backend.errors import CnameInTheWay, DyndnsError, OperatorError, TooManyFailures
+from backend.errors import (
+    CnameInTheWay,
+    DyndnsError,
+    MissingCredentials,
+    OperatorError,
+    TooManyFailures,
+    Unauthorized,
+)
 from backend.model import Credentials, Network
 from backend.web.caller import base_url, client_address
-from backend.web.request import UNREADABLE, answer_for, header_logins, whole_seconds
+from backend.web.request import CHALLENGE, UNREADABLE, answer_for, header_logins
 
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "127.0.0.0/8", "::1/128", "fc00::/7")))
 CALLER = "198.51.100.7"
@@ -30,7 +37,7 @@ def request(peer: str | None = None, **headers: str) -> Request:
 
 
 def seen(peer: str | None, trusted: Sequence[Network] = PROXIES, **headers: str) -> str:
-    return client_address(request(peer, **headers), trusted)
+    return client_address(request(peer, **headers).environ, trusted)
 
 
 def basic(login: bytes) -> str:
@@ -210,10 +217,18 @@ def test_a_bearer_token_is_a_key() -> None:
 
 
 def test_a_table_falls_back_to_the_nearest_parent() -> None:
-    table = {DyndnsError: "root", OperatorError: "operator"}
-    assert answer_for(table, CnameInTheWay("x")) == "operator"
-    assert answer_for({**table, CnameInTheWay: "itself"}, CnameInTheWay("x")) == "itself"
-    assert answer_for(table, TooManyFailures("x", 1)) == "root"
+    table: dict[type[DyndnsError], tuple[int, str]]
+    table = {DyndnsError: (500, "root"), OperatorError: (502, "operator")}
+    assert answer_for(table, CnameInTheWay("x")) == (502, "operator", {})
+    own = answer_for({**table, CnameInTheWay: (400, "itself")}, CnameInTheWay("x"))
+    assert own == (400, "itself", {})
+    assert answer_for(table, TooManyFailures("x", 1)) == (500, "root", {"Retry-After": "1"})
+
+
+def test_only_an_answer_of_401_asks_for_a_login() -> None:
+    table: dict[type[DyndnsError], tuple[int, str]]
+    table = {DyndnsError: (500, "root"), Unauthorized: (401, "login")}
+    assert answer_for(table, MissingCredentials("x"))[2] == {"WWW-Authenticate": CHALLENGE}
 
 
 def test_only_a_limited_number_of_hops_is_read() -> None:
@@ -226,4 +241,5 @@ def test_only_a_limited_number_of_hops_is_read() -> None:
     ("seconds", "text"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60"), (900.0, "900")]
 )
 def test_a_pause_is_rounded_up_to_whole_seconds(seconds: float, text: str) -> None:
-    assert whole_seconds(seconds) == text
+    _, _, headers = answer_for({DyndnsError: (503, "later")}, TooManyFailures("x", seconds))
+    assert headers["Retry-After"] == text
