@@ -10,12 +10,16 @@ from typing import Callable, Sequence
 
 from flask import Blueprint, Response, request
 
-from backend.errors import BadHostname, BadRequest, CallerError
+from backend.errors import BadHostname, BadRequest
 from backend.model import Credentials, Network, UpdateRequest
 from backend.store.challenges import CHALLENGE_LABEL, Challenge
 from backend.web.caller import client_address
 from backend.web.json_api import answer
 from backend.web.request import header_logins, header_text, read_parameters
+
+_NO_CHALLENGE = (
+    "Not the name of a certificate challenge: write it as in _acme-challenge.host.example.com."
+)
 
 
 def blueprint(
@@ -70,8 +74,12 @@ def read_challenge(
         problem = BadRequest(f"Send a JSON object with {fields[0]} and {fields[1]}, once.{hint}")
     name = names[0] if names else ""
     if protocol == "httpreq":
-        name, wrong = _host_of(name)
-        problem = problem or wrong
+        label, host = name[: len(CHALLENGE_LABEL)], name[len(CHALLENGE_LABEL) :]
+        if label.lower() == CHALLENGE_LABEL and not host.startswith("*"):
+            name = host
+        else:
+            name = name.lstrip("*.")
+            problem = problem or BadHostname(_NO_CHALLENGE)
     return UpdateRequest(
         protocol=protocol,
         source=client_address(request.environ, proxies),
@@ -80,13 +88,3 @@ def read_challenge(
         unknown=tuple(one for one in given if one.name not in fields),
         problem=problem,
     ), (values[0] if values else "")
-
-
-def _host_of(name: str) -> tuple[str, CallerError | None]:
-    """Return the host of a challenge's name, and a problem if it isn't one."""
-    label, host = name[: len(CHALLENGE_LABEL)], name[len(CHALLENGE_LABEL) :]
-    if label.lower() == CHALLENGE_LABEL and not host.startswith("*"):
-        return host, None
-    return name.lstrip("*."), BadHostname(
-        "Not the name of a certificate challenge: write it as in _acme-challenge.host.example.com."
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import logging
@@ -10,7 +9,7 @@ import re
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence, cast
 
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
@@ -46,7 +45,6 @@ _STATIC = Path(__file__).with_name("static")
 _OPENAPI = Path(__file__).with_name("openapi.json")
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _YEAR = 365 * 24 * 3600
-_crashes = LineLimit()
 # In the environment of a WSGI request: its digest, and who had access then.
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # in each of the two dictionaries; an answer has about half a kilobyte
@@ -91,25 +89,15 @@ def create_app(  # noqa: PLR0913, PLR0917
     if dashboard is not None:
         app.register_blueprint(_assets())
         app.register_blueprint(dashboard)
-    app.register_error_handler(
-        HTTPException, functools.partial(_http_failure, has_pages=dashboard is not None)
-    )
     app.register_error_handler(DyndnsError, lambda error: _protocol().refusal(error))
-    app.register_error_handler(Exception, _crash)
-    app.wsgi_app = FastPath(app, access, repeat, proxies)  # type: ignore[method-assign, assignment]
-    app.after_request(_log(proxies))
-    return app
+    crashes = LineLimit()
 
-
-def _protocol() -> ModuleType:
-    """Return the protocol of the current request by its path, even if the path has no view."""
-    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
-
-
-def _http_failure(error: HTTPException, *, has_pages: bool) -> Response:
-    """Answer a request that no view handles: with a page for a person, else in the protocol."""
-    is_person = "text/html" in request.headers.get("Accept", "")
-    if has_pages and is_person and request.method == "GET":
+    @app.errorhandler(HTTPException)
+    def no_view(error: HTTPException) -> Response:
+        """Answer a request that no view handles: with a page for a person, else in the protocol."""
+        is_person = "text/html" in request.headers.get("Accept", "")
+        if dashboard is None or not is_person or request.method != "GET":
+            return cast("Response", _protocol().http_failure(error))
         is_ours = request.path in ("/update", *dyndns2.PATHS)
         title = "This address is for devices" if is_ours else error.name
         text = _FOR_DEVICES if is_ours else error.description or ""
@@ -118,17 +106,24 @@ def _http_failure(error: HTTPException, *, has_pages: bool) -> Response:
         if allowed:
             page.headers["Allow"] = ", ".join(allowed)
         return page
-    answer: Response = _protocol().http_failure(error)
-    return answer
+
+    @app.errorhandler(Exception)
+    def crash(error: Exception) -> Response:
+        if crashes.take() is not None:
+            logger.error("A request to %s failed", request.url_rule, exc_info=error)
+        problem = DyndnsError("The service failed; its log has the details.")
+        return cast("Response", _protocol().refusal(problem))
+
+    fast_path = FastPath(app.wsgi_app, access, repeat, proxies)
+    app.wsgi_app = fast_path  # type: ignore[method-assign, assignment]
+    app.after_request(fast_path.learn)
+    app.after_request(_log(proxies))
+    return app
 
 
-def _crash(error: Exception) -> Response:
-    if _crashes.take() is not None:
-        logger.error("A request to %s failed", request.url_rule, exc_info=error)
-    answer: Response = _protocol().refusal(
-        DyndnsError("The service failed; its log has the details.")
-    )
-    return answer
+def _protocol() -> ModuleType:
+    """Return the protocol of the current request by its path, even if the path has no view."""
+    return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
 
 
 def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
@@ -242,13 +237,13 @@ class FastPath:
 
     def __init__(
         self,
-        app: Flask,
+        application: Callable[[Environ, Start], Iterable[bytes]],
         access: Callable[[], Access],
         is_unchanged: Repeat,
         proxies: Sequence[Network] = (),
     ) -> None:
         self._proxies = proxies
-        self._application: Callable[[Environ, Start], Iterable[bytes]] = app.wsgi_app
+        self._application = application
         self._current_access = access
         self._is_unchanged = is_unchanged
         self._lock = threading.Lock()
@@ -257,7 +252,6 @@ class FastPath:
         # bytes must not displace answers by parts.
         self._by_parts: dict[bytes, _Answer] = {}
         self._by_bytes: dict[bytes, _Answer] = {}
-        app.after_request(self._learn)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         if "HTTP_X_FORWARDED_PREFIX" in environ:
@@ -269,10 +263,10 @@ class FastPath:
         environ["PATH_INFO"] = "/nic/update" if path == "/nic/update/nic/update" else path
         digest = _digest(environ)
         answer = None if digest is None else self._find(self._by_parts, digest)
-        if answer is None:
+        if digest is None or answer is None:
             environ[_DIGEST] = digest, self._access
             return self._application(environ, start)
-        self._keep_by_bytes(environ, answer)
+        self._keep(environ, digest, answer)
         start(answer.status, list(answer.headers))
         return [answer.body]
 
@@ -297,7 +291,7 @@ class FastPath:
         logger.debug("%s %s again: %s", source, answer.path, answer.status)
         return answer
 
-    def _learn(self, response: Response) -> Response:
+    def learn(self, response: Response) -> Response:
         """Keep the answer to the current request if its only update was unchanged, from memory.
 
         The same prefix may lead to another address the next time, so its answer isn't kept.
@@ -311,20 +305,21 @@ class FastPath:
             headers = response.get_wsgi_headers(environ).to_wsgi_list()
             body = response.get_data()
             answer = _Answer(access, update, request.path, response.status, headers, body)
-            self._keep(self._by_parts, digest, answer)
-            self._keep_by_bytes(environ, answer)
+            self._keep(environ, digest, answer)
         return response
 
-    def _keep_by_bytes(self, environ: Environ, answer: _Answer) -> None:
+    def _keep(self, environ: Environ, digest: bytes, answer: _Answer) -> None:
+        """Keep an answer for the parts of its request, and for its bytes if they are known."""
+        places = [(self._by_parts, digest, answer)]
         sent: SentBytes | None = environ.get(SENT_BYTES)
         if sent is not None:
-            answer = answer._replace(protocol=environ["SERVER_PROTOCOL"], closes=sent.closes)
-            self._keep(self._by_bytes, sent.key, answer)
-
-    def _keep(self, answers: dict[bytes, _Answer], digest: bytes, answer: _Answer) -> None:
+            exact = answer._replace(protocol=environ["SERVER_PROTOCOL"], closes=sent.closes)
+            places.append((self._by_bytes, sent.key, exact))
         with self._lock:
-            if answer.access is self._access:  # it may have changed since the request
-                answers[digest] = answer
+            if answer.access is not self._access:  # it has changed since the request
+                return
+            for answers, key, one in places:
+                answers[key] = one
                 if len(answers) > _MAX_ANSWERS:
                     del answers[next(iter(answers))]
 

@@ -208,7 +208,7 @@ def read_parameters(request: Request) -> tuple[list[Parameter], CallerError | No
     if number <= _MAX_PARAMETERS:
         pairs += request.args.items(multi=True)
         body = request.get_data(cache=True, parse_form_data=False)
-        text = _decoded(body).strip("\ufeff \t\r\n")
+        text = _decoded(body).strip("\ufeff \t\r\n") if body else ""
         try:
             pairs += _fields(request, text) if text else []
         except BadRequest as error:
