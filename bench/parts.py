@@ -271,7 +271,8 @@ def fill(url: str, fleet: Fleet, checked_before: float, checked_over: float) -> 
         }
         for index, host in enumerate(fleet.hosts)
     ]
-    with engine.execution_options(write=True).begin() as connection:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN")
         for start in range(0, len(seen), _FILLED_AT_ONCE):
             some = slice(start, start + _FILLED_AT_ONCE)
             connection.execute(sa.insert(hosts), seen[some])

@@ -68,7 +68,7 @@ class Rejections:
         add_once: Callable[[Entry, str], bool],
         reporter: EventSink,
         clock: Callable[[], float] = time.time,
-        transaction: Callable[[], ContextManager[None]] = contextlib.nullcontext,
+        transaction: Callable[[], ContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         """`add_once` is `History.add_once`, `transaction` is `Store.transaction`."""
         self._transaction = transaction

@@ -144,7 +144,7 @@ class Alarm:
         reporter: EventSink,
         is_first: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
-        transaction: Callable[[], ContextManager[None]] = contextlib.nullcontext,
+        transaction: Callable[[], ContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         """`is_first` is true for the first process that asks for a host within a window."""
         self._reporter = reporter

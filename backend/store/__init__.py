@@ -62,7 +62,7 @@ def prepare_store(url: str) -> None:
         StoreUnusable: the store can't be opened, or can't be brought up to date.
 
     """
-    with _connection(url, write=True) as connection:
+    with _connection(url) as connection:
         schema.migrate(connection)
 
 
@@ -97,10 +97,10 @@ def file_of(url: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _connection(url: str, *, write: bool = False) -> Iterator[Connection]:
+def _connection(url: str) -> Iterator[Connection]:
     engine = connect(url, pool_size=1)
     try:
-        with engine.execution_options(write=write).begin() as connection:
+        with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
         raise _unusable(error, engine.url) from None
@@ -145,6 +145,8 @@ class Store:
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self._database = Database(connect(url, pool_size, create=False))
+        # Makes one transaction of all that a thread writes in its block.
+        self.transaction = self._database.write
         self.hosts = Hosts(self._database)
         self.conditions = Conditions(self._database)
         self.leases = Leases(self._database)
@@ -155,12 +157,6 @@ class Store:
         self.pushes = Pushes(self._database)
         self.registrations = Registrations(self._database, self.leases)
         self.challenges = Challenges(self._database)
-
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """Make one transaction of all that this thread writes; raise `StoreUnavailable`."""
-        with self._database.write(durable=durable):
-            yield
 
     def ping(self) -> None:
         """Make sure that records can be read; raise `StoreUnavailable` otherwise."""

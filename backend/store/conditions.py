@@ -155,7 +155,7 @@ class Conditions:
         theirs = sa.select(records).where(records.c.host.in_(names)).order_by(records.c.type)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-            found = [read_record(row) for row in connection.execute(theirs).mappings()]
+            found = list(map(read_record, connection.execute(theirs)))
         by_host: dict[Hostname, list[Record]] = {}
         for record in found:
             by_host.setdefault(record.host, []).append(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import os
 import re
 import sqlite3
 import threading
@@ -98,50 +99,32 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
 
     def opened(connection: Any, record: Any) -> None:  # noqa: ANN401
         try:
-            record.info["file"] = _set_up(connection, file)
+            # Statements outside of a transaction commit at once; `Database.write` opens one.
+            connection.isolation_level = None
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            # The operating system caches the file anyway: 2 MB for each connection would save no
+            # time.
+            connection.execute("PRAGMA cache_size=-512").close()
+            record.info["file"] = file.stat()
+        except OSError:  # deleted just after it was opened
+            connection.close()
+            raise sqlite3.OperationalError("unable to open database file") from None
         except sqlite3.Error:
             connection.close()  # SQLAlchemy before 2.0.53 leaves it open
             raise
 
     def taken(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401
         # SQLite goes on writing to a file that was deleted or replaced: the data would be lost.
-        if record.info["file"] != _identity(file):
+        try:
+            is_same = os.path.samestat(file.stat(), record.info["file"])
+        except OSError:
+            is_same = False
+        if not is_same:
             raise DisconnectionError
 
     sa.event.listen(engine, "connect", opened)
     sa.event.listen(engine, "checkout", taken)
-    sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _let_go)
-
-
-def _set_up(connection: Any, file: Path) -> tuple[int, int]:  # noqa: ANN401
-    """Set up a connection, and return the identity of its file."""
-    # Statements outside of a transaction commit at once; `_begin` opens transactions.
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL").close()
-    # The operating system caches the file anyway: 2 MB for each connection would save no time.
-    connection.execute("PRAGMA cache_size=-512").close()
-    identity = _identity(file)
-    if identity is None:  # deleted just after it was opened
-        raise sqlite3.OperationalError("unable to open database file")
-    return identity
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _begin(connection: Connection) -> None:
-    # Reading needs no transaction. Writing locks at once: a read lock can't be upgraded later.
-    options = connection.get_execution_options()
-    if options.get("write"):
-        synchronous = _SYNCHRONOUS[options.get("durable", True)]
-        connection.connection.cursor().execute(f"PRAGMA synchronous={synchronous}").close()
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:
@@ -237,8 +220,6 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writing = engine.execution_options(write=True)
-        self._writing_soon = engine.execution_options(write=True, durable=False)
         self._is_postgresql = engine.dialect.name == "postgresql"
         # The writers of this process wait here: SQLite would let them sleep, longer each time.
         self._writers = threading.Lock()
@@ -324,7 +305,12 @@ class Database:
         if not self._is_postgresql and not self._writers.acquire(timeout=_BUSY_SECONDS):
             raise StoreBusy("The store is too busy to be written right now.")
         try:
-            with (self._writing if durable else self._writing_soon).begin() as connection:
+            with self._engine.begin() as connection:
+                if not self._is_postgresql:
+                    pragma = f"PRAGMA synchronous={_SYNCHRONOUS[durable]}"
+                    connection.connection.cursor().execute(pragma).close()
+                    # Locks at once: a read lock can't be upgraded later.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
                 self._open.connection = connection
                 yield connection
         except self._errors as error:

@@ -21,8 +21,8 @@ from backend.store.schema import (
     hosts,
     records,
     reports,
+    run,
 )
-from backend.store.statements import run
 
 # A process that serves a host extends the registration by this, if another one started without it.
 KEPT_SECONDS = 600.0
@@ -98,6 +98,7 @@ class Record:
     """One record: its desired state, and the progress of this state. Times are UTC seconds."""
 
     host: Hostname
+    type: RecordType
     desired: DesiredRecord
     generation: int  # of the desired state: a late answer to an older one is recognised by it
     desired_at: float
@@ -114,11 +115,6 @@ class Record:
     comment: str  # of the record at Hetzner
     verify_after: float  # a check or a write failed: no request asks Hetzner before then
     changed_at: float | None
-
-    @property
-    def type(self) -> RecordType:
-        """A or AAAA."""
-        return self.desired.type
 
     @property
     def is_accepted(self) -> bool:
@@ -144,26 +140,31 @@ class Record:
         return not self.is_accepted and (self.action is not None or may_be_written)
 
 
-def read_record(row: Mapping[Any, Any]) -> Record:
-    """Make a record from a row of the table."""
+def read_record(row: Sequence[Any]) -> Record:
+    """Make a record from a row with all columns of the table, in their order."""
+    host, type_, desired, generation, desired_at, source, protocol, state, published, *more = row
+    action, accepted_at, checked_at, attempts, retry_at, error, hint, *more = more
+    _poll_action_at, verify_after, comment, changed_at = more
+    kind = RecordType(type_)
     return Record(
-        host=Hostname(row["host"]),
-        desired=DesiredRecord(RecordType(row["type"]), _address(row["desired"])),
-        generation=row["generation"],
-        desired_at=row["desired_at"],
-        requester=Requester(row["source"], row["protocol"]),
-        state=State(row["state"]),
-        published=_address(row["published"]),
-        action=row["action"],
-        accepted_at=row["accepted_at"],
-        checked_at=row["checked_at"],
-        attempts=row["attempts"],
-        retry_at=row["retry_at"],
-        error=row["error"],
-        hint=row["hint"],
-        comment=row["comment"],
-        verify_after=row["verify_after"],
-        changed_at=row["changed_at"],
+        host=Hostname(host),
+        type=kind,
+        desired=DesiredRecord(kind, _address(desired)),
+        generation=generation,
+        desired_at=desired_at,
+        requester=Requester(source, protocol),
+        state=State(state),
+        published=_address(published),
+        action=action,
+        accepted_at=accepted_at,
+        checked_at=checked_at,
+        attempts=attempts,
+        retry_at=retry_at,
+        error=error,
+        hint=hint,
+        comment=comment,
+        verify_after=verify_after,
+        changed_at=changed_at,
     )
 
 

@@ -17,8 +17,7 @@ from backend.errors import HostBusy, StoreUnavailable
 from backend.model import Deadline, Hostname
 from backend.rate import DAY
 from backend.store.database import Database, excluded
-from backend.store.schema import SKEW_SECONDS, leases, reports
-from backend.store.statements import run
+from backend.store.schema import SKEW_SECONDS, leases, reports, run
 
 _POLL_SECONDS = 0.05
 SAY_AGAIN = DAY  # a warning whose cause lasts is repeated after this

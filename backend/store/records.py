@@ -25,8 +25,7 @@ from backend.store.hosts import (
     rivals,
 )
 from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
-from backend.store.schema import SKEW_SECONDS, Entry, add_entry, hosts, records, reports
-from backend.store.statements import run
+from backend.store.schema import SKEW_SECONDS, Entry, add_entry, hosts, records, reports, run
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
 FIRST_POLL = 4.0
@@ -36,7 +35,6 @@ _WAITING = (State.PENDING.value, State.REFUSED.value)
 _MOST_ERRORS = 5
 _DONE = {"action": None, "attempts": 0, "error": "", "hint": ""}
 _OF_DESIRED = ("desired", "desired_at", "source", "protocol", "retry_at")
-_COLUMNS = records.columns.keys()
 _OF_HOST = sa.select(records).where(records.c.host == sa.bindparam("name"))
 _LEAVING = sa.select(hosts.c.host).where(
     hosts.c.host == sa.bindparam("name"), hosts.c.leaving.is_not(None)
@@ -85,6 +83,7 @@ class Accepted:
     action: int | None = None
     change: ChangeNote | None = None
     comment: str = ""
+    error: None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,15 @@ class Failed:
 
 @dataclass(frozen=True)
 class Delayed:
-    """Hetzner wasn't asked, or didn't answer: only one of the times changes."""
+    """Hetzner wasn't asked, or didn't answer: only one of the times changes.
+
+    `error` is for the caller only.
+    """
 
     record: Record
     retry_at: float | None = None
     verify_after: float | None = None
+    error: DyndnsError | None = None
 
 
 Result = Union[Accepted, Failed, Delayed]
@@ -136,7 +139,8 @@ class Records:
 
     def of(self, host: Hostname) -> dict[RecordType, Record]:
         """Return the records of a host, with one indexed read."""
-        return _by_type(self._database.fetch(self._of_host, host.text))
+        found = map(read_record, self._database.fetch(self._of_host, host.text))
+        return {record.type: record for record in found}
 
     def set_desired(self, update: Update, now: float, grace: float) -> None:
         """Store the desired state before Hetzner is asked.
@@ -165,7 +169,8 @@ class Records:
                 self._store_desired(connection, update, now, grace)
             if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
-            return _by_type(run(connection, _OF_HOST, {"name": host.text}))
+            found = map(read_record, run(connection, _OF_HOST, {"name": host.text}))
+            return {record.type: record for record in found}
 
     def unlock(
         self, host: Hostname, owner: str, results: Sequence[Result], now: float
@@ -250,8 +255,8 @@ class Records:
             .where(records.c.state == State.PUBLISHED.value, is_listed(now), is_inside)
         )
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [(read_record(row), row["seen_at"] or 0.0) for row in rows]
+            rows = connection.execute(query).all()
+        return [(read_record(row[:-1]), row.seen_at or 0.0) for row in rows]
 
     def confirm(self, seen: Iterable[tuple[Record, str]], now: float) -> None:
         """Store that Hetzner holds the desired state of some records, each with this comment."""
@@ -286,7 +291,7 @@ class Records:
         with self._database.write() as connection:
             if not self._leases.take(connection, lock, owner, now, 1):
                 return None
-            rows = connection.execute(sa.select(records).where(failed)).mappings().all()
+            rows = connection.execute(sa.select(records).where(failed)).all()
             for record in map(read_record, rows):
                 connection.execute(_dropping(record, now))
                 kind, by = record.type.value, (operator.source, operator.protocol)
@@ -321,7 +326,7 @@ class Records:
     ) -> list[Record]:
         query = sa.select(records).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
-            return [read_record(row) for row in connection.execute(query).mappings().all()]
+            return list(map(read_record, connection.execute(query)))
 
     def _note(self, connection: Connection, result: Result, now: float) -> Noted:
         record = result.record
@@ -373,11 +378,6 @@ class Records:
             other == event and (event == "postponed" or one == text) for _, other, one in known
         )
         return Notice.RECORD if is_known else Notice.HOST
-
-
-def _by_type(rows: Iterable[Sequence[Any]]) -> dict[RecordType, Record]:
-    found = (read_record(dict(zip(_COLUMNS, row))) for row in rows)
-    return {record.desired.type: record for record in found}
 
 
 def _note_accepted(connection: Connection, accepted: Accepted, now: float) -> Notice | None:

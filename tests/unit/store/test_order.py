@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from backend.store import Store, records
 from backend.store.hosts import HostActivity, Record
-from backend.store.statements import run
+from backend.store.schema import run
 from tests.unit.fakes import host, update
 
 NAMES = ["a.example.com", "b.example.com", "c.example.com"]

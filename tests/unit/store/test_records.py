@@ -48,6 +48,7 @@ def test_a_host_without_an_update_has_no_records(store: Store) -> None:
 def test_a_new_update_is_pending_with_a_delayed_retry(store: Store) -> None:
     assert set_desired(store, FIRST) == Record(
         host=HOST,
+        type=A,
         desired=DesiredRecord(A, Address.parse(FIRST)),
         generation=first_generation(NOW),
         desired_at=NOW,

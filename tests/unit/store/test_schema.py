@@ -48,7 +48,7 @@ def version(file: Path) -> str:
 def migrate_to(file: Path, version: int, migrations: Mapping[int, Sequence[str]]) -> None:
     engine = connect(url_of(file), pool_size=1)
     try:
-        with engine.execution_options(write=True).begin() as connection:
+        with engine.begin() as connection:
             migrate(connection, version, migrations)
     finally:
         engine.dispose()

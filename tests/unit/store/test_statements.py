@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from backend.store import Store
-from backend.store.schema import leases
-from backend.store.statements import run
+from backend.store.schema import leases, run
 
 
 def test_a_read_only_connection_is_not_used_again(store: Store, url: str) -> None:
