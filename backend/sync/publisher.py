@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from backend.auth.throttle import network_of
 from backend.errors import (
@@ -45,7 +44,6 @@ from backend.store.records import (
     ChangeNote,
     Delayed,
     Failed,
-    Noted,
     Notice,
     Result,
     entry_of,
@@ -124,14 +122,26 @@ class Publisher:
         is_fresh = 0 <= now - record.checked_at < self._cache_ttl
         return is_fresh or 0 < record.verify_after - now <= _VERIFY_PAUSE
 
-    def read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
-        """Return the RRSets of a host at Hetzner.
+    def read(
+        self, host: Hostname, deadline: Deadline
+    ) -> tuple[Location, Mapping[RecordType, RRSet]]:
+        """Find the zone of a host and read both families; list zones again if the zone is gone.
 
         Raises:
             OperatorError, TransientError: as calls to Hetzner do.
 
         """
-        return self._read(host, deadline)[1]
+        location = self._zones.find(host, deadline)
+        try:
+            return location, location.zone.project.read(location, deadline)
+        except (NotFound, SecondaryZone):
+            self._zones.invalidate()
+        location = self._zones.find(host, deadline)
+        try:
+            return location, location.zone.project.read(location, deadline)
+        except NotFound:
+            name = location.zone.name
+            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def publish(
         self,
@@ -175,25 +185,35 @@ class Publisher:
         self, attempt: Attempt, kinds: Iterable[RecordType]
     ) -> dict[RecordType, RecordOutcome]:
         """Bring records of a locked host to the desired state, and unlock it: see `publish`."""
+        outcomes: dict[RecordType, RecordOutcome] = {}
+        errors: list[DyndnsError] = []
+        results: list[Result] = []
         due: list[Record] = []
         try:
             for record in (attempt.known[kind] for kind in kinds if kind in attempt.known):
-                attempt.outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
+                outcomes[record.type] = RecordOutcome(record.desired, Change.CACHED)
                 if self.is_up_to_date(record):
                     continue
                 seconds = record.waits_for(self._clock())
-                if not seconds:
+                if seconds:
+                    errors.append(_stored_error(record, seconds))
+                else:
                     due.append(record)
-                elif not attempt.errors:
-                    attempt.errors.append(_stored_error(record, seconds))
             if due:
-                self._bring(attempt, due)
+                results = self._bring(attempt, due)
+                errors += [one.error for one in results if one.error is not None]
+                outcomes.update(_outcome(one) for one in results if isinstance(one, Accepted))
         finally:
             self._locked.pop(attempt.owner, None)
-            self._unlock(attempt)
-        if attempt.errors:
-            raise attempt.errors.pop()
-        return attempt.outcomes
+            try:
+                self._unlock(attempt, results)
+            except StoreUnavailable:
+                if not errors:  # otherwise the update is stored, and the caller gets that error
+                    raise
+        if errors:
+            results.clear()  # the traceback of an error refers to them, and keeps connections open
+            raise errors.pop(0)
+        return outcomes
 
     def keep_locks(self) -> None:
         """Renew the locks of this process. Call this every few seconds: Hetzner may be slow."""
@@ -202,67 +222,36 @@ class Publisher:
         if owners:
             self._store.leases.renew(owners, now, LOCK_SECONDS)
 
-    def _bring(self, attempt: Attempt, due: Sequence[Record]) -> None:
-        """Bring records to their desired state, and collect the results in the attempt.
-
-        The records of both families are written at the same time.
-        """
+    def _bring(self, attempt: Attempt, due: Sequence[Record]) -> list[Result]:
+        """Bring records to their desired state; those of both families at the same time."""
+        host, deadline, now = attempt.host, attempt.deadline, self._clock()
+        found: Mapping[RecordType, RRSet]
         try:
-            location = self._zones.find(attempt.host, attempt.deadline)
-            is_short = location.zone.project.api.is_short
-            if is_short and not all(record.is_accepted for record in due):
-                self.shares.take(attempt.host)
-            found: Mapping[RecordType, RRSet]
-            if all(map(self._is_known, due)):  # saves the read before the write
-                ttl = self.ttl_of(attempt.host) or location.zone.project.chosen_ttl
-                found = {
-                    record.type: RRSet({record.published.ip: record.comment}, ttl)
-                    for record in due
-                    if record.published is not None
-                }
-            else:
-                location, found = self._read(attempt.host, attempt.deadline)
+            location = self._zones.find(host, deadline)
+            project = location.zone.project
+            if project.api.is_short and not all(record.is_accepted for record in due):
+                self.shares.take(host)
+            # If Hetzner certainly holds the last published record, it isn't read before the write.
+            # A process that has just started may have another RECORD_TTL.
+            ttl, seconds = self.ttl_of(host) or project.chosen_ttl, _KNOWN_FOR * self._cache_ttl
+            found = {
+                record.type: RRSet({record.published.ip: record.comment}, ttl)
+                for record in due
+                if record.published is not None
+                and record.desired.address not in (None, record.published)
+                and record.state is State.PENDING
+                and not record.attempts
+                and self._began <= record.checked_at <= now < record.checked_at + seconds
+            }
+            if len(found) < len(due):
+                location, found = self.read(host, deadline)
         except DyndnsError as error:
-            for record in due:
-                self._fail(attempt, record, error)
-            return
+            return [self._failed(record, error) for record in due]
         others = [
-            self._pool.submit(self._write, record, location, found, attempt.deadline)
-            for record in due[1:]
+            self._pool.submit(self._write, record, location, found, deadline) for record in due[1:]
         ]
-        written = [self._write(due[0], location, found, attempt.deadline)]
-        written += [other.result() for other in others]
-        for record, result in zip(due, written):
-            if isinstance(result, DyndnsError):
-                self._fail(attempt, record, result)
-            else:
-                self._accept(attempt, record, *result)
-
-    def _is_known(self, record: Record) -> bool:
-        """Whether Hetzner certainly holds the last published record, so that no read is needed."""
-        if record.published is None or record.desired.address in (None, record.published):
-            return False
-        is_smooth = record.state is State.PENDING and not record.attempts
-        age = self._clock() - record.checked_at
-        # A process that has just started may have another RECORD_TTL.
-        is_known = record.checked_at >= self._began and 0 <= age < _KNOWN_FOR * self._cache_ttl
-        return is_smooth and is_known
-
-    def _read(
-        self, host: Hostname, deadline: Deadline
-    ) -> tuple[Location, Mapping[RecordType, RRSet]]:
-        """Find the zone of a host and read both families; list zones again if the zone is gone."""
-        location = self._zones.find(host, deadline)
-        try:
-            return location, location.zone.project.read(location, deadline)
-        except (NotFound, SecondaryZone):
-            self._zones.invalidate()
-        location = self._zones.find(host, deadline)
-        try:
-            return location, location.zone.project.read(location, deadline)
-        except NotFound:
-            name = location.zone.name
-            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
+        first = self._write(due[0], location, found, deadline)
+        return [first, *(other.result() for other in others)]
 
     def _write(
         self,
@@ -270,11 +259,8 @@ class Publisher:
         location: Location,
         found: Mapping[RecordType, RRSet],
         deadline: Deadline,
-    ) -> tuple[Written, RRSet | None] | DyndnsError:
-        """Write the desired state of one record to Hetzner.
-
-        Returns what was done, and the RRSet that was there before; or why it could not be done.
-        """
+    ) -> Result:
+        """Write the desired state of one record to Hetzner, where `found` is."""
         rrset = seen = found.get(record.type)
         exists, is_again = False, False
         try:
@@ -294,36 +280,16 @@ class Publisher:
                     break
                 except (AlreadyExists, NotFound, SecondaryZone) as error:  # it has changed
                     if is_again:
-                        return _contradiction(record, is_listed=rrset is not _UNLISTED)
+                        raise _contradiction(record, is_listed=rrset is not _UNLISTED) from None
                     is_again, exists = True, isinstance(error, AlreadyExists)
-                location, found = self._read(record.host, deadline)
+                location, found = self.read(record.host, deadline)
                 seen = found.get(record.type)
                 rrset = _UNLISTED if exists and seen is None else seen
         except DyndnsError as error:
-            return error
+            return self._failed(record, error)
         if exists and written.change is Change.UNCHANGED:  # an earlier write of ours created it
-            return written._replace(change=Change.CREATED), None
-        return written, seen
-
-    def _accept(
-        self, attempt: Attempt, record: Record, written: Written, rrset: RRSet | None
-    ) -> None:
-        requester = f"requested by {record.requester.source or 'the operator'}"
-        note, is_unchanged = None, written.change is Change.UNCHANGED
-        # If the answer to an earlier attempt was lost, the record already has the new address.
-        if not is_unchanged or record.published != record.desired.address:
-            seen = record.published if is_unchanged else rrset
-            old = None if seen is None else str(seen)
-            if record.is_accepted:
-                why = "restored: it was changed at Hetzner"
-            elif record.attempts:
-                why = f"{requester}, done at attempt {record.attempts + 1}"
-            else:
-                why = requester
-            note = ChangeNote(written.change.value, old, why)
-        action = next(iter(written.actions), None)
-        attempt.results.append(Accepted(record, action, note, written.comment))
-        attempt.outcomes[record.type] = RecordOutcome(record.desired, written.change)
+            return _accepted(record, written._replace(change=Change.CREATED), None)
+        return _accepted(record, written, seen)
 
     def _warn_of_several(self, record: Record, rrset: RRSet) -> None:
         """Report that an update replaces several records, before it does so."""
@@ -334,8 +300,8 @@ class Publisher:
             if self._store.history.add_once(entry, kind.value):
                 self._reporter.report(event)
 
-    def _fail(self, attempt: Attempt, record: Record, error: DyndnsError) -> None:
-        """Collect a failure. The failed verification of an accepted record isn't one."""
+    def _failed(self, record: Record, error: DyndnsError) -> Result:
+        """Return the result of a failure. That of the check of an accepted record isn't one."""
         now = self._clock()
         if isinstance(error, OperatorError):
             pause = pause_after(
@@ -344,61 +310,43 @@ class Publisher:
             # A request looks for the zone again: the list of zones bounds the calls for that.
             is_cheap = isinstance(error, (ZoneNotFound, SecondaryZone))
             until = 0.0 if is_cheap else now + pause
-            attempt.results.append(Failed(record, State.REFUSED, error, now + pause, until))
-        elif record.is_accepted:
-            attempt.results.append(Delayed(record, verify_after=now + _VERIFY_PAUSE))
-            return
-        elif isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
+            return Failed(record, State.REFUSED, error, now + pause, until)
+        if record.is_accepted:
+            return Delayed(record, verify_after=now + _VERIFY_PAUSE)
+        if isinstance(error, ShareUsedUp) and record.state is State.REFUSED:
             # Hetzner wasn't called, so the earlier error, which the operator has to fix, remains.
-            attempt.results.append(Delayed(record, retry_at=now + error.retry_after))
-        else:
-            retry_at = now + pause_after(record.attempts, error)
-            attempt.results.append(Failed(record, State.PENDING, error, retry_at))
-        if not attempt.errors:
-            attempt.errors.append(error)
+            return Delayed(record, retry_at=now + error.retry_after, error=error)
+        return Failed(record, State.PENDING, error, now + pause_after(record.attempts, error))
 
-    def _unlock(self, attempt: Attempt) -> None:
+    def _unlock(self, attempt: Attempt, results: Sequence[Result]) -> None:
         """Store the results, unlock the host, and report new events."""
         now = self._clock()
-        try:
-            with self._store.transaction():  # with the pushes, which a kill must not lose
-                results = attempt.results
-                noted = self._store.records.unlock(attempt.host, attempt.owner, results, now)
-                self._report(results, noted, now)
-        except StoreUnavailable:
-            if not attempt.errors:  # otherwise the update is stored, and the caller gets that error
-                raise
-            return
-        attempt.results.clear()  # their tracebacks refer to this attempt, and keep connections open
-
-    def _report(self, results: Sequence[Result], noted: Sequence[Noted], now: float) -> None:
-        for result, (notice, rivals) in zip(results, noted):
-            record = result.record
-            host, kind = record.host, record.type
-            if isinstance(result, Accepted):
-                change, new = result.change, str(record.desired.address or "none")
-                event: Confirmed | Published = Confirmed(host, kind)
-                if change is not None:
-                    network = network_of(record.requester.source)
-                    event = Published(host, kind, change.old or "none", new, change.why, network)
-                self._reporter.report(event)
-            if rivals:
-                self._reporter.report(Contested(host, kind, " and ".join(rivals)))
-            if notice is not None:
-                report_notice(self._reporter, result, notice, now)
+        with self._store.transaction():  # with the pushes, which a kill must not lose
+            noted = self._store.records.unlock(attempt.host, attempt.owner, results, now)
+            for result, (notice, rivals) in zip(results, noted):
+                record = result.record
+                host, kind = record.host, record.type
+                if isinstance(result, Accepted):
+                    change, new = result.change, str(record.desired.address or "none")
+                    event: Confirmed | Published = Confirmed(host, kind)
+                    if change is not None:
+                        network = network_of(record.requester.source)
+                        old = change.old or "none"
+                        event = Published(host, kind, old, new, change.why, network)
+                    self._reporter.report(event)
+                if rivals:
+                    self._reporter.report(Contested(host, kind, " and ".join(rivals)))
+                if notice is not None:
+                    report_notice(self._reporter, result, notice, now)
 
 
-@dataclass
-class Attempt:
-    """One attempt to bring the records of a locked host to their desired state, and its results."""
+class Attempt(NamedTuple):
+    """An attempt to bring the records of a locked host to their desired state."""
 
     host: Hostname
     owner: str  # of the lock
     known: Mapping[RecordType, Record]
     deadline: Deadline
-    results: list[Result] = field(default_factory=list)
-    outcomes: dict[RecordType, RecordOutcome] = field(default_factory=dict)
-    errors: list[DyndnsError] = field(default_factory=list)  # the first one, if any
 
 
 def report_notice(reporter: EventSink, result: Result, notice: Notice, now: float) -> None:
@@ -429,3 +377,24 @@ def _stored_error(record: Record, seconds: float) -> DyndnsError:
     """Return the error of the last attempt again, without another attempt."""
     text = f"{record.error} {record.hint}".rstrip()
     return ChangeRefused(text) if record.state is State.REFUSED else HetznerBusy(text, seconds)
+
+
+def _outcome(accepted: Accepted) -> tuple[RecordType, RecordOutcome]:
+    record, change = accepted.record, accepted.change
+    done = Change.UNCHANGED if change is None else Change(change.event)
+    return record.type, RecordOutcome(record.desired, done)
+
+
+def _accepted(record: Record, written: Written, rrset: RRSet | None) -> Accepted:
+    """Return the result of a write that replaced this RRSet."""
+    note, is_unchanged = None, written.change is Change.UNCHANGED
+    # If the answer to an earlier attempt was lost, the record already has the new address.
+    if not is_unchanged or record.published != record.desired.address:
+        old = record.published if is_unchanged else rrset
+        why = f"requested by {record.requester.source or 'the operator'}"
+        if record.is_accepted:
+            why = "restored: it was changed at Hetzner"
+        elif record.attempts:
+            why = f"{why}, done at attempt {record.attempts + 1}"
+        note = ChangeNote(written.change.value, None if old is None else str(old), why)
+    return Accepted(record, next(iter(written.actions), None), note, written.comment)

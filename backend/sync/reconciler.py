@@ -238,7 +238,7 @@ class Reconciler:
     def _compare(self, record: Record, why: str, now: float, deadline: Deadline) -> None:
         """Read the RRSet to decide, because Hetzner doesn't report how the action has ended."""
         try:
-            rrset = self._publisher.read(record.host, deadline).get(record.type)
+            rrset = self._publisher.read(record.host, deadline)[1].get(record.type)
         except DyndnsError as error:
             self._cannot_tell(record, error, now)
             return

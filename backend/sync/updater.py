@@ -317,7 +317,7 @@ class Updater:
 
     def _read(self, host: Hostname, deadline: Deadline) -> Mapping[RecordType, RRSet]:
         self._slots.acquire(host, deadline)
-        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))
+        return self._in_time(host, deadline, lambda: self._publisher.read(host, deadline))[1]
 
     def _begin(self, update: Update, deadline: Deadline) -> Attempt:
         """Take a slot for an update, store it, and lock its host; without a slot, only store it.
