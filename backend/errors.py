@@ -142,6 +142,22 @@ class TokenRejected(OperatorError):
     """Hetzner rejects the token, or the token may not write."""
 
 
+IS_OLD = "a token of 32 characters is for Hetzner's old DNS API, which was removed in May 2026"
+MAKE_NEW = (
+    "create a token with Read & Write permission at console.hetzner.com, "
+    "in the project of the zones, under Security, API tokens."
+)
+_OLD_LENGTH = 32  # new tokens have 64 characters
+
+
+def is_old_token(token: str) -> bool:
+    """Return whether a token has the length of tokens for the old DNS API.
+
+    Hetzner doesn't promise the lengths, so they justify a warning, but not a refusal.
+    """
+    return len(token) == _OLD_LENGTH
+
+
 class ChangeRefused(OperatorError):
     """Hetzner refuses the change permanently."""
 

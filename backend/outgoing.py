@@ -139,25 +139,22 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session for `ask`.
+    """A session for calls to one URL by `ask`.
 
     It never follows a redirect: a POST would become a GET that succeeds. It asks for no
-    compression, so that a small answer can't expand to a large one.
+    compression, so that a small answer can't expand to a large one. It takes proxies and
+    certificates from the environment, which requests would otherwise read at each call, but no
+    login from .netrc: all logins are in the settings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
         for scheme in ("http://", "https://"):
             self.mount(scheme, _BoundedAdapter())
         self.headers["Accept-Encoding"] = "identity"
-
-    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Ignore .netrc: all logins are in the settings."""
-        trusted, self.trust_env = self.trust_env, False
-        try:
-            return super().prepare_request(request)
-        finally:
-            self.trust_env = trusted
+        found = self.merge_environment_settings(url, {}, None, None, None)
+        self.proxies, self.verify = found["proxies"], found["verify"]
+        self.trust_env = False
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         """Ignore Location. Otherwise, requests reads the whole body of a redirect first."""
@@ -165,7 +162,7 @@ class Session(requests.Session):
 
 
 class Bearer(AuthBase):
-    """Sends a token as `auth`: requests would let an entry in .netrc replace a plain header."""
+    """Sends a token as `auth`: requests would let a login in the URL replace a plain header."""
 
     def __init__(self, token: str) -> None:
         self._token = token

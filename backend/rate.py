@@ -24,13 +24,11 @@ class TokenBucket:
     Every `now` is in seconds of one clock. No tokens are added when the clock is set back.
     """
 
-    def __init__(
-        self, capacity: float, per_second: float, now: float, level: float | None = None
-    ) -> None:
-        """Start with `level` tokens, or with a full bucket."""
+    def __init__(self, capacity: float, per_second: float, now: float) -> None:
+        """Start with a full bucket."""
         self._capacity = capacity
         self._per_second = per_second
-        self._level = capacity if level is None else level
+        self._level = capacity
         self._at = now
 
     def level(self, now: float) -> float:
@@ -46,9 +44,9 @@ class TokenBucket:
         self._level = level - 1 if has_token else level
         return has_token
 
-    def wait(self, now: float, tokens: float = 1.0) -> float:
-        """Return the seconds until the bucket contains this number of tokens; 0 if it does."""
-        return max(0.0, (tokens - self.level(now)) / self._per_second)
+    def wait(self, now: float) -> float:
+        """Return the seconds until the bucket contains a token; 0 if it does."""
+        return max(0.0, (1 - self.level(now)) / self._per_second)
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ class Quota:
     at: float  # in seconds of one clock
     project: int = 0  # numbered from 1, as HETZNER_TOKEN lists them
 
-    @property
-    def bucket(self) -> TokenBucket:
-        """The calls left since then, if no other process has made any."""
-        return TokenBucket(self.limit, self.limit / HOUR, self.at, self.remaining)
+    def left(self, now: float) -> float:
+        """Return how many calls are left, if no other process has made any since then."""
+        refilled = max(0.0, now - self.at) * self.limit / HOUR
+        return min(self.limit, self.remaining + refilled)
 
 
 class LineLimit:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, TypeVar
 from urllib.parse import urlsplit
 
-from backend.errors import BadHostname, SettingUnusable
-from backend.hetzner.responses import IS_OLD, MAKE_NEW, is_old_token
+from backend.errors import IS_OLD, MAKE_NEW, BadHostname, SettingUnusable, is_old_token
 from backend.model import Hostname, Network
 from backend.text import is_zone
 

@@ -30,8 +30,8 @@ from backend.errors import (
     SettingUnusable,
     StoreUnusable,
 )
+from backend.hetzner.client import decode
 from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Zone
-from backend.hetzner.responses import decode
 from backend.model import (
     Address,
     Credentials,

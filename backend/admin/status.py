@@ -228,7 +228,7 @@ class Snapshot:
 
     def left(self, quota: Quota) -> int:
         """How many calls of a quota are left."""
-        return int(quota.bucket.level(self.now))
+        return int(quota.left(self.now))
 
     def is_low(self, quota: Quota) -> bool:
         """Whether a quota is so low that background jobs pause."""

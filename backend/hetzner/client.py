@@ -1,4 +1,4 @@
-"""One call to Hetzner's Cloud API: its time limit, its token, and the rate limit.
+"""One call to Hetzner's Cloud API: its time limit, its token, the rate limit, and the answer.
 
 API: https://docs.hetzner.cloud/cloud.spec.json, including its section "Rate Limiting". Recorded
 answers show that a project has several buckets.
@@ -6,19 +6,35 @@ answers show that a project has several buckets.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Tuple
 from urllib.parse import urlsplit
 
-from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable
-from backend.hetzner.responses import MAX_ANSWER, decode
+from backend.errors import (
+    IS_OLD,
+    MAKE_NEW,
+    ChangeRefused,
+    DyndnsError,
+    HetznerBusy,
+    HetznerUnreachable,
+    SecondaryZone,
+    TokenRejected,
+    TransientError,
+    is_old_token,
+)
 from backend.model import Deadline
-from backend.outgoing import Bearer, NoAnswer, Session, ask
-from backend.rate import Quota, TokenBucket
+from backend.outgoing import Bearer, NoAnswer, Session, ask, retry_after
+from backend.rate import HOUR, Quota
 
 logger = logging.getLogger(__name__)
 
+_MAX_ANSWER = 4 * 1024 * 1024  # bytes; a page of 100 RRSets with 50 records each is far smaller
+_TOO_MANY = 429
+_LONGEST_TEXT = 1000
+_MAX_ID = (1 << 63) - 1  # fits into every store; the API promises 53 bits
 _CONNECT_SECONDS = 4.0
 # Other processes use the same buckets, and may take the last few calls first.
 _LEAST = 3.0
@@ -38,11 +54,10 @@ class Quotas:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._quotas: dict[int, Quota] = {}  # by limit
-        self._buckets: dict[int, TokenBucket] = {}
-        self._bucket_of: dict[str, int] = {}  # by kind of call, learnt from answers: not documented
+        self._limit_of: dict[str, int] = {}  # by kind of call, learnt from answers: not documented
 
     def __iter__(self) -> Iterator[Quota]:
-        return iter(list(self._quotas.values()))
+        return iter(list(self._quotas.values()))  # another thread may add one
 
     def note(self, kind: str, headers: Mapping[str, str]) -> None:
         """Store the quota in the headers of an answer to a call of some kind."""
@@ -52,22 +67,20 @@ class Quotas:
         except (KeyError, ValueError):
             return  # an answer of 401 has no quota
         if _LOWEST <= limit <= _HIGHEST:
-            quota = Quota(limit, min(limit, max(0, remaining)), self._clock())
-            self._quotas[limit], self._buckets[limit] = quota, quota.bucket
-            self._bucket_of[kind] = limit
+            self._quotas[limit] = Quota(limit, min(limit, max(0, remaining)), self._clock())
+            self._limit_of[kind] = limit
 
     def require(self, kind: str) -> None:
         """Raise `HetznerBusy` if Hetzner would refuse a call of some kind because of the quota."""
-        bucket = self._buckets.get(self._bucket_of.get(kind, 0))
-        wait = 0.0 if bucket is None else bucket.wait(self._clock(), _LEAST)
-        if wait:
+        quota = self._quotas.get(self._limit_of.get(kind, 0))
+        if quota is not None and (missing := _LEAST - quota.left(self._clock())) > 0:
+            wait = missing * HOUR / quota.limit
             raise HetznerBusy("The hourly quota of calls to Hetzner is used up.", wait)
 
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        buckets = list(self._buckets.items())  # another thread may add one
-        return any(bucket.level(now) < limit * share for limit, bucket in buckets)
+        return any(quota.left(now) < quota.limit * share for quota in self)
 
 
 class CloudApi:
@@ -122,13 +135,9 @@ class CloudApi:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = Session()
+            session = Session(self._url)
             session.auth = Bearer(self._token)
             session.headers["User-Agent"] = self._agent
-            # From the environment, which requests would otherwise read at each call.
-            found = session.merge_environment_settings(self._url, {}, None, None, None)
-            session.proxies, session.verify = found["proxies"], found["verify"]
-            session.trust_env = False
         try:
             self.quotas.require(kind)
             left = deadline.remaining()
@@ -136,7 +145,7 @@ class CloudApi:
                 session,
                 method,
                 self._url + path,
-                MAX_ANSWER,
+                _MAX_ANSWER,
                 params=list(query),
                 json=body,
                 timeout=(min(_CONNECT_SECONDS, left), left),
@@ -156,3 +165,145 @@ class CloudApi:
             self._idle.append(session)
         self._observe(method, None, time.perf_counter() - start)
         return answer
+
+
+class NotFound(ChangeRefused):
+    """The zone, RRSet or action doesn't exist."""
+
+
+class AlreadyExists(ChangeRefused):
+    """The RRSet to create exists already."""
+
+
+class HetznerMalformed(HetznerUnreachable):
+    """A successful call has an answer that isn't one of the Cloud API."""
+
+
+# The API's error codes. Unknown codes count by their status: 429 and 5xx busy, others refused.
+_REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
+    "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
+    "token_readonly": (TokenRejected, "create a token with Read & Write permission"),
+    "forbidden": (TokenRejected, "create a Read & Write token in the zone's own project"),
+    "not_found": (NotFound, "check that the zone still exists"),
+    "uniqueness_error": (AlreadyExists, "the record exists already"),
+    "protected": (ChangeRefused, "lift the change protection of the record"),
+    "incorrect_zone_mode": (SecondaryZone, "change a secondary zone at its primary server"),
+    "resource_locked": (ChangeRefused, "ask Hetzner's support to unlock the zone"),
+    "resource_limit_exceeded": (ChangeRefused, "delete records or ask Hetzner for a higher limit"),
+    "deprecated_api_endpoint": (ChangeRefused, "update hetzner-dyndns"),
+}
+_BUSY_CODES = frozenset(
+    (
+        "conflict",
+        "locked",
+        "maintenance",
+        "rate_limit_exceeded",
+        "resource_unavailable",
+        "service_error",
+        "server_error",
+        "bad_gateway",
+        "unavailable",
+        "timeout",
+    )
+)
+
+
+def text_of(value: object) -> str:
+    """Read a text; JSON may contain lone surrogates and NUL, which some stores refuse."""
+    whole = str(value).encode("utf-8", "replace").decode("utf-8")
+    return whole.replace("\0", "")[:_LONGEST_TEXT]
+
+
+def plain(text: str) -> str:
+    """Replace characters that don't belong in a log line."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Raise `HetznerMalformed` if the block can't read an answer."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        raise _unknown_shape() from None
+
+
+def _unknown_shape() -> HetznerMalformed:
+    return HetznerMalformed(
+        "Hetzner's API sends JSON in a form that this version doesn't know",
+        hint="check HETZNER_API_URL, or look for an update of hetzner-dyndns.",
+    )
+
+
+def id_of(action: object) -> int:
+    """Return the id of an action; raise `HetznerMalformed` if it has none."""
+    number = action.get("id") if isinstance(action, dict) else None
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_ID:
+        raise _unknown_shape()
+    return number
+
+
+def decode(status: int, headers: Mapping[str, str], text: bytes, token: str) -> dict[str, Any]:
+    """Return the JSON object of an answer. The token is removed where the server echoes it.
+
+    Raises:
+        HetznerUnreachable: the answer isn't from the Cloud API; `HetznerMalformed` after a success.
+        HetznerBusy: the API can't handle the call now.
+        TokenRejected, ChangeRefused: the API refuses the call permanently.
+
+    """
+    if len(text) > _MAX_ANSWER:
+        raise HetznerUnreachable("Hetzner's API sent an answer that is too long.")
+    answer = None
+    if not 300 <= status < 400:  # noqa: PLR2004
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(text.decode("utf-8").replace(token, "(token)"))
+    if not isinstance(answer, dict):
+        raise _not_the_api(status, headers, token)
+    if status >= 400:  # noqa: PLR2004
+        raise refusal(status, headers, answer, token)
+    return answer
+
+
+def _not_the_api(status: int, headers: Mapping[str, str], token: str) -> TransientError:
+    if _is_busy(status):  # Hetzner's gateways send no JSON
+        pause = _pause(headers, is_limited=status == _TOO_MANY)
+        return HetznerBusy(f"Hetzner is busy (status {status}).", pause)
+    kind = headers.get("location") or headers.get("content-type") or "no content type"
+    shown = _shown(kind, token)[:100]
+    family = HetznerMalformed if 200 <= status < 300 else HetznerUnreachable  # noqa: PLR2004
+    return family(
+        f"HETZNER_API_URL answers {status} ({shown}), which isn't the Cloud API",
+        hint="check the URL, and any proxy on the way to it.",
+    )
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], answer: Mapping[str, Any], token: str
+) -> DyndnsError:
+    """Return the error for an answer with a status of 400 or more."""
+    error = answer.get("error")
+    if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+        return _not_the_api(status, headers, token)
+    code = _shown(error["code"], token)[:60]
+    reason = f'{code}, "{_shown(str(error.get("message")), token)[:200].rstrip(".")}"'
+    if code in _BUSY_CODES or (code not in _REFUSALS and _is_busy(status)):
+        pause = _pause(headers, is_limited=code == "rate_limit_exceeded")
+        return HetznerBusy(f"Hetzner is busy ({reason}).", pause)
+    family, hint = _REFUSALS.get(code, (ChangeRefused, "see Hetzner's message"))
+    if code == "unauthorized" and is_old_token(token):
+        return family(f"Hetzner refuses the call ({reason}); {IS_OLD}", hint=MAKE_NEW)
+    return family(f"Hetzner refuses the call ({reason})", hint=f"{hint}.")
+
+
+def _is_busy(status: int) -> bool:
+    return status == _TOO_MANY or status >= 500  # noqa: PLR2004
+
+
+def _pause(headers: Mapping[str, str], *, is_limited: bool) -> float:
+    # RateLimit-Reset is the time of a full bucket, not that of the next possible call.
+    return retry_after(headers, 1.0, 3600.0) or (30.0 if is_limited else 5.0)
+
+
+def _shown(text: str, token: str) -> str:
+    return plain(text.replace(token, "(token)"))

@@ -16,8 +16,7 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.client import CloudApi
-from backend.hetzner.responses import NotFound, id_of, plain, text_of, understood
+from backend.hetzner.client import CloudApi, NotFound, id_of, plain, text_of, understood
 from backend.model import IP, Address, Change, Deadline, DesiredRecord, RecordType
 
 ACTIONS_A_CALL = 25

@@ -104,9 +104,9 @@ class Ntfy:
             # Encoded here, because requests encodes text as latin-1.
             self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
         self._has_login = self._auth is not None or "@" in url
-        self._session = Session()
-        # Passed to each request: REQUESTS_CA_BUNDLE would replace that of the session.
-        self._verify = {} if ca_bundle is None else {"verify": str(ca_bundle)}
+        self._session = Session(url)
+        if ca_bundle is not None:
+            self._session.verify = str(ca_bundle)
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
         """Send one push, within a few seconds.
@@ -120,7 +120,7 @@ class Ntfy:
         text = message[:_MAX_MESSAGE].decode("utf-8", "ignore")
         text += " …" if len(message) > _MAX_MESSAGE else ""
         body = {"topic": self._topic, **vars(push), "message": text}
-        options: dict[str, Any] = {"json": body, "auth": self._auth, **self._verify}
+        options: dict[str, Any] = {"json": body, "auth": self._auth}
         options["timeout"] = min(seconds, _SECONDS)
         try:
             status, headers, answer = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
@@ -290,7 +290,7 @@ class Heartbeat:
         self._host = urlsplit(url).hostname
         self._is_due = is_due
         self._problems = problems
-        self._session = Session()
+        self._session = Session(url)
         self._has_failed = False
 
     def tick(self) -> None:

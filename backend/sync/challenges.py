@@ -15,8 +15,8 @@ from backend.errors import (
     TransientError,
 )
 from backend.events import ChallengeFailed, ChallengePublished, ChallengeRemoved
+from backend.hetzner.client import NotFound
 from backend.hetzner.dns import CHALLENGE_COMMENT, ActionState, Location
-from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.metrics import Meters
 from backend.model import Change, Deadline, Hostname

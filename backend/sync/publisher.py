@@ -29,8 +29,8 @@ from backend.events import (
     Refused,
     SeveralRecords,
 )
+from backend.hetzner.client import AlreadyExists, NotFound
 from backend.hetzner.dns import Location, RRSet, Written
-from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.reporter import Reporter

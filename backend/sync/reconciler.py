@@ -11,8 +11,8 @@ from typing import Callable, Mapping, Sequence
 
 from backend.errors import DyndnsError, HetznerBusy, HetznerUnreachable, OperatorError, ShareUsedUp
 from backend.events import ActionsUnknown
+from backend.hetzner.client import HetznerMalformed
 from backend.hetzner.dns import ACTIONS_A_CALL, ActionState, Hetzner, Zone
-from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname
 from backend.notify.reporter import Reporter

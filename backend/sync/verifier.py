@@ -8,8 +8,8 @@ from collections import defaultdict
 from typing import Callable, Mapping, Sequence
 
 from backend.errors import DyndnsError, OperatorError, StoreUnavailable
+from backend.hetzner.client import NotFound
 from backend.hetzner.dns import Hetzner, Zone
-from backend.hetzner.responses import NotFound
 from backend.hetzner.zones import Zones
 from backend.model import Deadline
 from backend.store import Store

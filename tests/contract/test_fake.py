@@ -16,7 +16,7 @@ from backend.errors import (
     HetznerUnreachable,
     TokenRejected,
 )
-from backend.hetzner.client import CloudApi
+from backend.hetzner.client import CloudApi, HetznerMalformed
 from backend.hetzner.dns import (
     ACTIONS_A_CALL,
     ActionState,
@@ -25,7 +25,6 @@ from backend.hetzner.dns import (
     RRSet,
     Zone,
 )
-from backend.hetzner.responses import HetznerMalformed
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from sandbox import Sandbox
 from tests.contract import openapi

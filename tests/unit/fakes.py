@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from backend.errors import ChangeRefused, DyndnsError, SecondaryZone, TokenRejected
 from backend.events import Event
-from backend.hetzner.responses import AlreadyExists, NotFound
+from backend.hetzner.client import AlreadyExists, NotFound
 from backend.model import Address, Deadline, DesiredRecord, Hostname, RecordType, Requester, Update
 
 ROUTER = Requester("198.51.100.1", "dyndns2")

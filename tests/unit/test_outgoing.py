@@ -30,11 +30,9 @@ def test_an_entry_in_netrc_adds_no_login(tmp_path: Path, monkeypatch: pytest.Mon
     netrc.write_text("machine ntfy.example.com login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    session = Session()
     for url, login in (
         ("https://ntfy.example.com", None),
         ("https://me:secret@ntfy.example.com", "Basic bWU6c2VjcmV0"),
     ):
-        sent = session.prepare_request(requests.Request("POST", url))
+        sent = Session(url).prepare_request(requests.Request("POST", url))
         assert sent.headers.get("Authorization") == login
-    assert session.trust_env  # for proxies and certificates

@@ -5,8 +5,8 @@ from typing import Any, Mapping
 import pytest
 
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerUnreachable
+from backend.hetzner.client import AlreadyExists, NotFound
 from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Written, Zone, read_rrset
-from backend.hetzner.responses import AlreadyExists, NotFound
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from tests.unit.fakes import Call, ScriptedApi
 

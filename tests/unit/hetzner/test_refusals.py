@@ -12,8 +12,9 @@ from backend.errors import (
     HetznerUnreachable,
     SecondaryZone,
     TokenRejected,
+    is_old_token,
 )
-from backend.hetzner.responses import AlreadyExists, NotFound, decode, is_old_token, refusal
+from backend.hetzner.client import AlreadyExists, NotFound, decode, refusal
 
 TOKEN = "t" * 64
 JSON = {"content-type": "application/json"}

@@ -163,8 +163,8 @@ def test_the_newest_quota_of_all_processes_is_stored(
     one.tick()
     (quota,) = store.projects.quotas()
     assert (quota.project, quota.limit, quota.remaining) == (1, 3600, 2000)
-    assert quota.bucket.level(clock.now + 10) == 2010
-    assert quota.bucket.level(clock.now + 2 * HOUR) == 3600
+    assert quota.left(clock.now + 10) == 2010
+    assert quota.left(clock.now + 2 * HOUR) == 3600
 
 
 def test_an_unchanged_quota_is_not_written(store: Store, clock: Clock) -> None:

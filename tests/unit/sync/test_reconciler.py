@@ -15,8 +15,8 @@ from backend.errors import (
     TokenRejected,
 )
 from backend.events import ActionsUnknown, Cleared, Postponed, Published, Refused
+from backend.hetzner.client import HetznerMalformed
 from backend.hetzner.dns import Hetzner
-from backend.hetzner.responses import HetznerMalformed
 from backend.hetzner.zones import Zones
 from backend.model import Deadline, Hostname, RecordType
 from backend.store import Store
