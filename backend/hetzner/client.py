@@ -57,7 +57,7 @@ class Quotas:
         self._limit_of: dict[str, int] = {}  # by kind of call, learnt from answers: not documented
 
     def __iter__(self) -> Iterator[Quota]:
-        return iter(list(self._quotas.values()))  # another thread may add one
+        return iter(list(self._quotas.values()))
 
     def note(self, kind: str, headers: Mapping[str, str]) -> None:
         """Store the quota in the headers of an answer to a call of some kind."""
@@ -80,7 +80,8 @@ class Quotas:
     def is_below(self, share: float) -> bool:
         """Return whether a bucket has less than a share of its limit."""
         now = self._clock()
-        return any(quota.left(now) < quota.limit * share for quota in self)
+        quotas = list(self._quotas.values())  # another thread may add one
+        return any(quota.left(now) < quota.limit * share for quota in quotas)
 
 
 class CloudApi:

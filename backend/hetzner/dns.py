@@ -285,7 +285,12 @@ class Hetzner:
         query = [("id", str(number)) for number in ids]
         answer = self.api.call("GET", "/actions", deadline, query)
         with understood():
-            return {id_of(action): _action_state(action) for action in answer["actions"]}
+            found = {}
+            for action in answer["actions"]:
+                error = action.get("error") or {}
+                reason = text_of(error.get("message") or error.get("code") or "")
+                found[id_of(action)] = ActionState(text_of(action["status"]), plain(reason))
+            return found
 
     def _read(
         self, location: Location, kinds: Sequence[str], deadline: Deadline
@@ -340,9 +345,3 @@ class Hetzner:
 
 def _rrset_path(location: Location, kind: str) -> str:
     return f"{location.zone.path}/{quote(location.name, safe='@*')}/{kind}"
-
-
-def _action_state(action: Mapping[str, Any]) -> ActionState:
-    error = action.get("error") or {}
-    reason = text_of(error.get("message") or error.get("code") or "")
-    return ActionState(text_of(action["status"]), plain(reason))

@@ -103,19 +103,16 @@ def _connection(url: str) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise _unusable(error, engine.url) from None
+        words = reason(error, engine.url)
+        problem = f"STATE_URL: the store can't be opened ({words})"
+        hint = "check that the database answers, and that its user may create and write tables."
+        if engine.dialect.name == "sqlite":
+            file = Path(engine.url.database or "").absolute()
+            problem = f"STATE_URL: uid {os.getuid()} can't use the store {file} ({words})"
+            hint = file_hint(file)
+        raise StoreUnusable(problem, hint=hint) from None
     finally:
         engine.dispose()
-
-
-def _unusable(error: SQLAlchemyError, url: sa.URL) -> StoreUnusable:
-    words = reason(error, url)
-    if url.get_backend_name() != "sqlite":
-        hint = "check that the database answers, and that its user may create and write tables."
-        return StoreUnusable(f"STATE_URL: the store can't be opened ({words})", hint=hint)
-    file = Path(url.database or "").absolute()
-    problem = f"STATE_URL: uid {os.getuid()} can't use the store {file} ({words})"
-    return StoreUnusable(problem, hint=file_hint(file))
 
 
 def file_hint(file: Path) -> str:

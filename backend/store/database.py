@@ -122,19 +122,18 @@ def tune_sqlite(engine: Engine, file: Path) -> None:
         if not is_same:
             raise DisconnectionError
 
+    def failed(context: sa.engine.ExceptionContext) -> None:
+        # A connection that was opened while the disk was read-only stays read-only: close it. On a
+        # full disk, however, open connections can still read, and new ones may fail.
+        if "readonly" in str(context.original_exception):
+            context.is_disconnect = True
+            # An open cursor would keep the files open, and read-only for other connections.
+            if context.execution_context is not None:
+                context.execution_context.cursor.close()
+
     sa.event.listen(engine, "connect", opened)
     sa.event.listen(engine, "checkout", taken)
-    sa.event.listen(engine, "handle_error", _let_go)
-
-
-def _let_go(context: sa.engine.ExceptionContext) -> None:
-    # A connection that was opened while the disk was read-only stays read-only: close it. On a full
-    # disk, however, open connections can still read, and new ones may fail.
-    if "readonly" in str(context.original_exception):
-        context.is_disconnect = True
-        # An open cursor would keep the files open, and read-only for other connections.
-        if context.execution_context is not None:
-            context.execution_context.cursor.close()
+    sa.event.listen(engine, "handle_error", failed)
 
 
 def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
@@ -330,9 +329,13 @@ class Database:
 
     def _translated(self, error: Exception, use: _Use, started: float) -> StoreUnavailable:
         """Return the error to raise instead of one of the database; log the first of a series."""
-        if isinstance(error, self._bugs) and _state(error) not in _DAMAGES:
+        origin = getattr(error, "orig", error)
+        state = getattr(origin, "sqlstate", None)  # PostgreSQL's error code; SQLite has none
+        if isinstance(error, self._bugs) and state not in _DAMAGES:
             raise error  # a bug of ours, which time doesn't fix
-        kind = StoreBusy if _is_locked(error) else StoreUnavailable
+        is_locked = isinstance(origin, sqlite3.OperationalError) and "locked" in str(origin)
+        is_busy = is_locked or state in _LOCKS or isinstance(error, PoolTimeout)
+        kind = StoreBusy if is_busy else StoreUnavailable
         now = time.monotonic()
         if self._is_postgresql and now - started > _SLOW_SECONDS:
             self._closed_by = kind
@@ -353,15 +356,3 @@ class Database:
         if self._failing is use or (self._failing and use is _Use.WRITING):
             self._failing = None
             logger.info("The store can be used again.")
-
-
-def _state(error: Exception) -> str:
-    """Return PostgreSQL's error code; SQLite has none."""
-    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
-
-
-def _is_locked(error: Exception) -> bool:
-    if isinstance(error, PoolTimeout) or _state(error) in _LOCKS:
-        return True
-    origin = getattr(error, "orig", error)
-    return isinstance(origin, sqlite3.OperationalError) and "locked" in str(origin)

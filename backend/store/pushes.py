@@ -67,7 +67,14 @@ class Pushes:
         """
         with self._database.write() as connection:
             if waiting.topic:
-                _end_opposite(connection, waiting, _paused(connection, now))
+                opposite = sa.and_(
+                    pushes.c.host == waiting.host,
+                    pushes.c.topic == waiting.topic,
+                    pushes.c.is_trouble != waiting.is_trouble,
+                )
+                is_paused = pushes.c.cause.in_(list(_paused(connection, now)))
+                connection.execute(pushes.delete().where(opposite, is_paused))
+                connection.execute(pushes.update().where(opposite).values(due=0.0))
             connection.execute(pushes.insert().values(**waiting._asdict()))
 
     def send(self, content: str, priority: int, channels: Iterable[str], now: float) -> None:
@@ -177,14 +184,3 @@ def _is_due(group: _Group, now: float, paused_until: float) -> bool:
     due = min(last.due, max(first.at + _LONGEST_WAIT, first.due))
     was_set_back = now < first.at - SKEW_SECONDS  # the clock
     return bool(was_set_back or now >= max(due, paused_until))
-
-
-def _end_opposite(connection: Connection, new: WaitingPush, paused: Iterable[str]) -> None:
-    opposite = sa.and_(
-        pushes.c.host == new.host,
-        pushes.c.topic == new.topic,
-        pushes.c.is_trouble != new.is_trouble,
-    )
-    is_paused = pushes.c.cause.in_(list(paused))
-    connection.execute(pushes.delete().where(opposite, is_paused))
-    connection.execute(pushes.update().where(opposite).values(due=0.0))

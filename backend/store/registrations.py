@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from dataclasses import replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -90,7 +89,17 @@ class Registrations:
             rows = connection.execute(query).all()
         found = {Hostname(row.host): row for row in rows}
         added = {host for host, row in found.items() if row.is_added}
-        return added, {host: _read_own(row) for host, row in found.items()}
+        own = {
+            host: OwnSettings(
+                row.lost_after,
+                row.ttl,
+                None if row.interface_id is None else ipaddress.IPv6Address(row.interface_id),
+                row.note,
+                row.certificates,
+            )
+            for host, row in found.items()
+        }
+        return added, own
 
     def add(self, names: Iterable[Hostname], operator: Requester, now: float) -> None:
         """Register all of these hosts, or none of them.
@@ -311,9 +320,3 @@ def _due_challenges(host: Hostname, now: float) -> sa.Update:
 def _void(host: Hostname) -> sa.Update:
     """Return a statement that makes a key void. An import doesn't bring it back."""
     return keys.update().where(keys.c.host == host.text).values(key="")
-
-
-def _read_own(row: Any) -> OwnSettings:  # noqa: ANN401
-    part = row.interface_id
-    own = OwnSettings(row.lost_after, row.ttl, None, row.note, row.certificates)
-    return own if part is None else replace(own, interface_id=ipaddress.IPv6Address(part))

@@ -90,8 +90,12 @@ class Challenges:
         with self._meters.update(challenge.requester.protocol) as measured:
             self._slots.acquire(challenge.name, deadline)
             try:
-                self._raise_known(challenge.host)
                 start = self._clock()
+                # Hetzner isn't asked at each request about a challenge that it refuses.
+                until, refusal = self._refused.get(challenge.host, (0.0, None))
+                if refusal is not None and 0 < until - start <= _GRACE_SECONDS:
+                    raise refusal.with_traceback(None)
+                self._refused.pop(challenge.host, None)
                 added = start + _GRACE_SECONDS
                 is_published = self._store.challenges.add(challenge, start, added)
                 try:
@@ -225,13 +229,6 @@ class Challenges:
                 self._report(challenge, now, error)
         except StoreUnavailable:
             return  # it is removed when its time is over
-
-    def _raise_known(self, host: Hostname) -> None:
-        """Raise the error of a refused challenge again: Hetzner isn't asked at each request."""
-        until, error = self._refused.get(host, (0.0, None))
-        if error is not None and 0 < until - self._clock() <= _GRACE_SECONDS:
-            raise error.with_traceback(None)
-        self._refused.pop(host, None)
 
     def _remove_due(self, name: Hostname) -> None:
         """Remove the due challenges of a locked name at Hetzner, with one write."""

@@ -202,7 +202,9 @@ class Publisher:
             if due:
                 results = self._bring(attempt, due)
                 errors += [one.error for one in results if one.error is not None]
-                outcomes.update(_outcome(one) for one in results if isinstance(one, Accepted))
+                for one in (one for one in results if isinstance(one, Accepted)):
+                    change = Change.UNCHANGED if one.change is None else Change(one.change.event)
+                    outcomes[one.record.type] = RecordOutcome(one.record.desired, change)
         finally:
             self._locked.pop(attempt.owner, None)
             try:
@@ -377,12 +379,6 @@ def _stored_error(record: Record, seconds: float) -> DyndnsError:
     """Return the error of the last attempt again, without another attempt."""
     text = f"{record.error} {record.hint}".rstrip()
     return ChangeRefused(text) if record.state is State.REFUSED else HetznerBusy(text, seconds)
-
-
-def _outcome(accepted: Accepted) -> tuple[RecordType, RecordOutcome]:
-    record, change = accepted.record, accepted.change
-    done = Change.UNCHANGED if change is None else Change(change.event)
-    return record.type, RecordOutcome(record.desired, done)
 
 
 def _accepted(record: Record, written: Written, rrset: RRSet | None) -> Accepted:

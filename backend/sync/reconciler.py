@@ -181,20 +181,13 @@ class Reconciler:
         for hetzner, records in by_project.items():
             for start in range(0, len(records), ACTIONS_A_CALL):
                 some = records[start : start + ACTIONS_A_CALL]
-                if hetzner.api.is_low:
-                    for record in some:
-                        self._wait(record, now)
-                else:
-                    self._follow_some(hetzner, some, now, deadline)
-        if self._polled:
-            self._note_polled(now)
-
-    def _note_polled(self, now: float) -> None:
+                self._follow_some(hetzner, some, now, deadline)
         polled, self._polled = self._polled, []
-        with self._store.transaction(durable=False):
-            for record, notice in self._store.records.note_actions(polled):
-                if notice is not None:
-                    report_notice(self._reporter, Accepted(record), notice, now)
+        if polled:
+            with self._store.transaction(durable=False):
+                for record, notice in self._store.records.note_actions(polled):
+                    if notice is not None:
+                        report_notice(self._reporter, Accepted(record), notice, now)
 
     def _follow_some(
         self, hetzner: Hetzner, records: Sequence[Record], now: float, deadline: Deadline
@@ -204,7 +197,10 @@ class Reconciler:
         why = "GET /actions doesn't list its action."
         patience = 0.0  # the age of an action from which on its record decides
         try:
-            states = hetzner.actions(ids, deadline)
+            if hetzner.api.is_low:
+                patience = math.inf
+            else:
+                states = hetzner.actions(ids, deadline)
         except OperatorError as error:
             why = str(error)
         except DyndnsError as error:

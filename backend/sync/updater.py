@@ -156,8 +156,17 @@ class HostSlots:
         """
         deadline.remaining()
         with self._changed:
-            if host in self._busy or host in self._waiting:
-                self._wait(host, deadline)
+            must_wait = host in self._busy
+            if host in self._waiting or (must_wait and len(self._waiting) >= _MOST_WAITING):
+                raise HostBusy(f"Other updates of {host} aren't finished: {self._otherwise}.")
+            if must_wait:
+                self._waiting.add(host)
+                try:
+                    self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())
+                finally:
+                    self._waiting.remove(host)
+                if host in self._busy:
+                    raise HostBusy(f"Another update of {host} isn't finished.")
             if not self._free:
                 raise HetznerBusy(f"Many updates are waiting for Hetzner: {self._otherwise}.")
             self._free -= 1
@@ -169,17 +178,6 @@ class HostSlots:
             self._free += 1
             self._busy.remove(host)
             self._changed.notify_all()
-
-    def _wait(self, host: Hostname, deadline: Deadline) -> None:
-        if host in self._waiting or len(self._waiting) >= _MOST_WAITING:
-            raise HostBusy(f"Other updates of {host} aren't finished: {self._otherwise}.")
-        self._waiting.add(host)
-        try:
-            is_free = self._changed.wait_for(lambda: host not in self._busy, deadline.remaining())
-        finally:
-            self._waiting.remove(host)
-        if not is_free:
-            raise HostBusy(f"Another update of {host} isn't finished.")
 
 
 class ActivityBuffer:
