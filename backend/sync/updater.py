@@ -262,9 +262,8 @@ class Updater:
                     # The records without a prefix are stored; their own attempt reports the error.
                     self._store.records.set_desired(update, self._clock(), 0)
                     raise
-            if self._is_up_to_date(update, known):
-                outcome = self._cached(update)
-            else:
+            outcome = self._from_cache(update, known)
+            if outcome is None:
                 kinds = [one.type for one in update.desired]
                 attempt = self._begin(update, deadline)
                 outcomes = self._in_time(
@@ -276,7 +275,9 @@ class Updater:
                     newer = f"A newer update for {update.host}"
                     raise Superseded(f"{newer} has replaced this update.")
                 outcome = Outcome(update.host, records)
-            measured.outcome = _result(outcome)
+            changes = [one.change for one in outcome.records]
+            new = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
+            measured.outcome = [*new, *changes][0].value
             return outcome
 
     def repeat(self, update: Update) -> bool:
@@ -287,27 +288,24 @@ class Updater:
             known = self._store.records.of(update.host)
         except StoreUnavailable:
             return False
-        if not self._is_up_to_date(update, known):
+        if self._from_cache(update, known) is None:
             return False
-        outcome = self._cached(update)
         seconds = time.perf_counter() - start
-        self._meters.updated(update.requester.protocol, _result(outcome), seconds)
+        self._meters.updated(update.requester.protocol, Change.CACHED.value, seconds)
         return True
 
     def stop(self) -> None:
         """Accept no more work; running work ends by its own time limit."""
         self._pool.shutdown(wait=False)
 
-    def _is_up_to_date(self, update: Update, known: Mapping[RecordType, Record]) -> bool:
+    def _from_cache(self, update: Update, known: Mapping[RecordType, Record]) -> Outcome | None:
+        """Return the outcome of an update if its records are up to date, else `None`."""
         for desired in update.desired:
             record = known.get(desired.type)
             if record is None or record.desired != desired:
-                return False
+                return None
             if not self._publisher.is_up_to_date(record):
-                return False
-        return True
-
-    def _cached(self, update: Update) -> Outcome:
+                return None
         for desired in update.desired:
             self._reporter.report(AnsweredFromCache(update.host, desired.type))
         records = tuple(RecordOutcome(desired, Change.CACHED) for desired in update.desired)
@@ -346,13 +344,6 @@ class Updater:
         except FutureTimeout:
             future.add_done_callback(_log_crash)
             raise HetznerUnreachable("Hetzner's API took too long to answer.") from None
-
-
-def _result(outcome: Outcome) -> str:
-    """Return the change of the first record that changed, if any, as the label of a metric."""
-    changes = [one.change for one in outcome.records]
-    new = [one for one in changes if one not in (Change.UNCHANGED, Change.CACHED)]
-    return str([*new, *changes][0].value)
 
 
 def _log_crash(future: Future[Any]) -> None:
