@@ -99,8 +99,7 @@ class Challenges:
                 added = start + _GRACE_SECONDS
                 is_published = self._store.challenges.add(challenge, start, added)
                 try:
-                    if self._publish(challenge, deadline, is_published=is_published):
-                        self._keep(challenge, start, added)
+                    self._publish(challenge, start, deadline, is_published=is_published)
                 except DyndnsError as error:
                     self._take_back(challenge, added, error)
                     raise
@@ -131,8 +130,10 @@ class Challenges:
             finally:
                 self._store.leases.release(_lock_of(name), owner)
 
-    def _publish(self, challenge: Challenge, deadline: Deadline, *, is_published: bool) -> bool:
-        """Publish a challenge; return whether it is ours to remove."""
+    def _publish(
+        self, challenge: Challenge, start: float, deadline: Deadline, *, is_published: bool
+    ) -> None:
+        """Publish a challenge that was stored at `start`, and keep it until it is removed."""
         name, owner = challenge.name, new_owner()
         accepting = Deadline(min(_ACCEPT_SECONDS, deadline.remaining()))
         wait_for_host(name, lambda: self._lock(name, owner) or None, accepting)
@@ -140,11 +141,20 @@ class Challenges:
             found = self._add_in_time(challenge, accepting, is_published=is_published)
         finally:
             self._store.leases.release(_lock_of(name), owner)
-        if found is None:
-            return is_published
-        location, action = found
-        self._follow(challenge, location, action, deadline)
-        return True
+        if found is not None:
+            self._follow(challenge, *found, deadline)
+        elif not is_published:  # it isn't ours to remove
+            return
+        now = self._clock()
+        why = f"published for a certificate, {now - start:.0f} s after the request"
+        entry = _entry(challenge, now, "challenge", why)
+        event = ChallengePublished(challenge.host, challenge.requester.source, now - start)
+        added, end = start + _GRACE_SECONDS, now + KEPT_SECONDS
+        with self._store.transaction():
+            had_failed = self._store.challenges.keep(challenge, added, end, entry)
+            if had_failed is None:
+                raise Superseded(f"{challenge.name} was set again, or removed, in the meantime.")
+            self._reporter.report(event, quietly=not had_failed)
 
     def _add_in_time(
         self, challenge: Challenge, deadline: Deadline, *, is_published: bool
@@ -206,17 +216,6 @@ class Challenges:
                     f"Hetzner could not publish the challenge of {challenge.host}: {why}."
                 )
         raise HetznerBusy(f"Hetzner hasn't published the challenge of {challenge.host} in time.")
-
-    def _keep(self, challenge: Challenge, start: float, added: float) -> None:
-        now = self._clock()
-        why = f"published for a certificate, {now - start:.0f} s after the request"
-        entry = _entry(challenge, now, "challenge", why)
-        event = ChallengePublished(challenge.host, challenge.requester.source, now - start)
-        with self._store.transaction():
-            had_failed = self._store.challenges.keep(challenge, added, now + KEPT_SECONDS, entry)
-            if had_failed is None:
-                raise Superseded(f"{challenge.name} was set again, or removed, in the meantime.")
-            self._reporter.report(event, quietly=not had_failed)
 
     def _take_back(self, challenge: Challenge, added: float, error: DyndnsError) -> None:
         """Let a background job remove what may be at Hetzner, and report the failure."""

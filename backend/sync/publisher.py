@@ -1,4 +1,8 @@
-"""Publishes the desired records of a host at Hetzner."""
+"""Publishes the desired records of a host at Hetzner.
+
+`Publisher.begin` stores an update and locks its host, and `complete` writes to Hetzner, stores the
+results and unlocks the host. Each is one transaction, and none is open while Hetzner is asked.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +85,15 @@ def pause_after(
     return max(asked, grown * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
 
 
+class Attempt(NamedTuple):
+    """An attempt to bring the records of a locked host to their desired state."""
+
+    host: Hostname
+    owner: str  # of the lock
+    known: Mapping[RecordType, Record]
+    deadline: Deadline
+
+
 class Publisher:
     """Changes records at Hetzner; no other class does. Safe to share between threads."""
 
@@ -107,41 +120,6 @@ class Publisher:
         self._began = clock()
         self._locked: dict[str, float] = {}  # when each lock was taken, by its owner
         self._pool = ThreadPoolExecutor(_SECOND_WRITES, thread_name_prefix="second record")
-
-    def is_up_to_date(self, record: Record) -> bool:
-        """Whether a record is accepted, and was verified within `REQUEST_CACHE_TTL`.
-
-        With many hosts, the verifier reads whole zones, and accepted records count as verified.
-        """
-        if record.state not in (State.PUBLISHING, State.PUBLISHED):
-            return False
-        if record.checked_at > 0 and self._is_checked_elsewhere():
-            return True
-        now = self._clock()
-        # After the clock was set back, neither time may count for too long.
-        is_fresh = 0 <= now - record.checked_at < self._cache_ttl
-        return is_fresh or 0 < record.verify_after - now <= _VERIFY_PAUSE
-
-    def read(
-        self, host: Hostname, deadline: Deadline
-    ) -> tuple[Location, Mapping[RecordType, RRSet]]:
-        """Find the zone of a host and read both families; list zones again if the zone is gone.
-
-        Raises:
-            OperatorError, TransientError: as calls to Hetzner do.
-
-        """
-        location = self._zones.find(host, deadline)
-        try:
-            return location, location.zone.project.read(location, deadline)
-        except (NotFound, SecondaryZone):
-            self._zones.invalidate()
-        location = self._zones.find(host, deadline)
-        try:
-            return location, location.zone.project.read(location, deadline)
-        except NotFound:
-            name = location.zone.name
-            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def publish(
         self,
@@ -202,7 +180,7 @@ class Publisher:
             if due:
                 results = self._bring(attempt, due)
                 errors += [one.error for one in results if one.error is not None]
-                for one in (one for one in results if isinstance(one, Accepted)):
+                for one in [one for one in results if isinstance(one, Accepted)]:
                     change = Change.UNCHANGED if one.change is None else Change(one.change.event)
                     outcomes[one.record.type] = RecordOutcome(one.record.desired, change)
         finally:
@@ -216,6 +194,41 @@ class Publisher:
             results.clear()  # the traceback of an error refers to them, and keeps connections open
             raise errors.pop(0)
         return outcomes
+
+    def is_up_to_date(self, record: Record) -> bool:
+        """Whether a record is accepted, and was verified within `REQUEST_CACHE_TTL`.
+
+        With many hosts, the verifier reads whole zones, and accepted records count as verified.
+        """
+        if record.state not in (State.PUBLISHING, State.PUBLISHED):
+            return False
+        if record.checked_at > 0 and self._is_checked_elsewhere():
+            return True
+        now = self._clock()
+        # After the clock was set back, neither time may count for too long.
+        is_fresh = 0 <= now - record.checked_at < self._cache_ttl
+        return is_fresh or 0 < record.verify_after - now <= _VERIFY_PAUSE
+
+    def read(
+        self, host: Hostname, deadline: Deadline
+    ) -> tuple[Location, Mapping[RecordType, RRSet]]:
+        """Find the zone of a host and read both families; list zones again if the zone is gone.
+
+        Raises:
+            OperatorError, TransientError: as calls to Hetzner do.
+
+        """
+        location = self._zones.find(host, deadline)
+        try:
+            return location, location.zone.project.read(location, deadline)
+        except (NotFound, SecondaryZone):
+            self._zones.invalidate()
+        location = self._zones.find(host, deadline)
+        try:
+            return location, location.zone.project.read(location, deadline)
+        except NotFound:
+            name = location.zone.name
+            raise HetznerBusy(f"Hetzner lists the zone {name}, but doesn't find it.") from None
 
     def keep_locks(self) -> None:
         """Renew the locks of this process. Call this every few seconds: Hetzner may be slow."""
@@ -340,15 +353,6 @@ class Publisher:
                     self._reporter.report(Contested(host, kind, " and ".join(rivals)))
                 if notice is not None:
                     report_notice(self._reporter, result, notice, now)
-
-
-class Attempt(NamedTuple):
-    """An attempt to bring the records of a locked host to their desired state."""
-
-    host: Hostname
-    owner: str  # of the lock
-    known: Mapping[RecordType, Record]
-    deadline: Deadline
 
 
 def report_notice(reporter: EventSink, result: Result, notice: Notice, now: float) -> None:
