@@ -196,6 +196,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     pages = HostPages(session, overview, actions, store.history, days, forms.values)
     dashboard = Dashboard(
         session,
+        hosts.refresh,
         overview,
         actions,
         functools.partial(exposition, meters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ class Dashboard:
     """The operator's pages."""
 
     session: Session
+    refresh: Callable[[], None]  # `Registry.refresh`
     overview: Overview
     actions: Actions
     # The text for Prometheus, in parts.
@@ -52,12 +54,18 @@ class Dashboard:
         for register in self.host_pages:
             register(pages)
         pages.before_request(self.session.log_in)
+        pages.before_request(self.refresh_hosts)
         pages.after_request(with_headers)
         pages.after_request(compress)
         pages.register_error_handler(DyndnsError, refusal)
         pages.register_error_handler(Exception, _crash)
         pages.record(prepare)
         return pages
+
+    def refresh_hosts(self) -> None:
+        """Learn of the host that the operator has just added in another process."""
+        with contextlib.suppress(StoreUnavailable):  # the view reports it
+            self.refresh()
 
     def show_overview(self) -> str:
         snapshot = self.overview.read()

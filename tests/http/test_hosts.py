@@ -135,6 +135,14 @@ def test_an_unchanged_update_is_answered_from_memory_after_a_host_is_added(shell
     assert shell.service.calls() == []
 
 
+def test_a_page_shows_a_host_that_another_process_has_just_added(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["hosts", "add", NEW], service._environ) == 0  # noqa: SLF001
+    capsys.readouterr()
+    assert "Waiting for the first update" in Operator(service).sees(f"/hosts/{NEW}")
+
+
 BAD = {
     "a name without a zone": (["nas.example.invalid"], "No zone for nas.example.invalid"),
     "not a host name": (["under_score.example.com"], "Not a full host name"),
