@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backend.model import Hostname
 from backend.store.database import Database
-from backend.store.leases import SAY_AGAIN, Leases
+from backend.store.leases import Leases
 from backend.store.schema import Entry, add_entry, history
 
 
@@ -140,7 +140,7 @@ class History:
         """
         with self._database.write() as connection:
             subject = f"{entry.event} {entry.host}"
-            is_first = self._leases.report(connection, subject, cause, entry.at, SAY_AGAIN)
+            is_first = self._leases.once(subject, cause, entry.at)
             if is_first:
                 add_entry(connection, entry)
         return is_first

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Callable, Iterable, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from backend.errors import HostBusy, StoreUnavailable
 from backend.model import Deadline, Hostname
@@ -21,6 +20,10 @@ from backend.store.schema import SKEW_SECONDS, leases, reports, run
 
 _POLL_SECONDS = 0.05
 SAY_AGAIN = DAY  # a warning whose cause lasts is repeated after this
+
+_RELEASE = leases.delete().where(
+    leases.c.name == sa.bindparam("a_name"), leases.c.owner == sa.bindparam("an_owner")
+)
 
 T = TypeVar("T")
 
@@ -79,7 +82,8 @@ def _process(owner: str) -> tuple[bool, str]:
 class Leases:
     """Exclusive work. Times are UTC seconds; every method raises `StoreUnavailable`.
 
-    Leases aren't written durably, because a power failure also ends the work of their owners.
+    Leases aren't written durably, because a power failure also ends the work of their owners. In a
+    transaction of the same thread, every change is a part of it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -94,32 +98,28 @@ class Leases:
         self._report = report.values({column: sa.bindparam(column.name) for column in reports.c})
 
     def acquire(self, name: str, owner: str, now: float, seconds: float) -> bool:
-        """Take or renew a lease; fail while another owner has it."""
-        with self._database.write(durable=False) as connection:
-            return self.take(connection, name, owner, now, seconds)
-
-    def take(
-        self, connection: Connection, name: str, owner: str, now: float, seconds: float
-    ) -> bool:
-        """Take or renew a lease within a transaction; fail while another owner has it.
+        """Take or renew a lease; fail while another owner has it.
 
         If the owner's process has ended on this machine, the lease is free at once. A lease that
         ends later than it could was taken before the clock was set back, and is free.
         """
         values = {"name": name, "owner": owner, "until": now + seconds, "now": now}
         values["latest"] = now + seconds + SKEW_SECONDS
-        if run(connection, self._take, {**values, "instead_of": owner}).rowcount == 1:
-            return True
-        query = sa.select(leases.c.owner).where(leases.c.name == name)
-        other = str(connection.execute(query).scalar() or "")
-        if not is_dead(other):
-            return False
-        return bool(run(connection, self._take, {**values, "instead_of": other}).rowcount == 1)
+        with self._database.write(durable=False) as connection:
+            if run(connection, self._take, {**values, "instead_of": owner}).rowcount == 1:
+                return True
+            query = sa.select(leases.c.owner).where(leases.c.name == name)
+            other = str(connection.execute(query).scalar() or "")
+            if not is_dead(other):
+                return False
+            return bool(run(connection, self._take, {**values, "instead_of": other}).rowcount == 1)
 
     def once(self, subject: str, key: str, now: float, seconds: float = SAY_AGAIN) -> bool:
         """Whether this is the first such call in any process within `seconds`."""
+        values = {"subject": subject, "key": key, "until": now + seconds, "now": now}
+        values["latest"] = now + seconds + SKEW_SECONDS
         with self._database.write() as connection:
-            return self.report(connection, subject, key, now, seconds)
+            return bool(run(connection, self._report, values).rowcount == 1)
 
     def first(
         self, subject: str, seconds: float, *, without_store: bool = False
@@ -135,14 +135,6 @@ class Leases:
             return without_store
 
         return is_first
-
-    def report(
-        self, connection: Connection, subject: str, key: str, now: float, seconds: float
-    ) -> bool:
-        """Do what `once` does within a transaction."""
-        values = {"subject": subject, "key": key, "until": now + seconds, "now": now}
-        values["latest"] = now + seconds + SKEW_SECONDS
-        return bool(run(connection, self._report, values).rowcount == 1)
 
     def prune(self, now: float) -> None:
         """Delete the reports whose time is over."""
@@ -164,17 +156,7 @@ class Leases:
     def release(self, name: str, owner: str) -> None:
         """Release a lease; without effect if it already belongs to another owner."""
         with self._database.write(durable=False) as connection:
-            release(connection, name, owner)
-
-
-_RELEASE = leases.delete().where(
-    leases.c.name == sa.bindparam("a_name"), leases.c.owner == sa.bindparam("an_owner")
-)
-
-
-def release(connection: Connection, name: str, owner: str) -> None:
-    """Release a lease within a transaction; without effect if it already has another owner."""
-    run(connection, _RELEASE, {"a_name": name, "an_owner": owner})
+            run(connection, _RELEASE, {"a_name": name, "an_owner": owner})
 
 
 def _has_ended(until: sa.Column[float]) -> sa.ColumnElement[bool]:

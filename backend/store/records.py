@@ -24,7 +24,7 @@ from backend.store.hosts import (
     read_record,
     rivals,
 )
-from backend.store.leases import SAY_AGAIN, Leases, new_owner, release
+from backend.store.leases import Leases, new_owner
 from backend.store.schema import SKEW_SECONDS, Entry, add_entry, hosts, records, reports, run
 
 # Hetzner takes 2 to 17 seconds to publish a change, usually 4.
@@ -149,7 +149,21 @@ class Records:
         only the request itself tries to publish it. An error stays until it is cleared.
         """
         with self._database.write() as connection:
-            self._store_desired(connection, update, now, grace)
+            # Another process may have removed the host since the request was authorized.
+            if run(connection, _LEAVING, {"name": update.host.text}).fetchone() is not None:
+                raise not_registered(update.host)
+            for desired in sorted(update.desired, key=lambda one: one.type.value):
+                row = {
+                    "host": update.host.text,
+                    "type": desired.type.value,
+                    "desired": None if desired.address is None else str(desired.address.ip),
+                    "desired_at": now,
+                    "source": update.requester.source,
+                    "protocol": update.requester.protocol,
+                    "retry_at": now + grace,
+                    "generation": first_generation(now),
+                }
+                run(connection, self._set_desired, row)
 
     def lock(
         self,
@@ -166,8 +180,8 @@ class Records:
         """
         with self._database.write() as connection:
             if update is not None:
-                self._store_desired(connection, update, now, grace)
-            if not self._leases.take(connection, f"host {host.text}", owner, now, LOCK_SECONDS):
+                self.set_desired(update, now, grace)
+            if not self._leases.acquire(f"host {host.text}", owner, now, LOCK_SECONDS):
                 return None
             found = map(read_record, run(connection, _OF_HOST, {"name": host.text}))
             return {record.type: record for record in found}
@@ -181,7 +195,7 @@ class Records:
         """
         with self._database.write() as connection:
             noted = [self._note(connection, result, now) for result in results]
-            release(connection, f"host {host.text}", owner)
+            self._leases.release(f"host {host.text}", owner)
         return noted
 
     def note(self, result: Result, now: float) -> Notice | None:
@@ -289,7 +303,7 @@ class Records:
         failed = sa.and_(records.c.host == host.text, records.c.error != "")
         lock, owner = f"host {host.text}", new_owner()
         with self._database.write() as connection:
-            if not self._leases.take(connection, lock, owner, now, 1):
+            if not self._leases.acquire(lock, owner, now, 1):
                 return None
             rows = connection.execute(sa.select(records).where(failed)).all()
             for record in map(read_record, rows):
@@ -299,27 +313,8 @@ class Records:
                 add_entry(connection, entry)
             if rows:  # the next failure is reported again
                 connection.execute(reports.delete().where(reports.c.subject == host.text))
-            release(connection, lock, owner)
+            self._leases.release(lock, owner)
         return len(rows)
-
-    def _store_desired(
-        self, connection: Connection, update: Update, now: float, grace: float
-    ) -> None:
-        # Another process may have removed the host since the request was authorized.
-        if run(connection, _LEAVING, {"name": update.host.text}).fetchone() is not None:
-            raise not_registered(update.host)
-        for desired in sorted(update.desired, key=lambda one: one.type.value):
-            row = {
-                "host": update.host.text,
-                "type": desired.type.value,
-                "desired": None if desired.address is None else str(desired.address.ip),
-                "desired_at": now,
-                "source": update.requester.source,
-                "protocol": update.requester.protocol,
-                "retry_at": now + grace,
-                "generation": first_generation(now),
-            }
-            run(connection, self._set_desired, row)
 
     def _read(
         self, condition: sa.ColumnElement[bool], limit: int, order: sa.Column[float]
@@ -336,7 +331,7 @@ class Records:
                 return Noted(notice)
             sources = rivals(connection, record.host.text, record.type.value, now)
             key = f"{record.host} {record.type.value}"
-            if not (sources and self._leases.report(connection, "rivals", key, now, SAY_AGAIN)):
+            if not (sources and self._leases.once("rivals", key, now)):
                 return Noted(notice)
             why = f"two devices: requests from {' and '.join(sources)} change it back and forth"
             add_entry(connection, entry_of(record, now, "contested", None, None, why))
@@ -368,7 +363,7 @@ class Records:
             return None
         event = "refused" if failed.state is State.REFUSED else "postponed"
         key = f"{kind} {event} {text}"
-        if not self._leases.report(connection, record.host.text, key, now, math.inf):
+        if not self._leases.once(record.host.text, key, now, math.inf):
             return None
         address = record.desired.address
         wanted = None if address is None else str(address.ip)

@@ -13,7 +13,7 @@ from backend.errors import BadRequest, not_registered
 from backend.model import Hostname, OwnSettings, Requester
 from backend.store.database import Database, excluded
 from backend.store.hosts import DELETE, KEEP, State, first_generation, is_listed
-from backend.store.leases import Leases, new_owner, release
+from backend.store.leases import Leases, new_owner
 from backend.store.schema import (
     HOSTS_CHANGED,
     SKEW_SECONDS,
@@ -159,7 +159,7 @@ class Registrations:
         lock, owner = f"host {old.text}", new_owner()
         with self._database.write() as connection:
             _require_free(connection, [new], now)
-            if not self._leases.take(connection, lock, owner, now, 1):
+            if not self._leases.acquire(lock, owner, now, 1):
                 return None
             added = sa.select(hosts).where(this, hosts.c.is_added, is_listed(now))
             row = connection.execute(added).mappings().first()
@@ -186,7 +186,7 @@ class Registrations:
             connection.execute(_void(old))
             why = f"the host was renamed from {old}"
             add_entry(connection, _entry(new, "renamed", why, operator, now))
-            release(connection, lock, owner)
+            self._leases.release(lock, owner)
             self._mark_changed(connection)
         return True
 
@@ -203,7 +203,7 @@ class Registrations:
         """
         lock, owner = f"host {host.text}", new_owner()
         with self._database.write() as connection:
-            if not self._leases.take(connection, lock, owner, now, 1):
+            if not self._leases.acquire(lock, owner, now, 1):
                 return None
             is_mine = sa.and_(hosts.c.is_added, is_listed(now))
             removable = sa.or_(is_mine, hosts.c.leaving.is_not(None))
@@ -215,7 +215,7 @@ class Registrations:
             what = "its records are deleted" if delete_records else "its records were kept"
             why = f"the host was removed, and {what}"
             add_entry(connection, _entry(host, "removed", why, operator, now))
-            release(connection, lock, owner)
+            self._leases.release(lock, owner)
             self._mark_changed(connection)
         return True
 
