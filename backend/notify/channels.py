@@ -10,7 +10,6 @@ import json
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Any, Callable, Mapping, Protocol, Sequence
 from urllib.parse import urlsplit
 
@@ -86,27 +85,19 @@ class Ntfy:
 
     name = "ntfy"
 
-    def __init__(  # noqa: PLR0913
-        self,
-        url: str,
-        topic: str,
-        *,
-        username: str = "",
-        password: str = "",
-        token: str = "",
-        ca_bundle: Path | None = None,
-    ) -> None:
-        self._url = url
-        self._host = urlsplit(url).hostname
-        self._topic = topic
-        self._auth: AuthBase | None = Bearer(token) if token else None
-        if username and not token:
+    def __init__(self, settings: NtfySettings) -> None:
+        self._settings = settings
+        self._host = urlsplit(settings.url).hostname
+        self._auth: AuthBase | None = None
+        if settings.token:
+            self._auth = Bearer(settings.token)
+        elif settings.username:
             # Encoded here, because requests encodes text as latin-1.
-            self._auth = HTTPBasicAuth(username.encode("utf-8"), password.encode("utf-8"))
-        self._has_login = self._auth is not None or "@" in url
-        self._session = Session(url)
-        if ca_bundle is not None:
-            self._session.verify = str(ca_bundle)
+            login = settings.username.encode("utf-8"), settings.password.encode("utf-8")
+            self._auth = HTTPBasicAuth(*login)
+        self._session = Session(settings.url)
+        if settings.ca_bundle is not None:
+            self._session.verify = str(settings.ca_bundle)
 
     def publish(self, push: Push, seconds: float = _SECONDS) -> None:
         """Send one push, within a few seconds.
@@ -119,11 +110,11 @@ class Ntfy:
         message = push.message.encode("utf-8", "replace")
         text = message[:_MAX_MESSAGE].decode("utf-8", "ignore")
         text += " …" if len(message) > _MAX_MESSAGE else ""
-        body = {"topic": self._topic, **vars(push), "message": text}
-        options: dict[str, Any] = {"json": body, "auth": self._auth}
-        options["timeout"] = min(seconds, _SECONDS)
+        url, timeout = self._settings.url, min(seconds, _SECONDS)
+        body = {"topic": self._settings.topic, **vars(push), "message": text}
+        options: dict[str, Any] = {"timeout": timeout, "json": body, "auth": self._auth}
         try:
-            status, headers, answer = ask(self._session, "POST", self._url, _MAX_ANSWER, **options)
+            status, headers, answer = ask(self._session, "POST", url, _MAX_ANSWER, **options)
         except NoAnswer as error:
             cause = f"{self._host} can't be reached: {error}"
             if "CA certificates" in cause:
@@ -133,7 +124,8 @@ class Ntfy:
             pause = retry_after(headers, 0.0, _MAX_PAUSE) or 0.0
             raise PushFailed(f"{self._host} answers {status}", pause)
         if status in _LOGIN_REFUSALS:
-            refusal = _LOGIN_REFUSALS[status] if self._has_login else _NO_LOGIN
+            has_login = self._auth is not None or "@" in url
+            refusal = _LOGIN_REFUSALS[status] if has_login else _NO_LOGIN
             raise PushFailed(refusal, believed_after=_REFUSALS_IGNORED)
         if status != 200:  # noqa: PLR2004
             hint = _CHECK_URL if status in (404, 405) else "check NTFY_URL and NTFY_TOPIC"
@@ -179,19 +171,8 @@ class AppriseChannel:
 
 def open_channels(settings: NtfySettings) -> list[Channel]:
     """Return all channels of the settings."""
-    channels: list[Channel] = []
-    if settings.url:
-        ntfy = Ntfy(
-            settings.url,
-            settings.topic,
-            username=settings.username,
-            password=settings.password,
-            token=settings.token,
-            ca_bundle=settings.ca_bundle,
-        )
-        channels.append(ntfy)
-    channels += [AppriseChannel(number, url) for number, url in enumerate(settings.urls, 1)]
-    return channels
+    channels: list[Channel] = [Ntfy(settings)] if settings.url else []
+    return channels + [AppriseChannel(number, url) for number, url in enumerate(settings.urls, 1)]
 
 
 def check_urls(urls: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote
@@ -10,6 +11,9 @@ from backend.errors import ChangeRefused, DyndnsError, SecondaryZone, TokenRejec
 from backend.events import Event
 from backend.hetzner.client import AlreadyExists, NotFound
 from backend.model import Address, Deadline, DesiredRecord, Hostname, RecordType, Requester, Update
+from backend.notify.channels import Ntfy
+from backend.readers import Reader
+from backend.settings import NtfySettings
 
 ROUTER = Requester("198.51.100.1", "dyndns2")
 
@@ -25,6 +29,12 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+def ntfy_at(url: str, **others: Any) -> Ntfy:  # noqa: ANN401
+    """The topic `dyndns` on a server, with other settings by the names of their fields."""
+    defaults = Reader({}).section(NtfySettings)
+    return Ntfy(dataclasses.replace(defaults, url=url, topic="dyndns", **others))
 
 
 class RecordingSink:

@@ -6,15 +6,16 @@ from functools import partial
 
 import pytest
 
-from backend.notify.channels import Ntfy, PushFailed, PushRefused
+from backend.notify.channels import PushFailed, PushRefused
 from backend.notify.reporter import Push
 from tests.hostile import ANSWERS, LATE, Hostile, Servers, together
+from tests.unit.fakes import ntfy_at
 
 
 def outcome(url: str, seconds: float) -> str:
     """Return the result of a push."""
     try:
-        Ntfy(url, "dyndns", token="tk_secret").publish(Push("title", "message"), seconds)
+        ntfy_at(url, token="tk_secret").publish(Push("title", "message"), seconds)
     except (PushFailed, PushRefused) as error:
         return str(error)
     except Exception as error:  # noqa: BLE001

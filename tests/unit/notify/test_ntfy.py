@@ -11,6 +11,7 @@ import pytest
 
 from backend.notify.channels import Ntfy, PushFailed, PushRefused
 from backend.notify.reporter import Push
+from tests.unit.fakes import ntfy_at
 
 SECRETS = ("tk_secret", "pass:wörd", "the-password-in-the-url")
 LATE = "127.0.0.1 can't be reached: no complete answer in time"
@@ -78,13 +79,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_certificates_that_vanish_are_named(tmp_path: Path) -> None:
-    ntfy = Ntfy("https://127.0.0.1", "dyndns", ca_bundle=tmp_path / "ca.pem")
+    ntfy = ntfy_at("https://127.0.0.1", ca_bundle=tmp_path / "ca.pem")
     with pytest.raises(PushFailed, match=r"can't be read \(NTFY_CA_BUNDLE\)"):
         ntfy.publish(PUSH)
 
 
 def topic(server: Server, **login: str) -> Ntfy:
-    return Ntfy(server.url, "dyndns", **login)
+    return ntfy_at(server.url, **login)
 
 
 def refused(server: Server, push: Push = PUSH) -> str:
@@ -136,7 +137,7 @@ def test_a_token_precedes_a_login_and_a_login_is_utf8(
 
 def test_a_login_in_the_url_is_used(server: Server) -> None:
     url = server.url.replace("//", "//me:the-password-in-the-url@")
-    Ntfy(url, "dyndns").publish(PUSH)
+    ntfy_at(url).publish(PUSH)
     assert server.seen[0].headers["Authorization"] == basic("me:the-password-in-the-url")
 
 
@@ -169,7 +170,7 @@ def test_a_refusal_without_a_login_asks_for_one(server: Server) -> None:
     server.script = lambda call: call.answers(403, "forbidden")
     hint = "no login is set: set NTFY_TOKEN, or NTFY_USERNAME and NTFY_PASSWORD"
     assert hint in str(failed(topic(server)))
-    in_the_url = Ntfy(server.url.replace("//", "//me:pw@"), "dyndns")
+    in_the_url = ntfy_at(server.url.replace("//", "//me:pw@"))
     for ntfy in (topic(server, token="tk_secret"), in_the_url):
         assert "no login" not in str(failed(ntfy))
 
@@ -229,12 +230,12 @@ def test_retry_after_is_kept_within_bounds(server: Server, header: str, pause: f
 def test_an_absent_server_is_a_failure(server: Server) -> None:
     server.server_close()
     url = server.url.replace("//", "//me:the-password-in-the-url@")
-    for ntfy in (topic(server, token="tk_secret"), Ntfy(url, "dyndns")):
+    for ntfy in (topic(server, token="tk_secret"), ntfy_at(url)):
         assert str(failed(ntfy)).startswith("127.0.0.1 can't be reached: connection re")
 
 
 def test_a_server_without_tls_at_an_https_url_is_a_failure(server: Server) -> None:
-    ntfy = Ntfy(server.url.replace("http:", "https:"), "dyndns")
+    ntfy = ntfy_at(server.url.replace("http:", "https:"))
     assert str(failed(ntfy)) == (
         "127.0.0.1 can't be reached: TLS failed, check the clock and the CA certificates "
         "(NTFY_CA_BUNDLE)"
