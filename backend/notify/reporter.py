@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from backend.events import Event
 from backend.text import duration, local
@@ -25,29 +25,21 @@ class Push:
     priority: int = 3
     tags: tuple[str, ...] = ()
 
-    def content(self) -> str:
-        """Return the push as JSON, for the store."""
-        return json.dumps(vars(self))
+    def content(self, **more: str) -> str:
+        """Return the push as JSON, for the store, with `more` for `merged`."""
+        return json.dumps({**vars(self), **more})
 
 
-@dataclass(frozen=True)
-class HostPush:
-    """A push about one host, and how it is written if others share its cause."""
+class HostPush(NamedTuple):
+    """A push about one host, which others of the same cause may join."""
 
     push: Push
+    content: str  # for `merged`
     host: str
-    plural: str
-    line: str
-    advice: str
     cause: str
     topic: str
     is_trouble: bool
     waits: float  # seconds
-
-    def content(self) -> str:
-        """Return what `merged` needs, as JSON."""
-        shared = {"plural": self.plural, "line": self.line, "advice": self.advice}
-        return json.dumps({**vars(self.push), "host": self.host, **shared})
 
 
 def merged(contents: Sequence[str]) -> tuple[str, int]:
@@ -101,18 +93,15 @@ class Reporter:
             return
         host = words["host"]
         shared = {name: text.replace(host, "the host") for name, text in words.items()}
-        host_push = HostPush(
-            push,
-            host,
-            event.plural,
-            event.line.format(**words),
-            event.advice.format(**shared),
-            f"{type(event).__name__} {event.cause}".strip(),
-            event.topic or type(event).__name__,
-            event.level >= logging.WARNING,
-            event.waits,
+        content = push.content(
+            host=host,
+            plural=event.plural,
+            line=event.line.format(**words),
+            advice=event.advice.format(**shared),
         )
-        self._push(host_push)
+        kind, is_trouble = type(event).__name__, event.level >= logging.WARNING
+        cause, topic = f"{kind} {event.cause}".strip(), event.topic or kind
+        self._push(HostPush(push, content, host, cause, topic, is_trouble, event.waits))
 
 
 # How a field of an event is written; `str` writes all others.
