@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -120,3 +121,13 @@ class Shares:
             hint="the update is published later. If other hosts wait as well, raise "
             "REQUEST_CACHE_TTL.",
         )
+
+
+def network_of(source: str) -> str:
+    """Return the network that stands for a source: an IPv4 address, or the /64 of one host."""
+    try:
+        ip = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    prefix = 32 if ip.version == 4 else 64  # noqa: PLR2004
+    return str(ipaddress.ip_network((ip, prefix), strict=False))

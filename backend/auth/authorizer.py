@@ -14,7 +14,7 @@ from typing import Callable, ContextManager, Sequence, TypeVar
 
 from backend.auth.addresses import requested_update
 from backend.auth.registry import Registry
-from backend.auth.throttle import Alarm, FailedLogins, LoginQueue, network_of
+from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
     BadHostname,
     BadRequest,
@@ -40,7 +40,7 @@ from backend.model import (
     digest,
     to_punycode,
 )
-from backend.rate import LineLimit
+from backend.rate import LineLimit, network_of
 from backend.store.challenges import Challenge
 from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry

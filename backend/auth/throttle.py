@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
@@ -215,13 +214,3 @@ class LoginQueue:
                 self._queues[source].remove(at)
                 if not self._queues[source]:
                     del self._queues[source]
-
-
-def network_of(source: str) -> str:
-    """Return the network that stands for a source: an IPv4 address, or the /64 of one host."""
-    try:
-        ip = ipaddress.ip_address(source)
-    except ValueError:
-        return source
-    prefix = 32 if ip.version == 4 else 64  # noqa: PLR2004
-    return str(ipaddress.ip_network((ip, prefix), strict=False))

@@ -11,7 +11,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from backend.auth.throttle import network_of
 from backend.errors import (
     ChangeRefused,
     DyndnsError,
@@ -38,7 +37,7 @@ from backend.hetzner.dns import Location, RRSet, Written
 from backend.hetzner.zones import Zones
 from backend.model import Change, Deadline, Hostname, RecordOutcome, RecordType, Update
 from backend.notify.reporter import Reporter
-from backend.rate import Shares
+from backend.rate import Shares, network_of
 from backend.store import Store
 from backend.store.hosts import Record, State
 from backend.store.leases import new_owner, wait_for_host

@@ -131,14 +131,12 @@ def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
     sources, refusals = SourceCheck(proxies), LineLimit()
 
     def log(response: Response) -> Response:
-        if request.url_rule is not None:
-            path = request.url_rule.rule  # without the query
-        else:
-            # Any part of an unknown path may be a key.
-            parts = ["…" if len(part) >= SHORTEST else part for part in request.path.split("/")]
-            path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
         status = response.status_code
         if logger.isEnabledFor(logging.DEBUG):
+            path = request.url_rule.rule if request.url_rule is not None else request.path
+            if request.url_rule is None:  # any part of an unknown path may be a key
+                parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
+                path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
             source = client_address(request.environ, proxies)
             logger.debug("%s %s %s -> %s", source, request.method, path, status)
         if status == 200 and SOURCE in request.environ:  # noqa: PLR2004

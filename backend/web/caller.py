@@ -58,8 +58,8 @@ def _last_client(forwarded_for: str, trusted: Sequence[Network]) -> IP | None:
     return hop
 
 
-def _has_trusted_peer(request: Request, trusted: Sequence[Network]) -> bool:
-    peer = read_ip(request.environ.get("REMOTE_ADDR", ""))
+def _has_trusted_peer(environ: Mapping[str, Any], trusted: Sequence[Network]) -> bool:
+    peer = read_ip(environ.get("REMOTE_ADDR", ""))
     return peer is not None and _is_in(peer, trusted)
 
 
@@ -84,7 +84,7 @@ def read_ip(text: str) -> IP | None:
 def base_url(request: Request, trusted: Sequence[Network]) -> str:
     """Return the URL of this service that the client uses; trusted proxies may report it."""
     scheme, host = request.scheme, request.host
-    if _has_trusted_peer(request, trusted):
+    if _has_trusted_peer(request.environ, trusted):
         # The first entry of a list is that of the proxy which the client has called.
         forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
         scheme = forwarded if forwarded in _DEFAULT_PORTS else scheme
@@ -99,8 +99,7 @@ def strip_prefix(environ: dict[str, Any], trusted: Sequence[Network]) -> None:
     it is: the proxy may pass on a caller's header, and has rules for paths.
     """
     prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").split(",")[0].strip().rstrip("/")
-    peer = read_ip(environ.get("REMOTE_ADDR", "")) if _PREFIX.fullmatch(prefix) else None
-    if peer is not None and _is_in(peer, trusted):
+    if _PREFIX.fullmatch(prefix) and _has_trusted_peer(environ, trusted):
         environ["SCRIPT_NAME"] = prefix
 
 
@@ -168,7 +167,7 @@ def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:
         return True
     scheme = found[1].lower()
     hosts = [sent.headers.get("Host", "")]
-    if _has_trusted_peer(sent, trusted):
+    if _has_trusted_peer(sent.environ, trusted):
         hosts += sent.headers.get("X-Forwarded-Host", "").split(",")
     ours = (_AUTHORITY.fullmatch(host.strip()) for host in hosts)
     theirs = _host_and_port(found[2], found[3], scheme)

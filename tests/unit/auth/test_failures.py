@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from backend.auth.throttle import FailedLogins, network_of
+from backend.auth.throttle import FailedLogins
 from backend.errors import StoreUnavailable
+from backend.rate import network_of
 from backend.store import Store
 from tests.unit.fakes import Clock
 
