@@ -37,7 +37,7 @@ from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from backend.sync.updater import ActivityBuffer, HostSlots, Updater
 from backend.sync.verifier import MANY_HOSTS, Verifier
-from backend.web.acme import blueprint as acme_api
+from backend.web import json_api
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard
 from backend.web.host_forms import HostForms
@@ -211,7 +211,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         health.problems,
         access.trusted_proxies,
         dashboard.blueprint() if access.operator_name else None,
-        acme_api(
+        json_api.challenges(
             *(authorizer.authorize_challenge, challenges.present, challenges.clean_up),
             access.trusted_proxies,
         )

@@ -47,8 +47,8 @@ from backend.model import (
 from backend.readers import Reader
 from backend.store.challenges import Challenge
 from backend.store.database import connect
-from backend.web.acme import read_challenge
 from backend.web.caller import client_address
+from backend.web.json_api import read_challenge
 from backend.web.request import BoundedRequest, header_logins, read_body, read_updates
 
 # Must not occur in our own messages.

@@ -1,21 +1,33 @@
-"""The JSON protocol: ``/update``."""
+"""The JSON protocols: ``/update``, and those for certificate challenges (DNS-01)."""
 
 from __future__ import annotations
 
 import json
-from typing import Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.model import ANSWER_SECONDS, Change, Deadline, Network
+from backend.model import (
+    ANSWER_SECONDS,
+    Change,
+    Credentials,
+    Deadline,
+    Network,
+    UpdateRequest,
+)
+from backend.store.challenges import CHALLENGE_LABEL, Challenge
+from backend.web.caller import client_address
 from backend.web.request import (
     APPLIED,
     TOO_LARGE,
     Apply,
     Authorize,
     answer_for,
+    header_logins,
+    header_text,
+    read_parameters,
     read_updates,
 )
 
@@ -47,6 +59,9 @@ _STATUSES = {
     Change.CACHED: "unchanged",
     Change.DELETED: "deleted",
 }
+_NO_CHALLENGE = (
+    "Not the name of a certificate challenge: write it as in _acme-challenge.host.example.com."
+)
 # Errors of the web framework.
 _HTTP_FAILURES = {
     413: ("too_large", TOO_LARGE),
@@ -56,7 +71,7 @@ _HTTP_FAILURES = {
 
 
 def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) -> Blueprint:
-    """Return the views of this protocol."""
+    """Return the view of `/update`."""
     api = Blueprint("json_api", __name__)
 
     @api.route("/update", methods=["POST", "DELETE"], provide_automatic_options=False)
@@ -81,6 +96,77 @@ def blueprint(authorize: Authorize, apply: Apply, proxies: Sequence[Network]) ->
         return answer(200, {**first, "records": records} if len(records) > 1 else first)
 
     return api
+
+
+def challenges(
+    authorize: Callable[[UpdateRequest, str], Challenge],
+    present: Callable[[Challenge], None],
+    clean_up: Callable[[Challenge], bool],
+    proxies: Sequence[Network],
+) -> Blueprint:
+    """Return the views of the protocols for certificate challenges: lego's httpreq, and acme-dns.
+
+    https://go-acme.github.io/lego/dns/httpreq/ and https://github.com/joohoi/acme-dns#api.
+    `authorize` is `Authorizer.authorize_challenge`, and two arguments are methods of `Challenges`.
+    """
+    api = Blueprint("acme", __name__)
+
+    def httpreq() -> Challenge:
+        asked, value = read_challenge(proxies, "httpreq", ("fqdn", "value"), header_logins(request))
+        return authorize(asked, value)
+
+    @api.post("/acme/present")
+    def httpreq_present() -> Response:
+        challenge = httpreq()
+        present(challenge)
+        return answer(200, {"status": "published", "fqdn": f"{challenge.name}."})
+
+    @api.post("/acme/cleanup")
+    def httpreq_cleanup() -> Response:
+        challenge = httpreq()
+        status = "removed" if clean_up(challenge) else "unchanged"
+        return answer(200, {"status": status, "fqdn": f"{challenge.name}."})
+
+    @api.post("/acme-dns/update")
+    def update() -> Response:
+        logins = header_logins(request)
+        key = header_text(request, "X-Api-Key")
+        if key:
+            logins.append(Credentials(header_text(request, "X-Api-User") or None, key))
+        asked, value = read_challenge(proxies, "acme-dns", ("subdomain", "txt"), logins)
+        present(authorize(asked, value))
+        return answer(200, {"txt": value})  # acme.sh looks for the value
+
+    return api
+
+
+def read_challenge(
+    proxies: Sequence[Network], protocol: str, fields: tuple[str, str], logins: list[Credentials]
+) -> tuple[UpdateRequest, str]:
+    """Return the request and the value of the challenge; only valid logins see its problems."""
+    given, problem = read_parameters(request)
+    names, values = ([one.value for one in given if one.name == field] for field in fields)
+    if problem is None and (len(names) != 1 or len(values) != 1):
+        hint = " Leave HTTPREQ_MODE empty." if protocol == "httpreq" else ""
+        problem = errors.BadRequest(
+            f"Send a JSON object with {fields[0]} and {fields[1]}, once.{hint}"
+        )
+    name = names[0] if names else ""
+    if protocol == "httpreq":
+        label, host = name[: len(CHALLENGE_LABEL)], name[len(CHALLENGE_LABEL) :]
+        if label.lower() == CHALLENGE_LABEL and not host.startswith("*"):
+            name = host
+        else:
+            name = name.lstrip("*.")
+            problem = problem or errors.BadHostname(_NO_CHALLENGE)
+    return UpdateRequest(
+        protocol=protocol,
+        source=client_address(request.environ, proxies),
+        logins=tuple(logins),
+        name=name,
+        unknown=tuple(one for one in given if one.name not in fields),
+        problem=problem,
+    ), (values[0] if values else "")
 
 
 def refusal(error: errors.DyndnsError) -> Response:
