@@ -23,8 +23,7 @@ from backend.errors import StoreUnavailable
 from backend.hetzner.zones import Zones, open_projects
 from backend.metrics import Meters, Slots
 from backend.model import Credentials
-from backend.monitor.collector import Collector
-from backend.monitor.watcher import TICK_SECONDS, Watcher
+from backend.monitor import TICK_SECONDS, Collector, Watcher
 from backend.notify.channels import Heartbeat, open_channels, send_test_or_fail
 from backend.notify.outbox import Grouping, Outbox
 from backend.notify.reporter import Reporter

@@ -9,7 +9,7 @@ import pytest
 from backend.errors import HetznerUnreachable, TokenRejected
 from backend.events import TokenRefused, ZoneFailed
 from backend.hetzner.dns import Hetzner
-from backend.monitor.collector import Collector
+from backend.monitor import Collector
 from backend.rate import Quota
 from backend.store import Store
 from tests.unit.fakes import Clock, RecordingSink, ScriptedApi

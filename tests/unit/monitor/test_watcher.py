@@ -7,7 +7,7 @@ import pytest
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
-from backend.monitor.watcher import Silences, Watcher, judge
+from backend.monitor import Silences, Watcher, judge
 from backend.store import Store
 from backend.store.hosts import HostActivity
 from backend.store.schema import Entry

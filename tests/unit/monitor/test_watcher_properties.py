@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from backend.events import CameBack, Event, FellSilent
 from backend.model import Hostname
-from backend.monitor.watcher import TICK_SECONDS, Watcher
+from backend.monitor import TICK_SECONDS, Watcher
 from backend.store import Store, prepare_store
 from backend.sync.updater import ActivityBuffer
 from tests.unit.fakes import host

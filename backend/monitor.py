@@ -1,17 +1,22 @@
-"""Finds the hosts that fell silent, and those that came back."""
+"""Finds hosts that fell silent or came back; stores zones and quotas for the dashboard."""
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
-from typing import Callable, Container, Iterable, Iterator, NamedTuple
+from typing import Callable, Container, Iterable, Iterator, NamedTuple, Sequence
 
-from backend.errors import StoreUnavailable
-from backend.events import CameBack, Event, EventSink, FellSilent
-from backend.model import Hostname
+from backend.errors import OperatorError, StoreUnavailable, TransientError
+from backend.events import CameBack, Event, EventSink, FellSilent, TokenRefused, ZoneFailed
+from backend.hetzner.dns import Hetzner
+from backend.model import Deadline, Hostname
 from backend.store import Store
 from backend.store.hosts import HostActivity
-from backend.store.leases import LeaderElection
+from backend.store.leases import LeaderElection, new_owner
+from backend.store.projects import Project, SeenZone
+
+logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least this often
 # If the leader on another machine is killed, the next one takes over after this time and a tick.
@@ -21,6 +26,9 @@ _LEASE_SECONDS = 40.0
 _SPREAD_SECONDS = 300.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
+_LIST_SECONDS = 3600.0  # the zones are listed as often as this
+_LISTING_SECONDS = 60.0  # the lease of the process that lists them
+_PROJECT_SECONDS = 15.0
 
 
 def judge(activities: Iterable[HostActivity], lost_after: float) -> Iterator[HostActivity]:
@@ -127,9 +135,19 @@ class Watcher:
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
         for activity in judge(activities, self._lost_after):
+            others_within = self._others_within(activity, activities)
             with self._store.transaction():
-                event = self._flip(activity, now, self._others_within(activity, activities))
-                if event is not None:
+                since = activity.silent_since
+                if since is None:
+                    is_first = self._store.hosts.fall_silent(activity, now)
+                    event: Event = FellSilent(
+                        activity.host, activity.seen_at, activity.silent_for, others_within
+                    )
+                else:
+                    is_first = self._store.hosts.come_back(activity, now)
+                    away = max(0.0, (activity.seen_at or now) - since)
+                    event = CameBack(activity.host, away, others_within)
+                if is_first:  # no other process has stored it
                     self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
 
     def _is_due(self, now: float) -> bool:
@@ -163,12 +181,80 @@ class Watcher:
         )
         return 0.0 if is_alone else spread
 
-    def _flip(self, activity: HostActivity, now: float, others_within: float) -> Event | None:
-        """Store the change; return its event unless another process has stored it."""
-        if activity.silent_since is None:
-            seen_at, after = activity.seen_at, activity.silent_for
-            lost = FellSilent(activity.host, seen_at, after, others_within)
-            return lost if self._store.hosts.fall_silent(activity, now) else None
-        away = max(0.0, (activity.seen_at or now) - activity.silent_since)
-        back = CameBack(activity.host, away, others_within)
-        return back if self._store.hosts.come_back(activity, now) else None
+
+class Collector:
+    """Runs in every process, because each has its own quotas. One process lists the zones."""
+
+    def __init__(
+        self,
+        store: Store,
+        projects: Sequence[Hetzner],
+        sink: EventSink,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._projects = projects
+        self._sink = sink
+        self._clock = clock
+        self._monotonic = monotonic
+        self._began = clock()
+        # The times of the stored quotas, by project and limit.
+        self._stored: dict[tuple[int, int], float] = {}
+
+    def tick(self) -> None:
+        """Store new quotas; list the zones after the start and once an hour."""
+        self._store_quotas()
+        now = self._clock()
+        listed_at = self._store.projects.listed_at()
+        is_due = listed_at < self._began or not 0 <= now - listed_at < _LIST_SECONDS
+        # If the owner of the lease dies, another process lists the zones at once.
+        leases, owner = self._store.leases, new_owner()
+        if is_due and leases.acquire("collector", owner, now, _LISTING_SECONDS):
+            if self._list_zones(now):
+                # A start soon after this one, with another token, lists the zones at once.
+                leases.release("collector", owner)
+            self._store_quotas()
+
+    def _store_quotas(self) -> None:
+        offset = self._clock() - self._monotonic()
+        found = [
+            replace(quota, project=number, at=round(quota.at + offset, 3))
+            for number, project in enumerate(self._projects, 1)
+            for quota in project.api.quotas
+        ]
+        new = [one for one in found if one.at > self._stored.get((one.project, one.limit), 0) + 1]
+        if new:
+            self._store.projects.store_quotas(new)
+            self._stored.update({(one.project, one.limit): one.at for one in new})
+
+    def _list_zones(self, now: float) -> bool:
+        """Store the zones of all projects; `False` if they can't be listed now."""
+        listed: list[tuple[Project, Sequence[SeenZone]]] = []
+        for number, project in enumerate(self._projects, 1):
+            if project.api.is_low:
+                return False  # the rest of the quota is for live requests
+            try:
+                zones = project.zones(Deadline(_PROJECT_SECONDS))
+            except TransientError as error:
+                logger.debug("The zones of project %d can't be listed now: %s", number, error)
+                return False
+            except OperatorError as error:
+                listed.append((Project(number, str(error), now), []))
+                refusal = TokenRefused(number, str(error))
+                is_at_start = self._store.projects.listed_at() < self._began
+                self._report_once("projects", f"{number} {error}", refusal, always=is_at_start)
+                continue
+            for zone in zones:
+                if zone.has_failed:
+                    self._report_once("zones", zone.name, ZoneFailed(zone.name))
+            seen = [SeenZone(zone.name, number, zone.mode, zone.delegation) for zone in zones]
+            listed.append((Project(number, "", now), seen))
+        self._store.projects.store_zones(listed)
+        return True
+
+    def _report_once(self, subject: str, key: str, event: Event, *, always: bool = False) -> None:
+        """Report an event unless it was reported within a day by any process."""
+        with self._store.transaction():
+            if self._store.leases.once(subject, key, self._clock()) or always:
+                self._sink.report(event)

@@ -1,1 +1,0 @@
-"""Watching hosts and Hetzner."""
