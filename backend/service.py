@@ -39,7 +39,6 @@ from backend.sync.verifier import MANY_HOSTS, Verifier
 from backend.web import json_api
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard
-from backend.web.host_forms import HostForms
 from backend.web.host_page import HostPages
 from backend.web.session import Session
 
@@ -191,15 +190,15 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     overview = Overview(store, hosts, lost_after, access.failure_window)
     test = functools.partial(send_test_or_fail, settings.ntfy, "the dashboard")
     actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=test)
-    forms = HostForms(session, manager, overview)
-    pages = HostPages(session, overview, actions, store.history, days, forms.values)
+    pages = HostPages(session, overview, actions, manager, store.history, days)
     dashboard = Dashboard(
         session,
         hosts.refresh,
         overview,
         actions,
+        manager,
+        pages.register,
         functools.partial(exposition, meters),
-        [forms.register, pages.register],
         check=functools.partial(check_all, projects, hosts),
     )
     app = create_app(

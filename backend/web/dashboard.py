@@ -1,8 +1,9 @@
-"""The operator's pages: the list of hosts, the check of the set-up, and the metrics."""
+"""The operator's pages about all hosts: the list, adding hosts, the check, the metrics."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, Sequence
@@ -18,12 +19,22 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from backend.admin.actions import Actions
-from backend.admin.status import Overview, Snapshot
-from backend.errors import DyndnsError, StoreUnavailable
+from backend.admin.hosts import HostManager, names_in
+from backend.admin.status import Overview, Snapshot, describe
+from backend.errors import FAIL, OK, DyndnsError, Line, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
-from backend.model import RecordType
-from backend.store.conditions import Condition, Group, HostLine, Selection
-from backend.web.pages import compress, fill, in_turn, lead_again, leave, prepare
+from backend.model import Hostname, RecordType
+from backend.store.conditions import Condition, HostLine, Selection
+from backend.web.pages import (
+    compress,
+    fill,
+    host_path,
+    in_turn,
+    lead_again,
+    lead_to,
+    leave,
+    prepare,
+)
 from backend.web.session import Session, error_page, refusal, with_headers
 
 logger = logging.getLogger(__name__)
@@ -39,20 +50,22 @@ class Dashboard:
     refresh: Callable[[], None]  # `Registry.refresh`
     overview: Overview
     actions: Actions
+    manager: HostManager
+    add_host_pages: Callable[[Blueprint], None]
     # The text for Prometheus, in parts.
     metrics: Callable[[Snapshot | None, Sequence[HostLine]], Iterator[bytes]]
-    host_pages: Sequence[Callable[[Blueprint], None]]  # each adds pages about hosts
-    check: Callable[[], Iterable[object]]  # yields `errors.Line`
+    check: Callable[[], Iterable[Line]]
 
     def blueprint(self) -> Blueprint:
         pages = Blueprint("operator", __name__)
         pages.add_url_rule("/", "overview", in_turn(self.show_overview))
         pages.add_url_rule("/metrics", "metrics", in_turn(self.show_metrics))
+        pages.add_url_rule("/hosts.json", "hosts", in_turn(self.list_hosts))
+        pages.add_url_rule("/add", "add", self.add, methods=["GET", "POST"])
         for path, view in (("/check", self.show_check), ("/test", self.send_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
             pages.add_url_rule(path, f"{path[1:]}-again", lead_again)
-        for register in self.host_pages:
-            register(pages)
+        self.add_host_pages(pages)
         pages.before_request(self.session.log_in)
         pages.before_request(self.refresh_hosts)
         pages.after_request(with_headers)
@@ -72,7 +85,11 @@ class Dashboard:
         query, state = request.args.get("q", ""), request.args.get("state", "")
         text = query.strip().lower()
         groups = self.overview.groups(text) if text else snapshot.groups
-        found = sum(one.number for one in groups if _is_in(one, state))
+        found = sum(
+            one.number
+            for one in groups
+            if (one.needs_operator if state == "need" else state in ("", one.condition.slug))
+        )
         last = max(1, -(-found // _HOSTS_A_PAGE))
         number = min(last, max(1, request.args.get("page", 1, type=int)))
         condition = next((one for one in Condition if one.slug == state), None)
@@ -82,7 +99,6 @@ class Dashboard:
             "overview.html",
             snapshot=snapshot,
             numbers=snapshot.numbers,
-            in_need=snapshot.in_need,
             conditions=list(Condition),
             kinds=list(RecordType),
             found=found,
@@ -93,6 +109,43 @@ class Dashboard:
             state=state,
             undelegated=[zone for zone in snapshot.zones if is_undelegated(zone.delegation)],
             delegation_hint=delegation_hint,
+            token=self.session.form_token(),
+        )
+
+    def list_hosts(self) -> Response:
+        """Answer with all hosts as JSON, the worst first."""
+        texts = [
+            json.dumps(describe(one, is_fixed=self.manager.is_fixed(one.host)))
+            for one in self.overview.details(self.overview.lines())
+        ]
+        return Response(f"[{','.join(texts)}]\n", content_type="application/json")
+
+    def add(self) -> Response | tuple[str, int]:
+        """Show the form, or add the hosts that it names: all of them, or none."""
+        if request.method == "GET":
+            return self._show_form("", ()), 200
+        operator = self.session.check_form()
+        text = request.form.get("names", "")
+        names = names_in(text)
+        lines = self.manager.add(names, operator)
+        has_failed = not lines or any(line.state == FAIL for line in lines)
+        if has_failed or any(line.state != OK for line in lines):
+            return self._show_form(text if has_failed else "", lines), 400 if has_failed else 200
+        if len(lines) > 1:
+            return lead_to("/", "added-all")
+        host = Hostname.parse(names[0])
+        return lead_to(host_path(host), "added", host, "setup")
+
+    def _show_form(self, text: str, lines: Sequence[Line]) -> str:
+        is_bad = any(line.state == FAIL for line in lines)
+        added = [] if is_bad else sorted({line.what for line in lines if "." in line.what})
+        return render_template(
+            "add.html",
+            text=text,
+            lines=[line for line in lines if line.state != OK or not is_bad],
+            added=[name for name in added if not name.startswith("zone ")],
+            is_bad=is_bad,
+            has_names=bool(text.strip()),
             token=self.session.form_token(),
         )
 
@@ -120,10 +173,6 @@ class Dashboard:
         texts = self.metrics(snapshot, lines)
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return fill(Response(content_type=kind), texts)
-
-
-def _is_in(group: Group, state: str) -> bool:
-    return group.needs_operator if state == "need" else state in ("", group.condition.slug)
 
 
 def _crash(error: Exception) -> Response:

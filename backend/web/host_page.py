@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 import segno
 from flask import Blueprint, Response, g, make_response, render_template, request, url_for
 
 from backend import setup_guides
 from backend.admin.actions import Actions
+from backend.admin.hosts import HostManager
 from backend.admin.status import RETURNS, HostStatus, Overview
 from backend.admin.timeline import (
     CHALLENGES,
@@ -24,15 +25,22 @@ from backend.admin.timeline import (
     summary,
     window,
 )
-from backend.errors import BadRequest, CallerError, OperatorError, TransientError, not_registered
+from backend.errors import (
+    FAIL,
+    BadRequest,
+    CallerError,
+    OperatorError,
+    TransientError,
+    not_registered,
+)
 from backend.model import Address, Hostname, RecordType, Requester
 from backend.store.conditions import Condition
 from backend.store.history import History
 from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry
-from backend.text import after, duration, local
+from backend.text import after, duration, exactly, local
 from backend.web.caller import base_url
-from backend.web.pages import lead_again, leave
+from backend.web.pages import host_path, lead_again, lead_to, leave
 from backend.web.session import FORM_SECONDS, Session
 
 _ENTRIES_A_PAGE = 20
@@ -50,6 +58,15 @@ _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "operator": ("the operator's actions", OPERATOR_ACTIONS),
 }
 
+# The fields of a host's own settings: name, label, an example, and what an empty one means.
+_FIELDS = (
+    ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
+    ("ttl", "TTL of its records, in seconds", "300", "RECORD_TTL"),
+    ("interface_id", "Host part of its IPv6 address", "::211:32ff:fe11:2233", "IPV6_INTERFACE_IDS"),
+    ("certificates", "Certificates for its own key, on or off", "off", "ACME_DNS"),
+    ("note", "Note", "in the attic", "no note"),
+)
+
 
 class AlreadyRotated(CallerError):
     """The host's key has changed since the page with the form was shown."""
@@ -62,9 +79,9 @@ class HostPages:
     session: Session
     overview: Overview
     actions: Actions
+    manager: HostManager
     history: History
     history_days: int
-    forms: Callable[[Hostname], Mapping[str, Any]]  # returns the values of `host_settings.html`
 
     def register(self, pages: Blueprint) -> None:
         """Add the pages to those of the operator."""
@@ -79,6 +96,9 @@ class HostPages:
             ("hide", self.hide_key),
             ("rotate", self.rotate),
             ("download", self.download),
+            ("set", self.change),
+            ("rename", self.rename),
+            ("remove", self.remove),
         ):
             pages.add_url_rule(f"/hosts/<name>/{action}", action, view, methods=["POST"])
             pages.add_url_rule(f"/hosts/<name>/{action}", f"{action}-again", lead_again)
@@ -95,7 +115,8 @@ class HostPages:
             "host.html",
             **self._history(status, now),
             **self._setup(host, shown),
-            **self.forms(host),
+            fields=self._fields(host),
+            is_fixed=self.manager.is_fixed(host),
             now=now,
             one=status,
             kinds=list(RecordType),
@@ -181,10 +202,47 @@ class HostPages:
         g.has_key = True
         return response
 
+    def rename(self, name: str) -> Response | tuple[str, int]:
+        host, operator = self._check(name)
+        new = request.form.get("new", "")
+        lines = self.manager.rename(host, new, operator)
+        if not lines or any(line.state == FAIL for line in lines):
+            raise BadRequest(
+                " ".join(f"{line.found} {line.hint}" for line in lines if line.state == FAIL)
+                or "Write the new name."
+            )
+        host = Hostname.parse(new)
+        return lead_to(host_path(host), "renamed", host, "setup")
+
+    def remove(self, name: str) -> Response:
+        host, operator = self._check(name)
+        choice = request.form.get("records", "")
+        if choice not in ("delete", "keep"):
+            raise BadRequest("Choose whether the records of the host are deleted or kept.")
+        self.manager.remove(host, operator, delete_records=choice == "delete")
+        return lead_to("/", "removed", host)
+
+    def change(self, name: str) -> Response:
+        host, operator = self._check(name)
+        texts = {field[0]: request.form[field[0]] for field in _FIELDS if field[0] in request.form}
+        self.manager.change(host, texts, operator)
+        return leave("set", host, "settings")
+
     def _check(self, name: str) -> tuple[Hostname, Requester]:
         """Check the form, and return the host and the operator of an action."""
         operator = self.session.check_form()
         return Hostname.parse(name), operator
+
+    def _fields(self, host: Hostname) -> Iterable[Sequence[str]]:
+        """Yield the fields of the host's own settings, each with its value."""
+        own = self.manager.own(host)
+        for field in _FIELDS:
+            value = getattr(own, field[0])
+            if value is None or isinstance(value, bool):
+                text = {None: "", True: "on", False: "off"}[value]
+            else:
+                text = exactly(value) if field[0] == "lost_after" else str(value)
+            yield (*field, text)
 
     def _setup(self, host: Hostname, key: str | None) -> Mapping[str, Any]:
         """Return the settings for the chosen device."""
