@@ -14,7 +14,6 @@ from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.checks import check_all, inspect
 from backend.admin.gauges import exposition
-from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.registry import Keys, Registry, open_keys
@@ -159,7 +158,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     lost_after, interval = settings.watch.lost_after, settings.watch.interval
     watcher = Watcher(store, hosts, reporter, lost_after=lost_after, interval=interval)
 
-    manager = HostManager(store, hosts, keys, functools.partial(inspect, zones), reporter)
+    inspected = functools.partial(inspect, zones)
+    actions = Actions(store, hosts, keys, reporter, inspected, updater.apply)
     health = Health(store.ping, functools.partial(store.probe, mark=True), slots)
     loops = [
         Loop("activity", 3, activities.flush),
@@ -174,7 +174,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         Loop("watcher", min(TICK_SECONDS, interval), watcher.tick, first=1),
         Loop("registered hosts", 2, hosts.refresh),
         Loop("registrations", 5, lambda: store.hosts.extend_registrations(hosts, time.time())),
-        Loop("removed hosts", 5, manager.finish),
+        Loop("removed hosts", 5, actions.finish),
         Loop("store probe", 5, health.probe),
         Loop("pulse", 5, health.pulse),
     ]
@@ -188,18 +188,16 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
 
     session = Session(store.signing_key, authorizer.authorize_operator, access.trusted_proxies)
     overview = Overview(store, hosts, lost_after, access.failure_window)
-    test = functools.partial(send_test_or_fail, settings.ntfy, "the dashboard")
-    actions = Actions(store, hosts, keys, reporter, apply=updater.apply, send_test=test)
-    pages = HostPages(session, overview, actions, manager, store.history, days)
+    pages = HostPages(session, overview, actions, store.history, days)
     dashboard = Dashboard(
         session,
         hosts.refresh,
         overview,
         actions,
-        manager,
         pages.register,
         functools.partial(exposition, meters),
         check=functools.partial(check_all, projects, hosts),
+        send_test=functools.partial(send_test_or_fail, settings.ntfy, "the dashboard"),
     )
     app = create_app(
         hosts.access,

@@ -1,14 +1,23 @@
-"""The operator's actions on a host, from the page and from the command line."""
+"""What the operator can do about hosts, from the pages and from the command line."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
-from typing import Callable, Container
+from typing import Callable, Iterable, Mapping, Sequence
 
-from backend.auth.registry import Keys
-from backend.errors import BadHostname, KeyFileUnusable, StoreUnavailable, not_registered
+from backend.auth.registry import Keys, Registry
+from backend.errors import (
+    FAIL,
+    BadHostname,
+    BadRequest,
+    KeyFileUnusable,
+    Line,
+    StoreUnavailable,
+    not_registered,
+)
 from backend.events import OperatorActed
 from backend.model import (
     Address,
@@ -16,49 +25,219 @@ from backend.model import (
     DesiredRecord,
     Hostname,
     Outcome,
+    OwnSettings,
     Requester,
     Update,
+    shown,
 )
 from backend.notify.reporter import Reporter
+from backend.readers import INTERFACE_ID_EXAMPLE, LARGEST, interface_id
+from backend.settings import LOWEST_TTL
 from backend.store import Store
 from backend.store.hosts import State
 from backend.store.leases import wait_for_host
+from backend.store.registrations import HostExists
 from backend.store.schema import Entry
-from backend.text import moment
+from backend.text import moment, span
+
+logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 8.0
+_LONGEST_NOTE = 200
+_SWITCH = {"on": True, "off": False}
+
+
+def names_in(text: str) -> Sequence[str]:
+    """Return the names in a list: between commas, spaces and line ends, without `# comments`."""
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return [name for line in lines for name in line.replace(",", " ").split()]
+
+
+def _read_ttl(text: str) -> int:
+    if text.isdecimal() and LOWEST_TTL <= int(text) <= LARGEST:
+        return int(text)
+    raise ValueError(text)
+
+
+def _read_note(text: str) -> str:
+    if len(text) <= _LONGEST_NOTE and text.isprintable():
+        return text
+    raise ValueError(text)
+
+
+# The fields of `OwnSettings`: the name of each, how its text is read, and what to write.
+_FIELDS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
+    "lost_after": ("time of silence", span, "a duration, as in 90min, 12h or 3d"),
+    "ttl": ("TTL", _read_ttl, f"a number of seconds from {LOWEST_TTL} up"),
+    "interface_id": (
+        "host part",
+        interface_id,
+        f"the part of the IPv6 address after the prefix, as in {INTERFACE_ID_EXAMPLE}",
+    ),
+    "certificates": (
+        "switch for certificates",
+        {"on": True, "off": False}.__getitem__,
+        "on or off",
+    ),
+    "note": ("note", _read_note, f"one line of up to {_LONGEST_NOTE} characters"),
+}
 
 
 class Actions:
     """Carries out each action, and reports it in the history and in the log.
 
-    Every method raises `HostNotAllowed` for a host that isn't registered. Methods about keys raise
-    `KeyFileUnusable`, the others `StoreUnavailable`.
+    Every method raises `StoreUnavailable`, and `HostNotAllowed` for a host that isn't registered.
+    Methods that read or change keys raise `KeyFileUnusable`. Hosts of REGISTERED_FQDNS can't be
+    renamed or removed.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         store: Store,
-        hosts: Container[Hostname],
+        registry: Registry,
         keys: Keys,
         reporter: Reporter,
-        *,
+        inspect: Callable[[Sequence[Hostname]], Iterable[Line]],
         apply: Callable[[Update], Outcome] | None = None,
-        send_test: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`apply` is `Updater.apply`; `send_test` returns whether there are channels."""
-        self._apply = apply
-        self._send_test = send_test
+        """`inspect` tests whether hosts can be added; `apply`, for `update`, is `Updater.apply`."""
         self._store = store
-        self._hosts = hosts
+        self._registry = registry
         self._keys = keys
         self._reporter = reporter
+        self._inspect = inspect
+        self._apply = apply
         self._clock = clock
+        self._problem = ""  # the last one with the keys
+
+    def add(self, names: Iterable[str], operator: Requester) -> Sequence[Line]:
+        """Add hosts; return what was found at Hetzner and, if it failed, why no host was added.
+
+        All of the hosts are added, or none of them.
+
+        Raises:
+            KeyFileUnusable: their keys can't be written.
+
+        """
+        hosts, lines = self._parsed(names)
+        if not lines and hosts:
+            lines = list(self._inspect(hosts))
+        if not hosts or any(line.state == FAIL for line in lines):
+            return lines
+        registrations = self._store.registrations
+        self._keys.require_writable()
+        known = self._keys.read() if self._keys.exist() else {}
+        for host in registrations.leaving():
+            if host in hosts and host in known:  # a removed host gets a new key
+                self._keys.move(host, None, known[host])
+        try:
+            registrations.add(hosts, operator, self._clock())
+        except HostExists as error:  # another operator has added it
+            return [*lines, Line(FAIL, "", str(error), "No host was added: try again.")]
+        try:
+            self._keys.complete(hosts)  # if this process is killed now, `finish` does it
+        except KeyFileUnusable:
+            for host in hosts:
+                registrations.remove(
+                    host, delete_records=False, operator=operator, now=self._clock()
+                )
+            raise
+        self._registry.refresh()
+        for host in hosts:
+            self._report(host, "was added", operator)
+        return lines
+
+    def rename(self, old: Hostname, name: str, operator: Requester) -> Sequence[Line]:
+        """Rename a host; return what was found at Hetzner. Key, settings and history are kept.
+
+        If a test failed, the host isn't renamed. The new records are published first, and then the
+        old ones are deleted.
+
+        Raises:
+            BadRequest: the host comes from REGISTERED_FQDNS.
+            HostBusy: an update of the host doesn't end in time.
+
+        """
+        self._require_added(old, "rename")
+        hosts, lines = self._parsed([name])
+        lines = lines or list(self._inspect(hosts))
+        if not hosts or any(line.state == FAIL for line in lines):
+            return lines
+        new = hosts[0]
+        self._keys.require_writable()
+        registrations = self._store.registrations
+        wait_for_host(
+            old,
+            lambda: registrations.rename(old, new, operator, self._clock()),
+            Deadline(_LOCK_SECONDS),
+        )
+        self._move_keys()
+        self._registry.refresh()
+        self._report(new, f"is the new name of {old}", operator)
+        return lines
+
+    def remove(self, host: Hostname, operator: Requester, *, delete_records: bool) -> None:
+        """Remove a host; its key is invalid at once. Its records are deleted, or kept at Hetzner.
+
+        For a host whose records are being deleted, `delete_records=False` stops that.
+
+        Raises:
+            BadRequest: the host comes from REGISTERED_FQDNS.
+            HostBusy: an update of the host doesn't end in time.
+
+        """
+        registrations = self._store.registrations
+        if host not in registrations.leaving():
+            self._require_added(host, "remove")
+        self._keys.require_writable()
+        wait_for_host(
+            host,
+            lambda: registrations.remove(
+                host, delete_records=delete_records, operator=operator, now=self._clock()
+            ),
+            Deadline(_LOCK_SECONDS),
+        )
+        self._move_keys()
+        self._registry.refresh()
+        what = "its records are being deleted" if delete_records else "its records were kept"
+        self._report(host, f"was removed, and {what}", operator)
+
+    def change(self, host: Hostname, texts: Mapping[str, str], operator: Requester) -> OwnSettings:
+        """Change the own settings of a host, and return all of them.
+
+        `texts` has values for some of the fields of `OwnSettings`. An empty one means that the
+        variables count.
+
+        Raises:
+            BadRequest: a value is wrong.
+
+        """
+        self._require_registered(host)
+        new: dict[str, object] = {}
+        for name, text in texts.items():
+            what, read, right = _FIELDS[name]
+            try:
+                new[name] = read(text) if text else getattr(OwnSettings, name)
+            except (KeyError, ValueError):
+                raise BadRequest(f"The {what} is wrong: write {right}.") from None
+        self._store.registrations.change(host, new, operator, self._clock())
+        self._registry.refresh()
+        self._report(host, "has new settings", operator)
+        return self.own(host)
+
+    def own(self, host: Hostname) -> OwnSettings:
+        """Return the settings that a host has of its own."""
+        _, own = self._store.registrations.read(self._clock())
+        return own.get(host, OwnSettings())
+
+    def is_fixed(self, host: Hostname) -> bool:
+        """Return whether a host comes from REGISTERED_FQDNS."""
+        return host in self._registry.current.fixed
 
     def retry(self, host: Hostname, operator: Requester) -> int:
         """Make a host's pending and refused updates due now; return how many there are."""
-        self._check(host)
+        self._require_registered(host)
         number = self._store.records.retry(host, self._clock())
         if number:
             self._report(host, "will be retried now", operator)
@@ -73,7 +252,7 @@ class Actions:
             HostBusy: another update of the host doesn't end in time.
 
         """
-        self._check(host)
+        self._require_registered(host)
         records = self._store.records.of(host).values()
         if all(one.state is not State.REFUSED for one in records):
             return 0
@@ -93,25 +272,16 @@ class Actions:
             OperatorError, TransientError: as `Updater.apply` does.
 
         """
-        self._check(host)
+        self._require_registered(host)
         if self._apply is None:
             raise NotImplementedError
         self._report(host, f"is set to {address}", operator)
         desired = DesiredRecord(address.type, address)
         return self._apply(Update(host, (desired,), operator))
 
-    def test_message(self) -> bool:
-        """Send a test message; return whether notifications are set up.
-
-        Raises:
-            OperatorError, TransientError: it can't be sent; the text says why.
-
-        """
-        return self._send_test is not None and self._send_test()
-
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""
-        self._check(host)
+        self._require_registered(host)
         key = secrets.token_urlsafe(32)
         self._keys.replace(host, key)
         self._report_key(host, "has a new key", operator)
@@ -124,8 +294,8 @@ class Actions:
             BadHostname: both hosts are the same.
 
         """
-        self._check(host)
-        self._check(other)
+        self._require_registered(host)
+        self._require_registered(other)
         if host == other:
             raise BadHostname(f"{host} can't share its key with itself: name another host.")
         keys = self._keys.read()
@@ -140,20 +310,79 @@ class Actions:
 
     def key(self, host: Hostname) -> str | None:
         """Return a host's key; `None` when it has none."""
-        self._check(host)
+        self._require_registered(host)
         return self._keys.accepted().newest.get(host)
 
     def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
         """Suppress pushes about the loss of a host until a time (UTC); `None` ends the mute."""
-        self._check(host)
+        self._require_registered(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
         event = "unmuted" if until is None else "muted"
         self._store.hosts.mute(host, until, self._entry(host, event, what, operator))
         self._report(host, what, operator)
 
-    def _check(self, host: Hostname) -> None:
-        if host not in self._hosts:
+    def finish(self) -> None:
+        """Forget removed hosts whose records are deleted. Call this every few seconds.
+
+        Also does what is left to do about keys after a process was killed.
+        """
+        hosts = self._registry.current
+        added = hosts.names - hosts.fixed
+        try:
+            leaving = self._move_keys()
+            known = self._keys.accepted().newest if added else {}
+            missing = added.difference(known, leaving, leaving.values())
+            if missing:
+                self._keys.complete(sorted(missing))
+        except KeyFileUnusable as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                logger.error("The keys of hosts can't be changed now. %s", error)  # noqa: TRY400
+            return
+        self._problem = ""
+        for host in leaving:
+            if self._store.registrations.forget(host, self._clock()):
+                logger.info("%s is removed.", host)
+
+    def _move_keys(self) -> Mapping[Hostname, Hostname | None]:
+        """Give the keys of renamed hosts to their new names, and delete those of removed hosts.
+
+        Returns the removed hosts, and the new names of the renamed ones.
+        """
+        if not self._store.registrations.leaving():
+            return {}
+        # In this order: the key of a host that is added again in the meantime is another one.
+        known = self._keys.read() if self._keys.exist() else {}
+        leaving = self._store.registrations.leaving()
+        for host, successor in leaving.items():
+            if host in known:
+                self._keys.move(host, successor, known[host])
+        return leaving
+
+    def _parsed(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
+        """Return the hosts of these names, and a line for each name that can't be added."""
+        hosts: list[Hostname] = []
+        lines = []
+        for name in filter(None, map(str.strip, names)):
+            try:
+                host = Hostname.parse(name)
+            except BadHostname as error:
+                lines.append(Line(FAIL, "".join(filter(str.isprintable, name))[:80], str(error)))
+                continue
+            if host in self._registry:
+                lines.append(Line(FAIL, shown(host), "The host is registered already."))
+            elif host not in hosts:
+                hosts.append(host)
+        return hosts, lines
+
+    def _require_registered(self, host: Hostname) -> None:
+        if host not in self._registry:
             raise not_registered(host)
+
+    def _require_added(self, host: Hostname, verb: str) -> None:
+        self._require_registered(host)
+        if self.is_fixed(host):
+            raise BadRequest(f"{host} comes from REGISTERED_FQDNS: {verb} it there.")
 
     def _report_key(self, host: Hostname, what: str, operator: Requester) -> None:
         # The old key is no longer valid: the operator must see the new one in any case.

@@ -18,7 +18,6 @@ from typing import Callable, Iterator, Mapping, Sequence
 from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.checks import inspect
-from backend.admin.hosts import HostManager
 from backend.admin.status import Overview
 from backend.auth.registry import Keys, Registry, open_keys
 from backend.errors import BadHostname
@@ -51,7 +50,6 @@ class Context:
     store: Store
     keys: Keys
     registry: Registry
-    manager: HostManager
     actions: Actions
     overview: Overview
 
@@ -89,8 +87,7 @@ def service_context(
             store,
             keys,
             hosts,
-            HostManager(store, hosts, keys, functools.partial(inspect, zones), reporter),
-            Actions(store, hosts, keys, reporter),
+            Actions(store, hosts, keys, reporter, functools.partial(inspect, zones)),
             Overview(store, hosts, settings.watch.lost_after),
         )
 

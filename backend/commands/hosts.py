@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import Mapping, Sequence
 
-from backend.admin.hosts import names_in
+from backend.admin.actions import names_in
 from backend.admin.status import RETURNS, HostStatus, describe, origin
 from backend.admin.timeline import FAILURES
 from backend.commands.context import (
@@ -97,11 +97,11 @@ def run_hosts(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.task == "rename":
         names = [arguments.name]
-        lines = context.manager.rename(context.host(arguments.host), arguments.name, OPERATOR)
+        lines = context.actions.rename(context.host(arguments.host), arguments.name, OPERATOR)
     else:
         texts = [sys.stdin.read() if text == "-" else text for text in arguments.names]
         names = [name for text in texts for name in names_in(text)]
-        lines = context.manager.add(names, OPERATOR)
+        lines = context.actions.add(names, OPERATOR)
     rows = [
         (line.state, line.what, f"{line.found} {line.hint}".strip())
         for line in lines
@@ -128,7 +128,7 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
 def _act(context: Context, arguments: argparse.Namespace) -> str:
     actions, host, task = context.actions, context.host(arguments.host), arguments.task
     if task == "remove":
-        context.manager.remove(host, OPERATOR, delete_records=arguments.delete_records)
+        actions.remove(host, OPERATOR, delete_records=arguments.delete_records)
         rest = "are being deleted" if arguments.delete_records else "stay at Hetzner"
         return f"{host} is removed, and its key is invalid. Its records {rest}."
     if task == "set":
@@ -158,7 +158,7 @@ def _set(context: Context, arguments: argparse.Namespace) -> str:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
         raise BadHostname(f"Nothing to set: give one of {options}.")
     host = context.host(arguments.host)
-    own = context.manager.change(host, texts, OPERATOR)
+    own = context.actions.change(host, texts, OPERATOR)
     shown = ", ".join(f"{name}: {value}" for name, value in _named(own) if value)
     return f"Settings of {host}: {shown or 'none of its own; the variables apply'}."
 

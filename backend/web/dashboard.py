@@ -18,8 +18,7 @@ from flask import (
 )
 from werkzeug.exceptions import HTTPException
 
-from backend.admin.actions import Actions
-from backend.admin.hosts import HostManager, names_in
+from backend.admin.actions import Actions, names_in
 from backend.admin.status import Overview, Snapshot, describe
 from backend.errors import FAIL, OK, DyndnsError, Line, StoreUnavailable
 from backend.hetzner.zones import delegation_hint, is_undelegated
@@ -50,11 +49,11 @@ class Dashboard:
     refresh: Callable[[], None]  # `Registry.refresh`
     overview: Overview
     actions: Actions
-    manager: HostManager
     add_host_pages: Callable[[Blueprint], None]
     # The text for Prometheus, in parts.
     metrics: Callable[[Snapshot | None, Sequence[HostLine]], Iterator[bytes]]
     check: Callable[[], Iterable[Line]]
+    send_test: Callable[[], bool]  # returns whether there are channels
 
     def blueprint(self) -> Blueprint:
         pages = Blueprint("operator", __name__)
@@ -62,7 +61,7 @@ class Dashboard:
         pages.add_url_rule("/metrics", "metrics", in_turn(self.show_metrics))
         pages.add_url_rule("/hosts.json", "hosts", in_turn(self.list_hosts))
         pages.add_url_rule("/add", "add", self.add, methods=["GET", "POST"])
-        for path, view in (("/check", self.show_check), ("/test", self.send_test)):
+        for path, view in (("/check", self.show_check), ("/test", self.show_test)):
             pages.add_url_rule(path, path[1:], view, methods=["POST"])
             pages.add_url_rule(path, f"{path[1:]}-again", lead_again)
         self.add_host_pages(pages)
@@ -115,7 +114,7 @@ class Dashboard:
     def list_hosts(self) -> Response:
         """Answer with all hosts as JSON, the worst first."""
         texts = [
-            json.dumps(describe(one, is_fixed=self.manager.is_fixed(one.host)))
+            json.dumps(describe(one, is_fixed=self.actions.is_fixed(one.host)))
             for one in self.overview.details(self.overview.lines())
         ]
         return Response(f"[{','.join(texts)}]\n", content_type="application/json")
@@ -127,7 +126,7 @@ class Dashboard:
         operator = self.session.check_form()
         text = request.form.get("names", "")
         names = names_in(text)
-        lines = self.manager.add(names, operator)
+        lines = self.actions.add(names, operator)
         has_failed = not lines or any(line.state == FAIL for line in lines)
         if has_failed or any(line.state != OK for line in lines):
             return self._show_form(text if has_failed else "", lines), 400 if has_failed else 200
@@ -159,10 +158,10 @@ class Dashboard:
         response.headers["X-Accel-Buffering"] = "no"  # nginx would send all lines at once
         return response
 
-    def send_test(self) -> Response:
+    def show_test(self) -> Response:
         """Send a test message."""
         self.session.check_form()
-        return leave("tested" if self.actions.test_message() else "untested")
+        return leave("tested" if self.send_test() else "untested")
 
     def show_metrics(self) -> Response:
         lines: Sequence[HostLine] = ()

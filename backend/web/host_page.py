@@ -11,7 +11,6 @@ from flask import Blueprint, Response, g, make_response, render_template, reques
 
 from backend import setup_guides
 from backend.admin.actions import Actions
-from backend.admin.hosts import HostManager
 from backend.admin.status import RETURNS, HostStatus, Overview
 from backend.admin.timeline import (
     CHALLENGES,
@@ -79,7 +78,6 @@ class HostPages:
     session: Session
     overview: Overview
     actions: Actions
-    manager: HostManager
     history: History
     history_days: int
 
@@ -116,7 +114,7 @@ class HostPages:
             **self._history(status, now),
             **self._setup(host, shown),
             fields=self._fields(host),
-            is_fixed=self.manager.is_fixed(host),
+            is_fixed=self.actions.is_fixed(host),
             now=now,
             one=status,
             kinds=list(RecordType),
@@ -205,7 +203,7 @@ class HostPages:
     def rename(self, name: str) -> Response | tuple[str, int]:
         host, operator = self._check(name)
         new = request.form.get("new", "")
-        lines = self.manager.rename(host, new, operator)
+        lines = self.actions.rename(host, new, operator)
         if not lines or any(line.state == FAIL for line in lines):
             raise BadRequest(
                 " ".join(f"{line.found} {line.hint}" for line in lines if line.state == FAIL)
@@ -219,13 +217,13 @@ class HostPages:
         choice = request.form.get("records", "")
         if choice not in ("delete", "keep"):
             raise BadRequest("Choose whether the records of the host are deleted or kept.")
-        self.manager.remove(host, operator, delete_records=choice == "delete")
+        self.actions.remove(host, operator, delete_records=choice == "delete")
         return lead_to("/", "removed", host)
 
     def change(self, name: str) -> Response:
         host, operator = self._check(name)
         texts = {field[0]: request.form[field[0]] for field in _FIELDS if field[0] in request.form}
-        self.manager.change(host, texts, operator)
+        self.actions.change(host, texts, operator)
         return leave("set", host, "settings")
 
     def _check(self, name: str) -> tuple[Hostname, Requester]:
@@ -235,7 +233,7 @@ class HostPages:
 
     def _fields(self, host: Hostname) -> Iterable[Sequence[str]]:
         """Yield the fields of the host's own settings, each with its value."""
-        own = self.manager.own(host)
+        own = self.actions.own(host)
         for field in _FIELDS:
             value = getattr(own, field[0])
             if value is None or isinstance(value, bool):
