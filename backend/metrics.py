@@ -14,10 +14,15 @@ import mmap
 import threading
 import time
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from backend import errors
@@ -167,6 +172,21 @@ for _series in _ALL:
         FIGURES += _series.width
 
 
+class Gauge(NamedTuple):
+    """A metric that is computed when it is read."""
+
+    name: str
+    help_text: str
+    samples: Iterable[tuple[Sequence[object], float]]  # the values of the labels; the figure
+    labels: Sequence[str] = ()
+
+    def family(self) -> Metric:
+        family = GaugeMetricFamily(self.name, self.help_text, labels=self.labels)
+        for values, figure in self.samples:
+            family.add_metric([str(one) for one in values], float(figure))
+        return family
+
+
 @dataclass
 class Measured:
     """An update that is being timed. The caller sets the outcome."""
@@ -217,8 +237,8 @@ class Meters:
     def failed_login(self) -> None:
         self._count(_FAILED_LOGINS)
 
-    def exposition(self, more: Iterable[Metric]) -> bytes:
-        """Return the text for Prometheus: the figures of all workers, and `more`."""
+    def exposition(self, gauges: Iterable[Gauge]) -> bytes:
+        """Return the text for Prometheus: the figures of all workers, and the gauges."""
         figures, families = self._slots.totals(), []
         for series in _ALL:
             totals = {values: figures[_PLACES[series, values]] for values in series.combinations()}
@@ -229,7 +249,7 @@ class Meters:
                 totals = {values: found for values, found in totals.items() if values[0] in known}
             families.append(series.family(totals))
         registry = CollectorRegistry()
-        registry.register(_Given([*families, *more]))
+        registry.register(_Given([*families, *(one.family() for one in gauges)]))
         return generate_latest(registry)
 
     def _count(self, series: _Series, *values: str, seconds: float | None = None) -> None:

@@ -13,7 +13,6 @@ from flask import Flask
 from backend import __version__
 from backend.admin.actions import Actions
 from backend.admin.checks import check_all, inspect
-from backend.admin.gauges import exposition
 from backend.admin.status import Overview
 from backend.auth.authorizer import Authorizer, Rejections
 from backend.auth.registry import Keys, Registry, open_keys
@@ -195,7 +194,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         overview,
         actions,
         pages.register,
-        functools.partial(exposition, meters),
+        meters,
         check=functools.partial(check_all, projects, hosts),
         send_test=functools.partial(send_test_or_fail, settings.ntfy, "the dashboard"),
     )

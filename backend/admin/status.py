@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Collection, Container, Iterator, Mapping, Sequence
 
+from backend.errors import not_registered
 from backend.hetzner.zones import is_undelegated
 from backend.model import Address, Hostname, RecordType, digest, shown
 from backend.rate import Quota
@@ -176,6 +177,11 @@ class Snapshot:
         return sum(group.number for group in self.groups if group.needs_operator)
 
     @property
+    def undelegated(self) -> Sequence[SeenZone]:
+        """The zones that aren't delegated to Hetzner."""
+        return [zone for zone in self.zones if is_undelegated(zone.delegation)]
+
+    @property
     def trouble(self) -> Sequence[str]:
         """What is wrong besides hosts, in sentences without a full stop."""
         found = []
@@ -186,11 +192,7 @@ class Snapshot:
             for one in self.projects
             if one.error
         ]
-        found += [
-            f"Zone {zone.name} isn't delegated to Hetzner"
-            for zone in self.zones
-            if is_undelegated(zone.delegation)
-        ]
+        found += [f"Zone {zone.name} isn't delegated to Hetzner" for zone in self.undelegated]
         found += [f"No process {job.work}" for job in self.leases if not job.owner]
         if self.has_few_calls and self.away_since is None:
             found.append("Few calls to Hetzner are left")
@@ -291,21 +293,30 @@ class Overview:
         now = self._clock()
         return self._store.conditions.lines(now, self._lost_after, selection, first, number)
 
-    def details(self, lines: Sequence[HostLine]) -> Iterator[HostStatus]:
-        """Yield the status of these hosts, reading some of them at a time."""
-        now = self._clock()
-        for start in range(0, len(lines), _READ_AT_ONCE):
-            names = [line.host for line in lines[start : start + _READ_AT_ONCE]]
-            for found in self._store.conditions.find(names, now, self._lost_after):
-                yield status_of(found, self._lost_after, now)
+    def hosts(
+        self, selection: Selection = ALL, first: int = 0, number: int | None = None
+    ) -> Iterator[HostStatus]:
+        """Yield the status of hosts in the order of `lines`, reading some of them at a time."""
+        names = [line.host for line in self.lines(selection, first, number)]
+        for start in range(0, len(names), _READ_AT_ONCE):
+            yield from self._find(names[start : start + _READ_AT_ONCE], self._clock())
 
-    def host(self, name: Hostname) -> tuple[HostStatus | None, float]:
-        """Return the status of one host, and the time; `None` for a host that isn't registered."""
+    def host(self, name: Hostname) -> tuple[HostStatus, float]:
+        """Return the status of one host, and the time.
+
+        Raises:
+            HostNotAllowed: the host isn't registered.
+
+        """
         now = self._clock()
-        if name not in self._hosts:
-            return None, now
-        found = self._store.conditions.find([name.text], now, self._lost_after)
-        return next((status_of(one, self._lost_after, now) for one in found), None), now
+        found = self._find([name.text], now) if name in self._hosts else []
+        if not found:
+            raise not_registered(name)
+        return found[0], now
+
+    def _find(self, names: Sequence[str], now: float) -> Sequence[HostStatus]:
+        found = self._store.conditions.find(names, now, self._lost_after)
+        return [status_of(one, self._lost_after, now) for one in found]
 
     def wrong_logins(self, host: Hostname) -> Sequence[WrongLogins]:
         """Return the failed logins for a host in the current window, the most frequent first."""

@@ -19,7 +19,7 @@ from backend.commands.context import (
     service_context,
     time_argument,
 )
-from backend.errors import FAIL, OK, BadHostname, HostNotAllowed, not_registered
+from backend.errors import FAIL, OK, BadHostname, HostNotAllowed
 from backend.model import Hostname, OwnSettings, RecordType, shown
 from backend.text import after, before, command, counted, duration, local
 
@@ -140,7 +140,7 @@ def _act(context: Context, arguments: argparse.Namespace) -> str:
     if task == "drop":
         status, _ = context.overview.host(host)
         number = actions.drop_update(host, OPERATOR)
-        updates, lost = counted(number, "failed update"), status.losses if status else ()
+        updates, lost = counted(number, "failed update"), status.losses
         told = "\n".join([f"{host}: dropped {updates}.", *lost, RETURNS])
         return told if number else f"{host} has no update that Hetzner refuses."
     until = arguments.until if task == "mute" else None
@@ -178,8 +178,6 @@ def _show(context: Context, arguments: argparse.Namespace) -> None:
     """Print the details of one host."""
     host = context.host(arguments.host)
     one, now = context.overview.host(host)
-    if one is None:
-        raise not_registered(host)
     is_fixed = host in context.registry.current.fixed
     if arguments.json:
         print_json(describe(one, is_fixed=is_fixed))
@@ -201,7 +199,7 @@ def _show(context: Context, arguments: argparse.Namespace) -> None:
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:
     """Print all hosts."""
-    found = list(context.overview.details(context.overview.lines()))
+    found = list(context.overview.hosts())
     if arguments.json:
         fixed = context.registry.current.fixed
         print_json([describe(one, is_fixed=one.host in fixed) for one in found])

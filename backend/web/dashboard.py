@@ -18,10 +18,12 @@ from flask import (
 )
 from werkzeug.exceptions import HTTPException
 
+from backend import __version__
 from backend.admin.actions import Actions, names_in
 from backend.admin.status import Overview, Snapshot, describe
 from backend.errors import FAIL, OK, DyndnsError, Line, StoreUnavailable
-from backend.hetzner.zones import delegation_hint, is_undelegated
+from backend.hetzner.zones import delegation_hint
+from backend.metrics import Gauge, Meters
 from backend.model import Hostname, RecordType
 from backend.store.conditions import Condition, HostLine, Selection
 from backend.web.pages import (
@@ -39,6 +41,7 @@ from backend.web.session import Session, error_page, refusal, with_headers
 logger = logging.getLogger(__name__)
 
 _HOSTS_A_PAGE = 50
+_LINES_AT_ONCE = 250  # of hosts in the text for Prometheus
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Dashboard:
     overview: Overview
     actions: Actions
     add_host_pages: Callable[[Blueprint], None]
-    # The text for Prometheus, in parts.
-    metrics: Callable[[Snapshot | None, Sequence[HostLine]], Iterator[bytes]]
+    meters: Meters
     check: Callable[[], Iterable[Line]]
     send_test: Callable[[], bool]  # returns whether there are channels
 
@@ -93,20 +95,18 @@ class Dashboard:
         number = min(last, max(1, request.args.get("page", 1, type=int)))
         condition = next((one for one in Condition if one.slug == state), None)
         selection = Selection(text, condition, in_need=state == "need")
-        lines = self.overview.lines(selection, (number - 1) * _HOSTS_A_PAGE, _HOSTS_A_PAGE)
+        rows = self.overview.hosts(selection, (number - 1) * _HOSTS_A_PAGE, _HOSTS_A_PAGE)
         return render_template(
             "overview.html",
             snapshot=snapshot,
-            numbers=snapshot.numbers,
             conditions=list(Condition),
             kinds=list(RecordType),
             found=found,
-            rows=list(self.overview.details(lines)),
+            rows=list(rows),
             page=number,
             pages=last,
             query=query,
             state=state,
-            undelegated=[zone for zone in snapshot.zones if is_undelegated(zone.delegation)],
             delegation_hint=delegation_hint,
             token=self.session.form_token(),
         )
@@ -115,7 +115,7 @@ class Dashboard:
         """Answer with all hosts as JSON, the worst first."""
         texts = [
             json.dumps(describe(one, is_fixed=self.actions.is_fixed(one.host)))
-            for one in self.overview.details(self.overview.lines())
+            for one in self.overview.hosts()
         ]
         return Response(f"[{','.join(texts)}]\n", content_type="application/json")
 
@@ -169,9 +169,8 @@ class Dashboard:
             snapshot, lines = self.overview.read(), self.overview.lines()
         except StoreUnavailable:
             snapshot = None
-        texts = self.metrics(snapshot, lines)
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return fill(Response(content_type=kind), texts)
+        return fill(Response(content_type=kind), exposition(self.meters, snapshot, lines))
 
 
 def _crash(error: Exception) -> Response:
@@ -179,3 +178,78 @@ def _crash(error: Exception) -> Response:
         return error_page(error.code or 500, error.name, error.description or "")
     logger.error("A request to %s failed", request.url_rule, exc_info=error)
     return error_page(500, "Something went wrong", "The log of the service has the details.")
+
+
+def exposition(
+    meters: Meters, snapshot: Snapshot | None, lines: Sequence[HostLine]
+) -> Iterator[bytes]:
+    """Yield the text for Prometheus in parts: the counters, the gauges, and those of each host.
+
+    With many hosts, `Gauge` would take ten times as long. A host name needs no escaping.
+    """
+    yield meters.exposition(_gauges(snapshot))
+    if snapshot is None:
+        return
+    states = {
+        condition: "".join(
+            f'dyndns_host_state{{host="\0",state="{one.slug}"}} {float(one is condition)}\n'
+            for one in Condition
+        )
+        for condition in Condition
+    }
+    now = snapshot.now
+    texts: Sequence[tuple[str, str, Callable[[HostLine], str]]] = (
+        (
+            "dyndns_host_state",
+            "1 for the state of a host",
+            lambda one: states[one.condition].replace("\0", one.host),
+        ),
+        (
+            "dyndns_host_last_seen_age_seconds",
+            "Time since the last update of a host; missing for a host never seen",
+            lambda one: (
+                ""
+                if one.seen_at is None
+                else f'dyndns_host_last_seen_age_seconds{{host="{one.host}"}} '
+                f"{max(0.0, now - one.seen_at)}\n"
+            ),
+        ),
+        (
+            "dyndns_host_muted",
+            "1 while a host is muted",
+            lambda one: f'dyndns_host_muted{{host="{one.host}"}} {float(one.is_muted)}\n',
+        ),
+    )
+    for name, help_text, text_of in texts:
+        yield f"# HELP {name} {help_text}\n# TYPE {name} gauge\n".encode()
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            yield "".join(map(text_of, lines[start : start + _LINES_AT_ONCE])).encode()
+
+
+def _gauges(snapshot: Snapshot | None) -> Iterator[Gauge]:
+    """Yield every gauge; without a snapshot only those that need no store."""
+    version = [((__version__,), 1)]
+    yield Gauge("dyndns_build_info", "Version of the service", version, ("version",))
+    up = snapshot is not None
+    yield Gauge("dyndns_store_up", "1 while the store answers", [((), up)])
+    if snapshot is None:
+        return
+    help_text, waiting = "Updates that Hetzner hasn't accepted", snapshot.waiting
+    yield Gauge("dyndns_updates_waiting", help_text, [((), waiting)])
+    oldest = snapshot.oldest_update_at
+    age = 0.0 if oldest is None else max(0.0, snapshot.now - oldest)
+    help_text = "Age of the oldest update that Hetzner hasn't accepted; 0 without any"
+    yield Gauge("dyndns_oldest_update_age_seconds", help_text, [((), age)])
+    labels, quotas = ("project", "limit"), snapshot.quotas
+    left = [((one.project, one.limit), snapshot.left(one)) for one in quotas]
+    help_text = "Calls left of Hetzner's rate limit, by the limit per hour"
+    yield Gauge("dyndns_hetzner_quota_remaining", help_text, left, labels)
+    limits = [((one.project, one.limit), one.limit) for one in quotas]
+    yield Gauge("dyndns_hetzner_quota_limit", "Calls allowed per hour", limits, labels)
+    refused = [((one.project,), bool(one.error)) for one in snapshot.projects]
+    help_text = "1 while Hetzner refuses a token"
+    yield Gauge("dyndns_hetzner_project_refused", help_text, refused, ("project",))
+    undelegated = snapshot.undelegated
+    zones = [((zone.name,), zone in undelegated) for zone in snapshot.zones]
+    help_text = "1 for a zone that isn't delegated to Hetzner"
+    yield Gauge("dyndns_zone_undelegated", help_text, zones, ("zone",))

@@ -24,14 +24,7 @@ from backend.admin.timeline import (
     summary,
     window,
 )
-from backend.errors import (
-    FAIL,
-    BadRequest,
-    CallerError,
-    OperatorError,
-    TransientError,
-    not_registered,
-)
+from backend.errors import FAIL, BadRequest, CallerError, OperatorError, TransientError
 from backend.model import Address, Hostname, RecordType, Requester
 from backend.store.conditions import Condition
 from backend.store.history import History
@@ -104,8 +97,6 @@ class HostPages:
     def show(self, name: str) -> str:
         host = Hostname.parse(name)
         status, now = self.overview.host(host)
-        if status is None:
-            raise not_registered(host)
         key = self.actions.key(host)
         shown = key if key and self.session.shows_key(key, _path(host)) else None
         g.has_key = shown is not None

@@ -32,7 +32,7 @@ HOMES = {
     "itsdangerous": {"web"},
     "segno": {"web"},
     "gunicorn": {"server"},
-    "prometheus_client": {"metrics", "admin.gauges"},
+    "prometheus_client": {"metrics"},
 }
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.admin.gauges import exposition
 from backend.admin.status import Snapshot
 from backend.metrics import Meters
 from backend.rate import Quota
 from backend.store.conditions import Condition, HostLine
 from backend.store.projects import Project, SeenZone
+from backend.web.dashboard import exposition
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
