@@ -286,18 +286,13 @@ class Overview:
         """Count the hosts whose name or address contains a text, by condition."""
         return self._store.conditions.groups(self._clock(), self._lost_after, text)
 
-    def lines(
-        self, selection: Selection = ALL, first: int = 0, number: int | None = None
-    ) -> Sequence[HostLine]:
+    def lines(self, selection: Selection = ALL) -> Sequence[HostLine]:
         """Return a line for each host: first those that need the operator, each by severity."""
-        now = self._clock()
-        return self._store.conditions.lines(now, self._lost_after, selection, first, number)
+        return self._store.conditions.lines(self._clock(), self._lost_after, selection)
 
-    def hosts(
-        self, selection: Selection = ALL, first: int = 0, number: int | None = None
-    ) -> Iterator[HostStatus]:
+    def hosts(self, selection: Selection = ALL) -> Iterator[HostStatus]:
         """Yield the status of hosts in the order of `lines`, reading some of them at a time."""
-        names = [line.host for line in self.lines(selection, first, number)]
+        names = [line.host for line in self.lines(selection)]
         for start in range(0, len(names), _READ_AT_ONCE):
             yield from self._find(names[start : start + _READ_AT_ONCE], self._clock())
 

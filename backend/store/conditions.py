@@ -66,11 +66,13 @@ class Backlog(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which hosts to return: those that match every field."""
+    """Which hosts to return: of those that match every field, `number` or all from the `first`."""
 
     text: str = ""  # their name or an address contains it
     condition: Condition | None = None
     in_need: bool = False
+    first: int = 0
+    number: int | None = None
 
 
 ALL = Selection()
@@ -128,15 +130,8 @@ class Conditions:
         (row,) = self._all(query.where(records.c.state.in_(_FAILING), is_registered(now)))
         return Backlog(*row)
 
-    def lines(
-        self,
-        now: float,
-        lost_after: float,
-        selection: Selection,
-        first: int = 0,
-        number: int | None = None,
-    ) -> list[HostLine]:
-        """Return `number` hosts, or all: first those that need the operator, each by severity."""
+    def lines(self, now: float, lost_after: float, selection: Selection) -> list[HostLine]:
+        """Return a line for each host: first those that need the operator, each by severity."""
         judged = _judged(now, lost_after)
         query = sa.select(judged.c.host, judged.c.condition, judged.c.seen_at, judged.c.is_muted)
         query = query.where(*self._matches(judged, selection.text)).order_by(*_order(judged))
@@ -144,7 +139,7 @@ class Conditions:
             query = query.where(judged.c.condition == _RANKS[selection.condition])
         if selection.in_need:
             query = query.where(judged.c.needs_operator == 1)
-        rows = self._all(query.offset(first).limit(number))
+        rows = self._all(query.offset(selection.first).limit(selection.number))
         return [HostLine(host, _ORDER[rank], at, bool(muted)) for host, rank, at, muted in rows]
 
     def find(self, names: Iterable[str], now: float, lost_after: float) -> list[Judged]:

@@ -94,15 +94,15 @@ class Dashboard:
         last = max(1, -(-found // _HOSTS_A_PAGE))
         number = min(last, max(1, request.args.get("page", 1, type=int)))
         condition = next((one for one in Condition if one.slug == state), None)
-        selection = Selection(text, condition, in_need=state == "need")
-        rows = self.overview.hosts(selection, (number - 1) * _HOSTS_A_PAGE, _HOSTS_A_PAGE)
+        first = (number - 1) * _HOSTS_A_PAGE
+        selection = Selection(text, condition, state == "need", first, _HOSTS_A_PAGE)
         return render_template(
             "overview.html",
             snapshot=snapshot,
             conditions=list(Condition),
             kinds=list(RecordType),
             found=found,
-            rows=list(rows),
+            rows=list(self.overview.hosts(selection)),
             page=number,
             pages=last,
             query=query,
@@ -144,7 +144,6 @@ class Dashboard:
             lines=[line for line in lines if line.state != OK or not is_bad],
             added=[name for name in added if not name.startswith("zone ")],
             is_bad=is_bad,
-            has_names=bool(text.strip()),
             token=self.session.form_token(),
         )
 

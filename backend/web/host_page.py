@@ -41,6 +41,7 @@ _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
 _SETUP = "setup"  # the id of the section
 _MOST_WARNINGS = 3
+_MOST_OF_A_CODE = 1200  # bytes that a phone can read from a screen
 # The filters of a history: each label, and its events; no events stands for all events.
 _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "": ("everything", ()),
@@ -237,7 +238,8 @@ class HostPages:
         """Return the settings for the chosen device."""
         device, url = self._device(), self._service_url()
         guide = setup_guides.snippet(device, host, key or _NO_KEY, url)
-        code = segno.make(guide.text, micro=False) if key and _fits(guide.text) else None
+        fits = len(guide.text.encode("utf-8")) <= _MOST_OF_A_CODE
+        code = segno.make(guide.text, micro=False) if key and fits else None
         return {
             "devices": setup_guides.DEVICES,
             "guide": guide,
@@ -309,8 +311,3 @@ class HostPages:
 def _path(host: Hostname) -> str:
     path: str = url_for("operator.host", name=host.text)
     return path
-
-
-def _fits(text: str) -> bool:
-    """Whether a text fits into a code that a phone reads from a screen."""
-    return len(text.encode("utf-8")) <= 1200  # noqa: PLR2004

@@ -7,7 +7,7 @@ import hashlib
 import re
 import threading
 import zlib
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Callable, Iterable, Mapping
 from urllib.parse import quote, urlencode
 
 from flask import Response, after_this_request, g, make_response, redirect, request, url_for
@@ -78,10 +78,6 @@ def _ago(at: float | None, now: float) -> Markup:
     return _time(at, words, "ago")
 
 
-def _until(at: float, now: float) -> Markup:
-    return _time(at, "now" if at <= now else f"in {rough(at - now)}", "until")
-
-
 def _time(at: float, words: str, form: str) -> Markup:
     """Return words for a time. The script shows them in the reader's time zone, by their form."""
     exact = moment(at, "%Y-%m-%d %H:%M:%S UTC")
@@ -103,13 +99,12 @@ def _name(host: Hostname) -> Markup:
 FILTERS: Mapping[str, Callable[..., str]] = {
     "ago": _ago,
     "lasting": lambda at, now: _time(at, rough(now - at), "lasting"),
-    "until": _until,
+    "until": lambda at, now: _time(at, "now" if at <= now else f"in {rough(at - now)}", "until"),
     "minute": lambda at: _time(at, moment(at, "%Y-%m-%d %H:%M"), "minute"),
     "clock": lambda at: _time(at, moment(at, "%H:%M:%S UTC"), "clock"),
     "since": lambda at: _time(at, moment(at, "%Y-%m-%d %H:%M UTC"), "since"),
     "iso": _iso,
     "duration": duration,
-    "lasted": duration,
     "name": _name,
 }
 
@@ -122,8 +117,8 @@ def live(id: str, tag: str = "div", *, caller: Callable[[], str], **attributes: 
     """
     body = caller()
     # Underscores: `class` is a word of Python, and attributes have hyphens.
-    named = {name.strip("_").replace("_", "-"): value for name, value in attributes.items()}
-    extra = Markup("").join(Markup(' %s="%s"') % one for one in named.items())
+    named = ((name.strip("_").replace("_", "-"), value) for name, value in attributes.items())
+    extra = Markup("").join(Markup(' %s="%s"') % one for one in named)
     text = "\n".join((id, extra, _VARYING.sub(r"\1", body)))
     version = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
     if version in request.headers.get("X-Have", "").split(","):
@@ -245,10 +240,11 @@ def compress(response: Response) -> Response:
 
 def fill(response: Response, parts: Iterable[bytes]) -> Response:
     """Set the body of a response, compressed if the browser accepts that."""
-    if _accepts_gzip():
-        parts = _compressed(parts)
-        response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
+    if _accepts_gzip():
+        packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        parts = [*map(packer.compress, parts), packer.flush()]
+        response.headers["Content-Encoding"] = "gzip"
     response.set_data(b"".join(parts))
     return response
 
@@ -257,26 +253,10 @@ def _accepts_gzip() -> bool:
     return request.accept_encodings.quality("gzip") > 0
 
 
-def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
-    for part in parts:
-        yield packer.compress(part)
-    yield packer.flush()
-
-
 def prepare(state: BlueprintSetupState) -> None:
     """Give the templates of the application their filters and functions."""
     environment = state.app.jinja_env
     environment.filters.update(FILTERS)
-    functions: Mapping[str, Any] = {
-        "live": live,
-        "icon": icon,
-        "arguments": arguments,
-        "here": here,
-        "place": place,
-        "message": message,
-        "refreshing": refreshing,
-        "shown": shown,
-    }
-    environment.globals.update(functions)
+    functions = (live, icon, arguments, here, place, message, refreshing, shown)
+    environment.globals.update({one.__name__: one for one in functions})
     environment.trim_blocks = environment.lstrip_blocks = True

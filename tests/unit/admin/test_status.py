@@ -162,7 +162,7 @@ def test_hosts_are_sorted_by_severity_and_name(store: Store) -> None:
     lines = found.lines()
     assert [one.host for one in lines] == [HOME.text, "a.example.com", NAS.text]
     assert [one.host.text for one in found.hosts()] == [one.host for one in lines]
-    assert found.lines(first=1, number=1) == lines[1:2]
+    assert found.lines(Selection(first=1, number=1)) == lines[1:2]
 
 
 def test_hosts_are_found_by_name_address_and_condition(store: Store) -> None:
