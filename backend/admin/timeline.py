@@ -88,9 +88,8 @@ class Timeline:
             yield from (mark.kind for mark in lane.marks)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The period that is drawn."""
+class Period(NamedTuple):
+    """The period that is drawn. Times are UTC seconds."""
 
     start: float
     end: float
@@ -120,15 +119,26 @@ class _Window:
                 found.append(Mark(self.percent(one.at), one.event, title))
         return found
 
+    def ticks(self) -> list[Tick]:
+        """Return round times (UTC) and their labels; the number of labels fits a phone."""
+        hours = (self.end - self.start) / 3600
+        step = next((one * 3600 for one in _STEPS if hours / one <= _TICKS), hours * 3600)
+        first = self.start - self.start % step + step
+        has_hours = step < _DAY
+        form = "%H:%M" if has_hours else "%d %b"
+        times = [first + step * number for number in range(_TICKS)]
+        ticks = [Tick(self.percent(at), at, moment(at, form), has_hours) for at in times]
+        return [tick for tick in ticks if tick.percent < _LAST_TICK]
 
-def window(now: float, days: float) -> tuple[float, float]:
-    """Return the period to draw: the last days.
+
+def window(now: float, days: float) -> Period:
+    """Return the period of the last days.
 
     It ends at a round time, so that the picture of a host without news stays the same for a while.
     """
     step = days * _DAY / PERIODS / 4
     end = now - now % step + step
-    return end - days * _DAY, end
+    return Period(end - days * _DAY, end)
 
 
 def draw(
@@ -136,46 +146,45 @@ def draw(
     published: Mapping[RecordType, Address],
     silent_since: float | None,
     lost_after: float,
-    period: tuple[float, float],
+    period: Period,
 ) -> Timeline:
     """Draw a period of one host.
 
     `samples` is its history, the oldest first; `lost_after` are the seconds of silence after which
     the history says that a host is lost.
     """
-    seen = _Window(*period)
-    past = [one for one in samples if one.entry.at <= seen.end]
+    past = [one for one in samples if one.entry.at <= period.end]
     lanes = []
     for kind in RecordType:
         mine = [one for one in past if one.entry.type == kind.value]
         if mine or kind in published:
-            lanes.append(_address_lane(kind, mine, published.get(kind), seen))
+            lanes.append(_address_lane(kind, mine, published.get(kind), period))
     texts = [one for one in past if one.entry.type == "TXT"]
     if texts:
-        lanes.append(Lane("TXT", [], seen.marks(texts)))
+        lanes.append(Lane("TXT", [], period.marks(texts)))
     about_host = [one for one in past if not one.entry.type]
-    lanes.append(_contact_lane(about_host, silent_since, lost_after, seen))
-    return Timeline(lanes, _ticks(seen))
+    lanes.append(_contact_lane(about_host, silent_since, lost_after, period))
+    return Timeline(lanes, period.ticks())
 
 
 def _address_lane(
-    kind: RecordType, samples: Sequence[Sample], held: Address | None, window: _Window
+    kind: RecordType, samples: Sequence[Sample], held: Address | None, period: Period
 ) -> Lane:
     changes = [one.entry for one in samples if one.entry.event in CHANGES]
     first = changes[0].old if changes else None if held is None else str(held)
     periods: list[tuple[float, str | None]] = [(0.0, first)]
     periods += [(one.at, one.new) for one in changes]
-    ends = [begin for begin, _ in periods[1:]] + [window.end]
+    ends = [begin for begin, _ in periods[1:]] + [period.end]
     bars: list[Bar] = []
     for number, ((begin, address), end) in enumerate(zip(periods, ends)):
         if address:
-            bars += window.bar(begin, end, ("even", "odd")[number % 2], address)
+            bars += period.bar(begin, end, ("even", "odd")[number % 2], address)
     others = [one for one in samples if one.entry.event not in CHANGES]
-    return Lane(kind.value, bars, window.marks(others))
+    return Lane(kind.value, bars, period.marks(others))
 
 
 def _contact_lane(
-    samples: Sequence[Sample], silent_since: float | None, lost_after: float, window: _Window
+    samples: Sequence[Sample], silent_since: float | None, lost_after: float, period: Period
 ) -> Lane:
     bars: list[Bar] = []
     silent_from: float | None = None
@@ -183,26 +192,14 @@ def _contact_lane(
         if one.event == "lost":
             silent_from = one.at - lost_after
         elif one.event == "back" and silent_from is not None:
-            bars += window.bar(silent_from, one.at, "lost", "silent")
+            bars += period.bar(silent_from, one.at, "lost", "silent")
             silent_from = None
     if silent_since is not None:
-        bars += window.bar(silent_since, window.end, "lost", "silent")
+        bars += period.bar(silent_since, period.end, "lost", "silent")
     elif silent_from is not None:
-        bars += window.bar(silent_from, window.end, "lost", "silent")
+        bars += period.bar(silent_from, period.end, "lost", "silent")
     others = [one for one in samples if one.entry.event not in CONTACT]
-    return Lane("contact", bars, window.marks(others))
-
-
-def _ticks(window: _Window) -> list[Tick]:
-    """Return round times (UTC) and their labels; the number of labels fits a phone."""
-    hours = (window.end - window.start) / 3600
-    step = next((one * 3600 for one in _STEPS if hours / one <= _TICKS), hours * 3600)
-    first = window.start - window.start % step + step
-    has_hours = step < _DAY
-    form = "%H:%M" if has_hours else "%d %b"
-    times = [first + step * number for number in range(_TICKS)]
-    ticks = [Tick(window.percent(at), at, moment(at, form), has_hours) for at in times]
-    return [tick for tick in ticks if tick.percent < _LAST_TICK]
+    return Lane("contact", bars, period.marks(others))
 
 
 def summary(numbers: Mapping[str, int], days: float) -> str:

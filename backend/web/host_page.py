@@ -39,7 +39,6 @@ _ENTRIES_A_PAGE = 20
 _DAYS_DRAWN = (1, 7, 30, 90)
 _MOST_PAGES = 1_000_000  # databases have no number beyond 63 bits
 _NO_KEY = "YOUR-KEY"
-_SETUP = "setup"  # the id of the section
 _MOST_WARNINGS = 3
 _MOST_OF_A_CODE = 1200  # bytes that a phone can read from a screen
 # The filters of a history: each label, and its events; no events stands for all events.
@@ -50,7 +49,6 @@ _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     "contact": ("lost and back", CONTACT),
     "operator": ("the operator's actions", OPERATOR_ACTIONS),
 }
-
 # The fields of a host's own settings: name, label, an example, and what an empty one means.
 _FIELDS = (
     ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
@@ -161,11 +159,11 @@ class HostPages:
         key = self.actions.key(host)
         if key is None:
             raise BadRequest(f"{host} has no key yet: restart the service, which makes one.")
-        return self.session.show_key(leave("", host, _SETUP), key, _path(host))
+        return self._leave_with_key("", host, key)
 
     def hide_key(self, name: str) -> Response:
         host, _ = self._check(name)
-        return self.session.show_key(leave("", host, _SETUP), None, _path(host))
+        return self._leave_with_key("", host, None)
 
     def rotate(self, name: str) -> Response:
         host, operator = self._check(name)
@@ -176,8 +174,7 @@ class HostPages:
                 f"The key of {host} has been changed since this page was shown. Nothing was "
                 "changed now."
             )
-        key = self.actions.rotate(host, operator)
-        return self.session.show_key(leave("rotate", host, _SETUP), key, _path(host))
+        return self._leave_with_key("rotate", host, self.actions.rotate(host, operator))
 
     def download(self, name: str) -> Response:
         """Send the settings for a device as a file, key included."""
@@ -222,6 +219,10 @@ class HostPages:
         """Check the form, and return the host and the operator of an action."""
         operator = self.session.check_form()
         return Hostname.parse(name), operator
+
+    def _leave_with_key(self, done: str, host: Hostname, key: str | None) -> Response:
+        """Lead back to the set-up, which shows the key, or with `None` no longer."""
+        return self.session.show_key(leave(done, host, "setup"), key, _path(host))
 
     def _fields(self, host: Hostname) -> Iterable[Sequence[str]]:
         """Yield the fields of the host's own settings, each with its value."""

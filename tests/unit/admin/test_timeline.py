@@ -4,7 +4,7 @@ from typing import Mapping, Sequence
 
 from hypothesis import given, strategies as st
 
-from backend.admin.timeline import PERIODS, Timeline, draw, summary, window
+from backend.admin.timeline import PERIODS, Period, Timeline, draw, summary, window
 from backend.model import Address, Hostname, RecordType
 from backend.store import Store
 from backend.store.history import Sample
@@ -34,7 +34,7 @@ def drawn(
 ) -> Timeline:
     """Draw the days before NOW; `entries` has the newest entry first."""
     samples = [Sample(one) for one in reversed(entries)]
-    return draw(samples, published or {}, silent_since, 0.0, (NOW - days * DAY, NOW))
+    return draw(samples, published or {}, silent_since, 0.0, Period(NOW - days * DAY, NOW))
 
 
 def test_a_bar_lasts_from_one_change_to_the_next() -> None:
@@ -94,7 +94,7 @@ def test_a_host_is_lost_until_it_returns_or_until_now() -> None:
 def test_a_silence_begins_when_the_host_was_last_heard() -> None:
     entries = [entry(4, "back", kind=""), entry(5, "lost", kind="")]
     samples = [Sample(one) for one in reversed(entries)]
-    (lane,) = draw(samples, {}, None, 2 * DAY, (NOW - 10 * DAY, NOW)).lanes
+    (lane,) = draw(samples, {}, None, 2 * DAY, Period(NOW - 10 * DAY, NOW)).lanes
     assert [(bar.start, bar.width) for bar in lane.bars] == [(30.0, 30.0)]
 
 
@@ -153,7 +153,7 @@ def test_a_picture_is_complete_and_bounded_at_any_length(store: Store) -> None:
         store.history.add(row)
     start, end = NOW - 10 * DAY, NOW
     samples = store.history.sample(host, start, end, PERIODS, ("created", "replaced"))
-    lane = draw(samples, {}, None, 0.0, (start, end)).lanes[0]
+    lane = draw(samples, {}, None, 0.0, Period(start, end)).lanes[0]
     assert (lane.bars[0].label, lane.bars[0].start) == ("first", 0.0)
     assert (lane.bars[-1].label, lane.bars[-1].start) == ("a5999", 99.8)
     assert len(lane.bars) <= PERIODS + 1
