@@ -33,7 +33,7 @@ ELSEWHERE = (
     ),
 )
 # Variables in compose files and Dockerfiles that are not settings.
-OF_OTHERS = {"NET_BIND_SERVICE", "MALLOC_ARENA_MAX"}
+OF_OTHERS = {"NET_BIND_SERVICE"}
 
 NAMES = {variable.name for variable in VARIABLES}
 CLIENT = set(re.findall(r"^  ([A-Z_]{2,}) ", update_dns.HELP, re.MULTILINE))
