@@ -74,11 +74,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
         interface_id,
         f"the part of the IPv6 address after the prefix, as in {INTERFACE_ID_EXAMPLE}",
     ),
-    "certificates": (
-        "switch for certificates",
-        {"on": True, "off": False}.__getitem__,
-        "on or off",
-    ),
+    "certificates": ("switch for certificates", _SWITCH.__getitem__, "on or off"),
     "note": ("note", _read_note, f"one line of up to {_LONGEST_NOTE} characters"),
 }
 
@@ -99,7 +95,6 @@ class Actions:
         reporter: Reporter,
         inspect: Callable[[Sequence[Hostname]], Iterable[Line]],
         apply: Callable[[Update], Outcome] | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """`inspect` tests whether hosts can be added; `apply`, for `update`, is `Updater.apply`."""
         self._store = store
@@ -108,7 +103,6 @@ class Actions:
         self._reporter = reporter
         self._inspect = inspect
         self._apply = apply
-        self._clock = clock
         self._problem = ""  # the last one with the keys
 
     def add(self, names: Iterable[str], operator: Requester) -> Sequence[Line]:
@@ -120,10 +114,8 @@ class Actions:
             KeyFileUnusable: their keys can't be written.
 
         """
-        hosts, lines = self._parsed(names)
-        if not lines and hosts:
-            lines = list(self._inspect(hosts))
-        if not hosts or any(line.state == FAIL for line in lines):
+        hosts, lines = self._examined(names)
+        if not hosts:
             return lines
         registrations = self._store.registrations
         self._keys.require_writable()
@@ -132,16 +124,14 @@ class Actions:
             if host in hosts and host in known:  # a removed host gets a new key
                 self._keys.move(host, None, known[host])
         try:
-            registrations.add(hosts, operator, self._clock())
+            registrations.add(hosts, operator, time.time())
         except HostExists as error:  # another operator has added it
             return [*lines, Line(FAIL, "", str(error), "No host was added: try again.")]
         try:
             self._keys.complete(hosts)  # if this process is killed now, `finish` does it
         except KeyFileUnusable:
             for host in hosts:
-                registrations.remove(
-                    host, delete_records=False, operator=operator, now=self._clock()
-                )
+                registrations.remove(host, delete_records=False, operator=operator, now=time.time())
             raise
         self._registry.refresh()
         for host in hosts:
@@ -160,16 +150,15 @@ class Actions:
 
         """
         self._require_added(old, "rename")
-        hosts, lines = self._parsed([name])
-        lines = lines or list(self._inspect(hosts))
-        if not hosts or any(line.state == FAIL for line in lines):
+        hosts, lines = self._examined([name])
+        if not hosts:
             return lines
         new = hosts[0]
         self._keys.require_writable()
         registrations = self._store.registrations
         wait_for_host(
             old,
-            lambda: registrations.rename(old, new, operator, self._clock()),
+            lambda: registrations.rename(old, new, operator, time.time()),
             Deadline(_LOCK_SECONDS),
         )
         self._move_keys()
@@ -194,7 +183,7 @@ class Actions:
         wait_for_host(
             host,
             lambda: registrations.remove(
-                host, delete_records=delete_records, operator=operator, now=self._clock()
+                host, delete_records=delete_records, operator=operator, now=time.time()
             ),
             Deadline(_LOCK_SECONDS),
         )
@@ -221,14 +210,14 @@ class Actions:
                 new[name] = read(text) if text else getattr(OwnSettings, name)
             except (KeyError, ValueError):
                 raise BadRequest(f"The {what} is wrong: write {right}.") from None
-        self._store.registrations.change(host, new, operator, self._clock())
+        self._store.registrations.change(host, new, operator, time.time())
         self._registry.refresh()
         self._report(host, "has new settings", operator)
         return self.own(host)
 
     def own(self, host: Hostname) -> OwnSettings:
         """Return the settings that a host has of its own."""
-        _, own = self._store.registrations.read(self._clock())
+        _, own = self._store.registrations.read(time.time())
         return own.get(host, OwnSettings())
 
     def is_fixed(self, host: Hostname) -> bool:
@@ -238,7 +227,7 @@ class Actions:
     def retry(self, host: Hostname, operator: Requester) -> int:
         """Make a host's pending and refused updates due now; return how many there are."""
         self._require_registered(host)
-        number = self._store.records.retry(host, self._clock())
+        number = self._store.records.retry(host, time.time())
         if number:
             self._report(host, "will be retried now", operator)
         return number
@@ -258,7 +247,7 @@ class Actions:
             return 0
         number = wait_for_host(
             host,
-            lambda: self._store.records.drop_update(host, operator, self._clock()),
+            lambda: self._store.records.drop_update(host, operator, time.time()),
             Deadline(_LOCK_SECONDS),
         )
         if number:
@@ -341,7 +330,7 @@ class Actions:
             return
         self._problem = ""
         for host in leaving:
-            if self._store.registrations.forget(host, self._clock()):
+            if self._store.registrations.forget(host, time.time()):
                 logger.info("%s is removed.", host)
 
     def _move_keys(self) -> Mapping[Hostname, Hostname | None]:
@@ -359,8 +348,8 @@ class Actions:
                 self._keys.move(host, successor, known[host])
         return leaving
 
-    def _parsed(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
-        """Return the hosts of these names, and a line for each name that can't be added."""
+    def _examined(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
+        """Return the hosts of these names, none if any can't be added, and what was found."""
         hosts: list[Hostname] = []
         lines = []
         for name in filter(None, map(str.strip, names)):
@@ -373,7 +362,8 @@ class Actions:
                 lines.append(Line(FAIL, shown(host), "The host is registered already."))
             elif host not in hosts:
                 hosts.append(host)
-        return hosts, lines
+        lines = lines or list(self._inspect(hosts))
+        return [] if any(line.state == FAIL for line in lines) else hosts, lines
 
     def _require_registered(self, host: Hostname) -> None:
         if host not in self._registry:
@@ -393,7 +383,7 @@ class Actions:
     def _entry(self, host: Hostname, event: str, what: str, operator: Requester) -> Entry:
         source, protocol = operator.source, operator.protocol
         return Entry(
-            self._clock(), host.text, "", event, source, protocol, None, None, f"the host {what}"
+            time.time(), host.text, "", event, source, protocol, None, None, f"the host {what}"
         )
 
     def _report(self, host: Hostname, what: str, operator: Requester) -> None:

@@ -46,10 +46,9 @@ class HostStatus:
     hint: str  # empty: the operator has nothing to do
     retry_at: float | None
     muted_until: float | None
-    lost_after: float = 0.0  # seconds of silence after which it counts as lost
-    note: str = ""
-    is_leaving: bool = False  # removed; its records are being deleted
-    losses: Sequence[str] = ()  # what is lost if its failed update is dropped; empty: nothing
+    lost_after: float  # seconds of silence after which it counts as lost
+    note: str
+    losses: Sequence[str]  # what is lost if its failed update is dropped; empty: nothing
 
     @property
     def has_failed(self) -> bool:
@@ -81,7 +80,6 @@ def status_of(found: Judged, lost_after: float, now: float) -> HostStatus:
         muted_until=activity.muted_until if (activity.muted_until or 0.0) > now else None,
         lost_after=activity.lost_after or lost_after,
         note=activity.note,
-        is_leaving=activity.leaving is not None,
         losses=_losses(records),
     )
 
