@@ -129,8 +129,13 @@ class Watcher:
                 with self._store.transaction():
                     if self._store.hosts.lift(one.host, now) and one.silent_since is not None:
                         self._sink.report(FellSilent(one.host, one.seen_at, now - one.silent_since))
-        if not self._is_due(now):
+        # The first interval after a start gives the hosts time to send an update.
+        late = self._interval - min(self._interval, TICK_SECONDS) / 2
+        if self._monotonic() - self._waits_since < late:
             return
+        if not self._store.leases.once("watcher", "check", now, late):
+            return
+        self._waits_since = self._monotonic()
         # Hosts that sent an update lately, or are lost already, need no stored silence.
         silent = [one for one in activities if one.silent_for >= self._interval / 2]
         self._store.hosts.count(one for one in silent if one.silent_since is None)
@@ -149,19 +154,6 @@ class Watcher:
                     event = CameBack(activity.host, away, others_within)
                 if is_first:  # no other process has stored it
                     self._sink.report(event, quietly=(activity.muted_until or 0.0) > now)
-
-    def _is_due(self, now: float) -> bool:
-        """Return whether an interval has passed since this process started and since any check.
-
-        The first interval gives the hosts time to send an update after a start.
-        """
-        late = self._interval - min(self._interval, TICK_SECONDS) / 2
-        if self._monotonic() - self._waits_since < late:
-            return False
-        is_due = self._store.leases.once("watcher", "check", now, late)
-        if is_due:
-            self._waits_since = self._monotonic()
-        return is_due
 
     def _others_within(self, flipped: HostActivity, activities: Iterable[HostActivity]) -> float:
         """Return the seconds in which other hosts are likely to change in the same way."""

@@ -38,7 +38,7 @@ from backend.store.hosts import State
 from backend.store.leases import wait_for_host
 from backend.store.registrations import HostExists
 from backend.store.schema import Entry
-from backend.text import moment, span
+from backend.text import exactly, moment, span
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +219,17 @@ class Actions:
         """Return the settings that a host has of its own."""
         _, own = self._store.registrations.read(time.time())
         return own.get(host, OwnSettings())
+
+    def own_texts(self, host: Hostname) -> Mapping[str, str]:
+        """Return the settings that a host has of its own as `change` reads them."""
+        own = self.own(host)
+        return {
+            "lost_after": "" if own.lost_after is None else exactly(own.lost_after),
+            "ttl": "" if own.ttl is None else str(own.ttl),
+            "interface_id": str(own.interface_id or ""),
+            "certificates": {None: "", True: "on", False: "off"}[own.certificates],
+            "note": own.note,
+        }
 
     def is_fixed(self, host: Hostname) -> bool:
         """Return whether a host comes from REGISTERED_FQDNS."""

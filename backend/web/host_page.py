@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import segno
 from flask import Blueprint, Response, g, make_response, render_template, request, url_for
@@ -30,7 +30,7 @@ from backend.store.conditions import Condition
 from backend.store.history import History
 from backend.store.leases import SAY_AGAIN
 from backend.store.schema import Entry
-from backend.text import after, duration, exactly, local
+from backend.text import after, duration, local
 from backend.web.caller import base_url
 from backend.web.pages import host_path, lead_again, lead_to, leave
 from backend.web.session import FORM_SECONDS, Session
@@ -99,11 +99,12 @@ class HostPages:
         key = self.actions.key(host)
         shown = key if key and self.session.shows_key(key, _path(host)) else None
         g.has_key = shown is not None
+        own = self.actions.own_texts(host)
         return render_template(
             "host.html",
             **self._history(status, now),
             **self._setup(host, shown),
-            fields=self._fields(host),
+            fields=[(*field, own[field[0]]) for field in _FIELDS],
             is_fixed=self.actions.is_fixed(host),
             now=now,
             one=status,
@@ -223,17 +224,6 @@ class HostPages:
     def _leave_with_key(self, done: str, host: Hostname, key: str | None) -> Response:
         """Lead back to the set-up, which shows the key, or with `None` no longer."""
         return self.session.show_key(leave(done, host, "setup"), key, _path(host))
-
-    def _fields(self, host: Hostname) -> Iterable[Sequence[str]]:
-        """Yield the fields of the host's own settings, each with its value."""
-        own = self.actions.own(host)
-        for field in _FIELDS:
-            value = getattr(own, field[0])
-            if value is None or isinstance(value, bool):
-                text = {None: "", True: "on", False: "off"}[value]
-            else:
-                text = exactly(value) if field[0] == "lost_after" else str(value)
-            yield (*field, text)
 
     def _setup(self, host: Hostname, key: str | None) -> Mapping[str, Any]:
         """Return the settings for the chosen device."""
