@@ -73,7 +73,7 @@ def main() -> None:
             if not file.exists() and OF_SYSTEM[0].exists():
                 _stop(f"The settings are in {OF_SYSTEM[0]}: run this command as root, with `sudo`.")
         if words in ([], ["serve"]) and not file.exists():
-            _write(file, _ask(file))
+            _set_up(file)
         if file.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
             os.chdir(folder)
@@ -179,8 +179,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _ask(file: Path) -> Mapping[str, str]:
-    """Ask for the settings of the first start until they are usable."""
+def _set_up(file: Path) -> None:
+    """Ask for the settings of the first start until they are usable, and write them to a file."""
     if not sys.stdin.isatty():
         _stop(
             "There are no settings. Run `hetzner-dyndns` in a terminal, where it asks for them, or "
@@ -212,19 +212,17 @@ def _ask(file: Path) -> Mapping[str, str]:
                     "Choose values without apostrophes: some programs misread them in the file."
                 )
             if not problem:
-                return {**given, **FIRST}
+                break
             print(f"{problem}\n")
     except (EOFError, KeyboardInterrupt):
         _stop("Nothing was written.")
-
-
-def _write(file: Path, settings: Mapping[str, str]) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = file.with_name(f"{file.name}.new")
         opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8") as text:
-            text.writelines(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+            for name, value in {**given, **FIRST}.items():
+                text.write(f"{name}={shlex.quote(value)}\n")
         new.replace(file)
     except OSError as error:
         _stop(f"Can't write {file} ({error.strerror}).")
