@@ -135,8 +135,14 @@ def print_table(
     room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
     if room >= min(widths[-1], _NARROWEST):
         lines = [line for row in cells for line in _aligned(row, [*widths[:-1], room])]
-    else:
-        lines = [line for row in cells[1:] for line in _stacked(cells[0], row, columns)]
+    else:  # one line for each cell
+        width = max(map(len, heads))
+        rest = max(_NARROWEST, columns - width - 2)
+        lines = []
+        for row in cells[1:]:
+            for head, cell in zip(heads, row):
+                lines += _aligned((head, cell), (width, rest)) if cell else ()
+            lines.append("")
     lines += ["", *textwrap.wrap(summary, columns)] if summary else []
     if in_pages and len(lines) >= height:
         os.environ.setdefault("LESS", "FRX")  # with colours
@@ -152,15 +158,6 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     yield "  ".join([*padded, _coloured(first)]).rstrip()
     for other in others:
         yield " " * (sum(widths[:-1]) + 2 * len(padded)) + other
-
-
-def _stacked(heads: Sequence[str], row: Sequence[str], columns: int) -> Iterator[str]:
-    """Yield a row as lines for a narrow terminal: one for each cell."""
-    width = max(map(len, heads))
-    for head, cell in zip(heads, row):
-        if cell:
-            yield from _aligned((head, cell), (width, max(_NARROWEST, columns - width - 2)))
-    yield ""
 
 
 def _coloured(cell: str) -> str:
