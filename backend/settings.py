@@ -192,7 +192,18 @@ def read(
     if reader.hosts_file:
         access = dataclasses.replace(settings.access, hosts_file=reader.hosts_file)
         settings = dataclasses.replace(settings, access=access)
-    _check_operator(settings.access, reader)
+    name, password = settings.access.operator_name, settings.access.operator_password
+    _check_pair("BASIC_AUTH_USERNAME", name, "BASIC_AUTH_PASSWORD", password)
+    if ":" in name:
+        hint = "choose another name: HTTP Basic forbids colons in it."
+        raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
+    if 0 < len(password) < _REFUSED_PASSWORD:
+        problem = f"BASIC_AUTH_PASSWORD has fewer than {_REFUSED_PASSWORD} characters"
+        raise SettingUnusable(problem, hint=f"choose one of at least {_SHORTEST_PASSWORD}.")
+    if 0 < len(password) < _SHORTEST_PASSWORD:
+        problem = f"has fewer than {_SHORTEST_PASSWORD} characters and can be guessed"
+        hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
+        reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)
     _check_pair("NTFY_URL", settings.ntfy.url, "NTFY_TOPIC", settings.ntfy.topic)
     return settings, reader.warnings
 
@@ -208,18 +219,3 @@ def _check_pair(name: str, value: str, other_name: str, other: str) -> None:
     if bool(value) is not bool(other):
         problem = f"{name} and {other_name} must be set together"
         raise SettingUnusable(problem, hint="set both, or neither.")
-
-
-def _check_operator(access: AccessSettings, reader: Reader) -> None:
-    name, password = access.operator_name, access.operator_password
-    _check_pair("BASIC_AUTH_USERNAME", name, "BASIC_AUTH_PASSWORD", password)
-    if ":" in name:
-        hint = "choose another name: HTTP Basic forbids colons in it."
-        raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
-    if 0 < len(password) < _REFUSED_PASSWORD:
-        problem = f"BASIC_AUTH_PASSWORD has fewer than {_REFUSED_PASSWORD} characters"
-        raise SettingUnusable(problem, hint=f"choose one of at least {_SHORTEST_PASSWORD}.")
-    if 0 < len(password) < _SHORTEST_PASSWORD:
-        problem = f"has fewer than {_SHORTEST_PASSWORD} characters and can be guessed"
-        hint = "choose a longer password, here or in the file that BASIC_AUTH_PASSWORD_FILE names."
-        reader.warn(f"BASIC_AUTH_PASSWORD {problem}", hint)
