@@ -52,7 +52,7 @@ def run(job: Mapping[str, Any], seconds: float) -> list[bool | None]:
     return answer
 
 
-def _main() -> None:
+def main() -> None:
     signal.alarm(_LONGEST_LIFE)
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     with contextlib.suppress(OSError):  # if memory is short, this process ends, and no worker
@@ -95,4 +95,4 @@ def _do(library: Any, url: str, asset: Any, push: Mapping[str, Any] | None) -> b
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -217,10 +217,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         hooks = {
             "worker_class": Worker,
-            "pre_fork": self._before_fork,
-            "post_worker_init": self._set_up_worker,
+            "pre_fork": self.before_fork,
+            "post_worker_init": self.set_up_worker,
             "child_exit": lambda _, worker: self._slots.clear(worker.slot),
-            "worker_exit": self._stop,
+            "worker_exit": self.stop,
             "on_exit": lambda _: logger.info("hetzner-dyndns has stopped."),
         }
         for name, value in {**options(self._settings, self._sink), **hooks}.items():
@@ -233,21 +233,21 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._service.start()
         return self._service.app
 
-    def _before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
+    def before_fork(self, server: Any, worker: Any) -> None:  # noqa: ANN401
         worker.slot = self._slots.take(other.slot for other in server.WORKERS.values())
 
-    def _set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
+    def set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         worker.set_up(self._service.app.wsgi_app.repeat)
-        worker.handle_error = self._refuse
+        worker.handle_error = self.refuse
 
-    def _stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
+    def stop(self, _server: object, worker: Any) -> None:  # noqa: ANN401
         if self._service is not None:
             self._service.stop()
             if not worker.alive:  # after a signal; otherwise keep gunicorn's exit code
                 _leave(0)
 
-    def _refuse(
+    def refuse(
         self, request: object, client: socket.socket, address: Sequence[Any], error: Exception
     ) -> None:
         """Answer a request that gunicorn can't read with the status alone, and log some of them.
