@@ -20,7 +20,6 @@ from backend.auth.throttle import Alarm, FailedLogins
 from backend.errors import StoreUnavailable
 from backend.hetzner.zones import Zones, open_projects
 from backend.metrics import Meters, Slots
-from backend.model import Credentials
 from backend.monitor import TICK_SECONDS, Collector, Watcher
 from backend.notify.channels import Heartbeat, open_channels, send_test_or_fail
 from backend.notify.outbox import Grouping, Outbox
@@ -33,7 +32,7 @@ from backend.sync.challenges import Challenges
 from backend.sync.publisher import Publisher
 from backend.sync.reconciler import Reconciler
 from backend.sync.updater import ActivityBuffer, HostSlots, Updater
-from backend.sync.verifier import MANY_HOSTS, Verifier
+from backend.sync.verifier import Verifier, reads_zones
 from backend.web import json_api
 from backend.web.app import create_app
 from backend.web.dashboard import Dashboard
@@ -41,8 +40,6 @@ from backend.web.host_page import HostPages
 from backend.web.session import Session
 
 _AGENT = f"hetzner-dyndns/{__version__}"
-# With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
-_SHORTEST_ROUND = 60
 _DRAIN_SECONDS = 3.0
 # If several processes notice a problem with a channel within this time, only one logs it.
 _CHANNEL_PROBLEM_SECONDS = 60.0
@@ -108,26 +105,22 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     keys = open_keys(settings, store.registrations)
     hosts = Registry(access, store.hosts, store.registrations, keys)
 
-    def verifies_zones() -> bool:
-        return len(hosts) >= MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
-
     is_first = store.leases.first("failed logins", access.failure_window)
     alarm = Alarm(reporter, is_first, transaction=store.transaction)
     failures = FailedLogins(access.failure_limit, access.failure_window, store.failed_logins)
-    # Logins of requests are trimmed, too.
-    operator = Credentials(access.operator_name.strip(), access.operator_password.strip())
     authorizer = Authorizer(
         hosts,
         failures,
         alarm,
         Rejections(store.history.add_once, reporter, transaction=store.transaction),
-        operator=operator if access.operator_name else None,
+        operator=access.operator,
         allow_private=access.allow_private,
         meters=meters,
     )
 
     projects = open_projects(settings, _AGENT, meters.called)
     zones = Zones(projects, settings.hetzner.zone_cache_ttl)
+    verifies_zones = functools.partial(reads_zones, hosts, cache_ttl)
     publisher = Publisher(
         store,
         zones,

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 from backend import readers
 from backend.errors import SettingUnusable
-from backend.model import Hostname, Network
+from backend.model import Credentials, Hostname, Network
 from backend.readers import Reader, Variable
 from backend.text import parts_of, secrets_in
 
@@ -79,6 +79,12 @@ class AccessSettings:
     failure_limit: int = _setting("AUTH_FAILURE_LIMIT", readers.number, 10, low=1)
     failure_window: int = _setting("AUTH_FAILURE_WINDOW", readers.number, 900, low=1, high=_YEAR)
     hosts_file: Path | None = None  # REGISTERED_FQDNS_FILE, if the hosts come from it
+
+    @property
+    def operator(self) -> Credentials | None:
+        """The operator's login, trimmed like the logins of requests."""
+        name, password = self.operator_name.strip(), self.operator_password.strip()
+        return Credentials(name, password) if name else None
 
 
 @dataclass(frozen=True)

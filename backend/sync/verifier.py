@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence, Sized
 
 from backend.errors import DyndnsError, OperatorError, StoreUnavailable
 from backend.hetzner.client import NotFound
@@ -20,13 +20,20 @@ from backend.sync.publisher import Publisher
 logger = logging.getLogger(__name__)
 
 # From this number of hosts on, reading zones is cheaper than reading each host.
-MANY_HOSTS = 20
+_MANY_HOSTS = 20
+# With a shorter REQUEST_CACHE_TTL, each record is verified when its host sends an update.
+_SHORTEST_ROUND = 60
 _LEASE = "verifier"
 _LEASE_SECONDS = 40.0
 _ZONE_SECONDS = 15.0
 _LONGEST_TICK = 120.0  # the rest is read at the next tick
 _RECORDS_A_TICK = 5000
 _PAUSE_AFTER_FAILURE = 60.0
+
+
+def reads_zones(hosts: Sized, cache_ttl: float) -> bool:
+    """Whether the verifier is needed; the number of hosts may change."""
+    return len(hosts) >= _MANY_HOSTS and cache_ttl >= _SHORTEST_ROUND
 
 
 class Verifier:
@@ -43,7 +50,7 @@ class Verifier:
         is_needed: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`is_needed` returns whether there are enough hosts; the number may change."""
+        """`is_needed` is `reads_zones`, for the hosts and the cache of the service."""
         self._store = store
         self._publisher = publisher
         self._zones = zones
