@@ -41,9 +41,14 @@ class Event:
         return ""
 
     @property
+    def others_within(self) -> float:
+        """The seconds in which more hosts are expected to join."""
+        return 0.0
+
+    @property
     def waits(self) -> float:
         """The seconds in which more events of the same cause may follow."""
-        return self.gathers
+        return max(self.gathers, self.others_within)
 
 
 @dataclass(frozen=True)
@@ -231,11 +236,6 @@ class FellSilent(Event):
     # The seconds in which more hosts are about to count as lost.
     others_within: float = field(default=0.0, compare=False)
 
-    @property
-    def waits(self) -> float:
-        """Wait for hosts that fell silent a little later."""
-        return max(self.gathers, self.others_within)
-
 
 @dataclass(frozen=True)
 class CameBack(Event):
@@ -253,11 +253,6 @@ class CameBack(Event):
     after: float  # seconds
     # The seconds in which the hosts that were lost with it may be back as well.
     others_within: float = field(default=0.0, compare=False)
-
-    @property
-    def waits(self) -> float:
-        """Wait for the hosts that were lost with it."""
-        return max(self.gathers, self.others_within)
 
 
 @dataclass(frozen=True)
