@@ -1,4 +1,4 @@
-"""The commands `hosts` and `history`: what `hosts` changes, and what has changed before."""
+"""The commands `hosts` and `history`: the hosts, and what has happened to them."""
 
 from __future__ import annotations
 
