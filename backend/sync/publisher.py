@@ -121,25 +121,10 @@ class Publisher:
         self._pool = ThreadPoolExecutor(_SECOND_WRITES, thread_name_prefix="second record")
 
     def publish(
-        self,
-        host: Hostname,
-        kinds: Iterable[RecordType],
-        deadline: Deadline,
-        update: Update | None = None,
+        self, host: Hostname, kinds: Iterable[RecordType], deadline: Deadline
     ) -> dict[RecordType, RecordOutcome]:
-        """Store an update if there is one, and bring records to the desired state of their host.
-
-        A newer update may have changed the desired state, so the caller has to compare the outcome.
-        A record without a desired state has no outcome. A failure is stored, and the reconciler
-        tries again later.
-
-        Raises:
-            HostBusy: another update of the host doesn't end before the deadline.
-            StoreUnavailable: the update or its outcome could not be stored.
-            OperatorError, TransientError: Hetzner refuses or can't accept one of the records.
-
-        """
-        return self.complete(self.begin(host, deadline, update), kinds)
+        """Bring records to the stored state of their host; raise the errors of both halves."""
+        return self.complete(self.begin(host, deadline), kinds)
 
     def begin(self, host: Hostname, deadline: Deadline, update: Update | None = None) -> Attempt:
         """Store an update if there is one, and lock its host; `complete` does the rest.
@@ -161,7 +146,17 @@ class Publisher:
     def complete(
         self, attempt: Attempt, kinds: Iterable[RecordType]
     ) -> dict[RecordType, RecordOutcome]:
-        """Bring records of a locked host to the desired state, and unlock it: see `publish`."""
+        """Bring records of a locked host to its desired state, and unlock it.
+
+        A newer update may have changed the desired state, so the caller has to compare the outcome.
+        A record without a desired state has no outcome. A failure is stored, and the reconciler
+        tries again later.
+
+        Raises:
+            StoreUnavailable: the outcome could not be stored.
+            OperatorError, TransientError: Hetzner refuses or can't accept one of the records.
+
+        """
         outcomes: dict[RecordType, RecordOutcome] = {}
         errors: list[DyndnsError] = []
         results: list[Result] = []

@@ -38,7 +38,8 @@ def publish(store: Store, clock: Clock, sink: RecordingSink) -> Callable[..., Pu
         cloud = CallbackCloud(lambda: meanwhile(publisher))
         zones = Zones([Hetzner(cloud, 21600)], 86400, clock)
         publisher = Publisher(store, zones, sink, cache_ttl=300, clock=clock)
-        publisher.publish(HOST, [RecordType.A], Deadline(5), update("198.51.100.1"))
+        attempt = publisher.begin(HOST, Deadline(5), update("198.51.100.1"))
+        publisher.complete(attempt, [RecordType.A])
         return publisher
 
     return run

@@ -74,7 +74,8 @@ class PublisherEnv:
         desired = update(*addresses)
         kinds = [one.type for one in desired.desired]
         try:
-            return self.publisher.publish(HOST, kinds, Deadline(5), desired)
+            attempt = self.publisher.begin(HOST, Deadline(5), desired)
+            return self.publisher.complete(attempt, kinds)
         except DyndnsError as error:
             return error
 
@@ -700,7 +701,8 @@ class TestTwoDevices:
             env.clock.advance(pause)
             address = (FIRST, SECOND)[number % 2]
             desired = update(address, requester=Requester(address, "dyndns2"))
-            env.publisher.publish(HOST, (A,), Deadline(5), desired)
+            attempt = env.publisher.begin(HOST, Deadline(5), desired)
+            env.publisher.complete(attempt, (A,))
 
     def test_are_reported_once_with_their_sources(
         self, env: PublisherEnv, sink: RecordingSink

@@ -95,7 +95,8 @@ class ReconcilerEnv:
         """Store an update and publish it as a request does, ignoring errors."""
         polled = update(address, name=name)
         with contextlib.suppress(DyndnsError):
-            self.publisher.publish(host(name), (A,), Deadline(5), polled)
+            attempt = self.publisher.begin(host(name), Deadline(5), polled)
+            self.publisher.complete(attempt, (A,))
 
     def tick(self, seconds: float = 1.0) -> list[str]:
         """Advance the clock and tick the reconciler; return its calls."""
