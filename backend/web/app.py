@@ -14,18 +14,16 @@ from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence,
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from backend.auth.keys import SHORTEST
 from backend.auth.registry import Access
 from backend.errors import DyndnsError, KeysUnavailable
 from backend.model import Change, Network, Update
 from backend.rate import LineLimit
 from backend.web import dyndns2, json_api
-from backend.web.caller import SiteCheck, SourceCheck, client_address, strip_prefix
+from backend.web.caller import CallerCheck, client_address, strip_prefix
 from backend.web.request import (
     APPLIED,
     MAX_BODY,
     SENT_BYTES,
-    SOURCE,
     Apply,
     Authorize,
     BoundedRequest,
@@ -49,7 +47,6 @@ _YEAR = 365 * 24 * 3600
 _DIGEST = "dyndns.digest"
 _MAX_ANSWERS = 20_000  # in each of the two dictionaries; an answer has about half a kilobyte
 _FOR_DEVICES = "Devices send their updates here. The page of a host shows what to enter in them."
-_UNREAD = (405, 413)  # answered without reading the login
 # The parts of a request that determine its answer, besides the body.
 _PARTS = (
     "REQUEST_METHOD",
@@ -78,12 +75,13 @@ def create_app(  # noqa: PLR0913, PLR0917
     app = Flask(__name__, static_folder=None)
     app.request_class = BoundedRequest
     app.before_request(read_body)
-    sites = SiteCheck(proxies)
+    device_paths = ("/update", *dyndns2.PATHS)
+    callers = CallerCheck(proxies, device_paths)
     protocols = [one.blueprint(authorize, apply, proxies) for one in (json_api, dyndns2)]
     if acme is not None:
         protocols.append(acme)
     for updates in protocols:
-        updates.before_request(sites.refuse)
+        updates.before_request(callers.refuse_other_sites)
         app.register_blueprint(updates)
     app.register_blueprint(_pages(problems, proxies))
     if dashboard is not None:
@@ -98,7 +96,7 @@ def create_app(  # noqa: PLR0913, PLR0917
         is_person = "text/html" in request.headers.get("Accept", "")
         if dashboard is None or not is_person or request.method != "GET":
             return cast("Response", _protocol().http_failure(error))
-        is_ours = request.path in ("/update", *dyndns2.PATHS)
+        is_ours = request.path in device_paths
         title = "This address is for devices" if is_ours else error.name
         text = _FOR_DEVICES if is_ours else error.description or ""
         page = error_page(error.code or 404, title, text)
@@ -117,42 +115,13 @@ def create_app(  # noqa: PLR0913, PLR0917
     fast_path = FastPath(app.wsgi_app, access, repeat, proxies)
     app.wsgi_app = fast_path  # type: ignore[method-assign, assignment]
     app.after_request(fast_path.learn)
-    app.after_request(_log(proxies))
+    app.after_request(callers.log)
     return app
 
 
 def _protocol() -> ModuleType:
     """Return the protocol of the current request by its path, even if the path has no view."""
     return dyndns2 if request.path.startswith(("/nic/", "/v3/")) else json_api
-
-
-def _log(proxies: Sequence[Network]) -> Callable[[Response], Response]:
-    """Return a function that logs the current request, and warns of what it shows."""
-    sources, refusals = SourceCheck(proxies), LineLimit()
-
-    def log(response: Response) -> Response:
-        status = response.status_code
-        if logger.isEnabledFor(logging.DEBUG):
-            path = request.url_rule.rule if request.url_rule is not None else request.path
-            if request.url_rule is None:  # any part of an unknown path may be a key
-                parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
-                path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
-            source = client_address(request.environ, proxies)
-            logger.debug("%s %s %s -> %s", source, request.method, path, status)
-        if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
-            sources.warn(request, request.environ[SOURCE])
-        elif status in _UNREAD and request.path in ("/update", *dyndns2.PATHS):
-            left_out = refusals.take()
-            if left_out is not None:
-                source = client_address(request.environ, proxies)
-                more = f" {left_out} earlier ones were not logged." if left_out else ""
-                logger.warning(
-                    "Refused a %s request to %s from %s (%s).%s",
-                    *(request.method, request.path, source, response.status, more),
-                )
-        return response
-
-    return log
 
 
 def _pages(problems: Callable[[], list[str]], proxies: Sequence[Network]) -> Blueprint:

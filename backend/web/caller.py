@@ -5,16 +5,19 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
-from flask import Request, request
+from flask import Request, Response, request
 
+from backend.auth.keys import SHORTEST
 from backend.errors import CrossSite
 from backend.model import IP, Network
 from backend.rate import DAY, LineLimit
 
 logger = logging.getLogger(__name__)
 
+SOURCE = "dyndns.source"  # in the environment of an update: the address of its client
+_UNREAD = (405, 413)  # answered without reading the login
 _MAX_HOPS = 20  # usual chains have two or three proxies
 # The headers in which proxies and CDNs name their client.
 _NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
@@ -103,50 +106,68 @@ def strip_prefix(environ: dict[str, Any], trusted: Sequence[Network]) -> None:
         environ["SCRIPT_NAME"] = prefix
 
 
-class SourceCheck:
-    """Warns if a header of an update names another client than the one that the service uses.
+class CallerCheck:
+    """Refuses updates that other web sites send, and logs requests. Safe to share between threads.
 
-    In this case, a proxy or a CDN isn't set up correctly, and its address may be published. Safe to
-    share between threads.
+    Warns of requests that devices send in vain, and of proxies that aren't set up correctly.
     """
 
-    def __init__(self, trusted: Sequence[Network]) -> None:
+    def __init__(self, trusted: Sequence[Network], device_paths: Collection[str]) -> None:
         self._trusted = trusted
-        self._lines = LineLimit(1, 1 / DAY)
+        self._device_paths = device_paths
+        self._sites, self._unread, self._sources = LineLimit(), LineLimit(), LineLimit(1, 1 / DAY)
 
-    def warn(self, update: Request, seen: str) -> None:
-        """Check an update whose login was accepted, and which seems to come from an address."""
+    def refuse_other_sites(self) -> None:
+        """Raise `CrossSite` if another web site has sent the current request."""
+        if not is_cross_site(request, self._trusted):
+            return
+        if self._sites.take() is not None:
+            logger.warning(
+                "Refused an update from a browser at %s: another web site has sent it.",
+                client_address(request.environ, self._trusted),
+            )
+        raise CrossSite("Another web site has sent this request: only devices may send updates.")
+
+    def log(self, response: Response) -> Response:
+        """Log the current request, and warn of what it shows."""
+        status = response.status_code
+        if logger.isEnabledFor(logging.DEBUG):
+            path = request.url_rule.rule if request.url_rule is not None else request.path
+            if request.url_rule is None:  # any part of an unknown path may be a key
+                parts = ["…" if len(part) >= SHORTEST else part for part in path.split("/")]
+                path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
+            client = client_address(request.environ, self._trusted)
+            logger.debug("%s %s %s -> %s", client, request.method, path, status)
+        if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
+            self._warn_of_proxies(request.environ[SOURCE])
+        elif status in _UNREAD and request.path in self._device_paths:
+            left_out = self._unread.take()
+            if left_out is not None:
+                client = client_address(request.environ, self._trusted)
+                more = f" {left_out} earlier ones were not logged." if left_out else ""
+                logger.warning(
+                    "Refused a %s request to %s from %s (%s).%s",
+                    *(request.method, request.path, client, response.status, more),
+                )
+        return response
+
+    def _warn_of_proxies(self, seen: str) -> None:
+        """Warn if a header of an accepted update names another client than the one that was seen.
+
+        In this case, a proxy or a CDN isn't set up correctly, and its address may be published.
+        """
         # Each names one client, except for X-Forwarded-For.
-        named = [(name, update.headers[name]) for name in _NAMING if name in update.headers]
+        named = [(name, request.headers[name]) for name in _NAMING if name in request.headers]
         for name, value in named:
             ip = _last_client(value, self._trusted)
             is_other = ip is not None and not _is_in(ip, self._trusted) and str(ip) != seen
-            if is_other and self._lines.take() is not None:
+            if is_other and self._sources.take() is not None:
                 logger.warning(
                     "An update seems to come from %s, but its header %s names %s. If %s is a proxy "
                     "or a CDN, set it up as in docs/proxies.md, or add it to TRUSTED_PROXIES: "
                     "otherwise its address is published.",
                     *(seen, name, ip, seen),
                 )
-
-
-class SiteCheck:
-    """Refuses updates that other web sites send. Safe to share between threads."""
-
-    def __init__(self, trusted: Sequence[Network]) -> None:
-        self._trusted = trusted
-        self._lines = LineLimit()
-
-    def refuse(self) -> None:
-        """Raise `CrossSite` if another web site has sent the current request."""
-        if not is_cross_site(request, self._trusted):
-            return
-        if self._lines.take() is not None:
-            logger.warning(
-                "Refused an update from a browser at %s: another web site has sent it.",
-                client_address(request.environ, self._trusted),
-            )
-        raise CrossSite("Another web site has sent this request: only devices may send updates.")
 
 
 def is_cross_site(sent: Request, trusted: Sequence[Network]) -> bool:

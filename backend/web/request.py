@@ -43,14 +43,14 @@ from backend.model import (
     Update,
     UpdateRequest,
 )
-from backend.web.caller import client_address, read_ip
+from backend.web.caller import SOURCE, client_address, read_ip
 
 # These authorize and carry out an update, as `Authorizer.authorize` and `Updater.apply` do.
 Authorize = Callable[..., Update]
 Apply = Callable[[Update, Deadline], Outcome]
-# In the environment of a WSGI request: its update and the outcome, if it makes only one; its
-# client's address; its bytes, if the server knows them.
-APPLIED, SOURCE, SENT_BYTES = "dyndns.applied", "dyndns.source", "dyndns.bytes"
+# In the environment of a WSGI request: its update and the outcome, if it makes only one; its bytes,
+# if the server knows them.
+APPLIED, SENT_BYTES = "dyndns.applied", "dyndns.bytes"
 CHALLENGE = 'Basic realm="dyndns", charset="UTF-8"'
 UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
