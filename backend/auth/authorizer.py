@@ -38,7 +38,6 @@ from backend.model import (
     Update,
     UpdateRequest,
     digest,
-    to_punycode,
 )
 from backend.rate import LineLimit, network_of
 from backend.store.challenges import Challenge
@@ -166,7 +165,7 @@ class Authorizer:
             hosts, named = self._registry.current, Hostname.parse(request.name)
             wildcard = Hostname.parse(f"*.{request.name}")
             # A list, so that each request takes the same time.
-            users = [wildcard in self._candidates(named, login) for login in request.logins]
+            users = [wildcard in hosts.of_login(login, named) for login in request.logins]
             is_wildcards = any(users) or named not in hosts.names
             chosen = wildcard if is_wildcards and wildcard in hosts.names else named
             request = dataclasses.replace(request, name=chosen.text)
@@ -266,7 +265,8 @@ class Authorizer:
         of_source, *of_labels = found[: 1 + len(keys)]
         host = None
         if names or named is not None:
-            candidates = (host for login in logins for host in self._candidates(named, login))
+            registered = self._registry.current
+            candidates = (host for one in logins for host in registered.of_login(one, named))
             host = next(candidates, None)
         if of_source.number == 1:
             self._alarm.failed(request.source, host)
@@ -285,7 +285,7 @@ class Authorizer:
         right: dict[Hostname, None] = {}  # in order
         wrong: list[Credentials] = []
         for login in request.logins:
-            candidates = self._candidates(named, login)
+            candidates = registered.of_login(login, named)
             # Unknown users are checked against a registered host, so that timing doesn't reveal
             # which hosts exist.
             opened = keys.opened(candidates or registered.in_order[:1], login.digest)
@@ -293,7 +293,7 @@ class Authorizer:
                 wrong.append(login)
                 continue
             right.update(dict.fromkeys(opened))
-            if named in registered.names:
+            if named in registered.names and named not in opened:
                 right.update(dict.fromkeys(keys.opened([named], login.digest)))
         return list(right), wrong
 
@@ -318,21 +318,6 @@ class Authorizer:
         if named not in hosts:
             raise ForeignHost(f"This login isn't valid for {named}.")
         return named
-
-    def _candidates(self, named: Hostname | None, login: Credentials) -> Sequence[Hostname]:
-        """Return the registered hosts of the user, or without a user, the named host.
-
-        A key alone without a usable name may be that of any host.
-        """
-        hosts = self._registry.current
-        if login.user is None:
-            if named is None:
-                return hosts.in_order
-            return [named] if named in hosts.names else []
-        user = login.user.strip().lower()
-        with contextlib.suppress(BadHostname):
-            user = to_punycode(user)
-        return hosts.by_user.get(user[:-1] if user.endswith(".") else user, [])
 
 
 def _check_names(request: UpdateRequest, host: Hostname) -> None:

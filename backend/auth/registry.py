@@ -28,8 +28,14 @@ from backend.auth.keys import (
     state_of,
     weak_keys,
 )
-from backend.errors import DyndnsError, KeyFileUnusable, KeysUnavailable, StoreUnavailable
-from backend.model import Hostname, OwnSettings
+from backend.errors import (
+    BadHostname,
+    DyndnsError,
+    KeyFileUnusable,
+    KeysUnavailable,
+    StoreUnavailable,
+)
+from backend.model import Credentials, Hostname, OwnSettings, to_punycode
 from backend.rate import LineLimit
 from backend.settings import AccessSettings, Settings, hosts_in
 from backend.store.hosts import Hosts
@@ -149,6 +155,20 @@ class HostList:
         for host in self.in_order:
             for user in {host.text, host.first_label}:
                 self.by_user.setdefault(user, []).append(host)
+
+    def of_login(self, login: Credentials, named: Hostname | None) -> Sequence[Hostname]:
+        """Return the hosts of the user, or without a user, the named host.
+
+        A key alone without a usable name may be that of any host.
+        """
+        if login.user is None:
+            if named is None:
+                return self.in_order
+            return [named] if named in self.names else []
+        user = login.user.strip().lower()
+        with contextlib.suppress(BadHostname):
+            user = to_punycode(user)
+        return self.by_user.get(user[:-1] if user.endswith(".") else user, [])
 
     def own(self, host: Hostname) -> OwnSettings:
         """Return the settings that a host has of its own."""
