@@ -7,13 +7,7 @@ import ipaddress
 import re
 from typing import Callable, Iterable, Union
 
-from backend.errors import (
-    AddressMismatch,
-    BadAddress,
-    BadRequest,
-    CallerError,
-    PrivateAddress,
-)
+from backend.errors import AddressMismatch, BadAddress, BadRequest, CallerError, PrivateAddress
 from backend.model import (
     INTERFACE_ID,
     Address,

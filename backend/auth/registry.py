@@ -9,25 +9,9 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    NamedTuple,
-    Sequence,
-    Union,
-)
+from typing import Callable, Collection, Iterable, Iterator, Mapping, NamedTuple, Sequence, Union
 
-from backend.auth.keys import (
-    GRACE_SECONDS,
-    NO_KEYS,
-    AcceptedKeys,
-    KeyFile,
-    state_of,
-    weak_keys,
-)
+from backend.auth.keys import GRACE_SECONDS, NO_KEYS, AcceptedKeys, KeyFile, state_of, weak_keys
 from backend.errors import (
     BadHostname,
     DyndnsError,

@@ -12,13 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from backend import errors
 from backend.model import ANSWER_SECONDS, Deadline, Network, Update
-from backend.web.request import (
-    APPLIED,
-    Apply,
-    Authorize,
-    answer_for,
-    read_updates,
-)
+from backend.web.request import APPLIED, Apply, Authorize, answer_for, read_updates
 
 PATHS = ("/nic/update", "/v3/update")
 _METHODS = ("GET", "POST")

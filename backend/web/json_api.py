@@ -9,14 +9,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from backend import errors
-from backend.model import (
-    ANSWER_SECONDS,
-    Change,
-    Credentials,
-    Deadline,
-    Network,
-    UpdateRequest,
-)
+from backend.model import ANSWER_SECONDS, Change, Credentials, Deadline, Network, UpdateRequest
 from backend.store.challenges import CHALLENGE_LABEL, Challenge
 from backend.web.caller import client_address
 from backend.web.request import (
