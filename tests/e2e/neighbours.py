@@ -111,6 +111,10 @@ class Hostile:
         without_bodies = self.framing.is_head
         return answers_in(self._received, ended=self._ended, without_bodies=without_bodies)
 
+    @property
+    def has_ended_without_a_byte(self) -> bool:
+        return self._ended and not self._received
+
     def wait(self) -> None:
         """Wait for the minimum number of answers or the end of the connection."""
 
@@ -225,9 +229,13 @@ class Neighbourhood:
 
         for framing in framings:
             hostile = Hostile(self.port, framing)
-            lingering.append(hostile)
             if framing.answered:
                 hostile.wait()
+                if hostile.has_ended_without_a_byte:
+                    # The proxy may have used a connection that the backend was about to close.
+                    hostile = Hostile(self.port, framing)
+                    hostile.wait()
+            lingering.append(hostile)
             problems += [f"beside {framing.name}: {problem}" for problem in self.problems()]
             if len(lingering) > _LINGERING:
                 ends(lingering.popleft())
