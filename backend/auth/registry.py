@@ -292,9 +292,8 @@ class Registry(Collection[Hostname]):
         """Return the hosts of REGISTERED_FQDNS_FILE, or those known before if it can't be used."""
         if self._file is None:
             return self._fixed
-        if (
-            self._file.exists() and not self._file.is_file()
-        ):  # reading a pipe would wait for a writer
+        # Reading a pipe would wait for a writer.
+        if self._file.exists() and not self._file.is_file():
             return self._complain(f"{self._file} isn't a regular file: restore it.")
         try:
             found = hosts_in(self._file)

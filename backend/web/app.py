@@ -207,7 +207,7 @@ class FastPath:
         application: Callable[[Environ, Start], Iterable[bytes]],
         access: Callable[[], Access],
         is_unchanged: Repeat,
-        proxies: Sequence[Network] = (),
+        proxies: Sequence[Network],
     ) -> None:
         self._proxies = proxies
         self._application = application
