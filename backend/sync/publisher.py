@@ -185,8 +185,12 @@ class Publisher:
                 if not errors:  # otherwise the update is stored, and the caller gets that error
                     raise
         if errors:
-            results.clear()  # the traceback of an error refers to them, and keeps connections open
-            raise errors.pop(0)
+            try:
+                raise errors[0]
+            finally:
+                # The traceback refers to these lists: an error in them would keep connections open.
+                errors.clear()
+                results.clear()
         return outcomes
 
     def is_up_to_date(self, record: Record) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -817,3 +819,21 @@ def test_a_rate_limited_host_keeps_the_error_of_its_update(
 def test_hosts_are_not_limited_while_the_quota_is_sufficient(env: PublisherEnv) -> None:
     results = [env.update(f"198.51.100.{number}") for number in range(1, 9)]
     assert [type(result) for result in results] == [dict] * 8
+
+
+@pytest.mark.parametrize("addresses", [(FIRST,), (FIRST, "2001:db8::1")])
+def test_an_error_that_is_dropped_keeps_no_connection_open(
+    env: PublisherEnv, addresses: tuple[str, ...]
+) -> None:
+    gc.disable()  # it would free an error that refers to itself, later
+    try:
+        attempt = env.publisher.begin(
+            host("host.example.net"), Deadline(5), update(*addresses, name="host.example.net")
+        )
+        with pytest.raises(ZoneNotFound) as caught:
+            env.publisher.complete(attempt, (A, AAAA))
+        error = weakref.ref(caught.value)
+        del caught
+        assert error() is None
+    finally:
+        gc.enable()
