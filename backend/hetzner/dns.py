@@ -5,6 +5,7 @@ API: https://docs.hetzner.cloud/cloud.spec.json
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
@@ -46,7 +47,7 @@ class Zone:
         """Whether Hetzner can't publish the zone."""
         return self.status == "error"
 
-    @property
+    @functools.cached_property
     def path(self) -> str:
         """The path of the zone's RRSets; the API accepts the name of a zone as its id."""
         return f"/zones/{quote(self.name)}/rrsets"
