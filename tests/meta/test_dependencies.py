@@ -1,4 +1,4 @@
-"""Every dependency has its reason in docs/architecture.md."""
+"""Every dependency has its reason in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CHAPTER = (ROOT / "docs/architecture.md").read_text("utf-8").split("\n## Dependencies\n", 1)[1]
+CHAPTER = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("\n## Dependencies\n", 1)[1]
 
 
 def required() -> set[str]:
