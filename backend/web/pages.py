@@ -243,7 +243,8 @@ def fill(response: Response, parts: Iterable[bytes]) -> Response:
     response.vary.add("Accept-Encoding")
     if _accepts_gzip():
         packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
-        parts = [*map(packer.compress, parts), packer.flush()]
+        parts = [packer.compress(part) for part in parts]
+        parts.append(packer.flush())
         response.headers["Content-Encoding"] = "gzip"
     response.set_data(b"".join(parts))
     return response
