@@ -30,11 +30,11 @@ INSTALLED = f"""#!/bin/sh
 exec "{sys.executable}" -c '
 import sys
 from pathlib import Path
-from backend import installed
+from backend import cli
 folder = Path.home() / ".config" / "hetzner-dyndns"
-installed.OF_SYSTEM = folder / ".env", folder
+cli.OF_SYSTEM = folder / ".env", folder
 sys.argv = sys.argv[1:]
-installed.main()
+cli.main()
 ' "$0" "$@"
 """
 
