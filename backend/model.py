@@ -137,6 +137,7 @@ class RecordType(enum.Enum):
 class Hostname:
     """A fully qualified host name in its canonical spelling."""
 
+    __slots__ = ("text",)
     text: str
 
     @classmethod

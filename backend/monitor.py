@@ -76,7 +76,7 @@ class Silences:
             if quiet is None or quiet.heard != one.heard:
                 # Start at zero after an update, else at the silence that an earlier watcher stored.
                 quiet = self._quiet[one.host] = _Quiet(one.heard, now - one.silent_for)
-            measured.append(replace(one, silent_for=now - quiet.since))
+            measured.append(one._replace(silent_for=now - quiet.since))
         return measured
 
 
@@ -122,8 +122,8 @@ class Watcher:
         self._election.resign()
 
     def _watch(self, now: float) -> None:
-        known = [one for one in self._store.hosts.registered(now) if one.host in self._hosts]
-        activities = self._silences.measure(known)
+        registered = self._store.hosts.registered(now)
+        activities = self._silences.measure(one for one in registered if one.host in self._hosts)
         for one in activities:
             if one.muted_until is not None and one.muted_until <= now:
                 with self._store.transaction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
 import logging
@@ -133,12 +134,8 @@ class HostList:
         self.fixed = frozenset(fixed)
         self.names = self.fixed.union(added)
         self.in_order: Sequence[Hostname] = sorted(self.names)
+        self._texts = [host.text for host in self.in_order]
         self._own = own or {}
-        # The hosts with this full name, or with this first label.
-        self.by_user: dict[str, list[Hostname]] = {}
-        for host in self.in_order:
-            for user in {host.text, host.first_label}:
-                self.by_user.setdefault(user, []).append(host)
 
     def of_login(self, login: Credentials, named: Hostname | None) -> Sequence[Hostname]:
         """Return the hosts of the user, or without a user, the named host.
@@ -152,7 +149,15 @@ class HostList:
         user = login.user.strip().lower()
         with contextlib.suppress(BadHostname):
             user = to_punycode(user)
-        return self.by_user.get(user[:-1] if user.endswith(".") else user, [])
+        return self.of_user(user[:-1] if user.endswith(".") else user)
+
+    def of_user(self, user: str) -> Sequence[Hostname]:
+        """Return the host with this full name, or the hosts with this first label."""
+        if "." in user:
+            return [host for host in (Hostname(user),) if host in self.names]
+        # The slash is the character after the dot.
+        start, end = (bisect.bisect_left(self._texts, user + sign) for sign in "./")
+        return self.in_order[start:end]
 
     def own(self, host: Hostname) -> OwnSettings:
         """Return the settings that a host has of its own."""
@@ -189,11 +194,12 @@ class Registry(Collection[Hostname]):
         self._version: str | None = None
         self._lock = threading.Lock()
         self._early = LineLimit(capacity=2.0, per_second=1.0)
-        # The same object until the list changes.
-        self.current = HostList(self._fixed, (), self._with_variables({}))
-        self._access = Access(self.current, NO_KEYS)
-        with contextlib.suppress(StoreUnavailable):  # `refresh` is called again
+        self.current = HostList()  # the same object until the list changes
+        try:
             self.refresh()
+        except StoreUnavailable:  # `refresh` is called again
+            self.current = HostList(self._fixed, (), self._with_variables({}))
+        self._access = Access(self.current, NO_KEYS)
 
     def __contains__(self, host: object) -> bool:
         return host in self.current.names

@@ -139,8 +139,9 @@ class Conditions:
             query = query.where(judged.c.condition == _RANKS[selection.condition])
         if selection.in_need:
             query = query.where(judged.c.needs_operator == 1)
-        rows = self._all(query.offset(selection.first).limit(selection.number))
-        return [HostLine(host, _ORDER[rank], at, bool(muted)) for host, rank, at, muted in rows]
+        with self._database.read() as connection:
+            rows = connection.execute(query.offset(selection.first).limit(selection.number))
+            return [HostLine(host, _ORDER[rank], at, bool(muted)) for host, rank, at, muted in rows]
 
     def find(self, names: Iterable[str], now: float, lost_after: float) -> list[Judged]:
         """Return these hosts in detail, except those that aren't registered, the worst first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 import sqlalchemy as sa
@@ -194,8 +194,7 @@ def rivals(connection: Connection, host: str, kind: str, now: float) -> Sequence
     return sorted({source for _, source in changes}) if is_fight else ()
 
 
-@dataclass(frozen=True)
-class HostActivity:
+class HostActivity(NamedTuple):
     """The activity of a registered host. Times are UTC seconds."""
 
     host: Hostname
@@ -214,7 +213,7 @@ class HostActivity:
         return self.silent_for > (self.lost_after or lost_after)
 
 
-ACTIVITY = [hosts.c[field.name] for field in fields(HostActivity)]
+ACTIVITY = [hosts.c[name] for name in HostActivity._fields]
 
 
 def read_activity(row: Iterable[Any]) -> HostActivity:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +44,7 @@ def overview(store: Store, *activities: HostActivity, now: float = NOW) -> Overv
     for one in activities:
         if one.seen_at is not None:
             store.hosts.see({one.host: one.seen_at}, NOW)
-        stored = replace(one, heard=int(one.seen_at is not None))
+        stored = one._replace(heard=int(one.seen_at is not None))
         store.hosts.count([stored])
         if one.silent_since is not None:
             store.hosts.fall_silent(stored, NOW)
@@ -196,7 +195,7 @@ def test_hosts_of_other_processes_and_leaving_ones_are_shown(store: Store) -> No
 
 def test_an_expired_mute_is_not_shown(store: Store) -> None:
     for until, shown in ((NOW + 1, NOW + 1), (NOW - 1, None)):
-        found = overview(store, replace(activity(), muted_until=until))
+        found = overview(store, activity()._replace(muted_until=until))
         (one,) = found.hosts()
         assert one.muted_until == shown
         assert found.lines() == [HostLine(HOME.text, Condition.OK, NOW - 60, shown is not None)]
@@ -243,7 +242,7 @@ def test_the_snapshot_knows_since_when_hetzner_is_away(store: Store) -> None:
 
 def test_a_silent_host_that_is_muted_does_not_need_the_operator(store: Store) -> None:
     for until, needs in ((NOW + 1, False), (NOW - 1, True)):
-        found = overview(store, replace(activity(lost=True), muted_until=until))
+        found = overview(store, activity(lost=True)._replace(muted_until=until))
         (one,) = found.hosts()
         assert (one.condition, one.needs_operator) == (Condition.SILENT, needs)
         assert found.read().in_need == int(needs)

@@ -190,6 +190,11 @@ def test_a_user_name_is_the_first_label_or_full_name(
     assert authorized(authorizer, update_request(name, user)) == "nas.example.com"
 
 
+@pytest.mark.parametrize("user", ["na", "nas.example", "nas-", "nas/", "nas.example.com.de", ""])
+def test_a_part_of_a_name_is_no_user(authorizer: Authorizer, user: str) -> None:
+    assert refused(authorizer, update_request("", user)) is Unauthorized
+
+
 def test_the_key_selects_between_hosts_with_the_same_label(
     authorizer: Authorizer,
 ) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from backend.errors import StoreUnavailable
@@ -69,7 +67,7 @@ class TestSilences:
 
     def silence(self, silences: Silences, one: HostActivity) -> float:
         (found,) = silences.measure([one])
-        assert replace(found, silent_for=one.silent_for) == one
+        assert found._replace(silent_for=one.silent_for) == one
         return found.silent_for
 
     def test_continue_from_the_stored_silence(self, silences: Silences, now: Clock) -> None:
@@ -81,7 +79,7 @@ class TestSilences:
     def test_restart_when_the_host_sends_an_update(self, silences: Silences, now: Clock) -> None:
         self.silence(silences, activity(500))
         now.advance(10)
-        heard = replace(activity(0), heard=1)
+        heard = activity(0)._replace(heard=1)
         assert self.silence(silences, heard) == 0
         now.advance(10)
         assert self.silence(silences, heard) == 10
@@ -403,7 +401,7 @@ def test_two_watchers_at_the_same_time_report_a_silence_once(
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.leases, "acquire", lambda *_: True)
         monkeypatch.setattr(store.leases, "find", lambda _: [])
-    stale = [replace(one, silent_for=LOST_AFTER + 1) for one in guard.store.hosts.registered(NOW)]
+    stale = [one._replace(silent_for=LOST_AFTER + 1) for one in guard.store.hosts.registered(NOW)]
     for store in (guard.store, other_store):
         monkeypatch.setattr(store.hosts, "registered", lambda _: stale)
     for one in (guard, other):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from backend.errors import HetznerBusy
@@ -159,7 +157,7 @@ def test_a_host_may_be_seen_before_it_is_registered(store: Store) -> None:
 
 def test_silence_is_counted_until_the_next_activity(store: Store) -> None:
     store.hosts.register([NAS, ROUTER], 100)
-    store.hosts.count([replace(by_name(store)["nas"], silent_for=42)])
+    store.hosts.count([by_name(store)["nas"]._replace(silent_for=42)])
     assert {name: one.silent_for for name, one in by_name(store).items()} == {
         "nas": 42,
         "router": 0,
@@ -173,7 +171,7 @@ def test_activity_ends_silence_whatever_the_clock_shows(store: Store, at: float)
     store.hosts.register([NAS], 100)
     store.hosts.see({NAS: 200}, 200)
     before = by_name(store)["nas"]
-    store.hosts.count([replace(before, silent_for=42)])
+    store.hosts.count([before._replace(silent_for=42)])
     store.hosts.see({NAS: at}, at)
     assert (by_name(store)["nas"].silent_for, by_name(store)["nas"].heard) == (0, before.heard + 1)
 
@@ -182,7 +180,7 @@ def test_a_host_seen_in_the_meantime_is_not_silent(store: Store) -> None:
     store.hosts.register([NAS], 100)
     checked = by_name(store)["nas"]
     store.hosts.see({NAS: 200}, 200)
-    store.hosts.count([replace(checked, silent_for=42)])
+    store.hosts.count([checked._replace(silent_for=42)])
     assert by_name(store)["nas"].silent_for == 0
     assert not store.hosts.fall_silent(checked, 300)
     assert store.hosts.fall_silent(by_name(store)["nas"], 300)
@@ -197,7 +195,7 @@ def test_a_host_unregistered_in_the_meantime_is_not_silent(store: Store) -> None
 
 def test_registering_again_resets_the_silence_of_a_host(store: Store) -> None:
     store.hosts.register([NAS], 100)
-    store.hosts.count([replace(by_name(store)["nas"], silent_for=42)])
+    store.hosts.count([by_name(store)["nas"]._replace(silent_for=42)])
     store.hosts.fall_silent(by_name(store)["nas"], 150)
     store.hosts.register([], 200)
     store.hosts.register([NAS], 300)
