@@ -365,6 +365,7 @@ class Credentials:
 
     user: str | None
     secret: str
+    parameters: tuple[Parameter, ...] = ()  # that it comes from, unless they are a host name
 
     @functools.cached_property
     def digest(self) -> bytes:

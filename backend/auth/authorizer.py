@@ -148,7 +148,7 @@ class Authorizer:
             KeysUnavailable: this process hasn't read the key file yet.
 
         """
-        read = functools.partial(requested_update, request, allow_private=self._allow_private)
+        read = functools.partial(requested_update, allow_private=self._allow_private)
         update, skipped = self._authorize(request, read, is_known=is_known)
         if skipped:
             partly = PartlyUsed(update.host, request.source, skipped)
@@ -170,7 +170,7 @@ class Authorizer:
             chosen = wildcard if is_wildcards and wildcard in hosts.names else named
             request = dataclasses.replace(request, name=chosen.text)
 
-        def read(host: Hostname, own: OwnSettings) -> Challenge:
+        def read(request: UpdateRequest, host: Hostname, own: OwnSettings) -> Challenge:
             if own.certificates is False:
                 raise HostNotAllowed(f"The operator has switched certificates off for {host}.")
             return Challenge(host, value, Requester(request.source, request.protocol))
@@ -180,11 +180,11 @@ class Authorizer:
     def _authorize(
         self,
         request: UpdateRequest,
-        read: Callable[[Hostname, OwnSettings], T],
+        read: Callable[[UpdateRequest, Hostname, OwnSettings], T],
         *,
         is_known: bool = False,
     ) -> T:
-        """Find the host of a request, and return what `read` makes of it and its settings."""
+        """Find the host of a request, and return what `read` makes of both and its settings."""
         named, problem, owner = None, request.problem, None
         try:
             if not request.logins:
@@ -206,8 +206,10 @@ class Authorizer:
             if problem is not None:
                 raise problem
             host = self._host(request, named, hosts)
+            unread = (one for login in wrong for one in login.parameters)
+            request = dataclasses.replace(request, unknown=(*request.unknown, *unread))
             _check_names(request, host)
-            return read(host, registered.own(host))
+            return read(request, host, registered.own(host))
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
             if owner is not None:
@@ -328,7 +330,7 @@ def _check_names(request: UpdateRequest, host: Hostname) -> None:
     for parameter in request.other_names:
         quoted = request.quote_parameter(parameter)
         raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
-    for parameter in request.unknown:
+    for parameter in (*request.unknown, *(request.addresses if request.is_lenient else ())):
         text = parameter.value or parameter.name
         # Without a host name, one may be anywhere in a text.
         for word in _SEPARATOR.split(text) if request.name else _WORD.findall(text):
@@ -338,4 +340,4 @@ def _check_names(request: UpdateRequest, host: Hostname) -> None:
             with contextlib.suppress(BadHostname):
                 if Hostname.parse(named) != host:
                     quoted = request.quote_parameter(parameter)
-                    raise BadRequest(f"The parameter {quoted} is unknown: send a host as hostname.")
+                    raise BadRequest(f"{quoted} is another host than {host}: send it as hostname.")

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from typing import (
     TYPE_CHECKING,
@@ -20,7 +21,7 @@ from typing import (
     Sequence,
     Tuple,
 )
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from flask import Request, request
 
@@ -43,7 +44,7 @@ from backend.model import (
     Update,
     UpdateRequest,
 )
-from backend.web.caller import SOURCE, client_address, read_ip
+from backend.web.caller import SOURCE, client_address
 
 # These authorize and carry out an update, as `Authorizer.authorize` and `Updater.apply` do.
 Authorize = Callable[..., Update]
@@ -308,6 +309,14 @@ def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list
     ]
 
 
+def _decoded_again(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
+    """Return parameters without the encodings that may hide an address or a host in them."""
+    return tuple(
+        Parameter(*(unicodedata.normalize("NFKC", unquote(text)) for text in one))
+        for one in parameters
+    )
+
+
 def read_updates(
     request: Request, proxies: Sequence[Network], protocol: str
 ) -> list[UpdateRequest]:
@@ -350,13 +359,16 @@ def read_updates(
         next((one.value for one in by_role[role] if one.value), None) for role in ("user", "secret")
     )
     logins = header_logins(request)
+    in_login = by_role["user"] + by_role["secret"]
     if secret:
-        logins.append(Credentials(user, secret))
+        # A device may have appended an address or a host to them: `pass=KEY?myip=198.51.100.1`.
+        other_texts = (one for one in in_login if _canonical(one.value) is None)
+        logins.append(Credentials(user, secret, _decoded_again(other_texts)))
     # None of these parameters may contain an address or a host that would be ignored.
     unknown += [
         one for one in by_role["no effect"] if one.name != "mx" or not _canonical(one.value)
     ]
-    unknown += [one for one in by_role["user"] if not secret or read_ip(one.value)]
+    unknown += [one for one in in_login if not secret or one.value not in (user, secret)]
     source = request.environ[SOURCE] = client_address(request.environ, proxies)
     update_request = UpdateRequest(
         protocol=protocol,
@@ -368,7 +380,7 @@ def read_updates(
         is_lenient=is_lenient,
         prefixes=tuple(prefixes),
         announces_prefix=bool(by_role["prefix"]),
-        unknown=tuple(unknown),
+        unknown=_decoded_again(unknown),
         other_names=tuple(other_names),
         invalid_names=tuple(invalid_names),
         problem=problem,

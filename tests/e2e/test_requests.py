@@ -17,6 +17,7 @@ CALLER = "203.0.113.250"
 KEY = "the-key-of-two-hosts-4711"
 IDN = "xn--mller-kva.example.com"
 V4, V6 = "198.51.100.7", "2001:db8:99:2:7656:3cff:fe47:1"
+FULLWIDTH_V4 = "".join(chr(ord(character) + 0xFEE0) for character in V4)
 PROXY = f"Host: backend.example.com\r\nConnection: close\r\nX-Real-Ip: {CALLER}\r\n"
 KEY_HEADER = f"X-Pre-Shared-Key: {KEY}\r\n"
 HOSTS = tuple(f"host{number}.example.com" for number in range(200))
@@ -166,6 +167,21 @@ CASES = {
         good(V6),
         aaaa=V6,
     ),
+    "an address that is encoded twice": Case(
+        get("hostname=HOST&wan=2001%253Adb8%253A%253A7"), DNSERR, warning="wan="
+    ),
+    "another host that is encoded twice": Case(
+        get(f"target=other%252Eexample%252Ecom&myip={V4}"), DNSERR, warning="target="
+    ),
+    "an address in fullwidth digits": Case(
+        get(f"hostname=HOST&wan={FULLWIDTH_V4}"), DNSERR, warning="wan="
+    ),
+    "another host beside an address": Case(
+        get(f"hostname=HOST&myip={V4},OTHER"), DNSERR, warning='myip="OTHER"'
+    ),
+    "lines instead of a form": Case(
+        post(f"myip={V4}\nhostname=OTHER\n", "/nic/update", LOGIN), DNSERR, warning="OTHER"
+    ),
     "an address in a URL": Case(
         get(f"hostname=HOST&source=http://{V4}:8080/"), DNSERR, warning="source="
     ),
@@ -249,6 +265,22 @@ CASES = {
     ),
     "a key alone in the query": Case(
         get(f"hostname=HOST&myip={V4}&password={KEY}", ""), good(V4), a=V4
+    ),
+    # A device has appended its parameters to a URL that ends with a login.
+    "an address behind a password": Case(
+        get(f"hostname=HOST&user=HOST&pass={KEY}?myip={V4}"), DNSERR, warning="pass="
+    ),
+    "another host behind a password": Case(
+        get(f"user=HOST&pass={KEY}?hostname=OTHER&myip={V4}"), DNSERR, warning="pass="
+    ),
+    "an address behind a user": Case(
+        get(f"hostname=HOST&pass=wrong&user=HOST?myip={V4}"), DNSERR, warning="user="
+    ),
+    "an address as password": Case(
+        get(f"hostname=HOST&user=HOST&pass=ip-{V4}"), DNSERR, warning="pass="
+    ),
+    "an address as second password": Case(
+        get(f"hostname=HOST&user=HOST&password={KEY}&pass={V4}"), DNSERR, warning=f'pass="{V4}"'
     ),
     "Bearer": Case(
         get(f"hostname=HOST&myip={V4}", f"Authorization: Bearer {KEY}\r\n"), good(V4), a=V4

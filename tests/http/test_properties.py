@@ -232,12 +232,13 @@ public = st.one_of(
 wrapped = st.sampled_from(
     [
         *("{}", "{}", " {} ", "[{}]", "{};", "ip={}", '"{}"', "<{}>", "({})", "{}/128", "x {}"),
-        "'{}'",
+        *("'{}'", "x?myip={}", KEY + "?myip={}", "%20{}"),
     ]
 )
 any_name = st.one_of(
     parameters.filter(lambda name: "prefix" not in name),  # joined with the host part
     st.sampled_from(["wan", "Address", "amp;myip", "my-ip", "new_ip", "ip1", "url", "a.b", "fqdn"]),
+    st.sampled_from(["user", "username", "pass", "password"]),
     st.text(min_size=1, max_size=8),
 )
 places = st.sampled_from(["query", "bare", "form", "object", "nested", "list", "text", "xml"])
