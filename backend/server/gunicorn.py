@@ -68,6 +68,7 @@ _STATUSES: Mapping[str, HTTPStatus] = {
 _ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_METHOD = re.compile(rb"[A-Z]+( |$)")  # perhaps the only part of the next request that is there
 
 
 def run(environ: Mapping[str, str], build: Build) -> int:
@@ -343,9 +344,14 @@ def _check_request(_worker: object, request: Any) -> None:  # noqa: ANN401
         raise InvalidRequestLine("")
     if sum(name == "HOST" for name, _ in request.headers) > 1:  # RFC 9112 §3.2
         raise InvalidHeader("HOST")
-    for name, value in request.headers:
-        if name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and int(value) > MAX_BODY):
-            request.force_close()
+    headers = dict(request.headers)
+    length, is_chunked = int(headers.get("CONTENT-LENGTH", 0)), "TRANSFER-ENCODING" in headers
+    # A client that sends a body without its length, or a wrong one, may have sent an address in it.
+    behind = request.unreader.buf.getvalue()[length:].lstrip(b"\r\n")
+    if behind and not is_chunked and not _METHOD.match(behind):
+        raise InvalidRequestLine("")
+    if is_chunked or length > MAX_BODY:
+        request.force_close()
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]

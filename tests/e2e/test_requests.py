@@ -395,6 +395,26 @@ def test_a_fragment_in_the_target_is_refused(backend: Backend, hetzner: Hetzner)
     assert f"A request from {CALLER} can't be read" in backend.output
 
 
+@pytest.mark.parametrize(
+    ("version", "length"), [("1.0", ""), ("1.1", "Content-Length: 0"), ("1.1", "Content-Length: 7")]
+)
+def test_a_body_that_is_longer_than_its_length_is_refused(
+    backend: Backend, hetzner: Hetzner, version: str, length: str
+) -> None:
+    host = next(_free)
+    before = len(backend.output)
+    head = get(f"hostname={host}", basic(f"{host}:{KEY}".encode())).sent({})
+    head = head.replace(b"GET", b"POST").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    if length:
+        head = head.replace(b"\r\n\r\n", f"\r\n{length}\r\n\r\n".encode())
+    assert raw(backend.port, head + f"myip={V4}".encode())[0].split(" ")[1] == "400"
+    assert hetzner.resolve(host) == []
+    assert f"A request from {CALLER} can't be read" in backend.output[before:]
+    # A line end behind a body is no part of it.
+    head = head.replace(b"Content-Length: 7", b"Content-Length: 0")
+    assert raw(backend.port, head + b"\r\n")[2] == f"good {CALLER}\n".encode()
+
+
 def test_an_incomplete_body_is_refused_despite_a_cached_answer(backend: Backend) -> None:
     host = next(_free)
     body = f'{{"fqdn": "{host}", "ip": "{V4}"}}'
