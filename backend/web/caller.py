@@ -17,7 +17,7 @@ from backend.rate import DAY, LineLimit
 logger = logging.getLogger(__name__)
 
 SOURCE = "dyndns.source"  # in the environment of an update: the address of its client
-_UNREAD = (405, 413)  # answered without reading the login
+_UNREAD = (400, 405, 413)  # of requests that are refused before their login is read
 _MAX_HOPS = 20  # usual chains have two or three proxies
 # The headers in which proxies and CDNs name their client.
 _NAMING = ("CF-Connecting-IP", "True-Client-IP", "X-Real-Ip", "X-Forwarded-For")
@@ -138,8 +138,9 @@ class CallerCheck:
                 path = "".join(c if c.isprintable() else "?" for c in "/".join(parts))
             client = client_address(request.environ, self._trusted)
             logger.debug("%s %s %s -> %s", client, request.method, path, status)
-        if status == 200 and SOURCE in request.environ:  # noqa: PLR2004
-            self._warn_of_proxies(request.environ[SOURCE])
+        if SOURCE in request.environ:
+            if status == 200:  # noqa: PLR2004
+                self._warn_of_proxies(request.environ[SOURCE])
         elif status in _UNREAD and request.path in self._device_paths:
             left_out = self._unread.take()
             if left_out is not None:

@@ -424,6 +424,7 @@ def test_an_incomplete_body_is_refused_despite_a_cached_answer(backend: Backend)
     length = f"Content-Length: {len(body)}".encode()
     request = request.replace(length, f"Content-Length: {len(body) + 1}".encode())
     assert raw(backend.port, request)[0].split(" ")[1] == "400"
+    assert f"Refused a POST request to /update from {CALLER} (400" in backend.output
 
 
 def test_deep_json_is_no_crash(backend: Backend) -> None:
