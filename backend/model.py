@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import re
 import time
+import unicodedata
 from dataclasses import dataclass
 from typing import Callable, NamedTuple, Union
 
@@ -39,6 +40,7 @@ _LONGEST_QUOTE = 80
 _SHORTEST_SECRET = 3  # shorter texts are parts of many words
 # Words with underscores, as in external_ip_address, are names of parameters.
 _LIKE_A_KEY = re.compile(r"(?<![\w.-])(?![a-z]+(?:_[a-z]+)+(?![\w.-]))[\w-]{16,}(?![\w.-])")
+_BRACKETS = {"Pi", "Pf", "Ps", "Pe"}  # categories of Unicode: typographic quotes, brackets
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 # Addresses that can't be reached from other networks. `is_private` and `is_global` don't fit: they
@@ -206,6 +208,8 @@ def to_punycode(name: str) -> str:
         raise BadHostname("Not a host name: it has more than 253 characters.")
     try:
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+        if not _BRACKETS.isdisjoint(map(unicodedata.category, mapped)):
+            raise BadHostname("Not a host name: remove the quotes or brackets around it.")
         labels = [
             label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
             for label in mapped.split(".")
