@@ -20,7 +20,7 @@ V4, V6 = "198.51.100.7", "2001:db8:99:2:7656:3cff:fe47:1"
 FULLWIDTH_V4 = "".join(chr(ord(character) + 0xFEE0) for character in V4)
 PROXY = f"Host: backend.example.com\r\nConnection: close\r\nX-Real-Ip: {CALLER}\r\n"
 KEY_HEADER = f"X-Pre-Shared-Key: {KEY}\r\n"
-HOSTS = tuple(f"host{number}.example.com" for number in range(200))
+HOSTS = tuple(f"host{number}.example.com" for number in range(300))
 # Each case has its own hosts, so that its records and its warning are new.
 _free = iter(HOSTS)
 
@@ -30,9 +30,12 @@ def backend(hetzner: Hetzner, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("backend")
     hosts = [*HOSTS, IDN]
     (folder / "pre-shared-key").write_text("".join(f"{host} {KEY}\n" for host in hosts))
-    with Backend(
-        folder, hetzner, REGISTERED_FQDNS=",".join(hosts), ALLOW_PRIVATE_ADDRESSES="0"
-    ) as backend:
+    settings = {
+        "REGISTERED_FQDNS": ",".join(hosts),
+        "ALLOW_PRIVATE_ADDRESSES": "0",
+        "TRUSTED_PROXIES": "127.0.0.0/8,10.0.0.0/8,172.64.0.0/13",
+    }
+    with Backend(folder, hetzner, **settings) as backend:
         yield backend
 
 
@@ -384,6 +387,49 @@ def test_a_unicode_name_is_a_user(backend: Backend, hetzner: Hetzner, user: byte
         f"nochg {V4}\n".encode(),
     )
     hetzner.expect(IDN, V4)
+
+
+@pytest.mark.parametrize("hop", ["172.68.1.1", "10.0.0.6", "10.0.0.6:4711", "unknown"])
+@pytest.mark.parametrize("path", ["/nic/update", "/update"])
+def test_a_proxy_in_front_of_the_proxy_names_the_caller(
+    backend: Backend, hetzner: Hetzner, hop: str, path: str
+) -> None:
+    host = next(_free)
+    request = get(f"hostname={host}", basic(f"{host}:{KEY}".encode()))
+    if path == "/update":
+        request = post(f'{{"fqdn": "{host}"}}')
+    forwarded = f"X-Real-Ip: {hop}\r\nX-Forwarded-For: {CALLER}, {V4}, 172.68.1.2"
+    sent = request.sent({f"X-Real-Ip: {CALLER}": forwarded})
+    status, _, body = raw(backend.port, sent)
+    assert status.split(" ")[1] == "200"
+    assert V4 in body.decode()
+    hetzner.expect(host, V4)
+
+
+REMOVALS = {
+    **{f"offline={word}": get(f"hostname=HOST&offline={word}") for word in ("YES", "1", "true")},
+    "offline=1 with an address": get(f"hostname=HOST&myip={V4}&offline=1"),
+    "DELETE with a query": post("", "/update?fqdn=HOST", method="DELETE"),
+    "DELETE with a body": post('{"fqdn": "HOST"}', "/update/", method="DELETE"),
+}
+
+
+@pytest.mark.parametrize("removal", REMOVALS.values(), ids=REMOVALS.keys())
+def test_a_removal_removes_both_records(
+    backend: Backend, hetzner: Hetzner, removal: Request
+) -> None:
+    host = next(_free)
+    names = {"HOST": host, "{LOGIN}": basic(f"{host}:{KEY}".encode())}
+    assert raw(backend.port, get(f"hostname=HOST&myip={V4},{V6}").sent(names))[2] == (
+        f"good {V4},{V6}\n".encode()
+    )
+    hetzner.expect(host, V4)
+    hetzner.expect(host, V6, kind="AAAA")
+    status, _, body = raw(backend.port, removal.sent(names))
+    assert status.split(" ")[1] == "200"
+    assert body.startswith((b"good\n", b'{"status": "deleted"'))
+    hetzner.expect(host)
+    hetzner.expect(host, kind="AAAA")
 
 
 def test_a_fragment_in_the_target_is_refused(backend: Backend, hetzner: Hetzner) -> None:
