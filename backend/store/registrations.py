@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import uuid
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -74,6 +75,7 @@ class Registrations:
         self._set_key = database.upsert(keys, {"key": new})
         is_void = keys.c.key == ""
         self._add_key = database.upsert(keys, {"key": sa.case((is_void, new), else_=keys.c.key)})
+        self._mark = database.upsert(meta, {"value": excluded(meta).value})
 
     def version(self) -> str:
         """Return a text that differs after each change by a method of this class."""
@@ -111,12 +113,11 @@ class Registrations:
 
         """
         names = sorted(names)
-        with self._database.write() as connection:
+        with self._change() as connection:
             _require_free(connection, names, now)
             for name in names:
                 self._insert(connection, {**_ANEW, "host": name.text, "registered_at": now})
                 add_entry(connection, _entry(name, "added", "the host was added", operator, now))
-            self._mark_changed(connection)
 
     def change(
         self, host: Hostname, values: Mapping[str, object], operator: Requester, now: float
@@ -129,7 +130,7 @@ class Registrations:
         """
         part = values.get("interface_id")
         stored = {**values, **({"interface_id": str(part)} if part is not None else {})}
-        with self._database.write() as connection:
+        with self._change() as connection:
             mine = hosts.update().where(hosts.c.host == host.text, is_listed(now))
             if connection.execute(mine.values(**stored)).rowcount != 1:
                 raise not_registered(host)
@@ -141,7 +142,6 @@ class Registrations:
             add_entry(
                 connection, _entry(host, "changed", "its settings were changed", operator, now)
             )
-            self._mark_changed(connection)
 
     def rename(self, old: Hostname, new: Hostname, operator: Requester, now: float) -> bool | None:
         """Register an added host under another name, with its settings, key and history.
@@ -157,7 +157,7 @@ class Registrations:
         this = hosts.c.host == old.text
         desired = sa.and_(records.c.host == old.text, records.c.desired.is_not(None))
         lock, owner = f"host {old.text}", new_owner()
-        with self._database.write() as connection:
+        with self._change() as connection:
             _require_free(connection, [new], now)
             if not self._leases.acquire(lock, owner, now, 1):
                 return None
@@ -187,7 +187,6 @@ class Registrations:
             why = f"the host was renamed from {old}"
             add_entry(connection, _entry(new, "renamed", why, operator, now))
             self._leases.release(lock, owner)
-            self._mark_changed(connection)
         return True
 
     def remove(
@@ -202,7 +201,7 @@ class Registrations:
 
         """
         lock, owner = f"host {host.text}", new_owner()
-        with self._database.write() as connection:
+        with self._change() as connection:
             if not self._leases.acquire(lock, owner, now, 1):
                 return None
             is_mine = sa.and_(hosts.c.is_added, is_listed(now))
@@ -216,7 +215,6 @@ class Registrations:
             why = f"the host was removed, and {what}"
             add_entry(connection, _entry(host, "removed", why, operator, now))
             self._leases.release(lock, owner)
-            self._mark_changed(connection)
         return True
 
     def leaving(self) -> dict[Hostname, Hostname | None]:
@@ -261,15 +259,20 @@ class Registrations:
         statement = self._set_key if replace_known else self._add_key
         rows = [{"host": host.text, "key": key} for host, key in sorted(new.items())]
         if rows:
-            with self._database.write() as connection:
+            with self._change() as connection:
                 connection.execute(statement, rows)
-                self._mark_changed(connection)
 
     def remove_key(self, host: Hostname, key: str) -> None:
         """Make a stored key void, if it is this one."""
-        with self._database.write() as connection:
+        with self._change() as connection:
             connection.execute(_void(host).where(keys.c.key == key))
-            self._mark_changed(connection)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[Connection]:
+        """Open a transaction that changes hosts or keys: only one at a time, also on PostgreSQL."""
+        with self._database.write() as connection:
+            connection.execute(self._mark, {"key": HOSTS_CHANGED, "value": uuid.uuid4().hex})
+            yield connection
 
     def _insert(self, connection: Connection, row: Mapping[str, Any]) -> None:
         """Insert an added host, or replace the row of a host that was registered before."""
@@ -295,10 +298,6 @@ class Registrations:
         connection.execute(_due_challenges(host, now))
         gone = {"unregistered_at": now, "is_added": False, "leaving": leaving}
         connection.execute(hosts.update().where(hosts.c.host == host.text).values(**gone))
-
-    def _mark_changed(self, connection: Connection) -> None:
-        changed = self._database.upsert(meta, {"value": excluded(meta).value})
-        connection.execute(changed, {"key": HOSTS_CHANGED, "value": uuid.uuid4().hex})
 
 
 def _require_free(connection: Connection, names: Sequence[Hostname], now: float) -> None:

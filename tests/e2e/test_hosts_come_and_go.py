@@ -8,17 +8,22 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator
 
 import pytest
 import requests
 
+from backend.model import Hostname, Requester
+from backend.store import Store, opened, prepare_store
+from backend.store.registrations import HostExists
 from sandbox import Sandbox
 from tests.e2e.cluster import Replica, in_dns, until
 from tests.e2e.postgres import PARTS, PostgreSQL, postgresql
 
 __all__ = ["postgresql"]
 
+BY = Requester("", "command")
 HOME = "home.example.com"
 SECONDS_UNTIL_KNOWN = 5.0
 _HEAL_SECONDS = 90.0
@@ -139,6 +144,31 @@ def test_a_host_added_on_one_replica_is_updated_through_the_other(
     all_workers_answer(left, "tower.example.com", new, 200)
     all_workers_answer(left, "tower.example.com", key, 401)
     assert status(right, HOME, "the-key-from-before", "198.51.100.1") == 200
+
+
+@pytest.mark.real(*PARTS)
+@pytest.mark.parametrize("task", ["add", "rename"])
+def test_two_operators_can_not_take_one_name_at_the_same_time(
+    postgresql: PostgreSQL, task: str
+) -> None:
+    url = postgresql.new_database()
+    prepare_store(url)
+    first, second, name = map(Hostname, ("one.example.com", "two.example.com", "new.example.com"))
+    with opened(url) as left, opened(url) as right, ThreadPoolExecutor(1) as other:
+        left.registrations.add([first, second], BY, time.time())
+
+        def takes(store: Store, old: Hostname) -> None:
+            if task == "add":
+                store.registrations.add([name], BY, time.time())
+            else:
+                store.registrations.rename(old, name, BY, time.time())
+
+        with left.transaction():
+            takes(left, first)
+            done = other.submit(takes, right, second)
+            time.sleep(0.5)  # it waits for the end of this transaction
+        with pytest.raises(HostExists):
+            done.result(_COMMAND_SECONDS)
 
 
 @pytest.mark.parametrize("task", ["add", "rename", "remove"])
