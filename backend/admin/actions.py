@@ -119,10 +119,7 @@ class Actions:
             return lines
         registrations = self._store.registrations
         self._keys.require_writable()
-        known = self._keys.read() if self._keys.exist() else {}
-        for host in registrations.leaving():
-            if host in hosts and host in known:  # a removed host gets a new key
-                self._keys.move(host, None, known[host])
+        self._move_keys()  # a removed host gets a new key
         try:
             registrations.add(hosts, operator, time.time())
         except HostExists as error:  # another operator has added it

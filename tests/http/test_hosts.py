@@ -476,6 +476,24 @@ def test_a_killed_command_leaves_a_state_that_heals(  # noqa: PLR0913, PLR0917
         assert shell.types("hosts", *words)[0] == 0
 
 
+def test_a_name_is_added_again_after_its_rename_was_killed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.adds(NEW)
+    key = shell.keys[NEW]
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeyFile, "move", die)
+        with pytest.raises(Killed):
+            shell.types("hosts", "rename", NEW, OTHER)
+    shell.adds(NEW)
+    assert shell.keys[OTHER] == key  # which is in its device
+    assert shell.keys[NEW] != key
+
+
 def test_two_operators_add_the_same_host(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.adds(OTHER)
     monkeypatch.setattr(Registry, "__contains__", lambda *_: False)  # it isn't known yet
