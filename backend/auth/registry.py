@@ -146,17 +146,18 @@ class HostList:
             if named is None:
                 return self.in_order
             return [named] if named in self.names else []
-        user = login.user.strip().lower()
-        with contextlib.suppress(BadHostname):
-            user = to_punycode(user)
-        return self.of_user(user[:-1] if user.endswith(".") else user)
+        return self.named(login.user)
 
-    def of_user(self, user: str) -> Sequence[Hostname]:
+    def named(self, text: str) -> Sequence[Hostname]:
         """Return the host with this full name, or the hosts with this first label."""
-        if "." in user:
-            return [host for host in (Hostname(user),) if host in self.names]
+        name = text.strip().lower()
+        with contextlib.suppress(BadHostname):
+            name = to_punycode(name)
+        name = name[:-1] if name.endswith(".") else name
+        if "." in name:
+            return [host for host in (Hostname(name),) if host in self.names]
         # The slash is the character after the dot.
-        start, end = (bisect.bisect_left(self._texts, user + sign) for sign in "./")
+        start, end = (bisect.bisect_left(self._texts, name + sign) for sign in "./")
         return self.in_order[start:end]
 
     def own(self, host: Hostname) -> OwnSettings:

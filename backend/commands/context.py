@@ -60,7 +60,7 @@ class Context:
             BadHostname: it is neither.
 
         """
-        found = self.registry.current.of_user(text.strip().lower())
+        found = self.registry.current.named(text)
         if len(found) > 1:
             names = ", ".join(map(str, found))
             raise BadHostname(f"{text} is the first label of several hosts: name one of {names}.")

@@ -54,7 +54,8 @@ def run_keys(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _list(context: Context, *, as_json: bool) -> None:
-    stored, registered = context.keys.read(), context.registry
+    registered = context.registry
+    stored = context.keys.read() if registered or context.keys.exist() else {}
     names = [*registered, *(other for other in stored if other not in registered)]
     found = [
         {

@@ -386,6 +386,20 @@ def test_a_first_label_of_several_hosts_is_refused(shell: Shell) -> None:
     assert "name one of nas.example.com, nas.example.net" in output
 
 
+@pytest.mark.parametrize("name", ["bücher", "BÜCHER", "xn--bcher-kva", "bücher.example.com."])
+def test_an_idn_can_be_named_by_its_first_label(shell: Shell, name: str) -> None:
+    shell.environ["REGISTERED_FQDNS"] = "bücher.example.com"
+    shell.store.hosts.register([Hostname("xn--bcher-kva.example.com")], NOW)
+    assert shell.reads("hosts", name, "--json")["host"] == "xn--bcher-kva.example.com"
+
+
+def test_without_hosts_there_are_no_keys(shell: Shell) -> None:
+    shell.key_file.unlink()  # the first start without hosts creates none
+    assert "start the service once" in shell.types("keys", "list")[1]
+    shell.environ["REGISTERED_FQDNS"] = ""
+    assert shell.reads("keys", "list", "--json") == []
+
+
 def test_a_command_that_calls_nobody_needs_no_token(shell: Shell) -> None:
     del shell.environ["HETZNER_TOKEN"]
     for words in (["hosts"], ["keys"], ["history"], ["setup", HOME.text]):
