@@ -118,7 +118,7 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
             "device. The old records are deleted when the new ones are published."
         )
         return 0
-    number = len(set(names))
+    number = len(set(map(Hostname.parse, names)))
     print(f"Added {counted(number, 'host')}. The service knows within 5 seconds.")
     device = "its device" if number == 1 else "each device"
     print(f"Next, see what to enter into {device}: {command('setup', names[0])}")

@@ -168,7 +168,8 @@ def test_a_host_that_can_not_be_added_adds_none(
 
 
 def test_a_name_twice_a_wildcard_and_an_idn_are_added(shell: Shell) -> None:
-    shell.adds(f"{NEW},{NEW.upper()}", f"*.{NEW}", "größe.new.example.com")
+    output = shell.adds(f"{NEW},{NEW.upper()}", f"{NEW}.", f"*.{NEW}", "größe.new.example.com")
+    assert "Added 3 hosts." in output
     assert {NEW, f"*.{NEW}", "xn--gre-6ka8i.new.example.com"} <= set(shell.keys)
     assert shell.update(f"*.{NEW}", "198.51.100.9")[0] == 200
 
