@@ -118,7 +118,7 @@ class Actions:
         if not hosts:
             return lines
         registrations = self._store.registrations
-        self._keys.require_writable()
+        self._keys.require_writable(self._registry)
         self._move_keys()  # a removed host gets a new key
         try:
             registrations.add(hosts, operator, time.time())
@@ -151,7 +151,7 @@ class Actions:
         if not hosts:
             return lines
         new = hosts[0]
-        self._keys.require_writable()
+        self._keys.require_writable(self._registry)
         registrations = self._store.registrations
         wait_for_host(
             old,
@@ -176,7 +176,7 @@ class Actions:
         registrations = self._store.registrations
         if host not in registrations.leaving():
             self._require_added(host, "remove")
-        self._keys.require_writable()
+        self._keys.require_writable(self._registry)
         wait_for_host(
             host,
             lambda: registrations.remove(
@@ -279,6 +279,7 @@ class Actions:
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""
         self._require_registered(host)
+        self._keys.require_writable(self._registry)
         key = secrets.token_urlsafe(32)
         self._keys.replace(host, key)
         self._report_key(host, "has a new key", operator)

@@ -20,7 +20,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from backend.errors import BadHostname, KeyFileUnusable, KeysUnavailable
 from backend.model import Hostname, digest
@@ -178,15 +178,10 @@ class KeyFile:
             self._grace_ends = self._monotonic() + wait
         else:
             text = _decode(content, self._path)
-            keys, problem = _parse_lines(text, self._path)
-            is_emptied = _EMPTIED in text
+            keys, problem = _parse_lines(text, self._path, complete)
             if problem is not None:
-                logger.error("%s The other lines count. %s", problem, _KEPT)
-            elif complete and not keys and not is_emptied:
-                lost = ("it no longer contains any key", f"restore its keys {_RESTORE}")
-                logger.error("%s %s", _unusable(self._path, *lost), _KEPT)
-            is_whole = (keys or is_emptied) and problem is None
-            self._accepted = AcceptedKeys(keys if is_whole else {**complete, **keys})
+                logger.error("%s %s%s", problem, "The other lines count. " if keys else "", _KEPT)
+            self._accepted = AcceptedKeys(keys if problem is None else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
 
@@ -206,17 +201,15 @@ class KeyFile:
 
         The file is written in place, since it may be a bind mount, which can't be replaced. If a
         key is missing or a line is invalid, this waits for a running edit of the file to end.
-
-        Raises:
-            KeyFileUnusable: the file can't be read, or a key is missing and can't be written.
-
+        It raises `KeyFileUnusable` if the file can't be read, if a key is missing and can't be
+        written, or if the file has lost all keys that this process knows.
         """
         registered = dict.fromkeys(hosts)
         keys: Mapping[Hostname, str] = {}
         new: dict[Hostname, str] = {}
 
         def add_keys(text: str) -> str:
-            known = parse(text, self._path)  # another process may have added some
+            known = parse(text, self._path, self._accepted.newest)
             missing = [host for host in registered if host not in known]
             new.update((host, secrets.token_urlsafe(32)) for host in missing)
             return _appended(text, new)
@@ -259,10 +252,7 @@ class KeyFile:
         """Give a host this key, after waiting for a running edit of the file to end.
 
         The old key is invalid at once. The rest of the file stays unchanged, with its comments.
-
-        Raises:
-            KeyFileUnusable: the file can't be read or written, or contains an invalid line.
-
+        If the file can't be changed or has an invalid line, this raises `KeyFileUnusable`.
         """
 
         def put_key(text: str) -> str:
@@ -304,11 +294,14 @@ class KeyFile:
         """Return whether there is a key file; the first start without hosts makes none."""
         return self._path.exists()
 
-    def require_writable(self) -> None:
-        """Raise `KeyFileUnusable` if the file exists and can't be changed."""
-        with _explained(self._path):
-            if self.exist():
-                self.read()
+    def require_writable(self, hosts: Collection[Hostname]) -> None:
+        """Raise `KeyFileUnusable` if the file can't be changed, or has lost the keys of all hosts.
+
+        With one new key, it would count as complete, and all keys before would be invalid.
+        """
+        with _explained(self._path, f"restore it {_RESTORE}, or run this in the service's folder"):
+            if hosts or self.exist():
+                parse(_decode(read_bytes(self._path), self._path), self._path, hosts)
                 os.close(os.open(self._path, os.O_RDWR))
 
 
@@ -324,16 +317,21 @@ def weak_keys(keys: Mapping[Hostname, str]) -> list[KeyFileUnusable]:
     ]
 
 
-def parse(text: str, path: Path) -> dict[Hostname, str]:
-    """Return the keys in the text of the file; raise `KeyFileUnusable` for an invalid line."""
-    keys, problem = _parse_lines(text, path)
+def parse(text: str, path: Path, had: Collection[Hostname] = ()) -> dict[Hostname, str]:
+    """Return the keys in the text of the file; raise `KeyFileUnusable` as `_parse_lines` says."""
+    keys, problem = _parse_lines(text, path, had)
     if problem is not None:
         raise problem from None
     return keys
 
 
-def _parse_lines(text: str, path: Path) -> tuple[dict[Hostname, str], KeyFileUnusable | None]:
-    """Return the keys of the valid lines, and the problem of the first invalid one."""
+def _parse_lines(
+    text: str, path: Path, had: Collection[Hostname] = ()
+) -> tuple[dict[Hostname, str], KeyFileUnusable | None]:
+    """Return the keys of the valid lines, and the problem of the first invalid one.
+
+    If the file had the keys of some hosts, it is also a problem that it has none any more.
+    """
     keys: dict[Hostname, str] = {}
     problem = None
     for number, line in enumerate(text.lstrip(_BOM).splitlines(), 1):
@@ -350,6 +348,9 @@ def _parse_lines(text: str, path: Path) -> tuple[dict[Hostname, str], KeyFileUnu
         if host in keys:
             logger.warning("The key file contains %s twice: line %d counts.", host, number)
         keys[host] = key
+    if had and not (keys or problem or _EMPTIED in text):
+        hint = f"restore its keys {_RESTORE}"
+        problem = _unusable(path, "it no longer contains any key", hint)
     return keys, problem
 
 

@@ -108,7 +108,7 @@ class StoredKeys:
     def exist(self) -> bool:
         return True
 
-    def require_writable(self) -> None:
+    def require_writable(self, _hosts: Collection[Hostname]) -> None:
         """Do nothing: a change of the store shows whether it can be written."""
 
 

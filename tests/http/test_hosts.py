@@ -21,7 +21,7 @@ from backend import cli
 from backend.auth import registry
 from backend.auth.keys import KeyFile
 from backend.auth.registry import Registry, StoredKeys
-from backend.errors import StoreUnavailable
+from backend.errors import KeyFileUnusable, StoreUnavailable
 from backend.model import Hostname, Requester
 from backend.settings import StoreSettings
 from backend.store import Store
@@ -524,6 +524,34 @@ def test_a_key_file_that_can_not_be_written_adds_nothing(
         assert status == 1
         assert "mount it writable" in output
         assert shell.service.rows("hosts") == before
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_key_file_without_its_keys_is_not_completed(shell: Shell, *, is_deleted: bool) -> None:
+    shell.adds(NEW)
+    key, file, before = shell.keys[NEW], shell.service.key_file, shell.service.key_file.read_text()
+    assert shell.update(NEW, "198.51.100.9", key)[0] == 200
+    if is_deleted:
+        file.unlink()
+    else:
+        file.write_text("")
+        os.utime(file, (1, 1))
+    for command in (
+        ["hosts", "add", OTHER],
+        ["keys", "rotate", NEW],
+        ["hosts", "rename", NEW, OTHER],
+    ):
+        status, output = shell.types(*command)
+        assert status == 1
+        assert "restore" in output
+    with pytest.raises(KeyFileUnusable, match="restore"):
+        # As for a changed REGISTERED_FQDNS_FILE.
+        shell.service._services.keys.complete([Hostname(OTHER)])  # noqa: SLF001
+    assert not file.exists() or not file.read_text()
+    assert shell.update(NEW, "198.51.100.10", key)[0] == 200
+    file.write_text(before)
+    shell.adds(OTHER)
+    assert shell.update(NEW, "198.51.100.11", key)[0] == 200
 
 
 def test_a_full_disk_adds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

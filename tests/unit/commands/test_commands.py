@@ -174,7 +174,7 @@ def test_a_host_cannot_share_its_key_with_itself(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("file", "hint"),
     [
-        ("none", "start the service once"),
+        ("none", "run this in the service's folder"),
         (".", "it is a directory"),
         ("none/none", "create it, or name another file"),
     ],
