@@ -118,8 +118,7 @@ class Actions:
         if not hosts:
             return lines
         registrations = self._store.registrations
-        self._keys.require_writable(self._registry)
-        self._move_keys()  # a removed host gets a new key
+        self._prepare_keys()
         try:
             registrations.add(hosts, operator, time.time())
         except HostExists as error:  # another operator has added it
@@ -151,7 +150,7 @@ class Actions:
         if not hosts:
             return lines
         new = hosts[0]
-        self._keys.require_writable(self._registry)
+        self._prepare_keys()
         registrations = self._store.registrations
         wait_for_host(
             old,
@@ -176,7 +175,7 @@ class Actions:
         registrations = self._store.registrations
         if host not in registrations.leaving():
             self._require_added(host, "remove")
-        self._keys.require_writable(self._registry)
+        self._prepare_keys()
         wait_for_host(
             host,
             lambda: registrations.remove(
@@ -279,7 +278,7 @@ class Actions:
     def rotate(self, host: Hostname, operator: Requester) -> str:
         """Replace a host's key, and return the new one."""
         self._require_registered(host)
-        self._keys.require_writable(self._registry)
+        self._prepare_keys()
         key = secrets.token_urlsafe(32)
         self._keys.replace(host, key)
         self._report_key(host, "has a new key", operator)
@@ -341,6 +340,11 @@ class Actions:
         for host in leaving:
             if self._store.registrations.forget(host, time.time()):
                 logger.info("%s is removed.", host)
+
+    def _prepare_keys(self) -> None:
+        """Finish what a killed process has left; raise `KeyFileUnusable` if that is impossible."""
+        self._keys.require_writable(self._registry)
+        self._move_keys()
 
     def _move_keys(self) -> Mapping[Hostname, Hostname | None]:
         """Give the keys of renamed hosts to their new names, and delete those of removed hosts.

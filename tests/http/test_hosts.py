@@ -477,10 +477,11 @@ def test_a_killed_command_leaves_a_state_that_heals(  # noqa: PLR0913, PLR0917
         assert shell.types("hosts", *words)[0] == 0
 
 
-def test_a_name_is_added_again_after_its_rename_was_killed(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("task", [["add", NEW], ["rename", "third", NEW]])
+def test_a_name_is_used_again_after_its_rename_was_killed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, task: list[str]
 ) -> None:
-    shell.adds(NEW)
+    shell.adds(NEW, "third.example.com")
     key = shell.keys[NEW]
 
     def die(*_: object) -> None:
@@ -490,9 +491,9 @@ def test_a_name_is_added_again_after_its_rename_was_killed(
         patch.setattr(KeyFile, "move", die)
         with pytest.raises(Killed):
             shell.types("hosts", "rename", NEW, OTHER)
-    shell.adds(NEW)
+    shell.types("hosts", *task)
     assert shell.keys[OTHER] == key  # which is in its device
-    assert shell.keys[NEW] != key
+    assert shell.keys.get(NEW) != key
 
 
 def test_two_operators_add_the_same_host(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
