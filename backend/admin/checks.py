@@ -26,7 +26,7 @@ _PLACE = "Create its zone at console.hetzner.com, or add a token of the zone's p
 
 # By the result of `Hetzner.may_write`.
 _WRITING: Mapping[bool | None, tuple[str, str, str]] = {
-    True: (OK, "The token may write. `check` changed nothing.", ""),
+    True: (OK, "The token may write. The check changed nothing.", ""),
     False: (
         FAIL,
         "The token may not write.",
@@ -34,7 +34,7 @@ _WRITING: Mapping[bool | None, tuple[str, str, str]] = {
     ),
     None: (
         WARN,
-        "`check` can't find out whether the token may write.",
+        "The check can't find out whether the token may write.",
         "Check at console.hetzner.com that the token has Read & Write permission.",
     ),
 }
@@ -138,7 +138,7 @@ def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
 
 
 def _check_host(host: Hostname, location: Location, rrsets: RRSets) -> Iterator[Line]:
-    what = host.text
+    what = shown(host)
     found_here = {kind: rrsets.get((location.name, kind)) for kind in _KINDS}
     if found_here["CNAME"] is not None:
         hint = "Delete the CNAME record at Hetzner."

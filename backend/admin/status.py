@@ -27,7 +27,6 @@ _WORK: Mapping[str, str] = {
     "watcher": "checks for silent hosts",
     "verifier": "verifies published records",
 }
-_OPTIONAL = "verifier"  # runs only with many hosts
 
 
 @dataclass(frozen=True)
@@ -204,10 +203,9 @@ class Snapshot:
         if not number:
             about = "No host is registered yet"
         elif self.in_need:
-            verb = "needs" if self.in_need == 1 else "need"
-            about = f"{self.in_need} of {counted(number, 'host')} {verb} you"
+            about = _some(self.in_need, number, "need") + " you"
         elif waiting:
-            about = f"{waiting} of {counted(number, 'host')} waiting for Hetzner"
+            about = _some(waiting, number, "wait") + " for Hetzner"
         elif self.numbers[Condition.SILENT] or self.numbers[Condition.NEVER]:
             about = "No host needs you"
         elif number == 1:
@@ -216,15 +214,19 @@ class Snapshot:
             about = f"All {number} hosts are fine"
         if self.trouble:
             return f"{about} · {self.trouble[0]}"
+        if waiting and not self.in_need:
+            return about
         answers = "Hetzner answers" if self.quotas else "Hetzner has not been asked yet"
         return f"{about} · {answers}"
 
     @property
     def level(self) -> str:
         """The worst state, as the favicon shows it: ``bad``, ``waiting`` or ``ok``."""
-        if self.in_need or self.trouble:
+        needing = {group.condition for group in self.groups if group.needs_operator}
+        if self.trouble or needing - {Condition.NEVER}:
             return "bad"
-        return "waiting" if self.numbers[Condition.WAITING] or not self.groups else "ok"
+        is_waiting = needing or self.numbers[Condition.WAITING] or not self.groups
+        return "waiting" if is_waiting else "ok"
 
     def left(self, quota: Quota) -> int:
         """How many calls of a quota are left."""
@@ -233,6 +235,12 @@ class Snapshot:
     def is_low(self, quota: Quota) -> bool:
         """Whether a quota is so low that background jobs pause."""
         return self.left(quota) < quota.limit * _LOW
+
+
+def _some(number: int, of: int, verb: str) -> str:
+    """Return a subject with its verb: ``1 of 3 hosts needs``."""
+    subject = "The host" if of == 1 else f"{number} of {of} hosts"
+    return f"{subject} {verb}s" if number == 1 else f"{subject} {verb}"
 
 
 class Overview:
@@ -263,18 +271,14 @@ class Overview:
         backlog = self._store.conditions.backlog(answered_at, now - _QUOTAS_STORED, now)
         leases = self._store.leases.find(_WORK)
         owners = {one.name: whereabouts(one.owner) for one in leases if one.until >= now}
-        known = {one.name for one in leases}
         return Snapshot(
             now=now,
             groups=self._store.conditions.groups(now, self._lost_after),
             projects=self._store.projects.all(),
             zones=self._store.projects.zones(),
             quotas=quotas,
-            leases=[
-                BackgroundJob(work, owners.get(name, ""))
-                for name, work in _WORK.items()
-                if name in known or name != _OPTIONAL
-            ],
+            # A job without a lease has just been started, or isn't needed.
+            leases=[BackgroundJob(_WORK[one.name], owners.get(one.name, "")) for one in leases],
             waiting=backlog.number,
             oldest_update_at=backlog.oldest_at,
             away_since=backlog.failing_since,

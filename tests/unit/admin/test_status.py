@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backend.admin.status import HostStatus, Overview, Snapshot
-from backend.errors import ChangeRefused, HetznerUnreachable
+from backend.errors import ChangeRefused, HetznerBusy, HetznerUnreachable
 from backend.model import Hostname, RecordType
 from backend.rate import Quota
 from backend.store import Store
@@ -221,9 +221,30 @@ def test_the_sentence_counts_hosts_that_need_the_operator(store: Store) -> None:
     for lease in ("reconciler", "watcher"):
         store.leases.acquire(lease, new_owner(), NOW, 60)
     answered(store, NOW - 5)
-    found = snapshot(store, activity(seen=None), activity(NAS))
+    found = snapshot(store, activity(lost=True), activity(NAS))
     assert found.sentence == "1 of 2 hosts needs you · Hetzner answers"
     assert found.level == "bad"
+
+
+def test_a_host_that_is_being_set_up_is_no_alarm(store: Store) -> None:
+    answered(store, NOW - 5)
+    found = snapshot(store, activity(seen=None))
+    assert (found.sentence, found.level) == ("The host needs you · Hetzner answers", "waiting")
+    assert snapshot(store, activity(seen=None), activity(NAS, lost=True)).level == "bad"
+
+
+def test_a_job_is_missed_only_when_its_owner_has_ended(store: Store) -> None:
+    assert not snapshot(store, activity()).trouble
+    store.leases.acquire("watcher", new_owner(), NOW - 61, 60)
+    assert snapshot(store, activity()).trouble == ["No process checks for silent hosts"]
+
+
+def test_the_sentence_about_a_busy_hetzner_does_not_say_that_it_answers(store: Store) -> None:
+    failing = set_desired(store, "198.51.100.1", NOW - 20)
+    store.records.note(Failed(failing, State.PENDING, HetznerBusy("Busy."), NOW + 20), NOW - 9)
+    answered(store, NOW - 5)
+    found = snapshot(store, activity(), activity(NAS))
+    assert (found.sentence, found.level) == ("1 of 2 hosts waits for Hetzner", "waiting")
 
 
 def test_the_snapshot_knows_since_when_hetzner_is_away(store: Store) -> None:
@@ -235,7 +256,7 @@ def test_the_snapshot_knows_since_when_hetzner_is_away(store: Store) -> None:
     store.records.note(Failed(failing, State.PENDING, error, NOW + 20), NOW - 9)
     found = snapshot(store, activity())
     assert (found.away_since, found.level) == (NOW - 120, "bad")
-    assert found.sentence.endswith("waiting for Hetzner · Hetzner has not answered for 2 min")
+    assert found.sentence.endswith("waits for Hetzner · Hetzner has not answered for 2 min")
     answered(store, NOW - 60)
     assert snapshot(store, activity()).away_since is None
 
