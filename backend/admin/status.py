@@ -15,7 +15,7 @@ from backend.store.conditions import ALL, CONDITIONS, Condition, Group, HostLine
 from backend.store.hosts import HostActivity, Record, State, WrongLogins
 from backend.store.leases import whereabouts
 from backend.store.projects import Project, SeenZone
-from backend.text import counted, duration
+from backend.text import duration
 
 RETURNS = "If the device sends the address again, the service tries again."
 _LOW = 0.1

@@ -242,7 +242,9 @@ class Authorizer:
         """
         logins, operator = request.logins, self._operator
         if not logins:
-            raise MissingCredentials("Log in as the operator.")
+            raise MissingCredentials(
+                "Log in as the operator, by BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD."
+            )
         names = [login.user for login in logins if login.user is not None]
         network = network_of(request.source)
         if not is_known and names and self._failures.is_over(f"source {network}"):

@@ -48,6 +48,8 @@ _DONE: Mapping[str, str] = {
     "tested": "The test message was sent: check that it has arrived.",
     "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS.",
 }
+# Those of `_DONE` that are no success: the class of each message.
+_NOT_DONE: Mapping[str, str] = {"refused": "bad", "untested": "bad", "waits": "", "nothing": ""}
 # The colour of the favicon for each state of all hosts together.
 ICONS: Mapping[str, str] = {
     "ok": "#1a6b45",
@@ -177,11 +179,11 @@ def host_path(host: Hostname) -> str:
     return f"/hosts/{quote(host.text, safe='*')}"
 
 
-def message() -> str:
-    """Return once what the last action has done; empty if there was none."""
+def message() -> tuple[str, str]:
+    """Return once what the last action has done, and its class; empty if there was none."""
     sent = request.cookies.get(_DONE_COOKIE)
     if sent is None or refreshing():
-        return ""
+        return "", ""
 
     @after_this_request
     def forget(response: Response) -> Response:
@@ -189,7 +191,8 @@ def message() -> str:
         return response
 
     done, _, name = sent.partition(":")
-    return _DONE.get(done, "").format(host=shown(Hostname(name)))
+    text = _DONE.get(done, "").format(host=shown(Hostname(name)))
+    return text, _NOT_DONE.get(done, "good")
 
 
 def arguments() -> Mapping[str, str]:

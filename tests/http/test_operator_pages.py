@@ -425,7 +425,10 @@ def test_everything_is_checked_line_by_line(operator: Operator) -> None:
     text = words(answer.text)
     assert "The token can read" in text
     assert f"ok {HOME} : The records are in zone example.com" in text
-    assert "The check has ended." in text
+    assert f"ok {as_written(Hostname(UNICODE))} : The records are in" in text
+    good, failures = (answer.text.count(f'class="check {state}"') for state in ("ok", "fail"))
+    assert failures > 1
+    assert f"The check has ended: {good} ok, 0 warnings, {failures} failures." in text
     assert answer.headers["X-Accel-Buffering"] == "no"
     assert operator.asks("POST", "/check", {}).status_code == 400
     assert operator.asks("GET", "/check").headers["Location"] == "/"
@@ -434,7 +437,9 @@ def test_everything_is_checked_line_by_line(operator: Operator) -> None:
 def test_a_test_message_needs_notifications(operator: Operator) -> None:
     answer = operator.asks("POST", "/test", operator.form(operator.sees("/?q=home"), "/test"))
     assert answer.headers["Location"] == "/?q=home"
-    assert "No notifications are set up" in operator.follows(answer)
+    page = operator.follows(answer)
+    assert "No notifications are set up" in page
+    assert 'class="notice bad" role="status" id="done"' in page
 
 
 def test_a_failed_test_message_is_explained(serve: Serve) -> None:
