@@ -20,7 +20,7 @@ OPERATOR_ACTIONS = ("rotated", "muted", "unmuted", "dropped")
 _DAY = 86400.0
 _TICKS = 7
 _LAST_TICK = 86  # percent: leaves room for its label
-_NARROWEST = 0.2  # percent: the width of a bar that is still visible
+_NARROWEST = 0.6  # percent: the width of a bar that is still visible
 PERIODS = 250  # of the samples; each is two or three pixels wide
 # Pixels of the picture on a phone and on a desktop, and of a character of a label.
 _PHONE, _DESKTOP, _CHARACTER, _PADDING = 340.0, 900.0, 7.2, 14.0

@@ -51,10 +51,10 @@ _KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
 }
 # The fields of a host's own settings: name, label, an example, and what an empty one means.
 _FIELDS = (
-    ("lost_after", "Lost after a silence of", "3d", "LOST_CONNECTION_TIMEOUT"),
-    ("ttl", "TTL of its records, in seconds", "300", "RECORD_TTL"),
-    ("interface_id", "Host part of its IPv6 address", "::211:32ff:fe11:2233", "IPV6_INTERFACE_IDS"),
-    ("certificates", "Certificates for its own key, on or off", "off", "ACME_DNS"),
+    ("lost_after", "Lost after a silence of", "3d", "as in LOST_CONNECTION_TIMEOUT"),
+    ("ttl", "TTL of its records, in seconds", "300", "as in RECORD_TTL"),
+    ("interface_id", "Host part of its IPv6 address", "::1:2:3:4", "as in IPV6_INTERFACE_IDS"),
+    ("certificates", "Certificates for its own key", "off", "as in ACME_DNS"),
     ("note", "Note", "in the attic", "no note"),
 )
 

@@ -155,7 +155,7 @@ def test_a_picture_is_complete_and_bounded_at_any_length(store: Store) -> None:
     samples = store.history.sample(host, start, end, PERIODS, ("created", "replaced"))
     lane = draw(samples, {}, None, 0.0, Period(start, end)).lanes[0]
     assert (lane.bars[0].label, lane.bars[0].start) == ("first", 0.0)
-    assert (lane.bars[-1].label, lane.bars[-1].start) == ("a5999", 99.8)
+    assert (lane.bars[-1].label, lane.bars[-1].start) == ("a5999", 99.4)
     assert len(lane.bars) <= PERIODS + 1
     assert len(lane.marks) <= PERIODS + 1
     assert sum(one.number for one in samples) == len(rows)
