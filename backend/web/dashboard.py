@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator, Sequence
 
 from flask import (
@@ -86,6 +86,7 @@ class Dashboard:
         query, state = request.args.get("q", ""), request.args.get("state", "")
         text = query.strip().lower()
         groups = self.overview.groups(text) if text else snapshot.groups
+        matching = replace(snapshot, groups=groups)
         found = sum(
             one.number
             for one in groups
@@ -99,6 +100,7 @@ class Dashboard:
         return render_template(
             "overview.html",
             snapshot=snapshot,
+            matching=matching,
             conditions=list(Condition),
             kinds=list(RecordType),
             found=found,

@@ -17,6 +17,7 @@ VNU = ROOT / ".cache" / "node" / "node_modules" / "vnu-jar" / "build" / "dist" /
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 SECONDS = 40.0
+_HIGHEST = 2600  # pixels of a screenshot
 _ALLOWED = ["clipboard-read", "clipboard-write"]
 
 
@@ -80,6 +81,30 @@ def browsers(backend: Backend) -> Iterator[Browser]:
         )
         yield Browser(chromium, backend.url)
         chromium.close()
+
+
+def shoot(page: Any, name: str, size: str, scheme: str) -> None:  # noqa: ANN401
+    """Keep a picture of a page; fail if the page is wider than the screen."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    page.screenshot(
+        path=SCREENSHOTS / f"{name}-{size}-{scheme}.png",
+        full_page=True,
+        clip={"x": 0, "y": 0, "width": width, "height": min(height, _HIGHEST)},
+    )
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, f"{name} is too wide for a {size}"
+
+
+def small_targets(page: Any) -> list[str]:  # noqa: ANN401
+    """Return the links, buttons and fields of a page that a finger may miss."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('a, button, summary, select, input, textarea, label[for]')]"
+        ".filter(e => e.offsetHeight && !e.matches('.skip, .hidden, [type=radio]'))"
+        ".filter(e => e.tagName !== 'LABEL' || document.getElementById(e.htmlFor).type === 'radio')"
+        ".filter(e => e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"
+    )
+    return found
 
 
 def violations(page: Any) -> list[str]:  # noqa: ANN401

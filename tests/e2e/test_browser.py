@@ -10,12 +10,13 @@ import pytest
 
 from tests.e2e.browsing import (
     SCHEMES,
-    SCREENSHOTS,
     SIZES,
     VNU,
     Browser,
     browsers,
     need,
+    shoot,
+    small_targets,
     violations,
 )
 from tests.e2e.processes import OPERATOR, Backend, Hetzner, run, until
@@ -229,14 +230,10 @@ def test_the_first_host_in_need_is_in_the_first_screen_of_a_phone(
 
 def test_a_finger_hits_every_link_and_button(browser: Browser, backend: Backend, host: str) -> None:
     backend.update(host, "198.51.100.91")
-    for path in ("/", f"/hosts/{host}?device=fritzbox&kind=changes"):
+    for path in ("/", "/add", f"/hosts/{host}?device=fritzbox&kind=changes"):
         page = browser.open(path, "phone")
-        small = page.evaluate(
-            "[...document.querySelectorAll('a, button, summary, select, input')]"
-            ".filter(e => e.offsetHeight && !e.classList.contains('skip'))"
-            ".filter(e => e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"
-        )
-        assert small == []
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert small_targets(page) == []
 
 
 def test_a_refresh_sends_only_what_has_changed(browser: Browser) -> None:
@@ -361,6 +358,7 @@ def gallery(backend: Backend, hetzner: Hetzner) -> tuple[str, ...]:
         "/hosts/host51.example.com?device=fritzbox&kind=changes",
         "/?q=nothing",
         "/hosts/none.test",
+        "/add",
     )
 
 
@@ -369,18 +367,20 @@ def gallery(backend: Backend, hetzner: Hetzner) -> tuple[str, ...]:
 def test_no_page_is_wider_than_the_screen(
     browser: Browser, gallery: tuple[str, ...], size: str, scheme: str
 ) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(gallery):
+    for path in gallery:
         page = browser.open(path, size, scheme)
         name = re.sub(r"\W+", "-", path).strip("-") or "hosts"
-        width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
-        page.screenshot(
-            path=SCREENSHOTS / f"{number}-{name}-{size}-{scheme}.png",
-            full_page=True,
-            clip={"x": 0, "y": 0, "width": width, "height": min(height, 2600)},
-        )
-        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert overflow <= 0, f"{path} is too wide for a {size}"
+        shoot(page, name, size, scheme)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        shoot(page, f"{name}-unfolded", size, scheme)
+    page = browser.open("/", size, scheme)
+    page.get_by_role("button", name="Check everything").click()
+    page.locator("#ended").wait_for()
+    shoot(page, "check", size, scheme)
+    page.goto(gallery[2])
+    page.get_by_role("button", name="Show key").click()
+    page.locator("#key").wait_for()
+    shoot(page, "key", size, scheme)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -402,7 +402,7 @@ def test_the_pages_are_valid_html(backend: Backend, gallery: tuple[str, ...], fo
     if not VNU.exists():
         need("vnu-jar (npm install --prefix .cache/node vnu-jar@24.10.17)")
     files = []
-    for number, path in enumerate((*gallery, "/add")):
+    for number, path in enumerate(gallery):
         files.append(folder / f"{number}.html")
         answer = backend.session.get(f"{backend.url}{path}", auth=OPERATOR, timeout=20)
         files[-1].write_bytes(answer.content)

@@ -6,13 +6,22 @@ from typing import Any, Iterator
 
 import pytest
 
-from tests.e2e.browsing import Browser, browsers, violations
+from tests.e2e.browsing import (
+    SCHEMES,
+    SIZES,
+    Browser,
+    browsers,
+    shoot,
+    small_targets,
+    violations,
+)
 from tests.e2e.processes import Backend, Hetzner
 from tests.e2e.test_browser import copy, request_url, wait_for
 
 pytestmark = pytest.mark.real("chromium", "curl")
 
 HOST = "bücher.example.com"
+BAD = "under_score.example.com"
 
 
 @pytest.fixture
@@ -28,6 +37,13 @@ def browser(empty: Backend) -> Iterator[Browser]:
         browser.close()
 
 
+def keep(browser: Browser, path: str, name: str) -> None:
+    """Keep pictures of a page."""
+    for size in SIZES:
+        for scheme in SCHEMES:
+            shoot(browser.open(path, size, scheme), name, size, scheme)
+
+
 def test_three_steps_lead_to_the_first_update(
     browser: Browser,
     hetzner: Hetzner,
@@ -36,8 +52,13 @@ def test_three_steps_lead_to_the_first_update(
     page = browser.open("/", "phone")
     steps = page.locator("#steps")
     assert "Three steps to the first update" in steps.inner_text()
-    assert violations(page) == []
+    assert violations(page) == small_targets(page) == []
+    keep(browser, "/", "start")
     page.get_by_role("link", name="Add a host").click()
+    page.get_by_label("Full names in your zones").fill(f"{HOST}\n{BAD}")
+    page.get_by_role("button", name="Add").click()
+    assert BAD in page.locator(".findings").inner_text()
+    shoot(page, "add-refused", "phone", "light")
     page.get_by_label("Full names in your zones").fill(HOST)
     assert violations(page) == []
     page.get_by_role("button", name="Add").click()
@@ -50,7 +71,9 @@ def test_three_steps_lead_to_the_first_update(
     server, path, name, password = (
         copy(page, field) for field in ("Server", "Path", "User name", "Password")
     )
+    keep(browser, "/", "waiting")
     list_of_hosts = browser.open("/")
+    assert small_targets(list_of_hosts) == []
     assert "done" in list_of_hosts.locator("#steps").inner_text()
     url = f"http://{server}{path}?hostname={name}&myip=198.51.100.81"
     assert request_url(folder, url, f"{name}:{password}").startswith("good ")

@@ -175,7 +175,9 @@ def test_hosts_can_be_searched_by_name_address_and_state(
     service: Service, operator: Operator
 ) -> None:
     service.host().updates("198.51.100.77")
-    assert shown(operator.sees("/?q=NAS")) == [NAS]
+    page = operator.sees("/?q=NAS")
+    assert shown(page) == [NAS]
+    assert "all 1 never seen 1" in words(page)
     assert shown(operator.sees("/?q=100.77")) == [HOME]
     assert shown(operator.sees("/?state=publishing")) == [HOME]
     assert shown(operator.sees("/?q=zzz")) == []
