@@ -36,12 +36,12 @@ _COMMENT = re.compile(r"\s+#.*")
 COMMANDS: Mapping[str, str] = {
     "serve": "answer updates; the default",
     "setup": "print the settings for a router or a program, for one host",
-    "check": "test settings, key file, store, tokens, zones and notifications; change nothing",
-    "hosts": "list, add, rename or remove hosts; change settings; retry, drop, mute",
+    "check": "test all settings, the store, tokens, zones and notifications",
+    "hosts": "list, add, rename, remove hosts; change settings; retry, drop",
     "keys": "list the hosts that have a key; replace or share a key",
     "history": "show address changes, failures and lost hosts",
     "notify": "send a test message to every channel: `notify test`",
-    "healthcheck": "exit 0 if the running service is healthy, for a container's HEALTHCHECK",
+    "healthcheck": "exit 0 if the running service is healthy, for containers",
 }
 # The modules of commands that have no module of their own.
 MODULES = {"setup": "keys", "history": "hosts", "notify": "check"}
@@ -158,9 +158,9 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
             prog=program(),
             usage=f"{program()} [-h] [--version] [--env-file FILE] [COMMAND] …",
-            description="A dynamic-DNS service for zones at Hetzner. Settings come from the "
-            "environment: see docs/settings.md.",
-            epilog="commands:\n" + "\n".join(f"  {n:<11} {words}" for n, words in COMMANDS.items()),
+            description="A dynamic-DNS service for zones at Hetzner.\n"
+            "Settings come from the environment: see docs/settings.md.",
+            epilog="commands:\n" + "\n".join(f"  {n:<12} {words}" for n, words in COMMANDS.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[_env_file_parser()],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import pydoc
@@ -31,7 +32,7 @@ OPERATOR = Requester("", "command")
 AGENT = f"hetzner-dyndns/{__version__} command"
 
 
-_NARROWEST = 24  # characters of the last column of a table
+_NARROWEST = 24  # characters of a column of a table that doesn't fit
 _RED, _GREEN, _YELLOW, _BLUE = "31", "32", "33", "34"
 # The colours of states, and of events in the history.
 _COLOURS: Mapping[str, str] = {
@@ -132,9 +133,11 @@ def print_table(
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         return
     columns, height = shutil.get_terminal_size()
-    room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    if room >= min(widths[-1], _NARROWEST):
-        lines = [line for row in cells for line in _aligned(row, [*widths[:-1], room])]
+    room = columns - 2 * (len(widths) - 1)
+    if sum(min(width, _NARROWEST) for width in widths) <= room:
+        while sum(widths) > room:
+            widths[widths.index(max(widths))] -= 1
+        lines = [line for row in cells for line in _aligned(row, widths)]
     else:  # one line for each cell
         width = max(map(len, heads))
         rest = max(_NARROWEST, columns - width - 2)
@@ -152,12 +155,11 @@ def print_table(
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Yield a row as lines: the last cell continues below itself."""
-    first, *others = textwrap.wrap(row[-1], max(1, widths[-1])) or [""]
-    padded = [_coloured(cell) + " " * (width - len(cell)) for cell, width in zip(row, widths[:-1])]
-    yield "  ".join([*padded, _coloured(first)]).rstrip()
-    for other in others:
-        yield " " * (sum(widths[:-1]) + 2 * len(padded)) + other
+    """Yield a row as lines: a cell that is too wide continues below itself."""
+    cells = [textwrap.wrap(cell, width) for cell, width in zip(row, widths)]
+    for parts in itertools.zip_longest(*cells, fillvalue=""):
+        padded = (_coloured(part) + " " * (width - len(part)) for part, width in zip(parts, widths))
+        yield "  ".join(padded).rstrip()
 
 
 def _coloured(cell: str) -> str:

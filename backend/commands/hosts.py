@@ -219,9 +219,8 @@ def _list(context: Context, arguments: argparse.Namespace) -> None:
                 " ".join(text for text in (one.error, one.hint, retry) if text),
             )
         )
-    print_table(
-        ("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM"), rows, snapshot.sentence
-    )
+    heads = ("HOST", "STATE", "FOR", "A", "AAAA", "LAST SEEN", "PROBLEM")
+    print_table(heads, rows, snapshot.sentence, in_pages=True)
     if not rows:
         print("No host is registered: add one with `hosts add NAME`.", file=sys.stderr)
 

@@ -63,6 +63,18 @@ def test_a_terminal_gets_a_table_that_fits(
     assert "\033" not in capsys.readouterr().out
 
 
+def test_a_long_name_does_not_dissolve_the_table(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(terminal, HEADS, [*ROWS, (f"{'long-name.' * 9}example.com", "ok", "")])
+    lines = plain(capsys.readouterr().out)
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split() == list(HEADS)
+    assert lines[1].split() == ["home.example.com", "ok"]
+    rest = lines[next(n for n, line in enumerate(lines) if line.startswith("long-name")) :]
+    assert "".join(line[:25].strip() for line in rest) == f"{'long-name.' * 9}example.com"
+
+
 def test_a_narrow_terminal_gets_a_line_for_each_cell(
     terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
