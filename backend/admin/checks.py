@@ -17,6 +17,7 @@ _SECONDS = 20.0
 _KINDS = ("A", "AAAA", "CNAME")
 # Of so many hosts in a zone, each is read by itself; of more, all records of the zone are read.
 _FEW_HOSTS = 5
+_MOST_NAMED = 5
 _NETWORK_HINT = (
     "Check HETZNER_API_URL, and the network and DNS of this machine. "
     "Hetzner lists outages at status.hetzner.com."
@@ -68,13 +69,16 @@ def check_all(
     for name in sorted({found.zone.name for found in locations.values() if found is not None}):
         progress(f"zone {name}")
         yield from _check_zone(zones[name], rrsets)
+    names = [shown(host) for host, location in locations.items() if location is None]
+    if has_failed and names:
+        rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        found = f"No valid token has a zone for {', '.join(names[:_MOST_NAMED])}{rest}."
+        yield Line(FAIL, "hosts", found, "See the failed tokens above.")
     for host, location in locations.items():
         what = shown(host)
-        if location is None and has_failed:
-            found = "No valid token has a zone for this host."
-            yield Line(FAIL, what, found, "See the failed tokens above.")
-        elif location is None:
-            yield Line(FAIL, what, "No token has a zone for this host.", _PLACE)
+        if location is None:
+            if not has_failed:
+                yield Line(FAIL, what, "No token has a zone for this host.", _PLACE)
         elif location.zone not in rrsets:
             found = f"The service can't use the zone {location.zone.name}."
             yield Line(FAIL, what, found, f"See zone {location.zone.name} above.")

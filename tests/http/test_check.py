@@ -139,9 +139,16 @@ def test_counts_of_one_are_singular(setup: Setup) -> None:
     "changes", [{"HETZNER_TOKEN": "x" * 64}, {"HETZNER_API_URL": "http://127.0.0.1:1"}]
 )
 def test_hosts_refer_to_the_failed_tokens(setup: Setup, changes: dict[str, str]) -> None:
-    assert setup.check(**changes).worst(HOME) == (
-        "fail: No valid token has a zone for this host. See the failed tokens above."
+    assert setup.check(**changes).worst("hosts") == (
+        f"fail: No valid token has a zone for {HOME}. See the failed tokens above."
     )
+    changes["REGISTERED_FQDNS"] = ",".join(f"h{number}.example.com" for number in range(1000))
+    checked = setup.check(**changes)
+    assert checked.of(HOME) == []
+    assert checked.worst("hosts").startswith(
+        "fail: No valid token has a zone for h0.example.com, h1.example.com,"
+    )
+    assert " and 995 more." in checked.worst("hosts")
 
 
 def test_progress_goes_to_standard_error(setup: Setup) -> None:
