@@ -63,6 +63,9 @@ def main() -> None:
     import apprise  # noqa: PLC0415 - not in the service's own process
 
     apprise.URLBase.socket_read_timeout = _ANSWER_SECONDS
+    # Services refuse messages beyond their limits, such as 1024 characters of Pushover. A URL may
+    # choose `overflow=split` instead.
+    apprise.NotifyBase.overflow_mode = apprise.OverflowMode.TRUNCATE
     asset = apprise.AppriseAsset(app_id="hetzner-dyndns", async_mode=False)
     answer.write(json.dumps([_do(apprise, url, asset, job.get("push")) for url in job["urls"]]))
     answer.flush()

@@ -10,10 +10,12 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, ClassVar, Iterator
 
 import pytest
 
+from backend.notify.channels import AppriseChannel
+from backend.notify.reporter import Push
 from tests.e2e.fake_ntfy import FakeNtfy
 from tests.e2e.processes import HOSTS, Backend, Hetzner, run, until
 from tests.ports import free_port
@@ -23,6 +25,7 @@ smtp = pytest.importorskip("aiosmtpd.smtp")
 pytest.importorskip("apprise")
 
 NAS = HOSTS[0]
+MATTERMOSTS_LIMIT = 4000
 PASSWORD, KEY = "the-mail-p@ssword", "the-webhooks-secret-key"
 
 pytestmark = pytest.mark.real()
@@ -194,6 +197,32 @@ def test_a_failing_channel_delays_no_update_and_no_other_channel(
         backend.update(NAS, "198.51.100.4")
         assert KEY not in backend.output
     good.stop()
+
+
+class Mattermost(BaseHTTPRequestHandler):
+    """Refuses messages beyond the limit of the service, as the service does."""
+
+    texts: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
+        self.send_response(200 if len(text) <= MATTERMOSTS_LIMIT else 400)
+        self.end_headers()
+        self.texts.append(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_message_is_cut_to_the_limit_of_its_service() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mattermost)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    channel = AppriseChannel(1, f"mmost://127.0.0.1:{server.server_address[1]}/{'k' * 24}")
+    channel.publish(Push("99 hosts are lost", "x" * 5000), 30)
+    (text,) = Mattermost.texts
+    assert "99 hosts are lost" in text
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(
