@@ -12,7 +12,8 @@ from backend.text import duration, local
 
 events = logging.getLogger("hetzner-dyndns")
 
-# Longer lists contain only the names: a long message doesn't fit into a push.
+# Longer lists contain only the names, and no more of them: a long message doesn't fit into a push,
+# and its end says what to do.
 _MOST_CHARACTERS = 3000
 
 
@@ -57,11 +58,20 @@ def merged(contents: Sequence[str]) -> tuple[str, int]:
             lines_of.setdefault(one["advice"], {})[line] = None
         separator = ", " if is_long else "\n"
         paragraphs = [
-            f"{separator.join(lines)}\n{advice}".strip() for advice, lines in lines_of.items()
+            f"{_listed(list(lines), separator)}\n{advice}".strip()
+            for advice, lines in lines_of.items()
         ]
         message = "\n\n".join(paragraphs)
     push = Push(title, message, max(one["priority"] for one in found), tuple(first["tags"]))
     return push.content(), push.priority
+
+
+def _listed(lines: Sequence[str], separator: str) -> str:
+    text = separator.join(lines)
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    shown = text[:_MOST_CHARACTERS].rpartition(separator)[0]
+    return f"{shown} and {len(lines) - shown.count(separator) - 1} more"
 
 
 class Reporter:

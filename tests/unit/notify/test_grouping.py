@@ -244,6 +244,18 @@ def test_a_long_list_contains_only_the_names(both: Processes) -> None:
     assert len(push.message) < 4000
 
 
+def test_a_list_that_is_too_long_ends_with_the_number_and_the_advice(both: Processes) -> None:
+    names = [host(f"h{number}.customers.example.com") for number in range(300)]
+    both.first.report(*[Postponed(name, A, AWAY) for name in names])
+    (push,) = both.wait(60)
+    listed, _, advice = push.message.partition("\n")
+    shown, _, more = listed.partition(" and ")
+    left = int(more.partition(" more")[0])
+    assert shown.split(", ") == [name.text for name in names[: 300 - left]]
+    assert AWAY in advice
+    assert 2900 < len(push.message) < 4000
+
+
 class TestAFailureThatClears:
     def test_is_pushed_before_its_end(self, both: Processes) -> None:
         both.second.report(Postponed(NAS, A, AWAY), Cleared(NAS, A, 1))
