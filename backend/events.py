@@ -107,7 +107,7 @@ class Postponed(RecordEvent):
     plural = "hosts can't be updated now"
     advice = "The updates will be retried. {error} Act only if this lasts."
     topic = "failure"
-    gathers = 10.0  # a caller that updates its hosts one by one waits up to 8 s for each
+    gathers = 60.0  # hosts behind different lines meet an outage of Hetzner at different times
 
     error: str
 

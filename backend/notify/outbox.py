@@ -26,6 +26,7 @@ _MOST_WAITING = 100
 _LONGEST_TRY = 30.0  # seconds; a channel may have a lower limit
 _UNBELIEVED_PAUSE = 0.5
 _POLL_SECONDS = 0.1
+_AHEAD_SECONDS = 10.0  # a stop sends the pushes that are due in this time
 _AWAKE_SECONDS = 10.0  # the lease of the leader lasts longer
 
 
@@ -295,14 +296,15 @@ class Grouping:
     def stop(self, seconds: float) -> None:
         """Send all pushes for at most a few seconds, unless another process does.
 
-        The rest is sent after the next start.
+        The rest is sent after the next start, and with it those that wait for more hosts: a restart
+        doesn't split the push of a cause.
         """
         end = time.monotonic() + seconds
         with contextlib.suppress(StoreUnavailable):
             while self._outboxes and not self._pushes.is_empty() and time.monotonic() < end:
                 now = self._clock()
                 if self._election.keep(now):
-                    self._send(now, everything=True)
+                    self._send(now, _AHEAD_SECONDS)
                     break
                 time.sleep(_POLL_SECONDS)  # the leader may be stopping, too
         for outbox in self._outboxes.values():
@@ -312,9 +314,9 @@ class Grouping:
         with contextlib.suppress(StoreUnavailable):
             self._election.resign()
 
-    def _send(self, now: float, *, everything: bool = False) -> None:
+    def _send(self, now: float, ahead: float = 0.0) -> None:
         channels = list(self._outboxes)
-        for channel in self._pushes.merge(now, channels, merged, everything=everything):
+        for channel in self._pushes.merge(now, channels, merged, ahead):
             if channel in self._outboxes:
                 self._outboxes[channel].wake()
             else:  # a channel that was removed from the settings

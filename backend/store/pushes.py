@@ -87,20 +87,21 @@ class Pushes:
         now: float,
         channels: Sequence[str],
         merged: Callable[[Sequence[str]], tuple[str, int]],
-        *,
-        everything: bool = False,
+        ahead: float = 0.0,
     ) -> set[str]:
         """Turn the notifications of each cause that is due into one push for each channel.
+
+        A cause is due if it would be sent within `ahead` seconds.
 
         `merged` returns the content and the priority of a push, for the contents of its
         notifications. Returns the channels for which pushes are stored.
         """
         with self._database.read() as connection:
-            is_due = bool(_due(connection, now, everything=everything))
+            is_due = bool(_due(connection, now + ahead))
             waiting = set(connection.execute(sa.select(deliveries.c.channel).distinct()).scalars())
         if is_due:
             with self._database.write() as connection:
-                for group in _due(connection, now, everything=everything):
+                for group in _due(connection, now + ahead):
                     content, priority = merged([row.content for row in group])
                     _send(connection, content, priority, channels, now)
                     self._remove(connection, group, now)
@@ -162,18 +163,14 @@ def _paused(connection: Connection, now: float) -> dict[str, float]:
     return {row.cause: row.sent_at + row.pause for row in rows if row.sent_at + row.pause > now}
 
 
-def _due(connection: Connection, now: float, *, everything: bool) -> list[_Group]:
+def _due(connection: Connection, now: float) -> list[_Group]:
     """Return the notifications that are due, those of the oldest cause first."""
     # The lock, which SQLite doesn't need, keeps two processes from taking the same ones.
     query = sa.select(pushes).order_by(pushes.c.cause, pushes.c.id).with_for_update()
     rows = connection.execute(query).all()
     paused = _paused(connection, now) if rows else {}
     groups = ((cause, list(found)) for cause, found in groupby(rows, attrgetter("cause")))
-    due = [
-        group
-        for cause, group in groups
-        if everything or _is_due(group, now, paused.get(cause, 0.0))
-    ]
+    due = [group for cause, group in groups if _is_due(group, now, paused.get(cause, 0.0))]
     return sorted(due, key=lambda group: group[0].at)
 
 

@@ -80,7 +80,7 @@ class World:
     def sends_pushes(self) -> None:
         """Send all stored pushes without waiting for others."""
         pushes = self.service._services.pushes  # noqa: SLF001
-        pushes._send(time.time(), everything=True)  # noqa: SLF001
+        pushes._send(time.time(), ahead=600)  # noqa: SLF001
         for outbox in pushes._outboxes.values():  # noqa: SLF001
             outbox._send_all()  # noqa: SLF001
 

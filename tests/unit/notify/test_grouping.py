@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Callable
 
 import pytest
 
@@ -153,6 +154,13 @@ def test_hosts_that_follow_each_other_within_a_minute_are_one_push(both: Process
     assert both.titles(60) == ["12 hosts can't be updated now"]
 
 
+def test_an_outage_is_one_push_whenever_the_hosts_meet_it(both: Processes) -> None:
+    for seconds in (0, 13, 20, 25):
+        both.wait(seconds)
+        both.second.report(Postponed(host(f"h{seconds}.example.com"), A, AWAY))
+    assert both.titles(60) == ["4 hosts can't be updated now"]
+
+
 def test_events_that_never_stop_delay_a_push_by_a_minute(both: Processes) -> None:
     for name in [*HOSTS, *HOSTS]:
         both.first.report(Postponed(name, A, AWAY))
@@ -176,14 +184,14 @@ def test_the_last_host_that_is_back_ends_the_wait(both: Processes) -> None:
 
 
 def test_hosts_that_join_later_are_one_follow_up(both: Processes) -> None:
-    both.first.report(Postponed(HOSTS[0], A, AWAY))
+    both.first.report(lost(HOSTS[0]))
     assert len(both.wait(15)) == 1
     for name in HOSTS[1:]:
-        both.second.report(Postponed(name, A, AWAY))
+        both.second.report(lost(name))
         both.wait(2)
     (push,) = both.wait(60)
-    assert push.title == "11 hosts can't be updated now"
-    assert push.message.count(AWAY) == 1
+    assert push.title == "11 hosts are lost"
+    assert push.message.count("check it first") == 1
 
 
 def test_a_long_outage_causes_few_pushes(both: Processes) -> None:
@@ -197,12 +205,12 @@ def test_a_long_outage_causes_few_pushes(both: Processes) -> None:
 
 def test_the_pauses_start_again_after_a_quiet_time(both: Processes) -> None:
     for _ in range(5):
-        both.first.report(Postponed(NAS, A, AWAY))
+        both.first.report(lost(NAS))
         both.wait(900, 15)
     both.wait(4000, 60)
-    both.first.report(Postponed(NAS, A, AWAY))
+    both.first.report(lost(NAS))
     assert len(both.wait(15)) == 1
-    both.first.report(Postponed(CAM, A, AWAY))
+    both.first.report(lost(CAM))
     assert len(both.wait(30)) == 1
 
 
@@ -264,7 +272,7 @@ class TestAFailureThatClears:
 
     def test_during_the_pause_of_its_cause_is_not_pushed(self, both: Processes) -> None:
         both.first.report(Postponed(CAM, A, AWAY))
-        both.wait(15)
+        both.wait(61)
         both.second.report(Postponed(NAS, A, AWAY))
         both.wait(15)
         both.second.report(Cleared(NAS, A, 15))
@@ -287,14 +295,29 @@ class TestARestart:
         (push,) = both.wait(40)
         assert all(name.text in push.message for name in HOSTS)
 
+    @pytest.mark.parametrize(
+        "event", [lambda name: Postponed(name, A, AWAY), lambda name: lost(name, 90)]
+    )
+    def test_by_the_operator_does_not_split_a_push(
+        self, both: Processes, store: Store, clock: Clock, event: Callable[[Hostname], Event]
+    ) -> None:
+        both.first.report(*map(event, HOSTS[:6]))
+        for process in (both.first, both.second):
+            process.grouping.stop(PATIENCE)
+        both.first, both.second = (Process(store, clock, both.sent) for _ in range(2))
+        both.wait(15)
+        both.second.report(*map(event, HOSTS[6:]))
+        (push,) = both.wait(200)
+        assert all(name.text in push.message for name in HOSTS)
+
     def test_keeps_the_pause_of_a_cause(self, both: Processes, store: Store, clock: Clock) -> None:
-        both.first.report(Postponed(NAS, A, AWAY))
+        both.first.report(lost(NAS))
         both.wait(15)
         both.first.grouping.stop(0)
         both.first = Process(store, clock, both.sent)
-        both.first.report(Postponed(CAM, A, AWAY))
+        both.first.report(lost(CAM))
         assert both.wait(14) == []
-        assert both.titles(15) == [f"{CAM} can't be updated now"]
+        assert both.titles(15) == [f"{CAM} is lost"]
 
     def test_sends_what_waits(self, both: Processes) -> None:
         both.second.report(lost(NAS))
