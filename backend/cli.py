@@ -92,6 +92,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     tasks = parser.get_default("tasks")
     if tasks and (not arguments or arguments[0] not in (*tasks, "-h", "--help")):
         arguments.insert(0, tasks[0])
+    environ = dict(environ)  # `use_zone` changes TZ of the process, which `read` has to check
     try:
         for path in files.env_file:
             given = {name: value for name, value in environ.items() if value}

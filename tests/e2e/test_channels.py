@@ -284,3 +284,8 @@ def test_a_heartbeat_is_sent_while_all_is_well(hetzner: Hetzner, tmp_path: Path)
 def test_the_time_zone_is_that_of_the_log(hetzner: Hetzner, tmp_path: Path) -> None:
     with Backend(tmp_path, hetzner, TZ="Etc/GMT-9") as backend:
         assert all("+09:00 " in line for line in backend.output.splitlines()), backend.output
+
+
+def test_an_unknown_time_zone_is_a_warning(hetzner: Hetzner, tmp_path: Path) -> None:
+    with Backend(tmp_path, hetzner, TZ="Europe/Atlantis") as backend:
+        assert backend.output.count("TZ: 'Europe/Atlantis' isn't a time zone of this system") == 1
