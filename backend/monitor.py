@@ -22,8 +22,10 @@ TICK_SECONDS = 10.0  # call `Watcher.tick` at least this often
 # If the leader on another machine is killed, the next one takes over after this time and a tick.
 _LEASE_SECONDS = 40.0
 # Hosts behind one line send their updates at different times, so they are lost one after the other,
-# and are back one after the other: within this many seconds, but with a short timeout sooner.
+# and are back one after the other: within this many seconds, but with a short timeout sooner. The
+# next check finds them, unless checks are rare.
 _SPREAD_SECONDS = 300.0
+_LONGEST_INTERVAL = 60.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.
 _LONGEST_PAUSE = 4 * TICK_SECONDS
 _LIST_SECONDS = 3600.0  # the zones are listed as often as this
@@ -157,21 +159,24 @@ class Watcher:
 
     def _others_within(self, flipped: HostActivity, activities: Iterable[HostActivity]) -> float:
         """Return the seconds in which other hosts are likely to change in the same way."""
-        spread = min(_SPREAD_SECONDS, self._lost_after / 10)
-        others = (one for one in activities if one.host != flipped.host)
-        if flipped.silent_since is None:
-            ages = [one.silent_for for one in others if one.silent_since is None]
-            left = [self._lost_after - age for age in ages if age <= self._lost_after]
-            soon = [seconds + self._interval for seconds in left if seconds <= spread]
-            return max((one for one in soon if one <= 2 * spread), default=0.0)
+        timeout = flipped.lost_after or self._lost_after
+        spread = min(_SPREAD_SECONDS, timeout / 4)
+        if self._interval > max(spread, _LONGEST_INTERVAL):
+            return 0.0
+        others = [one for one in activities if one.host != flipped.host]
         start = flipped.silent_since
+        if start is None:
+            known = (one for one in others if one.silent_since is None)
+            left = [(one.lost_after or self._lost_after) - one.silent_for for one in known]
+            soon = [seconds + self._interval for seconds in left if 0 <= seconds <= spread]
+            return max(soon, default=0.0)
         is_alone = not any(
             one.silent_since is not None
             and abs(one.silent_since - start) <= spread
-            and one.silent_for > self._lost_after
+            and one.is_silent(self._lost_after)
             for one in others
         )
-        return 0.0 if is_alone else spread
+        return 0.0 if is_alone else spread + self._interval
 
 
 class Collector:

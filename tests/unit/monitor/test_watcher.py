@@ -4,7 +4,7 @@ import pytest
 
 from backend.errors import StoreUnavailable
 from backend.events import CameBack, Event, FellSilent
-from backend.model import Hostname
+from backend.model import Hostname, Requester
 from backend.monitor import Silences, Watcher, judge
 from backend.store import Store
 from backend.store.hosts import HostActivity
@@ -14,6 +14,7 @@ from tests.unit.fakes import Clock, RecordingSink, host
 NAS, ROUTER = host("nas.example.com"), host("router.example.com")
 LOST_AFTER, INTERVAL = 1800.0, 60.0
 DAY = 86400.0
+OPERATOR = Requester("", "operator")
 NOW = 1_800_000_000.0
 
 
@@ -485,17 +486,51 @@ class TestHostsBehindOneLine:
         lost = line.watch(LOST_AFTER + 300)
         assert [event.host for event in lost if isinstance(event, FellSilent)] == [NAS, ROUTER]
         first, last = (event.waits for event in lost if isinstance(event, FellSilent))
-        assert 60 < first <= 180
+        assert 60 < first <= 360
         assert last == FellSilent.gathers
 
     def test_are_back_one_after_the_other(self, line: Guard) -> None:
         line.watch(LOST_AFTER + 300)
         line.sees(ROUTER)
         (first,) = line.watch(120)
-        assert (first, first.waits) == (CameBack(ROUTER, first.after), 180.0)
+        assert (first, first.waits) == (CameBack(ROUTER, first.after), 360.0)
         line.sees(NAS)
         (last,) = line.watch(120)
         assert (last, last.waits) == (CameBack(NAS, last.after), CameBack.gathers)
+
+    @pytest.mark.parametrize("phase", [0, 20])
+    @pytest.mark.parametrize("lost_after", [240, 300, 1800])
+    @pytest.mark.parametrize("is_own", [False, True])
+    def test_share_a_push_with_any_timeout(  # noqa: PLR0913
+        self,
+        store: Store,
+        clock: Clock,
+        sink: RecordingSink,
+        *,
+        phase: int,
+        lost_after: int,
+        is_own: bool,
+    ) -> None:
+        hosts, default = (NAS, ROUTER), 7200 if is_own else lost_after
+        guard = Guard(store, clock, sink, hosts=hosts, lost_after=default)
+        if is_own:
+            for name in hosts:
+                store.registrations.change(name, {"lost_after": lost_after}, OPERATOR, clock())
+        found: list[tuple[float, Event]] = []
+
+        def watch(seconds: float) -> None:
+            for _ in range(int(seconds // 20)):
+                found.extend((clock(), event) for event in guard.watch(20))
+
+        for _ in range(2):  # they are lost, and are back
+            watch(phase)
+            guard.sees(NAS)
+            watch(40)
+            guard.sees(ROUTER)
+            watch(lost_after + 180)
+        for kind in (FellSilent, CameBack):
+            (start, first), (end, _) = [one for one in found if isinstance(one[1], kind)][:2]
+            assert end - start <= first.waits
 
     def test_are_not_waited_for_when_they_were_seen(self, line: Guard) -> None:
         line.watch(1000)
