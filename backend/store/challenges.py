@@ -93,6 +93,15 @@ class Challenges:
             connection.execute(beyond.values(remove_at=now))
             return bool(connection.execute(is_published).scalar())
 
+    def is_current(self, challenge: Challenge, added: float) -> bool:
+        """Return whether a challenge was neither set again nor removed since `add`.
+
+        `added` is what `add` got as `remove_at`.
+        """
+        this = sa.and_(_is(challenge), challenges.c.remove_at == added)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(challenges.c.name).where(this)).first() is not None
+
     def keep(
         self, challenge: Challenge, added: float, remove_at: float, entry: Entry
     ) -> bool | None:

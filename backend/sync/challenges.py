@@ -134,10 +134,14 @@ class Challenges:
         self, challenge: Challenge, start: float, deadline: Deadline, *, is_published: bool
     ) -> None:
         """Publish a challenge that was stored at `start`, and keep it until it is removed."""
-        name, owner = challenge.name, new_owner()
+        name, owner, added = challenge.name, new_owner(), start + _GRACE_SECONDS
         accepting = Deadline(min(_ACCEPT_SECONDS, deadline.remaining()))
+        superseded = Superseded(f"{name} was set again, or removed, in the meantime.")
         wait_for_host(name, lambda: self._lock(name, owner) or None, accepting)
         try:
+            # Nothing would remove a text that isn't stored any more.
+            if not self._store.challenges.is_current(challenge, added):
+                raise superseded
             found = self._add_in_time(challenge, accepting, is_published=is_published)
         finally:
             self._store.leases.release(_lock_of(name), owner)
@@ -149,11 +153,10 @@ class Challenges:
         why = f"published for a certificate, {now - start:.0f} s after the request"
         entry = _entry(challenge, now, "challenge", why)
         event = ChallengePublished(challenge.host, challenge.requester.source, now - start)
-        added, end = start + _GRACE_SECONDS, now + KEPT_SECONDS
         with self._store.transaction():
-            had_failed = self._store.challenges.keep(challenge, added, end, entry)
+            had_failed = self._store.challenges.keep(challenge, added, now + KEPT_SECONDS, entry)
             if had_failed is None:
-                raise Superseded(f"{challenge.name} was set again, or removed, in the meantime.")
+                raise superseded
             self._reporter.report(event, quietly=not had_failed)
 
     def _add_in_time(

@@ -476,3 +476,19 @@ def test_another_process_removes_what_a_killed_one_has_set(
     other.removes_later(71, monkeypatch)
     assert acme.shown() == []
     assert acme.service.rows("challenges") == []
+
+
+def test_a_challenge_that_is_removed_while_it_waits_is_not_added(
+    acme: Acme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = challenges.wait_for_host
+
+    def give_up_and_wait(*arguments: Any) -> object:  # noqa: ANN401
+        acme.cleans_up()
+        acme.removes()
+        return wait(*arguments)
+
+    monkeypatch.setattr(challenges, "wait_for_host", give_up_and_wait)
+    assert refused(acme.presents()) == (503, "unavailable")
+    assert acme.shown() == []
+    assert acme.service.rows("challenges") == []
