@@ -13,6 +13,7 @@ from backend.errors import (
     StoreUnavailable,
     Superseded,
     TransientError,
+    ZoneNotFound,
 )
 from backend.events import ChallengeFailed, ChallengePublished, ChallengeRemoved
 from backend.hetzner.client import NotFound
@@ -38,7 +39,9 @@ _GRACE_SECONDS = 70.0
 _LOCK_SECONDS = 45.0  # longer than any work under the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
 _REMOVE_SECONDS = 15.0
-_NAMES_A_TICK = 20
+_NAMES_A_TICK = 10  # a longer run would count as one that hangs, if Hetzner doesn't answer
+# Without a zone, for about a day. Its texts are gone with it.
+_MOST_ATTEMPTS = 40
 
 
 class Slots(Protocol):
@@ -163,20 +166,21 @@ class Challenges:
         self, challenge: Challenge, deadline: Deadline, *, is_published: bool
     ) -> tuple[Location, int] | None:
         """Add a challenge at Hetzner, several times if necessary."""
-        attempts = 0
+        attempts, is_listed_anew = 0, False
         while True:
             try:
                 return self._add(challenge, deadline, is_published=is_published)
             except (NotFound, SecondaryZone):  # the list of zones is old
                 self._zones.invalidate()
-                if attempts:
+                if is_listed_anew:
                     raise
+                is_listed_anew = True
             except TransientError as error:
                 pause = pause_after(attempts, error, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
                 if deadline.has_passed or pause >= deadline.remaining():
                     raise
                 self._sleep(pause)
-            attempts += 1
+                attempts += 1
 
     def _add(
         self, challenge: Challenge, deadline: Deadline, *, is_published: bool
@@ -244,7 +248,11 @@ class Challenges:
             if isinstance(error, StoreUnavailable):
                 raise
             longest = LONGEST_REFUSED_PAUSE if isinstance(error, OperatorError) else 60.0
-            pause = pause_after(max(one.attempts for one in due), error, longest=longest)
+            attempts = max(one.attempts for one in due)
+            if isinstance(error, ZoneNotFound) and attempts >= _MOST_ATTEMPTS:
+                self._store.challenges.removed(due, [])
+                return
+            pause = pause_after(attempts, error, longest=longest)
             self._store.challenges.postpone(due, now + min(pause, LONGEST_REFUSED_PAUSE))
             if isinstance(error, OperatorError):
                 self._report(due[0].challenge, now, error)

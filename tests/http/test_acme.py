@@ -11,8 +11,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from backend.model import Hostname, Requester
+from backend.rate import DAY
+from backend.server import loops
 from backend.store.challenges import MOST_VALUES
 from backend.sync import challenges
+from backend.sync.publisher import pause_after
 from sandbox import Sandbox
 from tests.http.conftest import FIRST, READ_ONLY as READER, SECOND, Console, Serve
 from tests.http.operator import Operator, words
@@ -492,3 +495,38 @@ def test_a_challenge_that_is_removed_while_it_waits_is_not_added(
     assert refused(acme.presents()) == (503, "unavailable")
     assert acme.shown() == []
     assert acme.service.rows("challenges") == []
+
+
+def test_a_challenge_in_a_deleted_zone_is_forgotten_after_a_day(
+    acme: Acme, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.changes("POST", "/zones", {"name": "example.invalid", "mode": "primary"})
+    login = (NOWHERE, key_of(NOWHERE))
+    assert acme.presents(name=NOWHERE, login=login).status_code == 200
+    console.changes("DELETE", "/zones/example.invalid")
+    acme.cleans_up(name=NOWHERE, login=login)
+    pauses: list[float] = []
+
+    def no_pause(*arguments: Any, **options: Any) -> float:  # noqa: ANN401
+        pauses.append(pause_after(*arguments, **options))
+        return 0.0
+
+    monkeypatch.setattr(challenges, "pause_after", no_pause)
+    while acme.service.rows("challenges"):
+        assert sum(pauses) < 2 * DAY
+        acme.removes()
+    assert sum(pauses) > DAY / 2
+    assert acme.history() == ["challenge", "challenge_failed"]
+
+
+def test_a_missing_zone_is_looked_for_again_after_an_outage(acme: Acme) -> None:
+    acme.presents()
+    acme.sandbox.fail(503, count=1, method="POST", headers={"Retry-After": "0"})
+    acme.sandbox.fail(404, "not_found", count=1, method="POST")
+    assert acme.presents(OTHER).status_code == 200
+    assert acme.answer() == quoted(VALUE, OTHER)
+
+
+def test_the_removals_of_one_run_end_before_the_job_counts_as_hanging() -> None:
+    longest = challenges._NAMES_A_TICK * challenges._REMOVE_SECONDS  # noqa: SLF001
+    assert longest <= loops._PATIENCE / 2  # noqa: SLF001
