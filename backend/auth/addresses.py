@@ -92,13 +92,13 @@ def _check_unknown(request: UpdateRequest) -> None:
         if not (request.addresses or request.prefixes or request.removes):
             text = " ".join(parameter)
             words += [*_DOTTED.findall(text), *_WITH_COLONS.findall(text)]
-        if any(map(_is_address, words)):
+        if any(map(is_address, words)):
             known = "myip" if request.is_lenient else "ip"
             quoted = request.quote_parameter(parameter)
             raise BadRequest(f"The parameter {quoted} is unknown: send an address as {known}.")
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     """Return whether a text has the form of an address, and isn't a placeholder for none."""
     for word in (text, text.strip(":."), text.rpartition(":")[0]):  # perhaps with a label or a port
         if _DOTTED.fullmatch(word):

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from typing import Callable, ContextManager, Sequence, TypeVar
 
-from backend.auth.addresses import requested_update
+from backend.auth.addresses import is_address, requested_update
 from backend.auth.registry import Registry
 from backend.auth.throttle import Alarm, FailedLogins, LoginQueue
 from backend.errors import (
@@ -173,6 +173,10 @@ class Authorizer:
         def read(request: UpdateRequest, host: Hostname, own: OwnSettings) -> Challenge:
             if own.certificates is False:
                 raise HostNotAllowed(f"The operator has switched certificates off for {host}.")
+            for parameter in request.unknown:
+                if is_address(parameter.value):
+                    quoted = request.quote_parameter(parameter)
+                    raise BadRequest(f"A challenge has no address: send {quoted} to /update.")
             return Challenge(host, value, Requester(request.source, request.protocol))
 
         return self._authorize(request, read)

@@ -220,6 +220,8 @@ def test_the_oldest_of_many_values_goes(acme: Acme) -> None:
         ({"fqdn": NAME, "value": 1}, "bad_request"),
         ({"domain": HOME, "token": "t", "keyAuth": "k"}, "bad_request"),
         ({"fqdn": NAME, "value": VALUE, "hostname": NAS}, "bad_request"),
+        ({"fqdn": NAME, "value": VALUE, "ip": "198.51.100.7"}, "bad_request"),
+        ({"fqdn": NAME, "value": VALUE, "other": "2001:db8::7"}, "bad_request"),
         ({"value": VALUE}, "bad_request"),
         ({"fqdn": HOME, "value": VALUE}, "invalid_fqdn"),
         ({"fqdn": f"_acme-challenge.*.{HOME}", "value": VALUE}, "invalid_fqdn"),
