@@ -62,7 +62,7 @@ class Challenges:
     def add(self, challenge: Challenge, now: float, remove_at: float) -> bool:
         """Store a challenge before Hetzner is asked; return whether it is published already.
 
-        If the host has more than `MOST_VALUES` values, those that end first are removed.
+        If the host has more than `MOST_VALUES` values, the oldest published ones are removed.
 
         Raises:
             BadChallenge: another host has set the value. A host and a wildcard share a name.
@@ -81,15 +81,15 @@ class Challenges:
         is_published = sa.select(c.is_published).where(_is(challenge))
         same = sa.select(c.host).where(c.name == key["name"], c.value == challenge.value)
         is_mine = sa.and_(c.name == key["name"], c.host == row["host"])
-        kept = sa.select(c.value).where(is_mine, c.value != challenge.value)
-        kept = kept.order_by(c.remove_at.desc()).limit(MOST_VALUES - 1)
-        is_beyond = sa.and_(is_mine, c.value != challenge.value, c.remove_at > now)
+        is_other = sa.and_(is_mine, c.value != challenge.value, c.remove_at > now)
+        # A challenge whose request still waits ends soon, but is newer than published ones.
+        kept = sa.select(c.value).where(is_other).order_by(c.is_published, c.remove_at.desc())
         with self._database.write() as connection:
             if connection.execute(same).scalar() not in (None, row["host"]):
                 raise BadChallenge("Another host has set this value.")
             connection.execute(upsert, {**key, **row, "is_published": False})
-            values = connection.execute(kept).scalars().all()
-            beyond = challenges.update().where(is_beyond, c.value.not_in(values))
+            values = connection.execute(kept.limit(MOST_VALUES - 1)).scalars().all()
+            beyond = challenges.update().where(is_other, c.value.not_in(values))
             connection.execute(beyond.values(remove_at=now))
             return bool(connection.execute(is_published).scalar())
 

@@ -209,6 +209,26 @@ def test_the_oldest_of_many_values_goes(acme: Acme) -> None:
     assert acme.shown() == quoted(*values[2:])
 
 
+def test_a_challenge_that_waits_is_not_the_oldest(serve: Serve) -> None:
+    acme, other = Acme(serve(ACME_DNS="1")), Acme(serve(ACME_DNS="1"))
+    for number in range(MOST_VALUES):
+        assert acme.updates(f"{number:043}").status_code == 200
+    acme.sandbox.delay(30, method="GET", path="/actions")
+    statuses: list[int] = []
+    waiting = threading.Thread(target=lambda: statuses.append(acme.updates().status_code))
+    waiting.start()
+    until(lambda: f'"{VALUE}"' in acme.shown())
+    second = threading.Thread(target=lambda: statuses.append(other.updates(OTHER).status_code))
+    second.start()
+    until(lambda: f'"{OTHER}"' in acme.shown())
+    acme.sandbox.delay_no_more()
+    waiting.join(20)
+    second.join(20)
+    assert statuses == [200, 200]
+    acme.removes()
+    assert len(acme.shown()) == MOST_VALUES
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
