@@ -6,6 +6,7 @@ import time
 from typing import Callable, Protocol, Sequence
 
 from backend.errors import (
+    ChangeRefused,
     DyndnsError,
     HetznerBusy,
     OperatorError,
@@ -166,15 +167,17 @@ class Challenges:
         self, challenge: Challenge, deadline: Deadline, *, is_published: bool
     ) -> tuple[Location, int] | None:
         """Add a challenge at Hetzner, several times if necessary."""
-        attempts, is_listed_anew = 0, False
+        attempts, has_looked_again = 0, False
         while True:
             try:
                 return self._add(challenge, deadline, is_published=is_published)
-            except (NotFound, SecondaryZone):  # the list of zones is old
-                self._zones.invalidate()
-                if is_listed_anew:
+            except ChangeRefused as error:
+                is_outdated = isinstance(error, (NotFound, SecondaryZone))  # the list of zones
+                # An attempt whose answer was lost may have added the text in the meantime.
+                if has_looked_again or not (is_outdated or attempts):
                     raise
-                is_listed_anew = True
+                self._zones.invalidate()
+                has_looked_again = True
             except TransientError as error:
                 pause = pause_after(attempts, error, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
                 if deadline.has_passed or pause >= deadline.remaining():

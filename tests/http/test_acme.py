@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, Mapping
 import pytest
 from werkzeug.test import TestResponse
 
+from backend.hetzner.dns import Hetzner, RRSet
 from backend.model import Hostname, Requester
 from backend.rate import DAY
 from backend.server import loops
@@ -373,6 +374,20 @@ def test_a_lost_answer_leaves_nothing_behind(acme: Acme) -> None:
     acme.cleans_up()
     acme.removes()
     assert acme.shown() == []
+
+
+def test_a_text_that_is_shown_late_is_no_refusal(
+    acme: Acme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = Hetzner.read_texts, iter((True, False))
+
+    def read_late(*arguments: Any) -> RRSet:  # noqa: ANN401
+        return read(*arguments) if next(reads, True) else RRSet({}, None)
+
+    monkeypatch.setattr(Hetzner, "read_texts", read_late)
+    acme.sandbox.fail(after=True, method="POST", count=1)
+    assert acme.presents().status_code == 200
+    assert acme.answer() == quoted(VALUE)
 
 
 def test_a_wildcard_removes_no_value_of_the_host_with_its_name(acme: Acme) -> None:
