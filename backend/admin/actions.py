@@ -195,10 +195,12 @@ class Actions:
         variables count.
 
         Raises:
-            BadRequest: a value is wrong.
+            BadRequest: a value is wrong, or there is none.
 
         """
         self._require_registered(host)
+        if not texts:
+            raise BadRequest("The form contains no setting. Nothing was changed.")
         new: dict[str, object] = {}
         for name, text in texts.items():
             what, read, right = _FIELDS[name]

@@ -57,6 +57,7 @@ UNREADABLE = Credentials("", "")  # a login that is always wrong
 MAX_BODY = 16 * 1024  # bytes; an update has a few hundred
 TOO_LARGE = "The body is too large: an update has a few hundred bytes."
 _MAX_LIST = 64 * 1024  # bytes of the form that adds hosts, about 1,500 names
+_TOO_LONG = "The list is too long: add fewer hosts at a time, or use the command `hosts add -`."
 _INCOMPLETE = "The body is incomplete: send the request again."
 _MAX_DROPPED = 1024 * 1024
 _MAX_PARAMETERS = 100  # routers send up to a dozen
@@ -123,7 +124,7 @@ def read_body() -> None:
         with contextlib.suppress(OSError):  # the client has gone
             while left > 0 and stream.read(min(left, MAX_BODY)):
                 left -= MAX_BODY
-        raise RequestTooLarge(TOO_LARGE)
+        raise RequestTooLarge(TOO_LARGE if longest == MAX_BODY else _TOO_LONG)
     try:
         body = request.get_data(cache=True, parse_form_data=False)
     except OSError:
@@ -132,7 +133,7 @@ def read_body() -> None:
         raise BadRequest(_INCOMPLETE)
     # Werkzeug cuts off a body in chunks, which has no length, at the limit.
     if length is None and len(body) >= longest:
-        raise RequestTooLarge(TOO_LARGE)
+        raise RequestTooLarge(TOO_LARGE if longest == MAX_BODY else _TOO_LONG)
 
 
 def answer_for(

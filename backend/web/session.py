@@ -28,6 +28,7 @@ FORM_SECONDS = 24 * 3600
 ANSWERS: Mapping[type[errors.DyndnsError], tuple[int, str]] = {
     errors.DyndnsError: (500, "Something went wrong"),
     errors.CallerError: (400, "The request can't be carried out"),
+    errors.RequestTooLarge: (413, "The request is too large"),
     errors.Unauthorized: (401, "Log in"),
     errors.HostNotAllowed: (404, "Unknown host"),
     errors.TooManyFailures: (429, "Too many failed logins"),

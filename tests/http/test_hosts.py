@@ -727,6 +727,14 @@ class TestForms:
         assert "The hosts were added." in words(operator.follows(answer))
         assert len([row for row in service.rows("hosts") if row["is_added"]]) == 500
 
+    def test_a_list_that_is_too_long_is_refused_with_a_hint(
+        self, operator: Operator, service: Service
+    ) -> None:
+        answer = self.adds(operator, "\n".join(f"host{n}.example.com" for n in range(5000)))
+        assert answer.status_code == 413
+        assert "add fewer hosts at a time" in words(answer.text)
+        assert [row for row in service.rows("hosts") if row["is_added"]] == []
+
     def test_a_wrong_list_is_shown_again_with_its_faults(
         self, operator: Operator, service: Service
     ) -> None:
@@ -780,6 +788,15 @@ class TestForms:
         assert operator.presses(NEW, "set", certificates="maybe").status_code == 400
         answer = operator.presses(NEW, "set", **{**fields, "lost_after": "1h30min"})
         assert answer.status_code == 303
+
+    def test_a_form_without_settings_changes_nothing(
+        self, operator: Operator, service: Service
+    ) -> None:
+        self.adds(operator, NEW)
+        answer = operator.presses(NEW, "set", colour="blue")
+        assert answer.status_code == 400
+        assert "Nothing was changed" in words(answer.text)
+        assert [row for row in service.rows("history") if row["event"] == "changed"] == []
 
     def test_a_host_of_the_settings_has_no_form_to_rename_it(
         self, operator: Operator, service: Service
