@@ -174,6 +174,8 @@ class Conditions:
         """Return the condition that the name or an address of a host contains a text."""
         if not text:
             return ()
+        if not text.isprintable():  # PostgreSQL refuses NUL
+            return (sa.false(),)
         encoded = sa.select(hosts.c.host).where(hosts.c.host.contains("xn--"))
         shown_names = [row.host for row in self._all(encoded) if text in shown(Hostname(row.host))]
         of_address = sa.select(records.c.host).where(

@@ -205,3 +205,11 @@ def test_no_transaction_is_open_during_calls_to_hetzner(
         assert not waiting.done()
         sandbox.reset()
         waiting.result()
+
+
+def test_a_search_for_any_character_is_answered(replicas: tuple[Replica, Replica]) -> None:
+    for text in ("%00", "host1%00", "%ff", "%ed%a0%80", "%25", "_", "%5c", "%27"):
+        found = replicas[0].session.get(
+            f"http://127.0.0.1:{replicas[0].port}/?q={text}", timeout=20
+        )
+        assert found.status_code == 200, text
