@@ -166,6 +166,11 @@ class Deployment:
         (self._home / "test.yml").write_text(beside, encoding="utf-8")
         self.engine.compose(self._home, "up", "--detach", "--no-build", "--pull", "never")
 
+    def typed(self, commands: str) -> Path:
+        """Run documented commands in the folder above `backend`, and return this folder."""
+        self.engine.typed(commands, self._server)
+        return self._folder
+
     # -- state
 
     @property

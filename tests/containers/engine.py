@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -90,10 +91,22 @@ class Engine:
 
     def compose(self, folder: Path, *words: str) -> str:
         """Run Compose as the README does, with the override files of a test."""
+        command = [*self._compose(folder), *words]
+        return self._do(command, check=True, cwd=folder.parent).stdout
+
+    def typed(self, commands: str, folder: Path) -> None:
+        """Run the documented commands with Compose, with the override files of a test."""
+        documented = f"docker compose -f {folder.name}/docker-compose.yml "
+        text = commands.replace(documented, f"{shlex.join(self._compose(folder))} ")
+        self._do(["sh", "-e", "-c", text], check=True, cwd=folder.parent)
+
+    def _compose(self, folder: Path) -> list[str]:
         program = Path(sys.executable).parent / "docker-compose"
         command = ["docker", "compose"] if self.name == "docker" else [str(program)]
-        files = ["-f", f"{folder.name}/docker-compose.yml", "-f", f"{folder.name}/test.yml"]
-        return self._do([*command, *files, *words], check=True, cwd=folder.parent).stdout
+        return [
+            *command,
+            *("-f", f"{folder.name}/docker-compose.yml", "-f", f"{folder.name}/test.yml"),
+        ]
 
     def inspect(self, name: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = json.loads(self.run("inspect", name))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 from typing import Iterator
@@ -13,11 +14,13 @@ import pytest
 from tests.containers.conftest import Images
 from tests.containers.deployment import BACKEND, CLIENT, CLIENT_IP, HOST, OPERATOR, Deployment
 from tests.containers.engine import Engine, until
+from tests.meta.documents import blocks
 
 pytestmark = [
     pytest.mark.real("nginx", "dig"),
     pytest.mark.skipif(os.getuid() != 0, reason="needs root: networks, and files of uid 1000"),
 ]
+COMMANDS = [one.text for one in blocks() if one.document == "docs/operations.md"]
 _MEGABYTES = {BACKEND: 256, CLIENT: 128}
 each = pytest.mark.parametrize("name", [BACKEND, CLIENT])
 
@@ -186,6 +189,23 @@ def test_sigterm_ends_its_first_process_in_order(
     until(lambda: engine.pid(name) not in (0, pid), f"{name} to be started again")
     deployment.until_well()
     assert "Traceback" not in engine.logs(name)
+
+
+def test_a_backup_is_restored_as_documented(deployment: Deployment) -> None:
+    engine = deployment.engine
+    (made,) = (one for one in COMMANDS if "cp backend:/data/copy.db" in one)
+    (restored,) = (one for one in COMMANDS if "< copy.db" in one)
+    note = ("exec", BACKEND, "hetzner-dyndns", "hosts", "set", HOST, "--note")
+    engine.run(*note, "before the backup")
+    copy = deployment.typed(made) / "copy.db"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    engine.run(*note, "after the backup")
+    deployment.typed(restored)
+    deployment.until_well()
+    shown = engine.run("exec", BACKEND, "hetzner-dyndns", "hosts", HOST)
+    assert "before the backup" in shown
+    of_store = ("exec", BACKEND, "stat", "--format", "%a %u", "/data/hetzner-dyndns.db")
+    assert engine.run(*of_store) == "600 1000"
 
 
 def test_the_logs_contain_no_secret_and_no_traceback(deployment: Deployment) -> None:

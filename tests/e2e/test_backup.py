@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -79,6 +80,10 @@ def rows(file: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
+def mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
 def published(file: Path) -> object:
     query = f"SELECT published FROM records WHERE host = '{HOST}'"  # noqa: S608
     return rows(file, query)[0][0]
@@ -105,12 +110,14 @@ def test_a_copy_of_a_running_services_store_can_be_restored(
     finally:
         busy.end()
     assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
+    assert mode(copy) == 0o600
     assert published(copy) == BEFORE
     home.update(HOST, AFTER)
     hetzner.expect(HOST, AFTER)
     home.stop()
     assert published(home.folder / "hetzner-dyndns.db") == AFTER
     typed(block("hetzner-dyndns.db-wal"), home.folder)
+    assert mode(home.folder / "hetzner-dyndns.db") == 0o600
     home.start()
     assert published(home.folder / "hetzner-dyndns.db") == BEFORE
     assert home.update(HOST, AFTER)["status"] in {"updated", "unchanged"}
