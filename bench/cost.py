@@ -35,11 +35,11 @@ def _small(folder: Path, figure: Figure) -> None:
             running(Backend(folder / "ours", fleet, hetzner.api_url, checked_before=3600))
         )
         backend.verify()
-        hetzner.forget_calls()
+        hetzner.clear_calls()
         for _ in range(5):
             _send(backend, (nic_update(fleet, index) for index in range(_HOSTS)), "nochg")
         figure.add(f"{5 * _HOSTS} unchanged updates", len(hetzner.calls()), 0, "")
-        hetzner.forget_calls()
+        hetzner.clear_calls()
         _send(backend, (nic_update(fleet, index, 1) for index in range(_CHANGES)), "good")
         backend.wait_until(
             lambda: not backend.count("state <> 'published'"), "all records to be published"

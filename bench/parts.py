@@ -78,7 +78,7 @@ class Hetzner(Program):
         self.api_url = re.findall(r"^http (\S+)", self.output, re.MULTILINE)[0]
         for number, zone in enumerate(self._fleet.zones):
             self._fill(zone, number)
-        self.forget_calls()
+        self.clear_calls()
 
     def _fill(self, zone: str, number: int) -> None:
         rrsets = [
@@ -105,11 +105,11 @@ class Hetzner(Program):
         return answer.json()
 
     def calls(self) -> list[Mapping[str, Any]]:
-        """Return the calls since the start or the last `forget_calls`."""
+        """Return the calls since the start or the last `clear_calls`."""
         found: list[Mapping[str, Any]] = self.control("GET", "calls")
         return found
 
-    def forget_calls(self) -> None:
+    def clear_calls(self) -> None:
         self.control("DELETE", "calls")
 
     def use_up(self) -> None:

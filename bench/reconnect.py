@@ -121,7 +121,7 @@ def _measure(folder: Path, figure: Figure, name: str, hosts: int, *, is_empty: b
         if is_empty:
             hetzner.use_up()
         hetzner.control("POST", "delay", seconds=_CALL)
-        hetzner.forget_calls()
+        hetzner.clear_calls()
         started = time.time()
         run = Reconnect(backend, hosts)
         run.run()
@@ -167,7 +167,7 @@ def backlog(folder: Path, scale: Scale) -> Figure:
             answers = Counter(pool.map(run.ask, range(hosts)))
         hetzner.control("DELETE", "fail")
         hetzner.control("POST", "delay", seconds=_CALL)
-        hetzner.forget_calls()
+        hetzner.clear_calls()
         over = threading.Event()
         live = threading.Thread(target=run.send_live, args=(over,))
         live.start()

@@ -45,7 +45,7 @@ class FailingSandbox(Sandbox):
     """Hetzner, which fails one call in ten until it recovers."""
 
     def start(self, *arguments: object, **options: object) -> None:
-        take = self.gate.faults.take_fault
+        take = self.guard.faults.take_fault
         self.is_failing = True
 
         def sometimes(method: str, path: str) -> Fault | None:
@@ -53,7 +53,7 @@ class FailingSandbox(Sandbox):
                 return random.choice(FAULTS)
             return take(method, path)
 
-        self.gate.faults.take_fault = sometimes  # type: ignore[method-assign]
+        self.guard.faults.take_fault = sometimes  # type: ignore[method-assign]
         super().start(*arguments, **options)  # type: ignore[arg-type]
 
 
@@ -240,7 +240,7 @@ def run(
     waiting = "SELECT host FROM records WHERE state <> 'published'"
     while database.ask(waiting, database=name) and time.monotonic() - start < SETTLE_SECONDS:
         time.sleep(1)
-    settled = time.monotonic() - start
+    ended = time.monotonic() - start
     desired = dict(database.ask("SELECT host, desired FROM records", database=name))
     lost, wrong = compare(hetzner, load.devices, desired)
     answers = ", ".join(f"{count} {answer}" for answer, count in load.answers.most_common())
@@ -248,7 +248,7 @@ def run(
     print(f"chaos: {done}; calls to Hetzner: {len(hetzner.calls())}")
     print(f"answers: {answers}")
     print(f"p99: unchanged {load.p99('nochg')}, changed {load.p99('good')}")
-    print(f"all published {settled:.0f} s after the end")
+    print(f"all published {ended:.0f} s after the end")
     print(f"lost: {len(lost)}, wrong: {len(wrong) + load.answers['wrong answer']}")
     for line in [*lost, *wrong]:
         print(line)

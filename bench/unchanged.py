@@ -47,7 +47,7 @@ def beside_flask(folder: Path, scale: Scale) -> Figure:
         keys = str(folder / "ours" / "pre-shared-key")
         original = stack.enter_context(running(Plain(folder / "original", "original", keys)))
         programs = {"ours": ours, "one line": plain, "original": original}
-        hetzner.forget_calls()
+        hetzner.clear_calls()
         for protocol, make in (("/nic/update", nic_update), ("/update", update)):
             requests = [make(fleet, index) for index in range(_HOSTS)]
             for fresh in (False, True):

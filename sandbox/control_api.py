@@ -42,7 +42,7 @@ def control_api(controls: Controls) -> Blueprint:
         blueprint.add_url_rule(path, f"{method} {path}", _answering(act), methods=[method])
 
     route("GET", "/calls", lambda: [dataclasses.asdict(call) for call in controls.calls()])
-    route("DELETE", "/calls", controls.forget_calls)
+    route("DELETE", "/calls", controls.clear_calls)
     route("POST", "/reset", controls.reset)
     route("POST", "/fail", lambda: controls.fail(**_order("fail")))
     route("DELETE", "/fail", controls.fail_no_more)

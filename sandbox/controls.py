@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 
 from sandbox.action import FAILED, OUTCOMES
 from sandbox.faults import Delay, Fault, Faults
-from sandbox.gate import Gate, Tokens
+from sandbox.guard import Guard, Tokens
 from sandbox.journal import Call, Journal
 from sandbox.limits import Limits
 from sandbox.rdata import canonical
@@ -56,7 +56,7 @@ class Controls:
         self.tokens = known.every
         self._first_zones = [_zone(text, self.tokens) for text in zones]
         self.zones = Zones(clock, action_seconds)
-        self.gate = Gate(
+        self.guard = Guard(
             known, Limits(clock, *limits, hour_seconds=hour_seconds), Faults(), Journal(clock)
         )
         self.reset()
@@ -68,20 +68,20 @@ class Controls:
 
     def reset(self) -> None:
         """Restore the initial zones, and clear calls, faults and limits."""
-        self.gate.faults.clear()
-        self.gate.limits.clear()
-        self.gate.journal.clear()
+        self.guard.faults.clear()
+        self.guard.limits.clear()
+        self.guard.journal.clear()
         self.zones.clear()
         for zone in self._first_zones:
             self.zones.add(zone)
 
     def calls(self) -> list[Call]:
         """Return the calls to the API so far, in order of arrival."""
-        return self.gate.journal.calls()
+        return self.guard.journal.calls()
 
-    def forget_calls(self) -> None:
+    def clear_calls(self) -> None:
         """Clear the list of calls."""
-        self.gate.journal.clear()
+        self.guard.journal.clear()
 
     def fail(
         self,
@@ -91,19 +91,19 @@ class Controls:
         **more: Any,  # noqa: ANN401
     ) -> None:
         """Make the next `count` matching calls fail (None: all of them); `Fault` has the fields."""
-        self.gate.faults.fail(Fault(status, code, count, **more))
+        self.guard.faults.fail(Fault(status, code, count, **more))
 
     def delay(self, seconds: float, **more: Any) -> None:  # noqa: ANN401
         """Make matching calls wait before they are executed; `Delay` has the fields."""
-        self.gate.faults.delay(Delay(seconds, **more))
+        self.guard.faults.delay(Delay(seconds, **more))
 
     def fail_no_more(self) -> None:
         """Remove all failures."""
-        self.gate.faults.clear_faults()
+        self.guard.faults.clear_faults()
 
     def delay_no_more(self) -> None:
         """Remove all delays and execute waiting calls at once."""
-        self.gate.faults.clear_delays()
+        self.guard.faults.clear_delays()
 
     def actions_end(
         self,
@@ -133,7 +133,7 @@ class Controls:
 
     def publish(self, name: str, kind: str, *values: str, ttl: int | None = None) -> None:
         """Set published records without a call or an action; without values, remove them."""
-        zone, owner = self.zones.holder(name)
+        zone, owner = self.zones.zone_of(name)
         records = tuple(Record(canonical(kind, value)) for value in values)
 
         def edit(zone: Zone) -> Zone:
@@ -146,7 +146,7 @@ class Controls:
 
     def records(self, name: str, kind: str) -> list[str]:
         """Return the values that the API shows for a full name, sorted; DNS may be behind."""
-        zone, owner = self.zones.holder(name)
+        zone, owner = self.zones.zone_of(name)
         rrset = zone.rrsets.get((owner, kind))
         return sorted(rrset.values) if rrset else []
 

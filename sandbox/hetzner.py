@@ -9,18 +9,18 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from sandbox import action_calls, rrset_calls, zone_calls
-from sandbox.gate import Gate
+from sandbox.guard import Guard
 from sandbox.refusal import ApiError
 from sandbox.zonedata import Zones
 
 
-def create_app(zones: Zones, gate: Gate, control_api: Blueprint | None = None) -> Flask:
+def create_app(zones: Zones, guard: Guard, control_api: Blueprint | None = None) -> Flask:
     """Return the app for these zones, with the control API if given."""
     app = Flask(__name__, static_folder=None)
     # A path with a double slash is unknown; a redirect would hide the caller's mistake.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
-    gate.guard(app)
+    guard.register(app)
     app.register_blueprint(_api(zones))
     if control_api:
         app.register_blueprint(control_api)

@@ -45,13 +45,13 @@ class Sandbox(Controls):
         except OSError as error:
             listening.close()
             raise _unusable(host, dns_port, "--dns-port", error) from error
-        self._http = HttpServer(create_app(self.zones, self.gate, control_api(self)), listening)
+        self._http = HttpServer(create_app(self.zones, self.guard, control_api(self)), listening)
         self.host, self.http_port, self.dns_port = host, self._http.port, self._dns.port
 
     def stop(self) -> None:
         """Stop both servers, close open connections, and drop waiting calls."""
         self._http.stop()
-        self.gate.faults.let_go()
+        self.guard.faults.let_go()
         self._dns.stop()
 
     def __enter__(self) -> Self:

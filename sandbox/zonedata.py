@@ -93,7 +93,7 @@ class Zones:
             raise not_found("Zone")
         return zone
 
-    def holder(self, hostname: str) -> tuple[Zone, str]:
+    def zone_of(self, hostname: str) -> tuple[Zone, str]:
         """Return the zone of any project that contains this name, and the relative name."""
         labels = hostname.split(".")
         with self._lock:

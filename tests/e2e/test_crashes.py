@@ -160,7 +160,7 @@ def test_an_unchanged_address_needs_no_hetzner_after_everything_was_killed(
     replica.start()
     assert replica.update("host.example.com", "198.51.100.1") == (200, "good 198.51.100.1\n")
     replica.kill()
-    sandbox.forget_calls()
+    sandbox.clear_calls()
     replica.start()
     try:
         assert replica.update("host.example.com", "198.51.100.1") == (200, "nochg 198.51.100.1\n")

@@ -85,7 +85,7 @@ def test_a_database_outage_is_reported_and_ends(
     workers = replica.all_workers()
     postgresql.crash()
     try:
-        sandbox.forget_calls()
+        sandbox.clear_calls()
         assert send_from_all(replica, 1) == [UNAVAILABLE] * len(HOSTS)
         assert replica.update(HOSTS[0], "198.51.100.1") == UNAVAILABLE
         assert not replica.is_well()
@@ -133,7 +133,7 @@ def test_a_database_hanging_during_a_publish_does_not_delay_answers(
     replica: Replica, sandbox: Sandbox, postgresql: PostgreSQL
 ) -> None:
     assert replica.update(HOSTS[1], "198.51.100.1")[0] == 200
-    sandbox.forget_calls()
+    sandbox.clear_calls()
     sandbox.delay(2, method="POST")
     with ThreadPoolExecutor(1) as pool:
         update = pool.submit(replica.update, HOSTS[1], "198.51.100.2", PATIENCE)

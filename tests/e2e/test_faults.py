@@ -84,10 +84,10 @@ def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def replica(running: Replica) -> Iterator[Replica]:
     # The zones are not reset: the service would restore the records during the next test.
-    running.sandbox.gate.faults.clear()
-    running.sandbox.forget_calls()
+    running.sandbox.guard.faults.clear()
+    running.sandbox.clear_calls()
     yield running
-    running.sandbox.gate.faults.clear()
+    running.sandbox.guard.faults.clear()
 
 
 def expect_in_dns(replica: Replica, host: str, address: str) -> None:

@@ -82,7 +82,7 @@ def test_replicas_share_their_state(replicas: tuple[Replica, Replica], sandbox: 
     host = HOSTS[0]
     assert one.update(host, "198.51.100.1") == (200, "good 198.51.100.1\n")
     expect_in_dns(sandbox, host, "198.51.100.1")
-    sandbox.forget_calls()
+    sandbox.clear_calls()
     assert other.update(host, "198.51.100.1") == (200, "nochg 198.51.100.1\n")
     assert calls_about(sandbox, host) == []
     assert other.update(host, "198.51.100.2") == (200, "good 198.51.100.2\n")
@@ -161,7 +161,7 @@ def test_the_last_accepted_of_twenty_clients_updates_counts(
 def test_only_one_process_of_all_follows_an_action(
     replicas: tuple[Replica, Replica], sandbox: Sandbox
 ) -> None:
-    sandbox.forget_calls()
+    sandbox.clear_calls()
     for number, host in enumerate(HOSTS[2:10]):
         assert replicas[number % 2].update(host, "198.51.100.3")[0] == 200
     until(

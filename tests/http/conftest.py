@@ -28,11 +28,11 @@ class Console:
         url = self._sandbox.http_url + path
         response = self._session.request(method, url, json=body, headers=headers, timeout=10)
         assert response.status_code in (200, 201), response.text
-        self._sandbox.forget_calls()
+        self._sandbox.clear_calls()
 
     def shows(self, name: str, kind: str = "A") -> dict[str, Any]:
         """Return a record as the console shows it."""
-        zone, owner = self._sandbox.zones.holder(name)
+        zone, owner = self._sandbox.zones.zone_of(name)
         rrset = zone.rrsets[owner, kind]
         values = {record.value: record.comment for record in rrset.records}
         return {"ttl": rrset.ttl, "records": values}
@@ -109,7 +109,7 @@ def untouched(quiet_service: Service) -> Iterator[Service]:
 
     The history may say that the request was rejected.
     """
-    quiet_service.sandbox.forget_calls()
+    quiet_service.sandbox.clear_calls()
     yield quiet_service
     assert quiet_service.calls() == []
     for table in ("records", "leases", "hosts"):

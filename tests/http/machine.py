@@ -1,7 +1,7 @@
 """A state machine for Hypothesis: anything may happen to the service, in any order.
 
 Two workers share a store. Each step is a request, a fault, an action of the operator, or time that
-passes. The model is what was accepted last; after everything has settled, DNS must agree with it.
+passes. The model is what was accepted last; after all work has ended, DNS must agree with it.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ class DynamicDns(RuleBasedStateMachine):
     def starts(self) -> None:
         self.clock.reset()
         self.sandbox.reset()
-        self.take = self.sandbox.gate.limits.take
-        self.sandbox.gate.limits.take = self._takes  # type: ignore[method-assign]
+        self.take = self.sandbox.guard.limits.take
+        self.sandbox.guard.limits.take = self._takes  # type: ignore[method-assign]
         logging.getLogger("backend").addHandler(self.log)
         (self.folder / "pre-shared-key").write_text(
             "".join(f"{host} {key}\n" for host, key in self.keys.items())
@@ -321,7 +321,7 @@ class DynamicDns(RuleBasedStateMachine):
     @rule(left=st.integers(0, 3))
     def another_program_uses_up_the_quota(self, left: int) -> None:
         for is_for_actions in (False, True):
-            buckets = self.sandbox.gate.limits._buckets  # noqa: SLF001
+            buckets = self.sandbox.guard.limits._buckets  # noqa: SLF001
             buckets[TOKEN, is_for_actions] = (left, self.clock.hetzner())
             self.last_caller[is_for_actions] = next(self.processes)
 
@@ -403,7 +403,7 @@ class DynamicDns(RuleBasedStateMachine):
     def adds(self, number: int) -> None:
         name = ADDED[number]
         if name not in self.keys and self._types("hosts", "add", name) == 0:
-            self._forget(name)
+            self._clear(name)
             self.keys[name] = self._key(name)
 
     @precondition(lambda self: len(self.keys) > len(FIXED))
@@ -413,7 +413,7 @@ class DynamicDns(RuleBasedStateMachine):
         old, new = added[number % len(added)], ADDED[other]
         if new in self.keys or self._types("hosts", "rename", old, new) != 0:
             return
-        self._forget(new)
+        self._clear(new)
         self.keys[new] = self.keys.pop(old)
         assert self._key(new) == self.keys[new]
         for kind in KINDS:
@@ -462,7 +462,7 @@ class DynamicDns(RuleBasedStateMachine):
         )
         assert sum(map(float, counts)) == self.sent[self.caller], "an update is counted once"
 
-    def _forget(self, name: str) -> None:
+    def _clear(self, name: str) -> None:
         """A host that is added begins without records, whatever is at Hetzner."""
         for kind in KINDS:
             self.accepted.pop((name, kind), None)
@@ -633,7 +633,7 @@ class DynamicDns(RuleBasedStateMachine):
             for worker in self.workers:
                 self._end(worker, is_killed=False)
             if self.workers:
-                del self.sandbox.gate.limits.take
+                del self.sandbox.guard.limits.take
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

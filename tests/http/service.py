@@ -153,7 +153,7 @@ class Service:
     def calls(self) -> list[str]:
         """Return the calls to Hetzner since the last `calls()`."""
         calls = [call.line for call in self.sandbox.calls()]
-        self.sandbox.forget_calls()
+        self.sandbox.clear_calls()
         return calls
 
     def rows(self, table: str) -> list[dict[str, Any]]:

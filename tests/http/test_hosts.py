@@ -112,7 +112,7 @@ def shell(service: Service, capsys: pytest.CaptureFixture[str]) -> Iterator[Shel
 
 
 def published(sandbox: Sandbox, name: str) -> Sequence[str]:
-    zone, owner = sandbox.zones.holder(name)
+    zone, owner = sandbox.zones.zone_of(name)
     rrset = zone.rrsets.get((owner, "A"))
     return [] if rrset is None else [one.value for one in rrset.records]
 
@@ -130,7 +130,7 @@ def test_an_unchanged_update_is_answered_from_memory_after_a_host_is_added(shell
     home = shell.service.host()
     home.updates("198.51.100.1")
     shell.adds(NEW)
-    shell.service.sandbox.forget_calls()
+    shell.service.sandbox.clear_calls()
     assert told(home.updates("198.51.100.1")) == (200, record("unchanged", "198.51.100.1"))
     assert shell.service.calls() == []
 
@@ -177,7 +177,7 @@ def test_a_name_twice_a_wildcard_and_an_idn_are_added(shell: Shell) -> None:
 def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"host{number}.example.com" for number in range(500)]
     monkeypatch.setattr("sys.stdin", io.StringIO("# all\n" + "\n".join(names)))
-    shell.service.sandbox.forget_calls()
+    shell.service.sandbox.clear_calls()
     assert "Added 500 hosts" in shell.adds("-")
     assert len(shell.service.calls()) < 10
     assert shell.update(names[499], "198.51.100.9")[0] == 200
@@ -188,7 +188,7 @@ def test_adding_hosts_waits_for_a_hanging_hetzner_only_once(
 ) -> None:
     monkeypatch.setattr("backend.admin.checks._SECONDS", 0.5)
     shell.service.sandbox.delay(30)
-    shell.service.sandbox.forget_calls()
+    shell.service.sandbox.clear_calls()
     names = [NEW, OTHER, "third.example.com"]
     assert shell.adds(*names).count("The host can't be checked now") == len(names)
     assert len(shell.service.calls()) == 1
@@ -590,7 +590,7 @@ def test_a_worker_that_knows_nothing_of_a_removal_keeps_no_host(shell: Shell) ->
     now = time.time()
     store.registrations.remove(Hostname(NEW), delete_records=True, operator=BY, now=now)
     store.hosts.extend_registrations([Hostname(NEW)], now)
-    shell.service.sandbox.forget_calls()
+    shell.service.sandbox.clear_calls()
     # Its keys and its list of hosts are from before, too.
     address = {"hostname": NEW, "myip": "198.51.100.10"}
     login = {"Authorization": basic(NEW, key)}

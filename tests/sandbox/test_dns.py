@@ -171,14 +171,14 @@ def test_several_questions_on_one_tcp_connection_are_answered_in_order(sandbox: 
     [b"", b"x", b"\0" * 11, b"\xff" * 40, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 12 + b"\xc0\x0c" * 9],
 )
 def test_garbage_is_ignored_and_the_next_question_answered(sandbox: Sandbox, packet: bytes) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.settimeout(5)
-        asker.sendto(packet, ("127.0.0.1", sandbox.dns_port))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(packet, ("127.0.0.1", sandbox.dns_port))
         good = DNSRecord.question("home.example.com")
-        asker.sendto(good.pack(), ("127.0.0.1", sandbox.dns_port))
-        answers = [DNSRecord.parse(asker.recv(4096))]
+        client.sendto(good.pack(), ("127.0.0.1", sandbox.dns_port))
+        answers = [DNSRecord.parse(client.recv(4096))]
         if answers[0].header.id != good.header.id:
-            answers.append(DNSRecord.parse(asker.recv(4096)))
+            answers.append(DNSRecord.parse(client.recv(4096)))
     assert summary(answers[-1]) == ("NOERROR", ["192.0.2.1"])
     with socket.create_connection(("127.0.0.1", sandbox.dns_port), timeout=20) as connection:
         connection.sendall(struct.pack("!H", len(packet)) + packet)

@@ -28,7 +28,7 @@ def test_every_option_is_explained() -> None:
 
 
 def test_every_control_route_is_explained(sandbox: Sandbox) -> None:
-    app = create_app(sandbox.zones, sandbox.gate, control_api(sandbox))
+    app = create_app(sandbox.zones, sandbox.guard, control_api(sandbox))
     there = [
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()

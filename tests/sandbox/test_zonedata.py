@@ -188,11 +188,11 @@ def test_writes_from_many_threads_are_all_kept(zones: Zones) -> None:
 
 def test_the_longest_matching_zone_holds_a_name(zones: Zones) -> None:
     zones.add(Zone(name="sub.example.com"))
-    assert zones.holder("a.b.sub.example.com")[1] == "a.b"
-    assert zones.holder("sub.example.com")[1] == "@"
-    assert zones.holder("notexample.com.example.com")[0].name == "example.com"
+    assert zones.zone_of("a.b.sub.example.com")[1] == "a.b"
+    assert zones.zone_of("sub.example.com")[1] == "@"
+    assert zones.zone_of("notexample.com.example.com")[0].name == "example.com"
     with pytest.raises(KeyError):
-        zones.holder("notexample.com")
+        zones.zone_of("notexample.com")
 
 
 def test_thousands_of_pending_writes_take_little_memory(zones: Zones) -> None:

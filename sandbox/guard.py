@@ -51,7 +51,7 @@ class Silence(Response):
 
 
 @dataclass(frozen=True)
-class Gate:
+class Guard:
     """Checks each call, and records it in the journal."""
 
     tokens: Tokens
@@ -59,13 +59,13 @@ class Gate:
     faults: Faults
     journal: Journal
 
-    def guard(self, app: Flask) -> None:
-        """Register with this app."""
+    def register(self, app: Flask) -> None:
+        """Check all requests to an app."""
         app.before_request(self.enter)
         app.after_request(self.leave)
 
     def enter(self) -> Response | None:
-        """Admit a call by returning None, or return the answer."""
+        """Return the answer to a call that must not be executed, or None."""
         g.number = g.fault = g.allowance = None
         if not request.path.startswith(_API):
             return None
@@ -83,7 +83,7 @@ class Gate:
             g.allowance = self.limits.take(g.project, request.method, request.path)
         if g.fault and not g.fault.after:
             return _answer(g.fault)
-        return None if index is not None and self._admit() else _unauthorized()
+        return None if index is not None and self._is_allowed() else _unauthorized()
 
     def leave(self, response: Response) -> Response:
         """Add Hetzner's headers, and record the answer."""
@@ -100,7 +100,7 @@ class Gate:
         self.journal.end(g.number, None if silent else response.status_code)
         return response
 
-    def _admit(self) -> bool:
+    def _is_allowed(self) -> bool:
         if not g.allowance.granted:
             message = f"limit of {g.allowance.limit} requests per hour reached"
             raise ApiError(429, message)
