@@ -103,7 +103,7 @@ class Actions:
         self._reporter = reporter
         self._inspect = inspect
         self._apply = apply
-        self._problem = ""  # the last one with the keys
+        self._problem = ""  # the last problem with the keys
 
     def add(self, names: Iterable[str], operator: Requester) -> Sequence[Line]:
         """Add hosts; return what was found at Hetzner and, if it failed, why no host was added.
@@ -321,9 +321,9 @@ class Actions:
         self._report(host, what, operator)
 
     def finish(self) -> None:
-        """Forget removed hosts whose records are deleted. Call this every few seconds.
+        """Finish the removal of hosts whose records are deleted. Call this every few seconds.
 
-        Also does what is left to do about keys after a process was killed.
+        Also finishes changes of keys that a killed process has left unfinished.
         """
         hosts = self._registry.current
         added = hosts.names - hosts.fixed
@@ -340,7 +340,7 @@ class Actions:
             return
         self._problem = ""
         for host in leaving:
-            if self._store.registrations.forget(host, time.time()):
+            if self._store.registrations.finish_removal(host, time.time()):
                 logger.info("%s is removed.", host)
 
     def _prepare_keys(self) -> None:

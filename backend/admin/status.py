@@ -179,7 +179,7 @@ class Snapshot:
         return [zone for zone in self.zones if is_undelegated(zone.delegation)]
 
     @property
-    def trouble(self) -> Sequence[str]:
+    def problems(self) -> Sequence[str]:
         """What is wrong besides hosts, in sentences without a full stop."""
         found = []
         if self.away_since is not None:
@@ -212,8 +212,8 @@ class Snapshot:
             about = "The host is fine"
         else:
             about = f"All {number} hosts are fine"
-        if self.trouble:
-            return f"{about} · {self.trouble[0]}"
+        if self.problems:
+            return f"{about} · {self.problems[0]}"
         if waiting and not self.in_need:
             return about
         answers = "Hetzner answers" if self.quotas else "Hetzner has not been asked yet"
@@ -223,7 +223,7 @@ class Snapshot:
     def level(self) -> str:
         """The worst state, as the favicon shows it: ``bad``, ``waiting`` or ``ok``."""
         needing = {group.condition for group in self.groups if group.needs_operator}
-        if self.trouble or needing - {Condition.NEVER}:
+        if self.problems or needing - {Condition.NEVER}:
             return "bad"
         is_waiting = needing or self.numbers[Condition.WAITING] or not self.groups
         return "waiting" if is_waiting else "ok"

@@ -134,7 +134,7 @@ class Period(NamedTuple):
 def window(now: float, days: float) -> Period:
     """Return the period of the last days.
 
-    It ends at a round time, so that the picture of a host without news stays the same for a while.
+    It ends at a round time, so that the picture of a quiet host stays the same for a while.
     """
     step = days * _DAY / PERIODS / 4
     end = now - now % step + step

@@ -282,7 +282,7 @@ class Grouping:
             return
         if isinstance(push, HostPush):
             due = now + push.waits
-            fields = (push.cause, push.host, push.topic, push.is_trouble, now, due, push.content)
+            fields = (push.cause, push.host, push.topic, push.is_problem, now, due, push.content)
             self._pushes.add(WaitingPush(*fields), now)
         else:
             self._pushes.send(push.content(), push.priority, self._outboxes, now)

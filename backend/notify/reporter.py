@@ -39,7 +39,7 @@ class HostPush(NamedTuple):
     host: str
     cause: str
     topic: str
-    is_trouble: bool
+    is_problem: bool
     waits: float  # seconds
 
 
@@ -109,9 +109,9 @@ class Reporter:
             line=event.line.format(**words),
             advice=event.advice.format(**shared),
         )
-        kind, is_trouble = type(event).__name__, event.level >= logging.WARNING
+        kind, is_problem = type(event).__name__, event.level >= logging.WARNING
         cause, topic = f"{kind} {event.cause}".strip(), event.topic or kind
-        self._push(HostPush(push, content, host, cause, topic, is_trouble, event.waits))
+        self._push(HostPush(push, content, host, cause, topic, is_problem, event.waits))
 
 
 # How a field of an event is written; `str` writes all others.

@@ -241,7 +241,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def set_up_worker(self, worker: Any) -> None:  # noqa: ANN401
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         # A thread that renders a page lets the main thread answer updates sooner: Python's own
-        # interval is 5 ms, and an answer needs several turns.
+        # interval is 5 ms, and an answer needs several intervals.
         sys.setswitchinterval(0.0001)
         worker.set_up(self._service.app.wsgi_app.repeat)
         worker.handle_error = self.refuse

@@ -130,8 +130,8 @@ class Challenges:
         with self._database.write() as connection:
             return bool(connection.execute(due).rowcount)
 
-    def forget(self, challenge: Challenge) -> None:
-        """Delete a challenge that isn't ours to remove."""
+    def delete(self, challenge: Challenge) -> None:
+        """Delete a challenge whose text another client has set, so the text stays at Hetzner."""
         with self._database.write() as connection:
             connection.execute(challenges.delete().where(_is(challenge)))
 

@@ -14,10 +14,10 @@ from backend.store.schema import SKEW_SECONDS, causes, deliveries, pushes
 
 # A push waits at most this long for events that follow each other closely.
 _LONGEST_WAIT = 60.0
-# Seconds from one push about a cause to the next one, for hosts that join it later. Good news keep
-# the first pause.
+# Seconds from one push about a cause to the next one, for hosts that join it later. Pushes
+# about the end of a problem keep the first pause.
 _PAUSES = (30.0, 120.0, 600.0, 1800.0)
-_FORGOTTEN = 3600.0  # seconds after a push: then the pauses start again
+_RESET_SECONDS = 3600.0  # after a push; then the pauses start again
 
 
 _Group = Sequence[Any]  # rows of one cause
@@ -26,14 +26,14 @@ _Group = Sequence[Any]  # rows of one cause
 class WaitingPush(NamedTuple):
     """A notification about a host. Times are UTC seconds.
 
-    Trouble is ended by good news about the same host and topic, and the other way round. An empty
-    topic has no opposite.
+    A problem and the end of a problem about the same host and topic are opposites. Without a topic,
+    a notification has no opposite.
     """
 
     cause: str
     host: str
     topic: str
-    is_trouble: bool
+    is_problem: bool
     at: float
     due: float  # unless another one with the same cause joins
     content: str
@@ -70,7 +70,7 @@ class Pushes:
                 opposite = sa.and_(
                     pushes.c.host == waiting.host,
                     pushes.c.topic == waiting.topic,
-                    pushes.c.is_trouble != waiting.is_trouble,
+                    pushes.c.is_problem != waiting.is_problem,
                 )
                 is_paused = pushes.c.cause.in_(list(_paused(connection, now)))
                 connection.execute(pushes.delete().where(opposite, is_paused))
@@ -140,10 +140,10 @@ class Pushes:
         cause = group[0].cause
         # Another process may have added a notification of the same cause in the meantime.
         connection.execute(pushes.delete().where(pushes.c.id.in_([row.id for row in group])))
-        connection.execute(causes.delete().where(causes.c.sent_at < now - _FORGOTTEN))
+        connection.execute(causes.delete().where(causes.c.sent_at < now - _RESET_SECONDS))
         last = connection.execute(sa.select(causes).where(causes.c.cause == cause)).first()
         pause = _PAUSES[0]
-        if last is not None and group[0].is_trouble and last.sent_at <= now:
+        if last is not None and group[0].is_problem and last.sent_at <= now:
             pause = next((one for one in _PAUSES if one > last.pause), _PAUSES[-1])
         sent = {"cause": cause, "sent_at": now, "pause": pause}
         connection.execute(self._note_sent, sent)

@@ -366,8 +366,8 @@ class Records:
         if not self._leases.once(record.host.text, key, now, math.inf):
             return None
         address = record.desired.address
-        wanted = None if address is None else str(address.ip)
-        add_entry(connection, entry_of(record, now, event, None, wanted, text))
+        desired = None if address is None else str(address.ip)
+        add_entry(connection, entry_of(record, now, event, None, desired, text))
         # An outage has a different error now and then: the host is waiting all the same.
         is_known = any(
             other == event and (event == "postponed" or one == text) for _, other, one in known

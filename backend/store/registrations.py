@@ -218,14 +218,14 @@ class Registrations:
         return True
 
     def leaving(self) -> dict[Hostname, Hostname | None]:
-        """Return the removed hosts that aren't forgotten yet; for a renamed one, its new name."""
+        """Return the hosts whose removal isn't finished; for a renamed one, its new name."""
         query = sa.select(hosts.c.host, hosts.c.successor).where(hosts.c.leaving.is_not(None))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(hosts.c.host)).all()
         return {Hostname(old): None if new is None else Hostname(new) for old, new in rows}
 
-    def forget(self, host: Hostname, now: float) -> bool:
-        """Forget a removed host, if its records are deleted or kept; return whether it was.
+    def finish_removal(self, host: Hostname, now: float) -> bool:
+        """Delete a removed host if its records are deleted or kept; return whether it was.
 
         An update that another process accepted just after the removal is undone.
         """

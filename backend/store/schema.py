@@ -85,7 +85,7 @@ pushes = sa.Table(
     sa.Column("cause", sa.String, nullable=False),
     sa.Column("host", sa.String, nullable=False, index=True),
     sa.Column("topic", sa.String, nullable=False),
-    sa.Column("is_trouble", sa.Boolean, nullable=False),
+    sa.Column("is_problem", sa.Boolean, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("due", sa.Float, nullable=False),  # unless another one joins
     sa.Column("content", sa.String, nullable=False),  # for `backend.notify.reporter`

@@ -199,7 +199,7 @@ class Challenges:
             if is_published:
                 return None
             if found.comments[text] != CHALLENGE_COMMENT:  # another client's, which removes it
-                self._store.challenges.forget(challenge)
+                self._store.challenges.delete(challenge)
                 return None
             # The answer to an earlier attempt was lost, and with it the id of the action.
             project.remove_texts(location, [text], deadline)

@@ -186,7 +186,7 @@ def message() -> tuple[str, str]:
         return "", ""
 
     @after_this_request
-    def forget(response: Response) -> Response:
+    def delete_cookie(response: Response) -> Response:
         response.delete_cookie(_DONE_COOKIE, secure=g.is_secure, httponly=True, samesite="Strict")
         return response
 
