@@ -1,6 +1,6 @@
 """Finds the command that the arguments name, and runs it.
 
-The installed command ``hetzner-dyndns`` also finds its settings, and asks for them at first.
+The installed command ``hetzner-dyndns`` also finds its settings; its first start asks for them.
 ``python -m backend`` uses the settings and the folder that its caller chooses.
 """
 
@@ -135,7 +135,7 @@ def read_env_file(path: str) -> dict[str, str]:
         parts = _ASSIGNMENT.fullmatch(line)
         if parts is None:
             problem = f"--env-file: line {number} of {path} isn't NAME=value"
-            raise SettingUnusable(problem, hint="write one variable a line.")
+            raise SettingUnusable(problem, hint="write one variable on each line.")
         name, value = parts.groups()
         is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
         found[name] = value[1:-1] if is_quoted else _COMMENT.sub("", value)

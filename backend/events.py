@@ -351,10 +351,12 @@ class TokenRefused(Event):
 
 @dataclass(frozen=True)
 class ChallengePublished(Event):
-    """A text for a certificate is in DNS. It is only pushed after a failure."""
+    """A text for a certificate is in DNS. This is pushed only after a failure."""
 
     level = logging.INFO
-    message = "{host}: a certificate challenge of {source} is published ({after})."
+    message = (
+        "{host}: a certificate challenge from {source} is published, {after} after the request."
+    )
     title = "{host} can get certificates again"
     tags = ("white_check_mark",)
     plural = "hosts can get certificates again"
@@ -386,7 +388,7 @@ class ChallengeRemoved(Event):
     """A text for a certificate was removed from DNS."""
 
     level = logging.DEBUG
-    message = "{host}: a certificate challenge is removed."
+    message = "{host}: a certificate challenge was removed."
 
     host: Hostname
 

@@ -27,7 +27,7 @@ from backend.errors import (
 IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-# The time for an answer: inadyn gives up after ten seconds, and two of them are for the network.
+# The time for an answer: inadyn gives up after ten seconds, and the network may take two of them.
 ANSWER_SECONDS = 8.0
 _LAN = 64  # RFC 4291 §2.5.4: the prefix length of a network that hosts are in
 _WIDTH = 128
@@ -186,7 +186,7 @@ class Hostname:
 
 @dataclass(frozen=True)
 class OwnSettings:
-    """The settings of one host; for `None`, the variables count."""
+    """A host's own settings; `None` means that the variable applies."""
 
     lost_after: int | None = None  # seconds
     ttl: int | None = None  # seconds

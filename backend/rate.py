@@ -13,7 +13,7 @@ from backend.errors import ShareUsedUp
 
 HOUR = 3600.0
 DAY = 24 * 3600.0
-# While the quota is short, a host has so many attempts at once, and then one in so many seconds.
+# While the quota is short, a host gets this many attempts at once, then one in this many seconds.
 _ATTEMPTS_AT_ONCE = 4.0
 _SECONDS_AN_ATTEMPT = 120.0
 _MOST_HOSTS = 20_000

@@ -201,8 +201,8 @@ def read(
     name, password = settings.access.operator_name, settings.access.operator_password
     _check_pair("BASIC_AUTH_USERNAME", name, "BASIC_AUTH_PASSWORD", password)
     if ":" in name:
-        hint = "choose another name: HTTP Basic forbids colons in it."
-        raise SettingUnusable("BASIC_AUTH_USERNAME can't hold a colon", hint=hint)
+        hint = "choose a name without a colon, which HTTP Basic forbids."
+        raise SettingUnusable("BASIC_AUTH_USERNAME can't contain a colon", hint=hint)
     if 0 < len(password) < _REFUSED_PASSWORD:
         problem = f"BASIC_AUTH_PASSWORD has fewer than {_REFUSED_PASSWORD} characters"
         raise SettingUnusable(problem, hint=f"choose one of at least {_SHORTEST_PASSWORD}.")

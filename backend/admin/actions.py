@@ -192,7 +192,7 @@ class Actions:
         """Change the own settings of a host, and return all of them.
 
         `texts` has values for some of the fields of `OwnSettings`. An empty one means that the
-        variables count.
+        variable applies.
 
         Raises:
             BadRequest: a value is wrong, or there is none.

@@ -25,7 +25,7 @@ from backend.model import (
 _POINT_TO_POINT = 2  # a network of at most two addresses has no network address (RFC 3021)
 # A prefix followed by a host part, as a Fritz!Box builds it from <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
-# What looks like an address, whatever is around it.
+# A text that looks like an address, within any other text.
 _DOTTED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])")
 _WITH_COLONS = re.compile(r"[0-9a-f:]*:[0-9a-f:.]+", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,2}|1[01][0-9]|12[0-8]")  # 0 to 128
@@ -52,7 +52,7 @@ def requested_update(
     requester = Requester(request.source, request.protocol)
     if request.removes:
         if request.addresses and not request.is_lenient:
-            raise BadRequest("A removal has no address: leave it out, or choose the type.")
+            raise BadRequest("A removal has no address: leave it out, or send the type instead.")
         kinds = [kind for kind in RecordType if chosen in (None, kind)]
         return Update(host, tuple(DesiredRecord(kind, None) for kind in kinds), requester), ""
     found, problems = read(request)
@@ -70,9 +70,8 @@ def requested_update(
         addresses.pop(RecordType.AAAA, None)  # the router's own address
         if not addresses:
             raise BadAddress(
-                f"The router left its prefix empty, and {host} has its host part in "
-                "IPV6_INTERFACE_IDS: its AAAA record stays unchanged until the router sends a "
-                "prefix."
+                f"The router left its prefix empty, and {host} has a host part in its settings: "
+                "its AAAA record stays unchanged until the router sends a prefix."
             )
     # A complete IPv6 address belongs to the host, so the prefix isn't needed.
     if RecordType.AAAA in addresses:
@@ -138,7 +137,7 @@ def _one_of_each_family(
         else:
             used = prefix = prefix or one
         if one != used and not one.is_local:
-            left_out.append(BadAddress(f'Of "{used}" and "{one}", send one.'))
+            left_out.append(BadAddress(f'"{used}" and "{one}" contradict each other: send one.'))
     return addresses, prefix, left_out
 
 

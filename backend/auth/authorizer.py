@@ -158,8 +158,8 @@ class Authorizer:
     def authorize_challenge(self, request: UpdateRequest, value: str) -> Challenge:
         """Return the certificate challenge that a request may set or clear.
 
-        A wildcard answers for its parent: if only the wildcard is registered, or the login is that
-        of the wildcard. Raises what `authorize` raises.
+        The wildcard host may set the challenge of its parent: if only the wildcard is registered,
+        or if the login is that of the wildcard. Raises what `authorize` raises.
         """
         with contextlib.suppress(BadHostname):
             hosts, named = self._registry.current, Hostname.parse(request.name)
@@ -200,7 +200,7 @@ class Authorizer:
             hosts, wrong = self._hosts_of(request, named)
             if wrong and named not in hosts and self._registry.refresh_early():
                 hosts, wrong = self._hosts_of(request, named)
-            # A wrong login next to a right one counts if the right one isn't valid for the host.
+            # A wrong login beside a right one fails if the right one isn't valid for the host.
             if wrong and (not hosts or named not in (None, *hosts)):
                 asked = dataclasses.replace(request, logins=tuple(wrong))
                 self.authorize_operator(asked, named, is_known=is_known, problem=_WRONG_KEY)

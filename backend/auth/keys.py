@@ -67,7 +67,7 @@ class AcceptedKeys:
         self._digests = [{host: digest(key) for host, key in keys.items()} for keys in both]
 
     def opened(self, hosts: Iterable[Hostname], sent: bytes) -> list[Hostname]:
-        """Return those of some hosts that have a key with this digest.
+        """Return which of these hosts have a key with this digest.
 
         Both keys of each host are compared, or a random text in place of a missing key, so that
         timing doesn't reveal which keys exist.
@@ -180,7 +180,7 @@ class KeyFile:
             text = _decode(content, self._path)
             keys, problem = _parse_lines(text, self._path, complete)
             if problem is not None:
-                logger.error("%s %s%s", problem, "The other lines count. " if keys else "", _KEPT)
+                logger.error("%s %s%s", problem, "The other lines are used. " if keys else "", _KEPT)
             self._accepted = AcceptedKeys(keys if problem is None else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
@@ -259,7 +259,7 @@ class KeyFile:
             if host not in parse(text, self._path):
                 return _appended(text, {host: key})
             lines = text.splitlines(keepends=True)
-            number = _lines_of(host, lines)[-1]  # the last line of a host counts
+            number = _lines_of(host, lines)[-1]  # the last line of a host is used
             lines[number] = _LINE.sub(lambda found: found[1] + key, lines[number], count=1)
             return "".join(lines)
 
@@ -346,7 +346,7 @@ def _parse_lines(
             problem = problem or _unusable(path, f"line {number} isn't `<fqdn> <key>`", hint)
             continue
         if host in keys:
-            logger.warning("The key file contains %s twice: line %d counts.", host, number)
+            logger.warning("The key file contains %s twice: line %d is used.", host, number)
         keys[host] = key
     if had and not (keys or problem or _EMPTIED in text):
         hint = f"restore its keys {_RESTORE}"

@@ -1,4 +1,4 @@
-"""Which hosts are registered while the service runs, and which keys; the keys in a database."""
+"""The registered hosts and the accepted keys while the service runs; the keys in a database."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _NO_SETTINGS = OwnSettings()
 
 
 class StoredKeys:
-    """The keys of all hosts, in the store. Has the methods of `KeyFile`, which say more.
+    """The keys of all hosts, in the store. `KeyFile` has the same methods, and describes them.
 
     Every method that reads or writes the store raises `StoreUnavailable`.
     """
 
     def __init__(self, table: Registrations, file: Path) -> None:
-        """`file` is a key file from before, whose keys are imported at the start."""
+        """`file` is an earlier key file, whose keys are imported at the start."""
         self._table = table
         self._file = file
         self._accepted: AcceptedKeys | None = None
@@ -54,7 +54,7 @@ class StoredKeys:
         return self._accepted or NO_KEYS
 
     def refresh(self) -> None:
-        """Learn of changes by other processes; `accepted` reads nothing."""
+        """Read changes by other processes; `accepted` doesn't read the store."""
         with self._lock:  # an older answer of the store must not replace a newer one
             keys = self.read()
             if self._accepted is None or keys != self._accepted.newest:
@@ -82,7 +82,7 @@ class StoredKeys:
         ]
         if other:
             logger.warning(
-                "The store has other keys than %s for %s: those of the store count.",
+                "The store has other keys than %s for %s: the service uses those of the store.",
                 *(self._file, ", ".join(other)),
             )
         missing = [host for host in hosts if not known.get(host) and host not in new]
@@ -109,7 +109,7 @@ class StoredKeys:
         return True
 
     def require_writable(self, _hosts: Collection[Hostname]) -> None:
-        """Do nothing: a change of the store shows whether it can be written."""
+        """Do nothing: only a write shows whether the store can be written."""
 
 
 Keys = Union[KeyFile, StoredKeys]
@@ -140,7 +140,7 @@ class HostList:
     def of_login(self, login: Credentials, named: Hostname | None) -> Sequence[Hostname]:
         """Return the hosts of the user, or without a user, the named host.
 
-        A key alone without a usable name may be that of any host.
+        A key without a user, and without a usable host name, may belong to any host.
         """
         if login.user is None:
             if named is None:
@@ -226,7 +226,7 @@ class Registry(Collection[Hostname]):
         return access
 
     def refresh(self) -> None:
-        """Learn of changes by other processes, and of REGISTERED_FQDNS_FILE.
+        """Read changes by other processes, and of REGISTERED_FQDNS_FILE.
 
         Call this every two seconds.
 
@@ -255,8 +255,8 @@ class Registry(Collection[Hostname]):
     def refresh_early(self) -> bool:
         """Read the hosts in the store now, at most once a second; return whether they changed.
 
-        So a device isn't refused only because this process doesn't know its new host yet. This
-        doesn't wait for a running `refresh`, because any failed login calls it.
+        Otherwise a device could be refused because this process doesn't know its new host yet.
+        This doesn't wait for a running `refresh`, because every failed login calls it.
         """
         before = self.current
         if self._early.take() is not None and self._lock.acquire(blocking=False):

@@ -61,7 +61,7 @@ def hosts(parser: argparse.ArgumentParser) -> None:
         ("--interface-id", "host part of its IPv6 address; else IPV6_INTERFACE_IDS"),
         (
             "--certificates",
-            "`off`: its key gets none, even with ACME_DNS=1; *.HOST has its own setting",
+            "`off`: its key gets no certificates, even with ACME_DNS=1; *.HOST has its own setting",
         ),
         ("--note", "a note about it, for people"),
     ):

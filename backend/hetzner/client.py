@@ -180,7 +180,7 @@ class HetznerMalformed(HetznerUnreachable):
     """A successful call has an answer that isn't one of the Cloud API."""
 
 
-# The API's error codes. Unknown codes count by their status: 429 and 5xx busy, others refused.
+# The API's error codes. Without a known code, the status decides: 429 and 5xx busy, else refused.
 _REFUSALS: Mapping[str, tuple[type[DyndnsError], str]] = {
     "unauthorized": (TokenRejected, "check HETZNER_TOKEN"),
     "token_readonly": (TokenRejected, "create a token with Read & Write permission"),

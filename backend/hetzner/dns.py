@@ -173,7 +173,7 @@ class Hetzner:
         return id_of(self.api.call("POST", path, deadline, body=body).get("action"))
 
     def remove_texts(self, location: Location, texts: Iterable[str], deadline: Deadline) -> None:
-        """Remove TXT records that exist. The RRSet ends with its last record.
+        """Remove existing TXT records. Hetzner deletes an RRSet with its last record.
 
         Raises:
             NotFound: the RRSet or the zone doesn't exist any more.

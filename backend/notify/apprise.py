@@ -55,7 +55,7 @@ def run(job: Mapping[str, Any], seconds: float) -> list[bool | None]:
 def main() -> None:
     signal.alarm(_LONGEST_LIFE)
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
-    with contextlib.suppress(OSError):  # if memory is short, this process ends, and no worker
+    with contextlib.suppress(OSError):  # if memory is short, this process is killed, not a worker
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     job = json.load(sys.stdin)
     logging.disable(logging.CRITICAL)

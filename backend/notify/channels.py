@@ -46,15 +46,15 @@ _REFUSALS_IGNORED = 4
 
 
 class PushRefused(Exception):
-    """Pushes are refused permanently, because of a wrong setting. The text names the correction."""
+    """Pushes are refused permanently: a setting is wrong. The text says how to correct it."""
 
 
 class PushFailed(Exception):
     """The server doesn't accept the push now, but may later. The text says why.
 
-    `retry_after` is the pause in seconds that the server asks for. `believed_after` is the number
-    of failures in a row that may be a mistake of the server. If the failure `is_doubtful`, the
-    server may have delivered the push.
+    `retry_after` is the pause in seconds that the server asks for. The first `believed_after`
+    failures in a row may be mistakes of the server. If the failure `is_doubtful`, the server may
+    have delivered the push.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ def check_urls(urls: Sequence[str]) -> None:
         raise SettingUnusable("NOTIFY_URLS needs the apprise library", hint=hint)
     answer = apprise.run({"urls": list(urls)}, _CHECK_SECONDS)
     if not answer:
-        hint = "look whether this machine has 128 MB of free memory, and try again."
-        raise SettingUnusable("NOTIFY_URLS: apprise gives no answer", hint=hint)
+        hint = "check that this machine has 128 MB of free memory, and try again."
+        raise SettingUnusable("NOTIFY_URLS: apprise doesn't answer", hint=hint)
     if False in answer:
         number = answer.index(False) + 1
         problem = f"NOTIFY_URLS: apprise can't read URL {number} of {len(urls)}"
@@ -261,7 +261,7 @@ def send_test_or_fail(settings: NtfySettings, sender: str) -> bool:
 
 
 class Heartbeat:
-    """Calls the URL once a minute, in one of all processes. The URL is a secret."""
+    """Calls the URL once a minute, from only one process. The URL is a secret."""
 
     def __init__(
         self, url: str, is_due: Callable[[str], bool], problems: Callable[[], Sequence[str]]

@@ -255,9 +255,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def refuse(
         self, request: object, client: socket.socket, address: Sequence[Any], error: Exception
     ) -> None:
-        """Answer a request that gunicorn can't read with the status alone, and log some of them.
+        """Answer a request that gunicorn can't read with only a status; log some of these requests.
 
-        This replaces gunicorn's answer and log line, which quote the request: it may have a key.
+        This replaces gunicorn's answer and log line, which quote the request and may quote a key.
         """
         kind = type(error).__name__
         if not isinstance(error, ParseException):

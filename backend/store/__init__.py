@@ -68,7 +68,7 @@ def prepare_store(url: str) -> None:
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Store]:
-    """Open a store that exists in this version, for a short task.
+    """Open an existing store of this version, for a short task.
 
     Raises:
         StoreUnusable: it is missing, has another version, or can't be opened.

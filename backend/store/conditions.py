@@ -66,7 +66,7 @@ class Backlog(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which hosts to return: of those that match every field, `number` or all from the `first`."""
+    """Which hosts to return: `number` of those that match, or all, from the `first` on."""
 
     text: str = ""  # their name or an address contains it
     condition: Condition | None = None
@@ -204,7 +204,7 @@ def _judged(now: float, lost_after: float, names: Sequence[str] | None = None) -
     is_leaving = one.leaving.is_not(None)
     has_been_silent = one.silent_for > sa.func.coalesce(one.lost_after, lost_after)
     is_silent = sa.or_(one.silent_since.is_not(None), has_been_silent)
-    # A host with a record was just seen, even if that isn't stored yet.
+    # A host with a record has been seen, even if its last-seen time isn't stored yet.
     is_new = sa.and_(one.seen_at.is_(None), record.host.is_(None))
     conditions = (
         (record.worst == _RANKS[Condition.REFUSED], Condition.REFUSED),

@@ -33,7 +33,7 @@ from backend.store.postgresql import Reader, tune_postgresql
 
 logger = logging.getLogger(__name__)
 
-# After a call that failed after `_SLOW_SECONDS`, all calls fail at once for `_CLOSED_SECONDS`.
+# If a call fails and has taken `_SLOW_SECONDS`, all calls fail at once for `_CLOSED_SECONDS`.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
 _CLOSED = "The store didn't answer a moment ago."
@@ -43,7 +43,7 @@ _DAMAGES = ("42P01", "42703", "3F000", "42501")
 # Query canceled by its time limit, lock not available, deadlock.
 _LOCKS = ("57014", "55P03", "40P01")
 
-# SQLAlchemy ends the login at the first `@` behind the password.
+# SQLAlchemy ends the login at the first `@` after the password.
 _LOGIN = re.compile(r"[^:/]*(?::[^@]*)?@")
 
 
@@ -57,7 +57,7 @@ def require_escaped(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if "@" in _LOGIN.sub("", rest, count=1) and not scheme.startswith("sqlite"):
         raise StoreUnusable(
-            "STATE_URL: it has more than one `@`",
+            "STATE_URL has more than one `@`",
             hint="write `@`, `/`, `:` and `%` of the password as `%40`, `%2F`, `%3A` and `%25`.",
         )
 
@@ -155,7 +155,7 @@ def connect(url: str, pool_size: int, *, create: bool = True) -> Engine:
         if is_sqlite and parsed.database in (None, "", ":memory:"):
             raise ArgumentError("memory")  # worker processes can't share it
         target = parsed
-        if is_sqlite and not create:  # by this URL, SQLite creates no missing file
+        if is_sqlite and not create:  # with this URL, SQLite doesn't create a missing file
             target = parsed.set(database=f"file:{quote(parsed.database or '')}")
             target = target.update_query_dict({"mode": "rw", "uri": "true"})
         engine = sa.create_engine(

@@ -55,11 +55,10 @@ class History:
     def sample(
         self, host: Hostname, start: float, end: float, periods: int, lasting: Collection[str]
     ) -> list[Sample]:
-        """Return what happened to a host from `start` to `end`, at most so long as `periods` show.
+        """Return what happened to a host from `start` to `end`, oldest first.
 
-        Of each kind of entry, the last one in each period stands for all of them. The last entry of
-        the `lasting` events before `start` comes with them, because it still holds at `start`. The
-        oldest comes first.
+        For each of the `periods`, the last entry of each kind stands for the others. The result
+        includes the last entry of the `lasting` events before `start`, which still holds then.
         """
         mine, number = history.c.host == host.text, sa.func.count()
         period = sa.cast((history.c.at - start) * periods / (end - start), sa.Integer)

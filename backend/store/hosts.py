@@ -79,7 +79,7 @@ def is_past(at: sa.Column[float], now: float) -> sa.ColumnElement[bool]:
 def first_generation(now: float) -> int:
     """Return the generation of a new row: higher than those of a deleted row before.
 
-    Otherwise a late answer of Hetzner to the deleted one would count for the new one.
+    Otherwise a late answer from Hetzner about the deleted row would be applied to the new one.
     """
     return int(now * 1000)
 

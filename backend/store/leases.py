@@ -57,7 +57,7 @@ def is_dead(owner: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _place(_pid: int) -> str:
-    """Identify what process ids are unique in: one boot of a machine, and a PID namespace."""
+    """Identify where process ids are unique: one boot of a machine, and a PID namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/pid").stat().st_ino

@@ -1,4 +1,4 @@
-"""The hosts that the operator adds while the service runs, the hosts' own settings, their keys."""
+"""The hosts that the operator adds while the service runs; the own settings and keys of hosts."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ hosts = sa.Table(
     # Of a host that is being removed, `delete` or `keep` its records at Hetzner; null: neither.
     sa.Column("leaving", sa.String),
     sa.Column("successor", sa.String),  # of a renamed host: its new name
-    # The host's own settings; null: the variables count.
+    # The host's own settings; null: the variable applies.
     sa.Column("lost_after", sa.Integer),
     sa.Column("ttl", sa.Integer),
     sa.Column("interface_id", sa.String),

@@ -280,7 +280,7 @@ class Challenges:
                 project.remove_texts(location, texts, deadline)
         except NotFound:  # another client removed the texts, or the list of zones is old
             self._zones.invalidate()
-            raise HetznerBusy(f"{name} changes at Hetzner.") from None
+            raise HetznerBusy(f"{name} was changed at Hetzner in the meantime.") from None
 
     def _report(self, challenge: Challenge, now: float, error: DyndnsError) -> None:
         """Report a failure, each cause once a day until a challenge is published."""
@@ -296,7 +296,7 @@ class Challenges:
 def _state(
     challenge: Challenge, location: Location, action: int, deadline: Deadline
 ) -> ActionState:
-    """Return the state of an action; if Hetzner doesn't tell, what the API shows decides."""
+    """Return the state of an action; if Hetzner doesn't report it, look for the text."""
     project = location.zone.project
     try:
         found = project.actions([action], deadline).get(action)

@@ -92,8 +92,8 @@ class HostParts:
             desired = update.desired
         else:
             raise BadAddress(
-                f"{update.prefix} is the prefix of a network, and {update.host} has neither an "
-                "AAAA record to take the host part of, nor a host part in its settings."
+                f"{update.prefix} is the prefix of a network, and the host part of {update.host} "
+                "is unknown: send its address once, or enter its host part in its settings."
             )
         return Update(update.host, desired, update.requester)
 

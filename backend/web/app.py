@@ -92,7 +92,7 @@ def create_app(  # noqa: PLR0913, PLR0917
 
     @app.errorhandler(HTTPException)
     def no_view(error: HTTPException) -> Response:
-        """Answer a request that no view handles: with a page for a person, else in the protocol."""
+        """Answer a request that no view handles: with a page, or as the protocol does."""
         is_person = "text/html" in request.headers.get("Accept", "")
         if dashboard is None or not is_person or request.method != "GET":
             return cast("Response", _protocol().http_failure(error))
@@ -259,7 +259,7 @@ class FastPath:
         return answer
 
     def learn(self, response: Response) -> Response:
-        """Keep the answer to the current request if its only update was unchanged, from memory.
+        """Keep the answer to the current request if its only update was answered from the cache.
 
         The same prefix may lead to another address the next time, so its answer isn't kept.
         """

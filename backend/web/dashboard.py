@@ -77,7 +77,7 @@ class Dashboard:
         return pages
 
     def refresh_hosts(self) -> None:
-        """Learn of the host that the operator has just added in another process."""
+        """Read the host that the operator has just added in another process."""
         with contextlib.suppress(StoreUnavailable):  # the view reports it
             self.refresh()
 

@@ -172,8 +172,8 @@ class HostPages:
         # The form may be sent again, for example from the history of the browser.
         if not self.session.is_valid(sent, FORM_SECONDS, "rotate", host.text, key):
             raise AlreadyRotated(
-                f"The key of {host} has been changed since this page was shown. Nothing was "
-                "changed now."
+                f"The key of {host} has changed since this page was shown, so it was not replaced "
+                "again."
             )
         return self._leave_with_key("rotate", host, self.actions.rotate(host, operator))
 
@@ -222,7 +222,7 @@ class HostPages:
         return Hostname.parse(name), operator
 
     def _leave_with_key(self, done: str, host: Hostname, key: str | None) -> Response:
-        """Lead back to the set-up, which shows the key, or with `None` no longer."""
+        """Redirect to the set-up, which shows the key; `None` hides the key again."""
         return self.session.show_key(leave(done, host, "setup"), key, _path(host))
 
     def _setup(self, host: Hostname, key: str | None) -> Mapping[str, Any]:

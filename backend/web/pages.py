@@ -144,18 +144,18 @@ def back_path() -> str:
 
 
 def leave(done: str, host: Hostname | None = None, section: str = "") -> Response:
-    """Lead the browser back to the page with the form, which says what was done to which host."""
+    """Redirect to the page with the form, which says what was done to which host."""
     return lead_to(back_path() or ("/" if host is None else host_path(host)), done, host, section)
 
 
 def lead_again(name: str = "") -> Response:
-    """Answer a reload, or a typed address, of an action with the page of its host, or the list."""
+    """Redirect a GET of an action, such as a reload, to the page of its host, or to the list."""
     page = url_for("operator.host", name=name) if name else url_for("operator.overview")
     return make_response(redirect(page, 303))
 
 
 def lead_to(path: str, done: str, host: Hostname | None = None, section: str = "") -> Response:
-    """Lead the browser to a page of ours, which says what was done to which host.
+    """Redirect to a page of ours, which says what was done to which host.
 
     The message is in a cookie, not in the URL: otherwise a link on another site could show a
     message about something that wasn't done.

@@ -301,7 +301,7 @@ def _names(
 
 
 def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list[Parameter]:
-    """Split each value that is a list; drop placeholders if that is lenient."""
+    """Split each value that is a list; if it is lenient, drop placeholders."""
     return [
         Parameter(one.name, item)
         for one in parameters
@@ -321,7 +321,7 @@ def _decoded_again(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
 def read_updates(
     request: Request, proxies: Sequence[Network], protocol: str
 ) -> list[UpdateRequest]:
-    """Return what a request wants to update: one for each name of a host, or one without a name.
+    """Return the updates that a request asks for: one for each host name, or one without a name.
 
     Query and body have the same parameters, in upper or lower case. Only callers with a valid login
     see the problem of a request: see `UpdateRequest.problem`.
@@ -355,7 +355,7 @@ def read_updates(
         problem = BadAddress(f"A request may contain up to {_MAX_ADDRESSES} addresses.")
     removals = {_REMOVES.get(one.value.lower()) for one in by_role["removal"]}
     if None in removals:
-        problem = problem or BadRequest("The parameter offline is neither yes nor no.")
+        problem = problem or BadRequest("The parameter offline must be yes or no.")
     user, secret = (
         next((one.value for one in by_role[role] if one.value), None) for role in ("user", "secret")
     )

@@ -139,7 +139,7 @@ class Session:
                 return response
 
     def show_key(self, response: Response, key: str | None, path: str) -> Response:
-        """Let the page at a path show a key in this browser, or with `None` no longer."""
+        """Let the page at a path show a key in this browser; `None` hides the key again."""
         cookie = "" if key is None else self.token(*self._key_words(key, path))
         self._set_cookie(response, _KEY_COOKIE, cookie, _KEY_SECONDS if cookie else 0, path)
         return response

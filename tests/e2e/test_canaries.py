@@ -425,7 +425,7 @@ TRACES = (
     ("output", "The keys read before stay in use."),
     ("output", "Fatal Python error: Segmentation fault"),
     ("output", "No push gets through to ntfy"),
-    ("output", "home.example.com: a certificate challenge of 127.0.0.1 is published"),
+    ("output", "home.example.com: a certificate challenge from 127.0.0.1 is published"),
     ("output", "home.example.com: a certificate challenge failed. Hetzner refuses the call"),
     ("log files", "A request to /update failed"),
     ("answers", "hetzner_refused"),

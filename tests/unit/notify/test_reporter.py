@@ -42,7 +42,10 @@ REPORTED = [
     (
         ChallengePublished(HOST, "198.51.100.2", 4),
         logging.INFO,
-        "nas.example.com: a certificate challenge of 198.51.100.2 is published (4 s).",
+        (
+            "nas.example.com: a certificate challenge from 198.51.100.2 is published, 4 s after "
+            "the request."
+        ),
     ),
     (
         ChallengeFailed(HOST, "Hetzner is away."),
@@ -52,7 +55,7 @@ REPORTED = [
     (
         ChallengeRemoved(HOST),
         logging.DEBUG,
-        "nas.example.com: a certificate challenge is removed.",
+        "nas.example.com: a certificate challenge was removed.",
     ),
     (
         PUBLISHED,
