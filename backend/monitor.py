@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 10.0  # call `Watcher.tick` at least this often
 # If the leader on another machine is killed, the next one takes over after this time and a tick.
 _LEASE_SECONDS = 40.0
-# Hosts behind one line send their updates at different times, so they are lost and come back one
-# after the other: within this many seconds, or sooner if the timeout is short. The next
-# check finds them, unless checks are rare.
+# Hosts behind one router send their updates at different times, so they are lost and come back
+# one after the other: within this many seconds, or sooner if the timeout is short. The next check
+# finds them, unless checks are rare.
 _SPREAD_SECONDS = 300.0
 _LONGEST_INTERVAL = 60.0
 # A longer pause between two checks means that the process was stopped or the store unavailable.

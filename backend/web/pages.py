@@ -38,7 +38,7 @@ _DONE: Mapping[str, str] = {
     "its device now.",
     "updated": "{host}: Hetzner has accepted the address.",
     "unchanged": "{host} has this address already.",
-    "refused": "{host}: Hetzner refuses the address. See below what to do.",
+    "refused": "{host}: Hetzner refuses the address. The hint below says what to do.",
     "waits": "{host}: Hetzner isn't available now. The stored address will be published later.",
     "set": "{host}: the settings were saved.",
     "added": "{host} was added. Enter the settings below into its device.",
