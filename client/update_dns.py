@@ -74,8 +74,8 @@ ARGUMENTS = ("BACKEND_URL", "FQDN", "IP")
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 HINTS = {  # for errors that only a person can fix, by HTTP status
     400: "check FQDN, IP and RECORD_TYPES",
-    401: "compare PRE_SHARED_KEY with this host's line in the backend's pre-shared-key file",
-    403: "add the host to REGISTERED_FQDNS of the backend",
+    401: "compare PRE_SHARED_KEY with the key of this host on the dashboard of the backend",
+    403: "add the host on the dashboard of the backend, or to its REGISTERED_FQDNS",
     404: "check FQDN, the path of BACKEND_URL, and that the backend's token has access to the zone",
 }
 IN_BETWEEN = "check BACKEND_URL, and whether a login page or a proxy is in between"
@@ -267,7 +267,9 @@ def read_keys(raw: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
     elif key:
         keys = pair_keys(_keys_in(key, hosts), hosts)
     else:
-        raise SettingUnusable("PRE_SHARED_KEY is not set: copy it from the backend's key file")
+        raise SettingUnusable(
+            "PRE_SHARED_KEY is not set: copy it from the dashboard of the backend"
+        )
     for host in hosts:
         if not re.fullmatch("[!-~]+", keys[host]):
             raise SettingUnusable(

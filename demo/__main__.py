@@ -111,14 +111,14 @@ def _run(ports: Ports, *, once: bool) -> None:
 
 def invite(stage: Stage) -> None:
     """Print the URL of the dashboard, and commands to try."""
-    say(f"\nLook at all of it on the dashboard: {stage.url}/")
+    say(f"\nSee all of this on the dashboard: {stage.url}/")
     say("User name {}, password {}".format(*OPERATOR))
     say(f"  {HOST}: its page shows the outage and the request with a wrong key")
     say(f"  {NAS}: silent, until it sends an update")
     say(f"  {LAPTOP}: the client keeps it up to date")
-    say("\nNow you. In another terminal:")
+    say("\nTry these commands in another terminal.")
     say(invitation(HOST, NAS, stage.key, stage.ports, stage.folder))
-    say("Ctrl-C ends everything.\n")
+    say("Press Ctrl-C to stop the demo.\n")
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -1,7 +1,7 @@
 """A helper process that cleans up after the demo, also if the demo is killed.
 
 It owns the temporary folder and knows the programs of the demo. It runs in a separate session and
-reads a pipe from the demo. The system closes the pipe when the demo ends for whatever reason; the
+reads a pipe from the demo. The system closes the pipe when the demo ends, whatever the reason; the
 helper then stops the programs and deletes the folder.
 """
 

@@ -1,4 +1,4 @@
-"""Stands in for an ntfy server: receives the push notifications of the demo, and prints them."""
+"""Replaces an ntfy server: receives the push notifications of the demo, and prints them."""
 
 from __future__ import annotations
 

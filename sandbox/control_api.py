@@ -1,4 +1,4 @@
-"""The control API below `/_sandbox`: list calls, order failures and delays, reset."""
+"""The control API below `/_sandbox`: list calls, set failures and delays, reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The failures and delays that were ordered for coming calls."""
+"""The failures and delays for later calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE = "<!DOCTYPE html><html><head><title>Hetzner</title></head><body>Hetzner</
 
 @dataclass(frozen=True)
 class Fault:
-    """One ordered failure; docs/sandbox.md explains the fields.
+    """A failure of later calls; docs/sandbox.md explains the fields.
 
     `path` is a file name pattern for the path without `/v1`. None matches every path, method or
     number of calls.
@@ -85,7 +85,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Delay:
-    """One ordered delay, in seconds, before a call is executed."""
+    """A delay, in seconds, before later calls are executed."""
 
     seconds: float
     path: str | None = None
@@ -119,7 +119,7 @@ class _Wait:
 
 
 class Faults:
-    """The open orders. The oldest matching fault applies, and the newest matching delay."""
+    """All faults and delays. The oldest matching fault applies, and the newest matching delay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -151,12 +151,12 @@ class Faults:
         wait.end(forgotten=forgotten)
 
     def fail(self, fault: Fault) -> None:
-        """Order a fault."""
+        """Add a fault."""
         with self._lock:
             self._faults.append(fault)
 
     def delay(self, delay: Delay) -> None:
-        """Order a delay; 0 seconds override older delays for matching calls."""
+        """Add a delay; 0 seconds override older delays for matching calls."""
         with self._lock:
             self._delays.insert(0, delay)
 

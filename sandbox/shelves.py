@@ -50,7 +50,7 @@ class Shelves(Mapping[Key, T]):
         return [shelf[key] for key in sorted(key for key in shelf if key[0] == name)]
 
     def names(self) -> Iterator[str]:
-        """Iterate over all names, unordered; a name with several types comes several times."""
+        """Iterate over all names, unordered; a name with several types occurs several times."""
         return (name for name, _ in self)
 
     def put(self, key: Key, item: T) -> Shelves[T]:

@@ -63,7 +63,7 @@ class Zone:
     created: float = 0.0
     project: str | None = None
     delegation: str = "unknown"
-    # Ordered through the control API; None follows the actions.
+    # Set through the control API; None follows the actions.
     status: str | None = None
 
     @property

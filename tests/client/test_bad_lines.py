@@ -96,7 +96,7 @@ def test_a_refused_key_is_retried_until_it_is_corrected(
     client = client_for(backend.url)
     run_until(client, clock, clock.now + DAY)
     assert 90 <= len(backend.requests) <= 110  # a quarter of an hour between two attempts
-    assert all("compare PRE_SHARED_KEY with this host's line" in line for line in lines())
+    assert all("compare PRE_SHARED_KEY with the key" in line for line in lines())
     backend.set_answers(good(A))
     run_until(client, clock, clock.now + 1000)
     assert "works again" in lines()[-1]

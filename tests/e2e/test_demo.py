@@ -27,7 +27,7 @@ from tests.e2e.processes import ROOT, environment, until
 from tests.ports import free_port
 
 HOST, LAPTOP, NAS = "host.example.com", "laptop.example.com", "nas.example.com"
-LAST_LINE = "Ctrl-C ends everything."
+LAST_LINE = "Press Ctrl-C to stop the demo."
 
 
 def ports() -> list[str]:
@@ -122,7 +122,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 def paragraphs(output: str) -> list[str]:
     """Return the printed paragraphs between the introduction and the last line."""
-    text = output.partition("Now you. In another terminal:\n")[2].partition(LAST_LINE)[0]
+    text = output.partition("Try these commands in another terminal.\n")[2].partition(LAST_LINE)[0]
     return [part.strip("\n") for part in text.split("\n\n") if part.strip()]
 
 
