@@ -56,7 +56,6 @@ class Program:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the program has ended."""
         return self._process.poll() is not None
 
     def wait(self, seconds: float) -> int:

@@ -54,7 +54,6 @@ class Pushes:
                 raise DemoFailed(f"There was no push '{title}'.")
 
     def stop(self) -> None:
-        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

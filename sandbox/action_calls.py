@@ -28,7 +28,6 @@ def some_actions(zones: Zones) -> Reply:
 
 
 def get_action(zones: Zones, action_id: int) -> Reply:
-    """Return one action."""
     return {"action": action_json(zones, zones.action(g.project, action_id))}, 200
 
 

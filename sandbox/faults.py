@@ -65,7 +65,6 @@ class Fault:
         return json.dumps(self._error().body()) + "\n"
 
     def answer_headers(self) -> dict[str, str]:
-        """Return the headers of the answer."""
         html = self.body is None and (self.html or self.location is not None)
         kind = "text/html; charset=utf-8" if html else "application/json"
         location = {} if self.location is None else {"Location": self.location}
@@ -134,7 +133,6 @@ class Faults:
         self.let_go()
 
     def clear_faults(self) -> None:
-        """Remove all faults."""
         with self._lock:
             self._faults: list[Fault] = []
 
@@ -151,7 +149,6 @@ class Faults:
         wait.end(forgotten=forgotten)
 
     def fail(self, fault: Fault) -> None:
-        """Add a fault."""
         with self._lock:
             self._faults.append(fault)
 

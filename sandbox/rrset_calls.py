@@ -36,7 +36,6 @@ def list_rrsets(zones: Zones, z: str) -> Reply:
 
 
 def create_rrset(zones: Zones, z: str) -> Reply:
-    """Create an RRSet."""
     zone = _primary(zones, z)
     body = body_input("name", "type", "ttl", "records", "labels")
     rrset = body.rrset(zone.name)
@@ -46,7 +45,6 @@ def create_rrset(zones: Zones, z: str) -> Reply:
 
 
 def get_rrset(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Return one RRSet."""
     zone = _primary(zones, z)
     return {"rrset": rrset_shape(zone, zone.get((name, kind)))}, 200
 
@@ -95,7 +93,6 @@ def change_protection(zones: Zones, z: str, name: str, kind: str) -> Reply:
 
 
 def set_records(zones: Zones, z: str, name: str, kind: str) -> Reply:
-    """Replace the records of an RRSet."""
     records = _records(zones, z, kind)
     return change_reply(zones, z, "set_rrset_records", Zone.set_records, (name, kind), records)
 

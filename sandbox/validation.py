@@ -114,7 +114,6 @@ class Input:
         return word
 
     def labels(self, default: object = ...) -> dict[str, str]:
-        """Return the labels."""
         labels: dict[str, str] = self.read("labels", dict, default)
         for key, value in labels.items():
             if not _KEY.fullmatch(key) or key.startswith("hetzner.cloud/"):

@@ -51,7 +51,6 @@ def create_zone(zones: Zones) -> Reply:
 
 
 def get_zone(zones: Zones, z: str) -> Reply:
-    """Return one zone."""
     return {"zone": zone_json(zones, zones.find(g.project, z))}, 200
 
 

@@ -313,7 +313,7 @@ class Actions:
         return self._keys.accepted().newest.get(host)
 
     def mute(self, host: Hostname, until: float | None, operator: Requester) -> None:
-        """Suppress pushes about the loss of a host until a time (UTC); `None` ends the mute."""
+        """Suppress pushes that a host is lost or back until a time (UTC); `None` ends the mute."""
         self._require_registered(host)
         what = "is no longer muted" if until is None else f"is muted until {moment(until)}"
         event = "unmuted" if until is None else "muted"

@@ -106,7 +106,6 @@ def time_argument(read_time: Callable[[str, float], float]) -> Callable[[str], f
 
 
 def print_json(found: object) -> None:
-    """Print a value as JSON."""
     json.dump(found, sys.stdout, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
 

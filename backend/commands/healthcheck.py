@@ -15,7 +15,7 @@ _REACHABLE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S10
 
 
 def healthcheck(parser: argparse.ArgumentParser) -> None:
-    """Asks the running service for its health, for the HEALTHCHECK of the container."""
+    """Asks the running service whether it is healthy, for the HEALTHCHECK of a container."""
     parser.set_defaults(run=run_healthcheck)
 
 

@@ -56,20 +56,20 @@ def hosts(parser: argparse.ArgumentParser) -> None:
     setting = tasks.add_parser("set", help="change settings of one host")
     setting.add_argument("host")
     for option, words in (
-        ("--lost-after", "silence after which it is lost, as in 3d; else LOST_CONNECTION_TIMEOUT"),
-        ("--ttl", "TTL of its records, in seconds; else RECORD_TTL"),
-        ("--interface-id", "host part of its IPv6 address; else IPV6_INTERFACE_IDS"),
+        ("--lost-after", "silence until it is lost, as in 3d, instead of LOST_CONNECTION_TIMEOUT"),
+        ("--ttl", "TTL of its records, in seconds, instead of RECORD_TTL"),
+        ("--interface-id", "host part of its IPv6 address, instead of IPV6_INTERFACE_IDS"),
         (
             "--certificates",
             "`off`: its key gets no certificates, even with ACME_DNS=1; *.HOST has its own setting",
         ),
-        ("--note", "a note about it, for people"),
+        ("--note", "a note about the host"),
     ):
         setting.add_argument(option, help=f"{words}; `{_DEFAULT}` removes this setting")
     for name, words in (
         ("retry", "retry the pending and refused updates of a host now"),
         ("drop", "drop the failed update of a host"),
-        ("mute", "send no notification when a host is lost, until a time"),
+        ("mute", "until a time, send no notification when a host is lost or back"),
         ("unmute", "send notifications about a host again"),
     ):
         task = tasks.add_parser(name, help=words)
@@ -198,7 +198,6 @@ def _show(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:
-    """Print all hosts."""
     found = list(context.overview.hosts())
     if arguments.json:
         fixed = context.registry.current.fixed

@@ -161,7 +161,6 @@ class Store:
             connection.execute(sa.select(schema.records).limit(1)).all()
 
     def close(self) -> None:
-        """Close every connection."""
         self._database.close()
 
     def signing_key(self) -> bytes:

@@ -322,7 +322,6 @@ class Database:
             self._note_success(_Use.WRITING)
 
     def close(self) -> None:
-        """Close every connection."""
         for reader in self._readers:
             reader.close()
         self._engine.dispose()

@@ -128,7 +128,6 @@ class History:
             return connection.execute(history.delete().where(history.c.id.in_(old))).rowcount
 
     def add(self, entry: Entry) -> None:
-        """Add an entry."""
         with self._database.write() as connection:
             add_entry(connection, entry)
 

@@ -70,13 +70,11 @@ class Projects:
             return float(connection.execute(sa.select(sa.func.max(projects.c.at))).scalar() or 0)
 
     def all(self) -> list[Project]:
-        """Return the projects."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(projects).order_by(projects.c.project)).all()
         return [Project(*row) for row in rows]
 
     def zones(self) -> list[SeenZone]:
-        """Return the zones of all projects."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(zones).order_by(zones.c.name)).all()
         return [SeenZone(*row) for row in rows]

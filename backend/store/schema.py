@@ -125,7 +125,7 @@ hosts = sa.Table(
     sa.Column("silent_for", sa.Float, nullable=False, server_default="0"),
     sa.Column("heard", sa.Integer, nullable=False, server_default="0"),  # how often it was seen
     sa.Column("silent_since", sa.Float),  # when it was last seen before it was reported as lost
-    sa.Column("muted_until", sa.Float),  # no notification that it is lost before then
+    sa.Column("muted_until", sa.Float),  # no notification that it is lost or back before then
     # Added by the operator while the service ran, not by REGISTERED_FQDNS.
     sa.Column("is_added", sa.Boolean, nullable=False, server_default=sa.false()),
     # Of a host that is being removed, `delete` or `keep` its records at Hetzner; null: neither.

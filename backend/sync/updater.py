@@ -173,7 +173,6 @@ class HostSlots:
             self._busy.add(host)
 
     def release(self, host: Hostname) -> None:
-        """Release the slot of a host."""
         with self._changed:
             self._free += 1
             self._busy.remove(host)

@@ -161,7 +161,6 @@ class Dashboard:
         return response
 
     def show_test(self) -> Response:
-        """Send a test message."""
         self.session.check_form()
         return leave("tested" if self.send_test() else "untested")
 

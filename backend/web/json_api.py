@@ -180,7 +180,6 @@ def http_failure(error: HTTPException) -> Response:
 def answer(
     status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a JSON answer."""
     text = json.dumps(body, ensure_ascii=False).replace("<", "\\u003c")  # never taken for HTML
     return Response(
         f"{text}\n",
