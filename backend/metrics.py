@@ -61,7 +61,7 @@ class Slots:
     """A slot of shared memory for each worker: its counters, and a note for the other workers.
 
     Only the worker that holds a slot writes to it. Writing a double is atomic, so a killed worker
-    leaves no broken figure. The next worker in its slot continues with the figures.
+    leaves no half-written figure. The next worker in its slot continues with the figures.
     """
 
     def __init__(self, count: int = 1, figures: int = 0) -> None:

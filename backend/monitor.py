@@ -76,14 +76,14 @@ class Silences:
         for one in activities:
             quiet = self._quiet.get(one.host)
             if quiet is None or quiet.heard != one.heard:
-                # Start at zero after an update, else at the silence that an earlier watcher stored.
+                # Start at zero after an update, or at the silence that an earlier watcher stored.
                 quiet = self._quiet[one.host] = _Quiet(one.heard, now - one.silent_for)
             measured.append(one._replace(silent_for=now - quiet.since))
         return measured
 
 
 class Watcher:
-    """Checks all hosts once an interval, in the one process that holds the lease."""
+    """Checks all hosts once in each interval, in the one process that has the lease."""
 
     def __init__(  # noqa: PLR0913
         self,

@@ -124,7 +124,7 @@ class Shares:
 
 
 def network_of(source: str) -> str:
-    """Return the network that stands for a source: an IPv4 address, or the /64 of one host."""
+    """Return the network that counts as one source: an IPv4 address, or an IPv6 /64."""
     try:
         ip = ipaddress.ip_address(source)
     except ValueError:

@@ -364,7 +364,7 @@ class Actions:
         return leaving
 
     def _examined(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
-        """Return the hosts of these names, none if any can't be added, and what was found."""
+        """Return the hosts of these names, or none if one can't be added, and what was found."""
         hosts: list[Hostname] = []
         lines = []
         for name in filter(None, map(str.strip, names)):

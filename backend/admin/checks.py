@@ -15,7 +15,7 @@ RRSets = Mapping[Tuple[str, str], RRSet]
 
 _SECONDS = 20.0
 _KINDS = ("A", "AAAA", "CNAME")
-# Of so many hosts in a zone, each is read by itself; of more, all records of the zone are read.
+# Up to this many hosts of a zone are read one by one; for more, the whole zone is read.
 _FEW_HOSTS = 5
 _MOST_NAMED = 5
 _NETWORK_HINT = (

@@ -104,7 +104,7 @@ def _losses(records: Collection[Record]) -> list[str]:
 def _explain(
     condition: Condition, activity: HostActivity, relevant: Sequence[Record]
 ) -> tuple[float | None, str, str]:
-    """Return since when, the error, and a hint if the operator has to do something about it."""
+    """Return when the problem began, the error, and a hint if the operator has to act."""
     if condition is Condition.SILENT:
         hint = "Check that the host, its internet connection and its update client are running."
         return activity.seen_at, "The host has stopped sending updates.", hint

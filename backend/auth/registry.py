@@ -116,7 +116,7 @@ Keys = Union[KeyFile, StoredKeys]
 
 
 def open_keys(settings: Settings, table: Registrations) -> Keys:
-    """Return the keys: in the store if several machines share it, else in the key file."""
+    """Return the keys: in the store if several machines share it, otherwise in the key file."""
     file = settings.access.key_file
     return StoredKeys(table, file) if settings.store.is_shared else KeyFile(file)
 

@@ -247,7 +247,7 @@ class Hetzner:
         """Make an address the only one of its family at a name, or delete the family.
 
         `rrset` is what `read` returned, `ttl` the host's own. The comment of the same address is
-        kept, else that of the `replaced` address. With `rewrite`, an unchanged address is written,
+        kept, or that of the `replaced` address. With `rewrite`, an unchanged address is written,
         too: the API shows an accepted address even if publishing it has failed.
 
         Raises:

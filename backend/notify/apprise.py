@@ -1,4 +1,4 @@
-"""Reads URLs and sends pushes by the apprise library, in a process of its own for each job.
+"""Reads URLs and sends pushes with the apprise library, in a separate process for each job.
 
 The library has plugins for over a hundred services. Its own process limits the time and the memory
 that a server can cost, and drops what a plugin logs, which may contain secrets. The job comes by

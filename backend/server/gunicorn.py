@@ -294,7 +294,7 @@ def options(settings: Settings, sink: socket.socket) -> dict[str, Any]:
         # With fewer files than connections, `accept` fails and ends the worker.
         "worker_connections": max(threads + 1, min(_MOST_CONNECTIONS, _allow_files() // 2)),
         "http_parser": "python",  # even if gunicorn_h1c is installed
-        # A line holds twenty host names and a login; browsers send some dozen headers.
+        # A line may contain twenty host names and a login; browsers send fewer headers than this.
         "limit_request_line": 8190,
         "limit_request_fields": 64,
         "limit_request_field_size": 8190,

@@ -331,7 +331,7 @@ class Database:
         origin = getattr(error, "orig", error)
         state = getattr(origin, "sqlstate", None)  # PostgreSQL's error code; SQLite has none
         if isinstance(error, self._bugs) and state not in _DAMAGES:
-            raise error  # a bug of ours, which time doesn't fix
+            raise error  # a bug in this program, which time doesn't fix
         is_locked = isinstance(origin, sqlite3.OperationalError) and "locked" in str(origin)
         is_busy = is_locked or state in _LOCKS or isinstance(error, PoolTimeout)
         kind = StoreBusy if is_busy else StoreUnavailable

@@ -314,7 +314,7 @@ class Publisher:
                 self._reporter.report(event)
 
     def _failed(self, record: Record, error: DyndnsError) -> Result:
-        """Return the result of a failure. That of the check of an accepted record isn't one."""
+        """Return the result of an error. A check that Hetzner can't answer now is only delayed."""
         now = self._clock()
         if isinstance(error, OperatorError):
             pause = pause_after(
@@ -354,7 +354,7 @@ class Publisher:
 
 
 def report_notice(reporter: EventSink, result: Result, notice: Notice, now: float) -> None:
-    """Report that a record has a new error, or none any more.
+    """Report a new error of a record, or that its error has cleared.
 
     It is pushed unless the host's other record has the same error.
     """

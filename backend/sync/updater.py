@@ -132,7 +132,7 @@ class HostParts:
 class HostSlots:
     """Gives each host at most one slot; one more request of the same host may wait for it.
 
-    `otherwise` is what follows for a request without a slot, in messages.
+    `otherwise` says in messages what happens to a request without a slot.
     """
 
     def __init__(self, number: int, otherwise: str = "this update is queued") -> None:

@@ -98,7 +98,7 @@ def http_failure(error: HTTPException) -> Response:
 
 
 def _respond(lines: Sequence[Line]) -> Response:
-    """Answer a line for each host. The status is 200 if any host succeeded, else the first."""
+    """Answer with a line for each host; the status is 200 if any succeeded, or the first one."""
     leading = next((line for line in lines if line.status == 200), lines[0])  # noqa: PLR2004
     text = "".join(f"{line.text}\n" for line in lines)
     headers = {"Cache-Control": "no-store", **leading.headers}

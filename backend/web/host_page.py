@@ -290,7 +290,7 @@ class HostPages:
         return chosen if chosen in setup_guides.DEVICES else next(iter(setup_guides.DEVICES))
 
     def _service_url(self) -> str:
-        """Return the URL for devices: the one the operator chose, else the one the browser uses.
+        """Return the URL for devices: the one the operator chose, or the one the browser uses.
 
         A link on another site can't choose it: devices would send their keys there.
         """
