@@ -180,7 +180,9 @@ class KeyFile:
             text = _decode(content, self._path)
             keys, problem = _parse_lines(text, self._path, complete)
             if problem is not None:
-                logger.error("%s %s%s", problem, "The other lines are used. " if keys else "", _KEPT)
+                logger.error(
+                    "%s %s%s", problem, "The other lines are used. " if keys else "", _KEPT
+                )
             self._accepted = AcceptedKeys(keys if problem is None else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
