@@ -180,9 +180,8 @@ class KeyFile:
             text = _decode(content, self._path)
             keys, problem = _parse_lines(text, self._path, complete)
             if problem is not None:
-                logger.error(
-                    "%s %s%s", problem, "The other lines are used. " if keys else "", _KEPT
-                )
+                others = "The other lines are used. " if keys else ""
+                logger.error("%s %s%s", problem, others, _KEPT)
             self._accepted = AcceptedKeys(keys if problem is None else {**complete, **keys})
             self._grace_ends = math.inf
         self._state = before
@@ -203,8 +202,7 @@ class KeyFile:
 
         The file is written in place, since it may be a bind mount, which can't be replaced. If a
         key is missing or a line is invalid, this waits for a running edit of the file to end.
-        It raises `KeyFileUnusable` if the file can't be read, if a key is missing and can't be
-        written, or if the file has lost all keys that this process knows.
+        It raises `KeyFileUnusable` for a file that can't be read or written, or has lost all keys.
         """
         registered = dict.fromkeys(hosts)
         keys: Mapping[Hostname, str] = {}

@@ -234,9 +234,9 @@ def test_a_host_that_is_being_set_up_is_no_alarm(store: Store) -> None:
 
 
 def test_a_job_is_missed_only_when_its_owner_has_ended(store: Store) -> None:
-    assert not snapshot(store, activity()).trouble
+    assert not snapshot(store, activity()).problems
     store.leases.acquire("watcher", new_owner(), NOW - 61, 60)
-    assert snapshot(store, activity()).trouble == ["No process checks for silent hosts"]
+    assert snapshot(store, activity()).problems == ["No process checks for silent hosts"]
 
 
 def test_the_sentence_about_a_busy_hetzner_does_not_say_that_it_answers(store: Store) -> None:

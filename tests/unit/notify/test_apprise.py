@@ -22,7 +22,7 @@ def test_without_urls_no_library_is_needed(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
-    [([], "gives no answer"), ([True, False], "can't read URL 2 of 2")],
+    [([], "doesn't answer"), ([True, False], "can't read URL 2 of 2")],
 )
 def test_urls_that_can_not_be_read_are_refused_by_number(
     monkeypatch: pytest.MonkeyPatch, answer: list[bool], problem: str
