@@ -313,7 +313,7 @@ def _items(parameters: Iterable[Parameter], *, is_lenient: bool = False) -> list
 def _decoded_again(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
     """Return parameters without the encodings that may hide an address or a host in them."""
     return tuple(
-        Parameter(*(unicodedata.normalize("NFKC", unquote(text)) for text in one))
+        Parameter(*(unicodedata.normalize("NFKC", unquote(unquote(text))) for text in one))
         for one in parameters
     )
 
@@ -383,7 +383,7 @@ def read_updates(
         announces_prefix=bool(by_role["prefix"]),
         unknown=_decoded_again(unknown),
         other_names=tuple(other_names),
-        invalid_names=tuple(invalid_names),
+        invalid_names=_decoded_again(invalid_names),
         problem=problem,
     )
     names = (names[:1] if problem else names) or [""]

@@ -173,6 +173,14 @@ CASES = {
     "an address that is encoded twice": Case(
         get("hostname=HOST&wan=2001%253Adb8%253A%253A7"), DNSERR, warning="wan="
     ),
+    "an address as second host name, encoded twice": Case(
+        get("hostname=HOST&hostname=2001%253Adb8%253A%253A7", KEY_HEADER),
+        (400, "dnserr\nnotfqdn\n"),
+        warning="hostname=",
+    ),
+    "an address that is part of a name": Case(
+        get("hostname=HOST&name2001:db8::7=1"), DNSERR, warning="name2001:db8::7"
+    ),
     "another host that is encoded twice": Case(
         get(f"target=other%252Eexample%252Ecom&myip={V4}"), DNSERR, warning="target="
     ),
