@@ -177,7 +177,8 @@ class Registrations:
                 start = {**_NO_UPDATE, **own, "host": new.text, "retry_at": now}
                 connection.execute(records.insert(), {**record, **start})
             self._leave(connection, old, DELETE, operator, now)
-            connection.execute(hosts.update().where(this).values(successor=new.text))
+            all_names = sa.or_(this, hosts.c.successor == old.text)
+            connection.execute(hosts.update().where(all_names).values(successor=new.text))
             of_old = history.c.host == old.text
             connection.execute(history.update().where(of_old).values(host=new.text))
             key = connection.execute(sa.select(keys.c.key).where(keys.c.host == old.text)).scalar()

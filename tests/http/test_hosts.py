@@ -253,6 +253,23 @@ def test_a_renamed_host_can_be_named_as_before_again(shell: Shell, sandbox: Sand
     assert shell.update(NEW, "198.51.100.10", key)[0] == 200
 
 
+def test_a_record_stays_until_that_of_the_last_new_name_is_published(
+    shell: Shell, sandbox: Sandbox
+) -> None:
+    shell.adds(NEW)
+    shell.update(NEW, "198.51.100.9")
+    sandbox.fail(503, count=None, method="POST")
+    shell.types("hosts", "rename", NEW, OTHER)
+    shell.types("hosts", "rename", OTHER, "third.example.com")
+    shell.changes_store("update records set retry_at = 1")
+    shell.service.runs("reconciler")
+    assert published(sandbox, NEW) == ["198.51.100.9"]
+    sandbox.fail_no_more()
+    shell.goes_on()
+    names = (NEW, OTHER, "third.example.com")
+    assert [published(sandbox, name) for name in names] == [[], [], ["198.51.100.9"]]
+
+
 @pytest.mark.parametrize("choice", ["--keep-records", "--delete-records"])
 def test_a_removed_host_has_no_key_and_its_records_stay_or_go(
     shell: Shell, sandbox: Sandbox, choice: str
