@@ -112,7 +112,7 @@ def inspect(zones: Zones, hosts: Iterable[Hostname]) -> Iterator[Line]:
             except DyndnsError as error:
                 yield from (_unfound(other, error) for other, _ in some[number:])
                 break
-            yield from _check_host(host, location, found)
+            yield from _check_host(host, location, found, "The next update changes them.")
 
 
 def _unfound(host: Hostname, error: DyndnsError) -> Line:
@@ -141,7 +141,9 @@ def _check_zone(zone: Zone, rrsets: dict[Zone, RRSets]) -> Iterator[Line]:
         yield failed_line(FAIL, what, error)
 
 
-def _check_host(host: Hostname, location: Location, rrsets: RRSets) -> Iterator[Line]:
+def _check_host(
+    host: Hostname, location: Location, rrsets: RRSets, hint_if_held: str = ""
+) -> Iterator[Line]:
     what = shown(host)
     found_here = {kind: rrsets.get((location.name, kind)) for kind in _KINDS}
     if found_here["CNAME"] is not None:
@@ -154,4 +156,5 @@ def _check_host(host: Hostname, location: Location, rrsets: RRSets) -> Iterator[
             yield Line(WARN, what, f"The host has several {kind} records: {rrset}.", hint)
     held = ", ".join(f"{kind} {rrset}" for kind, rrset in found_here.items() if rrset is not None)
     now = f"now {held}" if held else "no address yet"
-    yield Line(OK, what, f"The records are in zone {location.zone.name}: {now}.")
+    found = f"The records are in zone {location.zone.name}: {now}."
+    yield Line(OK, what, found, hint_if_held if held else "")

@@ -105,7 +105,7 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
     rows = [
         (line.state, line.what, f"{line.found} {line.hint}".strip())
         for line in lines
-        if line.state != OK or len(lines) <= _FEW_LINES
+        if line.state != OK or line.hint or len(lines) <= _FEW_LINES
     ]
     if rows:
         print_table(("STATE", "HOST", "FOUND"), rows)

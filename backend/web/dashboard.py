@@ -131,7 +131,7 @@ class Dashboard:
         names = names_in(text)
         lines = self.actions.add(names, operator)
         has_failed = not lines or any(line.state == FAIL for line in lines)
-        if has_failed or any(line.state != OK for line in lines):
+        if has_failed or any(map(_is_finding, lines)):
             return self._show_form(text if has_failed else "", lines), 400 if has_failed else 200
         if len(lines) > 1:
             return lead_to("/", "added-all")
@@ -144,7 +144,7 @@ class Dashboard:
         return render_template(
             "add.html",
             text=text,
-            lines=[line for line in lines if line.state != OK or not is_bad],
+            lines=list(filter(_is_finding, lines)),
             added=[name for name in added if not name.startswith("zone ")],
             is_bad=is_bad,
             token=self.session.form_token(),
@@ -172,6 +172,10 @@ class Dashboard:
             snapshot = None
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return fill(Response(content_type=kind), exposition(self.meters, snapshot, lines))
+
+
+def _is_finding(line: Line) -> bool:
+    return bool(line.state != OK or line.hint)
 
 
 def _crash(error: Exception) -> Response:

@@ -174,11 +174,18 @@ def test_a_name_twice_a_wildcard_and_an_idn_are_added(shell: Shell) -> None:
     assert shell.update(f"*.{NEW}", "198.51.100.9")[0] == 200
 
 
-def test_many_names_are_added_with_few_calls(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_names_are_added_with_few_calls(
+    shell: Shell, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"name": "host321", "type": "A", "records": [{"value": "198.51.100.3"}]}
+    console.changes("POST", "/zones/example.com/rrsets", values)
     names = [f"host{number}.example.com" for number in range(500)]
     monkeypatch.setattr("sys.stdin", io.StringIO("# all\n" + "\n".join(names)))
     shell.service.sandbox.clear_calls()
-    assert "Added 500 hosts" in shell.adds("-")
+    output = shell.adds("-")
+    assert "Added 500 hosts" in output
+    assert "ok     host321.example.com  The records are in zone example.com: now A 1" in output
+    assert output.count("\n") < 10
     assert len(shell.service.calls()) < 10
     assert shell.update(names[499], "198.51.100.9")[0] == 200
 
@@ -772,6 +779,15 @@ class TestForms:
         assert answer.status_code == 200
         assert "several A records" in words(answer.text)
         assert f'href="/hosts/{NEW}#setup"' in answer.text
+
+    def test_an_address_at_the_name_is_shown(self, operator: Operator, console: Console) -> None:
+        values = {"name": "new", "type": "A", "records": [{"value": "198.51.100.3"}]}
+        console.changes("POST", "/zones/example.com/rrsets", values)
+        answer = self.adds(operator, " ".join([NEW, *(f"host{n}.example.com" for n in range(25))]))
+        assert answer.status_code == 200
+        (found,) = re.findall("<li class=.*</li>", answer.text)
+        assert "now A 198.51.100.3. The next update changes them." in found
+        assert 'href="/hosts/host7.example.com#setup"' in answer.text
 
     def test_a_host_is_renamed_and_removed(self, operator: Operator) -> None:
         self.adds(operator, NEW)
