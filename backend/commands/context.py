@@ -155,7 +155,7 @@ def print_table(
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     """Yield a row as lines: a cell that is too wide continues below itself."""
-    cells = [textwrap.wrap(cell, width) for cell, width in zip(row, widths)]
+    cells = [textwrap.wrap(cell, max(1, width)) for cell, width in zip(row, widths)]
     for parts in itertools.zip_longest(*cells, fillvalue=""):
         padded = (_coloured(part) + " " * (width - len(part)) for part, width in zip(parts, widths))
         yield "  ".join(padded).rstrip()

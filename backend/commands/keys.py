@@ -57,15 +57,16 @@ def _list(context: Context, *, as_json: bool) -> None:
     registered = context.registry
     stored = context.keys.read() if registered or context.keys.exist() else {}
     names = [*registered, *(other for other in stored if other not in registered)]
+    sharing: dict[str, list[Hostname]] = {}
+    for name, key in stored.items():
+        sharing.setdefault(key, []).append(name)
     found = [
         {
             "host": name.text,
             "registered": name in registered,
             "characters": len(stored.get(name, "")),
             "shared_with": [
-                other.text
-                for other in stored
-                if other != name and stored[other] == stored.get(name)
+                other.text for other in sharing.get(stored.get(name, ""), ()) if other != name
             ],
         }
         for name in names
@@ -79,7 +80,7 @@ def _list(context: Context, *, as_json: bool) -> None:
         notes += [f"shared with {', '.join(one['shared_with'])}"] if one["shared_with"] else []
         key = counted(one["characters"], "character") if one["characters"] else "none yet"
         rows.append((shown(Hostname(one["host"])), key, "; ".join(notes)))
-    print_table(("HOST", "KEY", ""), rows)
+    print_table(("HOST", "KEY", ""), rows, f"{counted(len(stored), 'key')}.", in_pages=True)
 
 
 def setup(parser: argparse.ArgumentParser) -> None:

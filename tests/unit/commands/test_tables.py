@@ -63,6 +63,13 @@ def test_a_terminal_gets_a_table_that_fits(
     assert "\033" not in capsys.readouterr().out
 
 
+def test_a_column_may_be_empty(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(terminal, ("HOST", ""), [("home.example.com", "")])
+    assert plain(capsys.readouterr().out) == ["HOST", "home.example.com"]
+
+
 def test_a_long_name_does_not_dissolve_the_table(
     terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
