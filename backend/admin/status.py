@@ -48,11 +48,13 @@ class HostStatus:
     lost_after: float  # seconds of silence after which it counts as lost
     note: str
     losses: Sequence[str]  # what is lost if its failed update is dropped; empty: nothing
+    is_leaving: bool  # it was removed or renamed, and has no page any more
 
     @property
     def has_failed(self) -> bool:
         """Whether the host has an update to retry."""
-        return self.condition in (Condition.REFUSED, Condition.WAITING)
+        has_failed = self.condition in (Condition.REFUSED, Condition.WAITING)
+        return has_failed and not self.is_leaving
 
 
 def status_of(found: Judged, lost_after: float, now: float) -> HostStatus:
@@ -80,6 +82,7 @@ def status_of(found: Judged, lost_after: float, now: float) -> HostStatus:
         lost_after=activity.lost_after or lost_after,
         note=activity.note,
         losses=_losses(records),
+        is_leaving=activity.leaving is not None,
     )
 
 
@@ -116,8 +119,8 @@ def _explain(
     else:
         since = min((record.desired_at for record in relevant), default=None)
     error, hint = next(((one.error, one.hint) for one in relevant if one.error), ("", ""))
-    if condition is Condition.PUBLISHING and activity.leaving is not None:
-        error = "The host was removed, and its records are being deleted."
+    if activity.leaving is not None and not error:
+        error = "The host was removed or renamed, and its records are being deleted."
     if condition is Condition.WAITING and not error:
         error = "Hetzner has not accepted the update yet."
     return since, error, hint

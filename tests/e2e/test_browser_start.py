@@ -64,6 +64,11 @@ def test_three_steps_lead_to_the_first_update(
     page.get_by_role("button", name="Add").click()
 
     wait_for(page.locator("#done"), f"{HOST} was added")
+    # The page is scrolled to the set-up, which the message doesn't cover.
+    top = page.locator("#done").bounding_box()
+    heading = page.locator("#setup-title").bounding_box()
+    assert 0 <= top["y"] <= top["y"] + top["height"] <= heading["y"]
+    assert heading["y"] < SIZES["phone"][1] / 2
     assert HOST in page.title()
     assert "Waiting for the first update" in page.locator("#contact").inner_text()
     page.get_by_role("button", name="Show key").click()

@@ -789,6 +789,17 @@ class TestForms:
         assert "now A 198.51.100.3. The next update changes them." in found
         assert 'href="/hosts/host7.example.com#setup"' in answer.text
 
+    def test_a_removed_host_has_no_page_while_its_records_are_deleted(
+        self, shell: Shell, operator: Operator
+    ) -> None:
+        self.adds(operator, NEW)
+        shell.update(NEW, "198.51.100.7")
+        page = operator.follows(operator.presses(NEW, "remove", records="delete"))
+        row = page.split(f'id="host-{NEW}"')[1].split("</tbody>")[0]
+        assert "was removed or renamed, and its records are being deleted" in row
+        assert "<a " not in row
+        assert "<button" not in row
+
     def test_a_host_is_renamed_and_removed(self, operator: Operator) -> None:
         self.adds(operator, NEW)
         answer = operator.presses(NEW, "rename", new=OTHER)
