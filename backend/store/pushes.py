@@ -27,7 +27,7 @@ class WaitingPush(NamedTuple):
     """A notification about a host. Times are UTC seconds.
 
     A problem and the end of a problem about the same host and topic are opposites. Without a topic,
-    a notification has no opposite.
+    a notification has neither opposite nor order.
     """
 
     cause: str
@@ -62,19 +62,21 @@ class Pushes:
     def add(self, waiting: WaitingPush, now: float) -> None:
         """Add a notification that waits for others.
 
-        The order of two opposite notifications about a host never changes: the earlier one is sent
-        at once. If it waits because its cause was pushed a short time ago, it is dropped instead.
+        The order of two notifications about a host and topic never changes: the earlier one, of
+        another cause, is sent at once. If it is the opposite of the later one, and waits because
+        its cause was pushed a short time ago, it is dropped instead.
         """
         with self._database.write() as connection:
             if waiting.topic:
-                opposite = sa.and_(
+                earlier = sa.and_(
                     pushes.c.host == waiting.host,
                     pushes.c.topic == waiting.topic,
-                    pushes.c.is_problem != waiting.is_problem,
+                    pushes.c.cause != waiting.cause,
                 )
+                is_opposite = pushes.c.is_problem != waiting.is_problem
                 is_paused = pushes.c.cause.in_(list(_paused(connection, now)))
-                connection.execute(pushes.delete().where(opposite, is_paused))
-                connection.execute(pushes.update().where(opposite).values(due=0.0))
+                connection.execute(pushes.delete().where(earlier, is_opposite, is_paused))
+                connection.execute(pushes.update().where(earlier).values(due=0.0))
             connection.execute(pushes.insert().values(**waiting._asdict()))
 
     def send(self, content: str, priority: int, channels: Iterable[str], now: float) -> None:
@@ -176,7 +178,7 @@ def _due(connection: Connection, now: float) -> list[_Group]:
 
 def _is_due(group: _Group, now: float, paused_until: float) -> bool:
     first, last = group[0], group[-1]
-    if any(one.due <= 0 for one in group):  # an opposite notification follows
+    if any(one.due <= 0 for one in group):  # another one about its host follows
         return True
     due = min(last.due, max(first.at + _LONGEST_WAIT, first.due))
     was_set_back = now < first.at - SKEW_SECONDS  # the clock

@@ -270,6 +270,12 @@ class TestAFailureThatClears:
         assert both.titles(2) == [f"{NAS} can't be updated now"]
         assert both.titles(60) == [f"{NAS} is up to date again"]
 
+    def test_is_pushed_before_a_refusal_that_follows(self, both: Processes) -> None:
+        both.first.report(Postponed(NAS, A, AWAY))
+        both.wait(20)
+        both.second.report(Refused(NAS, A, "It is protected.", "Protected"))
+        assert both.titles(90) == [f"{NAS} can't be updated now", f"{NAS} can't be updated"]
+
     def test_during_the_pause_of_its_cause_is_not_pushed(self, both: Processes) -> None:
         both.first.report(Postponed(CAM, A, AWAY))
         both.wait(61)
