@@ -240,7 +240,7 @@ def _try(channel: Channel, push: Push, settings: NtfySettings) -> Line:
     except PushFailed as error:
         hint = "Check NTFY_URL and the ntfy server."
         if not is_ntfy:
-            hint = "`apprise -vv -b test URL` shows the reason; its output contains secrets."
+            hint = "With its URL in a file, `apprise -vv -b test -c FILE` says why, with secrets."
         return Line(FAIL, name, f"The test message wasn't delivered: {error}.", hint)
     place = f" to topic {settings.topic} at {urlsplit(settings.url).hostname}" if is_ntfy else ""
     return Line(OK, name, f"Sent a test message{place}.")
