@@ -325,6 +325,7 @@ class Update:
     desired: tuple[DesiredRecord, ...]
     requester: Requester
     prefix: Prefix | None = None  # for an AAAA record whose host part isn't known yet
+    by_operator: bool = False  # whether the login is the operator's, and not a key of the host
 
 
 class Change(enum.Enum):

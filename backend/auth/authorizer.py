@@ -149,11 +149,11 @@ class Authorizer:
 
         """
         read = functools.partial(requested_update, allow_private=self._allow_private)
-        update, skipped = self._authorize(request, read, is_known=is_known)
+        (update, skipped), by_operator = self._authorize(request, read, is_known=is_known)
         if skipped:
             partly = PartlyUsed(update.host, request.source, skipped)
             self._rejections.report(partly, request.protocol)
-        return update
+        return dataclasses.replace(update, by_operator=True) if by_operator else update
 
     def authorize_challenge(self, request: UpdateRequest, value: str) -> Challenge:
         """Return the certificate challenge that a request may set or clear.
@@ -179,7 +179,8 @@ class Authorizer:
                     raise BadRequest(f"A challenge has no address: send {quoted} to /update.")
             return Challenge(host, value, Requester(request.source, request.protocol))
 
-        return self._authorize(request, read)
+        challenge, _ = self._authorize(request, read)
+        return challenge
 
     def _authorize(
         self,
@@ -187,8 +188,11 @@ class Authorizer:
         read: Callable[[UpdateRequest, Hostname, OwnSettings], T],
         *,
         is_known: bool = False,
-    ) -> T:
-        """Find the host of a request, and return what `read` makes of both and its settings."""
+    ) -> tuple[T, bool]:
+        """Find the host of a request, and return what `read` makes of both and its settings.
+
+        Return also whether the operator has sent it.
+        """
         named, problem, owner = None, request.problem, None
         try:
             if not request.logins:
@@ -213,7 +217,7 @@ class Authorizer:
             unread = (one for login in wrong for one in login.parameters)
             request = dataclasses.replace(request, unknown=(*request.unknown, *unread))
             _check_names(request, host)
-            return read(request, host, registered.own(host))
+            return read(request, host, registered.own(host)), not hosts
         except DyndnsError as error:
             self._meters.turned_away(request.protocol, error)
             if owner is not None:

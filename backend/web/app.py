@@ -261,14 +261,16 @@ class FastPath:
     def learn(self, response: Response) -> Response:
         """Keep the answer to the current request if its only update was answered from the cache.
 
-        The same prefix may lead to another address the next time, so its answer isn't kept.
+        The same prefix may lead to another address the next time, so its answer isn't kept. Nor is
+        one to the operator: it would answer the right one of many guessed passwords without delay.
         """
         environ = request.environ
         digest, access = environ[_DIGEST]
         if digest is None or APPLIED not in environ:
             return response
         update, outcome = environ[APPLIED]
-        if update.prefix is None and all(one.change is Change.CACHED for one in outcome.records):
+        is_repeatable = update.prefix is None and not update.by_operator
+        if is_repeatable and all(one.change is Change.CACHED for one in outcome.records):
             headers = response.get_wsgi_headers(environ).to_wsgi_list()
             body = response.get_data()
             answer = _Answer(access, update, request.path, response.status, headers, body)

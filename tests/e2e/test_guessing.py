@@ -110,3 +110,27 @@ def test_many_guesses_are_hardly_compared_and_delay_no_caller(
             assert wrong.status_code == 429
             right = session.get(backend.url + path, auth=("operator", PASSWORD), timeout=60)
             assert right.status_code == 200
+
+
+def test_a_repeated_update_of_the_operator_helps_no_guesser(backend: Backend) -> None:
+    source = "203.0.113.7"  # of the operator's device, and of the guesser
+    with new_session() as session:
+
+        def seconds(password: str, *statuses: int) -> float:
+            start = time.monotonic()
+            answer = session.get(
+                f"{backend.url}/nic/update",
+                params={"hostname": HOSTS[1], "myip": source},
+                headers={"X-Real-Ip": source},
+                auth=("operator", password),
+                timeout=60,
+            )
+            assert answer.status_code in statuses, answer.text
+            return time.monotonic() - start
+
+        for _ in range(4):
+            seconds(PASSWORD, 200)
+        for _ in range(2 * LIMIT):
+            seconds("hunter", 401, 429)
+        until(lambda: seconds("hunter", 401, 429) >= 1, "the delay of wrong passwords")
+        assert seconds(PASSWORD, 200) >= 1, "the right one of many guesses was told at once"

@@ -238,6 +238,25 @@ def test_a_logged_in_browser_is_not_delayed_by_an_attacker(
     assert waited == [f"{PEER}/32"] * 2
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_repeats_of_the_operator_are_delayed_like_guesses(
+    strict: Service, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(LoginQueue, "wait", lambda _, source: waited.append(source))
+    path, query = ("/nic/update", QUERY) if method == "GET" else ("/update", {**QUERY, "type": "A"})
+
+    def update(password: str) -> int:
+        headers = {"Authorization": basic(OPERATOR[0], password)}
+        return strict.asks(method, path, query_string=query, headers=headers).status_code
+
+    assert [update(OPERATOR[1]) for _ in range(4)] == [200] * 4
+    assert [update("wrong") for _ in range(5)] == [401] * 3 + [429] * 2
+    waited.clear()
+    assert update(OPERATOR[1]) == 200
+    assert waited == [f"{PEER}/32"]
+
+
 def test_the_operator_waits_once_for_several_hosts(
     strict: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
