@@ -137,11 +137,7 @@ class KeyFile:
         """Return the keys that are accepted now: the same object until they change.
 
         While the file can't be read, or has lost all its keys, the last good keys stay accepted.
-        An invalid line affects no other line.
-
-        Raises:
-            KeysUnavailable: this process hasn't read the file successfully yet.
-
+        An invalid line affects no other line. Raise `KeysUnavailable` until the first good read.
         """
         try:
             if state_of(self._path) != self._state or self._monotonic() >= self._grace_ends:
