@@ -50,6 +50,11 @@ def is_in(block: Block, section: str) -> bool:
     return block.language in {"sh", "ini"} and f"\n{block.text}\n" in section
 
 
+def for_each_host() -> str:
+    (found,) = (one.text for one in blocks() if one.text.startswith(FOR_EACH_HOST))
+    return found
+
+
 class Person:
     """Runs the commands of the README; without the TLS proxy, but with the headers it would add."""
 
@@ -157,8 +162,7 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         told = person.run(first_host)
         assert f"setup {HOST}" in told
         assert person.key in told
-        (of_all,) = (one.text for one in blocks() if one.text.startswith(FOR_EACH_HOST))
-        assert person.key in person.run(of_all)
+        assert person.key in person.run(for_each_host())
         (client,) = (one.text for one in blocks() if "client/update_dns.py http" in one.text)
         backend.wait_until(person.is_known, "the host to be known")
         person.run(client, INTERVAL="0", IP="198.51.100.3")
@@ -171,3 +175,15 @@ def test_the_set_up_works_as_it_stands(person: Person, hetzner: Hetzner) -> None
         assert person.run("hetzner-dyndns check")
     finally:
         backend.stop()
+
+
+def test_the_loop_over_hosts_survives_a_command_that_reads_its_input(tmp_path: Path) -> None:
+    """`docker compose exec` does."""
+    command = tmp_path / "hetzner-dyndns"
+    command.write_text('#!/bin/sh\n[ $1 = keys ] && seq 3 || { cat > /dev/null; echo "of $2"; }\n')
+    command.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        ["sh", "-e", "-c", for_each_host()], env=environ, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines() == ["of 2", "of 3"]
