@@ -27,6 +27,10 @@ _TASKS = ("list", "add", "rename", "remove", "set", "retry", "drop", "mute", "un
 _DEFAULT = "default"
 _MOST_ENTRIES = 1_000_000
 _FEW_LINES = 20  # of the report about added hosts
+_NO_NAME = (
+    "Nothing was changed: there is no host name. With Docker, `-` needs `docker exec -i` or "
+    "`docker compose exec -T`."
+)
 
 
 def hosts(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +113,10 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
     ]
     if rows:
         print_table(("STATE", "HOST", "FOUND"), rows)
-    if any(line.state == FAIL for line in lines) or not lines:
+    if not lines:
+        print(_NO_NAME, file=sys.stderr)
+        return 1
+    if any(line.state == FAIL for line in lines):
         print("Nothing was changed: correct the failures, and try again.", file=sys.stderr)
         return 1
     if arguments.task == "rename":

@@ -151,7 +151,7 @@ BAD = {
     "a registered host": ([HOME], "registered already"),
     "one bad name of two": ([NEW, "nas.example.invalid"], "No zone for nas.example.invalid"),
     "a registered host in another spelling": ([f"{HOME.upper()}."], "registered already"),
-    "nothing": ([","], "Nothing was changed"),
+    "nothing": ([","], "Nothing was changed: there is no host name"),
 }
 
 
