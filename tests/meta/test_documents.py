@@ -43,6 +43,17 @@ def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
             assert parts.fragment in anchors(text), link
 
 
+def test_links_to_documents_on_github_lead_to_a_heading() -> None:
+    link = re.compile(r"github\.com/nmbit/hetzner-dyndns(?:/blob/main/([\w./-]+))?#([\w-]+)")
+    places = ("backend", "client", "docs", ".github")
+    files = [path for place in places for path in (ROOT / place).rglob("*") if path.is_file()]
+    texts = [path.read_bytes().decode("utf-8", "ignore") for path in files]
+    found = {one for text in texts for one in link.findall(text)}
+    assert len(found) > 1
+    for name, anchor in found - {("", "readme")}:
+        assert anchor in anchors(DOCUMENTS[name or "README.md"]), (name, anchor)
+
+
 def test_every_document_can_be_reached_from_the_readme() -> None:
     reached, todo = {"README.md"}, ["README.md"]
     while todo:
