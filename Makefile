@@ -1,4 +1,4 @@
-# `make demo` runs the demo, and `make test` the tests. Neither needs an installation before.
+# `make demo` runs the demo, and `make test` the tests. Neither needs an installation first.
 PYTHON ?= python3
 # VERSIONS=lowest: the lowest versions that the backend, the client and the sandbox allow.
 VERSIONS ?= newest
