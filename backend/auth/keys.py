@@ -262,10 +262,7 @@ class KeyFile:
         self._edit(put_key)
 
     def move(self, old: Hostname, new: Hostname | None, key: str) -> None:
-        """Remove the lines of a host if its key is still this one; raise as `replace` does.
-
-        The key is invalid at once. Another host gets it, unless that host has a key.
-        """
+        """Remove the key of a host if it is still this one; `new` gets it unless it has a key."""
 
         def move_key(text: str) -> str:
             known = parse(text, self._path)
@@ -293,7 +290,7 @@ class KeyFile:
     def require_writable(self, hosts: Collection[Hostname]) -> None:
         """Raise `KeyFileUnusable` if the file can't be changed, or has lost the keys of all hosts.
 
-        With one new key, it would count as complete, and all keys before would be invalid.
+        With a single new key, the file would count as complete, and all earlier keys would end.
         """
         with _explained(self._path, f"restore it {_RESTORE}, or run this in the service's folder"):
             if hosts or self.exist():
