@@ -107,7 +107,7 @@ class Postponed(RecordEvent):
     plural = "hosts can't be updated now"
     advice = "The updates will be retried. {error} Act only if this lasts."
     topic = "failure"
-    gathers = 60.0  # hosts behind different lines meet an outage of Hetzner at different times
+    gathers = 60.0  # hosts send updates at different times, so they fail one after another
 
     error: str
 

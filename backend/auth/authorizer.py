@@ -251,7 +251,7 @@ class Authorizer:
         logins, operator = request.logins, self._operator
         if not logins:
             raise MissingCredentials(
-                "Log in as the operator, by BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD."
+                "Log in as the operator, with BASIC_AUTH_USERNAME and BASIC_AUTH_PASSWORD."
             )
         names = [login.user for login in logins if login.user is not None]
         network = network_of(request.source)

@@ -48,7 +48,7 @@ _DONE: Mapping[str, str] = {
     "tested": "The test message was sent: check that it has arrived.",
     "untested": "No notifications are set up: set NTFY_URL and NTFY_TOPIC, or NOTIFY_URLS.",
 }
-# Those of `_DONE` that are no success: the class of each message.
+# The classes of those messages of `_DONE` that report no success.
 _NOT_DONE: Mapping[str, str] = {"refused": "bad", "untested": "bad", "waits": "", "nothing": ""}
 # The colour of the favicon for each state of all hosts together.
 ICONS: Mapping[str, str] = {
