@@ -7,7 +7,7 @@ from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from backend.model import Address, RecordType
 from backend.store.history import Sample
-from backend.text import counted, moment, rough
+from backend.text import counted, moment
 
 CHANGES = ("created", "replaced", "deleted")
 # The page of a host shows these warnings for a day after they are reported.
@@ -211,4 +211,5 @@ def summary(numbers: Mapping[str, int], days: float) -> str:
     changes = counted(total(CHANGES), "address change")
     failures = counted(total(FAILURES), "failure")
     losses = counted(numbers.get("lost", 0), "loss", "losses")
-    return f"The last {rough(days * _DAY)}: {changes}, {failures}, {losses} of contact."
+    last = "day" if days == 1 else f"{days:g} days"
+    return f"The last {last}: {changes}, {failures}, {losses} of contact."

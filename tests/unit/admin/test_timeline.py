@@ -115,6 +115,7 @@ def test_the_summary_counts_every_event() -> None:
     numbers = {"refused": 1, "created": 1, "replaced": 2000, "lost": 2, "dropped": 1}
     text = "The last 10 days: 2001 address changes, 1 failure, 2 losses of contact."
     assert summary(numbers, 10) == text
+    assert summary({}, 1).startswith("The last day: 0 address changes, ")
 
 
 def test_the_period_is_the_same_for_a_while_and_contains_now() -> None:
