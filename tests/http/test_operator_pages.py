@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -334,6 +336,18 @@ def test_wrong_keys_are_shown_with_their_source_until_the_host_is_seen(
     page = words(operator.sees(f"/hosts/{HOME}"))
     assert "Last good update just now" in page
     assert "If you haven't corrected it since, enter the key of this page" in page
+
+
+def test_the_set_up_of_a_silent_host_is_not_called_good(
+    service: Service, operator: Operator
+) -> None:
+    service.host().updates("198.51.100.1")
+    service.runs("activity")
+    with closing(sqlite3.connect(str(service.database))) as store, store:
+        store.execute("UPDATE hosts SET silent_since = seen_at WHERE host = ?", (HOME,))
+    page = words(operator.sees(f"/hosts/{HOME}"))
+    assert "No update since the last good one just now" in page
+    assert "Last good update" not in page
 
 
 def test_a_refresh_leaves_out_what_the_browser_has(operator: Operator) -> None:
