@@ -167,7 +167,7 @@ class Hostname:
         if not is_hostname or len(labels) < 2 or labels[-1].isdigit():  # noqa: PLR2004
             raise BadHostname(
                 "Not a full host name: write it as in host.example.com, "
-                "with letters, digits and hyphens only."
+                "with letters, digits and hyphens only, and at most 63 between two dots."
             )
         return cls(name)
 
