@@ -92,13 +92,16 @@ def parts(text: str) -> list[Part]:
 
     Returns nothing for a device that takes a file or a command: its settings are one piece.
     """
-    found = []
-    for line in text.splitlines():
+    found: list[Part] = []
+    lines = text.splitlines()
+    for before, line in zip(["", *lines], lines):
         field = _FIELD.fullmatch(line)
         if field is not None:
             found.append(Part(field["name"], field["value"]))
         elif line.startswith("  "):
             found.append(Part("", line.strip()))
+        elif before.strip() and found and found[-1].text:
+            found[-1] = Part("", "", f"{found[-1].text} {line}".strip())
         elif line.strip():
             found.append(Part("", "", line.strip()))
     return found if any(one.name for one in found) else []
