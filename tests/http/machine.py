@@ -157,7 +157,7 @@ class DynamicDns(RuleBasedStateMachine):
         self.sent: Counter[int] = Counter()  # updates, by process
         self.log = Lines()
         self.processes = itertools.count(1)
-        self.caller = self.unsettled = 0
+        self.caller = self.unfinished = 0
         self.last_caller: dict[bool, int] = {}
         self.edited: set[tuple[str, str]] = set()  # by hand
         self.called: set[tuple[int, str, bool]] = set()  # process and kind of call
@@ -500,7 +500,7 @@ class DynamicDns(RuleBasedStateMachine):
         source = next(self.sources)
         answer = service.asks(method, path, source, headers=headers, **options)
         self.sent[self.caller] += 1
-        self.unsettled += 1
+        self.unfinished += 1
         self._shows_no_secret(answer.get_data(as_text=True))
         return answer
 
@@ -550,7 +550,7 @@ class DynamicDns(RuleBasedStateMachine):
         for secret in self.secrets:
             assert secret not in text, text
 
-    @precondition(lambda self: self.unsettled >= 8)
+    @precondition(lambda self: self.unfinished >= 8)
     @rule()
     def everything_settles(self) -> None:
         """Hetzner recovers, and time passes. Then every host sends its last update again."""
@@ -562,7 +562,7 @@ class DynamicDns(RuleBasedStateMachine):
         self._settles(lambda: [name for name in sorted(self.keys) if not self._repeats(name)])
         self._agrees()
         self.edited.clear()
-        self.unsettled = 0
+        self.unfinished = 0
         for worker in self.workers:
             self._counts_each_update(worker)
 

@@ -66,8 +66,8 @@ def test_every_rule_has_a_test() -> None:
 
 
 def test_the_dashboard_names_no_data_source_of_ours() -> None:
-    board = json.loads((DOCS / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    for panel in board["panels"]:
+    dashboard = json.loads((DOCS / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in dashboard["panels"]:
         assert panel["datasource"]["uid"] == "${datasource}"
         assert all(target["expr"] for target in panel["targets"])
