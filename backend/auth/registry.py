@@ -76,7 +76,7 @@ class StoredKeys:
         imported = KeyFile(self._file).read() if self._file.exists() else {}
         new = {host: key for host, key in imported.items() if host not in known}
         if new:
-            logger.info("%s of %s are in the store now.", counted(len(new), "key"), self._file)
+            logger.info("Imported %s from %s into the store.", counted(len(new), "key"), self._file)
         other = [
             host.text for host, key in imported.items() if known.get(host, key) not in ("", key)
         ]

@@ -121,12 +121,12 @@ def _add_or_rename(context: Context, arguments: argparse.Namespace) -> int:
         return 1
     if arguments.task == "rename":
         print(
-            f"{arguments.host} is {names[0]} now; its key is the same. Change the name in its "
-            "device. The old records are deleted when the new ones are published."
+            f"{arguments.host} was renamed to {names[0]}, and keeps its key. Change the name in "
+            "its device. The old records are deleted when the new ones are published."
         )
         return 0
     number = len(set(map(Hostname.parse, names)))
-    print(f"Added {counted(number, 'host')}. The service knows within 5 seconds.")
+    print(f"Added {counted(number, 'host')}. The service accepts new hosts within 5 seconds.")
     device = "its device" if number == 1 else "each device"
     print(f"Next, see what to enter into {device}: {command('setup', names[0])}")
     return 0
