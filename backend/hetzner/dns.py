@@ -315,15 +315,16 @@ class Hetzner:
     def _pages(
         self, path: str, size: str, deadline: Deadline, selection: Sequence[tuple[str, str]] = ()
     ) -> Iterator[dict[str, Any]]:
-        page: int | None = 1
-        for _ in range(_MAX_PAGES):
+        for page in range(1, _MAX_PAGES + 1):
             query = [*selection, ("page", str(page)), ("per_page", size)]
             answer = self.api.call("GET", path, deadline, query)
             yield answer
             with understood():
-                page = answer["meta"]["pagination"]["next_page"]
-            if page is None:
-                return
+                following = answer["meta"]["pagination"]["next_page"]
+                if following is None:
+                    return
+                if following != page + 1:
+                    raise ValueError(following)
 
     def _read_zone(self, zone: Mapping[str, Any]) -> Zone:
         servers = zone.get("authoritative_nameservers")

@@ -5,7 +5,7 @@ from typing import Any, Mapping
 import pytest
 
 from backend.errors import ChangeRefused, CnameInTheWay, HetznerUnreachable
-from backend.hetzner.client import AlreadyExists, NotFound
+from backend.hetzner.client import AlreadyExists, HetznerMalformed, NotFound
 from backend.hetzner.dns import ActionState, Hetzner, Location, RRSet, Written, Zone, read_rrset
 from backend.model import Address, Change, Deadline, DesiredRecord, RecordType
 from tests.unit.fakes import Call, ScriptedApi
@@ -103,9 +103,17 @@ def test_the_delegation_does_not_affect_equality() -> None:
 
 
 def test_an_endless_list_of_zones_is_cut_off() -> None:
-    api = ScriptedApi(*[page("a.example", following=2)] * 200)
+    api = ScriptedApi(*(page("a.example", following=number) for number in range(2, 202)))
     assert len(Hetzner(api, 60).zones(Deadline(5))) == 200
     assert len(api.calls) == 200
+
+
+@pytest.mark.parametrize("following", [0, 1, 3])
+def test_a_page_that_does_not_follow_is_malformed(following: int) -> None:
+    api = ScriptedApi(*[page("a.example", following=following)] * 3)
+    with pytest.raises(HetznerMalformed):
+        Hetzner(api, 60).zones(Deadline(5))
+    assert len(api.calls) == 1
 
 
 def test_one_call_reads_both_families() -> None:
