@@ -340,10 +340,11 @@ def _check_names(request: UpdateRequest, host: Hostname) -> None:
     for parameter in request.other_names:
         quoted = request.quote_parameter(parameter)
         raise BadRequest(f"{quoted} contradicts the host name {host}: send one of them.")
-    for parameter in (*request.unknown, *(request.addresses if request.is_lenient else ())):
-        text = parameter.value or parameter.name
-        # Without a host name, one may be anywhere in a text.
-        for word in _SEPARATOR.split(text) if request.name else _WORD.findall(text):
+    given = (*request.addresses, *request.prefixes) if request.is_lenient else ()
+    for parameter in (*request.unknown, *given):
+        words = _SEPARATOR.split(parameter.value or parameter.name)
+        # Without a host name, one may be anywhere in a parameter.
+        for word in words if request.name else _WORD.findall(" ".join(parameter)):
             named = word.strip(".-").lower()
             if f".{host}".endswith(f".{named}") or not _TOP_LEVEL_DOMAIN.search(named):
                 continue

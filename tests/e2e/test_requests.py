@@ -190,6 +190,12 @@ CASES = {
     "another host beside an address": Case(
         get(f"hostname=HOST&myip={V4},OTHER"), DNSERR, warning='myip="OTHER"'
     ),
+    "another host as prefix beside an address": Case(
+        get(f"myip={V4}&ip6lanprefix=OTHER"), DNSERR, warning='ip6lanprefix="OTHER"'
+    ),
+    "another host as name of a parameter": Case(
+        get(f"OTHER=1&myip={V4}"), DNSERR, warning='OTHER="1"'
+    ),
     "lines instead of a form": Case(
         post(f"myip={V4}\nhostname=OTHER\n", "/nic/update", LOGIN), DNSERR, warning="OTHER"
     ),
