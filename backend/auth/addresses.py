@@ -26,7 +26,7 @@ _POINT_TO_POINT = 2  # a network of at most two addresses has no network address
 # A prefix followed by a host part, as a Fritz!Box builds it from <ip6lanprefix>7656:3cff:fe47:1.
 _GLUED = re.compile(r"([0-9a-f:]+)/([0-9]{2}):{0,2}([0-9a-f][0-9a-f:]*)", re.IGNORECASE)
 # A text that looks like an address, within any other text.
-_DOTTED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])")
+_DOTTED = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])")
 _WITH_COLONS = re.compile(r"(?:[0-9a-f]{0,4}:)+[0-9a-f.]*", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,2}|1[01][0-9]|12[0-8]")  # 0 to 128
 # A host part has 64 bits, and perhaps the number of the LAN before them.

@@ -154,7 +154,7 @@ CASES = {
         f"an address as {label.format('address')}": Case(
             get(f"hostname=HOST&wan={label.format(V4)}"), DNSERR, warning="wan="
         )
-        for label in ("v4:{}", "wan-{}", "{}_x", "{}ms", "eth0:{}", "[{}]")
+        for label in ("v4:{}", "wan-{}", "{}_x", "{}ms", "eth0:{}", "[{}]", "wan.{}")
     },
     "another host as system": Case(
         get(f"hostname=HOST&system=OTHER&myip={V4}"), DNSERR, warning='system="OTHER"'
