@@ -245,6 +245,7 @@ class Registry(Collection[Hostname]):
             if fixed != self._fixed:
                 try:
                     self._register(fixed)
+                    self._problem = ""
                 except DyndnsError as error:
                     fixed = self._complain(f"{self._file} isn't used: {error}")
                     state = self._file_state
@@ -308,7 +309,8 @@ class Registry(Collection[Hostname]):
             return self._complain(str(error))
         if self._fixed and not found:
             return self._complain(f"{self._file} has no host any more: restore its lines.")
-        self._problem = ""
+        if found == self._fixed:  # else `refresh` doesn't know yet whether there is a problem
+            self._problem = ""
         return found
 
     def _complain(self, problem: str) -> Sequence[Hostname]:

@@ -401,6 +401,35 @@ def test_a_changed_file_of_hosts_counts_without_a_restart(
     assert Hostname(NEW).text in shell.keys  # existing lines never change
 
 
+def test_a_file_of_hosts_waits_for_the_key_file_and_says_so_once(
+    serve: Serve,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(f"{HOME}\n")
+    shell = Shell(serve(REGISTERED_FQDNS="", REGISTERED_FQDNS_FILE=str(file)), capsys)
+
+    def refuse(*_: object) -> None:
+        raise KeyFileUnusable("Read-only file system")
+
+    for number in (1, 2):
+        file.write_text(f"{HOME}\n{NEW}\n")
+        os.utime(file, (1, number))
+        with monkeypatch.context() as patch:
+            patch.setattr(KeyFile, "complete", refuse)
+            for _ in range(3):
+                shell.service.runs("registered hosts")
+        assert caplog.text.count("isn't used: Read-only file system") == number
+        shell.service.runs("registered hosts")
+        assert shell.update(NEW, "198.51.100.9")[0] == 200
+        file.write_text(f"{HOME}\n")
+        os.utime(file, (2, number))
+        shell.service.runs("registered hosts")
+
+
 def test_a_pipe_in_place_of_the_file_of_hosts_is_not_read(
     serve: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
