@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Callable, Iterable, Mapping, Sequence
 
-from backend.auth.registry import Keys, Registry
+from backend.auth.registry import Keys, Registry, move_keys
 from backend.errors import (
     FAIL,
     BadHostname,
@@ -157,7 +157,7 @@ class Actions:
             lambda: registrations.rename(old, new, operator, time.time()),
             Deadline(_LOCK_SECONDS),
         )
-        self._move_keys()
+        move_keys(self._keys, self._store.registrations)
         self._registry.refresh()
         self._report(new, f"is the new name of {old}", operator)
         return lines
@@ -183,7 +183,7 @@ class Actions:
             ),
             Deadline(_LOCK_SECONDS),
         )
-        self._move_keys()
+        move_keys(self._keys, self._store.registrations)
         self._registry.refresh()
         what = "its records are being deleted" if delete_records else "its records were kept"
         self._report(host, f"was removed, and {what}", operator)
@@ -328,7 +328,7 @@ class Actions:
         hosts = self._registry.current
         added = hosts.names - hosts.fixed
         try:
-            leaving = self._move_keys()
+            leaving = move_keys(self._keys, self._store.registrations)
             known = self._keys.accepted().newest if added else {}
             missing = added.difference(known, leaving, leaving.values())
             if missing:
@@ -346,22 +346,7 @@ class Actions:
     def _prepare_keys(self) -> None:
         """Finish what a killed process has left; raise `KeyFileUnusable` if that is impossible."""
         self._keys.require_writable(self._registry)
-        self._move_keys()
-
-    def _move_keys(self) -> Mapping[Hostname, Hostname | None]:
-        """Give the keys of renamed hosts to their new names, and delete those of removed hosts.
-
-        Returns the removed hosts, and the new names of the renamed ones.
-        """
-        if not self._store.registrations.leaving():
-            return {}
-        # In this order: the key of a host that is added again in the meantime is another one.
-        known = self._keys.read() if self._keys.exist() else {}
-        leaving = self._store.registrations.leaving()
-        for host, successor in leaving.items():
-            if host in known:
-                self._keys.move(host, successor, known[host])
-        return leaving
+        move_keys(self._keys, self._store.registrations)
 
     def _examined(self, names: Iterable[str]) -> tuple[list[Hostname], list[Line]]:
         """Return the hosts of these names, or none if one can't be added, and what was found."""

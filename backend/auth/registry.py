@@ -121,6 +121,22 @@ def open_keys(settings: Settings, table: Registrations) -> Keys:
     return StoredKeys(table, file) if settings.store.is_shared else KeyFile(file)
 
 
+def move_keys(keys: Keys, table: Registrations) -> Mapping[Hostname, Hostname | None]:
+    """Give the keys of renamed hosts to their new names, and delete those of removed hosts.
+
+    Returns the removed hosts, and the new names of the renamed ones.
+    """
+    if not table.leaving():
+        return {}
+    # In this order: the key of a host that is added again in the meantime is another one.
+    known = keys.read() if keys.exist() else {}
+    leaving = table.leaving()
+    for host, successor in leaving.items():
+        if host in known:
+            keys.move(host, successor, known[host])
+    return leaving
+
+
 class HostList:
     """The registered hosts at one moment, and the settings that some of them have of their own."""
 

@@ -32,8 +32,8 @@ from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
 from backend import __version__
-from backend.auth.registry import Registry, open_keys
-from backend.errors import SettingUnusable, not_registered
+from backend.auth.registry import Registry, move_keys, open_keys
+from backend.errors import KeyFileUnusable, SettingUnusable, not_registered
 from backend.metrics import FIGURES, Slots
 from backend.notify.channels import check_urls
 from backend.rate import LineLimit
@@ -127,6 +127,9 @@ def prepare(environ: Mapping[str, str]) -> Settings:
     prepare_store(settings.store.url)
     with contextlib.closing(Store(settings.store.url, pool_size=1)) as store:
         keys = open_keys(settings, store.registrations)
+        # A rename may have been killed, whose host would get a new key.
+        with contextlib.suppress(KeyFileUnusable):  # `complete` says what is wrong
+            move_keys(keys, store.registrations)
         keys.complete(Registry(settings.access, store.hosts, store.registrations, keys))
     return settings
 

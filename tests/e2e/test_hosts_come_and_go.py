@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -204,6 +205,24 @@ def test_a_command_killed_at_any_time_leaves_a_state_that_heals(
             one_machine.output,
             _HEAL_SECONDS,
         )
+
+
+def test_a_start_finishes_a_rename_that_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    replica = Replica(tmp_path, sandbox, [HOME], **VARIABLES)
+    old, new = "before.example.com", "behind.example.com"
+    try:
+        replica.start()
+        types(replica, "hosts", "add", old)
+        key = key_of(replica, old)
+        replica.kill()
+        with opened(f"sqlite:///{tmp_path}/hetzner-dyndns.db") as store:
+            # The command was killed before it moved the key.
+            store.registrations.rename(Hostname(old), Hostname(new), BY, time.time())
+        replica.start()
+        assert key_of(replica, new) == key
+        assert status(replica, old, key, "198.51.100.1") == 401
+    finally:
+        assert replica.stop() == 0
 
 
 def is_whole(  # noqa: PLR0913, PLR0917
