@@ -236,6 +236,11 @@ class Line:
     found: str
     hint: str = ""
 
+    @property
+    def is_finding(self) -> bool:
+        """Whether the operator has to read it."""
+        return self.state != OK or bool(self.hint)
+
 
 def failed_line(state: str, what: str, error: DyndnsError) -> Line:
     """Return the result of a test that raised an error."""

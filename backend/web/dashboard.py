@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 from backend import __version__
 from backend.admin.actions import Actions, names_in
 from backend.admin.status import Overview, Snapshot, describe
-from backend.errors import FAIL, OK, DyndnsError, Line, StoreUnavailable
+from backend.errors import FAIL, DyndnsError, Line, StoreUnavailable
 from backend.hetzner.zones import delegation_hint
 from backend.metrics import Gauge, Meters
 from backend.model import Hostname, RecordType
@@ -131,7 +131,7 @@ class Dashboard:
         names = names_in(text)
         lines = self.actions.add(names, operator)
         has_failed = not lines or any(line.state == FAIL for line in lines)
-        if has_failed or any(map(_is_finding, lines)):
+        if has_failed or any(line.is_finding for line in lines):
             return self._show_form(text if has_failed else "", lines), 400 if has_failed else 200
         if len(lines) > 1:
             return lead_to("/", "added-all")
@@ -144,7 +144,7 @@ class Dashboard:
         return render_template(
             "add.html",
             text=text,
-            lines=list(filter(_is_finding, lines)),
+            lines=lines,
             added=[name for name in added if not name.startswith("zone ")],
             is_bad=is_bad,
             token=self.session.form_token(),
@@ -172,10 +172,6 @@ class Dashboard:
             snapshot = None
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return fill(Response(content_type=kind), exposition(self.meters, snapshot, lines))
-
-
-def _is_finding(line: Line) -> bool:
-    return bool(line.state != OK or line.hint)
 
 
 def _crash(error: Exception) -> Response:

@@ -190,7 +190,7 @@ class HostPages:
         g.has_key = True
         return response
 
-    def rename(self, name: str) -> Response | tuple[str, int]:
+    def rename(self, name: str) -> Response | str:
         host, operator = self._check(name)
         new = request.form.get("new", "")
         lines = self.actions.rename(host, new, operator)
@@ -200,6 +200,8 @@ class HostPages:
                 or "Write the new name."
             )
         host = Hostname.parse(new)
+        if any(line.is_finding for line in lines):
+            return render_template("renamed.html", host=host, lines=lines)
         return lead_to(host_path(host), "renamed", host, "setup")
 
     def remove(self, name: str) -> Response:

@@ -829,6 +829,19 @@ class TestForms:
         assert "<a " not in row
         assert "<button" not in row
 
+    def test_a_rename_shows_what_is_found_at_the_new_name(
+        self, operator: Operator, console: Console
+    ) -> None:
+        self.adds(operator, NEW)
+        values = {"records": [{"value": "198.51.100.3"}, {"value": "198.51.100.4"}]}
+        console.changes(
+            "POST", "/zones/example.com/rrsets", {"name": "other", "type": "A", **values}
+        )
+        answer = operator.presses(NEW, "rename", new=OTHER)
+        assert answer.status_code == 200
+        assert "several A records" in words(answer.text)
+        assert f'href="/hosts/{OTHER}#setup"' in answer.text
+
     def test_a_host_is_renamed_and_removed(self, operator: Operator) -> None:
         self.adds(operator, NEW)
         answer = operator.presses(NEW, "rename", new=OTHER)
