@@ -62,9 +62,9 @@ class Pushes:
     def add(self, waiting: WaitingPush, now: float) -> None:
         """Add a notification that waits for others.
 
-        The order of two notifications about a host and topic never changes: the earlier one, of
-        another cause, is sent at once. If it is the opposite of the later one, and waits because
-        its cause was pushed a short time ago, it is dropped instead.
+        The order of a problem and another notification about its host and topic never changes: the
+        earlier one, of another cause, is sent at once. If it is the opposite of the later one, and
+        waits because its cause was pushed a short time ago, it is dropped instead.
         """
         with self._database.write() as connection:
             if waiting.topic:
@@ -74,9 +74,10 @@ class Pushes:
                     pushes.c.cause != waiting.cause,
                 )
                 is_opposite = pushes.c.is_problem != waiting.is_problem
+                is_ordered = sa.or_(is_opposite, pushes.c.is_problem)
                 is_paused = pushes.c.cause.in_(list(_paused(connection, now)))
                 connection.execute(pushes.delete().where(earlier, is_opposite, is_paused))
-                connection.execute(pushes.update().where(earlier).values(due=0.0))
+                connection.execute(pushes.update().where(earlier, is_ordered).values(due=0.0))
             connection.execute(pushes.insert().values(**waiting._asdict()))
 
     def send(self, content: str, priority: int, channels: Iterable[str], now: float) -> None:

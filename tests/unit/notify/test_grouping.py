@@ -243,6 +243,14 @@ def test_both_records_of_a_host_keep_its_title(both: Processes) -> None:
     assert push.message == f"{NAS} A: 1 -> 2\n{NAS} AAAA: 3 -> 4"
 
 
+def test_addresses_of_both_families_are_one_push_for_each_network(both: Processes) -> None:
+    for name in HOSTS:
+        both.first.report(Published(name, A, "1", "2", "x", "198.51.100.1/32"))
+        both.first.report(Published(name, AAAA, "3", "4", "x", "2001:db8::/64"))
+        both.wait(1)
+    assert both.titles(60) == ["12 hosts have new addresses"] * 2
+
+
 def test_a_long_list_contains_only_the_names(both: Processes) -> None:
     names = [host(f"h{number}.example.com") for number in range(150)]
     both.first.report(*map(lost, names))
