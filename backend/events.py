@@ -76,6 +76,8 @@ class Published(RecordEvent):
     why: str
     # The network of the requester: a new prefix moves all hosts behind one router.
     cause: str = field(default="", compare=False)
+    # The seconds in which other hosts behind this router may follow.
+    others_within: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,13 @@ class Conditions:
             for one, row in zip(activities, rows)
         ]
 
+    def has_neighbour(self, host: Hostname, address: str) -> bool:
+        """Return whether another host has an address, or an IPv6 address in the same /64."""
+        held, groups = records.c.published, address.split(":")
+        is_near = held.startswith(":".join(groups[:4]) + ":") if groups[1:] else held == address
+        query = sa.select(records.c.host).where(is_near, records.c.host != host.text)
+        return bool(self._all(query.limit(1)))
+
     def _all(self, query: Any) -> Sequence[Any]:  # noqa: ANN401
         with self._database.read() as connection:
             return connection.execute(query).all()

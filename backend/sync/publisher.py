@@ -66,6 +66,8 @@ _VERIFY_PAUSE = 60.0
 _KNOWN_FOR = 2
 # Writes of AAAA records at the same time as those of the A records of their hosts.
 _SECOND_WRITES = 32
+# Hosts behind one router may send its new address one after another.
+_SPREAD_SECONDS = 60.0
 _SEVERAL = "several records at one name: the update replaces them with one"
 # Hetzner says that the RRSet exists, but doesn't list it.
 _UNLISTED = RRSet({}, None)
@@ -345,7 +347,9 @@ class Publisher:
                     if change is not None:
                         network = network_of(record.requester.source)
                         old = change.old or "none"
-                        event = Published(host, kind, old, new, change.why, network)
+                        is_alone = not self._store.conditions.has_neighbour(host, old)
+                        spread = 0.0 if is_alone else _SPREAD_SECONDS
+                        event = Published(host, kind, old, new, change.why, network, spread)
                     self._reporter.report(event)
                 if rivals:
                     self._reporter.report(Contested(host, kind, " and ".join(rivals)))

@@ -17,7 +17,7 @@ from backend.store.database import Database
 from backend.sync import challenges
 from sandbox import Sandbox
 from tests.http.operator import Operator, words
-from tests.http.service import HOME, PEER, Service, basic, key_of
+from tests.http.service import HOME, NAS, PEER, Service, basic, key_of
 from tests.http.test_operator_pages import register
 
 VALUE = "LHDhK3oGRvkiefQnx7OOczTY5Tic_xZ6HcMOc_gmtoM"
@@ -248,3 +248,22 @@ def test_a_problem_of_a_host_is_on_its_page_and_pushed_once(
     assert reaper.titles == [title]
     page = words(Operator(world.service).sees(f"/hosts/{HOME}"))
     assert hint in page.partition("Settings for the device")[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("198.51.100.7", "198.51.100.7"), ("198.51.100.8", "198.51.100.8")),
+        (("2001:db8:1:2::7", "2001:db8:1:2:1:2:3:4"), ("2001:db8:9::7", "2001:db8:9::1:2:3:4")),
+    ],
+)
+def test_the_push_of_a_new_address_waits_for_hosts_that_have_the_old_one(
+    sandbox: Sandbox, tmp_path: Path, before: Sequence[str], after: Sequence[str]
+) -> None:
+    settings = {"NTFY_URL": "http://ntfy.invalid", "NTFY_TOPIC": "dyndns", "NOTIFY_ON_CHANGE": "1"}
+    service = Service(sandbox, tmp_path, **settings)
+    with contextlib.closing(service._services):  # noqa: SLF001
+        for name, ip in [*zip((HOME, NAS), before), *zip((HOME, NAS), after)]:
+            service.host(name).updates(ip)
+        waits = [round(row["due"] - row["at"]) for row in service.rows("pushes")]
+    assert waits == [5, 5, 60, 5]
