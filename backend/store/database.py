@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import math
 import os
 import re
 import sqlite3
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 # If a call fails and has taken `_SLOW_SECONDS`, all calls fail at once for `_CLOSED_SECONDS`.
 _SLOW_SECONDS = 1.0
 _CLOSED_SECONDS = 2.0
+_REPORT_SECONDS = 10.0  # between two lines of the log about failures
 _CLOSED = "The store didn't answer a moment ago."
 _BUGS = (ProgrammingError, IntegrityError, DataError)
 # PostgreSQL reports these as ProgrammingError: a missing table, column or schema, or no permission.
@@ -229,6 +231,8 @@ class Database:
         self._errors = (DBAPIError, PoolTimeout, self._driver.Error)
         self._bugs = (*_BUGS, *(getattr(self._driver, kind.__name__) for kind in _BUGS))
         self._failing: _Use | None = None
+        self._is_reported = False  # whether the log says that it fails
+        self._reported_at = -math.inf  # monotonic
         self._closed_until = 0.0  # monotonic
         self._closed_by = StoreUnavailable
 
@@ -339,11 +343,16 @@ class Database:
         if self._is_postgresql and now - started > _SLOW_SECONDS:
             self._closed_by = kind
             self._closed_until = now + _CLOSED_SECONDS
-        is_known = self._failing in (use, _Use.READING)
-        if not is_known:
+        is_new = self._failing not in (use, _Use.READING)
+        if is_new:
             self._failing = use
+        # A damaged file fails and works in turn: a line each time would fill the disk.
+        reports = is_new or not self._is_reported
+        reports = reports and now - self._reported_at >= _REPORT_SECONDS
+        if reports:
+            self._is_reported, self._reported_at = True, now
         logger.log(
-            logging.DEBUG if is_known else logging.ERROR,
+            logging.ERROR if reports else logging.DEBUG,
             "The store can't be used (%s): updates are answered 503 until it can. "
             "Check the database, its disk and STATE_URL.",
             reason(error, self._engine.url),
@@ -353,5 +362,6 @@ class Database:
     def _note_success(self, use: _Use) -> None:
         # A full disk can still be read: a successful read doesn't end a failure to write.
         if self._failing is use or (self._failing and use is _Use.WRITING):
-            self._failing = None
-            logger.info("The store can be used again.")
+            level = logging.INFO if self._is_reported else logging.DEBUG
+            self._failing, self._is_reported = None, False
+            logger.log(level, "The store can be used again.")

@@ -5,6 +5,7 @@ import resource
 import signal
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Callable, Iterator
@@ -204,6 +205,39 @@ def test_a_failure_and_its_end_are_each_logged_once(
     assert [level for level, _ in logged] == ["ERROR", "INFO"]
     assert "unable to open database file" in logged[0][1]
     assert "again" in logged[1][1]
+
+
+def test_a_store_that_fails_in_turn_makes_few_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    file, away = tmp_path / "store.db", tmp_path / "away"
+    prepare_store(f"sqlite:///{file}")
+    store = Store(f"sqlite:///{file}")
+
+    def fail() -> None:
+        file.rename(away)
+        with pytest.raises(StoreUnavailable):
+            store.ping()
+
+    def work() -> None:
+        away.rename(file)
+        store.ping()
+
+    for _ in range(20):
+        fail()
+        work()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    caplog.clear()
+    fail()
+    assert caplog.records == []
+    later = time.monotonic() + 10  # a failure that lasts is reported
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    work()
+    store.close()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
 def probe(store: Store) -> None:
