@@ -39,6 +39,10 @@ _READS = [
         schema.challenges.c.value,
     )
 ] + [sa.select(schema.history).order_by(schema.history.c.id.desc()).limit(1)]
+# Each update finds its rows by these indexes.
+_READS += [
+    sa.select(sa.func.count()).where(table.c.host > "") for table in (schema.records, schema.hosts)
+]
 # These change no row.
 _WRITES = [
     table.update().where(column.is_(None)).values({column: column})

@@ -58,6 +58,25 @@ class TestSQLite:
         replica.wait_until_well()
         until(lambda: replica.update(HOST, "198.51.100.3")[0] == 200, replica.output, _SECONDS)
 
+    def test_a_damaged_index_that_updates_need(self, replica: Replica, tmp_path: Path) -> None:
+        assert replica.update(HOST, "198.51.100.1")[0] == 200
+        file = tmp_path / "store.db"
+        with closing(sqlite3.connect(str(file))) as store:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_records_1'"
+            ((page,),) = store.execute(query)
+            ((size,),) = store.execute("PRAGMA page_size")
+            until(
+                lambda: store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0,
+                replica.output,
+                _SECONDS,
+            )
+        with file.open("r+b") as damaged:
+            damaged.seek((page - 1) * size)
+            damaged.write(b"\xff" * size)
+        replica.kill_workers()  # they have the page in memory
+        assert "the store can't be read" in expect_ill(replica)
+        assert replica.update(HOST, "198.51.100.2")[0] == 503
+
     def test_a_lock_for_a_moment_is_no_problem(self, replica: Replica, tmp_path: Path) -> None:
         store = sqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)
         with closing(store):

@@ -284,6 +284,21 @@ def test_a_probe_finds_a_full_disk(store: Store, tmp_path: Path) -> None:
     probe(store)
 
 
+@pytest.mark.parametrize("table", ["records", "hosts"])
+def test_a_probe_finds_a_damaged_index(tmp_path: Path, table: str) -> None:
+    file = tmp_path / "store.db"
+    prepare_store(f"sqlite:///{file}")
+    with closing(sqlite3.connect(str(file))) as store:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        ((page,),) = store.execute(query, (f"sqlite_autoindex_{table}_1",))
+        ((size,),) = store.execute("PRAGMA page_size")
+    damaged = bytearray(file.read_bytes())
+    damaged[(page - 1) * size : page * size] = b"\xff" * size
+    file.write_bytes(bytes(damaged))
+    with closing(Store(f"sqlite:///{file}")) as broken, pytest.raises(StoreUnavailable):
+        broken.probe()
+
+
 def test_a_probe_finds_a_damaged_file(url: str, tmp_path: Path) -> None:
     before = Store(url)
     for number in range(300):
