@@ -77,7 +77,7 @@ def test_a_device_with_a_form_has_fields(device: str) -> None:
 
 def test_the_fields_of_a_fritzbox() -> None:
     texts = [one.text for one in parts(snippet("fritzbox", HOST, "key", URL).text) if one.text]
-    assert any("change its settings: a silence of 28h" in text for text in texts)
+    assert any("change the settings of the host: a silence of 28h" in text for text in texts)
     names = [one.name for one in parts(snippet("fritzbox", HOST, "key", URL).text) if one.name]
     assert names[:5] == ["DynDNS provider", "Update URL", "Domain name", "User name", "Password"]
 
