@@ -143,12 +143,12 @@ class HostList:
     def __init__(
         self,
         fixed: Iterable[Hostname] = (),
-        added: Iterable[Hostname] = (),
+        added: Collection[Hostname] = (),
         own: Mapping[Hostname, OwnSettings] | None = None,
     ) -> None:
         """`fixed` are the hosts of REGISTERED_FQDNS."""
         self.fixed = frozenset(fixed)
-        self.names = self.fixed.union(added)
+        self.names = self.fixed.union(added) if added else self.fixed
         self.in_order: Sequence[Hostname] = sorted(self.names)
         self._texts = [host.text for host in self.in_order]
         self._own = own or {}
