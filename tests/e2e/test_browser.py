@@ -151,6 +151,7 @@ def test_a_copied_fritzbox_snippet_works(
     assert key not in page.content()
     page.get_by_role("button", name="Show key").click()
     page.locator("#key").wait_for()
+    page.wait_for_load_state()  # before that, the script can't notice the choice
     page.get_by_label("Device", exact=True).select_option("fritzbox")
     page.locator("[data-snippet=fritzbox]").wait_for()
     assert page.locator("#key").inner_text() == key
@@ -292,6 +293,7 @@ def test_everything_works_without_javascript(
     assert "desired 198.51.100.7" in page.locator("table.entries").inner_text()
     if page.locator("#setup-box").get_attribute("open") is None:  # closed once the host is seen
         page.locator("#setup-summary").click()
+    page.wait_for_load_state()
     page.get_by_label("Device", exact=True).select_option("curl")
     page.locator("form", has=page.locator("#device")).get_by_role("button").click()
     assert page.locator("[data-snippet=curl] pre").is_visible()
