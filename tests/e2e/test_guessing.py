@@ -133,4 +133,4 @@ def test_a_repeated_update_of_the_operator_helps_no_guesser(backend: Backend) ->
         for _ in range(2 * LIMIT):
             seconds("hunter", 401, 429)
         until(lambda: seconds("hunter", 401, 429) >= 1, "the delay of wrong passwords")
-        assert seconds(PASSWORD, 200) >= 1, "the right one of many guesses was told at once"
+        assert seconds(PASSWORD, 200) >= 1, "the right one of many guesses was answered at once"
