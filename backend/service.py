@@ -96,11 +96,8 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
     ]
     election = LeaderElection(store.leases, "pushes", _PUSH_LEASE_SECONDS)
     grouping = Grouping(store.pushes, election, outboxes)
-    reporter = Reporter(
-        grouping.put,
-        on_change=settings.ntfy.on_change,
-        debugging=settings.log.debug,
-    )
+    pushes_changes = settings.ntfy.on_change or settings.log.debug
+    reporter = Reporter(grouping.put, pushes_routine=pushes_changes)
 
     keys = open_keys(settings, store.registrations)
     hosts = Registry(access, store.hosts, store.registrations, keys)
@@ -128,6 +125,7 @@ def build(settings: Settings, slots: Slots | None = None) -> Service:
         cache_ttl=cache_ttl,
         ttl_of=lambda host: hosts.current.own(host).ttl,
         is_checked_elsewhere=verifies_zones,
+        pushes_changes=pushes_changes,
     )
     days = settings.store.history_days
     reconciler = Reconciler(store, publisher, zones, projects, reporter, history_days=days)

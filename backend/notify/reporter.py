@@ -81,11 +81,10 @@ class Reporter:
         self,
         push: Callable[[Push | HostPush], None] = lambda _: None,
         *,
-        on_change: bool = False,
-        debugging: bool = False,
+        pushes_routine: bool = False,
     ) -> None:
         self._push = push
-        self._pushes_routine = on_change or debugging
+        self._pushes_routine = pushes_routine
 
     def report(self, event: Event, *, quietly: bool = False) -> None:
         is_left_out = event.is_routine and not self._pushes_routine

@@ -107,6 +107,7 @@ class Publisher:
         cache_ttl: float,
         ttl_of: Callable[[Hostname], int | None] = lambda _: None,
         is_checked_elsewhere: Callable[[], bool] = lambda: False,
+        pushes_changes: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`ttl_of` returns the TTL that a host has of its own."""
@@ -116,6 +117,7 @@ class Publisher:
         self._cache_ttl = cache_ttl
         self.ttl_of = ttl_of
         self._is_checked_elsewhere = is_checked_elsewhere
+        self._pushes_changes = pushes_changes
         self._clock = clock
         self.shares = Shares()
         self._began = clock()
@@ -347,8 +349,9 @@ class Publisher:
                     if change is not None:
                         network = network_of(record.requester.source)
                         old = change.old or "none"
-                        is_alone = not self._store.conditions.has_neighbour(host, old)
-                        spread = 0.0 if is_alone else _SPREAD_SECONDS
+                        spread = 0.0
+                        if self._pushes_changes and self._store.conditions.has_neighbour(host, old):
+                            spread = _SPREAD_SECONDS
                         event = Published(host, kind, old, new, change.why, network, spread)
                     self._reporter.report(event)
                 if rivals:

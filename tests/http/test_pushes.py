@@ -250,6 +250,18 @@ def test_a_problem_of_a_host_is_on_its_page_and_pushed_once(
     assert hint in page.partition("Settings for the device")[0]
 
 
+def waits_of_pushes(
+    sandbox: Sandbox, folder: Path, updates: Sequence[tuple[str, str]], **settings: str
+) -> list[int]:
+    """Send updates, and return for how many seconds the push of each waits for others."""
+    settings.update(NTFY_URL="http://ntfy.invalid", NTFY_TOPIC="dyndns")
+    service = Service(sandbox, folder, **settings)
+    with contextlib.closing(service._services):  # noqa: SLF001
+        for name, ip in updates:
+            assert service.host(name).updates(ip).status_code == 200
+        return [round(row["due"] - row["at"]) for row in service.rows("pushes")]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -260,10 +272,16 @@ def test_a_problem_of_a_host_is_on_its_page_and_pushed_once(
 def test_the_push_of_a_new_address_waits_for_hosts_that_have_the_old_one(
     sandbox: Sandbox, tmp_path: Path, before: Sequence[str], after: Sequence[str]
 ) -> None:
-    settings = {"NTFY_URL": "http://ntfy.invalid", "NTFY_TOPIC": "dyndns", "NOTIFY_ON_CHANGE": "1"}
-    service = Service(sandbox, tmp_path, **settings)
-    with contextlib.closing(service._services):  # noqa: SLF001
-        for name, ip in [*zip((HOME, NAS), before), *zip((HOME, NAS), after)]:
-            service.host(name).updates(ip)
-        waits = [round(row["due"] - row["at"]) for row in service.rows("pushes")]
-    assert waits == [5, 5, 60, 5]
+    moves = [*zip((HOME, NAS), before), *zip((HOME, NAS), after)]
+    assert waits_of_pushes(sandbox, tmp_path, moves, NOTIFY_ON_CHANGE="1") == [5, 5, 60, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "number"),
+    [({}, 0), ({"NOTIFY_ON_CHANGE": "1"}, 1), ({"DEBUG_LOGGING": "1"}, 1)],
+)
+def test_a_change_is_pushed_only_in_debug_or_by_choice(
+    sandbox: Sandbox, tmp_path: Path, settings: Mapping[str, str], number: int
+) -> None:
+    waits = waits_of_pushes(sandbox, tmp_path, [(HOME, "198.51.100.7")], **settings)
+    assert len(waits) == number

@@ -63,7 +63,7 @@ class Process:
     def __init__(self, store: Store, clock: Clock, sent: list[Push]) -> None:
         election = LeaderElection(store.leases, "pushes", 30)
         self.grouping = Grouping(store.pushes, election, [Mailbox(store, sent)], clock)
-        self._reporter = Reporter(self.grouping.put, on_change=True)
+        self._reporter = Reporter(self.grouping.put, pushes_routine=True)
 
     def report(self, *events: Event) -> None:
         for event in events:

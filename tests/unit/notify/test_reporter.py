@@ -217,7 +217,7 @@ def test_errors_and_their_ends_are_pushed(event: Event) -> None:
 
 def test_every_push_about_a_host_waits_for_others_of_its_cause() -> None:
     pushes: list[Push | HostPush] = []
-    reporter = Reporter(pushes.append, on_change=True)
+    reporter = Reporter(pushes.append, pushes_routine=True)
     for event in [*ALWAYS, PUBLISHED]:
         if hasattr(event, "host"):
             reporter.report(event)
@@ -234,19 +234,13 @@ def test_a_quiet_event_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("event", NEVER, ids=lambda event: type(event).__name__)
 def test_some_events_are_never_pushed(event: Event) -> None:
-    assert pushed(event, debugging=True, on_change=True) == []
+    assert pushed(event, pushes_routine=True) == []
 
 
-@pytest.mark.parametrize(
-    ("debugging", "on_change", "count"),
-    [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)],
-)
-def test_a_change_is_pushed_only_in_debug_or_by_choice(
-    *, debugging: bool, on_change: bool, count: int
-) -> None:
-    pushes = pushed(PUBLISHED, debugging=debugging, on_change=on_change)
-    assert len(pushes) == count
-    assert all("198.51.100.1 -> 198.51.100.2" in push.message for push in pushes)
+def test_a_change_is_pushed_only_by_choice() -> None:
+    assert pushed(PUBLISHED) == []
+    (push,) = pushed(PUBLISHED, pushes_routine=True)
+    assert "198.51.100.1 -> 198.51.100.2" in push.message
 
 
 def test_an_error_is_pushed_even_if_it_is_not_logged(
